@@ -1,0 +1,115 @@
+"""The graph: operators in execution order over named tensors. Immutable; a pass returns a new one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from utvm.errors import UtvmError
+from utvm.graph.operators import Operator
+from utvm.graph.tensor import Tensor
+
+
+class GraphError(UtvmError):
+    """A graph that is not well formed."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Graph:
+    """A network. Operators stand in execution order; every tensor has one object and one producer.
+
+    Raises:
+        GraphError: a tensor is used before it is made, made twice, or two tensors share a name.
+    """
+
+    name: str
+    operators: tuple[Operator, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, Tensor] = {}
+        made: set[Tensor] = set()
+
+        def note(tensor: Tensor, user: str) -> None:
+            if by_name.setdefault(tensor.name, tensor) is not tensor:
+                raise GraphError(f"{user}: there are two tensors named '{tensor.name}'")
+
+        def make(tensor: Tensor, user: str) -> None:
+            note(tensor, user)
+            if tensor in made:
+                raise GraphError(f"{user}: tensor '{tensor.name}' is made twice")
+            made.add(tensor)
+
+        for tensor in self.inputs:
+            make(tensor, f"graph '{self.name}'")
+        for op in self.operators:
+            for tensor in op.inputs:
+                note(tensor, f"operator '{op.name}'")
+                if not tensor.is_constant and tensor not in made:
+                    raise GraphError(f"operator '{op.name}': tensor '{tensor.name}' is used before it is made")
+            for tensor in op.outputs:
+                make(tensor, f"operator '{op.name}'")
+        for tensor in self.outputs:
+            if not tensor.is_constant and tensor not in made:
+                raise GraphError(f"graph '{self.name}': nothing makes the output '{tensor.name}'")
+
+    @cached_property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, in the order in which they are met."""
+        seen: dict[Tensor, None] = dict.fromkeys(self.inputs)
+        for op in self.operators:
+            seen.update(dict.fromkeys((*op.inputs, *op.outputs)))
+        seen.update(dict.fromkeys(self.outputs))
+        return tuple(seen)
+
+    @cached_property
+    def producers(self) -> Mapping[Tensor, Operator]:
+        """The operator that makes each tensor; graph inputs and constants have none."""
+        return {tensor: op for op in self.operators for tensor in op.outputs}
+
+    @cached_property
+    def consumers(self) -> Mapping[Tensor, tuple[Operator, ...]]:
+        """The operators that read each tensor, in order; graph outputs are not counted."""
+        found: dict[Tensor, list[Operator]] = {tensor: [] for tensor in self.tensors}
+        for op in self.operators:
+            for tensor in dict.fromkeys(op.inputs):
+                found[tensor].append(op)
+        return {tensor: tuple(ops) for tensor, ops in found.items()}
+
+    def rewrite(
+        self,
+        operators: Iterable[Operator] | None = None,
+        *,
+        tensors: Mapping[Tensor, Tensor] | None = None,
+    ) -> Graph:
+        """Return a graph with other operators and, everywhere in it, other tensors (old to new)."""
+        chosen = tuple(self.operators if operators is None else operators)
+        mapping = dict(tensors or {})
+        return dataclasses.replace(
+            self,
+            operators=tuple(op.with_tensors(mapping) for op in chosen),
+            inputs=tuple(mapping.get(t, t) for t in self.inputs),
+            outputs=tuple(mapping.get(t, t) for t in self.outputs),
+        )
+
+    def __str__(self) -> str:
+        """One line an operator, for people."""
+        lines = [f"graph {self.name}({', '.join(map(_describe, self.inputs))})"]
+        for op in self.operators:
+            made = ", ".join(map(_describe, op.outputs))
+            lines.append(f"  {made} = {op.kind} {op.name}({', '.join(map(_describe, op.inputs))}){_attributes(op)}")
+        lines.append(f"  return {', '.join(t.name for t in self.outputs)}")
+        return "\n".join(lines) + "\n"
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{'const ' if tensor.is_constant else ''}{tensor.name}: {tensor.dtype}{list(tensor.shape)}"
+
+
+def _attributes(op: Operator) -> str:
+    hidden = {"name", *op.input_fields, *op.output_fields}
+    shown = [f"{f.name}={getattr(op, f.name)}" for f in dataclasses.fields(op) if f.name not in hidden]
+    return f" [{', '.join(shown)}]" if shown else ""
