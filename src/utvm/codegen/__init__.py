@@ -1,0 +1,20 @@
+"""C text: a builder for kernels and the writer of a model's files."""
+
+from utvm.codegen.c import CArray, CFunction, CParameter, CWriter, comment, float_literal, int_literal
+from utvm.codegen.model import ARENA_ALIGNMENT, ArenaRef, CCall, CModel, CPort, render_model
+
+__all__ = [
+    "ARENA_ALIGNMENT",
+    "ArenaRef",
+    "CArray",
+    "CCall",
+    "CFunction",
+    "CModel",
+    "CParameter",
+    "CPort",
+    "CWriter",
+    "comment",
+    "float_literal",
+    "int_literal",
+    "render_model",
+]

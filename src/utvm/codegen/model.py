@@ -1,0 +1,210 @@
+"""The model file writer: functions, constants and calls → NAME.h, NAME.c, NAME_weights.h, NAME_weights.c."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from utvm.codegen.c import CArray, CFunction, comment
+from utvm.graph import Quantization, Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArenaRef:
+    """An operand that lives in the arena at a byte offset."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CCall:
+    """One kernel call: arena operands in the order of the function's inputs, scratch and outputs; its own constants."""
+
+    label: str
+    function: CFunction
+    operands: Mapping[str, ArenaRef | CArray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CPort:
+    """An input or output of the model and where it lives in the arena."""
+
+    tensor: Tensor
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CModel:
+    """Everything that the model's files say."""
+
+    name: str
+    summary: str
+    arena_bytes: int
+    inputs: tuple[CPort, ...]
+    outputs: tuple[CPort, ...]
+    calls: tuple[CCall, ...]
+
+
+ARENA_ALIGNMENT = 16
+
+
+def render_model(model: CModel, prelude: Mapping[str, str]) -> dict[str, str]:
+    """Return file name → text, in a fixed order; equal models give equal bytes.
+
+    Args:
+        model: what to write; `model.name` must be a C identifier.
+        prelude: definitions of the helpers that the kernels use, by name, in the order in which they must stand.
+    """
+    arrays = _name_arrays(model)
+    functions = _name_functions(model.calls)
+    return {
+        f"{model.name}.h": _header(model),
+        f"{model.name}.c": _source(model, functions, arrays, prelude),
+        f"{model.name}_weights.h": _weights_header(model, arrays),
+        f"{model.name}_weights.c": _weights_source(model, arrays),
+    }
+
+
+def _name_arrays(model: CModel) -> dict[CArray, str]:
+    names: dict[CArray, str] = {}
+    for index, call in enumerate(model.calls):
+        for role, operand in call.operands.items():
+            if isinstance(operand, CArray) and operand not in names:
+                names[operand] = f"{model.name}_{index}_{role}"
+    return names
+
+
+def _name_functions(calls: Sequence[CCall]) -> dict[CFunction, str]:
+    names: dict[CFunction, str] = {}
+    taken: dict[str, int] = {}
+    for call in calls:
+        if call.function in names:
+            continue
+        count = taken.get(call.function.stem, 0) + 1
+        taken[call.function.stem] = count
+        names[call.function] = call.function.stem if count == 1 else f"{call.function.stem}_v{count}"
+    return names
+
+
+def _header(model: CModel) -> str:
+    upper = model.name.upper()
+    lines = [
+        comment(f"{model.name}: an int8 network as plain C.\n{model.summary}"),
+        f"#ifndef {upper}_H",
+        f"#define {upper}_H",
+        "",
+        "#include <stdint.h>",
+        "",
+        comment("Working memory that the caller provides; inputs and outputs live in it."),
+        f"#define {upper}_ARENA_BYTES {model.arena_bytes}",
+        f"#define {upper}_ARENA_ALIGNMENT {ARENA_ALIGNMENT}",
+    ]
+    for kind, ports in (("INPUT", model.inputs), ("OUTPUT", model.outputs)):
+        for index, port in enumerate(ports):
+            lines += ["", *_port(f"{upper}_{kind}_{index}", kind.lower(), port)]
+    lines += [
+        "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
+        comment(
+            "Run the network once. Inputs are read from the arena, outputs are left in it; both are overwritten\n"
+            "by the next run. Returns 0."
+        ),
+        f"int32_t {model.name}_run(uint8_t *arena);",
+        "",
+        "#ifdef __cplusplus",
+        "}",
+        "#endif",
+        "",
+        f"#endif /* {upper}_H */",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _port(prefix: str, kind: str, port: CPort) -> list[str]:
+    tensor = port.tensor
+    lines = [
+        comment(f"{kind} '{_safe(tensor.name)}': {tensor.dtype}{list(tensor.shape)}"),
+        f"#define {prefix}_OFFSET {port.offset}",
+        f"#define {prefix}_ELEMENTS {tensor.elements}",
+        f"#define {prefix}_BYTES {tensor.nbytes}",
+    ]
+    if isinstance(tensor.quant, Quantization) and tensor.quant.axis is None:
+        lines += [
+            f"#define {prefix}_SCALE {tensor.scale!r}f",
+            f"#define {prefix}_ZERO_POINT ({tensor.zero_point})",
+        ]
+    return lines
+
+
+def _safe(text: str) -> str:
+    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")
+
+
+def _source(
+    model: CModel,
+    functions: Mapping[CFunction, str],
+    arrays: Mapping[CArray, str],
+    prelude: Mapping[str, str],
+) -> str:
+    needed = {helper for function in functions for helper in function.helpers}
+    parts = [
+        f'#include "{model.name}.h"\n',
+        f'#include <string.h>\n\n#include "{model.name}_weights.h"\n',
+        *(text for name, text in prelude.items() if name in needed),
+        *(function.render(symbol) for function, symbol in functions.items()),
+        _run_function(model, functions, arrays),
+    ]
+    return "\n".join(parts)
+
+
+def _run_function(model: CModel, functions: Mapping[CFunction, str], arrays: Mapping[CArray, str]) -> str:
+    lines = [f"int32_t {model.name}_run(uint8_t *arena) {{"]
+    if not model.calls:
+        lines.append("  (void)arena;")
+    for index, call in enumerate(model.calls):
+        lines.append(f"  {comment(f'{index}: {_safe(call.label)}')}")
+        arguments = []
+        for parameter in call.function.parameters:
+            operand = call.operands[parameter.name]
+            if isinstance(operand, CArray):
+                arguments.append(arrays[operand])
+            else:
+                const = "const " if parameter.role == "input" else ""
+                void = "(void *)" if parameter.c_type not in ("int8_t", "uint8_t") else ""
+                arguments.append(f"({const}{parameter.c_type} *){void}(arena + {operand.offset})")
+        head = f"  {functions[call.function]}("
+        line = f"{head}{', '.join(arguments)});"
+        if len(line) > 100:
+            line = f"{head}\n      " + ",\n      ".join(arguments) + ");"
+        lines.append(line)
+    lines += ["  return 0;", "}", ""]
+    return "\n".join(lines)
+
+
+def _weights_header(model: CModel, arrays: Mapping[CArray, str]) -> str:
+    guard = f"{model.name.upper()}_WEIGHTS_H"
+    declarations = [f"extern {array.declare(symbol)};" for array, symbol in arrays.items()]
+    return "\n".join(
+        [
+            comment(f"Constants of {model.name}; internal to {model.name}.c."),
+            f"#ifndef {guard}",
+            f"#define {guard}",
+            "",
+            "#include <stdint.h>",
+            "",
+            *declarations,
+            "",
+            f"#endif /* {guard} */",
+            "",
+        ]
+    )
+
+
+def _weights_source(model: CModel, arrays: Mapping[CArray, str]) -> str:
+    parts = [f'#include "{model.name}_weights.h"\n']
+    parts += [f"_Alignas(16) {array.render(symbol)}" for array, symbol in arrays.items()]
+    return "\n".join(parts)

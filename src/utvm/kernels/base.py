@@ -1,0 +1,64 @@
+"""What a kernel and a kernel family are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from utvm.codegen import CArray, CFunction
+from utvm.cores import Core
+from utvm.graph import Operator
+
+Config = Mapping[str, int | str]
+"""One choice for each knob of a family."""
+
+Space = Mapping[str, tuple[int | str, ...]]
+"""The choices of each knob."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """One operator as C: its function, the constants of this call, and what it needs.
+
+    `constants` binds the function's parameters of role "constant". The parameters of role "input" stand in the order
+    of `op.activations`, those of role "output" in that of `op.outputs`; `scratch_bytes` is for the parameter of role
+    "scratch", if there is one. The output may take the place of activation i (same address) for each i in `in_place`.
+    """
+
+    family: str
+    config: Config
+    function: CFunction
+    constants: Mapping[str, CArray] = field(default_factory=dict)
+    scratch_bytes: int = 0
+    in_place: tuple[int, ...] = ()
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of all constants of this call."""
+        return sum(array.nbytes for array in self.constants.values())
+
+
+class KernelFamily(ABC):
+    """One way of computing some operators. Families compete for an operator."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether this family can compute `op` exactly on `core`."""
+
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return the knobs and their choices; a family without knobs has an empty space."""
+        del op, core
+        return {}
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return the config to use without tuning."""
+        del op, core
+        return {}
+
+    @abstractmethod
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of `op` under `config`."""
