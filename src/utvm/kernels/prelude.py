@@ -1,0 +1,72 @@
+"""C helpers that kernels call. Each name is defined once in a model's file, in this order, if a kernel uses it.
+
+Helpers may call helpers that stand before them; `with_dependencies` adds those. No undefined behaviour: left shifts are
+done unsigned, and right shifts of negative numbers are arithmetic, as every GCC and Clang target defines them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+PRELUDE: Mapping[str, str] = {
+    "utvm_clamp": """\
+static inline int32_t utvm_clamp(int32_t x, int32_t low, int32_t high) {
+  return x < low ? low : (x > high ? high : x);
+}
+""",
+    "utvm_high_mul": """\
+/* Saturating rounding doubling high multiply; b >= 0, so nothing saturates. */
+static inline int32_t utvm_high_mul(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}
+""",
+    "utvm_shift_right": """\
+/* x / 2^shift to nearest, halves away from zero; 0 <= shift <= 31. */
+static inline int32_t utvm_shift_right(int32_t x, int32_t shift) {
+  const int32_t mask = (int32_t)(((uint32_t)1 << shift) - 1u);
+  const int32_t threshold = (mask >> 1) + (x < 0);
+  return (x >> shift) + ((x & mask) > threshold);
+}
+""",
+    "utvm_requantize_double": """\
+/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does. */
+static inline int32_t utvm_requantize_double(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t left = shift > 0 ? shift : 0;
+  const int32_t right = shift > 0 ? 0 : -shift;
+  return utvm_shift_right(utvm_high_mul((int32_t)((uint32_t)x << left), multiplier), right);
+}
+""",
+    "utvm_requantize_single": """\
+/* x * multiplier * 2^(shift - 31), rounded once, halves up. */
+static inline int32_t utvm_requantize_single(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t total = 31 - shift;
+  return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << (total - 1))) >> total);
+}
+""",
+    "utvm_requantize_half_up_shift": """\
+/* (x + 2^(s - 1)) >> s with s = 1 - shift, the rounding of CMSIS-NN's q7 networks; the multiplier is 2^30. */
+static inline int32_t utvm_requantize_half_up_shift(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t right = 1 - shift;
+  (void)multiplier;
+  return (x + (int32_t)(((uint32_t)1 << right) >> 1)) >> right;
+}
+""",
+}
+
+_DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
+    "utvm_requantize_double": ("utvm_high_mul", "utvm_shift_right"),
+}
+
+
+def with_dependencies(names: Iterable[str]) -> tuple[str, ...]:
+    """Return `names` and the helpers that they call, each once, in the order of `PRELUDE`."""
+    wanted: set[str] = set()
+    stack = list(names)
+    while stack:
+        name = stack.pop()
+        if name not in PRELUDE:
+            raise KeyError(f"no C helper is named {name}")
+        if name not in wanted:
+            wanted.add(name)
+            stack.extend(_DEPENDENCIES.get(name, ()))
+    return tuple(name for name in PRELUDE if name in wanted)
