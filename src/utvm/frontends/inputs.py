@@ -1,0 +1,145 @@
+"""Input files → the arrays a model takes: .npy, .npz, and pictures."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from utvm.errors import UtvmError
+from utvm.graph import DType, Tensor
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+MAX_PIXELS = 64_000_000
+
+
+class InputError(UtvmError):
+    """An input file that does not fit the model."""
+
+
+def read_inputs(path: Path, tensors: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
+    """Read one file that holds the model's input or inputs.
+
+    Integers of the input's own type are taken as they are. Floats are quantised with the input's scale and zero point.
+    Pictures, and uint8 arrays, are pixels 0..255 for an int8 input with zero point -128: value = pixel - 128; pictures
+    are cropped to the input's proportions and resized. A missing batch dimension of 1 is added.
+
+    Args:
+        path: .npy or a picture for a model with one input; .npz holds one array, or one a name.
+        tensors: the model's inputs.
+
+    Returns:
+        Input name → array of the tensor's shape and type.
+
+    Raises:
+        InputError: the file can't be read or does not fit; the message says what is expected.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _from_archive(path, tensors)
+    if len(tensors) != 1:
+        names = ", ".join(t.name for t in tensors)
+        raise InputError(f"the model has {len(tensors)} inputs ({names}): give an .npz with one array for each name")
+    tensor = tensors[0]
+    if suffix == ".npy":
+        return {tensor.name: fit_array(_load(path), tensor)}
+    if suffix in PICTURES:
+        return {tensor.name: _picture(path, tensor)}
+    raise InputError(f"{path}: inputs are .npy, .npz or pictures ({', '.join(PICTURES)})")
+
+
+def fit_array(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """Return `array` in the shape and type of `tensor`; see `read_inputs` for the conversions.
+
+    Raises:
+        InputError: shape or type does not fit.
+    """
+    shaped = _shaped(array, tensor)
+    if shaped.dtype == np.dtype(tensor.dtype.value):
+        return np.ascontiguousarray(shaped)
+    if shaped.dtype.kind == "f" and tensor.dtype is DType.FLOAT32:
+        return np.ascontiguousarray(shaped, dtype=np.float32)
+    if tensor.dtype is DType.INT8:
+        if shaped.dtype == np.uint8:
+            return _pixels(shaped, tensor)
+        if shaped.dtype.kind == "f":
+            return _quantised(shaped, tensor)
+        if shaped.dtype.kind in "iu" and (shaped.size == 0 or (shaped.min() >= -128 and shaped.max() <= 127)):
+            return np.ascontiguousarray(shaped, dtype=np.int8)
+    raise InputError(f"input '{tensor.name}' is {tensor.dtype}, the array {array.dtype} does not convert to it")
+
+
+def _shaped(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    if array.shape == tensor.shape:
+        return array
+    squeezed = tuple(d for d in array.shape if d != 1)
+    if squeezed == tuple(d for d in tensor.shape if d != 1):
+        return array.reshape(tensor.shape)
+    raise InputError(f"input '{tensor.name}' has shape {list(tensor.shape)}, the array {list(array.shape)}")
+
+
+def _quantised(array: NDArray[Any], tensor: Tensor) -> NDArray[np.int8]:
+    if not np.isfinite(array).all():
+        raise InputError(f"input '{tensor.name}': the array has values that are not finite")
+    scaled = array.astype(np.float64) / tensor.scale
+    rounded = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) + tensor.zero_point
+    quantised: NDArray[np.int8] = np.clip(rounded, -128, 127).astype(np.int8)
+    return quantised
+
+
+def _pixels(array: NDArray[Any], tensor: Tensor) -> NDArray[np.int8]:
+    if tensor.zero_point != -128:
+        raise InputError(
+            f"input '{tensor.name}' has zero point {tensor.zero_point}, not -128: pixels 0..255 don't map onto it; "
+            "give int8 values or floats in an .npy file"
+        )
+    return np.ascontiguousarray((array.astype(np.int16) - 128).astype(np.int8))
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} can't be read as an .npy file: {error}") from error
+    if not isinstance(loaded, np.ndarray):
+        raise InputError(f"{path} is an archive, not an array: name it .npz")
+    return loaded
+
+
+def _from_archive(path: Path, tensors: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays: Mapping[str, NDArray[Any]] = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(f"{path} can't be read as an .npz file: {error}") from error
+    if len(tensors) == 1 and len(arrays) == 1:
+        return {tensors[0].name: fit_array(next(iter(arrays.values())), tensors[0])}
+    missing = [t.name for t in tensors if t.name not in arrays]
+    if missing:
+        raise InputError(f"{path} lacks the inputs {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
+    return {t.name: fit_array(arrays[t.name], t) for t in tensors}
+
+
+def _picture(path: Path, tensor: Tensor) -> NDArray[Any]:
+    if len(tensor.shape) != 4 or tensor.shape[0] != 1 or tensor.shape[3] not in (1, 3):
+        raise InputError(f"input '{tensor.name}' of shape {list(tensor.shape)} is not one picture; give an .npy file")
+    _, height, width, channels = tensor.shape
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{path} has {image.width}x{image.height} pixels; the most is {MAX_PIXELS:,}")
+            plain = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} can't be read as a picture: {error}") from error
+    fitted = ImageOps.fit(plain, (width, height), Image.Resampling.LANCZOS)
+    pixels = np.asarray(fitted, dtype=np.uint8).reshape(1, height, width, channels)
+    if tensor.dtype is DType.FLOAT32:
+        return pixels.astype(np.float32) / np.float32(255)
+    return fit_array(pixels, tensor)

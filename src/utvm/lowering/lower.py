@@ -1,0 +1,147 @@
+"""Graph → Program: a kernel for each operator, lifetimes, arena offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from utvm.cores import Core
+from utvm.errors import UtvmError
+from utvm.graph import Graph, Operator, Reshape, Tensor
+from utvm.kernels import FAMILIES, Config, Kernel
+from utvm.lowering.plan import Request, plan_memory
+from utvm.lowering.program import Call, Program, c_identifier
+
+
+class LoweringError(UtvmError):
+    """A graph that cannot become a program."""
+
+
+def lower(graph: Graph, core: Core, *, name: str | None = None) -> Program:
+    """Choose a kernel for each operator and place every activation in the arena.
+
+    Args:
+        graph: the graph after all passes.
+        core: what the code is for.
+        name: the C prefix of the model; the graph's name if None.
+
+    Raises:
+        LoweringError: operators that no kernel family computes; all of them are named.
+    """
+    chosen: list[tuple[Operator, Kernel]] = []
+    problems: list[str] = []
+    for op in graph.operators:
+        if _is_view(op):
+            continue
+        try:
+            chosen.append((op, _build(op, core)))
+        except LoweringError as error:
+            problems.append(str(error))
+    problems += [
+        f"the output '{t.name}' is a constant: it does not depend on the input" for t in graph.outputs if t.is_constant
+    ]
+    if problems:
+        raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    requests, scratch = _requests(graph, chosen)
+    return Program(
+        name=c_identifier(name or graph.name),
+        graph=graph,
+        core=core,
+        calls=tuple(Call(op=op, kernel=kernel, scratch=scratch.get(op)) for op, kernel in chosen),
+        memory=plan_memory([*requests, *scratch.values()]),
+    )
+
+
+def _is_view(op: Operator) -> bool:
+    return isinstance(op, Reshape) and not op.x.is_constant
+
+
+def _build(op: Operator, core: Core) -> Kernel:
+    for family in FAMILIES:
+        if family.applies(op, core):
+            config: Config = family.default(op, core)
+            kernel = family.build(op, core, config)
+            wanted = sum(p.role == "input" for p in kernel.function.parameters)
+            if wanted != len(op.activations):
+                raise LoweringError(f"{op.kind} '{op.name}': constant operands of this kind are not supported")
+            return kernel
+    raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}")
+
+
+@dataclass(slots=True)
+class _Storage:
+    """Tensors that share memory, from the call that first writes it to the last that reads it."""
+
+    tensors: list[Tensor]
+    first: int
+    last: int
+
+
+def _requests(
+    graph: Graph, chosen: list[tuple[Operator, Kernel]]
+) -> tuple[list[Request], Mapping[Operator, Request]]:
+    """Return one request for each storage, and one for the scratch of each operator that needs some."""
+    index = {op: position for position, (op, _) in enumerate(chosen)}
+    views = {op.y: op.x for op in graph.operators if isinstance(op, Reshape) and _is_view(op)}
+
+    def root(tensor: Tensor) -> Tensor:
+        while tensor in views:
+            tensor = views[tensor]
+        return tensor
+
+    end = len(chosen)
+    last_use: dict[Tensor, int] = {}
+    for op, position in index.items():
+        for tensor in (*op.activations, *op.outputs):
+            last_use[root(tensor)] = position
+    for tensor in graph.outputs:
+        last_use[root(tensor)] = end
+
+    storages: dict[Tensor, _Storage] = {}
+    for tensor in graph.inputs:
+        storages[tensor] = _Storage([tensor], -1, last_use.get(tensor, -1))
+    for op, kernel in chosen:
+        position = index[op]
+        host = _in_place_host(op, kernel, position, {t: storages.get(root(t)) for t in op.activations})
+        for output in op.outputs:
+            last = last_use[output]
+            if host is not None:
+                host.tensors.append(output)
+                host.last = last
+                storages[output] = host
+            else:
+                storages[output] = _Storage([output], position, last)
+    for view in views:
+        storages[root(view)].tensors.append(view)
+
+    unique = {id(storage): storage for storage in storages.values()}.values()
+    requests = [
+        Request(
+            label=storage.tensors[0].name,
+            nbytes=max(t.nbytes for t in storage.tensors),
+            first=storage.first,
+            last=storage.last,
+            tensors=tuple(storage.tensors),
+        )
+        for storage in unique
+    ]
+    scratch = {
+        op: Request(label=f"{op.name} scratch", nbytes=kernel.scratch_bytes, first=position, last=position)
+        for position, (op, kernel) in enumerate(chosen)
+        if kernel.scratch_bytes
+    }
+    return requests, scratch
+
+
+def _in_place_host(
+    op: Operator, kernel: Kernel, position: int, storages: Mapping[Tensor, _Storage | None]
+) -> _Storage | None:
+    """Return the storage of an input that dies here and whose place the output may take."""
+    if len(op.outputs) != 1:
+        return None
+    for candidate in kernel.in_place:
+        tensor = op.activations[candidate]
+        storage = storages[tensor]
+        if storage is not None and storage.last == position and tensor.nbytes >= op.outputs[0].nbytes:
+            return storage
+    return None

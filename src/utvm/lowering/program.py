@@ -1,0 +1,95 @@
+"""The program: kernel calls in order, with the arena offsets of their operands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from utvm.codegen import ArenaRef, CArray, CCall, CModel, CPort
+from utvm.cores import Core
+from utvm.graph import Graph, Operator
+from utvm.kernels import Kernel
+from utvm.lowering.plan import MemoryPlan, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Call:
+    """One kernel call. `scratch` is the memory for the kernel's scratch parameter, if it has one."""
+
+    op: Operator
+    kernel: Kernel
+    scratch: Request | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Program:
+    """A network ready for code generation. RAM and constants are known; code size is known after compiling."""
+
+    name: str
+    graph: Graph
+    core: Core
+    calls: tuple[Call, ...]
+    memory: MemoryPlan
+
+    @property
+    def arena_bytes(self) -> int:
+        """Peak RAM of activations and scratch in bytes."""
+        return self.memory.arena_bytes
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of all weights and tables."""
+        arrays = {array for call in self.calls for array in call.kernel.constants.values()}
+        return sum(array.nbytes for array in arrays)
+
+    def c_model(self) -> CModel:
+        """Return what the model file writer needs."""
+        graph, memory = self.graph, self.memory
+        return CModel(
+            name=self.name,
+            summary=(
+                f"{len(self.calls)} kernel calls, arena {self.arena_bytes} bytes, constants {self.constant_bytes} bytes; "
+                f"core {self.core.name}"
+            ),
+            arena_bytes=self.arena_bytes,
+            inputs=tuple(CPort(tensor=t, offset=memory.offset_of(t)) for t in graph.inputs),
+            outputs=tuple(CPort(tensor=t, offset=memory.offset_of(t)) for t in graph.outputs),
+            calls=tuple(
+                CCall(label=call.op.name, function=call.kernel.function, operands=self._operands(call))
+                for call in self.calls
+            ),
+        )
+
+    def _operands(self, call: Call) -> Mapping[str, ArenaRef | CArray]:
+        operands: dict[str, ArenaRef | CArray] = {}
+        inputs, outputs = iter(call.op.activations), iter(call.op.outputs)
+        for parameter in call.kernel.function.parameters:
+            match parameter.role:
+                case "input":
+                    operands[parameter.name] = ArenaRef(offset=self.memory.offset_of(next(inputs)))
+                case "output":
+                    operands[parameter.name] = ArenaRef(offset=self.memory.offset_of(next(outputs)))
+                case "constant":
+                    operands[parameter.name] = call.kernel.constants[parameter.name]
+                case "scratch":
+                    assert call.scratch is not None
+                    operands[parameter.name] = ArenaRef(offset=self.memory.offsets[call.scratch])
+        return operands
+
+    def __str__(self) -> str:
+        """One line a call, for people."""
+        lines = [f"program {self.name}: arena {self.arena_bytes} B (lower bound {self.memory.lower_bound} B)"]
+        for index, call in enumerate(self.calls):
+            operands = ", ".join(
+                f"{name}={'arena+' + str(operand.offset) if isinstance(operand, ArenaRef) else f'{operand.nbytes} B'}"
+                for name, operand in self._operands(call).items()
+            )
+            lines.append(f"  {index}: {call.op.name} [{call.kernel.family}] {call.kernel.function.stem}({operands})")
+        return "\n".join(lines) + "\n"
+
+
+def c_identifier(name: str) -> str:
+    """Return `name` as a lower-case C identifier."""
+    cleaned = re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")
+    return cleaned if cleaned and not cleaned[0].isdigit() else f"model_{cleaned}".rstrip("_")
