@@ -1,10 +1,13 @@
 """C text: a builder for kernels and the writer of a model's files."""
 
 from utvm.codegen.c import CArray, CFunction, CParameter, CWriter, comment, float_literal, int_literal
+from utvm.codegen.entry import ARENA_SYMBOL, RUN_SYMBOL, entry_source
 from utvm.codegen.model import ARENA_ALIGNMENT, ArenaRef, CCall, CModel, CPort, render_model
 
 __all__ = [
     "ARENA_ALIGNMENT",
+    "ARENA_SYMBOL",
+    "RUN_SYMBOL",
     "ArenaRef",
     "CArray",
     "CCall",
@@ -14,6 +17,7 @@ __all__ = [
     "CPort",
     "CWriter",
     "comment",
+    "entry_source",
     "float_literal",
     "int_literal",
     "render_model",
