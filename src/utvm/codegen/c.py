@@ -73,10 +73,19 @@ class CParameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CSupport:
+    """A definition that kernels need beside the prelude, such as a micro-kernel; its name says all that it depends on."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CFunction:
     """A kernel's function without its name: two layers with equal functions share one.
 
-    `stem` is the name to start from, `comment` stands over the function, `helpers` names the prelude functions used.
+    `stem` is the name to start from, `comment` stands over the function, `helpers` names the prelude functions used,
+    `support` holds further definitions, each written once a model.
     """
 
     stem: str
@@ -84,6 +93,7 @@ class CFunction:
     parameters: tuple[CParameter, ...]
     body: str
     helpers: tuple[str, ...] = ()
+    support: tuple[CSupport, ...] = ()
 
     def render(self, symbol: str) -> str:
         """Return the definition under the name `symbol`."""

@@ -150,11 +150,13 @@ def _source(
     arrays: Mapping[CArray, str],
     prelude: Mapping[str, str],
 ) -> str:
+    support = {part.name: part.text for function in functions for part in function.support}
     needed = {helper for function in functions for helper in function.helpers}
     parts = [
         f'#include "{model.name}.h"\n',
         f'#include <string.h>\n\n#include "{model.name}_weights.h"\n',
         *(text for name, text in prelude.items() if name in needed),
+        *support.values(),
         *(function.render(symbol) for function, symbol in functions.items()),
         _run_function(model, functions, arrays),
     ]
