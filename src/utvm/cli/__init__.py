@@ -1,0 +1,58 @@
+"""The `utvm` command: one file a subcommand, no logic of its own.
+
+A command module has `add_parser(subparsers)`, which sets the default `run`: a function from the parsed
+arguments to the exit status. It imports what it needs inside that function, so that `utvm --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from utvm import __version__
+from utvm.cli import boards, compile, doctor, run
+from utvm.errors import UtvmError
+
+_COMMANDS = (compile, run, boards, doctor)
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, or 2 after an error that the user can mend.
+
+    Raises:
+        SystemExit: the arguments can't be parsed (status 2), or only help or the version was asked for (0).
+    """
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        status = run(arguments)
+        sys.stdout.flush()
+    except UtvmError as error:
+        print(f"utvm: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("utvm: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left (`utvm ... | head`); the flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="utvm",
+        description="Compile int8 neural networks for bare-metal microcontrollers and run them there.",
+    )
+    parser.add_argument("--version", action="version", version=f"utvm {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_parser(subparsers)
+    return parser

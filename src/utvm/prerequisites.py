@@ -1,0 +1,106 @@
+"""The programs outside Python that µTVM needs: one list for `utvm doctor` and for the set-up of a checkout.
+
+Only the standard library and no import of ours: the set-up loads this file by its path, before anything is
+installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_PROBE_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prerequisite:
+    """A program, or the headers of a C library, and how to find out that it is there.
+
+    Attributes:
+        name: what it is called.
+        purpose: what µTVM does with it.
+        package: the Debian package that brings it.
+        probe: a command that exits with 0 when it is there.
+        version: a pattern whose first group is the version, searched in what the probe prints.
+    """
+
+    name: str
+    purpose: str
+    package: str
+    probe: tuple[str, ...]
+    version: str = r"(\d+\.\d+(?:\.\d+)?)"
+
+    def found(self) -> str | None:
+        """Return the version that is installed ("present" if it does not say), None if it is missing."""
+        if shutil.which(self.probe[0]) is None:
+            return None
+        try:
+            answer = subprocess.run(
+                self.probe, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if answer.returncode != 0:
+            return None
+        match = re.search(self.version, answer.stdout)
+        return match.group(1) if match else "present"
+
+
+def _emulator(name: str, package: str, purpose: str) -> Prerequisite:
+    return Prerequisite(name=name, purpose=purpose, package=package, probe=(name, "--version"))
+
+
+def _compiler(name: str, package: str, purpose: str) -> Prerequisite:
+    return Prerequisite(name=name, purpose=purpose, package=package, probe=(name, "-dumpfullversion"))
+
+
+def _headers(name: str, package: str, compiler: Sequence[str], version: str) -> Prerequisite:
+    probe = (*compiler, "-dM", "-E", "-include", "string.h", "-include", "stdint.h", "-x", "c", os.devnull)
+    return Prerequisite(
+        name=name, purpose="its standard C headers", package=package, probe=probe, version=version
+    )
+
+
+_ARM_GCC = "arm-none-eabi-gcc"
+_RISCV_GCC = "riscv64-unknown-elf-gcc"
+
+PREREQUISITES: tuple[Prerequisite, ...] = (
+    _compiler(_ARM_GCC, "gcc-arm-none-eabi", "compiles for Cortex-M"),
+    _headers("newlib", "libnewlib-arm-none-eabi", (_ARM_GCC,), r'_NEWLIB_VERSION "([^"]+)"'),
+    _emulator("qemu-system-arm", "qemu-system-arm", "emulates Cortex-M boards"),
+    _compiler(_RISCV_GCC, "gcc-riscv64-unknown-elf", "compiles for RISC-V"),
+    _headers(
+        "picolibc",
+        "picolibc-riscv64-unknown-elf",
+        (_RISCV_GCC, "--specs=picolibc.specs"),
+        r'__PICOLIBC_VERSION__ "([^"]+)"',
+    ),
+    _emulator("qemu-system-riscv32", "qemu-system-misc", "emulates RISC-V boards"),
+    _compiler("gcc", "gcc", "compiles the instruction counter, and in tests kernels for this host"),
+    _headers("C library", "libc6-dev", ("gcc",), r"no version in these headers"),
+)
+"""Everything, in the order in which it is reported; all of it is required."""
+
+
+def missing(prerequisites: Sequence[Prerequisite] = PREREQUISITES) -> list[Prerequisite]:
+    """Return those that are not installed."""
+    return [prerequisite for prerequisite in prerequisites if prerequisite.found() is None]
+
+
+def install_command(absent: Sequence[Prerequisite]) -> list[str]:
+    """Return the command, to be run as root on a Debian system, that installs them."""
+    packages = dict.fromkeys(prerequisite.package for prerequisite in absent)
+    return ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+
+
+def how_to_install(absent: Sequence[Prerequisite]) -> str:
+    """Return what a person has to do on this system to install them, as text of one or more lines."""
+    if shutil.which("apt-get"):
+        sudo = "" if os.geteuid() == 0 else "sudo "
+        return sudo + " ".join(install_command(absent))
+    lines = [f"{item.name}: {item.purpose} (Debian's package is {item.package})" for item in absent]
+    return "\n".join(["install with this system's package manager, so that PATH finds them:", *lines])
