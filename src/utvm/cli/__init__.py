@@ -1,7 +1,7 @@
 """The `utvm` command: one file a subcommand, no logic of its own.
 
 A command module has `add_parser(subparsers)`, which sets the default `run`: a function from the parsed
-arguments to the exit status. It imports what it needs inside that function, so that `utvm --help` stays quick.
+arguments to the exit status. It imports what it needs inside that function, so `utvm --help` stays quick.
 """
 
 from __future__ import annotations

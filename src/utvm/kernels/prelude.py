@@ -51,6 +51,34 @@ static inline int32_t utvm_requantize_half_up_shift(int32_t x, int32_t multiplie
   return (x + (int32_t)(((uint32_t)1 << right) >> 1)) >> right;
 }
 """,
+    "utvm_extend_even": """\
+/* Bytes 0 and 2, sign-extended to int16 lanes. */
+static inline uint32_t utvm_extend_even(uint32_t x) {
+  uint32_t lanes;
+  __asm__("sxtb16 %0, %1" : "=r"(lanes) : "r"(x));
+  return lanes;
+}
+""",
+    "utvm_extend_odd": """\
+/* Bytes 1 and 3, sign-extended to int16 lanes. */
+static inline uint32_t utvm_extend_odd(uint32_t x) {
+  uint32_t lanes;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(lanes) : "r"(x));
+  return lanes;
+}
+""",
+    "utvm_pack_low": """\
+/* The low halves of two words, the first one's below. */
+static inline uint32_t utvm_pack_low(uint32_t low, uint32_t high) {
+  return (low & 0xFFFFu) | (high << 16);
+}
+""",
+    "utvm_pack_high": """\
+/* The high halves of two words, the second one's below. */
+static inline uint32_t utvm_pack_high(uint32_t high, uint32_t low) {
+  return (high & 0xFFFF0000u) | (low >> 16);
+}
+""",
 }
 
 _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {

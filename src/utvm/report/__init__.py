@@ -1,5 +1,31 @@
-"""Tables and pictures for people."""
+"""Tables, pictures, text and JSON for people and programs."""
 
+from utvm.report.figures import (
+    CompileReport,
+    RunReport,
+    compiled_json,
+    compiled_text,
+    read_labels,
+    run_json,
+    run_text,
+    scores,
+)
 from utvm.report.plan import plan_svg, plan_table, plan_text
+from utvm.report.tables import boards_json, boards_table, print_table
 
-__all__ = ["plan_svg", "plan_table", "plan_text"]
+__all__ = [
+    "CompileReport",
+    "RunReport",
+    "boards_json",
+    "boards_table",
+    "compiled_json",
+    "compiled_text",
+    "plan_svg",
+    "plan_table",
+    "plan_text",
+    "print_table",
+    "read_labels",
+    "run_json",
+    "run_text",
+    "scores",
+]

@@ -21,7 +21,11 @@ def plan_table(program: Program) -> Table:
     table.add_column("live", justify="right")
     for request, offset in sorted(memory.offsets.items(), key=lambda item: (item[0].first, item[1])):
         table.add_row(
-            request.label, _contents(request), f"{offset:,}", f"{request.nbytes:,}", _life(request, len(program.calls))
+            request.label,
+            _contents(request),
+            f"{offset:,}",
+            f"{request.nbytes:,}",
+            _life(request, len(program.calls)),
         )
     return table
 
@@ -29,7 +33,10 @@ def plan_table(program: Program) -> Table:
 def plan_text(program: Program) -> str:
     """Return the plan as plain text, one line a buffer; stable, for files and diffs."""
     memory = program.memory
-    lines = [f"arena {memory.arena_bytes} bytes, lower bound {memory.lower_bound} bytes", "offset bytes live buffer"]
+    lines = [
+        f"arena {memory.arena_bytes} bytes, lower bound {memory.lower_bound} bytes",
+        "offset bytes live buffer",
+    ]
     for request, offset in sorted(memory.offsets.items(), key=lambda item: (item[0].first, item[1])):
         lines.append(f"{offset} {request.nbytes} {_life(request, len(program.calls))} {_contents(request)}")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,251 @@
+"""The way through in a few calls: load a model, compile it for a board, run it there.
+
+import utvm
+
+compiled = utvm.compile("model.tflite", board="qemu-cortex-m7")
+with utvm.connect("qemu-cortex-m7") as session:
+    model = utvm.Model(session, compiled)
+    result = model.run(image)
+print(result.outputs, result.measurement.instructions)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.boards import Board, load_board
+from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, entry_source, render_model
+from utvm.device import Measurement, Session, build_image
+from utvm.dump import Dump
+from utvm.emulators import open_target
+from utvm.errors import UtvmError
+from utvm.frontends import load
+from utvm.frontends.inputs import fit_array, read_inputs
+from utvm.graph import Graph
+from utvm.graph.cost import macs
+from utvm.kernels import PRELUDE
+from utvm.lowering import Program, lower
+from utvm.passes import run_passes
+from utvm.report import CompileReport, RunReport
+from utvm.toolchain import Image, Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compiled:
+    """A model compiled for a board: its program, its C files, the linked image, seconds spent per stage."""
+
+    board: Board
+    program: Program
+    files: Mapping[str, str]
+    image: Image
+    seconds: Mapping[str, float]
+
+    def report(self) -> CompileReport:
+        """Return what the compilation showed."""
+        return CompileReport(
+            model=self.program.name,
+            board=self.board.name,
+            core=self.board.core.name,
+            operators=len(self.program.calls),
+            macs=macs(self.program.graph),
+            arena_bytes=self.program.arena_bytes,
+            arena_lower_bound=self.program.memory.lower_bound,
+            constant_bytes=self.program.constant_bytes,
+            flash_bytes=self.image.flash_bytes,
+            seconds=self.seconds,
+        )
+
+    def write(self, directory: Path) -> tuple[Path, ...]:
+        """Write the model's C files into `directory` (made if missing) and return their paths."""
+        directory.mkdir(parents=True, exist_ok=True)
+        paths = tuple(directory / name for name in self.files)
+        for path, text in zip(paths, self.files.values(), strict=True):
+            path.write_text(text, encoding="utf-8")
+        return paths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """One run: outputs by name, and what the session measured. `seconds` are the host's, per stage."""
+
+    outputs: Mapping[str, NDArray[Any]]
+    measurement: Measurement
+    seconds: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds spent per named stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def as_board(board: str | Path | Board) -> Board:
+    """Return a board by name, by the path of its TOML, or as it is."""
+    return board if isinstance(board, Board) else load_board(board)
+
+
+def compile(  # noqa: A001
+    model: str | Path | Graph,
+    board: str | Path | Board,
+    *,
+    name: str | None = None,
+    dump: Path | None = None,
+) -> Compiled:
+    """Compile a model for a board.
+
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+        name: the prefix of the C symbols; the model's name if None.
+        dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
+
+    Raises:
+        UtvmError: the model can't be read or lowered, a tool is missing, or it does not fit the board.
+    """
+    watch, stages = Stopwatch(), Dump(dump)
+    target = as_board(board)
+    with watch.stage("import"):
+        graph = model if isinstance(model, Graph) else load(Path(model))
+        stages.graph("imported", graph)
+    with watch.stage("passes"):
+        optimised = run_passes(graph, observe=stages.graph)
+    with watch.stage("lowering"):
+        program = lower(optimised, target.core, name=name)
+        stages.program(program)
+    with watch.stage("codegen"):
+        files = render_model(program.c_model(), PRELUDE)
+        stages.files(files)
+    with watch.stage("build"):
+        image = build_image(target, image_sources(program.name, files))
+        stages.image(image)
+    return Compiled(board=target, program=program, files=files, image=image, seconds=watch.seconds)
+
+
+def run_once(
+    model: str | Path | Graph,
+    board: str | Path | Board,
+    input_file: Path,
+    *,
+    dump: Path | None = None,
+    timeout: float | None = None,
+) -> RunReport:
+    """Compile a model, run it once on a board on an input file, and return outputs and cost.
+
+    Raises:
+        UtvmError: any of it failed; the message says what to do.
+    """
+    watch = Stopwatch()
+    compiled = compile(model, board, dump=dump)
+    watch.seconds.update(compiled.seconds)
+    inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
+    with watch.stage("connect"):
+        session = connect(compiled.board)
+    with session:
+        with watch.stage("load"):
+            loaded = Model(session, compiled)
+        result = loaded.run(inputs, timeout=timeout)
+        watch.seconds.update(result.seconds)
+        stack_bytes = session.stack_used()
+    return RunReport(
+        model=compiled.program.name,
+        board=compiled.board.name,
+        tensors=compiled.program.graph.outputs,
+        outputs=result.outputs,
+        instructions=result.measurement.instructions,
+        cycles=result.measurement.cycles,
+        cycles_source=result.measurement.cycles_source,
+        arena_bytes=compiled.program.arena_bytes,
+        flash_bytes=compiled.image.flash_bytes,
+        stack_bytes=stack_bytes,
+        seconds=watch.seconds,
+    )
+
+
+def image_sources(name: str, files: Mapping[str, str]) -> tuple[Source, ...]:
+    """Return the sources of an image that runs model `name`: its files and the entry that owns the arena."""
+    every = {**files, f"{name}_entry.c": entry_source(name)}
+    return tuple(Source(name=file, text=text) for file, text in every.items())
+
+
+def connect(board: str | Path | Board) -> Session:
+    """Open a session with a board; close it with `with` or `close()`.
+
+    Raises:
+        UtvmError: the board or its emulator can't be reached.
+    """
+    return open_target(as_board(board))
+
+
+class Model:
+    """A compiled model in a session: loaded once, run as often as wanted."""
+
+    def __init__(self, session: Session, compiled: Compiled) -> None:
+        """Load the image; raises `UtvmError` if it can't be loaded or verified."""
+        self.session = session
+        self.compiled = compiled
+        self._c_model = compiled.program.c_model()
+        session.load(compiled.image)
+
+    def run(
+        self,
+        inputs: NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]],
+        *,
+        timeout: float | None = None,
+    ) -> Result:
+        """Run once.
+
+        Args:
+            inputs: one array, one a model input in order, or by name; converted as `fit_array` says.
+            timeout: seconds the target may take; the session's default if None.
+
+        Raises:
+            UtvmError: an input does not fit, or the call failed (fault, time-out, lost link); the session stays usable.
+        """
+        watch = Stopwatch()
+        with watch.stage("write"):
+            for port, array in zip(self._c_model.inputs, self._arrays(inputs), strict=True):
+                self.session.write(ARENA_SYMBOL, fit_array(array, port.tensor).tobytes(), offset=port.offset)
+        with watch.stage("run"):
+            measurement = self.session.call(RUN_SYMBOL, timeout=timeout)
+        with watch.stage("read"):
+            outputs = {}
+            for port in self._c_model.outputs:
+                raw = self.session.read(ARENA_SYMBOL, port.tensor.nbytes, offset=port.offset)
+                outputs[port.tensor.name] = np.frombuffer(raw, dtype=port.tensor.dtype.value).reshape(
+                    port.tensor.shape
+                )
+        return Result(outputs=outputs, measurement=measurement, seconds=watch.seconds)
+
+    def _arrays(
+        self, inputs: NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        names = [port.tensor.name for port in self._c_model.inputs]
+        if isinstance(inputs, Mapping):
+            missing = [name for name in names if name not in inputs]
+            if missing:
+                raise UtvmError(
+                    f"no value for the inputs {', '.join(missing)}; the model takes {', '.join(names)}"
+                )
+            return [np.asarray(inputs[name]) for name in names]
+        arrays = [inputs] if isinstance(inputs, np.ndarray) else [np.asarray(value) for value in inputs]
+        if len(arrays) != len(names):
+            raise UtvmError(f"the model takes {len(names)} inputs ({', '.join(names)}), got {len(arrays)}")
+        return arrays

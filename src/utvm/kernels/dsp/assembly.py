@@ -1,0 +1,33 @@
+"""Assembler functions as C definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from utvm.codegen import CSupport
+
+
+def assembler_function(name: str, prototype: str, lines: Iterable[str], comment: str) -> CSupport:
+    """Return a local function in a section of its own.
+
+    Args:
+        name: its symbol, which also says everything that its code depends on.
+        prototype: its C declaration, without the semicolon.
+        lines: labels and instructions, return included.
+        comment: what it does.
+    """
+    directives = [
+        f'.pushsection .text.{name}, "ax", %progbits',
+        ".syntax unified",
+        ".thumb",
+        ".balign 8",
+        f".type {name}, %function",
+        f"{name}:",
+    ]
+    text = [*directives, *lines, f".size {name}, . - {name}", ".popsection"]
+    quoted = "\n".join(f'    "{_quote(line)}\\n"' for line in text)
+    return CSupport(name=name, text=f"/* {comment} */\n{prototype};\n__asm__(\n{quoted});\n")
+
+
+def _quote(line: str) -> str:
+    return line.replace('"', '\\"')

@@ -1,0 +1,337 @@
+"""Direct convolution and fully connected layers for cores with the DSP extension: SMLAD on int16 lanes.
+
+Each input row is expanded to int16 once, into a ring of as many rows as the kernel is high; an assembler micro-kernel
+computes M pixels by N channels in registers. Scratch is the ring.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.cores import Core
+from utvm.cores.microkernel import ScheduleError
+from utvm.cores.timing import Timing
+from utvm.graph import Conv2D, FullyConnected, Operator
+from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.dsp.expand import write_expansion
+from utvm.kernels.dsp.geometry import Rows, Window
+from utvm.kernels.dsp.multiply import MultiplySpec, multiply_kernel, plain_offsets
+from utvm.kernels.dsp.stream import (
+    PAIR8_BOUND,
+    Finish,
+    Requantizer,
+    WeightForm,
+    accumulator_bound,
+    folded_bias,
+    lane_words,
+    requantizer,
+    to_words,
+)
+from utvm.kernels.workload import dims, workload
+
+_UNROLL_LIMIT = 700
+_PARAMETERS = (
+    CParameter(name="x", c_type="int8_t", role="input"),
+    CParameter(name="stream", c_type="int32_t", role="constant"),
+    CParameter(name="scratch", c_type="int16_t", role="scratch"),
+    CParameter(name="y", c_type="int8_t", role="output"),
+)
+
+
+class DirectConvolution(KernelFamily):
+    """Conv2D and FullyConnected by a scheduled M x N block of SMLAD.
+
+    Knobs: `m` pixels and `n` channels of the register block, `form` of the weights (`pair8` costs one byte a weight,
+    `int16` two), `unroll` (whether all rows of the kernel stand in one body).
+    """
+
+    name = "direct"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` has the short exact requantisation, and its rows fit the offsets of a load."""
+        if not (core.dsp and core.timing is not None) or not isinstance(op, Conv2D | FullyConnected):
+            return False
+        if isinstance(op, Conv2D) and op.groups != 1:
+            return False
+        return requantizer(op) is not None and Rows.of(Window.of(op)).split(1) is not None
+
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return the knobs; combinations that do not fit are refused by `legal`."""
+        del op, core
+        return {"m": (1, 2, 3, 4), "n": (1, 2, 4, 8), "form": ("pair8", "int16"), "unroll": (0, 1)}
+
+    def legal(self, op: Operator, core: Core, config: Config) -> bool:
+        """Whether a config of the space can be built."""
+        del core
+        assert isinstance(op, Conv2D | FullyConnected)
+        m, n, form = int(config["m"]), int(config["n"]), WeightForm(str(config["form"]))
+        window = Window.of(op)
+        rows = Rows.of(window)
+        if m * n > 8 or m > window.out_width or n > window.out_channels or rows.split(m) is None:
+            return False
+        if rows.two_copies and m % 2:
+            return False
+        if form is WeightForm.PAIR8 and (n % 2 or not _pairs_exactly(op)):
+            return False
+        parts = _parts(rows, m)
+        return bool(int(config["unroll"])) or parts > 1
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return the block with the fewest loads that the shape admits: 4x2, or 1x8 for a single pixel."""
+        assert isinstance(op, Conv2D | FullyConnected)
+        wide = Window.of(op).out_width
+        blocks = [(4, 2), (3, 2), (2, 4), (2, 2), (1, 8), (1, 4), (1, 2), (1, 1)]
+        if wide % 4 and wide % 3 == 0:
+            blocks.insert(0, (3, 2))
+        for m, n in blocks:
+            for form in (WeightForm.PAIR8, WeightForm.INT16):
+                work = _parts(Rows.of(Window.of(op)), m) * m * n * len(_taps(Rows.of(Window.of(op)), m))
+                config: Config = {"m": m, "n": n, "form": str(form), "unroll": int(work <= _UNROLL_LIMIT)}
+                for choice in (config, {**config, "unroll": 1}):
+                    if self.legal(op, core, choice):
+                        return choice
+        raise ScheduleError(f"{op.kind} '{op.name}': no register block is legal")
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of `op`."""
+        assert isinstance(op, Conv2D | FullyConnected)
+        assert core.timing is not None
+        plan = _Plan.of(op, config)
+        w = CWriter()
+        helpers = _write_function(w, plan)
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"{_stem(op)}_direct",
+                comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
+                parameters=_PARAMETERS,
+                body=w.text,
+                helpers=helpers,
+                support=tuple(plan.kernel(block, core.timing) for block in plan.blocks()),
+            ),
+            constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
+            scratch_bytes=plan.scratch_bytes,
+        )
+
+
+def _stem(op: Conv2D | FullyConnected) -> str:
+    if isinstance(op, FullyConnected):
+        return f"fully_connected_{op.weights.shape[1]}_{op.weights.shape[0]}"
+    return f"conv2d_{dims(op.x.shape[1:])}_{op.weights.shape[0]}_k{op.weights.shape[1]}x{op.weights.shape[2]}"
+
+
+def _weights4(op: Conv2D | FullyConnected) -> NDArray[np.int8]:
+    values = op.weights.values
+    return values if isinstance(op, Conv2D) else values.reshape(values.shape[0], 1, 1, values.shape[1])
+
+
+def _pairs_exactly(op: Conv2D | FullyConnected) -> bool:
+    """Whether two channels can share a lane: 256 * p + q fits int16 and the accumulators' high parts stay exact."""
+    smallest = int(op.weights.values.min())
+    addend = 1 << 30 if (found := requantizer(op)) is None else int(found.bias_addend.max())
+    return smallest >= -127 and bool((accumulator_bound(op, 0) + addend < PAIR8_BOUND).all())
+
+
+def _taps(rows: Rows, m: int) -> tuple[int, ...]:
+    split = rows.split(m)
+    return () if split is None else split[1]
+
+
+def _parts(rows: Rows, m: int) -> int:
+    split = rows.split(m)
+    return rows.window.kernel[0] * (1 if split is None else split[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BlockSize:
+    """One register block: M pixels, N channels."""
+
+    m: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Plan:
+    """Everything that the C, the micro-kernels and the stream of one layer agree on."""
+
+    op: Conv2D | FullyConnected
+    rows: Rows
+    requantizer: Requantizer
+    m: int
+    n: int
+    form: WeightForm
+    unrolled: bool
+
+    @staticmethod
+    def of(op: Conv2D | FullyConnected, config: Config) -> _Plan:
+        found = requantizer(op)
+        assert found is not None
+        return _Plan(
+            op=op, rows=Rows.of(Window.of(op)), requantizer=found, m=int(config["m"]), n=int(config["n"]),
+            form=WeightForm(str(config["form"])), unrolled=bool(int(config["unroll"])),
+        )  # fmt: skip
+
+    @property
+    def window(self) -> Window:
+        return self.rows.window
+
+    @property
+    def vertical_padding(self) -> bool:
+        return bool(self.window.padding.top or self.window.padding.bottom)
+
+    @property
+    def scratch_bytes(self) -> int:
+        return (self.window.slots + self.vertical_padding) * self.rows.row_bytes
+
+    @property
+    def tail_pixels(self) -> int:
+        return self.window.out_width % self.m
+
+    @property
+    def tail_channels(self) -> int:
+        return self.window.out_channels % self.n
+
+    def blocks(self) -> list[_BlockSize]:
+        """Return the register blocks needed: the main one, and those for the last pixels and channels."""
+        widths = [self.m, *([self.tail_pixels] if self.tail_pixels else [])]
+        heights = [self.n, *([self.tail_channels] if self.tail_channels else [])]
+        return [_BlockSize(m=m, n=n) for n in heights for m in widths]
+
+    def form_of(self, block: _BlockSize) -> WeightForm:
+        return WeightForm.INT16 if block.n % 2 else self.form
+
+    def spec(self, block: _BlockSize) -> MultiplySpec:
+        split = self.rows.split(self.m)
+        assert split is not None
+        parts, taps = split
+        offsets = tuple(
+            plain_offsets(1, 0, [self.rows.pixel_offset(m) + tap for tap in taps])[0] for m in range(block.m)
+        )
+        return MultiplySpec(
+            rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
+            pixel_stride=self.window.out_channels, form=self.form_of(block), finish=self.requantizer.finish,
+            unrolled=self.unrolled,
+        )  # fmt: skip
+
+    @property
+    def shift(self) -> int:
+        return int(self.requantizer.first[0]) if self.requantizer.finish is Finish.SHIFT else 0
+
+    def symbol(self, block: _BlockSize) -> str:
+        spec = self.spec(block)
+        digest = hashlib.sha256(repr((spec, self.shift)).encode()).hexdigest()[:8]
+        return f"utvm_multiply_m{block.m}n{block.n}_{spec.rows}x{spec.pairs}_{digest}"
+
+    def kernel(self, block: _BlockSize, timing: Timing) -> CSupport:
+        return _cached_kernel(self.symbol(block), self.spec(block), timing, self.shift)
+
+    def stream(self) -> NDArray[np.int32]:
+        """Return the stream: full blocks of N channels, then one of the remaining channels."""
+        bias = folded_bias(self.op, 0) + self.requantizer.bias_addend
+        lanes = self.rows.weight_lanes(_weights4(self.op))
+        parts = [
+            self._block_words(lanes, bias, start, min(self.n, self.window.out_channels - start))
+            for start in range(0, self.window.out_channels, self.n)
+        ]
+        return to_words(np.concatenate(parts))
+
+    def _block_words(
+        self, lanes: NDArray[np.int64], bias: NDArray[np.int64], start: int, n: int
+    ) -> NDArray[np.int64]:
+        chosen = lanes[start : start + n].reshape(n, -1, 2)
+        starts = bias[start : start + n].copy()
+        if self.form_of(_BlockSize(m=1, n=n)) is WeightForm.PAIR8:
+            chosen = 256 * chosen[0::2] + chosen[1::2]
+            starts[0::2] = 256 * starts[0::2] + starts[1::2]
+        words = lane_words(chosen[..., 0], chosen[..., 1]).T.reshape(-1)
+        tail: list[int] = []
+        if self.requantizer.finish is Finish.DOUBLE:
+            tail.append(self.op.y.zero_point)
+            for channel in range(start, start + n):
+                tail += [int(self.requantizer.first[channel]), int(self.requantizer.second[channel])]
+        return np.concatenate([starts, words, np.array(tail, np.int64)])
+
+
+@lru_cache(maxsize=4096)
+def _cached_kernel(symbol: str, spec: MultiplySpec, timing: Timing, shift: int) -> CSupport:
+    return multiply_kernel(symbol, spec, timing, shift=shift)
+
+
+def _write_function(w: CWriter, plan: _Plan) -> tuple[str, ...]:
+    window, rows = plan.window, plan.rows
+    slots, lanes = window.slots, rows.row_bytes // 2
+    zero = plan.op.x.zero_point & 0xFFFF
+    words = plan.scratch_bytes // 4
+    batch = plan.op.x.shape[0] if isinstance(plan.op, Conv2D) else 1
+    image, out_image = (
+        window.height * window.width * window.channels,
+        window.out_height * window.out_width * window.out_channels,
+    )
+    with w.loop("i", words):
+        w(f"((uint32_t *)(void *)scratch)[i] = 0x{zero << 16 | zero:08x}u;")
+    if plan.vertical_padding:
+        w(f"const int16_t *const padding = scratch + {slots * lanes};")
+    with w.loop("n", batch):
+        w(f"const int8_t *image = x + n * {image};", "int32_t next = 0;")
+        with w.loop("oy", window.out_height):
+            w(f"const int32_t top = oy * {window.stride[0]} - {window.padding.top};")
+            w(f"int32_t last = top + {slots};", f"last = last < {window.height} ? last : {window.height};")
+            w("next = next > top ? next : top;")
+            with w.block("for (; next < last; next++)"):
+                w(f"const int8_t *from_row = image + next * {window.width * window.channels};")
+                w(f"int16_t *to_row = scratch + (next % {slots}) * {lanes};")
+                with w.block(""):
+                    helpers = write_expansion(
+                        w, rows, source="from_row", target="to_row", zero_point=plan.op.x.zero_point
+                    )
+            _write_row(w, plan, out_image)
+    return helpers
+
+
+def _write_row(w: CWriter, plan: _Plan, out_image: int) -> None:
+    window, rows = plan.window, plan.rows
+    split = rows.split(plan.m)
+    assert split is not None
+    parts = split[0]
+    height = window.kernel[0]
+    w(f"const void *rows[{height * parts}];")
+    with w.loop("k", height):
+        lanes = rows.row_bytes // 2
+        w(f"const int32_t iy = top + k * {window.dilation[0]};")
+        row = f"scratch + (iy % {window.slots}) * {lanes}"
+        if plan.vertical_padding:
+            w(f"const int16_t *row = iy >= 0 && iy < {window.height} ? {row} : padding;")
+        else:
+            w(f"const int16_t *row = {row};")
+        if parts == 1:
+            w("rows[k] = row;")
+        else:
+            with w.loop("part", parts):
+                w(f"rows[k * {parts} + part] = row + part * {rows.part_offset(1) // 2};")
+    w(f"int8_t *out = y + n * {out_image} + oy * {window.out_width * window.out_channels};")
+    full = window.out_width // plan.m
+    with w.loop("block", full):
+        _write_calls(w, plan, plan.m)
+        w(f"out += {plan.m * window.out_channels};")
+        with w.loop("k", height * parts):
+            w(f"rows[k] = (const int8_t *)rows[k] + {rows.advance_bytes(plan.m)};")
+    if plan.tail_pixels:
+        _write_calls(w, plan, plan.tail_pixels)
+
+
+def _write_calls(w: CWriter, plan: _Plan, pixels: int) -> None:
+    blocks, remaining = divmod(plan.window.out_channels, plan.n)
+    main = _BlockSize(m=pixels, n=plan.n)
+    if blocks:
+        w(f"{plan.symbol(main)}((const void *const *)rows, stream, out, {blocks});")
+    if remaining:
+        tail = _BlockSize(m=pixels, n=remaining)
+        offset = blocks * plan.spec(main).stream_words
+        w(f"{plan.symbol(tail)}((const void *const *)rows, stream + {offset}, out + {blocks * plan.n}, 1);")

@@ -1,0 +1,56 @@
+"""C that expands one row of int8 input to int16 lanes."""
+
+from __future__ import annotations
+
+from utvm.codegen import CWriter
+from utvm.kernels.dsp.geometry import Rows
+
+
+def write_expansion(w: CWriter, rows: Rows, *, source: str, target: str, zero_point: int) -> tuple[str, ...]:
+    """Write the expansion of the row at `source` (int8_t *) into the row at `target` (int16_t *); returns the helpers.
+
+    Both addresses are aligned to a word. The padding at both sides is not touched, except that of the second copy that
+    shares a word with a pixel.
+    """
+    window = rows.window
+    count = window.width * window.channels
+    if rows.pitch != window.channels:
+        with w.loop("i", window.width), w.loop("c", window.channels):
+            w(f"{target}[{rows.interior} + i * {rows.pitch} + c] = {source}[i * {window.channels} + c];")
+        return ()
+    if count % 4 or rows.interior % 2:
+        with w.loop("i", count):
+            w(f"{target}[{rows.interior} + i] = {source}[i];")
+        if rows.two_copies:
+            with w.loop("i", count):
+                w(f"{target}[{rows.lanes + rows.interior - 1} + i] = {source}[i];")
+        return ()
+    return _write_words(w, rows, count // 4, source, target, zero_point)
+
+
+def _write_words(
+    w: CWriter, rows: Rows, words: int, source: str, target: str, zero_point: int
+) -> tuple[str, ...]:
+    w(f"const uint32_t *from = (const uint32_t *)(const void *){source};")
+    w(f"uint32_t *to = (uint32_t *)(void *)({target} + {rows.interior});")
+    if rows.two_copies:
+        w(f"uint32_t *second = (uint32_t *)(void *)({target} + {rows.lanes + rows.interior - 2});")
+        w(f"uint32_t before = {(zero_point & 0xFFFF) << 16}u;")
+    with w.loop("i", words):
+        w("const uint32_t four = from[i];")
+        w("const uint32_t even = utvm_extend_even(four);", "const uint32_t odd = utvm_extend_odd(four);")
+        if rows.quads:
+            w("to[2 * i] = even;", "to[2 * i + 1] = odd;")
+            return_helpers: tuple[str, ...] = ("utvm_extend_even", "utvm_extend_odd")
+        else:
+            w("to[2 * i] = utvm_pack_low(even, odd);", "to[2 * i + 1] = utvm_pack_high(odd, even);")
+            return_helpers = ("utvm_extend_even", "utvm_extend_odd", "utvm_pack_low", "utvm_pack_high")
+        if rows.two_copies:
+            w(
+                "second[2 * i] = (before >> 16) | (even << 16);",
+                "second[2 * i + 1] = (odd & 0xFFFFu) | (even & 0xFFFF0000u);",
+                "before = odd;",
+            )
+    if rows.two_copies:
+        w(f"second[{2 * words}] = (before >> 16) | {(zero_point & 0xFFFF) << 16}u;")
+    return return_helpers

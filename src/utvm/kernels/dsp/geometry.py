@@ -1,0 +1,156 @@
+"""How the activations of a convolution lie in int16 rows, so that a micro-kernel reads lane pairs at fixed offsets.
+
+A row of the input is expanded once to int16, with its padding at both sides. Where the pixel pitch is odd (1 or 3
+channels, packed over the kernel's width) every other window starts at an odd lane: a second copy of the row, shifted by
+one lane, keeps all word loads aligned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.graph import Conv2D, FullyConnected, Padding
+
+_MAX_OFFSET = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A convolution's shape: pixels, lanes and taps. A fully connected layer is one of 1x1 on a row of its batches."""
+
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    out_channels: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: Padding
+
+    @staticmethod
+    def of(op: Conv2D | FullyConnected) -> Window:
+        """Return the shape of one image of a convolution, or of all rows of a fully connected layer."""
+        if isinstance(op, FullyConnected):
+            units, inputs = op.weights.shape
+            return Window(
+                height=1, width=op.x.elements // inputs, channels=inputs, out_height=1, out_width=op.x.elements // inputs,
+                out_channels=units, kernel=(1, 1), stride=(1, 1), dilation=(1, 1), padding=Padding(),
+            )  # fmt: skip
+        return Window(
+            height=op.x.shape[1], width=op.x.shape[2], channels=op.x.shape[3],
+            out_height=op.y.shape[1], out_width=op.y.shape[2], out_channels=op.y.shape[3],
+            kernel=(op.weights.shape[1], op.weights.shape[2]), stride=op.stride, dilation=op.dilation, padding=op.padding,
+        )  # fmt: skip
+
+    @property
+    def slots(self) -> int:
+        """Input rows that one output row reads."""
+        return (self.kernel[0] - 1) * self.dilation[0] + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The layout of expanded rows of a `Window`. Sizes in int16 lanes unless they say bytes.
+
+    `pitch` is one pixel's lanes, `lead` the lanes before the left padding; with `two_copies` the second copy starts
+    `copy_bytes` after the first. `quads` says that channels are expanded four at a time in the order 0, 2, 1, 3.
+    """
+
+    window: Window
+    pitch: int
+    packed: bool
+    two_copies: bool
+    lead: int
+    lanes: int
+    quads: bool
+
+    @staticmethod
+    def of(window: Window) -> Rows:
+        """Return the layout for a convolution's shape."""
+        channels, step = window.channels, window.stride[1]
+        packed = channels % 2 == 1 and window.dilation[1] == 1 and (window.kernel[1] > 1 or channels < 4)
+        pitch = channels if packed else channels + channels % 2
+        two = (step * pitch) % 2 == 1 and window.out_width > 1
+        lead = (window.padding.left * pitch) % 2 if two else 0
+        span = (window.kernel[1] - 1) * window.dilation[1] + 1
+        read = (window.out_width - 1) * step * pitch + span * pitch
+        filled = (window.padding.left + window.width) * pitch
+        return Rows(
+            window=window,
+            pitch=pitch,
+            packed=packed,
+            two_copies=two,
+            lead=lead,
+            lanes=(lead + max(read, filled) + 5) // 4 * 4,
+            quads=channels % 4 == 0,
+        )
+
+    @property
+    def copy_bytes(self) -> int:
+        """Bytes of one copy of a row."""
+        return 2 * self.lanes
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one expanded row, both copies."""
+        return self.copy_bytes * (2 if self.two_copies else 1)
+
+    @property
+    def interior(self) -> int:
+        """The lane at which the row's first real pixel starts."""
+        return self.lead + self.window.padding.left * self.pitch
+
+    def taps(self) -> tuple[int, ...]:
+        """Return the byte offsets of the lane pairs of a window's row."""
+        width = self.window.kernel[1]
+        if self.packed:
+            return tuple(4 * i for i in range((width * self.pitch + 1) // 2))
+        step = 2 * self.pitch * self.window.dilation[1]
+        return tuple(kx * step + 4 * i for kx in range(width) for i in range(self.pitch // 2))
+
+    def pixel_offset(self, m: int) -> int:
+        """Return the byte offset of pixel m's window from that of the row's table entry."""
+        lane = self.lead + m * self.window.stride[1] * self.pitch
+        if self.two_copies and lane % 2:
+            return self.copy_bytes + 2 * (lane - 1)
+        return 2 * lane
+
+    def advance_bytes(self, pixels: int) -> int:
+        """Return how far the row addresses move for a block of `pixels`."""
+        return 2 * pixels * self.window.stride[1] * self.pitch
+
+    def split(self, pixels: int) -> tuple[int, tuple[int, ...]] | None:
+        """Return (parts, taps of one part) so that all offsets of a block fit a load, or None if they can't.
+
+        One part takes a row's whole window; else each column of the kernel is a part with an address of its own.
+        """
+        whole = self.taps()
+        reach = max(self.pixel_offset(m) for m in range(pixels))
+        if reach + whole[-1] <= _MAX_OFFSET:
+            return 1, whole
+        column = tuple(4 * i for i in range(self.pitch // 2))
+        if not self.packed and reach + column[-1] <= _MAX_OFFSET:
+            return self.window.kernel[1], column
+        return None
+
+    def part_offset(self, part: int) -> int:
+        """Return the byte offset of a part's address from the row's."""
+        return 2 * part * self.window.dilation[1] * self.pitch
+
+    def weight_lanes(self, weights: NDArray[np.int8]) -> NDArray[np.int64]:
+        """Return weights [OC, KH, KW, IC] in the order of the lanes: [OC, KH, lanes of a window's row]."""
+        out_channels, height, width, channels = weights.shape
+        lanes = weights.astype(np.int64)
+        if self.quads:
+            grouped = lanes.reshape(out_channels, height, width, channels // 4, 4)
+            lanes = grouped[..., [0, 2, 1, 3]].reshape(out_channels, height, width, channels)
+        if self.packed:
+            flat = lanes.reshape(out_channels, height, width * channels)
+            return np.pad(flat, ((0, 0), (0, 0), (0, (width * channels) % 2)))
+        padded = np.pad(lanes, ((0, 0), (0, 0), (0, 0), (0, self.pitch - channels)))
+        return padded.reshape(out_channels, height, width * self.pitch)

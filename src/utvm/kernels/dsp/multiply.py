@@ -1,0 +1,275 @@
+"""The multiply-accumulate micro-kernel: M pixels by N channels in registers, finished to int8.
+
+One call computes M output pixels for all blocks of N channels. Activations are int16 lanes, read through a table of row
+addresses at fixed offsets; weights come as one sequential stream (`utvm.kernels.dsp.stream`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utvm.codegen import CSupport
+from utvm.cores.microkernel import Block, schedule
+from utvm.cores.timing import Timing
+from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.dsp.stream import Finish, WeightForm
+
+REGISTERS = ("r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+_FIXED = {"%pa": "r0", "%pw": "r1"}
+_MAX_OFFSET = 4095
+_OUT, _COUNT, _WALKER = 0, 4, 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiplySpec:
+    """What a micro-kernel computes.
+
+    `offsets[m]` holds, for each lane pair of a row, its byte offset from the row's address for pixel m. The kernel
+    reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row.
+    """
+
+    rows: int
+    offsets: tuple[tuple[int, ...], ...]
+    channels: int
+    pixel_stride: int
+    form: WeightForm
+    finish: Finish
+    unrolled: bool
+
+    @property
+    def pixels(self) -> int:
+        """M, the pixels computed at once."""
+        return len(self.offsets)
+
+    @property
+    def pairs(self) -> int:
+        """Lane pairs of one row."""
+        return len(self.offsets[0])
+
+    @property
+    def weight_words(self) -> int:
+        """Words of weights for one pair of lanes of all N channels."""
+        return self.channels if self.form is WeightForm.INT16 else self.channels // 2
+
+    @property
+    def stream_words(self) -> int:
+        """Words of the stream for one block of N channels."""
+        finish = 1 + 2 * self.channels if self.finish is Finish.DOUBLE else 0
+        return self.channels + self.rows * self.pairs * self.weight_words + finish
+
+
+def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> CSupport:
+    """Return `void name(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks)`.
+
+    Args:
+        name: the symbol.
+        spec: what to compute.
+        timing: the core to schedule for.
+        shift: the right shift of `Finish.SHIFT`.
+
+    Raises:
+        ScheduleError: the register block does not fit.
+    """
+    body = _unrolled_body(spec, timing, shift) if spec.unrolled else _repeated_body(spec, timing, shift)
+    walker = 0 if spec.unrolled else 4
+    table = _table_offset(spec)
+    frame = (table + 4 * spec.rows + walker + 7) // 8 * 8 + 4
+    lines = [
+        "push {r4-r11, lr}",
+        f"sub sp, sp, #{frame}",
+        "strd r2, r3, [sp]",
+        *_copied_table(spec, table),
+        *(["mov r4, #0", f"str r4, [sp, #{table + 4 * spec.rows}]"] if not spec.unrolled else []),
+        ".balign 8",
+        "1:",
+        *body,
+        "bne.w 1b",
+        f"add sp, sp, #{frame}",
+        "pop {r4-r11, pc}",
+    ]
+    return assembler_function(
+        name,
+        f"void {name}(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks)",
+        lines,
+        f"{spec.pixels} pixels x {spec.channels} channels, {spec.rows} rows of {spec.pairs} lane pairs, "
+        f"{spec.form} weights",
+    )
+
+
+def _table_offset(spec: MultiplySpec) -> int:
+    return _WALKER if spec.unrolled else _WALKER + 4
+
+
+def _copied_table(spec: MultiplySpec, table: int) -> list[str]:
+    """Return the copy of the row table from r0 to the frame, several words at a time."""
+    lines: list[str] = []
+    registers = [f"r{i}" for i in range(4, 12)]
+    for start in range(0, spec.rows, len(registers)):
+        batch = list(enumerate(registers[: spec.rows - start], start))
+        lines += [f"ldr {register}, [r0, #{4 * row}]" for row, register in batch]
+        lines += [f"str {register}, [sp, #{table + 4 * row}]" for row, register in batch]
+    return lines
+
+
+class _Stream:
+    """The position in the stream, and the additions to its pointer when offsets grow too large."""
+
+    def __init__(self, block: Block, start: int = 0) -> None:
+        self.block = block
+        self.offset = start
+
+    def take(self) -> int:
+        """Return the offset of the next word."""
+        if self.offset > _MAX_OFFSET - 3:
+            self.flush()
+        self.offset += 4
+        return self.offset - 4
+
+    def flush(self) -> None:
+        """Move the pointer to the next word."""
+        left = self.offset
+        while left:
+            step = min(left, _MAX_OFFSET - 3)
+            self.block(f"add %pw, %pw, #{step}")
+            left -= step
+        self.offset = 0
+
+
+def _accumulators(spec: MultiplySpec) -> list[list[str]]:
+    return [[f"%c{m}_{n}" for n in range(spec.channels)] for m in range(spec.pixels)]
+
+
+def _multiply_row(block: Block, stream: _Stream, spec: MultiplySpec, row: int, started: set[str]) -> None:
+    """Append one row. An accumulator that has not started takes the bias from the last pixel's."""
+    accumulators = _accumulators(spec)
+    last = accumulators[-1]
+    loaded: dict[int, tuple[str, int]] = {}
+    for pair in range(spec.pairs):
+        weights = _load_weights(block, stream, spec, f"{row}_{pair}")
+        for m in range(spec.pixels):
+            lanes = _load_lanes(block, spec, row, pair, m, loaded)
+            for n in range(spec.channels):
+                target = accumulators[m][n]
+                addend = target if target in started else last[n]
+                started.add(target)
+                block(f"smlad {target}, {lanes}, {weights[n]}, {addend}")
+
+
+def _load_weights(block: Block, stream: _Stream, spec: MultiplySpec, tag: str) -> list[str]:
+    names = [f"%w{tag}_{n}" for n in range(spec.channels)]
+    for n, name in enumerate(names):
+        if spec.form is WeightForm.INT16 or n % 2 == 0:
+            block(f"ldr {name}, [%pw, #{stream.take()}]")
+        else:
+            block(f"sxtb16 {name}, {names[n - 1]}")
+    return names
+
+
+def _load_lanes(
+    block: Block, spec: MultiplySpec, row: int, pair: int, m: int, loaded: dict[int, tuple[str, int]]
+) -> str:
+    """Load the lanes of pixel m, unless the pair before or this one has just loaded the same word."""
+    offset = spec.offsets[m][pair]
+    name, when = loaded.get(offset, ("", -9))
+    if pair - when > 1:
+        name = f"%a{row}_{pair}_{m}"
+        block(f"ldr {name}, [%pa, #{offset}]")
+    loaded[offset] = (name, pair)
+    return name
+
+
+def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int) -> list[str]:
+    block = Block()
+    stream = _Stream(block)
+    accumulators = _accumulators(spec)
+    for n in range(spec.channels):
+        block(f"ldr {accumulators[-1][n]}, [%pw, #{stream.take()}]")
+    started = set(accumulators[-1])
+    table = _table_offset(spec)
+    for row in range(spec.rows):
+        block(f"ldr %pa, [sp, #{table + 4 * row}]")
+        _multiply_row(block, stream, spec, row, started)
+    _finish(block, stream, spec, shift)
+    return list(schedule(block, timing, pool=REGISTERS, fixed=_FIXED).lines)
+
+
+def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int) -> list[str]:
+    accumulators = _accumulators(spec)
+    flat = [name for pixel in accumulators for name in pixel]
+    places = dict(zip(flat, REGISTERS, strict=False))
+    spare = REGISTERS[len(flat) :]
+    channels = range(spec.channels)
+    last = [places[name] for name in accumulators[-1]]
+    entry = [f"ldr {last[n]}, [r1, #{4 * n}]" for n in channels]
+    entry += [f"mov {places[pixel[n]]}, {last[n]}" for pixel in accumulators[:-1] for n in channels]
+    table = _table_offset(spec)
+    entry += [
+        f"add r1, r1, #{4 * spec.channels}",
+        f"add lr, sp, #{table + 4}",
+        f"str lr, [sp, #{_WALKER}]",
+        f"ldr r0, [sp, #{table}]",
+        ".balign 8",
+        "2:",
+    ]
+    block = Block()
+    stream = _Stream(block)
+    _multiply_row(block, stream, spec, 0, set(flat))
+    block(
+        f"ldr %walker, [sp, #{_WALKER}]",
+        "ldr %pa, [%walker], #4",
+        f"str %walker, [sp, #{_WALKER}]",
+    )
+    stream.flush()
+    block("cmp %pa, #0")
+    loop = schedule(block, timing, pool=spare, fixed={**_FIXED, **places})
+    tail = Block()
+    _finish(tail, _Stream(tail), spec, shift)
+    finished = schedule(tail, timing, pool=REGISTERS, fixed=_FIXED, live_in=flat)
+    return [*entry, *loop.lines, "bne.w 2b", *finished.lines]
+
+
+def _finish(block: Block, stream: _Stream, spec: MultiplySpec, shift: int) -> None:
+    """Append requantisation, stores, and the step to the next block of channels; leaves Z set after the last."""
+    accumulators = _accumulators(spec)
+    block(f"ldr %out, [sp, #{_OUT}]")
+    if spec.form is WeightForm.PAIR8:
+        for n in range(0, spec.channels, 2):
+            for m in range(spec.pixels):
+                mixed, odd = accumulators[m][n], accumulators[m][n + 1]
+                block(f"sub {mixed}, {mixed}, {odd}", f"asr {mixed}, {mixed}, #8")
+    if spec.finish is Finish.DOUBLE:
+        block(f"ldr %zero, [%pw, #{stream.take()}]")
+    for n in range(spec.channels):
+        if spec.finish is Finish.DOUBLE:
+            block(f"ldr %first{n}, [%pw, #{stream.take()}]", f"ldr %second{n}, [%pw, #{stream.take()}]")
+        for m in range(spec.pixels):
+            _requantize(block, accumulators[m][n], spec, n, shift)
+            block(f"strb {accumulators[m][n]}, [%out, #{m * spec.pixel_stride + n}]")
+    block(
+        f"add %out, %out, #{spec.channels}",
+        f"str %out, [sp, #{_OUT}]",
+    )
+    stream.flush()
+    block(
+        f"ldr %count, [sp, #{_COUNT}]",
+        "subs %count, %count, #1",
+        f"str %count, [sp, #{_COUNT}]",
+    )
+
+
+def _requantize(block: Block, name: str, spec: MultiplySpec, n: int, shift: int) -> None:
+    if spec.finish is Finish.SHIFT:
+        block(f"asr {name}, {name}, #{shift}")
+    else:
+        block(
+            f"smmlar {name}, {name}, %first{n}, {name}",
+            f"add {name}, {name}, {name}, asr #31",
+            f"smmlar {name}, {name}, %second{n}, %zero",
+        )
+    block(f"ssat {name}, #8, {name}")
+
+
+def plain_offsets(pixels: int, pixel_step: int, taps: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Return the offsets of `pixels` pixels that are `pixel_step` bytes apart and read the lane pairs at `taps`."""
+    return tuple(tuple(m * pixel_step + tap for tap in taps) for m in range(pixels))

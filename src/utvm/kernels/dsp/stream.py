@@ -1,0 +1,99 @@
+"""The weight stream of a multiply-accumulate micro-kernel: what it reads, in the order in which it reads it.
+
+For each block of N output channels: bias words, weight words, output zero point, then (multiplier, shift) words of each
+channel. A weight word holds two int16 lanes. In form `pair8` a lane holds 256 * p + q for the channels p and q of a
+pair, so that each weight takes one byte: SMLAD with it accumulates 256 * P + Q, SXTB16 extracts q for Q, and
+P = (acc - Q) >> 8 at the end, exact while |Q| < 2^23.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.graph import FULL_INT8, Conv2D, DepthwiseConv2D, FullyConnected, Rounding
+from utvm.graph.arithmetic import channel_requantization
+
+Weighted = Conv2D | DepthwiseConv2D | FullyConnected
+PAIR8_BOUND = 1 << 23
+
+
+class WeightForm(StrEnum):
+    """How weights are stored."""
+
+    INT16 = "int16"
+    PAIR8 = "pair8"
+
+
+class Finish(StrEnum):
+    """How an accumulator becomes int8 in the micro-kernel."""
+
+    DOUBLE = "double"
+    """TFLite's double rounding by two SMMLAR, for right shifts of at least 2."""
+    SHIFT = "shift"
+    """Half-up shift (q7): the rounding constant is part of the bias."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Requantizer:
+    """The finishing constants of each output channel, int64 [OC] each."""
+
+    finish: Finish
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    bias_addend: NDArray[np.int64]
+
+
+def requantizer(op: Weighted) -> Requantizer | None:
+    """Return how the micro-kernel finishes `op`, or None where its short forms are not exact."""
+    if op.clamp != FULL_INT8:
+        return None
+    table = channel_requantization(op)
+    multiplier, right = table.multiplier.astype(np.int64), -table.shift.astype(np.int64)
+    zero = np.zeros_like(multiplier)
+    if (
+        op.rounding is Rounding.DOUBLE
+        and (multiplier >= 1 << 30).all()
+        and (right >= 2).all()
+        and (right <= 31).all()
+    ):
+        return Requantizer(
+            finish=Finish.DOUBLE,
+            first=2 * multiplier - (1 << 32),
+            second=np.int64(1) << (32 - right),
+            bias_addend=zero,
+        )
+    if op.rounding is Rounding.HALF_UP_SHIFT:
+        shift = right + 1
+        if (shift == shift[0]).all() and 1 <= shift[0] <= 31:
+            return Requantizer(
+                finish=Finish.SHIFT, first=shift, second=zero, bias_addend=np.int64(1) << (shift - 1)
+            )
+    return None
+
+
+def folded_bias(op: Weighted, channel_axis: int) -> NDArray[np.int64]:
+    """Return bias - x's zero point * sum of the channel's weights: the accumulator's start for raw inputs."""
+    weights = np.moveaxis(op.weights.values.astype(np.int64), channel_axis, 0)
+    sums = weights.reshape(weights.shape[0], -1).sum(axis=1)
+    bias = np.zeros_like(sums) if op.bias is None else op.bias.values.astype(np.int64)
+    return bias - op.x.zero_point * sums
+
+
+def accumulator_bound(op: Weighted, channel_axis: int) -> NDArray[np.int64]:
+    """Return, for each output channel, a bound on |accumulator| over all raw int8 inputs, folded bias included."""
+    weights = np.moveaxis(np.abs(op.weights.values.astype(np.int64)), channel_axis, 0)
+    return weights.reshape(weights.shape[0], -1).sum(axis=1) * 128 + np.abs(folded_bias(op, channel_axis))
+
+
+def to_words(values: list[int] | NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return integers modulo 2^32 as int32."""
+    return (np.asarray(values, np.int64) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+
+
+def lane_words(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return words with `low` in bits 0–15 and `high` in bits 16–31."""
+    return (low & 0xFFFF) | ((high & 0xFFFF) << 16)
