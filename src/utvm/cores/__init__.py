@@ -1,0 +1,6 @@
+"""Cores: what each can do, how long its instructions take, and micro-kernels scheduled for it."""
+
+from utvm.cores.catalogue import CORES, CoreError, get_core
+from utvm.cores.core import Core
+
+__all__ = ["CORES", "Core", "CoreError", "get_core"]

@@ -1,0 +1,111 @@
+"""The cores that are described."""
+
+from __future__ import annotations
+
+from utvm.cores.core import Core
+from utvm.cores.cortex_m4_timing import CORTEX_M4_TIMING, CORTEX_M33_TIMING
+from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
+from utvm.errors import UtvmError
+
+
+class CoreError(UtvmError):
+    """A core that is not described."""
+
+
+def _arm(cpu: str, *, fpu: bool) -> tuple[str, ...]:
+    floating = ("-mfloat-abi=hard", "-mfpu=auto") if fpu else ("-mfloat-abi=soft",)
+    return (f"-mcpu={cpu}", "-mthumb", *floating)
+
+
+CORTEX_M0 = Core(
+    name="cortex-m0",
+    isa="arm",
+    architecture="armv6-m",
+    tool_prefix="arm-none-eabi-",
+    cflags=_arm("cortex-m0", fpu=False),
+)
+
+CORTEX_M3 = Core(
+    name="cortex-m3",
+    isa="arm",
+    architecture="armv7-m",
+    tool_prefix="arm-none-eabi-",
+    cflags=_arm("cortex-m3", fpu=False),
+    unaligned=True,
+    fault_status=True,
+)
+
+CORTEX_M4 = Core(
+    name="cortex-m4",
+    isa="arm",
+    architecture="armv7e-m",
+    tool_prefix="arm-none-eabi-",
+    cflags=_arm("cortex-m4", fpu=True),
+    fpu=True,
+    dsp=True,
+    unaligned=True,
+    fault_status=True,
+    timing=CORTEX_M4_TIMING,
+)
+
+CORTEX_M7 = Core(
+    name="cortex-m7",
+    isa="arm",
+    architecture="armv7e-m",
+    tool_prefix="arm-none-eabi-",
+    cflags=_arm("cortex-m7", fpu=True),
+    fpu=True,
+    dsp=True,
+    unaligned=True,
+    fault_status=True,
+    timing=CORTEX_M7_TIMING,
+)
+
+CORTEX_M33 = Core(
+    name="cortex-m33",
+    isa="arm",
+    architecture="armv8-m.main",
+    tool_prefix="arm-none-eabi-",
+    cflags=_arm("cortex-m33", fpu=True),
+    fpu=True,
+    dsp=True,
+    unaligned=True,
+    fault_status=True,
+    timing=CORTEX_M33_TIMING,
+)
+
+CORTEX_M55 = Core(
+    name="cortex-m55",
+    isa="arm",
+    architecture="armv8.1-m.main",
+    tool_prefix="arm-none-eabi-",
+    cflags=_arm("cortex-m55", fpu=True),
+    fpu=True,
+    dsp=True,
+    mve=True,
+    unaligned=True,
+    fault_status=True,
+)
+
+RV32IMC = Core(
+    name="rv32imc",
+    isa="riscv",
+    architecture="rv32imc",
+    tool_prefix="riscv64-unknown-elf-",
+    cflags=("-march=rv32imc_zicsr", "-mabi=ilp32", "-mcmodel=medany"),
+)
+
+CORES = {
+    core.name: core for core in (CORTEX_M0, CORTEX_M3, CORTEX_M4, CORTEX_M7, CORTEX_M33, CORTEX_M55, RV32IMC)
+}
+
+
+def get_core(name: str) -> Core:
+    """Return a core by name.
+
+    Raises:
+        CoreError: no core has that name.
+    """
+    if name not in CORES:
+        raise CoreError(f"no core is named '{name}'; known: {', '.join(CORES)}")
+    return CORES[name]
