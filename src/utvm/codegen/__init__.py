@@ -1,6 +1,15 @@
 """C text: a builder for kernels and the writer of a model's files."""
 
-from utvm.codegen.c import CArray, CFunction, CParameter, CSupport, CWriter, comment, float_literal, int_literal
+from utvm.codegen.c import (
+    CArray,
+    CFunction,
+    CParameter,
+    CSupport,
+    CWriter,
+    comment,
+    float_literal,
+    int_literal,
+)
 from utvm.codegen.entry import ARENA_SYMBOL, RUN_SYMBOL, entry_source
 from utvm.codegen.model import ARENA_ALIGNMENT, ArenaRef, CCall, CModel, CPort, render_model
 

@@ -38,7 +38,9 @@ def lower(graph: Graph, core: Core, *, name: str | None = None) -> Program:
         except LoweringError as error:
             problems.append(str(error))
     problems += [
-        f"the output '{t.name}' is a constant: it does not depend on the input" for t in graph.outputs if t.is_constant
+        f"the output '{t.name}' is a constant: it does not depend on the input"
+        for t in graph.outputs
+        if t.is_constant
     ]
     if problems:
         raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))
@@ -63,7 +65,9 @@ def _build(op: Operator, core: Core) -> Kernel:
             kernel = family.build(op, core, config)
             wanted = sum(p.role == "input" for p in kernel.function.parameters)
             if wanted != len(op.activations):
-                raise LoweringError(f"{op.kind} '{op.name}': constant operands of this kind are not supported")
+                raise LoweringError(
+                    f"{op.kind} '{op.name}': constant operands of this kind are not supported"
+                )
             return kernel
     raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}")
 

@@ -1,0 +1,27 @@
+"""The cross-compiler, linker scripts, and linked images."""
+
+from utvm.toolchain.cache import Cache, default_cache_directory, digest
+from utvm.toolchain.image import Image, Location, Section, Symbol
+from utvm.toolchain.linker import STACK_LIMIT_SYMBOL, STACK_SYMBOL, linker_script
+from utvm.toolchain.source import Layout, MemoryOverflowError, Region, Source, ToolchainError
+from utvm.toolchain.toolchain import Toolchain, compiler_version
+
+__all__ = [
+    "STACK_LIMIT_SYMBOL",
+    "STACK_SYMBOL",
+    "Cache",
+    "Image",
+    "Layout",
+    "Location",
+    "MemoryOverflowError",
+    "Region",
+    "Section",
+    "Source",
+    "Symbol",
+    "Toolchain",
+    "ToolchainError",
+    "compiler_version",
+    "default_cache_directory",
+    "digest",
+    "linker_script",
+]

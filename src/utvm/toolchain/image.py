@@ -1,0 +1,187 @@
+"""A linked program: bytes at addresses, symbols, sizes."""
+
+from __future__ import annotations
+
+import bisect
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from utvm.toolchain.source import ToolchainError
+
+_WRITE, _ALLOC, _EXECUTE = 1, 2, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A section that occupies target memory. `data` is None where it is zero-filled or left as it is (stack)."""
+
+    name: str
+    address: int
+    size: int
+    data: bytes | None
+    executable: bool
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symbol:
+    """A name in the program. Function addresses are without the Thumb bit; size in bytes."""
+
+    name: str
+    address: int
+    size: int
+    is_function: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where an instruction came from."""
+
+    function: str
+    file: str | None
+    line: int | None
+
+    def __str__(self) -> str:
+        return self.function if self.file is None else f"{self.function} at {self.file}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Image:
+    """A linked program. `path` is its ELF file, `tool_prefix` the toolchain that made it."""
+
+    path: Path
+    tool_prefix: str
+    entry: int
+    sections: tuple[Section, ...]
+    symbols: Mapping[str, Symbol]
+    link_map: str
+
+    @staticmethod
+    def read(path: Path, *, tool_prefix: str, link_map: str = "") -> Image:
+        """Read an ELF file.
+
+        Raises:
+            ToolchainError: it is not a 32-bit ELF file.
+        """
+        try:
+            with path.open("rb") as file:
+                elf = ELFFile(file)
+                thumb = elf["e_machine"] == "EM_ARM"
+                sections = tuple(_sections(elf))
+                symbols = {symbol.name: symbol for symbol in _symbols(elf, thumb)}
+                entry = elf["e_entry"] & ~1 if thumb else elf["e_entry"]
+        except (OSError, ELFError) as error:
+            raise ToolchainError(f"{path} can't be read as an ELF file: {error}") from error
+        return Image(
+            path=path, tool_prefix=tool_prefix, entry=entry, sections=sections, symbols=symbols, link_map=link_map
+        )
+
+    def symbol(self, name: str) -> Symbol:
+        """Return a symbol.
+
+        Raises:
+            ToolchainError: the program has none of that name.
+        """
+        if name not in self.symbols:
+            raise ToolchainError(f"the image has no symbol '{name}'")
+        return self.symbols[name]
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of executable sections."""
+        return sum(s.size for s in self.sections if s.executable and s.data is not None)
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of constants."""
+        return sum(s.size for s in self.sections if not s.executable and not s.writable and s.data is not None)
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of initialised variables."""
+        return sum(s.size for s in self.sections if s.writable and not s.executable and s.data is not None)
+
+    @property
+    def flash_bytes(self) -> int:
+        """What a product stores: code, constants, initial values. Room that only aligns traps is left out."""
+        traps = sum(s.size for s in self.sections if s.name == ".traps")
+        return self.code_bytes + self.constant_bytes + self.data_bytes - traps
+
+    @property
+    def zero_bytes(self) -> int:
+        """Bytes of zero-filled variables, the stack left out."""
+        return sum(s.size for s in self.sections if s.data is None and s.name != ".stack")
+
+    @cached_property
+    def _functions(self) -> list[Symbol]:
+        return sorted((s for s in self.symbols.values() if s.is_function), key=lambda s: s.address)
+
+    def locate(self, pc: int) -> Location | None:
+        """Return the function, file and line of an address, or None outside the program's functions."""
+        starts = [symbol.address for symbol in self._functions]
+        position = bisect.bisect_right(starts, pc) - 1
+        if position < 0:
+            return None
+        symbol = self._functions[position]
+        if pc >= symbol.address + max(symbol.size, 2):
+            return None
+        file, line = self._source_line(pc)
+        return Location(function=symbol.name, file=file, line=line)
+
+    def _source_line(self, pc: int) -> tuple[str | None, int | None]:
+        try:
+            answer = subprocess.run(
+                [f"{self.tool_prefix}addr2line", "-e", str(self.path), f"0x{pc:x}"],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+            ).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            return None, None
+        file, _, line = answer.strip().split(" ")[0].rpartition(":")
+        if not file or file.startswith("??") or not line.isdigit() or line == "0":
+            return None, None
+        return Path(file).name, int(line)
+
+
+def _sections(elf: ELFFile) -> list[Section]:
+    found = []
+    for section in elf.iter_sections():
+        flags, size = section["sh_flags"], section["sh_size"]
+        if not flags & _ALLOC or not size:
+            continue
+        found.append(
+            Section(
+                name=section.name,
+                address=section["sh_addr"],
+                size=size,
+                data=None if section["sh_type"] == "SHT_NOBITS" else section.data(),
+                executable=bool(flags & _EXECUTE),
+                writable=bool(flags & _WRITE),
+            )
+        )
+    return found
+
+
+def _symbols(elf: ELFFile, thumb: bool) -> list[Symbol]:
+    table = elf.get_section_by_name(".symtab")
+    if not isinstance(table, SymbolTableSection):
+        return []
+    found = []
+    for symbol in table.iter_symbols():
+        if not symbol.name or symbol.name.startswith("$") or symbol["st_info"]["type"] in ("STT_FILE", "STT_SECTION"):
+            continue
+        is_function = symbol["st_info"]["type"] == "STT_FUNC"
+        address = symbol["st_value"]
+        if is_function and thumb:
+            address &= ~1
+        found.append(Symbol(name=symbol.name, address=address, size=symbol["st_size"], is_function=is_function))
+    return found

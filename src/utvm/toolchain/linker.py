@@ -1,0 +1,44 @@
+"""The linker script of a layout."""
+
+from __future__ import annotations
+
+from utvm.toolchain.source import Layout
+
+STACK_SYMBOL = "utvm_stack_top"
+STACK_LIMIT_SYMBOL = "utvm_stack_limit"
+
+
+def linker_script(layout: Layout) -> str:
+    """Return a GNU ld script: vectors and code, constants, data, zero-filled data, stack.
+
+    Section `.traps` (code on which breakpoints are set) gets 4 KB aligned room of its own where the code region is
+    large enough for it, since emulators single-step whatever shares a page with a breakpoint.
+    """
+    memories = "\n".join(
+        f"  {region.name} (rwx) : ORIGIN = 0x{region.origin:08x}, LENGTH = {region.length}" for region in layout.regions
+    )
+    page = 4096 if layout.code.length >= 256 * 1024 else 16
+    return f"""\
+MEMORY {{
+{memories}
+}}
+
+ENTRY(utvm_start)
+
+SECTIONS {{
+  .vectors : ALIGN(1024) {{ KEEP(*(.vectors)) }} > {layout.code.name}
+  .text : {{ *(.text .text.*) . = ALIGN(16); }} > {layout.code.name}
+  .traps : ALIGN({page}) {{ KEEP(*(.traps)) . = ALIGN({page}); }} > {layout.code.name}
+  .ARM.exidx : {{ *(.ARM.exidx*) *(.ARM.extab*) }} > {layout.code.name}
+  .rodata : ALIGN(16) {{ *(.rodata .rodata.* .srodata .srodata.*) . = ALIGN(16); }} > {layout.constants.name}
+  .data : ALIGN(16) {{ *(.data .data.* .sdata .sdata.*) . = ALIGN(16); }} > {layout.data.name}
+  .bss (NOLOAD) : ALIGN(16) {{ *(.bss .bss.* .sbss .sbss.*) *(COMMON) . = ALIGN(16); }} > {layout.data.name}
+  .stack (NOLOAD) : ALIGN(16) {{
+    {STACK_LIMIT_SYMBOL} = .;
+    . += {layout.stack_bytes};
+    . = ALIGN(16);
+    {STACK_SYMBOL} = .;
+  }} > {layout.data.name}
+  /DISCARD/ : {{ *(.comment) *(.note*) *(.riscv.attributes) *(.eh_frame*) }}
+}}
+"""

@@ -1,0 +1,61 @@
+"""What goes into a build, and the errors of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utvm.errors import UtvmError
+
+
+class ToolchainError(UtvmError):
+    """A tool is missing, or it refused its input."""
+
+
+class MemoryOverflowError(ToolchainError):
+    """A program does not fit a memory. Sizes in bytes."""
+
+    def __init__(self, *, region: str, needed: int, available: int) -> None:
+        self.region = region
+        self.needed = needed
+        self.available = available
+        super().__init__(
+            f"does not fit: region {region} needs {needed:,} bytes and has {available:,}; "
+            f"it is {needed - available:,} bytes too small (choose a smaller model, or a board with more memory)"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file of a build: C (`.c`), assembler (`.S`) or a header (`.h`) that the others include by name."""
+
+    name: str
+    text: str
+
+    @property
+    def is_header(self) -> bool:
+        """Whether the file is only included."""
+        return self.name.endswith(".h")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A memory that the linker may fill. Addresses and lengths in bytes."""
+
+    name: str
+    origin: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Which region holds what. Regions may be the same; the stack is at the end of its region."""
+
+    code: Region
+    constants: Region
+    data: Region
+    stack_bytes: int
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Each region once, in order of use."""
+        return tuple(dict.fromkeys((self.code, self.constants, self.data)))
