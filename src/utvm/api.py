@@ -134,7 +134,7 @@ def compile(  # noqa: A001
         files = render_model(program.c_model(), PRELUDE)
         stages.files(files)
     with watch.stage("build"):
-        image = build_image(target, image_sources(program.name, files))
+        image = build_image(target, image_sources(program.name, files), entries=[RUN_SYMBOL])
         stages.image(image)
     return Compiled(board=target, program=program, files=files, image=image, seconds=watch.seconds)
 

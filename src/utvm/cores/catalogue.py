@@ -92,7 +92,7 @@ RV32IMC = Core(
     isa="riscv",
     architecture="rv32imc",
     tool_prefix="riscv64-unknown-elf-",
-    cflags=("-march=rv32imc_zicsr", "-mabi=ilp32", "-mcmodel=medany"),
+    cflags=("-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "-mcmodel=medany"),
 )
 
 CORES = {

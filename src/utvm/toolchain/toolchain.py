@@ -58,8 +58,8 @@ class Toolchain:
         specs = ("--specs=picolibc.specs",) if self.prefix.startswith("riscv") else ()
         return (*self.machine_flags, *specs, *WARNINGS, *code, *self.extra_flags)
 
-    def build(self, sources: Sequence[Source], layout: Layout) -> Image:
-        """Compile and link.
+    def build(self, sources: Sequence[Source], layout: Layout, *, entries: Sequence[str] = ()) -> Image:
+        """Compile and link. Functions that `entries` do not reach are left out.
 
         Raises:
             MemoryOverflowError: the program does not fit.
@@ -69,12 +69,12 @@ class Toolchain:
         script = linker_script(layout)
         version = compiler_version(self.prefix)
         every = [part for source in sources for part in (source.name, source.text)]
-        key = digest([version, *self.flags, script, *every])
+        key = digest([version, *self.flags, script, *entries, "", *every])
         elf, link_map = cache.find(key, ".elf"), cache.find(key, ".map")
         if elf is None or link_map is None:
             with cache.scratch() as scratch:
                 objects = self._compile(sources, cache, version, Path(scratch))
-                made_elf, made_map = self._link(objects, script, layout, Path(scratch))
+                made_elf, made_map = self._link(objects, script, layout, entries, Path(scratch))
                 link_map = cache.store(key, ".map", made_map)
                 elf = cache.store(key, ".elf", made_elf)
             cache.prune()
@@ -99,11 +99,14 @@ class Toolchain:
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             return list(pool.map(compile_one, units))
 
-    def _link(self, objects: Sequence[Path], script: str, layout: Layout, scratch: Path) -> tuple[Path, Path]:
+    def _link(
+        self, objects: Sequence[Path], script: str, layout: Layout, entries: Sequence[str], scratch: Path
+    ) -> tuple[Path, Path]:
         (scratch / "link.ld").write_text(script, encoding="utf-8")
         command = [
             f"{self.prefix}gcc", *self.machine_flags, "-nostdlib", "-nostartfiles", "-Wl,--gc-sections",
             "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments", "-Wl,-Map=image.map", "-T", "link.ld",
+            *(f"-Wl,--undefined={entry}" for entry in entries),
             *map(str, objects), "-lgcc", "-o", "image.elf",
         ]  # fmt: skip
         try:

@@ -1,0 +1,37 @@
+"""Boards in use: the debug link, the session, faults."""
+
+from utvm.device.faults import TargetFaultError
+from utvm.device.firmware import build_image
+from utvm.device.gdb_link import GdbRemoteLink
+from utvm.device.link import (
+    DebugLink,
+    DeviceError,
+    LinkLostError,
+    LinkRefusedError,
+    LinkTimeoutError,
+    Target,
+)
+from utvm.device.session import (
+    CallTimeoutError,
+    Measurement,
+    Session,
+    StackOverflowError,
+    VerificationError,
+)
+
+__all__ = [
+    "CallTimeoutError",
+    "DebugLink",
+    "DeviceError",
+    "GdbRemoteLink",
+    "LinkLostError",
+    "LinkRefusedError",
+    "LinkTimeoutError",
+    "Measurement",
+    "Session",
+    "StackOverflowError",
+    "Target",
+    "TargetFaultError",
+    "VerificationError",
+    "build_image",
+]

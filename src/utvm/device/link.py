@@ -1,0 +1,80 @@
+"""The debug link: what every probe, server and emulator offers. Nothing here knows of models."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from utvm.errors import UtvmError
+
+
+class DeviceError(UtvmError):
+    """A board did not do what it was asked to."""
+
+
+class LinkLostError(DeviceError):
+    """The debug link, or what is behind it, went away."""
+
+
+class LinkTimeoutError(DeviceError):
+    """The debug link did not answer within its deadline."""
+
+
+class LinkRefusedError(DeviceError):
+    """The debug link answered with an error, such as an address that can't be read."""
+
+
+class DebugLink(Protocol):
+    """A halted or running core behind a debug connection. Every operation has a deadline.
+
+    Raises (all operations):
+        LinkLostError, LinkTimeoutError, LinkRefusedError.
+    """
+
+    def halt(self) -> None:
+        """Stop the core if it runs."""
+
+    def resume(self) -> None:
+        """Let the core run; `wait` tells when it has stopped."""
+
+    def wait(self, timeout: float) -> bool:
+        """Return True when the core has stopped, False if it still runs after `timeout` seconds."""
+
+    def reset(self) -> None:
+        """Reset the core and leave it halted. RAM may keep its contents."""
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        """Return `length` bytes."""
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Write bytes."""
+
+    def read_register(self, name: str) -> int:
+        """Return a core register."""
+
+    def write_register(self, name: str, value: int) -> None:
+        """Set a core register."""
+
+    def set_breakpoint(self, address: int) -> None:
+        """Stop the core before it executes the instruction at `address`."""
+
+    def clear_breakpoint(self, address: int) -> None:
+        """Undo `set_breakpoint`."""
+
+    def close(self) -> None:
+        """Give the link back. Never fails."""
+
+
+class Target(Protocol):
+    """What stands behind a link: an emulator that we start, or a server that is there."""
+
+    def start(self) -> str:
+        """Make the target reachable (start it, or start it anew if it died) and return the path of its socket."""
+
+    def describe_death(self) -> str | None:
+        """Return why the target is gone, or None if it lives."""
+
+    def instructions(self) -> int | None:
+        """Return the instructions executed so far, or None if they are not counted."""
+
+    def stop(self) -> None:
+        """End what `start` began. Never fails."""

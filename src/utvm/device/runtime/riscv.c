@@ -1,0 +1,22 @@
+/* On-target start-up of RISC-V cores in machine mode. The host sets sp, ra and pc and runs utvm_start after each load. */
+#include <stdint.h>
+
+void utvm_start(void);
+void utvm_return(void);
+void utvm_trap(void);
+
+/* Calls return here; the host has a breakpoint on it. */
+__attribute__((naked, used, section(".traps"))) void utvm_return(void) {
+  __asm__ volatile("1: j 1b\n nop");
+}
+
+/* Every exception ends here with its cause in mcause, mepc and mtval; the host has a breakpoint on it. */
+__attribute__((naked, used, aligned(4), section(".traps"))) void utvm_trap(void) {
+  __asm__ volatile("1: j 1b\n nop");
+}
+
+/* Set the trap vector and let the counters run. */
+__attribute__((used)) void utvm_start(void) {
+  __asm__ volatile("csrw mtvec, %0" : : "r"(utvm_trap));
+  __asm__ volatile("csrw mcountinhibit, zero");
+}
