@@ -1,0 +1,26 @@
+"""Model files → Graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from utvm.frontends.errors import FrontendError
+from utvm.frontends.q7 import load_q7, q7_input
+from utvm.frontends.tflite import load_tflite
+from utvm.graph import Graph
+
+
+def load(path: Path) -> Graph:
+    """Import a model file by its suffix: .tflite, or .npz for a q7 archive.
+
+    Raises:
+        FrontendError: the file is missing, unknown, damaged, or can't be represented.
+    """
+    if not path.is_file():
+        raise FrontendError(str(path), ["there is no such file"])
+    if path.suffix.lower() == ".npz":
+        return load_q7(path)
+    return load_tflite(path)
+
+
+__all__ = ["FrontendError", "load", "load_q7", "load_tflite", "q7_input"]

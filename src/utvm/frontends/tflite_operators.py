@@ -1,0 +1,312 @@
+"""One function per TFLite operator: options and tensors in, an operator of the graph out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tflite
+
+from utvm.frontends.context import (
+    Context,
+    RefusedError,
+    axis_of,
+    expect_shape,
+    quantised_range,
+    same_quantisation,
+)
+from utvm.frontends.tflite_views import VIEWS
+from utvm.graph import (
+    Add,
+    AveragePool2D,
+    Conv2D,
+    DepthwiseConv2D,
+    Dequantize,
+    DType,
+    FullyConnected,
+    LeakyRelu,
+    Logistic,
+    MaxPool2D,
+    Mean,
+    Mul,
+    Operator,
+    Padding,
+    Quantize,
+    Relu,
+    Relu6,
+    ResizeNearestNeighbor,
+    Softmax,
+    Sub,
+    Tensor,
+)
+
+_RANGES = {
+    tflite.ActivationFunctionType.NONE: (None, None),
+    tflite.ActivationFunctionType.RELU: (0.0, None),
+    tflite.ActivationFunctionType.RELU6: (0.0, 6.0),
+    tflite.ActivationFunctionType.RELU_N1_TO_1: (-1.0, 1.0),
+}
+_SCALE_256 = 1.0 / 256.0
+
+
+def _clamp(activation: int, y: Tensor) -> tuple[int, int]:
+    if activation not in _RANGES:
+        raise RefusedError(f"its fused activation {activation} is not supported")
+    return quantised_range(y, *_RANGES[activation])
+
+
+def _positive(**values: int) -> None:
+    for name, value in values.items():
+        if not 1 <= value <= 4096:
+            raise RefusedError(f"its {name.replace('_', ' ')} is {value}")
+
+
+def _padding_1d(scheme: int, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int, int]:
+    """Return (before, after, output size) of one dimension for SAME or VALID padding."""
+    span = (kernel - 1) * dilation + 1
+    if scheme == tflite.Padding.SAME:
+        out = -(-size // stride)
+        total = max((out - 1) * stride + span - size, 0)
+        return total // 2, total - total // 2, out
+    if scheme != tflite.Padding.VALID:
+        raise RefusedError(f"its padding {scheme} is neither SAME nor VALID")
+    if span > size:
+        raise RefusedError(f"its window of {span} pixels is larger than the input's {size}")
+    return 0, 0, (size - span) // stride + 1
+
+
+def _spatial(
+    x: Tensor,
+    y: Tensor,
+    channels: int,
+    scheme: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+) -> Padding:
+    """Return the padding of a sliding window and check y's shape."""
+    if len(x.shape) != 4:
+        raise RefusedError(f"tensor '{x.name}': its shape is {list(x.shape)}, four dimensions are expected")
+    top, bottom, height = _padding_1d(scheme, x.shape[1], kernel[0], stride[0], dilation[0])
+    left, right, width = _padding_1d(scheme, x.shape[2], kernel[1], stride[1], dilation[1])
+    expect_shape(y, (x.shape[0], height, width, channels))
+    return Padding(top=top, bottom=bottom, left=left, right=right)
+
+
+def _conv2d(c: Context) -> Operator:
+    c.arity((2, 3))
+    options = c.options(tflite.Conv2DOptions)
+    x, weights, y = c.activation(0), c.weights(1, 4, 0), c.result()
+    out_channels, height, width, depth = weights.shape
+    stride = (options.StrideH(), options.StrideW())
+    dilation = (options.DilationHFactor(), options.DilationWFactor())
+    _positive(stride_height=stride[0], stride_width=stride[1], dilation_height=dilation[0], dilation_width=dilation[1])
+    padding = _spatial(x, y, out_channels, options.Padding(), (height, width), stride, dilation)
+    if x.shape[3] % depth or out_channels % (x.shape[3] // depth):
+        raise RefusedError(f"its weights read {depth} channels, its input has {x.shape[3]}")
+    return Conv2D(
+        name=c.name,
+        x=x,
+        weights=weights,
+        bias=c.bias(2, out_channels),
+        y=y,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        clamp=_clamp(options.FusedActivationFunction(), y),
+    )
+
+
+def _depthwise(c: Context) -> Operator:
+    c.arity((2, 3))
+    options = c.options(tflite.DepthwiseConv2DOptions)
+    x, weights, y = c.activation(0), c.weights(1, 4, 3), c.result()
+    one, height, width, out_channels = weights.shape
+    stride = (options.StrideH(), options.StrideW())
+    dilation = (options.DilationHFactor(), options.DilationWFactor())
+    _positive(stride_height=stride[0], stride_width=stride[1], dilation_height=dilation[0], dilation_width=dilation[1])
+    padding = _spatial(x, y, out_channels, options.Padding(), (height, width), stride, dilation)
+    if one != 1 or out_channels % x.shape[3]:
+        raise RefusedError(f"its weights have shape {list(weights.shape)} for {x.shape[3]} input channels")
+    return DepthwiseConv2D(
+        name=c.name,
+        x=x,
+        weights=weights,
+        bias=c.bias(2, out_channels),
+        y=y,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        clamp=_clamp(options.FusedActivationFunction(), y),
+    )
+
+
+def _fully_connected(c: Context) -> Operator:
+    c.arity((2, 3))
+    options = c.options(tflite.FullyConnectedOptions)
+    x, weights, y = c.activation(0), c.weights(1, 2, 0), c.result()
+    units, inputs = weights.shape
+    if options.WeightsFormat() != 0:
+        raise RefusedError("its weights are shuffled")
+    if x.elements % inputs:
+        raise RefusedError(f"its weights read {inputs} values, its input has {x.elements}")
+    if y.elements != x.elements // inputs * units:
+        raise RefusedError(f"tensor '{y.name}': it has {y.elements} elements, {x.elements // inputs * units} are expected")
+    return FullyConnected(
+        name=c.name,
+        x=x,
+        weights=weights,
+        bias=c.bias(2, units),
+        y=y,
+        clamp=_clamp(options.FusedActivationFunction(), y),
+    )
+
+
+def _binary(
+    make: type[Add] | type[Sub] | type[Mul], options: Callable[[], tflite.AddOptions]
+) -> Callable[[Context], Operator]:
+    def convert(c: Context) -> Operator:
+        c.arity((2,))
+        a, b, y = c.activation(0), c.activation(1), c.result()
+        try:
+            shape = np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            raise RefusedError(f"the shapes {list(a.shape)} and {list(b.shape)} do not go together") from None
+        expect_shape(y, tuple(shape))
+        return make(name=c.name, a=a, b=b, y=y, clamp=_clamp(c.options(options).FusedActivationFunction(), y))
+
+    return convert
+
+
+def _pool(make: type[MaxPool2D] | type[AveragePool2D]) -> Callable[[Context], Operator]:
+    def convert(c: Context) -> Operator:
+        c.arity((1,))
+        options = c.options(tflite.Pool2DOptions)
+        x, y = c.activation(0), c.result()
+        kernel, stride = (options.FilterHeight(), options.FilterWidth()), (options.StrideH(), options.StrideW())
+        _positive(filter_height=kernel[0], filter_width=kernel[1], stride_height=stride[0], stride_width=stride[1])
+        padding = _spatial(x, y, x.shape[-1], options.Padding(), kernel, stride)
+        same_quantisation(x, y)
+        clamp = _clamp(options.FusedActivationFunction(), y)
+        return make(name=c.name, x=x, y=y, filter=kernel, stride=stride, padding=padding, clamp=clamp)
+
+    return convert
+
+
+def _mean(c: Context) -> Operator:
+    c.arity((2,))
+    x, y = c.activation(0), c.result()
+    axes = tuple(sorted({axis_of(axis, len(x.shape)) for axis in c.integers(1)}))
+    if not axes:
+        raise RefusedError("it has no axes")
+    kept = tuple(1 if d in axes else size for d, size in enumerate(x.shape))
+    dropped = tuple(size for d, size in enumerate(x.shape) if d not in axes)
+    expect_shape(y, kept if c.options(tflite.ReducerOptions).KeepDims() else dropped)
+    return Mean(name=c.name, x=x, y=y, axes=axes)
+
+
+def _probability(y: Tensor) -> None:
+    if y.zero_point != -128 or abs(y.scale - _SCALE_256) > 1e-9:
+        raise RefusedError(f"tensor '{y.name}': scale 1/256 and zero point -128 are expected")
+
+
+def _softmax(c: Context) -> Operator:
+    c.arity((1,))
+    x, y = c.activation(0), c.result()
+    expect_shape(y, x.shape)
+    _probability(y)
+    beta = float(c.options(tflite.SoftmaxOptions).Beta())
+    if not 0 < beta < 1e3:
+        raise RefusedError(f"its beta is {beta}")
+    return Softmax(name=c.name, x=x, y=y, beta=beta)
+
+
+def _logistic(c: Context) -> Operator:
+    c.arity((1,))
+    x, y = c.activation(0), c.result()
+    expect_shape(y, x.shape)
+    _probability(y)
+    return Logistic(name=c.name, x=x, y=y)
+
+
+def _relu(c: Context) -> Operator:
+    c.arity((1,))
+    x, y = c.activation(0), c.result()
+    expect_shape(y, x.shape)
+    return Relu(name=c.name, x=x, y=y)
+
+
+def _relu6(c: Context) -> Operator:
+    c.arity((1,))
+    x, y = c.activation(0), c.result()
+    expect_shape(y, x.shape)
+    same_quantisation(x, y)
+    return Relu6(name=c.name, x=x, y=y)
+
+
+def _leaky_relu(c: Context) -> Operator:
+    c.arity((1,))
+    x, y = c.activation(0), c.result()
+    expect_shape(y, x.shape)
+    alpha = float(c.options(tflite.LeakyReluOptions).Alpha())
+    if not abs(alpha) < 1e3:
+        raise RefusedError(f"its alpha is {alpha}")
+    return LeakyRelu(name=c.name, x=x, y=y, alpha=alpha)
+
+
+def _resize(c: Context) -> Operator:
+    c.arity((2,))
+    options = c.options(tflite.ResizeNearestNeighborOptions)
+    x, y = c.activation(0), c.result()
+    size = c.integers(1)
+    if len(x.shape) != 4 or len(size) != 2:
+        raise RefusedError("an input of four dimensions and a size of two values are expected")
+    expect_shape(y, (x.shape[0], size[0], size[1], x.shape[3]))
+    same_quantisation(x, y)
+    return ResizeNearestNeighbor(
+        name=c.name,
+        x=x,
+        y=y,
+        align_corners=bool(options.AlignCorners()),
+        half_pixel_centers=bool(options.HalfPixelCenters()),
+    )
+
+
+def _quantize(c: Context) -> Operator:
+    c.arity((1,))
+    x, y = c.any_input(0), c.result()
+    if x.dtype is not DType.FLOAT32:
+        x = c.activation(0)
+    expect_shape(y, x.shape)
+    return Quantize(name=c.name, x=x, y=y)
+
+
+def _dequantize(c: Context) -> Operator:
+    c.arity((1,))
+    x, y = c.activation(0), c.any_output()
+    if y.dtype is not DType.FLOAT32:
+        raise RefusedError(f"tensor '{y.name}': its type is {y.dtype}, float32 is expected")
+    expect_shape(y, x.shape)
+    return Dequantize(name=c.name, x=x, y=y)
+
+
+CONVERTERS: Mapping[str, Callable[[Context], Operator]] = {
+    "CONV_2D": _conv2d,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _fully_connected,
+    "ADD": _binary(Add, tflite.AddOptions),
+    "SUB": _binary(Sub, tflite.SubOptions),
+    "MUL": _binary(Mul, tflite.MulOptions),
+    "MAX_POOL_2D": _pool(MaxPool2D),
+    "AVERAGE_POOL_2D": _pool(AveragePool2D),
+    "MEAN": _mean,
+    "SOFTMAX": _softmax,
+    "LOGISTIC": _logistic,
+    "RELU": _relu,
+    "RELU6": _relu6,
+    "LEAKY_RELU": _leaky_relu,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "QUANTIZE": _quantize,
+    "DEQUANTIZE": _dequantize,
+    **VIEWS,
+}

@@ -1,0 +1,141 @@
+"""TFLite operators that move values without computing: reshape, pad, concatenate, split, slice, transpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import tflite
+
+from utvm.frontends.context import Context, RefusedError, axis_of, expect_shape, same_quantisation
+from utvm.graph import Concatenation, DType, Operator, Pad, Reshape, Split, StridedSlice, Tensor, Transpose
+
+
+def _reshape(c: Context) -> Operator:
+    x, y = _moved(c, (1, 2))
+    if x.elements != y.elements:
+        raise RefusedError(f"{x.elements} elements can't have the shape {list(y.shape)}")
+    return Reshape(name=c.name, x=x, y=y)
+
+
+def _pad(c: Context) -> Operator:
+    c.arity((2, 3))
+    x, y = c.activation(0), c.result()
+    same_quantisation(x, y)
+    flat = c.integers(1)
+    if len(flat) != 2 * len(x.shape) or any(not 0 <= amount <= 1 << 20 for amount in flat):
+        raise RefusedError(f"its paddings {list(flat)[:16]} do not fit an input of {len(x.shape)} dimensions")
+    paddings = tuple(zip(flat[0::2], flat[1::2], strict=True))
+    expect_shape(y, tuple(size + sum(pad) for size, pad in zip(x.shape, paddings, strict=True)))
+    value = x.zero_point
+    if len(c.raw.inputs) == 3 and c.raw.inputs[2] >= 0:
+        values = c.constant(2, DType.INT8)
+        if values.size != 1:
+            raise RefusedError(f"its padding value has {values.size} elements")
+        value = int(values.reshape(-1)[0])
+    return Pad(name=c.name, x=x, y=y, paddings=paddings, value=value)
+
+
+def _concatenation(c: Context) -> Operator:
+    if not c.raw.inputs or len(c.raw.outputs) != 1:
+        raise RefusedError("at least one input and one output are expected")
+    options = c.options(tflite.ConcatenationOptions)
+    xs, y = tuple(c.activation(i) for i in range(len(c.raw.inputs))), c.result()
+    axis = axis_of(options.Axis(), len(y.shape))
+    if options.FusedActivationFunction() != tflite.ActivationFunctionType.NONE:
+        raise RefusedError("a fused activation is not supported")
+    for x in xs:
+        same_quantisation(x, y)
+        if len(x.shape) != len(y.shape) or x.shape[:axis] + x.shape[axis + 1 :] != y.shape[:axis] + y.shape[axis + 1 :]:
+            raise RefusedError(f"tensor '{x.name}': its shape {list(x.shape)} does not fit {list(y.shape)}")
+    if sum(x.shape[axis] for x in xs) != y.shape[axis]:
+        raise RefusedError(f"its inputs do not add up to the shape {list(y.shape)}")
+    return Concatenation(name=c.name, xs=xs, y=y, axis=axis)
+
+
+def _split(c: Context) -> Operator:
+    if len(c.raw.inputs) != 2 or not c.raw.outputs:
+        raise RefusedError("two inputs and at least one output are expected")
+    x, ys = c.activation(1), tuple(c.result(i) for i in range(len(c.raw.outputs)))
+    axes = c.integers(0)
+    if len(axes) != 1:
+        raise RefusedError(f"it has {len(axes)} axes")
+    axis = axis_of(axes[0], len(x.shape))
+    if x.shape[axis] % len(ys):
+        raise RefusedError(f"{x.shape[axis]} can't be split into {len(ys)} equal parts")
+    for y in ys:
+        same_quantisation(x, y)
+        expect_shape(y, (*x.shape[:axis], x.shape[axis] // len(ys), *x.shape[axis + 1 :]))
+    return Split(name=c.name, x=x, ys=ys, axis=axis)
+
+
+def _strided_slice(c: Context) -> Operator:
+    x, y = _moved(c, (4,))
+    options = c.options(tflite.StridedSliceOptions)
+    if options.EllipsisMask() or options.NewAxisMask():
+        raise RefusedError("an ellipsis or a new axis is not supported")
+    begins, ends, strides = (c.integers(position) for position in (1, 2, 3))
+    rank = len(x.shape)
+    if not len(begins) == len(ends) == len(strides) <= rank:
+        raise RefusedError("begin, end and strides do not fit the input")
+    first, steps, extents, shrink = [], [], [], []
+    for d, size in enumerate(x.shape):
+        if d >= len(begins):
+            start, extent, step = 0, size, 1
+        else:
+            single = bool(options.ShrinkAxisMask() >> d & 1)
+            free = (bool(options.BeginMask() >> d & 1), bool(options.EndMask() >> d & 1))
+            start, extent, step = _range(size, begins[d], ends[d], strides[d], free, single)
+            if single:
+                shrink.append(d)
+        first.append(start)
+        steps.append(step)
+        extents.append(extent)
+    expect_shape(y, tuple(extent for d, extent in enumerate(extents) if d not in shrink))
+    return StridedSlice(name=c.name, x=x, y=y, begin=tuple(first), strides=tuple(steps), shrink=tuple(shrink))
+
+
+def _range(
+    size: int, begin: int, end: int, step: int, free: tuple[bool, bool], single: bool
+) -> tuple[int, int, int]:
+    """Return (first index, count, step) of one dimension of a slice, as Python's slices count."""
+    if single:
+        index = begin + size if begin < 0 else begin
+        if not 0 <= index < size:
+            raise RefusedError(f"index {begin} is outside a dimension of {size}")
+        return index, 1, 1
+    if step == 0:
+        raise RefusedError("a stride is 0")
+    indices = range(size)[slice(None if free[0] else begin, None if free[1] else end, step)]
+    if not len(indices):
+        raise RefusedError("a slice is empty")
+    return indices[0], len(indices), step
+
+
+def _transpose(c: Context) -> Operator:
+    x, y = _moved(c, (2,))
+    perm = c.integers(1)
+    if sorted(perm) != list(range(len(x.shape))):
+        raise RefusedError(f"its permutation {list(perm)[:8]} does not fit {len(x.shape)} dimensions")
+    expect_shape(y, tuple(x.shape[d] for d in perm))
+    return Transpose(name=c.name, x=x, y=y, perm=perm)
+
+
+def _moved(c: Context, inputs: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return the first input and the output of an operator that only moves values."""
+    c.arity(inputs)
+    x, y = c.activation(0), c.result()
+    same_quantisation(x, y)
+    return x, y
+
+
+VIEWS: Mapping[str, Callable[[Context], Operator]] = {
+    "RESHAPE": _reshape,
+    "SQUEEZE": _reshape,
+    "EXPAND_DIMS": _reshape,
+    "PAD": _pad,
+    "PADV2": _pad,
+    "CONCATENATION": _concatenation,
+    "SPLIT": _split,
+    "STRIDED_SLICE": _strided_slice,
+    "TRANSPOSE": _transpose,
+}
