@@ -22,20 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.boards import Board, load_board
-from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, entry_source, render_model
-from utvm.device import Measurement, Session, build_image
+from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, entry_source
+from utvm.device import GdbRemoteLink, Measurement, Session, build_image
 from utvm.dump import Dump
-from utvm.emulators import open_target
+from utvm.emulators import QemuTarget
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.frontends.inputs import fit_array, read_inputs
 from utvm.graph import Graph
 from utvm.graph.cost import macs
-from utvm.kernels import PRELUDE
 from utvm.lowering import Program, lower
 from utvm.passes import run_passes
 from utvm.report import CompileReport, RunReport
-from utvm.toolchain import Image, Source
+from utvm.toolchain import Image, Source, default_cache_directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,7 +130,7 @@ def compile(  # noqa: A001
         program = lower(optimised, target.core, name=name)
         stages.program(program)
     with watch.stage("codegen"):
-        files = render_model(program.c_model(), PRELUDE)
+        files = program.render()
         stages.files(files)
     with watch.stage("build"):
         image = build_image(target, image_sources(program.name, files), entries=[RUN_SYMBOL])
@@ -191,7 +190,8 @@ def connect(board: str | Path | Board) -> Session:
     Raises:
         UtvmError: the board or its emulator can't be reached.
     """
-    return open_target(as_board(board))
+    described = as_board(board)
+    return Session(described, QemuTarget(described, cache_directory=default_cache_directory()), GdbRemoteLink)
 
 
 class Model:

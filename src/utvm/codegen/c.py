@@ -41,7 +41,7 @@ class CWriter:
         """Loop `variable` from `start` to below `stop`; a loop of one turn becomes a constant in a block."""
         if start + step >= stop:
             with self.block(""):
-                self(f"const int32_t {variable} = {start};")
+                self(f"const int32_t {variable} = {start};", f"(void){variable};")
                 yield
             return
         advance = f"{variable}++" if step == 1 else f"{variable} += {step}"

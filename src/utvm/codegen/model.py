@@ -53,7 +53,8 @@ def render_model(model: CModel, prelude: Mapping[str, str]) -> dict[str, str]:
 
     Args:
         model: what to write; `model.name` must be a C identifier.
-        prelude: definitions of the helpers that the kernels use, by name, in the order in which they must stand.
+        prelude: definitions of the helpers that the kernels use and that those use, in the order in which they must
+            stand.
     """
     arrays = _name_arrays(model)
     functions = _name_functions(model.calls)
@@ -151,11 +152,10 @@ def _source(
     prelude: Mapping[str, str],
 ) -> str:
     support = {part.name: part.text for function in functions for part in function.support}
-    needed = {helper for function in functions for helper in function.helpers}
     parts = [
         f'#include "{model.name}.h"\n',
         f'#include <string.h>\n\n#include "{model.name}_weights.h"\n',
-        *(text for name, text in prelude.items() if name in needed),
+        *prelude.values(),
         *support.values(),
         *(function.render(symbol) for function, symbol in functions.items()),
         _run_function(model, functions, arrays),

@@ -30,7 +30,7 @@ _FIXED: Mapping[Kind, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CortexM4Timing:
     """A single-issue core whose costs depend on an instruction and the one before it."""
 

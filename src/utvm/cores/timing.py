@@ -47,7 +47,7 @@ class Timetable:
     busy: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InOrderPipeline:
     """An in-order core that issues up to `width` instructions a cycle to `units` (name → how many).
 

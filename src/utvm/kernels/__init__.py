@@ -1,15 +1,42 @@
 """Kernel families: operators as C, specialised to the layer."""
 
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.portable import PortableConv2D
+from utvm.kernels.dsp.direct import DirectConvolution
+from utvm.kernels.portable import (
+    PortableBinary,
+    PortableConv2D,
+    PortableConvert,
+    PortableDepthwise,
+    PortableFullyConnected,
+    PortableLookup,
+    PortableMean,
+    PortableMove,
+    PortablePool2D,
+    PortableSoftmax,
+)
 from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.workload import workload
 
-FAMILIES: tuple[KernelFamily, ...] = (PortableConv2D(),)
-"""All families. Where several apply and no config is asked for, the first wins."""
+PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
+    PortableConv2D(),
+    PortableDepthwise(),
+    PortableFullyConnected(),
+    PortableBinary(),
+    PortablePool2D(),
+    PortableMean(),
+    PortableSoftmax(),
+    PortableLookup(),
+    PortableConvert(),
+    PortableMove(),
+)
+"""Plain C11, for every operator and every core."""
+
+FAMILIES: tuple[KernelFamily, ...] = (DirectConvolution(), *PORTABLE_FAMILIES)
+"""All families. Where several apply, the first is taken."""
 
 __all__ = [
     "FAMILIES",
+    "PORTABLE_FAMILIES",
     "PRELUDE",
     "Config",
     "Kernel",

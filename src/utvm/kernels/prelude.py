@@ -15,7 +15,7 @@ static inline int32_t utvm_clamp(int32_t x, int32_t low, int32_t high) {
 }
 """,
     "utvm_high_mul": """\
-/* Saturating rounding doubling high multiply; b >= 0, so nothing saturates. */
+/* Rounding doubling high multiply; a and b are not both INT32_MIN, so nothing saturates. */
 static inline int32_t utvm_high_mul(int32_t a, int32_t b) {
   return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
 }
@@ -51,6 +51,33 @@ static inline int32_t utvm_requantize_half_up_shift(int32_t x, int32_t multiplie
   return (x + (int32_t)(((uint32_t)1 << right) >> 1)) >> right;
 }
 """,
+    "utvm_saturating_shift_left": """\
+static inline int32_t utvm_saturating_shift_left(int32_t x, int32_t shift) {
+  const int64_t wide = (int64_t)x * ((int64_t)1 << shift);
+  return wide > INT32_MAX ? INT32_MAX : (wide < INT32_MIN ? INT32_MIN : (int32_t)wide);
+}
+""",
+    "utvm_reciprocal": """\
+/* 1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31: three Newton-Raphson steps, as gemmlowp takes them. */
+static inline int32_t utvm_reciprocal(int32_t x) {
+  const int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) >> 1);
+  int32_t guess = 1515870810 + utvm_high_mul(half, -1010580540);
+  for (int32_t step = 0; step < 3; step++) {
+    const int32_t error = (1 << 29) - utvm_high_mul(half, guess);
+    guess += utvm_saturating_shift_left(utvm_high_mul(guess, error), 2);
+  }
+  return utvm_saturating_shift_left(guess, 1);
+}
+""",
+    "utvm_round": """\
+/* To the nearest integer, halves away from zero; beyond +-512, where int8 saturates anyway, it stops. */
+static inline int32_t utvm_round(float x) {
+  const float inside = x < -512.0f ? -512.0f : (x > 512.0f ? 512.0f : x);
+  const int32_t whole = (int32_t)inside;
+  const float rest = inside - (float)whole;
+  return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+""",
     "utvm_extend_even": """\
 /* Bytes 0 and 2, sign-extended to int16 lanes. */
 static inline uint32_t utvm_extend_even(uint32_t x) {
@@ -83,6 +110,7 @@ static inline uint32_t utvm_pack_high(uint32_t high, uint32_t low) {
 
 _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
     "utvm_requantize_double": ("utvm_high_mul", "utvm_shift_right"),
+    "utvm_reciprocal": ("utvm_high_mul", "utvm_saturating_shift_left"),
 }
 
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from utvm.codegen import ArenaRef, CArray, CCall, CModel, CPort
+from utvm.codegen import ArenaRef, CArray, CCall, CModel, CPort, render_model
 from utvm.cores import Core
 from utvm.graph import Graph, Operator
-from utvm.kernels import Kernel
+from utvm.kernels import PRELUDE, Kernel, with_dependencies
 from utvm.lowering.plan import MemoryPlan, Request
 
 
@@ -60,6 +60,11 @@ class Program:
                 for call in self.calls
             ),
         )
+
+    def render(self) -> dict[str, str]:
+        """Return the model's C files: name → text."""
+        used = [helper for call in self.calls for helper in call.kernel.function.helpers]
+        return render_model(self.c_model(), {name: PRELUDE[name] for name in with_dependencies(used)})
 
     def _operands(self, call: Call) -> Mapping[str, ArenaRef | CArray]:
         operands: dict[str, ArenaRef | CArray] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ from utvm.kernels.dsp.stream import (
 from utvm.kernels.workload import dims, workload
 
 _UNROLL_LIMIT = 700
+_UNROLL_MOST = 4000
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
     CParameter(name="stream", c_type="int32_t", role="constant"),
@@ -59,7 +61,7 @@ class DirectConvolution(KernelFamily):
             return False
         if isinstance(op, Conv2D) and op.groups != 1:
             return False
-        return requantizer(op) is not None and Rows.of(Window.of(op)).split(1) is not None
+        return requantizer(op) is not None and Rows.of(Window.of(op)).split(1, _pairs(1, 1)) is not None
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit are refused by `legal`."""
@@ -73,14 +75,16 @@ class DirectConvolution(KernelFamily):
         m, n, form = int(config["m"]), int(config["n"]), WeightForm(str(config["form"]))
         window = Window.of(op)
         rows = Rows.of(window)
-        if m * n > 8 or m > window.out_width or n > window.out_channels or rows.split(m) is None:
+        split = rows.split(m, _pairs(m, n))
+        if m * n > 8 or m > window.out_width or n > window.out_channels or split is None:
             return False
         if rows.two_copies and m % 2:
             return False
         if form is WeightForm.PAIR8 and (n % 2 or not _pairs_exactly(op)):
             return False
-        parts = _parts(rows, m)
-        return bool(int(config["unroll"])) or parts > 1
+        parts, taps = split
+        work = window.kernel[0] * parts * len(taps) * m * n
+        return work <= _UNROLL_MOST if int(config["unroll"]) else window.kernel[0] * parts > 1
 
     def default(self, op: Operator, core: Core) -> Config:
         """Return the block with the fewest loads that the shape admits: 4x2, or 1x8 for a single pixel."""
@@ -89,13 +93,13 @@ class DirectConvolution(KernelFamily):
         blocks = [(4, 2), (3, 2), (2, 4), (2, 2), (1, 8), (1, 4), (1, 2), (1, 1)]
         if wide % 4 and wide % 3 == 0:
             blocks.insert(0, (3, 2))
-        for m, n in blocks:
-            for form in (WeightForm.PAIR8, WeightForm.INT16):
-                work = _parts(Rows.of(Window.of(op)), m) * m * n * len(_taps(Rows.of(Window.of(op)), m))
-                config: Config = {"m": m, "n": n, "form": str(form), "unroll": int(work <= _UNROLL_LIMIT)}
-                for choice in (config, {**config, "unroll": 1}):
-                    if self.legal(op, core, choice):
-                        return choice
+        for (m, n), form in product(blocks, (WeightForm.PAIR8, WeightForm.INT16)):
+            split = Rows.of(Window.of(op)).split(m, _pairs(m, n))
+            work = 0 if split is None else Window.of(op).kernel[0] * split[0] * len(split[1]) * m * n
+            for unroll in (1, 0) if work <= _UNROLL_LIMIT else (0, 1):
+                config: Config = {"m": m, "n": n, "form": str(form), "unroll": unroll}
+                if self.legal(op, core, config):
+                    return config
         raise ScheduleError(f"{op.kind} '{op.name}': no register block is legal")
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
@@ -139,14 +143,9 @@ def _pairs_exactly(op: Conv2D | FullyConnected) -> bool:
     return smallest >= -127 and bool((accumulator_bound(op, 0) + addend < PAIR8_BOUND).all())
 
 
-def _taps(rows: Rows, m: int) -> tuple[int, ...]:
-    split = rows.split(m)
-    return () if split is None else split[1]
-
-
-def _parts(rows: Rows, m: int) -> int:
-    split = rows.split(m)
-    return rows.window.kernel[0] * (1 if split is None else split[0])
+def _pairs(m: int, n: int) -> int:
+    """Return the most lane pairs of one body."""
+    return max(_UNROLL_LIMIT // (m * n), 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +207,7 @@ class _Plan:
         return WeightForm.INT16 if block.n % 2 else self.form
 
     def spec(self, block: _BlockSize) -> MultiplySpec:
-        split = self.rows.split(self.m)
+        split = self.rows.split(self.m, _pairs(self.m, self.n))
         assert split is not None
         parts, taps = split
         offsets = tuple(
@@ -297,7 +296,7 @@ def _write_function(w: CWriter, plan: _Plan) -> tuple[str, ...]:
 
 def _write_row(w: CWriter, plan: _Plan, out_image: int) -> None:
     window, rows = plan.window, plan.rows
-    split = rows.split(plan.m)
+    split = rows.split(plan.m, _pairs(plan.m, plan.n))
     assert split is not None
     parts = split[0]
     height = window.kernel[0]
@@ -314,7 +313,7 @@ def _write_row(w: CWriter, plan: _Plan, out_image: int) -> None:
             w("rows[k] = row;")
         else:
             with w.loop("part", parts):
-                w(f"rows[k * {parts} + part] = row + part * {rows.part_offset(1) // 2};")
+                w(f"rows[k * {parts} + part] = row + part * {rows.part_offset(1, parts) // 2};")
     w(f"int8_t *out = y + n * {out_image} + oy * {window.out_width * window.out_channels};")
     full = window.out_width // plan.m
     with w.loop("block", full):

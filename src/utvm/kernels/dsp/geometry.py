@@ -124,23 +124,30 @@ class Rows:
         """Return how far the row addresses move for a block of `pixels`."""
         return 2 * pixels * self.window.stride[1] * self.pitch
 
-    def split(self, pixels: int) -> tuple[int, tuple[int, ...]] | None:
-        """Return (parts, taps of one part) so that all offsets of a block fit a load, or None if they can't.
+    def split(self, pixels: int, most_pairs: int) -> tuple[int, tuple[int, ...]] | None:
+        """Return (parts, taps of one part) of a window's row, or None if its offsets can't fit a load.
 
-        One part takes a row's whole window; else each column of the kernel is a part with an address of its own.
+        Parts are equal; each has an address of its own. One part has at most `most_pairs` lane pairs if the row divides
+        so: contiguous rows anywhere, dilated ones between the columns of the kernel.
         """
         whole = self.taps()
         reach = max(self.pixel_offset(m) for m in range(pixels))
-        if reach + whole[-1] <= _MAX_OFFSET:
-            return 1, whole
-        column = tuple(4 * i for i in range(self.pitch // 2))
-        if not self.packed and reach + column[-1] <= _MAX_OFFSET:
-            return self.window.kernel[1], column
-        return None
+        contiguous = whole[-1] == 4 * (len(whole) - 1)
+        count = len(whole) if contiguous else self.window.kernel[1]
+        for parts in range(1, count + 1):
+            pairs = len(whole) // parts
+            if count % parts == 0 and reach + whole[pairs - 1] <= _MAX_OFFSET and (pairs <= most_pairs or parts == count):
+                return (parts, whole[:pairs]) if pairs > 1 or len(whole) == 1 else self._few(whole, reach)
+        return self._few(whole, reach)
 
-    def part_offset(self, part: int) -> int:
+    def _few(self, whole: tuple[int, ...], reach: int) -> tuple[int, tuple[int, ...]] | None:
+        """Return the whole row if nothing smaller suits."""
+        return (1, whole) if reach + whole[-1] <= _MAX_OFFSET else None
+
+    def part_offset(self, part: int, parts: int) -> int:
         """Return the byte offset of a part's address from the row's."""
-        return 2 * part * self.window.dilation[1] * self.pitch
+        taps = self.taps()
+        return taps[part * len(taps) // parts]
 
     def weight_lanes(self, weights: NDArray[np.int8]) -> NDArray[np.int64]:
         """Return weights [OC, KH, KW, IC] in the order of the lanes: [OC, KH, lanes of a window's row]."""

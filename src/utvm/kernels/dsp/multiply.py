@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utvm.codegen import CSupport
-from utvm.cores.microkernel import Block, schedule
+from utvm.cores.microkernel import Block, ScheduleError, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import assembler_function
 from utvm.kernels.dsp.stream import Finish, WeightForm
@@ -71,7 +71,11 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
     Raises:
         ScheduleError: the register block does not fit.
     """
-    body = _unrolled_body(spec, timing, shift) if spec.unrolled else _repeated_body(spec, timing, shift)
+    write_body = _unrolled_body if spec.unrolled else _repeated_body
+    try:
+        body = write_body(spec, timing, shift, reuse=True)
+    except ScheduleError:
+        body = write_body(spec, timing, shift, reuse=False)
     walker = 0 if spec.unrolled else 4
     table = _table_offset(spec)
     frame = (table + 4 * spec.rows + walker + 7) // 8 * 8 + 4
@@ -140,30 +144,53 @@ def _accumulators(spec: MultiplySpec) -> list[list[str]]:
     return [[f"%c{m}_{n}" for n in range(spec.channels)] for m in range(spec.pixels)]
 
 
-def _multiply_row(block: Block, stream: _Stream, spec: MultiplySpec, row: int, started: set[str]) -> None:
-    """Append one row. An accumulator that has not started takes the bias from the last pixel's."""
+def _multiply_row(
+    block: Block, stream: _Stream, spec: MultiplySpec, row: int, started: set[str], *, reuse: bool
+) -> None:
+    """Append one row. An accumulator that has not started takes the bias from the last pixel's.
+
+    With `reuse`, lanes that two pixels share are loaded once; that keeps more registers busy.
+    """
     accumulators = _accumulators(spec)
     last = accumulators[-1]
     loaded: dict[int, tuple[str, int]] = {}
+
+    def multiply(m: int, n: int, lanes: str, weight: str) -> None:
+        target = accumulators[m][n]
+        addend = target if target in started else last[n]
+        started.add(target)
+        block(f"smlad {target}, {lanes}, {weight}, {addend}")
+
     for pair in range(spec.pairs):
-        weights = _load_weights(block, stream, spec, f"{row}_{pair}")
-        for m in range(spec.pixels):
-            lanes = _load_lanes(block, spec, row, pair, m, loaded)
+        weights = _Weights(block, stream, spec, f"{row}_{pair}")
+        if spec.channels > spec.pixels:
+            lanes = [_load_lanes(block, spec, row, pair, m, loaded if reuse else {}) for m in range(spec.pixels)]
             for n in range(spec.channels):
-                target = accumulators[m][n]
-                addend = target if target in started else last[n]
-                started.add(target)
-                block(f"smlad {target}, {lanes}, {weights[n]}, {addend}")
-
-
-def _load_weights(block: Block, stream: _Stream, spec: MultiplySpec, tag: str) -> list[str]:
-    names = [f"%w{tag}_{n}" for n in range(spec.channels)]
-    for n, name in enumerate(names):
-        if spec.form is WeightForm.INT16 or n % 2 == 0:
-            block(f"ldr {name}, [%pw, #{stream.take()}]")
+                weight = weights.load(n)
+                for m in range(spec.pixels):
+                    multiply(m, n, lanes[m], weight)
         else:
-            block(f"sxtb16 {name}, {names[n - 1]}")
-    return names
+            ready = [weights.load(n) for n in range(spec.channels)]
+            for m in range(spec.pixels):
+                fresh = _load_lanes(block, spec, row, pair, m, loaded if reuse else {})
+                for n in range(spec.channels):
+                    multiply(m, n, fresh, ready[n])
+
+
+class _Weights:
+    """The weights of one lane pair, loaded channel by channel."""
+
+    def __init__(self, block: Block, stream: _Stream, spec: MultiplySpec, tag: str) -> None:
+        self._block, self._stream, self._form, self._tag = block, stream, spec.form, tag
+
+    def load(self, n: int) -> str:
+        """Load or extract channel n's weights; channels come in order."""
+        name = f"%w{self._tag}_{n}"
+        if self._form is WeightForm.INT16 or n % 2 == 0:
+            self._block(f"ldr {name}, [%pw, #{self._stream.take()}]")
+        else:
+            self._block(f"sxtb16 {name}, %w{self._tag}_{n - 1}")
+        return name
 
 
 def _load_lanes(
@@ -179,7 +206,7 @@ def _load_lanes(
     return name
 
 
-def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int) -> list[str]:
+def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: bool) -> list[str]:
     block = Block()
     stream = _Stream(block)
     accumulators = _accumulators(spec)
@@ -189,12 +216,12 @@ def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int) -> list[str]:
     table = _table_offset(spec)
     for row in range(spec.rows):
         block(f"ldr %pa, [sp, #{table + 4 * row}]")
-        _multiply_row(block, stream, spec, row, started)
+        _multiply_row(block, stream, spec, row, started, reuse=reuse)
     _finish(block, stream, spec, shift)
     return list(schedule(block, timing, pool=REGISTERS, fixed=_FIXED).lines)
 
 
-def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int) -> list[str]:
+def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: bool) -> list[str]:
     accumulators = _accumulators(spec)
     flat = [name for pixel in accumulators for name in pixel]
     places = dict(zip(flat, REGISTERS, strict=False))
@@ -214,7 +241,7 @@ def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int) -> list[str]:
     ]
     block = Block()
     stream = _Stream(block)
-    _multiply_row(block, stream, spec, 0, set(flat))
+    _multiply_row(block, stream, spec, 0, set(flat), reuse=reuse)
     block(
         f"ldr %walker, [sp, #{_WALKER}]",
         "ldr %pa, [%walker], #4",

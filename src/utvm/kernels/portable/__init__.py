@@ -1,5 +1,25 @@
-"""Portable kernels: C11 for any core, one family an operator."""
+"""Portable kernels: C11 for any core, one family a file."""
 
+from utvm.kernels.portable.binary import PortableBinary
 from utvm.kernels.portable.conv2d import PortableConv2D
+from utvm.kernels.portable.convert import PortableConvert
+from utvm.kernels.portable.depthwise import PortableDepthwise
+from utvm.kernels.portable.fully_connected import PortableFullyConnected
+from utvm.kernels.portable.lookup import PortableLookup
+from utvm.kernels.portable.mean import PortableMean
+from utvm.kernels.portable.move import PortableMove
+from utvm.kernels.portable.pool import PortablePool2D
+from utvm.kernels.portable.softmax import PortableSoftmax
 
-__all__ = ["PortableConv2D"]
+__all__ = [
+    "PortableBinary",
+    "PortableConv2D",
+    "PortableConvert",
+    "PortableDepthwise",
+    "PortableFullyConnected",
+    "PortableLookup",
+    "PortableMean",
+    "PortableMove",
+    "PortablePool2D",
+    "PortableSoftmax",
+]

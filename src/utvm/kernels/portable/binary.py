@@ -1,0 +1,81 @@
+"""Element-wise addition, subtraction and multiplication in plain C, with broadcasting."""
+
+from __future__ import annotations
+
+from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.cores import Core
+from utvm.graph import Add, Mul, Operator, Sub, Tensor
+from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
+from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.nest import broadcast_strides, index, loops
+from utvm.kernels.weighted import offset
+from utvm.kernels.workload import dims, workload
+
+_REQUANTIZE = "utvm_requantize_double"
+
+
+class PortableBinary(KernelFamily):
+    """Add, Sub and Mul; either operand may be a constant."""
+
+    name = "portable"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` adds, subtracts or multiplies element by element."""
+        del core
+        return isinstance(op, Add | Sub | Mul)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of an element-wise operator."""
+        del core
+        assert isinstance(op, Add | Sub | Mul)
+        w = CWriter()
+        if op.a.shape == op.b.shape == op.y.shape:
+            with w.loop("i", op.y.elements):
+                _write_element(w, op, "i", "i", "i")
+        else:
+            shape = op.y.shape
+            with loops(w, shape) as names:
+                places = [index(names, broadcast_strides(t.shape, shape)) for t in (op.a, op.b, op.y)]
+                _write_element(w, op, *places)
+        activations = [t for t in (op.a, op.b) if not t.is_constant]
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"{op.kind.lower()}_{dims(op.y.shape)}",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=(
+                    _operand("a", op.a),
+                    _operand("b", op.b),
+                    CParameter(name="y", c_type="int8_t", role="output"),
+                ),
+                body=w.text,
+                helpers=(_REQUANTIZE, "utvm_clamp"),
+            ),
+            constants={
+                name: CArray(c_type="int8_t", values=t.values) for name, t in (("a", op.a), ("b", op.b)) if t.is_constant
+            },
+            in_place=tuple(i for i, t in enumerate(activations) if t.shape == op.y.shape),
+        )
+
+
+def _operand(name: str, tensor: Tensor) -> CParameter:
+    return CParameter(name=name, c_type="int8_t", role="constant" if tensor.is_constant else "input")
+
+
+def _write_element(w: CWriter, op: Add | Sub | Mul, a: str, b: str, y: str) -> None:
+    left, right = (f"({n}[{i}]{offset(-t.zero_point)})" for n, i, t in (("a", a, op.a), ("b", b, op.b)))
+    if isinstance(op, Mul):
+        total = _requantized(f"{left} * {right}", multiplication_parameters(op))
+    else:
+        parameters = addition_parameters(op)
+        scale = 1 << parameters.left_shift
+        w(f"const int32_t left = {_requantized(f'{left} * {scale}', parameters.a)};")
+        w(f"const int32_t right = {_requantized(f'{right} * {scale}', parameters.b)};")
+        total = _requantized(f"left {'-' if isinstance(op, Sub) else '+'} right", parameters.y)
+    w(f"const int32_t sum = {total}{offset(op.y.zero_point)};")
+    w(f"y[{y}] = (int8_t)utvm_clamp(sum, {op.clamp[0]}, {op.clamp[1]});")
+
+
+def _requantized(value: str, factor: Requantization) -> str:
+    return f"{_REQUANTIZE}({value}, {factor.multiplier}, {factor.shift})"

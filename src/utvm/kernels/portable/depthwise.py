@@ -1,0 +1,57 @@
+"""Depthwise convolution in plain C."""
+
+from __future__ import annotations
+
+from utvm.codegen import CFunction, CWriter
+from utvm.cores import Core
+from utvm.graph import DepthwiseConv2D, Operator
+from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.portable.conv2d import window
+from utvm.kernels.weighted import WEIGHTED_PARAMETERS, offset, weighted_constants, write_requantized
+from utvm.kernels.workload import dims, workload
+
+
+class PortableDepthwise(KernelFamily):
+    """DepthwiseConv2D as a loop nest, channels last; any multiplier, stride, dilation and padding."""
+
+    name = "portable"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` is a depthwise convolution."""
+        del core
+        return isinstance(op, DepthwiseConv2D)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a depthwise convolution."""
+        del core
+        assert isinstance(op, DepthwiseConv2D)
+        batch, height, width, channels = op.x.shape
+        _, out_height, out_width, out_channels = op.y.shape
+        _, kernel_height, kernel_width, _ = op.weights.shape
+        channel = "oc" if op.multiplier == 1 else f"oc / {op.multiplier}"
+        w = CWriter()
+        with (
+            w.loop("n", batch),
+            w.loop("oy", out_height),
+            w.loop("ox", out_width),
+            w.loop("oc", out_channels),
+        ):
+            w("int32_t acc = bias[oc];")
+            with window(w, op, kernel_height, kernel_width):
+                pixel = f"x[((n * {height} + iy) * {width} + ix) * {channels} + {channel}]"
+                weight = f"weights[(ky * {kernel_width} + kx) * {out_channels} + oc]"
+                w(f"acc += ({pixel}{offset(-op.x.zero_point)}) * {weight};")
+            target = f"y[((n * {out_height} + oy) * {out_width} + ox) * {out_channels} + oc]"
+            helpers = write_requantized(w, op, channel="oc", target=target)
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"depthwise_{dims(op.x.shape[1:])}_{out_channels}_k{kernel_height}x{kernel_width}",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=WEIGHTED_PARAMETERS,
+                body=w.text,
+                helpers=helpers,
+            ),
+            constants=weighted_constants(op),
+        )

@@ -1,0 +1,45 @@
+"""Fully connected layers in plain C."""
+
+from __future__ import annotations
+
+from utvm.codegen import CFunction, CWriter
+from utvm.cores import Core
+from utvm.graph import FullyConnected, Operator
+from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.weighted import WEIGHTED_PARAMETERS, offset, weighted_constants, write_requantized
+from utvm.kernels.workload import workload
+
+
+class PortableFullyConnected(KernelFamily):
+    """FullyConnected as a loop nest."""
+
+    name = "portable"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` is fully connected."""
+        del core
+        return isinstance(op, FullyConnected)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a fully connected layer."""
+        del core
+        assert isinstance(op, FullyConnected)
+        units, inputs = op.weights.shape
+        w = CWriter()
+        with w.loop("n", op.x.elements // inputs), w.loop("o", units):
+            w("int32_t acc = bias[o];")
+            with w.loop("i", inputs):
+                w(f"acc += (x[n * {inputs} + i]{offset(-op.x.zero_point)}) * weights[o * {inputs} + i];")
+            helpers = write_requantized(w, op, channel="o", target=f"y[n * {units} + o]")
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"fully_connected_{inputs}_{units}",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=WEIGHTED_PARAMETERS,
+                body=w.text,
+                helpers=helpers,
+            ),
+            constants=weighted_constants(op),
+        )

@@ -1,0 +1,138 @@
+"""Operators that only move values: pad, concatenate, split, slice, transpose, resize, reshape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.cores import Core
+from utvm.graph import (
+    Concatenation,
+    Operator,
+    Pad,
+    Reshape,
+    ResizeNearestNeighbor,
+    Split,
+    StridedSlice,
+    Tensor,
+    Transpose,
+)
+from utvm.graph.arithmetic import nearest_indices
+from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.nest import Copy, row_major
+from utvm.kernels.workload import dims, workload
+
+_Moving = Pad | Concatenation | Split | StridedSlice | Transpose | ResizeNearestNeighbor | Reshape
+
+
+class PortableMove(KernelFamily):
+    """Copies with strides; contiguous runs by memcpy."""
+
+    name = "portable"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` moves values without computing."""
+        del core
+        return isinstance(op, _Moving)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a move."""
+        del core
+        assert isinstance(op, _Moving)
+        w = CWriter()
+        constants: dict[str, CArray] = {}
+        inputs, outputs = _inputs(op), op.outputs
+        if isinstance(op, ResizeNearestNeighbor):
+            constants = _write_resize(w, op)
+        else:
+            if isinstance(op, Pad):
+                w(f"memset(y, {op.value}, {op.y.nbytes});")
+            for source, target, copy in _copies(op):
+                copy.write(w, source, target, op.inputs[0].dtype.itemsize)
+        names = [f"x{i}" for i in range(len(inputs))] if isinstance(op, Concatenation) else ["x"]
+        constants |= {n: _constant(t) for n, t in zip(names, inputs, strict=True) if t.is_constant}
+        targets = [f"y{i}" for i in range(len(outputs))] if isinstance(op, Split) else ["y"]
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"{op.kind.lower()}_{dims(outputs[0].shape)}",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=(
+                    *(_parameter(n, t, "constant" if t.is_constant else "input") for n, t in zip(names, inputs, strict=True)),
+                    *(CParameter(name=n, c_type=a.c_type, role="constant") for n, a in constants.items() if n not in names),
+                    *(_parameter(n, t, "output") for n, t in zip(targets, outputs, strict=True)),
+                ),
+                body=w.text,
+            ),
+            constants=constants,
+        )
+
+
+def _inputs(op: _Moving) -> tuple[Tensor, ...]:
+    return op.xs if isinstance(op, Concatenation) else (op.x,)
+
+
+def _parameter(name: str, tensor: Tensor, role: str) -> CParameter:
+    return CParameter(name=name, c_type=tensor.dtype.c_type, role=role)  # type: ignore[arg-type]
+
+
+def _constant(tensor: Tensor) -> CArray:
+    return CArray(c_type=tensor.dtype.c_type, values=tensor.values)
+
+
+def _copies(op: _Moving) -> list[tuple[str, str, Copy]]:
+    """Return (source, target, copy) for each copy that makes up the operator."""
+    match op:
+        case Pad():
+            strides = row_major(op.y.shape)
+            start = sum(before * stride for (before, _), stride in zip(op.paddings, strides, strict=True))
+            return [("x", "y", _dense(op.x.shape, to_strides=strides, to_start=start))]
+        case Concatenation():
+            strides = row_major(op.y.shape)
+            found, position = [], 0
+            for number, x in enumerate(op.xs):
+                copy = _dense(x.shape, to_strides=strides, to_start=position * strides[op.axis])
+                found.append((f"x{number}", "y", copy))
+                position += x.shape[op.axis]
+            return found
+        case Split():
+            strides = row_major(op.x.shape)
+            found, position = [], 0
+            for number, y in enumerate(op.ys):
+                start = position * strides[op.axis]
+                copy = Copy(extents=y.shape, from_strides=strides, to_strides=row_major(y.shape), from_start=start)
+                found.append(("x", f"y{number}", copy))
+                position += y.shape[op.axis]
+            return found
+        case StridedSlice():
+            strides = row_major(op.x.shape)
+            start = sum(first * stride for first, stride in zip(op.begin, strides, strict=True))
+            steps = tuple(step * stride for step, stride in zip(op.strides, strides, strict=True))
+            extents = op.extents
+            return [("x", "y", Copy(extents=extents, from_strides=steps, to_strides=row_major(extents), from_start=start))]
+        case Transpose():
+            strides = row_major(op.x.shape)
+            source = tuple(strides[d] for d in op.perm)
+            return [("x", "y", Copy(extents=op.y.shape, from_strides=source, to_strides=row_major(op.y.shape)))]
+        case Reshape():
+            return [("x", "y", _dense((op.x.elements,), to_strides=(1,)))]
+        case ResizeNearestNeighbor():
+            return []
+
+
+def _dense(shape: Sequence[int], *, to_strides: tuple[int, ...], to_start: int = 0) -> Copy:
+    return Copy(extents=tuple(shape), from_strides=row_major(shape), to_strides=to_strides, to_start=to_start)
+
+
+def _write_resize(w: CWriter, op: ResizeNearestNeighbor) -> dict[str, CArray]:
+    batch, height, width, channels = op.x.shape
+    _, out_height, out_width, _ = op.y.shape
+    with w.loop("n", batch), w.loop("oy", out_height), w.loop("ox", out_width):
+        source = f"x + ((n * {height} + from_row[oy]) * {width} + from_column[ox]) * {channels}"
+        w(f"memcpy(y + ((n * {out_height} + oy) * {out_width} + ox) * {channels}, {source}, {channels});")
+    rows, columns = nearest_indices(op)
+    return {
+        "from_row": CArray(c_type="int32_t", values=rows),
+        "from_column": CArray(c_type="int32_t", values=columns),
+    }

@@ -1,0 +1,59 @@
+"""Softmax in plain C: TFLite's fixed point, with the exponentials of all differences in a table."""
+
+from __future__ import annotations
+
+from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.cores import Core
+from utvm.graph import Operator, Softmax
+from utvm.graph.arithmetic import SOFTMAX_SUM_INTEGER_BITS, softmax_exponentials
+from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.workload import dims, workload
+
+
+class PortableSoftmax(KernelFamily):
+    """Softmax over the last dimension."""
+
+    name = "portable"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` is a softmax."""
+        del core
+        return isinstance(op, Softmax)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a softmax."""
+        del core
+        assert isinstance(op, Softmax)
+        depth = op.x.shape[-1]
+        bits = SOFTMAX_SUM_INTEGER_BITS
+        w = CWriter()
+        with w.loop("row", op.x.elements // depth):
+            w(f"const int8_t *from = x + row * {depth};", f"int8_t *to = y + row * {depth};")
+            w("int32_t most = -128;", "int32_t sum = 0;")
+            with w.loop("i", depth):
+                w("most = from[i] > most ? from[i] : most;")
+            with w.loop("i", depth):
+                w(f"sum += (exponentials[most - from[i]] + {1 << (bits - 1)}) >> {bits};")
+            w("const int32_t zeros = __builtin_clz((uint32_t)sum);")
+            w("const int32_t scale = utvm_reciprocal((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));")
+            w(f"const int32_t right = {bits + 23} - zeros;")
+            with w.loop("i", depth):
+                w("const int32_t share = utvm_high_mul(exponentials[most - from[i]], scale);")
+                w("to[i] = (int8_t)utvm_clamp(utvm_shift_right(share, right) - 128, -128, 127);")
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"softmax_{dims(op.x.shape)}",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=(
+                    CParameter(name="x", c_type="int8_t", role="input"),
+                    CParameter(name="exponentials", c_type="int32_t", role="constant"),
+                    CParameter(name="y", c_type="int8_t", role="output"),
+                ),
+                body=w.text,
+                helpers=("utvm_reciprocal", "utvm_high_mul", "utvm_shift_right", "utvm_clamp"),
+            ),
+            constants={"exponentials": CArray(c_type="int32_t", values=softmax_exponentials(op))},
+            in_place=(0,),
+        )
