@@ -33,7 +33,7 @@ class PortableSoftmax(KernelFamily):
             with w.loop("i", depth):
                 w("most = from[i] > most ? from[i] : most;")
             with w.loop("i", depth):
-                w(f"sum += (exponentials[most - from[i]] + {1 << (bits - 1)}) >> {bits};")
+                w(f"sum += (int32_t)(((uint32_t)exponentials[most - from[i]] + {1 << (bits - 1)}u) >> {bits});")
             w("const int32_t zeros = __builtin_clz((uint32_t)sum);")
             w("const int32_t scale = utvm_reciprocal((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));")
             w(f"const int32_t right = {bits + 23} - zeros;")
