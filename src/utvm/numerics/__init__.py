@@ -1,21 +1,37 @@
 """Fixed-point arithmetic, exactly as the device computes it."""
 
 from utvm.numerics.fixed_point import (
+    INT32_MAX,
+    INT32_MIN,
     half_up_shift,
     multiply_by_quantized_multiplier,
     multiply_single_rounding,
     quantize_multiplier,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
+    saturating_shift_left,
     wrap_int32,
+)
+from utvm.numerics.transcendental import (
+    exp_on_negative_values,
+    logistic,
+    one_over_one_plus_x,
+    reciprocal,
 )
 
 __all__ = [
+    "INT32_MAX",
+    "INT32_MIN",
+    "exp_on_negative_values",
     "half_up_shift",
+    "logistic",
     "multiply_by_quantized_multiplier",
     "multiply_single_rounding",
+    "one_over_one_plus_x",
     "quantize_multiplier",
+    "reciprocal",
     "rounding_divide_by_pot",
     "saturating_rounding_doubling_high_mul",
+    "saturating_shift_left",
     "wrap_int32",
 ]
