@@ -99,7 +99,7 @@ class MeanParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftmaxParameters:
-    """The scaling of differences to the row's maximum, to Q5.26; below `diff_min` (<= 0) they count as nothing."""
+    """The scaling of differences to a row's maximum, to Q5.26; below `diff_min` (<= 0) nothing."""
 
     multiplier: int
     shift: int
@@ -175,9 +175,9 @@ def softmax_parameters(op: Softmax) -> SoftmaxParameters:
 def softmax_exponentials(op: Softmax) -> Int32Array:
     """Return exp((x - max) * scale * beta) in Q0.31, indexed by max - x (0 ... 255); 0 for nothing.
 
-    With e the entry of each element of a row, sum = Σ (e + 2^11) >> 12; with (scale, bits) = its
-    `numerics.reciprocal`, y = min(127, -128 + (rounding doubling high product of scale and e) / 2^(bits + 23)),
-    the quotient to nearest.
+    With e the entry of each element of a row, sum = Σ (e + 2^11) >> 12. With (scale, bits) the sum's
+    `numerics.reciprocal`, y = min(127, p / 2^(bits + 23) - 128), the quotient to nearest, where p is the rounding
+    doubling high product of scale and e.
     """
     parameters = softmax_parameters(op)
     differences = -np.arange(256, dtype=np.int64)

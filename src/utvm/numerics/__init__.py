@@ -3,6 +3,7 @@
 from utvm.numerics.fixed_point import (
     INT32_MAX,
     INT32_MIN,
+    Int64Array,
     half_up_shift,
     multiply_by_quantized_multiplier,
     multiply_single_rounding,
@@ -22,6 +23,7 @@ from utvm.numerics.transcendental import (
 __all__ = [
     "INT32_MAX",
     "INT32_MIN",
+    "Int64Array",
     "exp_on_negative_values",
     "half_up_shift",
     "logistic",

@@ -1,0 +1,125 @@
+"""Running a graph, or one operator, on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.errors import UtvmError
+from utvm.graph.graph import Graph
+from utvm.graph.operators import (
+    Add,
+    AveragePool2D,
+    Concatenation,
+    Conv2D,
+    DepthwiseConv2D,
+    Dequantize,
+    FullyConnected,
+    LeakyRelu,
+    Logistic,
+    MaxPool2D,
+    Mean,
+    Mul,
+    Operator,
+    Pad,
+    Quantize,
+    Relu,
+    Relu6,
+    Reshape,
+    ResizeNearestNeighbor,
+    Softmax,
+    Split,
+    StridedSlice,
+    Sub,
+    Transpose,
+)
+from utvm.graph.reference import binary, movement, pooling, unary, weighted
+from utvm.graph.tensor import Tensor
+
+Array = NDArray[Any]
+
+
+class EvaluationError(UtvmError):
+    """Inputs that do not fit a graph."""
+
+
+_SEMANTICS: Mapping[type[Operator], Callable[..., Array | tuple[Array, ...]]] = {
+    Conv2D: weighted.conv2d,
+    DepthwiseConv2D: weighted.depthwise_conv2d,
+    FullyConnected: weighted.fully_connected,
+    Add: binary.add,
+    Sub: binary.sub,
+    Mul: binary.mul,
+    MaxPool2D: pooling.max_pool,
+    AveragePool2D: pooling.average_pool,
+    Mean: pooling.mean,
+    Softmax: unary.softmax,
+    Logistic: unary.lookup,
+    Relu: unary.lookup,
+    Relu6: unary.lookup,
+    LeakyRelu: unary.lookup,
+    Quantize: unary.quantize,
+    Dequantize: unary.dequantize,
+    Reshape: movement.reshape,
+    Pad: movement.pad,
+    Concatenation: movement.concatenation,
+    Split: movement.split,
+    StridedSlice: movement.strided_slice,
+    Transpose: movement.transpose,
+    ResizeNearestNeighbor: movement.resize_nearest_neighbor,
+}
+
+
+def evaluate(
+    graph: Graph, inputs: Mapping[str, Array] | Sequence[Array], *, keep: bool = False
+) -> dict[str, Array]:
+    """Return the graph's outputs by name; with `keep`, every tensor that is not a constant.
+
+    `inputs` has one array for each graph input, by name or in order, of the input's shape and type.
+
+    Raises:
+        EvaluationError: an input is missing, unknown, or of another shape or type.
+    """
+    values = _bound(graph, inputs)
+    for op in graph.operators:
+        operands = [t.values if t.is_constant else values[t] for t in op.inputs]
+        values.update(zip(op.outputs, evaluate_operator(op, operands), strict=True))
+    if keep:
+        return {tensor.name: value for tensor, value in values.items()}
+    return {t.name: t.values if t.is_constant else values[t] for t in graph.outputs}
+
+
+def evaluate_operator(op: Operator, values: Sequence[Array]) -> tuple[Array, ...]:
+    """Return the operator's outputs for `values`, the arrays of `op.inputs` in that order, constants included."""
+    result = _SEMANTICS[type(op)](op, *values)
+    outputs = result if isinstance(result, tuple) else (result,)
+    for tensor, value in zip(op.outputs, outputs, strict=True):
+        if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype.value):
+            raise EvaluationError(
+                f"{op.kind} '{op.name}' makes {value.dtype}{list(value.shape)}, but its output '{tensor.name}' is "
+                f"{tensor.dtype}{list(tensor.shape)}; the operator's attributes do not fit its tensors"
+            )
+    return outputs
+
+
+def _bound(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array]) -> dict[Tensor, Array]:
+    """Return the graph's inputs with their arrays."""
+    names = [t.name for t in graph.inputs]
+    if isinstance(inputs, Mapping):
+        if set(inputs) != set(names):
+            raise EvaluationError(f"graph '{graph.name}' has inputs {names}, not {sorted(inputs)}")
+        arrays = [np.asarray(inputs[name]) for name in names]
+    else:
+        if len(inputs) != len(names):
+            raise EvaluationError(f"graph '{graph.name}' has {len(names)} inputs {names}, not {len(inputs)}")
+        arrays = [np.asarray(array) for array in inputs]
+    for tensor, array in zip(graph.inputs, arrays, strict=True):
+        if array.shape != tensor.shape or array.dtype != np.dtype(tensor.dtype.value):
+            raise EvaluationError(
+                f"input '{tensor.name}' is {tensor.dtype}{list(tensor.shape)}, "
+                f"the array given is {array.dtype}{list(array.shape)}"
+            )
+    return dict(zip(graph.inputs, arrays, strict=True))

@@ -1,0 +1,53 @@
+"""Operators of one tensor that compute: functions of one int8, conversions, softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.graph.arithmetic import (
+    SOFTMAX_SUM_INTEGER_BITS,
+    LookupOperator,
+    is_lookup,
+    lookup_table,
+    softmax_exponentials,
+)
+from utvm.graph.operators import Dequantize, Quantize, Softmax
+from utvm.numerics import reciprocal, rounding_divide_by_pot, saturating_rounding_doubling_high_mul
+
+Int8Array = NDArray[np.int8]
+Float32Array = NDArray[np.float32]
+
+
+def lookup(op: LookupOperator, x: Int8Array) -> Int8Array:
+    """A function of each element; `lookup_table` defines it."""
+    return lookup_table(op)[x.astype(np.int64) + 128]
+
+
+def quantize(op: Quantize, x: NDArray[Any]) -> Int8Array:
+    """float32: x / scale in float32, halves away from zero, plus the zero point, saturated. int8: requantised.
+
+    tflite-micro leaves quotients beyond int32 undefined; here they saturate. NaN is refused by nobody and undefined.
+    """
+    if is_lookup(op):
+        return lookup(op, x)
+    quotient = (x / np.float32(op.y.scale)).astype(np.float64)
+    rounded = np.copysign(np.floor(np.abs(quotient) + 0.5), quotient)
+    return np.clip(rounded + op.y.zero_point, -128, 127).astype(np.int8)
+
+
+def dequantize(op: Dequantize, x: Int8Array) -> Float32Array:
+    """scale * (x - zero point); the product is exact in double precision and rounded to float32 once."""
+    return (op.x.scale * (x.astype(np.int64) - op.x.zero_point)).astype(np.float32)
+
+
+def softmax(op: Softmax, x: Int8Array) -> Int8Array:
+    """exp(x - max) over its sum, along the last dimension, in fixed point; y has scale 1/256, zero point -128."""
+    distance = x.max(axis=-1, keepdims=True).astype(np.int64) - x
+    exponentials = softmax_exponentials(op)[distance]
+    total = rounding_divide_by_pot(exponentials, SOFTMAX_SUM_INTEGER_BITS).sum(axis=-1, keepdims=True)
+    scale, bits = reciprocal(total, SOFTMAX_SUM_INTEGER_BITS)
+    share = rounding_divide_by_pot(saturating_rounding_doubling_high_mul(scale, exponentials), bits + 23)
+    return np.clip(share - 128, -128, 127).astype(np.int8)
