@@ -2,13 +2,14 @@
 
 VENV := .venv/bin
 JOBS ?= auto
-SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
+AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo -n) env DEBIAN_FRONTEND=noninteractive
 
 # The one thing that Python can't set up itself is Python.
 define set-up
 @command -v python3 >/dev/null \
-	|| { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends python3 python3-venv; } \
-	|| { echo "python3 is missing: install Python 3.11 or newer (on Debian as root: apt-get install python3 python3-venv)" >&2; exit 2; }
+	|| { echo "set-up: installing Python" && $(AS_ROOT) apt-get update -qq >/dev/null \
+		&& $(AS_ROOT) apt-get install -qq -y --no-install-recommends python3 python3-venv >/dev/null; } \
+	|| { echo "set-up: install Python 3.11 or newer (Debian: apt-get install python3 python3-venv)" >&2; exit 2; }
 @python3 scripts/bootstrap.py $(1)
 endef
 

@@ -1,0 +1,100 @@
+"""The frame of the command line: statuses, messages, and what a user must never see."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from utvm import __version__, cli
+from utvm.errors import UtvmError
+
+
+class FakeCommand:
+    """A command `fake` that does what a test wants."""
+
+    def __init__(self, run: Callable[[argparse.Namespace], int]) -> None:
+        self._run = run
+
+    def add_parser(self, subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+        subparsers.add_parser("fake").set_defaults(run=self._run)
+
+
+def run_fake(monkeypatch: pytest.MonkeyPatch, run: Callable[[argparse.Namespace], int]) -> int:
+    monkeypatch.setattr(cli, "_COMMANDS", (FakeCommand(run),))
+    return cli.main(["fake"])
+
+
+def raising(error: BaseException) -> Callable[[argparse.Namespace], int]:
+    def run(_: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_the_status_is_the_command_s(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    assert run_fake(monkeypatch, lambda _: status) == status
+
+
+def test_a_user_error_is_one_message_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_fake(monkeypatch, raising(UtvmError("no such board: lunar; see `utvm boards`"))) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "utvm: no such board: lunar; see `utvm boards`\n"
+
+
+def test_an_interrupt_is_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_fake(monkeypatch, raising(KeyboardInterrupt())) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_fake(monkeypatch, raising(ZeroDivisionError()))
+
+
+def utvm(*arguments: str, **options: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "utvm", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def test_version() -> None:
+    process = utvm("--version")
+    assert process.communicate()[0] == f"utvm {__version__}\n"
+    assert process.returncode == 0
+
+
+def test_no_command_is_a_usage_error() -> None:
+    process = utvm()
+    assert "usage: utvm" in process.communicate()[1]
+    assert process.returncode == 2
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "utvm", "doctor"], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert process.communicate()[1] == ""
+    assert process.returncode == 141
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, utvm.cli\ntry:\n    utvm.cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+    check = "print(sorted({'numpy', 'PIL', 'rich', 'tflite'} & sys.modules.keys()), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
