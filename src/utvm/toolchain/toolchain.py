@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from utvm.toolchain.cache import Cache, digest
+from utvm.cache import Cache, digest
 from utvm.toolchain.image import Image
 from utvm.toolchain.linker import linker_script
 from utvm.toolchain.source import Layout, MemoryOverflowError, Source, ToolchainError

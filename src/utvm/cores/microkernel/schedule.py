@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 
 from utvm.cores.microkernel.block import Block, physical, rename, virtual_names
 from utvm.cores.thumb import Instruction, Kind
 from utvm.cores.timing import InOrderPipeline, IssueState, Timing
 
-_WINDOWS = (4, 6, 8, 10, 12, 16, 24, 40)
-_RESERVES = (0, 1, 2, 3)
-_PRIORITIES = ("pair", "critical", "order")
-"""A load or ALU operation in the first slot, which a multiplication can follow; longest path first; oldest first."""
+_ATTEMPTS = {
+    True: (("pair", 24, 0), ("pair", 12, 1), ("pair", 8, 0), ("critical", 4, 0), ("critical", 40, 1), ("pair", 4, 0)),
+    False: (("order", 8, 0), ("order", 12, 1), ("order", 16, 0), ("order", 24, 2), ("order", 40, 1), ("order", 40, 3)),
+}
+"""(priority, window, reserve) for in-order pipelines and for others; few that together found the best of a full search.
+
+Priorities: a load or ALU operation in the first slot, which a multiplication can follow; longest path; oldest first.
+"""
 _GOOD_ENOUGH = 1.005
 _MULTIPLIES = frozenset({Kind.MAC, Kind.MULTIPLY})
 _LOADS = frozenset({Kind.LOAD, Kind.LOAD_NARROW})
@@ -58,12 +61,10 @@ def schedule(
     Raises:
         ScheduleError: the registers do not suffice in any order tried.
     """
-    priorities = _PRIORITIES if isinstance(timing, InOrderPipeline) else _PRIORITIES[-1:]
-    attempts = [(w, r, p) for p, w, r in product(priorities, _WINDOWS, _RESERVES)]
     good_enough = _GOOD_ENOUGH * fewest_cycles(block.code, timing)
     best: Scheduled | None = None
     shared = _Shared(block, timing, tuple(pool), dict(fixed or {}), tuple(live_in))
-    for window, reserve, priority in attempts:
+    for priority, window, reserve in _ATTEMPTS[isinstance(timing, InOrderPipeline)]:
         lines = _Attempt(shared, window, reserve, priority).run()
         if lines is None:
             continue

@@ -170,10 +170,12 @@ def _multiply_row(
                 for m in range(spec.pixels):
                     multiply(m, n, lanes[m], weight)
         else:
-            ready = [weights.load(n) for n in range(spec.channels)]
+            ready: list[str] = []
             for m in range(spec.pixels):
                 fresh = _load_lanes(block, spec, row, pair, m, loaded if reuse else {})
                 for n in range(spec.channels):
+                    if m == 0:
+                        ready.append(weights.load(n))
                     multiply(m, n, fresh, ready[n])
 
 
