@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from utvm.api import Compiled, Model, Result, compile, connect  # noqa: A004
+    from utvm.api import Compiled, Model, Result, compile, connect
     from utvm.frontends import load
 
 _LAZY = {

@@ -101,7 +101,7 @@ def as_board(board: str | Path | Board) -> Board:
     return board if isinstance(board, Board) else load_board(board)
 
 
-def compile(  # noqa: A001
+def compile(
     model: str | Path | Graph,
     board: str | Path | Board,
     *,
@@ -229,21 +229,15 @@ class Model:
             outputs = {}
             for port in self._c_model.outputs:
                 raw = self.session.read(ARENA_SYMBOL, port.tensor.nbytes, offset=port.offset)
-                outputs[port.tensor.name] = np.frombuffer(raw, dtype=port.tensor.dtype.value).reshape(
-                    port.tensor.shape
-                )
+                outputs[port.tensor.name] = np.frombuffer(raw, dtype=port.tensor.dtype.value).reshape(port.tensor.shape)
         return Result(outputs=outputs, measurement=measurement, seconds=watch.seconds)
 
-    def _arrays(
-        self, inputs: NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]
-    ) -> list[NDArray[Any]]:
+    def _arrays(self, inputs: NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         names = [port.tensor.name for port in self._c_model.inputs]
         if isinstance(inputs, Mapping):
             missing = [name for name in names if name not in inputs]
             if missing:
-                raise UtvmError(
-                    f"no value for the inputs {', '.join(missing)}; the model takes {', '.join(names)}"
-                )
+                raise UtvmError(f"no value for the inputs {', '.join(missing)}; the model takes {', '.join(names)}")
             return [np.asarray(inputs[name]) for name in names]
         arrays = [inputs] if isinstance(inputs, np.ndarray) else [np.asarray(value) for value in inputs]
         if len(arrays) != len(names):

@@ -75,9 +75,7 @@ class Diagnosis:
         width = max(len(finding.name) for finding in self.findings)
         lines = [f"utvm {__version__} on Python {platform.python_version()} ({sys.executable})", ""]
         for finding in self.findings:
-            lines.append(
-                f"  {finding.state:8}  {finding.name:{width}}  {finding.version or '-':22}  {finding.purpose}"
-            )
+            lines.append(f"  {finding.state:8}  {finding.name:{width}}  {finding.version or '-':22}  {finding.purpose}")
             if finding.mend:
                 lines.extend(f"            {line}" for line in finding.mend.splitlines())
         lines.append("")

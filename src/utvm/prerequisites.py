@@ -39,9 +39,7 @@ class Prerequisite:
         if shutil.which(self.probe[0]) is None:
             return None
         try:
-            answer = subprocess.run(
-                self.probe, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False
-            )
+            answer = subprocess.run(self.probe, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return None
         if answer.returncode != 0:
@@ -60,9 +58,7 @@ def _compiler(name: str, package: str, purpose: str) -> Prerequisite:
 
 def _headers(name: str, package: str, compiler: Sequence[str], version: str) -> Prerequisite:
     probe = (*compiler, "-dM", "-E", "-include", "string.h", "-include", "stdint.h", "-x", "c", os.devnull)
-    return Prerequisite(
-        name=name, purpose="its standard C headers", package=package, probe=probe, version=version
-    )
+    return Prerequisite(name=name, purpose="its standard C headers", package=package, probe=probe, version=version)
 
 
 _ARM_GCC = "arm-none-eabi-gcc"

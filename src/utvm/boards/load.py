@@ -12,7 +12,13 @@ from typing import Any
 from utvm.boards.board import Board, BoardError, Emulator, Memory
 from utvm.cores import CORES, Core
 
-_TYPES: Mapping[str, type] = {"description": str, "core": str, "clock_hz": int, "stack_bytes": int, "memory": list}
+_TYPES: Mapping[str, type] = {
+    "description": str,
+    "core": str,
+    "clock_hz": int,
+    "stack_bytes": int,
+    "memory": list,
+}
 _KEYS = {*_TYPES, "image", "link", "emulator", "cycle_counter"}
 _IMAGE_KEYS = ("code", "constants", "data")
 _MEMORY_TYPES: Mapping[str, type] = {"name": str, "kind": str, "origin": int, "length": int}
@@ -121,7 +127,7 @@ class _Reader:
         if not isinstance(value, kind) or isinstance(value, bool):
             self.problems.append(f"'{key}' of {where} is {value!r}, not {kind.__name__}")
             return False
-        if kind is int and value < 0 or key in ("length", "clock_hz") and value == 0:
+        if (kind is int and value < 0) or (key in ("length", "clock_hz") and value == 0):
             self.problems.append(f"'{key}' of {where} is {value}, it must be positive")
             return False
         return True
@@ -186,7 +192,7 @@ class _Reader:
             return ""
         return LINKS[kind]
 
-    def _emulator(self) -> Emulator | None | bool:
+    def _emulator(self) -> Emulator | bool | None:
         table = self.data.get("emulator")
         if table is None:
             return None

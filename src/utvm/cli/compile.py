@@ -21,13 +21,9 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Compile MODEL for BOARD and write its C files into DIR.",
     )
     add_model(parser)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="where the C files go"
-    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the C files go")
     parser.add_argument("--name", help="prefix of the C symbols and files (default: the model's name)")
-    parser.add_argument(
-        "--plan", action="store_true", help="print the memory plan, and write it as DIR/plan.svg"
-    )
+    parser.add_argument("--plan", action="store_true", help="print the memory plan, and write it as DIR/plan.svg")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(run=_run)
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add MODEL, --board and --dump."""
-    parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)"
-    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
     parser.add_argument(
         "--board",
         required=True,

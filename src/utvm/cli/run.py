@@ -31,12 +31,8 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="the input: .npy, .npz (one array for each input name), or a picture (.png, .jpg)",
     )
-    parser.add_argument(
-        "--labels", type=Path, metavar="FILE", help="class names, one a line, to name the scores"
-    )
-    parser.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="how long the target may take for the run"
-    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line, to name the scores")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the target may take for the run")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(run=_run)
 

@@ -95,9 +95,7 @@ RV32IMC = Core(
     cflags=("-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "-mcmodel=medany"),
 )
 
-CORES = {
-    core.name: core for core in (CORTEX_M0, CORTEX_M3, CORTEX_M4, CORTEX_M7, CORTEX_M33, CORTEX_M55, RV32IMC)
-}
+CORES = {core.name: core for core in (CORTEX_M0, CORTEX_M3, CORTEX_M4, CORTEX_M7, CORTEX_M33, CORTEX_M55, RV32IMC)}
 
 
 def get_core(name: str) -> Core:

@@ -40,9 +40,7 @@ class CortexM4Timing:
         default_factory=lambda: {"odd_halfword": 1, "word_at_2": 1, "word_at_odd": 2}
     )
 
-    def cost(
-        self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False
-    ) -> float:
+    def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return the cycles that `block` adds after `context`; see `Timing`."""
         before = context[-1] if context else None
         refill = _REFILL if jumped and before is not None and _refills_when_taken(before) else 0

@@ -10,15 +10,24 @@ from utvm.cores.thumb import Instruction, Kind
 
 
 class Timing(Protocol):
-    """Cycles of code on one core, zero-wait memory. `name` is what a figure is printed with."""
+    """Cycles of code on one core, zero-wait memory."""
 
-    name: str
-    mispredict_cycles: int
-    unaligned_cycles: Mapping[str, int]
+    @property
+    def name(self) -> str:
+        """What a figure of this model is called."""
 
-    def cost(
-        self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False
-    ) -> float:
+    @property
+    def mispredict_cycles(self) -> int:
+        """Cycles of a branch that was not predicted."""
+
+    @property
+    def unaligned_cycles(self) -> Mapping[str, int]:
+        """Cycles of an access, by how it is misaligned."""
+
+    def __hash__(self) -> int:
+        """A model is itself."""
+
+    def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return the cycles that `block` adds when it is executed right after `context`.
 
         `jumped` says that control came by a taken branch at the end of `context`.
@@ -64,9 +73,7 @@ class InOrderPipeline:
     multiple_per_cycle: int = 1
     ordered_writeback: bool = False
 
-    def cost(
-        self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False
-    ) -> float:
+    def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return the cycles that `block` adds after `context`; see `Timing`."""
         del jumped
         schedule = self.issue_cycles([*context, *block])

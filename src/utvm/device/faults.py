@@ -55,7 +55,14 @@ class TargetFaultError(DeviceError):
     """The target raised a fault. `pc` is the instruction's address, `address` the one it accessed, where known."""
 
     def __init__(
-        self, *, function: str, fault: str, cause: str, pc: int | None, where: Location | None, address: int | None
+        self,
+        *,
+        function: str,
+        fault: str,
+        cause: str,
+        pc: int | None,
+        where: Location | None,
+        address: int | None,
     ) -> None:
         self.fault = fault
         self.cause = cause
@@ -83,7 +90,12 @@ class Fault:
         """Return the exception that tells of this fault."""
         where = None if self.pc is None else image.locate(self.pc)
         return TargetFaultError(
-            function=function, fault=self.fault, cause=self.cause, pc=self.pc, where=where, address=self.address
+            function=function,
+            fault=self.fault,
+            cause=self.cause,
+            pc=self.pc,
+            where=where,
+            address=self.address,
         )
 
 

@@ -25,9 +25,7 @@ def build_image(board: Board, sources: Sequence[Source], *, entries: Sequence[st
         ToolchainError: the compiler is missing or refused a file.
     """
     toolchain = Toolchain(prefix=board.core.tool_prefix, machine_flags=board.core.cflags, optimize=optimize)
-    return toolchain.build(
-        [*runtime_sources(board), *sources], board_layout(board), entries=[*_ENTRIES, *entries]
-    )
+    return toolchain.build([*runtime_sources(board), *sources], board_layout(board), entries=[*_ENTRIES, *entries])
 
 
 def board_layout(board: Board) -> Layout:

@@ -66,7 +66,11 @@ class QemuTarget:
         ]  # fmt: skip
         with (self._directory / "stderr").open("wb") as errors:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=_die_with_parent
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                preexec_fn=_die_with_parent,
             )
         self._finalizer = weakref.finalize(self, _clean_up, self._process, self._directory)
         deadline = time.monotonic() + _START_SECONDS

@@ -77,7 +77,9 @@ class Context:
         values = self.constant(position, DType.INT8)
         tensor = self.any_input(position)
         if values.ndim != rank:
-            raise RefusedError(f"tensor '{tensor.name}': weights of shape {list(tensor.shape)}, rank {rank} is expected")
+            raise RefusedError(
+                f"tensor '{tensor.name}': weights of shape {list(tensor.shape)}, rank {rank} is expected"
+            )
         if tensor.quant is None:
             raise RefusedError(f"tensor '{tensor.name}': weights without quantisation")
         if any(tensor.quant.zero_point):

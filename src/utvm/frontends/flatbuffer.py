@@ -33,7 +33,16 @@ _TYPES = {
 }
 _TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
 OPERATOR_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
-_BROKEN = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, KeyError, AssertionError)
+_BROKEN = (
+    struct.error,
+    IndexError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    KeyError,
+    AssertionError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,7 +108,8 @@ class _Reader:
             raise FrontendError(self.source, [f"schema version {model.Version()} is not supported, only 3"])
         if model.SubgraphsLength() != 1:
             raise FrontendError(
-                self.source, [f"the file has {model.SubgraphsLength()} subgraphs; models with control flow are not supported"]
+                self.source,
+                [f"the file has {model.SubgraphsLength()} subgraphs; models with control flow are not supported"],
             )
         graph = model.Subgraphs(0)
         self._limit("tensors", graph.TensorsLength(), MAX_TENSORS)
@@ -132,7 +142,9 @@ class _Reader:
     def _operator(self, index: int, operator: Any) -> RawOperator:
         codes = self.model.OperatorCodesLength()
         if not 0 <= operator.OpcodeIndex() < codes:
-            raise FrontendError(self.source, [f"operator {index} names operator code {operator.OpcodeIndex()} of {codes}"])
+            raise FrontendError(
+                self.source, [f"operator {index} names operator code {operator.OpcodeIndex()} of {codes}"]
+            )
         code = self.model.OperatorCodes(operator.OpcodeIndex())
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         kind = OPERATOR_NAMES.get(number, f"operator code {number}")
@@ -143,9 +155,15 @@ class _Reader:
             index=index,
             kind=kind,
             inputs=self._indices(
-                f"the inputs of operator {index}", operator.InputsLength(), operator.Inputs, tensors, optional=True
+                f"the inputs of operator {index}",
+                operator.InputsLength(),
+                operator.Inputs,
+                tensors,
+                optional=True,
             ),
-            outputs=self._indices(f"the outputs of operator {index}", operator.OutputsLength(), operator.Outputs, tensors),
+            outputs=self._indices(
+                f"the outputs of operator {index}", operator.OutputsLength(), operator.Outputs, tensors
+            ),
             options=operator.BuiltinOptions(),
         )
 
@@ -181,9 +199,7 @@ class _Reader:
             return f"its shape {list(shape)} has more than {MAX_ELEMENTS:,} elements"
         return None
 
-    def _quantization(
-        self, index: int, table: Any, shape: tuple[int, ...]
-    ) -> tuple[Quantization | None, str | None]:
+    def _quantization(self, index: int, table: Any, shape: tuple[int, ...]) -> tuple[Quantization | None, str | None]:
         if table is None or table.ScaleLength() == 0:
             return None, None
         count = table.ScaleLength()
@@ -203,9 +219,7 @@ class _Reader:
             return None, f"it has {count} scales along dimension {axis} of shape {list(shape)}"
         return Quantization(scale=scales, zero_point=points, axis=axis), None
 
-    def _data(
-        self, buffer: int, shape: tuple[int, ...], dtype: DType
-    ) -> tuple[NDArray[Any] | None, str | None]:
+    def _data(self, buffer: int, shape: tuple[int, ...], dtype: DType) -> tuple[NDArray[Any] | None, str | None]:
         if buffer == 0:
             return None, None
         if not 0 <= buffer < self.model.BuffersLength():
@@ -221,7 +235,10 @@ class _Reader:
         raw = table.DataAsNumpy()
         needed = math.prod(shape) * dtype.itemsize
         if raw.nbytes != needed:
-            return None, f"its buffer has {raw.nbytes:,} bytes, its shape {list(shape)} of {dtype} needs {needed:,}"
+            return (
+                None,
+                f"its buffer has {raw.nbytes:,} bytes, its shape {list(shape)} of {dtype} needs {needed:,}",
+            )
         return np.frombuffer(raw.tobytes(), dtype=np.dtype(dtype.value).newbyteorder("<")).reshape(shape).astype(
             dtype.value
         ), None

@@ -76,7 +76,9 @@ def _problems(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
             if array is None:
                 found.append(f"the archive lacks {layer}_{part}")
             elif array.dtype != np.int8 or array.ndim != rank:
-                found.append(f"{layer}_{part} is {array.dtype}{list(array.shape)}, int8 of {rank} dimensions is expected")
+                found.append(
+                    f"{layer}_{part} is {array.dtype}{list(array.shape)}, int8 of {rank} dimensions is expected"
+                )
         for part in ("out_rshift", "bias_lshift"):
             shift = _shift(arrays, layer, part)
             if shift is None or not 0 <= shift <= 24:

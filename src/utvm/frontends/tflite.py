@@ -64,7 +64,7 @@ class _Importer:
             return convert(Context(self.raw, raw, self.tensors))
         except RefusedError as reason:
             self.problems.append(f"operator {index} {raw.kind}: {reason}")
-        except Exception as error:  # noqa: BLE001 - options of a damaged file fail in many ways
+        except Exception as error:
             self.problems.append(f"operator {index} {raw.kind}: its options are damaged ({type(error).__name__})")
         return None
 

@@ -100,7 +100,12 @@ def _conv2d(c: Context) -> Operator:
     out_channels, height, width, depth = weights.shape
     stride = (options.StrideH(), options.StrideW())
     dilation = (options.DilationHFactor(), options.DilationWFactor())
-    _positive(stride_height=stride[0], stride_width=stride[1], dilation_height=dilation[0], dilation_width=dilation[1])
+    _positive(
+        stride_height=stride[0],
+        stride_width=stride[1],
+        dilation_height=dilation[0],
+        dilation_width=dilation[1],
+    )
     padding = _spatial(x, y, out_channels, options.Padding(), (height, width), stride, dilation)
     if x.shape[3] % depth or out_channels % (x.shape[3] // depth):
         raise RefusedError(f"its weights read {depth} channels, its input has {x.shape[3]}")
@@ -124,7 +129,12 @@ def _depthwise(c: Context) -> Operator:
     one, height, width, out_channels = weights.shape
     stride = (options.StrideH(), options.StrideW())
     dilation = (options.DilationHFactor(), options.DilationWFactor())
-    _positive(stride_height=stride[0], stride_width=stride[1], dilation_height=dilation[0], dilation_width=dilation[1])
+    _positive(
+        stride_height=stride[0],
+        stride_width=stride[1],
+        dilation_height=dilation[0],
+        dilation_width=dilation[1],
+    )
     padding = _spatial(x, y, out_channels, options.Padding(), (height, width), stride, dilation)
     if one != 1 or out_channels % x.shape[3]:
         raise RefusedError(f"its weights have shape {list(weights.shape)} for {x.shape[3]} input channels")
@@ -151,7 +161,9 @@ def _fully_connected(c: Context) -> Operator:
     if x.elements % inputs:
         raise RefusedError(f"its weights read {inputs} values, its input has {x.elements}")
     if y.elements != x.elements // inputs * units:
-        raise RefusedError(f"tensor '{y.name}': it has {y.elements} elements, {x.elements // inputs * units} are expected")
+        raise RefusedError(
+            f"tensor '{y.name}': it has {y.elements} elements, {x.elements // inputs * units} are expected"
+        )
     return FullyConnected(
         name=c.name,
         x=x,
@@ -183,7 +195,10 @@ def _pool(make: type[MaxPool2D] | type[AveragePool2D]) -> Callable[[Context], Op
         c.arity((1,))
         options = c.options(tflite.Pool2DOptions)
         x, y = c.activation(0), c.result()
-        kernel, stride = (options.FilterHeight(), options.FilterWidth()), (options.StrideH(), options.StrideW())
+        kernel, stride = (
+            (options.FilterHeight(), options.FilterWidth()),
+            (options.StrideH(), options.StrideW()),
+        )
         _positive(filter_height=kernel[0], filter_width=kernel[1], stride_height=stride[0], stride_width=stride[1])
         padding = _spatial(x, y, x.shape[-1], options.Padding(), kernel, stride)
         same_quantisation(x, y)

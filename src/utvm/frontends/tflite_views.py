@@ -94,9 +94,7 @@ def _strided_slice(c: Context) -> Operator:
     return StridedSlice(name=c.name, x=x, y=y, begin=tuple(first), strides=tuple(steps), shrink=tuple(shrink))
 
 
-def _range(
-    size: int, begin: int, end: int, step: int, free: tuple[bool, bool], single: bool
-) -> tuple[int, int, int]:
+def _range(size: int, begin: int, end: int, step: int, free: tuple[bool, bool], single: bool) -> tuple[int, int, int]:
     """Return (first index, count, step) of one dimension of a slice, as Python's slices count."""
     if single:
         index = begin + size if begin < 0 else begin

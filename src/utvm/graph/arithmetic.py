@@ -176,8 +176,8 @@ def softmax_exponentials(op: Softmax) -> Int32Array:
     """Return exp((x - max) * scale * beta) in Q0.31, indexed by max - x (0 ... 255); 0 for nothing.
 
     With e the entry of each element of a row, sum = Σ (e + 2^11) >> 12. With (scale, bits) the sum's
-    `numerics.reciprocal`, y = min(127, p / 2^(bits + 23) - 128), the quotient to nearest, where p is the rounding
-    doubling high product of scale and e.
+    `numerics.reciprocal`, y = min(127, p / 2^(bits + 23) - 128), the quotient to nearest, where p is the
+    rounding doubling high product of scale and e.
     """
     parameters = softmax_parameters(op)
     differences = -np.arange(256, dtype=np.int64)

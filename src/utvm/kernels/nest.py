@@ -24,14 +24,14 @@ def row_major(shape: Sequence[int]) -> tuple[int, ...]:
 def broadcast_strides(shape: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
     """Return the strides of an array of `shape` read as one of `target`: 0 where it is broadcast."""
     padded = (1,) * (len(target) - len(shape)) + tuple(shape)
-    return tuple(
-        0 if size == 1 else stride for size, stride in zip(padded, row_major(padded), strict=True)
-    )
+    return tuple(0 if size == 1 else stride for size, stride in zip(padded, row_major(padded), strict=True))
 
 
 def index(variables: Sequence[str], strides: Sequence[int], start: int = 0) -> str:
     """Return the C expression of an element's index."""
-    terms = [name if stride == 1 else f"{name} * {stride}" for name, stride in zip(variables, strides, strict=True) if stride]
+    terms = [
+        name if stride == 1 else f"{name} * {stride}" for name, stride in zip(variables, strides, strict=True) if stride
+    ]
     if start or not terms:
         terms.insert(0, str(start))
     return " + ".join(terms).replace("+ -", "- ")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from utvm.cores import Core
+from utvm.cores.microkernel import ScheduleError
 from utvm.errors import UtvmError
 from utvm.graph import Graph, Operator, Reshape, Tensor
 from utvm.kernels import FAMILIES, Config, Kernel
@@ -38,9 +39,7 @@ def lower(graph: Graph, core: Core, *, name: str | None = None) -> Program:
         except LoweringError as error:
             problems.append(str(error))
     problems += [
-        f"the output '{t.name}' is a constant: it does not depend on the input"
-        for t in graph.outputs
-        if t.is_constant
+        f"the output '{t.name}' is a constant: it does not depend on the input" for t in graph.outputs if t.is_constant
     ]
     if problems:
         raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))
@@ -61,13 +60,14 @@ def _is_view(op: Operator) -> bool:
 def _build(op: Operator, core: Core) -> Kernel:
     for family in FAMILIES:
         if family.applies(op, core):
-            config: Config = family.default(op, core)
-            kernel = family.build(op, core, config)
+            try:
+                config: Config = family.default(op, core)
+                kernel = family.build(op, core, config)
+            except ScheduleError:
+                continue
             wanted = sum(p.role == "input" for p in kernel.function.parameters)
             if wanted != len(op.activations):
-                raise LoweringError(
-                    f"{op.kind} '{op.name}': constant operands of this kind are not supported"
-                )
+                raise LoweringError(f"{op.kind} '{op.name}': constant operands of this kind are not supported")
             return kernel
     raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}")
 
@@ -81,9 +81,7 @@ class _Storage:
     last: int
 
 
-def _requests(
-    graph: Graph, chosen: list[tuple[Operator, Kernel]]
-) -> tuple[list[Request], Mapping[Operator, Request]]:
+def _requests(graph: Graph, chosen: list[tuple[Operator, Kernel]]) -> tuple[list[Request], Mapping[Operator, Request]]:
     """Return one request for each storage, and one for the scratch of each operator that needs some."""
     index = {op: position for position, (op, _) in enumerate(chosen)}
     views = {op.y: op.x for op in graph.operators if isinstance(op, Reshape) and _is_view(op)}

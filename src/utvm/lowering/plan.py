@@ -89,9 +89,7 @@ def plan_memory(requests: Sequence[Request]) -> MemoryPlan:
 def lower_bound(requests: Iterable[Request]) -> int:
     """Return the largest sum of bytes that are live at one time; no plan can need less."""
     every = list(requests)
-    return max(
-        (sum(r.aligned_bytes for r in every if r.first <= t <= r.last) for t in _times(every)), default=0
-    )
+    return max((sum(r.aligned_bytes for r in every if r.first <= t <= r.last) for t in _times(every)), default=0)
 
 
 def _times(requests: Iterable[Request]) -> list[int]:

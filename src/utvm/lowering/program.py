@@ -90,9 +90,7 @@ class Program:
                 f"{name}={'arena+' + str(operand.offset) if isinstance(operand, ArenaRef) else f'{operand.nbytes} B'}"
                 for name, operand in self._operands(call).items()
             )
-            lines.append(
-                f"  {index}: {call.op.name} [{call.kernel.family}] {call.kernel.function.stem}({operands})"
-            )
+            lines.append(f"  {index}: {call.op.name} [{call.kernel.family}] {call.kernel.function.stem}({operands})")
         return "\n".join(lines) + "\n"
 
 

@@ -54,9 +54,7 @@ def exp_on_negative_values(x: ArrayLike, integer_bits: int) -> Int64Array:
 def one_over_one_plus_x(x: ArrayLike) -> Int64Array:
     """Return 1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31, by Newton-Raphson on half the denominator."""
     half_denominator = (np.asarray(x, np.int64) + INT32_MAX + 1) >> 1
-    guess = RECIPROCAL_48_OVER_17 + saturating_rounding_doubling_high_mul(
-        half_denominator, RECIPROCAL_MINUS_32_OVER_17
-    )
+    guess = RECIPROCAL_48_OVER_17 + saturating_rounding_doubling_high_mul(half_denominator, RECIPROCAL_MINUS_32_OVER_17)
     for _ in range(RECIPROCAL_STEPS):
         product = saturating_rounding_doubling_high_mul(half_denominator, guess)
         error = (1 << 29) - product

@@ -125,16 +125,12 @@ def coupling(op: Operator) -> Coupling:
             if op.axis != len(op.y.shape) - 1:
                 return Coupling(links=tuple(_span(x, op.y) for x in op.xs))
             firsts = np.cumsum([0, *map(channels, op.xs)])
-            return Coupling(
-                links=tuple(_span(x, op.y, y_first=int(n)) for x, n in zip(op.xs, firsts, strict=False))
-            )
+            return Coupling(links=tuple(_span(x, op.y, y_first=int(n)) for x, n in zip(op.xs, firsts, strict=False)))
         case Split():
             if op.axis != len(op.x.shape) - 1:
                 return Coupling(links=tuple(_span(op.x, y) for y in op.ys))
             firsts = np.cumsum([0, *map(channels, op.ys)])
-            return Coupling(
-                links=tuple(_span(op.x, y, x_first=int(n)) for y, n in zip(op.ys, firsts, strict=False))
-            )
+            return Coupling(links=tuple(_span(op.x, y, x_first=int(n)) for y, n in zip(op.ys, firsts, strict=False)))
         case StridedSlice():
             last = len(op.begin) - 1
             if last in op.shrink or op.strides[last] != 1:
@@ -238,9 +234,7 @@ def _candidates(op: Operator, known: Mapping[Tensor, Known]) -> dict[Tensor, Mas
     wanted = coupling(op)
     for link in wanted.links:
         np.logical_and.at(found[link.y], link.y_index, known[link.x].mask[link.x_index])
-    if not all(
-        known[tensor].mask.all() for tensor in wanted.pinned if tensor in op.inputs and not tensor.is_constant
-    ):
+    if not all(known[tensor].mask.all() for tensor in wanted.pinned if tensor in op.inputs and not tensor.is_constant):
         found = {tensor: np.zeros_like(mask) for tensor, mask in found.items()}
     if isinstance(op, Conv2D | FullyConnected) and mixes(op):
         irrelevant = ~mixing_weights(op).any(axis=1)

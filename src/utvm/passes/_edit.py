@@ -17,9 +17,7 @@ INT8_VALUES: NDArray[np.int8] = np.arange(-128, 128).astype(np.int8)
 
 def compute(op: Operator, values: Mapping[Tensor, NDArray[Any]] | None = None) -> dict[Tensor, NDArray[Any]]:
     """Return the outputs of one operator by the reference; `values` holds what is not a constant."""
-    alone = Graph(
-        name=op.name, operators=(op,), inputs=tuple(dict.fromkeys(op.activations)), outputs=op.outputs
-    )
+    alone = Graph(name=op.name, operators=(op,), inputs=tuple(dict.fromkeys(op.activations)), outputs=op.outputs)
     results = evaluate(alone, {tensor.name: value for tensor, value in (values or {}).items()})
     return {tensor: results[tensor.name] for tensor in op.outputs}
 

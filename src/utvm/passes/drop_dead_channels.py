@@ -42,9 +42,7 @@ def drop_dead_channels(graph: Graph) -> Graph:
         return graph
     rewriter = _Rewriter(graph, keep, known)
     operators = [rewriter.operator(op) for op in graph.operators]
-    return graph.rewrite(
-        operators, tensors={tensor: _narrow(tensor, -1, index) for tensor, index in keep.items()}
-    )
+    return graph.rewrite(operators, tensors={tensor: _narrow(tensor, -1, index) for tensor, index in keep.items()})
 
 
 def _largest_removal(graph: Graph, known: Mapping[Tensor, Known]) -> dict[Tensor, Mask]:
@@ -115,9 +113,7 @@ def _removable_alone(op: Conv2D | FullyConnected, x: Known) -> Mask:
 class _Rewriter:
     """Rebuilds operators for their narrowed tensors; the tensors themselves are replaced afterwards."""
 
-    def __init__(
-        self, graph: Graph, keep: Mapping[Tensor, NDArray[np.int64]], known: Mapping[Tensor, Known]
-    ) -> None:
+    def __init__(self, graph: Graph, keep: Mapping[Tensor, NDArray[np.int64]], known: Mapping[Tensor, Known]) -> None:
         self._graph = graph
         self._keep = keep
         self._known = known

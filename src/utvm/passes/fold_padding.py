@@ -56,9 +56,7 @@ def _padded(graph: Graph, pad: Pad, op: Operator) -> Operator | None:
     if not isinstance(op, Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D):
         return None
     own, (top, bottom), (left, right) = op.padding, pad.paddings[1], pad.paddings[2]
-    padding = Padding(
-        top=own.top + top, bottom=own.bottom + bottom, left=own.left + left, right=own.right + right
-    )
+    padding = Padding(top=own.top + top, bottom=own.bottom + bottom, left=own.left + left, right=own.right + right)
     match op:
         case Conv2D() | DepthwiseConv2D():
             exact = pad.value == pad.x.zero_point and pad.y not in (op.weights, op.bias)

@@ -103,7 +103,9 @@ class _Picture:
         y = self._y(offset + request.nbytes, total)
         height = max(self.height * request.nbytes / total, 1)
         hue = position * 67 % 360
-        title = f"{_contents(request)}: {request.nbytes:,} B at {offset:,}, live {_life(request, len(self.program.calls))}"
+        title = (
+            f"{_contents(request)}: {request.nbytes:,} B at {offset:,}, live {_life(request, len(self.program.calls))}"
+        )
         label = escape(request.label[: max(3, width // 6)])
         text = f'<text x="{x + 4}" y="{y + 11:.1f}">{label}</text>' if height >= 12 else ""
         return (

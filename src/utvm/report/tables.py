@@ -26,12 +26,8 @@ def boards_table(boards: Sequence[Board]) -> Table:
     for heading in ("board", "core", "clock", "memories", "reached by"):
         table.add_column(heading, overflow="fold")
     for board in boards:
-        memories = "\n".join(
-            f"{m.name} {m.kind} {_size(m.length)} at 0x{m.origin:08x}" for m in board.memories
-        )
-        table.add_row(
-            board.name, board.core.name, f"{board.clock_hz / 1e6:g} MHz", memories, board.reached_by
-        )
+        memories = "\n".join(f"{m.name} {m.kind} {_size(m.length)} at 0x{m.origin:08x}" for m in board.memories)
+        table.add_row(board.name, board.core.name, f"{board.clock_hz / 1e6:g} MHz", memories, board.reached_by)
     return table
 
 
@@ -43,8 +39,7 @@ def boards_json(boards: Sequence[Board]) -> list[dict[str, Any]]:
             "core": board.core.name,
             "clock_hz": board.clock_hz,
             "memories": [
-                {"name": m.name, "kind": m.kind, "origin": m.origin, "length": m.length}
-                for m in board.memories
+                {"name": m.name, "kind": m.kind, "origin": m.origin, "length": m.length} for m in board.memories
             ],
             "reached_by": board.reached_by,
         }

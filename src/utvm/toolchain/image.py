@@ -80,7 +80,12 @@ class Image:
         except (OSError, ELFError) as error:
             raise ToolchainError(f"{path} can't be read as an ELF file: {error}") from error
         return Image(
-            path=path, tool_prefix=tool_prefix, entry=entry, sections=sections, symbols=symbols, link_map=link_map
+            path=path,
+            tool_prefix=tool_prefix,
+            entry=entry,
+            sections=sections,
+            symbols=symbols,
+            link_map=link_map,
         )
 
     def symbol(self, name: str) -> Symbol:

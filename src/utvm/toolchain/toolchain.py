@@ -92,7 +92,11 @@ class Toolchain:
             if found is not None:
                 return found
             made = scratch / f"{source.name}.o"
-            _run([f"{self.prefix}gcc", *self.flags, "-c", source.name, "-o", made.name], scratch, f"compile {source.name}")
+            _run(
+                [f"{self.prefix}gcc", *self.flags, "-c", source.name, "-o", made.name],
+                scratch,
+                f"compile {source.name}",
+            )
             return cache.store(key, ".o", made)
 
         units = [source for source in sources if not source.is_header]
@@ -155,7 +159,13 @@ def compiler_version(prefix: str) -> str:
 def _run(command: Sequence[str], directory: Path, purpose: str) -> str:
     try:
         done = subprocess.run(
-            command, cwd=directory, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False, env=_environment()
+            command,
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_SECONDS,
+            check=False,
+            env=_environment(),
         )
     except FileNotFoundError:
         tool = command[0]

@@ -91,7 +91,7 @@ class Instruction:
         return (*self.reads, *self.address, *self.early, *late)
 
 
-_CONDITIONS = "eq ne cs hs cc lo mi pl vs vc hi ls ge lt gt le al".split()
+_CONDITIONS = ["eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al"]
 
 
 def _table() -> dict[str, Kind]:
@@ -142,7 +142,7 @@ def _table() -> dict[str, Kind]:
 _KINDS = _table()
 _REGISTER = re.compile(r"%\w+|\b(?:r\d+|sp|lr|pc|ip|fp|sl|sb|[sdq]\d+)\b")
 _ALIASES = {"sb": "r9", "sl": "r10", "fp": "r11", "ip": "r12"}
-_GE_WRITERS = frozenset("sadd16 ssub16 sadd8 ssub8 uadd16 usub16 uadd8 usub8 sasx ssax uasx usax".split())
+_GE_WRITERS = frozenset(["sadd16", "ssub16", "sadd8", "ssub8", "uadd16", "usub16", "uadd8", "usub8", "sasx", "ssax", "uasx", "usax"])
 
 
 class UnknownInstructionError(ValueError):
@@ -159,9 +159,7 @@ def parse(text: str) -> Instruction:
     mnemonic, _, operands = text.strip().partition(" ")
     name, flags, conditional = _mnemonic(mnemonic.lower())
     kind = _kind(name, operands)
-    return _Operands(
-        text=text, name=name, kind=kind, operands=operands, flags=flags, conditional=conditional
-    ).build()
+    return _Operands(text=text, name=name, kind=kind, operands=operands, flags=flags, conditional=conditional).build()
 
 
 def _mnemonic(written: str) -> tuple[str, bool, bool]:
@@ -200,11 +198,7 @@ def _kind(name: str, operands: str) -> Kind:
         return Kind.VECTOR
     if name.startswith("v") and name not in _KINDS:
         return (
-            Kind.VECTOR_LOAD
-            if name.startswith("vld")
-            else Kind.VECTOR_STORE
-            if name.startswith("vst")
-            else Kind.VECTOR
+            Kind.VECTOR_LOAD if name.startswith("vld") else Kind.VECTOR_STORE if name.startswith("vst") else Kind.VECTOR
         )
     kind = _KINDS[name]
     if kind is Kind.ALU and re.search(r"\b(lsl|lsr|asr|ror)\b", operands):

@@ -1,6 +1,6 @@
 """What every operator computes, in numpy: the specification that kernels are tested against.
 
-Results equal tflite-micro's reference kernels bit for bit. Readable first; vectorised enough for whole networks.
+Results equal tflite-micro's reference kernels bit for bit. Readable first; fast enough for whole networks.
 """
 
 from utvm.graph.reference.evaluate import EvaluationError, evaluate, evaluate_operator

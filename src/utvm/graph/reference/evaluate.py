@@ -73,9 +73,7 @@ _SEMANTICS: Mapping[type[Operator], Callable[..., Array | tuple[Array, ...]]] = 
 }
 
 
-def evaluate(
-    graph: Graph, inputs: Mapping[str, Array] | Sequence[Array], *, keep: bool = False
-) -> dict[str, Array]:
+def evaluate(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array], *, keep: bool = False) -> dict[str, Array]:
     """Return the graph's outputs by name; with `keep`, every tensor that is not a constant.
 
     `inputs` has one array for each graph input, by name or in order, of the input's shape and type.
@@ -93,14 +91,14 @@ def evaluate(
 
 
 def evaluate_operator(op: Operator, values: Sequence[Array]) -> tuple[Array, ...]:
-    """Return the operator's outputs for `values`, the arrays of `op.inputs` in that order, constants included."""
+    """Return the operator's outputs for `values`, the arrays of all `op.inputs` in that order."""
     result = _SEMANTICS[type(op)](op, *values)
     outputs = result if isinstance(result, tuple) else (result,)
     for tensor, value in zip(op.outputs, outputs, strict=True):
         if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype.value):
             raise EvaluationError(
-                f"{op.kind} '{op.name}' makes {value.dtype}{list(value.shape)}, but its output '{tensor.name}' is "
-                f"{tensor.dtype}{list(tensor.shape)}; the operator's attributes do not fit its tensors"
+                f"{op.kind} '{op.name}' makes {value.dtype}{list(value.shape)}, but its output '{tensor.name}' "
+                f"is {tensor.dtype}{list(tensor.shape)}; the operator's attributes do not fit its tensors"
             )
     return outputs
 

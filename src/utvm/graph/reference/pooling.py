@@ -22,7 +22,7 @@ def max_pool(op: MaxPool2D, x: Int8Array) -> Int8Array:
 
 
 def average_pool(op: AveragePool2D, x: Int8Array) -> Int8Array:
-    """The mean of each window over its pixels inside x; values are averaged as stored, with their zero point."""
+    """The mean of each window's pixels inside x; values are averaged as stored, with their zero point."""
     total = np.zeros(op.y.shape, np.int64)
     for pixels in _pixels(op, x.astype(np.int64), fill=0):
         total += pixels
@@ -43,9 +43,7 @@ def mean(op: Mean, x: Int8Array) -> Int8Array:
     return np.clip(scaled + op.y.zero_point, -128, 127).astype(np.int8).reshape(op.y.shape)
 
 
-def _pixels(
-    op: MaxPool2D | AveragePool2D, x: NDArray[np.int64] | Int8Array, fill: int
-) -> list[NDArray[np.int64]]:
+def _pixels(op: MaxPool2D | AveragePool2D, x: NDArray[np.int64] | Int8Array, fill: int) -> list[NDArray[np.int64]]:
     """Return the pixels [N,OH,OW,C] under each tap of the window."""
     found = taps(
         x,

@@ -23,13 +23,14 @@ Float32Array = NDArray[np.float32]
 
 def lookup(op: LookupOperator, x: Int8Array) -> Int8Array:
     """A function of each element; `lookup_table` defines it."""
-    return lookup_table(op)[x.astype(np.int64) + 128]
+    result: Int8Array = lookup_table(op)[x.astype(np.int64) + 128]
+    return result
 
 
 def quantize(op: Quantize, x: NDArray[Any]) -> Int8Array:
-    """float32: x / scale in float32, halves away from zero, plus the zero point, saturated. int8: requantised.
+    """float32: x / scale in float32, halves away from zero, plus the zero point, saturated.
 
-    tflite-micro leaves quotients beyond int32 undefined; here they saturate. NaN is refused by nobody and undefined.
+    int8: requantised. tflite-micro leaves quotients beyond int32 and NaN undefined; here quotients saturate.
     """
     if is_lookup(op):
         return lookup(op, x)
@@ -44,7 +45,7 @@ def dequantize(op: Dequantize, x: Int8Array) -> Float32Array:
 
 
 def softmax(op: Softmax, x: Int8Array) -> Int8Array:
-    """exp(x - max) over its sum, along the last dimension, in fixed point; y has scale 1/256, zero point -128."""
+    """exp(x - max) over its sum along the last dimension; y has scale 1/256 and zero point -128."""
     distance = x.max(axis=-1, keepdims=True).astype(np.int64) - x
     exponentials = softmax_exponentials(op)[distance]
     total = rounding_divide_by_pot(exponentials, SOFTMAX_SUM_INTEGER_BITS).sum(axis=-1, keepdims=True)

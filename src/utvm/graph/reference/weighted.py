@@ -1,4 +1,4 @@
-"""Operators with weights: int32 sums of products, requantised channel by channel. Weights have zero point 0."""
+"""Operators with weights (zero point 0): int32 sums of products, requantised channel by channel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multi
 Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]
 Accumulators = NDArray[np.float64]
-"""Exact: int8 products and their sums stay far below 2^53. Floats, because numpy multiplies these matrices fast."""
+"""Exact: sums of int8 products stay far below 2^53. Floats, because numpy multiplies these matrices fast."""
 
 
 def conv2d(op: Conv2D, x: Int8Array, weights: Int8Array, bias: Int32Array | None = None) -> Int8Array:
@@ -58,9 +58,7 @@ def depthwise_conv2d(
     return _requantized(op, acc, bias)
 
 
-def fully_connected(
-    op: FullyConnected, x: Int8Array, weights: Int8Array, bias: Int32Array | None = None
-) -> Int8Array:
+def fully_connected(op: FullyConnected, x: Int8Array, weights: Int8Array, bias: Int32Array | None = None) -> Int8Array:
     """x flattened to [N,I], weights [O,I] -> y, whose rows have O elements."""
     outputs, inputs = weights.shape
     rows = x.reshape(-1, inputs).astype(np.float64) - op.x.zero_point

@@ -241,9 +241,7 @@ class _Plan:
         ]
         return to_words(np.concatenate(parts))
 
-    def _block_words(
-        self, lanes: NDArray[np.int64], bias: NDArray[np.int64], start: int, n: int
-    ) -> NDArray[np.int64]:
+    def _block_words(self, lanes: NDArray[np.int64], bias: NDArray[np.int64], start: int, n: int) -> NDArray[np.int64]:
         chosen = lanes[start : start + n].reshape(n, -1, 2)
         starts = bias[start : start + n].copy()
         if self.form_of(_BlockSize(m=1, n=n)) is WeightForm.PAIR8:

@@ -28,9 +28,7 @@ def write_expansion(w: CWriter, rows: Rows, *, source: str, target: str, zero_po
     return _write_words(w, rows, count // 4, source, target, zero_point)
 
 
-def _write_words(
-    w: CWriter, rows: Rows, words: int, source: str, target: str, zero_point: int
-) -> tuple[str, ...]:
+def _write_words(w: CWriter, rows: Rows, words: int, source: str, target: str, zero_point: int) -> tuple[str, ...]:
     w(f"const uint32_t *from = (const uint32_t *)(const void *){source};")
     w(f"uint32_t *to = (uint32_t *)(void *)({target} + {rows.interior});")
     if rows.two_copies:

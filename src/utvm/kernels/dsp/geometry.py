@@ -136,7 +136,11 @@ class Rows:
         count = len(whole) if contiguous else self.window.kernel[1]
         for parts in range(1, count + 1):
             pairs = len(whole) // parts
-            if count % parts == 0 and reach + whole[pairs - 1] <= _MAX_OFFSET and (pairs <= most_pairs or parts == count):
+            if (
+                count % parts == 0
+                and reach + whole[pairs - 1] <= _MAX_OFFSET
+                and (pairs <= most_pairs or parts == count)
+            ):
                 return (parts, whole[:pairs]) if pairs > 1 or len(whole) == 1 else self._few(whole, reach)
         return self._few(whole, reach)
 

@@ -54,12 +54,7 @@ def requantizer(op: Weighted) -> Requantizer | None:
     table = channel_requantization(op)
     multiplier, right = table.multiplier.astype(np.int64), -table.shift.astype(np.int64)
     zero = np.zeros_like(multiplier)
-    if (
-        op.rounding is Rounding.DOUBLE
-        and (multiplier >= 1 << 30).all()
-        and (right >= 2).all()
-        and (right <= 31).all()
-    ):
+    if op.rounding is Rounding.DOUBLE and (multiplier >= 1 << 30).all() and (right >= 2).all() and (right <= 31).all():
         return Requantizer(
             finish=Finish.DOUBLE,
             first=2 * multiplier - (1 << 32),
@@ -69,9 +64,7 @@ def requantizer(op: Weighted) -> Requantizer | None:
     if op.rounding is Rounding.HALF_UP_SHIFT:
         shift = right + 1
         if (shift == shift[0]).all() and 1 <= shift[0] <= 31:
-            return Requantizer(
-                finish=Finish.SHIFT, first=shift, second=zero, bias_addend=np.int64(1) << (shift - 1)
-            )
+            return Requantizer(finish=Finish.SHIFT, first=shift, second=zero, bias_addend=np.int64(1) << (shift - 1))
     return None
 
 

@@ -53,7 +53,9 @@ class PortableBinary(KernelFamily):
                 helpers=(_REQUANTIZE, "utvm_clamp"),
             ),
             constants={
-                name: CArray(c_type="int8_t", values=t.values) for name, t in (("a", op.a), ("b", op.b)) if t.is_constant
+                name: CArray(c_type="int8_t", values=t.values)
+                for name, t in (("a", op.a), ("b", op.b))
+                if t.is_constant
             },
             in_place=tuple(i for i, t in enumerate(activations) if t.shape == op.y.shape),
         )

@@ -53,4 +53,3 @@ class PortableMean(KernelFamily):
                 helpers=("utvm_requantize_double", "utvm_clamp"),
             ),
         )
-

@@ -59,8 +59,15 @@ class PortableMove(KernelFamily):
                 stem=f"{op.kind.lower()}_{dims(outputs[0].shape)}",
                 comment=f"{workload(op)}\nfamily {self.name}",
                 parameters=(
-                    *(_parameter(n, t, "constant" if t.is_constant else "input") for n, t in zip(names, inputs, strict=True)),
-                    *(CParameter(name=n, c_type=a.c_type, role="constant") for n, a in constants.items() if n not in names),
+                    *(
+                        _parameter(n, t, "constant" if t.is_constant else "input")
+                        for n, t in zip(names, inputs, strict=True)
+                    ),
+                    *(
+                        CParameter(name=n, c_type=a.c_type, role="constant")
+                        for n, a in constants.items()
+                        if n not in names
+                    ),
                     *(_parameter(n, t, "output") for n, t in zip(targets, outputs, strict=True)),
                 ),
                 body=w.text,
@@ -110,7 +117,13 @@ def _copies(op: _Moving) -> list[tuple[str, str, Copy]]:
             start = sum(first * stride for first, stride in zip(op.begin, strides, strict=True))
             steps = tuple(step * stride for step, stride in zip(op.strides, strides, strict=True))
             extents = op.extents
-            return [("x", "y", Copy(extents=extents, from_strides=steps, to_strides=row_major(extents), from_start=start))]
+            return [
+                (
+                    "x",
+                    "y",
+                    Copy(extents=extents, from_strides=steps, to_strides=row_major(extents), from_start=start),
+                )
+            ]
         case Transpose():
             strides = row_major(op.x.shape)
             source = tuple(strides[d] for d in op.perm)
