@@ -36,7 +36,8 @@ def quantize(op: Quantize, x: NDArray[Any]) -> Int8Array:
         return lookup(op, x)
     quotient = (x / np.float32(op.y.scale)).astype(np.float64)
     rounded = np.copysign(np.floor(np.abs(quotient) + 0.5), quotient)
-    return np.clip(rounded + op.y.zero_point, -128, 127).astype(np.int8)
+    result: Int8Array = np.clip(rounded + op.y.zero_point, -128, 127).astype(np.int8)
+    return result
 
 
 def dequantize(op: Dequantize, x: Int8Array) -> Float32Array:
