@@ -127,7 +127,7 @@ class _Reader:
         if not isinstance(value, kind) or isinstance(value, bool):
             self.problems.append(f"'{key}' of {where} is {value!r}, not {kind.__name__}")
             return False
-        if (kind is int and value < 0) or (key in ("length", "clock_hz") and value == 0):
+        if isinstance(value, int) and value < (1 if key in ("length", "clock_hz") else 0):
             self.problems.append(f"'{key}' of {where} is {value}, it must be positive")
             return False
         return True
@@ -147,7 +147,8 @@ class _Reader:
                 self.problems.append(f"{where} is not a table: write [[memory]]")
                 continue
             self._check_keys(entry, set(_MEMORY_TYPES), where)
-            if not all([self._typed(entry, key, kind, where) for key, kind in _MEMORY_TYPES.items()]):
+            checks = [self._typed(entry, key, kind, where) for key, kind in _MEMORY_TYPES.items()]
+            if not all(checks):
                 continue
             memory = Memory(**{key: entry[key] for key in _MEMORY_TYPES})
             if memory.kind not in ("ram", "flash"):
@@ -200,7 +201,8 @@ class _Reader:
             self.problems.append("[emulator] is not a table")
             return False
         self._check_keys(table, _EMULATOR_KEYS, "[emulator]")
-        if not all([self._typed(table, key, str, "[emulator]") for key in ("kind", "binary", "machine")]):
+        checks = [self._typed(table, key, str, "[emulator]") for key in ("kind", "binary", "machine")]
+        if not all(checks):
             return False
         if table["kind"] != "qemu":
             self.problems.append(f"'kind' of [emulator] is '{table['kind']}', not qemu")

@@ -74,7 +74,7 @@ class CParameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CSupport:
-    """A definition that kernels need beside the prelude, such as a micro-kernel; its name says all that it depends on."""
+    """A definition beside the prelude, such as a micro-kernel; its name says all that it depends on."""
 
     name: str
     text: str

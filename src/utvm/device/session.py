@@ -244,8 +244,8 @@ class Session:
             same = self._live.read_memory(section.address, len(data)) == data
         if not same:
             raise VerificationError(
-                f"section {section.name} at 0x{section.address:08x} ({len(data):,} bytes) does not hold what was written: "
-                f"is there RAM on board '{self.board.name}'?"
+                f"section {section.name} at 0x{section.address:08x} ({len(data):,} bytes) does not hold what was "
+                f"written: is there RAM on board '{self.board.name}'?"
             )
 
     def _call(self, name: str, address: int, arguments: tuple[int, ...], timeout: float) -> Measurement:

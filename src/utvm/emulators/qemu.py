@@ -44,7 +44,7 @@ class QemuTarget:
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._counter: mmap.mmap | None = None
-        self._finalizer: weakref.finalize[[], QemuTarget] | None = None
+        self._finalizer: weakref.finalize[..., QemuTarget] | None = None
 
     def start(self) -> str:
         """Launch QEMU, ending one that runs, and return the path of its GDB socket.

@@ -71,7 +71,8 @@ class Tensor:
             return
         if self.data.shape != self.shape or self.data.dtype != np.dtype(self.dtype.value):
             raise ValueError(
-                f"tensor '{self.name}' is {self.dtype}{list(self.shape)}, its data {self.data.dtype}{list(self.data.shape)}"
+                f"tensor '{self.name}' is {self.dtype}{list(self.shape)}, "
+                f"its data {self.data.dtype}{list(self.data.shape)}"
             )
         self.data.setflags(write=False)
 

@@ -49,8 +49,8 @@ class Program:
         return CModel(
             name=self.name,
             summary=(
-                f"{len(self.calls)} kernel calls, arena {self.arena_bytes} bytes, constants {self.constant_bytes} bytes; "
-                f"core {self.core.name}"
+                f"{len(self.calls)} kernel calls, arena {self.arena_bytes} bytes, "
+                f"constants {self.constant_bytes} bytes; core {self.core.name}"
             ),
             arena_bytes=self.arena_bytes,
             inputs=tuple(CPort(tensor=t, offset=memory.offset_of(t)) for t in graph.inputs),

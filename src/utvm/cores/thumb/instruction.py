@@ -104,7 +104,9 @@ def _table() -> dict[str, Kind]:
             "sadd16 ssub16 sadd8 ssub8 uadd16 usub16 uadd8 usub8 sasx ssax uasx usax "
             "shadd16 shsub16 shadd8 shsub8 uhadd16 uhsub16 uhadd8 uhsub8 shasx shsax sel"
         ),
-        Kind.SIMD_SATURATING: "qadd16 qsub16 qadd8 qsub8 uqadd16 uqsub16 uqadd8 uqsub8 qadd qsub qdadd qdsub usad8 usada8",
+        Kind.SIMD_SATURATING: (
+            "qadd16 qsub16 qadd8 qsub8 uqadd16 uqsub16 uqadd8 uqsub8 qadd qsub qdadd qdsub usad8 usada8"
+        ),
         Kind.BITFIELD: "sbfx ubfx bfi bfc",
         Kind.PACK: "pkhbt pkhtb sxtab sxtah uxtab uxtah sxtab16 uxtab16",
         Kind.REVERSE: "rev rev16 revsh rbit",
@@ -127,7 +129,9 @@ def _table() -> dict[str, Kind]:
         Kind.TABLE_BRANCH: "tbb tbh",
         Kind.NOP: "nop yield wfi wfe sev",
         Kind.SYSTEM: "dsb dmb isb mrs msr cpsid cpsie svc bkpt udf clrex vmrs vmsr pld",
-        Kind.FP: "vadd vsub vneg vabs vcmp vcmpe vcvt vcvtr vrinta vrintn vrintm vrintz vmaxnm vminnm vselgt vselge vseleq",
+        Kind.FP: (
+            "vadd vsub vneg vabs vcmp vcmpe vcvt vcvtr vrinta vrintn vrintm vrintz vmaxnm vminnm vselgt vselge vseleq"
+        ),
         Kind.FP_MULTIPLY: "vmul vnmul",
         Kind.FP_MAC: "vmla vmls vfma vfms vnmla vnmls vfnma vfnms",
         Kind.FP_DIVIDE: "vdiv vsqrt",
@@ -142,7 +146,7 @@ def _table() -> dict[str, Kind]:
 _KINDS = _table()
 _REGISTER = re.compile(r"%\w+|\b(?:r\d+|sp|lr|pc|ip|fp|sl|sb|[sdq]\d+)\b")
 _ALIASES = {"sb": "r9", "sl": "r10", "fp": "r11", "ip": "r12"}
-_GE_WRITERS = frozenset(["sadd16", "ssub16", "sadd8", "ssub8", "uadd16", "usub16", "uadd8", "usub8", "sasx", "ssax", "uasx", "usax"])
+_GE_WRITERS = frozenset(f"{sign}{name}" for sign in "su" for name in ("add16", "sub16", "add8", "sub8", "asx", "sax"))
 
 
 class UnknownInstructionError(ValueError):

@@ -38,14 +38,29 @@ class Window:
         if isinstance(op, FullyConnected):
             units, inputs = op.weights.shape
             return Window(
-                height=1, width=op.x.elements // inputs, channels=inputs, out_height=1, out_width=op.x.elements // inputs,
-                out_channels=units, kernel=(1, 1), stride=(1, 1), dilation=(1, 1), padding=Padding(),
-            )  # fmt: skip
+                height=1,
+                width=op.x.elements // inputs,
+                channels=inputs,
+                out_height=1,
+                out_width=op.x.elements // inputs,
+                out_channels=units,
+                kernel=(1, 1),
+                stride=(1, 1),
+                dilation=(1, 1),
+                padding=Padding(),
+            )
         return Window(
-            height=op.x.shape[1], width=op.x.shape[2], channels=op.x.shape[3],
-            out_height=op.y.shape[1], out_width=op.y.shape[2], out_channels=op.y.shape[3],
-            kernel=(op.weights.shape[1], op.weights.shape[2]), stride=op.stride, dilation=op.dilation, padding=op.padding,
-        )  # fmt: skip
+            height=op.x.shape[1],
+            width=op.x.shape[2],
+            channels=op.x.shape[3],
+            out_height=op.y.shape[1],
+            out_width=op.y.shape[2],
+            out_channels=op.y.shape[3],
+            kernel=(op.weights.shape[1], op.weights.shape[2]),
+            stride=op.stride,
+            dilation=op.dilation,
+            padding=op.padding,
+        )
 
     @property
     def slots(self) -> int:

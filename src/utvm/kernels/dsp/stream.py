@@ -73,13 +73,15 @@ def folded_bias(op: Weighted, channel_axis: int) -> NDArray[np.int64]:
     weights = np.moveaxis(op.weights.values.astype(np.int64), channel_axis, 0)
     sums = weights.reshape(weights.shape[0], -1).sum(axis=1)
     bias = np.zeros_like(sums) if op.bias is None else op.bias.values.astype(np.int64)
-    return bias - op.x.zero_point * sums
+    folded: NDArray[np.int64] = bias - op.x.zero_point * sums
+    return folded
 
 
 def accumulator_bound(op: Weighted, channel_axis: int) -> NDArray[np.int64]:
     """Return, for each output channel, a bound on |accumulator| over all raw int8 inputs, folded bias included."""
     weights = np.moveaxis(np.abs(op.weights.values.astype(np.int64)), channel_axis, 0)
-    return weights.reshape(weights.shape[0], -1).sum(axis=1) * 128 + np.abs(folded_bias(op, channel_axis))
+    bound: NDArray[np.int64] = weights.reshape(weights.shape[0], -1).sum(axis=1) * 128
+    return bound + np.abs(folded_bias(op, channel_axis))
 
 
 def to_words(values: list[int] | NDArray[np.int64]) -> NDArray[np.int32]:

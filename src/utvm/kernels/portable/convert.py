@@ -24,6 +24,7 @@ class PortableConvert(KernelFamily):
         """Return the kernel of a conversion."""
         del core
         assert isinstance(op, Quantize | Dequantize)
+        scale = op.y.scale if isinstance(op, Quantize) else op.x.scale
         w = CWriter()
         with w.loop("i", op.x.elements):
             if isinstance(op, Quantize):
@@ -36,7 +37,7 @@ class PortableConvert(KernelFamily):
             config=config,
             function=CFunction(
                 stem=f"{op.kind.lower()}_{dims(op.x.shape)}",
-                comment=f"{workload(op)}, scale {op.y.scale if isinstance(op, Quantize) else op.x.scale!r}\nfamily {self.name}",
+                comment=f"{workload(op)}, scale {scale!r}\nfamily {self.name}",
                 parameters=(
                     CParameter(name="x", c_type=op.x.dtype.c_type, role="input"),
                     CParameter(name="y", c_type=op.y.dtype.c_type, role="output"),
