@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ _ANSWER_SECONDS = 10.0
 _OFFER = (
     b"qSupported:multiprocess-;swbreak+;hwbreak+;qRelocInsn-;vContSupported+;xmlRegisters=arm,riscv;QStartNoAckMode+"
 )
+
+
+_LISTEN_SECONDS = 5.0
+_RETRY_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +39,7 @@ class GdbRemoteLink:
     """
 
     def __init__(self, path: str, *, timeout: float = _ANSWER_SECONDS) -> None:
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.settimeout(timeout)
-            connection.connect(path)
-        except OSError as error:
-            connection.close()
-            raise LinkLostError(f"no GDB server answers at {path}: {error}") from error
+        connection = _connect(path, timeout)
         self._packets = PacketStream(connection)
         self._timeout = timeout
         self._running = False
@@ -218,3 +217,23 @@ class GdbRemoteLink:
             text += answer[1:]
             if answer[:1] == b"l":
                 return text.decode("utf-8")
+
+
+def _connect(path: str, timeout: float) -> socket.socket:
+    """Connect; a server that has made its socket but does not listen yet is given a moment."""
+    deadline = time.monotonic() + min(timeout, _LISTEN_SECONDS)
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(path)
+        except ConnectionRefusedError as error:
+            connection.close()
+            if time.monotonic() > deadline:
+                raise LinkLostError(f"no GDB server answers at {path}: {error}") from error
+            time.sleep(_RETRY_SECONDS)
+        except OSError as error:
+            connection.close()
+            raise LinkLostError(f"no GDB server answers at {path}: {error}") from error
+        else:
+            return connection

@@ -1,0 +1,540 @@
+"""Random graphs of one operator, for property-based tests: every operator, its corners included.
+
+`graph_with(kind)` is a strategy of graphs, `case_with(kind)` one of graphs with inputs; `draw_graph(draw, kind)` serves
+composite strategies. With `tflite=True` only what a .tflite file can say is drawn: SAME and VALID padding, fused
+activations instead of any clamp, equal splits, TFLite's rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from utvm.graph import (
+    Add,
+    AveragePool2D,
+    AverageRounding,
+    Concatenation,
+    Conv2D,
+    DepthwiseConv2D,
+    Dequantize,
+    DType,
+    FullyConnected,
+    Graph,
+    LeakyRelu,
+    Logistic,
+    MaxPool2D,
+    Mean,
+    Mul,
+    Operator,
+    Pad,
+    Padding,
+    Quantization,
+    Quantize,
+    Relu,
+    Relu6,
+    Reshape,
+    ResizeNearestNeighbor,
+    Rounding,
+    Softmax,
+    Split,
+    StridedSlice,
+    Sub,
+    Tensor,
+    Transpose,
+)
+
+Array = NDArray[Any]
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Pick = TypeVar("Pick")
+
+PROBABILITY = Quantization.per_tensor(1 / 256, -128)
+ZERO_POINTS = st.one_of(st.sampled_from([-128, 127, 0, -1]), st.integers(-128, 127))
+
+
+def draw_graph(draw: Draw, kind: str, *, tflite: bool = False) -> Graph:
+    """Return a graph of one operator of `kind`, the name of its class."""
+    d = _Drawer(draw, tflite)
+    op = _MAKERS[kind](d)
+    return Graph(name="drawn", operators=(op,), inputs=tuple(dict.fromkeys(op.activations)), outputs=op.outputs)
+
+
+def draw_inputs(draw: Draw, graph: Graph) -> list[Array]:
+    """Return one array for each input of the graph; int8 ones cover the whole range or its ends."""
+    d = _Drawer(draw, tflite=False)
+    return [d.int8(t.shape) if t.dtype is DType.INT8 else d.float32(graph, t.shape) for t in graph.inputs]
+
+
+@st.composite
+def graph_with(draw: Draw, kind: str, *, tflite: bool = False) -> Graph:
+    """Strategy of graphs of one operator."""
+    return draw_graph(draw, kind, tflite=tflite)
+
+
+@st.composite
+def case_with(draw: Draw, kind: str, *, tflite: bool = False) -> tuple[Graph, list[Array]]:
+    """Strategy of graphs of one operator with inputs."""
+    graph = draw_graph(draw, kind, tflite=tflite)
+    return graph, draw_inputs(draw, graph)
+
+
+@st.composite
+def operators(draw: Draw, *, tflite: bool = False) -> Operator:
+    """Strategy of operators of any kind."""
+    return draw_graph(draw, draw(st.sampled_from(KINDS)), tflite=tflite).operators[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawer:
+    draw: Draw
+    tflite: bool
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.draw(st.integers(low, high)))
+
+    def pick(self, *choices: Pick) -> Pick:
+        return choices[self.integer(0, len(choices) - 1)]
+
+    def flag(self) -> bool:
+        return bool(self.draw(st.booleans()))
+
+    def log_uniform(self, low: float, high: float) -> float:
+        """A float32 value in [low, high]."""
+        exponent = self.draw(st.floats(math.log2(low), math.log2(high), allow_nan=False))
+        return float(np.float32(2.0**exponent))
+
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng(self.integer(0, 2**32 - 1))
+
+    def int8(self, shape: tuple[int, ...], low: int = -128) -> Array:
+        rng = self.rng()
+        if self.pick("uniform", "ends") == "ends":
+            return rng.choice(np.array([low, 127, 0], np.int8), shape)
+        return rng.integers(low, 128, shape).astype(np.int8)
+
+    def float32(self, graph: Graph, shape: tuple[int, ...]) -> Array:
+        """Multiples of half the scale (ties), or anything; some beyond the range of int8."""
+        scale = graph.operators[0].outputs[0].scale
+        steps = self.rng().uniform(-330, 330, shape)
+        return (np.float32(scale) * (np.round(steps * 2) / 2 if self.flag() else steps)).astype(np.float32)
+
+    def shape(self, low: int = 1, high: int = 4, largest: int = 6) -> tuple[int, ...]:
+        return tuple(self.integer(1, largest) for _ in range(self.integer(low, high)))
+
+    def quantization(self) -> Quantization:
+        return Quantization.per_tensor(self.log_uniform(2**-9, 0.5), self.draw(ZERO_POINTS))
+
+    def tensor(self, name: str, shape: tuple[int, ...], quant: Quantization | None = None) -> Tensor:
+        return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=quant or self.quantization())
+
+    def clamp(self, quant: Quantization) -> tuple[int, int]:
+        """The limits of a fused activation, or any."""
+        (scale,), (zero,) = quant.scale, quant.zero_point
+        if not self.tflite and self.flag():
+            low = self.integer(-128, 127)
+            return low, self.integer(low, 127)
+        low, high = self.pick((None, None), (0.0, None), (0.0, 6.0), (-1.0, 1.0))
+        return (
+            -128 if low is None else max(-128, zero + _quantized(low, scale)),
+            127 if high is None else min(127, zero + _quantized(high, scale)),
+        )
+
+
+def _quantized(value: float, scale: float) -> int:
+    quotient = float(np.float32(value) / np.float32(scale))
+    return int(math.copysign(math.floor(abs(quotient) + 0.5), quotient))
+
+
+# Operators with weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Weights:
+    weights: Tensor
+    bias: Tensor | None
+    y: Quantization
+    clamp: tuple[int, int]
+    rounding: Rounding
+
+
+def _weights(d: _Drawer, x: Quantization, shape: tuple[int, ...], axis: int, fan_in: int) -> _Weights:
+    """Weights and bias whose results fill y's range, or overflow it; multipliers from 2^-20 to 4."""
+    channels = shape[axis]
+    rounding = Rounding.DOUBLE if d.tflite else d.pick(*Rounding)
+    typical = 1.0 / (64 * math.sqrt(fan_in))
+    if rounding is Rounding.HALF_UP_SHIFT:
+        x_scale, y_scale = 2.0**-7, 2.0 ** -d.integer(0, 7)
+        factors = [2.0 ** -d.integer(0, 14)]
+    else:
+        x_scale, y_scale = x.scale[0], d.log_uniform(2**-9, 0.5)
+        per_channel = d.flag()
+        factors = [
+            d.log_uniform(typical / 8, typical * 8) if d.integer(0, 5) else d.log_uniform(2**-20, 4.0)
+            for _ in range(channels if per_channel else 1)
+        ]
+    scales = tuple(float(np.float32(factor * y_scale / x_scale)) for factor in factors)
+    many = len(scales) > 1
+    weights = Tensor(
+        name="weights",
+        shape=shape,
+        dtype=DType.INT8,
+        quant=Quantization(scale=scales, zero_point=(0,) * len(scales), axis=axis if many else None),
+        data=d.int8(shape, low=-127),
+    )
+    bias = None
+    if d.integer(0, 3):
+        limit = d.pick(1 << 8, 1 << 14, 1 << 20)
+        bias = Tensor(
+            name="bias",
+            shape=(channels,),
+            dtype=DType.INT32,
+            quant=Quantization(
+                scale=tuple(float(np.float32(x_scale) * np.float32(scale)) for scale in scales),
+                zero_point=(0,) * len(scales),
+                axis=0 if many else None,
+            ),
+            data=d.rng().integers(-limit, limit + 1, channels).astype(np.int32),
+        )
+    y = Quantization.per_tensor(y_scale, d.draw(ZERO_POINTS))
+    return _Weights(weights=weights, bias=bias, y=y, clamp=d.clamp(y), rounding=rounding)
+
+
+def _with_scale(x: Tensor, rounding: Rounding) -> Tensor:
+    """The input, at the scale that `_weights` assumes for power-of-two rounding."""
+    if rounding is not Rounding.HALF_UP_SHIFT or x.quant is None:
+        return x
+    quant = Quantization.per_tensor(2.0**-7, x.zero_point)
+    return Tensor(name=x.name, shape=x.shape, dtype=x.dtype, quant=quant)
+
+
+def _spatial(
+    d: _Drawer, size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[Padding, tuple[int, int]]:
+    """Return padding and output size of a convolution."""
+    scheme = d.pick("valid", "same") if d.tflite else d.pick("valid", "same", "any")
+    spans = [(k - 1) * step + 1 for k, step in zip(window, dilation, strict=True)]
+    if scheme == "valid" and any(span > extent for span, extent in zip(spans, size, strict=True)):
+        scheme = "same"
+    amounts, output = [], []
+    for extent, span, step in zip(size, spans, stride, strict=True):
+        if scheme == "same":
+            out = -(-extent // step)
+            total = max((out - 1) * step + span - extent, 0)
+            before, after = total // 2, total - total // 2
+        else:
+            before, after = (0, 0) if scheme == "valid" else (d.integer(0, span), d.integer(0, span))
+            after = max(after, span - extent - before)
+            out = (extent + before + after - span) // step + 1
+        amounts += [before, after]
+        output.append(out)
+    return Padding(top=amounts[0], bottom=amounts[1], left=amounts[2], right=amounts[3]), (output[0], output[1])
+
+
+def _conv2d(d: _Drawer) -> Operator:
+    batch, height, width = d.integer(1, 2), d.integer(1, 12), d.integer(1, 12)
+    groups = d.pick(1, 1, 1, 2, 3)
+    depth = d.integer(1, 9 if groups == 1 else 4)
+    channels = groups * d.integer(1, 9 if groups == 1 else 4)
+    window = (d.integer(1, 5), d.integer(1, 5)) if d.integer(0, 2) else (1, 1)
+    stride = (d.integer(1, 3), d.integer(1, 3))
+    dilation = (d.integer(1, 3), d.integer(1, 3)) if d.flag() else (1, 1)
+    x = d.tensor("x", (batch, height, width, groups * depth))
+    assert x.quant is not None
+    w = _weights(d, x.quant, (channels, *window, depth), 0, depth * window[0] * window[1])
+    padding, output = _spatial(d, (height, width), window, stride, dilation)
+    return Conv2D(
+        name="op",
+        x=_with_scale(x, w.rounding),
+        weights=w.weights,
+        bias=w.bias,
+        y=d.tensor("y", (batch, *output, channels), w.y),
+        clamp=w.clamp,
+        rounding=w.rounding,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+    )
+
+
+def _depthwise(d: _Drawer) -> Operator:
+    batch, height, width, inputs = d.integer(1, 2), d.integer(1, 12), d.integer(1, 12), d.integer(1, 9)
+    channels = inputs * d.pick(1, 1, 2, 3)
+    window = (d.integer(1, 5), d.integer(1, 5))
+    stride = (d.integer(1, 3), d.integer(1, 3))
+    dilation = (d.integer(1, 3), d.integer(1, 3)) if d.flag() else (1, 1)
+    x = d.tensor("x", (batch, height, width, inputs))
+    assert x.quant is not None
+    w = _weights(d, x.quant, (1, *window, channels), 3, window[0] * window[1])
+    padding, output = _spatial(d, (height, width), window, stride, dilation)
+    return DepthwiseConv2D(
+        name="op",
+        x=_with_scale(x, w.rounding),
+        weights=w.weights,
+        bias=w.bias,
+        y=d.tensor("y", (batch, *output, channels), w.y),
+        clamp=w.clamp,
+        rounding=w.rounding,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+    )
+
+
+def _fully_connected(d: _Drawer) -> Operator:
+    batch, outputs = d.integer(1, 3), d.integer(1, 12)
+    inner = d.pick((d.integer(1, 40),), (d.integer(1, 4), d.integer(1, 4), d.integer(1, 4)))
+    inputs = math.prod(inner)
+    x = d.tensor("x", (batch, *inner))
+    assert x.quant is not None
+    w = _weights(d, x.quant, (outputs, inputs), 0, inputs)
+    return FullyConnected(
+        name="op",
+        x=_with_scale(x, w.rounding),
+        weights=w.weights,
+        bias=w.bias,
+        y=d.tensor("y", (batch, outputs), w.y),
+        clamp=w.clamp,
+        rounding=w.rounding,
+    )
+
+
+# Two operands
+
+
+def _binary(make: type[Add] | type[Sub] | type[Mul]) -> Callable[[_Drawer], Operator]:
+    def drawn(d: _Drawer) -> Operator:
+        shape = d.shape()
+        other = d.pick(shape, (1,), shape[-1:], tuple(d.pick(1, size) for size in shape))
+        mine = tuple(d.pick(size, size, 1) for size in shape)
+        result = tuple(int(size) for size in np.broadcast_shapes(mine, other))
+        a = d.tensor("a", mine)
+        ratio = d.pick(1.0, d.log_uniform(2**-6, 2**6))
+        b = d.tensor("b", other, Quantization.per_tensor(a.scale * ratio, d.draw(ZERO_POINTS)))
+        match d.pick("both", "both", "constant a", "constant b", "same"):
+            case "constant a":
+                a = _constant(d, a)
+            case "constant b":
+                b = _constant(d, b)
+            case "same":
+                b, result = a, mine
+        widest = a.scale * b.scale * 64 if make is Mul else max(a.scale, b.scale)
+        y = Quantization.per_tensor(widest * d.log_uniform(0.25, 4.0), d.draw(ZERO_POINTS))
+        if d.flag():
+            a, b = b, a
+        return make(name="op", a=a, b=b, y=d.tensor("y", result, y), clamp=d.clamp(y))
+
+    return drawn
+
+
+def _constant(d: _Drawer, tensor: Tensor) -> Tensor:
+    return Tensor(
+        name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, quant=tensor.quant, data=d.int8(tensor.shape)
+    )
+
+
+# Pooling
+
+
+def _pool(d: _Drawer) -> dict[str, Any]:
+    batch, height, width, channels = d.integer(1, 2), d.integer(1, 12), d.integer(1, 12), d.integer(1, 9)
+    window, stride = (d.integer(1, 4), d.integer(1, 4)), (d.integer(1, 3), d.integer(1, 3))
+    padding, output = _pool_padding(d, (height, width), window, stride)
+    x = d.tensor("x", (batch, height, width, channels))
+    assert x.quant is not None
+    y = d.tensor("y", (batch, *output, channels), x.quant)
+    clamp = d.clamp(x.quant)
+    return {"name": "op", "x": x, "y": y, "filter": window, "stride": stride, "padding": padding, "clamp": clamp}
+
+
+def _pool_padding(
+    d: _Drawer, size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]
+) -> tuple[Padding, tuple[int, int]]:
+    """As `_spatial`, but each window has a pixel inside the input; also sizes rounded up."""
+    if d.tflite or d.flag():
+        if any(k > extent for k, extent in zip(window, size, strict=True)):
+            return _same(size, window, stride)
+        return _same(size, window, stride) if d.flag() else _valid(size, window, stride)
+    amounts, output = [], []
+    for extent, k, step in zip(size, window, stride, strict=True):
+        before = d.integer(0, k - 1)
+        out = d.integer(1, (extent - 1 + before) // step + 1)
+        amounts += [before, max(0, (out - 1) * step + k - before - extent)]
+        output.append(out)
+    return Padding(top=amounts[0], bottom=amounts[1], left=amounts[2], right=amounts[3]), (output[0], output[1])
+
+
+def _same(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> tuple[Padding, tuple[int, int]]:
+    height, width = -(-size[0] // stride[0]), -(-size[1] // stride[1])
+    rows = max((height - 1) * stride[0] + window[0] - size[0], 0)
+    columns = max((width - 1) * stride[1] + window[1] - size[1], 0)
+    padding = Padding(top=rows // 2, bottom=rows - rows // 2, left=columns // 2, right=columns - columns // 2)
+    return padding, (height, width)
+
+
+def _valid(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> tuple[Padding, tuple[int, int]]:
+    return Padding(), ((size[0] - window[0]) // stride[0] + 1, (size[1] - window[1]) // stride[1] + 1)
+
+
+def _average_pool(d: _Drawer) -> Operator:
+    rounding = AverageRounding.HALF_AWAY if d.tflite else d.pick(*AverageRounding)
+    return AveragePool2D(**_pool(d), rounding=rounding)
+
+
+def _mean(d: _Drawer) -> Operator:
+    shape = d.shape(largest=9)
+    axes = tuple(axis for axis in range(len(shape)) if d.flag()) or (d.integer(0, len(shape) - 1),)
+    kept = d.flag()
+    result = tuple(1 if axis in axes else size for axis, size in enumerate(shape) if kept or axis not in axes)
+    return Mean(name="op", x=d.tensor("x", shape), y=d.tensor("y", result), axes=axes)
+
+
+# One operand
+
+
+def _softmax(d: _Drawer) -> Operator:
+    shape = (*d.shape(0, 3, 4), d.pick(1, 2, d.integer(1, 12), d.integer(1, 200)))
+    x = d.tensor("x", shape, Quantization.per_tensor(d.log_uniform(2**-14, 2.0), d.draw(ZERO_POINTS)))
+    beta = d.pick(1.0, 1.0, 0.5, 3.0, 0.1)
+    return Softmax(name="op", x=x, y=d.tensor("y", shape, PROBABILITY), beta=float(np.float32(beta)))
+
+
+def _logistic(d: _Drawer) -> Operator:
+    shape = d.shape()
+    x = d.tensor("x", shape, Quantization.per_tensor(d.log_uniform(2**-12, 4.0), d.draw(ZERO_POINTS)))
+    return Logistic(name="op", x=x, y=d.tensor("y", shape, PROBABILITY))
+
+
+def _relu(d: _Drawer) -> Operator:
+    shape = d.shape()
+    return Relu(name="op", x=d.tensor("x", shape), y=d.tensor("y", shape))
+
+
+def _relu6(d: _Drawer) -> Operator:
+    x = d.tensor("x", d.shape())
+    return Relu6(name="op", x=x, y=d.tensor("y", x.shape, x.quant))
+
+
+def _leaky_relu(d: _Drawer) -> Operator:
+    shape = d.shape()
+    alpha = float(np.float32(d.pick(0.1, 0.01, 0.25, 0.0, 1.0, 1.5)))
+    return LeakyRelu(name="op", x=d.tensor("x", shape), y=d.tensor("y", shape), alpha=alpha)
+
+
+def _quantize(d: _Drawer) -> Operator:
+    shape = d.shape()
+    x = d.tensor("x", shape) if d.flag() else Tensor(name="x", shape=shape, dtype=DType.FLOAT32)
+    return Quantize(name="op", x=x, y=d.tensor("y", shape))
+
+
+def _dequantize(d: _Drawer) -> Operator:
+    x = d.tensor("x", d.shape())
+    return Dequantize(name="op", x=x, y=Tensor(name="y", shape=x.shape, dtype=DType.FLOAT32))
+
+
+# Movement
+
+
+def _reshape(d: _Drawer) -> Operator:
+    x = d.tensor("x", d.shape())
+    sizes = list(x.shape)
+    while len(sizes) > 1 and d.flag():
+        sizes[-2:] = [sizes[-2] * sizes[-1]]
+    shape = (1, *sizes) if d.flag() and len(sizes) < 4 else tuple(sizes)
+    return Reshape(name="op", x=x, y=d.tensor("y", shape, x.quant))
+
+
+def _pad(d: _Drawer) -> Operator:
+    x = d.tensor("x", d.shape())
+    paddings = tuple((d.integer(0, 3), d.integer(0, 3)) if d.flag() else (0, 0) for _ in x.shape)
+    shape = tuple(size + before + after for size, (before, after) in zip(x.shape, paddings, strict=True))
+    value = d.pick(x.zero_point, d.integer(-128, 127))
+    return Pad(name="op", x=x, y=d.tensor("y", shape, x.quant), paddings=paddings, value=value)
+
+
+def _concatenation(d: _Drawer) -> Operator:
+    shape, quant = d.shape(), d.quantization()
+    axis = d.integer(0, len(shape) - 1)
+    sizes = [d.integer(1, 5) for _ in range(d.integer(1, 4))]
+    xs = [d.tensor(f"x{i}", (*shape[:axis], n, *shape[axis + 1 :]), quant) for i, n in enumerate(sizes)]
+    if len(xs) > 1 and d.integer(0, 3) == 0:
+        xs[-1] = _constant(d, xs[-1])
+    y = d.tensor("y", (*shape[:axis], sum(sizes), *shape[axis + 1 :]), quant)
+    return Concatenation(name="op", xs=tuple(xs), y=y, axis=axis)
+
+
+def _split(d: _Drawer) -> Operator:
+    shape, quant = d.shape(), d.quantization()
+    axis, parts = d.integer(0, len(shape) - 1), d.integer(1, 4)
+    sizes = [d.integer(1, 4)] * parts if d.tflite else [d.integer(1, 4) for _ in range(parts)]
+    x = d.tensor("x", (*shape[:axis], sum(sizes), *shape[axis + 1 :]), quant)
+    ys = tuple(d.tensor(f"y{i}", (*shape[:axis], n, *shape[axis + 1 :]), quant) for i, n in enumerate(sizes))
+    return Split(name="op", x=x, ys=ys, axis=axis)
+
+
+def _strided_slice(d: _Drawer) -> Operator:
+    x = d.tensor("x", d.shape(largest=9))
+    begin, strides, shrink, kept = [], [], [], []
+    for axis, size in enumerate(x.shape):
+        first = d.integer(0, size - 1)
+        if d.integer(0, 4) == 0:
+            begin.append(first)
+            strides.append(1)
+            shrink.append(axis)
+            continue
+        stride = d.pick(1, 1, 2, 3, -1, -2)
+        room = (size - 1 - first) // stride if stride > 0 else first // -stride
+        begin.append(first)
+        strides.append(stride)
+        kept.append(d.integer(1, room + 1))
+    y = d.tensor("y", tuple(kept), x.quant)
+    return StridedSlice(name="op", x=x, y=y, begin=tuple(begin), strides=tuple(strides), shrink=tuple(shrink))
+
+
+def _transpose(d: _Drawer) -> Operator:
+    x = d.tensor("x", d.shape())
+    perm = tuple(d.draw(st.permutations(range(len(x.shape)))))
+    return Transpose(name="op", x=x, y=d.tensor("y", tuple(x.shape[p] for p in perm), x.quant), perm=perm)
+
+
+def _resize(d: _Drawer) -> Operator:
+    batch, height, width, channels = d.integer(1, 2), d.integer(1, 9), d.integer(1, 9), d.integer(1, 9)
+    x = d.tensor("x", (batch, height, width, channels))
+    y = d.tensor("y", (batch, d.integer(1, 12), d.integer(1, 12), channels), x.quant)
+    align, half = d.pick((False, False), (True, False), (False, True))
+    return ResizeNearestNeighbor(name="op", x=x, y=y, align_corners=align, half_pixel_centers=half)
+
+
+_MAKERS: dict[str, Callable[[_Drawer], Operator]] = {
+    "Conv2D": _conv2d,
+    "DepthwiseConv2D": _depthwise,
+    "FullyConnected": _fully_connected,
+    "Add": _binary(Add),
+    "Sub": _binary(Sub),
+    "Mul": _binary(Mul),
+    "MaxPool2D": lambda d: MaxPool2D(**_pool(d)),
+    "AveragePool2D": _average_pool,
+    "Mean": _mean,
+    "Softmax": _softmax,
+    "Logistic": _logistic,
+    "Relu": _relu,
+    "Relu6": _relu6,
+    "LeakyRelu": _leaky_relu,
+    "Reshape": _reshape,
+    "Pad": _pad,
+    "Concatenation": _concatenation,
+    "Split": _split,
+    "StridedSlice": _strided_slice,
+    "Transpose": _transpose,
+    "ResizeNearestNeighbor": _resize,
+    "Quantize": _quantize,
+    "Dequantize": _dequantize,
+}
+
+KINDS: tuple[str, ...] = tuple(_MAKERS)
+"""The names of all operators."""
