@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
@@ -19,11 +20,14 @@ _TYPES: Mapping[str, type] = {
     "stack_bytes": int,
     "memory": list,
 }
-_KEYS = {*_TYPES, "image", "link", "emulator", "cycle_counter"}
+_KEYS = {*_TYPES, "cflags", "image", "link", "emulator", "cycle_counter"}
+_LINK_KEYS = {"kind"}
 _IMAGE_KEYS = ("code", "constants", "data")
 _MEMORY_TYPES: Mapping[str, type] = {"name": str, "kind": str, "origin": int, "length": int}
 _EMULATOR_KEYS = {"kind", "binary", "machine", "arguments"}
 DEFAULT_STACK_BYTES = 4096
+MIN_STACK_BYTES = 256
+STACK_ALIGNMENT = 16
 LINKS = {"gdb": "GDB remote"}
 
 
@@ -90,6 +94,7 @@ class _Reader:
         core = self._core()
         memories = self._memories()
         places = self._places(memories)
+        self._check_stack(places.get("data"))
         emulator = self._emulator()
         link = self._link()
         counter = self.data.get("cycle_counter")
@@ -136,7 +141,14 @@ class _Reader:
         name = self.data.get("core")
         if isinstance(name, str) and name not in CORES:
             self.problems.append(f"no core is named '{name}'; known: {', '.join(CORES)}")
-        return CORES.get(name) if isinstance(name, str) else None
+        core = CORES.get(name) if isinstance(name, str) else None
+        flags = self.data.get("cflags")
+        if flags is None or core is None:
+            return core
+        if not isinstance(flags, list) or not all(isinstance(f, str) and f.startswith("-m") for f in flags):
+            self.problems.append("'cflags' must be a list of GCC's machine options, as \"-mcpu=cortex-m4\"")
+            return core
+        return replace(core, cflags=tuple(flags))
 
     def _memories(self) -> dict[str, Memory]:
         found: dict[str, Memory] = {}
@@ -185,9 +197,21 @@ class _Reader:
                 places[key] = memories[table[key]]
         return places
 
+    def _check_stack(self, memory: Memory | None) -> None:
+        size = self.data.get("stack_bytes", DEFAULT_STACK_BYTES)
+        if not isinstance(size, int) or isinstance(size, bool) or memory is None:
+            return
+        if size < MIN_STACK_BYTES or size % STACK_ALIGNMENT:
+            self.problems.append(
+                f"'stack_bytes' is {size}; it must be a multiple of {STACK_ALIGNMENT} from {MIN_STACK_BYTES} on"
+            )
+        elif size >= memory.length:
+            self.problems.append(f"'stack_bytes' is {size}, but '{memory.name}' has only {memory.length} bytes")
+
     def _link(self) -> str:
         table = self.data.get("link")
         kind = table.get("kind") if isinstance(table, dict) else None
+        self._check_keys(table if isinstance(table, dict) else {}, _LINK_KEYS, "[link]")
         if kind not in LINKS:
             self.problems.append(f"'kind' of [link] is {kind!r}; known: {', '.join(LINKS)}")
             return ""

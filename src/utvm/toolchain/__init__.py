@@ -4,12 +4,15 @@ from utvm.cache import Cache, default_cache_directory, digest
 from utvm.toolchain.image import Image, Location, Section, Symbol
 from utvm.toolchain.linker import STACK_LIMIT_SYMBOL, STACK_SYMBOL, linker_script
 from utvm.toolchain.source import Layout, MemoryOverflowError, Region, Source, ToolchainError
+from utvm.toolchain.stack import CallGraph, Frame, StackBound
 from utvm.toolchain.toolchain import Toolchain, compiler_version
 
 __all__ = [
     "STACK_LIMIT_SYMBOL",
     "STACK_SYMBOL",
     "Cache",
+    "CallGraph",
+    "Frame",
     "Image",
     "Layout",
     "Location",
@@ -17,6 +20,7 @@ __all__ = [
     "Region",
     "Section",
     "Source",
+    "StackBound",
     "Symbol",
     "Toolchain",
     "ToolchainError",

@@ -10,10 +10,12 @@ from functools import cached_property
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
+from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from utvm.toolchain.source import ToolchainError
+from utvm.toolchain.stack import CallGraph, StackBound
 
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
 
@@ -62,9 +64,10 @@ class Image:
     sections: tuple[Section, ...]
     symbols: Mapping[str, Symbol]
     link_map: str
+    call_graph: CallGraph
 
     @staticmethod
-    def read(path: Path, *, tool_prefix: str, link_map: str = "") -> Image:
+    def read(path: Path, *, tool_prefix: str, link_map: str = "", call_graph: CallGraph | None = None) -> Image:
         """Read an ELF file.
 
         Raises:
@@ -77,7 +80,7 @@ class Image:
                 sections = tuple(_sections(elf))
                 symbols = {symbol.name: symbol for symbol in _symbols(elf, thumb)}
                 entry = elf["e_entry"] & ~1 if thumb else elf["e_entry"]
-        except (OSError, ELFError) as error:
+        except (OSError, ELFError, ConstructError) as error:
             raise ToolchainError(f"{path} can't be read as an ELF file: {error}") from error
         return Image(
             path=path,
@@ -86,6 +89,7 @@ class Image:
             sections=sections,
             symbols=symbols,
             link_map=link_map,
+            call_graph=call_graph or CallGraph(frames={}),
         )
 
     def symbol(self, name: str) -> Symbol:
@@ -123,6 +127,10 @@ class Image:
     def zero_bytes(self) -> int:
         """Bytes of zero-filled variables, the stack left out."""
         return sum(s.size for s in self.sections if s.data is None and s.name != ".stack")
+
+    def worst_stack(self, function: str) -> StackBound:
+        """Return the most stack that a call of `function` can need; see `CallGraph.bound`."""
+        return self.call_graph.bound(function)
 
     @cached_property
     def _functions(self) -> list[Symbol]:

@@ -15,6 +15,7 @@ from utvm.cache import Cache, digest
 from utvm.toolchain.image import Image
 from utvm.toolchain.linker import linker_script
 from utvm.toolchain.source import Layout, MemoryOverflowError, Source, ToolchainError
+from utvm.toolchain.stack import CallGraph
 
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 CODE_FLAGS = (
@@ -28,6 +29,17 @@ CODE_FLAGS = (
     "-ffp-contract=off",
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
+    "-fcallgraph-info=su",
+)
+LINK_FLAGS = (
+    "-nostdlib",
+    "-nostartfiles",
+    "-Wl,--gc-sections",
+    "-Wl,--build-id=none",
+    "-Wl,--no-warn-rwx-segments",
+    "-Wl,-Map=image.map",
+    "-T",
+    "link.ld",
 )
 _PACKAGES = {
     "arm-none-eabi-": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
@@ -35,6 +47,7 @@ _PACKAGES = {
     "": "gcc",
 }
 _BUILD_SECONDS = 300
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) bytes")
 
 
@@ -65,65 +78,71 @@ class Toolchain:
             MemoryOverflowError: the program does not fit.
             ToolchainError: the compiler is missing, or refused a file; its first lines are in the message.
         """
+        _check_names(sources)
         cache = Cache(self.cache_directory)
         script = linker_script(layout)
         version = compiler_version(self.prefix)
         every = [part for source in sources for part in (source.name, source.text)]
-        key = digest([version, *self.flags, script, *entries, "", *every])
-        elf, link_map = cache.find(key, ".elf"), cache.find(key, ".map")
-        if elf is None or link_map is None:
+        key = digest([version, *self.flags, *LINK_FLAGS, script, *entries, "", *every])
+        elf, link_map, calls = (cache.find(key, suffix) for suffix in (".elf", ".map", ".calls"))
+        if elf is None or link_map is None or calls is None:
             with cache.scratch() as scratch:
-                objects = self._compile(sources, cache, version, Path(scratch))
-                made_elf, made_map = self._link(objects, script, layout, entries, Path(scratch))
-                link_map = cache.store(key, ".map", made_map)
-                elf = cache.store(key, ".elf", made_elf)
+                folder = Path(scratch)
+                graph = self._compile(sources, cache, version, folder)
+                units = [f"{source.name}.o" for source in sources if not source.is_header]
+                self._link(units, script, layout, entries, folder)
+                (folder / "image.calls").write_text(graph.dumps(), encoding="utf-8")
+                calls = cache.store(key, ".calls", folder / "image.calls")
+                link_map = cache.store(key, ".map", folder / "image.map")
+                elf = cache.store(key, ".elf", folder / "image.elf")
             cache.prune()
-        text = link_map.read_text(encoding="utf-8", errors="replace")
-        return Image.read(elf, tool_prefix=self.prefix, link_map=text)
+        return Image.read(
+            elf,
+            tool_prefix=self.prefix,
+            link_map=link_map.read_text(encoding="utf-8", errors="replace"),
+            call_graph=CallGraph.loads(calls.read_text(encoding="utf-8")),
+        )
 
-    def _compile(self, sources: Sequence[Source], cache: Cache, version: str, scratch: Path) -> list[Path]:
+    def _compile(self, sources: Sequence[Source], cache: Cache, version: str, scratch: Path) -> CallGraph:
+        """Put the object of each source into `scratch` and return who calls whom."""
         for source in sources:
             (scratch / source.name).write_text(source.text, encoding="utf-8")
-        headers = [part for s in sources if s.is_header for part in (s.name, s.text)]
 
-        def compile_one(source: Source) -> Path:
+        def compile_one(source: Source) -> str:
+            headers = [part for header in _included(source, sources) for part in (header.name, header.text)]
             key = digest([version, *self.flags, *headers, source.name, source.text])
-            found = cache.find(key, ".o")
-            if found is not None:
-                return found
-            made = scratch / f"{source.name}.o"
-            _run(
-                [f"{self.prefix}gcc", *self.flags, "-c", source.name, "-o", made.name],
-                scratch,
-                f"compile {source.name}",
-            )
-            return cache.store(key, ".o", made)
+            made, calls = scratch / f"{source.name}.o", scratch / f"{source.name}.ci"
+            compiled, graph = cache.find(key, ".o"), cache.find(key, ".ci")
+            if compiled is None or graph is None:
+                relative = f"-fdebug-prefix-map={scratch}=."
+                command = [f"{self.prefix}gcc", *self.flags, relative, "-c", source.name, "-o", made.name]
+                _run(command, scratch, f"compile {source.name}")
+                calls.touch()
+                compiled, graph = cache.store(key, ".o", made), cache.store(key, ".ci", calls)
+            made.symlink_to(compiled.absolute())
+            return graph.read_text(encoding="utf-8", errors="replace")
 
         units = [source for source in sources if not source.is_header]
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            return list(pool.map(compile_one, units))
+            largest_first = sorted(units, key=lambda source: -len(source.text))
+            return CallGraph.parse(list(pool.map(compile_one, largest_first)))
 
-    def _link(
-        self, objects: Sequence[Path], script: str, layout: Layout, entries: Sequence[str], scratch: Path
-    ) -> tuple[Path, Path]:
+    def _link(self, units: Sequence[str], script: str, layout: Layout, entries: Sequence[str], scratch: Path) -> None:
+        """Link the objects in `scratch` to `image.elf` and `image.map` there."""
         (scratch / "link.ld").write_text(script, encoding="utf-8")
-        command = [
-            f"{self.prefix}gcc", *self.machine_flags, "-nostdlib", "-nostartfiles", "-Wl,--gc-sections",
-            "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments", "-Wl,-Map=image.map", "-T", "link.ld",
-            *(f"-Wl,--undefined={entry}" for entry in entries),
-            *map(str, objects), "-lgcc", "-o", "image.elf",
-        ]  # fmt: skip
+        wanted = [f"-Wl,--undefined={entry}" for entry in entries]
+        command = [f"{self.prefix}gcc", *self.machine_flags, *LINK_FLAGS, *wanted, *units, "-lgcc", "-o", "image.elf"]
         try:
             _run(command, scratch, "link")
         except ToolchainError as error:
-            overflow = _OVERFLOW.search(str(error))
-            if overflow is None:
+            overflows = {match["region"]: int(match["bytes"]) for match in _OVERFLOW.finditer(str(error))}
+            if not overflows:
                 raise
-            region = next(r for r in layout.regions if r.name == overflow["region"])
+            name = max(overflows, key=lambda region: overflows[region])
+            region = next(r for r in layout.regions if r.name == name)
             raise MemoryOverflowError(
-                region=region.name, needed=region.length + int(overflow["bytes"]), available=region.length
+                region=name, needed=region.length + overflows[name], available=region.length
             ) from None
-        return scratch / "image.elf", scratch / "image.map"
 
     def shared_library(self, sources: Sequence[Source]) -> Path:
         """Build a library that the host can load; for a native toolchain (empty prefix).
@@ -131,6 +150,7 @@ class Toolchain:
         Raises:
             ToolchainError: as for `build`.
         """
+        _check_names(sources)
         cache = Cache(self.cache_directory)
         flags = (*WARNINGS, "-O2", "-g1", "-fPIC", "-ffp-contract=off", *self.extra_flags)
         every = [part for source in sources for part in (source.name, source.text)]
@@ -156,6 +176,29 @@ def compiler_version(prefix: str) -> str:
     return _run([f"{prefix}gcc", "--version"], Path.cwd(), "ask for the version").splitlines()[0]
 
 
+def _check_names(sources: Sequence[Source]) -> None:
+    names = [source.name for source in sources]
+    for name in names:
+        if Path(name).name != name or Path(name).suffix not in (".c", ".S", ".h"):
+            raise ToolchainError(f"'{name}' can't be built: give the plain name of a .c, .S or .h file")
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ToolchainError(f"two sources have the same name: {', '.join(twice)}")
+
+
+def _included(source: Source, sources: Sequence[Source]) -> list[Source]:
+    """Return the headers that a source includes, directly or not, in the order of `sources`."""
+    headers = {header.name: header for header in sources if header.is_header}
+    seen: set[str] = set()
+    waiting = [source]
+    while waiting:
+        for name in _INCLUDE.findall(waiting.pop().text):
+            if name in headers and name not in seen:
+                seen.add(name)
+                waiting.append(headers[name])
+    return [header for name, header in headers.items() if name in seen]
+
+
 def _run(command: Sequence[str], directory: Path, purpose: str) -> str:
     try:
         done = subprocess.run(
@@ -170,15 +213,23 @@ def _run(command: Sequence[str], directory: Path, purpose: str) -> str:
     except FileNotFoundError:
         tool = command[0]
         prefix = tool.removesuffix("gcc")
-        packages = _PACKAGES.get(prefix, f"the compiler {tool}")
-        raise ToolchainError(f"{tool} is not installed: `apt-get install {packages}`, then `utvm doctor`") from None
+        raise ToolchainError(f"{tool} is not installed: {_remedy(prefix)}") from None
     except subprocess.TimeoutExpired:
         raise ToolchainError(f"could not {purpose}: {command[0]} took more than {_BUILD_SECONDS} s") from None
     if done.returncode:
+        if "string.h: No such file" in done.stderr or "picolibc.specs" in done.stderr:
+            prefix = command[0].removesuffix("gcc")
+            raise ToolchainError(f"could not {purpose}: the C library's headers are missing: {_remedy(prefix)}")
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         shown = [line for line in lines if "error" in line or "overflow" in line or "undefined" in line] or lines
         raise ToolchainError(f"could not {purpose}: {command[0]} says:\n" + "\n".join(shown[:8]))
     return done.stdout
+
+
+def _remedy(prefix: str) -> str:
+    if prefix in _PACKAGES:
+        return f"`apt-get install {_PACKAGES[prefix]}`, then `utvm doctor`"
+    return f"install GCC for '{prefix.rstrip('-')}' and put it on the PATH"
 
 
 def _environment() -> dict[str, str]:
