@@ -99,9 +99,7 @@ def _download(cache: Path) -> Path:
             while chunk := response.read(1 << 20):
                 out.write(chunk)
     except OSError as error:
-        raise DataError(
-            f"download of {URL} failed ({error}); fetch it by hand and pass it as --data"
-        ) from error
+        raise DataError(f"download of {URL} failed ({error}); fetch it by hand and pass it as --data") from error
     return partial.rename(target)
 
 
@@ -109,9 +107,7 @@ def _read_official(archive: Path, batches: tuple[str, ...]) -> Images:
     content = archive.read_bytes()
     # The batches are pickles: never open ones that are not the known bytes.
     if (found := hashlib.sha256(content).hexdigest()) != SHA256:
-        raise DataError(
-            f"{archive}: SHA-256 is {found}, expected {SHA256}; delete the file and download it again"
-        )
+        raise DataError(f"{archive}: SHA-256 is {found}, expected {SHA256}; delete the file and download it again")
     pixels, labels = [], []
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         for batch in batches:
@@ -135,12 +131,15 @@ def _is_official(archive: Path) -> bool:
 
 def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
     found: list[tuple[str, str, bytes]] = []
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            folder = Path(member.name).parent.name
-            file = tar.extractfile(member) if member.isfile() and folder in CLASSES else None
-            if file is not None:
-                found.append((member.name, folder, file.read()))
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                folder = Path(member.name).parent.name
+                file = tar.extractfile(member) if member.isfile() and folder in CLASSES else None
+                if file is not None:
+                    found.append((member.name, folder, file.read()))
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{archive} is damaged ({error}); get it again") from error
     for _, folder, content in sorted(found):
         yield folder, content
 
@@ -148,11 +147,12 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
 def _from_files(files: Iterator[tuple[str, bytes]]) -> Images:
     pixels, labels = [], []
     for folder, content in files:
-        image = Image.open(io.BytesIO(content)).convert("RGB")
+        try:
+            image = Image.open(io.BytesIO(content)).convert("RGB")
+        except OSError as error:
+            raise DataError(f"a file of class '{folder}' is not an image ({error}); remove it") from error
         if image.size != (32, 32):
-            raise DataError(
-                f"an image of class '{folder}' is {image.size[0]}x{image.size[1]}, expected 32x32"
-            )
+            raise DataError(f"an image of class '{folder}' is {image.size[0]}x{image.size[1]}, expected 32x32")
         pixels.append(np.asarray(image, np.uint8))
         labels.append(CLASSES.index(folder))
     if not labels:

@@ -21,9 +21,7 @@ HERE = Path(__file__).parent
 def main() -> int:
     """Parse the command line and print both accuracies."""
     parser = argparse.ArgumentParser(description="Measure the CIFAR-10 network's accuracy.")
-    parser.add_argument(
-        "--data", type=Path, help="test images: .npz or the official archive (default: download)"
-    )
+    parser.add_argument("--data", type=Path, help="test images: .npz or the official archive (default: download)")
     parser.add_argument("--cache", type=Path, default=HERE / "data", help="where a download is kept")
     parser.add_argument("--model", type=Path, default=HERE / "cifar10_cnn.tflite")
     parser.add_argument("--checkpoint", type=Path, help="also measure this float checkpoint (needs PyTorch)")

@@ -105,9 +105,7 @@ def activations(layers: list[FoldedLayer], x: Tensor) -> list[Tensor]:
     outputs = []
     for layer, pool in zip(layers[:-1], (max_pool, average_pool, average_pool), strict=True):
         weights = torch.from_numpy(layer.weights.transpose(0, 3, 1, 2)).float()
-        y = functional.relu(
-            functional.conv2d(x, weights, torch.from_numpy(layer.bias).float(), padding=PADDING)
-        )
+        y = functional.relu(functional.conv2d(x, weights, torch.from_numpy(layer.bias).float(), padding=PADDING))
         outputs.append(y)
         x = pool(y)
     weights, bias = (torch.from_numpy(a).float() for a in (layers[-1].weights, layers[-1].bias))

@@ -33,9 +33,7 @@ LOGIT_PENALTY = 1e-3
 def main() -> int:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description="Train the CIFAR-10 network in float.")
-    parser.add_argument(
-        "--data", type=Path, help="folder or archive of the training images (default: download)"
-    )
+    parser.add_argument("--data", type=Path, help="folder or archive of the training images (default: download)")
     parser.add_argument("--cache", type=Path, default=HERE / "data", help="where a download is kept")
     parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=1)
@@ -58,13 +56,12 @@ def train(images: Images, *, epochs: int, seed: int, output: Path) -> None:
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     net = CifarNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True)
+    decay = get_ema_multi_avg_fn(AVERAGE_DECAY)  # type: ignore[no-untyped-call]
+    average = AveragedModel(net, multi_avg_fn=decay, use_buffers=True)
     padded = torch.from_numpy(np.pad(training.pixels, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0))))
     labels = torch.from_numpy(training.labels)
     steps = len(training) // BATCH
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=PEAK_RATE, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY
-    )
+    optimizer = torch.optim.SGD(net.parameters(), lr=PEAK_RATE, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, PEAK_RATE, total_steps=epochs * steps, pct_start=WARM_UP, cycle_momentum=False
     )

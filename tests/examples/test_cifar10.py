@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import pickle
 import tarfile
 from pathlib import Path
 
+import dataset
 import numpy as np
 import pytest
 from dataset import CLASSES, DataError, load_test, load_training, split_validation
 from evaluate import int8_accuracy
 from PIL import Image
+from tflite_file import write_tflite
 from tflite_micro import runtime
 
 from tests.support.shared import shared
+from utvm.frontends import load
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cifar10"
 MODEL = EXAMPLE / "cifar10_cnn.tflite"
@@ -31,6 +36,11 @@ def test_model_takes_an_int8_image_and_gives_ten_int8_logits() -> None:
 
 def test_labels_name_the_ten_classes_in_order() -> None:
     assert tuple((EXAMPLE / "labels.txt").read_text().splitlines()) == CLASSES
+
+
+def test_model_read_and_written_again_has_the_same_bytes(tmp_path: Path) -> None:
+    write_tflite(load(MODEL), tmp_path / "again.tflite")
+    assert (tmp_path / "again.tflite").read_bytes() == MODEL.read_bytes()
 
 
 def test_int8_accuracy_on_500_test_images() -> None:
@@ -74,6 +84,34 @@ def test_official_archive_with_other_bytes_is_refused_before_it_is_unpickled(tmp
         tar.addfile(info, io.BytesIO(b"abc"))
     with pytest.raises(DataError, match=r"SHA-256 is .* expected 6d958be"):
         load_training(archive, tmp_path)
+
+
+def test_damaged_files_are_named(folder: Path) -> None:
+    archive = folder / "images.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder / "train", "train")
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    with pytest.raises(DataError, match="is damaged"):
+        load_training(archive, folder)
+    (folder / "train" / "cat" / "0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="'cat' is not an image"):
+        load_training(folder, folder)
+
+
+def test_official_archive_is_read_channels_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for number in range(1, 6):
+            planes = np.repeat(np.array([number, 20, 30], np.uint8), 1024)[None]
+            content = pickle.dumps({"data": planes, "labels": [number]})
+            info = tarfile.TarInfo(f"cifar-10-batches-py/data_batch_{number}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    monkeypatch.setattr(dataset, "SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    images = load_training(archive, tmp_path)
+    assert images.labels.tolist() == [1, 2, 3, 4, 5]
+    assert images.pixels.shape == (5, 32, 32, 3)
+    assert (images.pixels[3] == [4, 20, 30]).all()
 
 
 @pytest.mark.parametrize("name", ["absent", "empty", "text.tar.gz"])
