@@ -212,7 +212,7 @@ class _Reader:
         table = self.data.get("link")
         kind = table.get("kind") if isinstance(table, dict) else None
         self._check_keys(table if isinstance(table, dict) else {}, _LINK_KEYS, "[link]")
-        if kind not in LINKS:
+        if not isinstance(kind, str) or kind not in LINKS:
             self.problems.append(f"'kind' of [link] is {kind!r}; known: {', '.join(LINKS)}")
             return ""
         return LINKS[kind]

@@ -1,6 +1,6 @@
 """The cross-compiler, linker scripts, and linked images."""
 
-from utvm.cache import Cache, default_cache_directory, digest
+from utvm.cache import Cache, CacheError, default_cache_directory, digest
 from utvm.toolchain.image import Image, Location, Section, Symbol
 from utvm.toolchain.linker import STACK_LIMIT_SYMBOL, STACK_SYMBOL, linker_script
 from utvm.toolchain.source import Layout, MemoryOverflowError, Region, Source, ToolchainError
@@ -11,6 +11,7 @@ __all__ = [
     "STACK_LIMIT_SYMBOL",
     "STACK_SYMBOL",
     "Cache",
+    "CacheError",
     "CallGraph",
     "Frame",
     "Image",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +13,11 @@ from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from utvm.toolchain.lines import LineTable
 from utvm.toolchain.source import ToolchainError
 from utvm.toolchain.stack import CallGraph, StackBound
 
+_MACHINES = ("EM_ARM", "EM_RISCV")
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
 
 
@@ -76,6 +77,8 @@ class Image:
         try:
             with path.open("rb") as file:
                 elf = ELFFile(file)
+                if elf.elfclass != 32 or elf["e_machine"] not in _MACHINES or elf["e_type"] != "ET_EXEC":
+                    raise ELFError("it is not a program for a 32-bit Arm or RISC-V core")
                 thumb = elf["e_machine"] == "EM_ARM"
                 sections = tuple(_sections(elf))
                 symbols = {symbol.name: symbol for symbol in _symbols(elf, thumb)}
@@ -145,24 +148,12 @@ class Image:
         symbol = self._functions[position]
         if pc >= symbol.address + max(symbol.size, 2):
             return None
-        file, line = self._source_line(pc)
+        file, line = self._lines.find(symbol.address, symbol.size, pc) or (None, None)
         return Location(function=symbol.name, file=file, line=line)
 
-    def _source_line(self, pc: int) -> tuple[str | None, int | None]:
-        try:
-            answer = subprocess.run(
-                [f"{self.tool_prefix}addr2line", "-e", str(self.path), f"0x{pc:x}"],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=False,
-            ).stdout
-        except (OSError, subprocess.TimeoutExpired):
-            return None, None
-        file, _, line = answer.strip().split(" ")[0].rpartition(":")
-        if not file or file.startswith("??") or not line.isdigit() or line == "0":
-            return None, None
-        return Path(file).name, int(line)
+    @cached_property
+    def _lines(self) -> LineTable:
+        return LineTable.read(self.path)
 
 
 def _sections(elf: ELFFile) -> list[Section]:

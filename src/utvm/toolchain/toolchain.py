@@ -48,7 +48,7 @@ _PACKAGES = {
 }
 _BUILD_SECONDS = 300
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
-_OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) bytes")
+_OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) bytes?\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,94 @@
+"""The build cache: hits, damage, bounds, sharing."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utvm.cache import Cache, CacheError, default_cache_directory, digest
+
+PARTS = st.lists(st.text(max_size=5), max_size=4)
+
+
+def put(cache, key, content):
+    with cache.scratch() as scratch:
+        made = Path(scratch) / "made"
+        made.write_bytes(content)
+        return cache.store(key, ".o", made)
+
+
+@given(PARTS, PARTS)
+def test_keys_are_equal_only_for_equal_parts(one, other):
+    assert (digest(one) == digest(other)) == (one == other)
+
+
+def test_what_is_stored_is_found(tmp_path):
+    cache = Cache(tmp_path / "new" / "cache")
+    key = digest(["a"])
+    assert cache.find(key, ".o") is None
+    path = put(cache, key, b"object")
+    assert cache.find(key, ".o") == path
+    assert path.read_bytes() == b"object"
+    assert cache.find(key, ".elf") is None
+    assert cache.find(digest(["b"]), ".o") is None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"obj", b"objecT", b"object and more"])
+def test_a_damaged_file_is_not_found_and_goes(tmp_path, damaged):
+    cache = Cache(tmp_path)
+    path = put(cache, digest(["a"]), b"object")
+    path.write_bytes(damaged)
+    assert cache.find(digest(["a"]), ".o") is None
+    assert not path.exists()
+    put(cache, digest(["a"]), b"object")
+    assert cache.find(digest(["a"]), ".o").read_bytes() == b"object"
+
+
+def test_the_least_recently_used_go_first(tmp_path):
+    cache = Cache(tmp_path)
+    for age, name in enumerate("dcba"):
+        os.utime(put(cache, digest([name]), bytes(100)), (time.time() - 100 + age,) * 2)
+    assert cache.find(digest(["d"]), ".o") is not None
+    cache.prune(limit=250)
+    assert [name for name in "abcd" if cache.find(digest([name]), ".o")] == ["a", "d"]
+
+
+def test_what_a_dead_build_left_goes(tmp_path):
+    cache = Cache(tmp_path)
+    old, new = tmp_path / "build-old", tmp_path / "build-new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "main.c").write_text("")
+    os.utime(old, (time.time() - 7200,) * 2)
+    cache.prune()
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_many_may_store_the_same_key(tmp_path):
+    key, content = digest(["a"]), bytes(range(256)) * 200
+
+    def work(_):
+        cache = Cache(tmp_path)
+        put(cache, key, content)
+        return cache.find(key, ".o").read_bytes() == content
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(64)))
+
+
+def test_the_environment_chooses_the_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("UTVM_CACHE", str(tmp_path / "mine"))
+    assert default_cache_directory() == tmp_path / "mine"
+    monkeypatch.delenv("UTVM_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_directory() == tmp_path / "utvm"
+
+
+def test_a_directory_that_can_not_be_made_is_our_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="set UTVM_CACHE"):
+        Cache(tmp_path / "file" / "cache")
