@@ -69,6 +69,7 @@ class Session:
         self._convention = CONVENTIONS[board.core.isa]
         self._image: Image | None = None
         self._link: DebugLink | None = None
+        self._breakpoints: set[int] = set()
         self._connect()
 
     def __enter__(self) -> Self:
@@ -163,6 +164,7 @@ class Session:
     def _connect(self) -> None:
         try:
             self._link = self._open_link(self._target.start())
+            self._breakpoints = set()
         except BaseException:
             self._target.stop()
             raise
@@ -218,13 +220,19 @@ class Session:
         trap = image.symbol(TRAP_SYMBOL).address
         if self.board.core.isa == "arm" and not self.board.core.fault_status:
             self._write_vectors(top, trap)
-        for symbol in (RETURN_SYMBOL, TRAP_SYMBOL):
-            link.set_breakpoint(image.symbol(symbol).address)
+        self._set_breakpoints({image.symbol(symbol).address for symbol in (RETURN_SYMBOL, TRAP_SYMBOL)})
         self._call(START_SYMBOL, image.symbol(START_SYMBOL).address, (), DEFAULT_TIMEOUT)
         for section in image.sections:
             if section.data is not None and section.name not in (".data", ".bss"):
                 self._verify(section, section.data)
         link.write_memory(limit, _CANARY * ((top - limit) // 4))
+
+    def _set_breakpoints(self, wanted: set[int]) -> None:
+        for address in self._breakpoints - wanted:
+            self._live.clear_breakpoint(address)
+        for address in wanted - self._breakpoints:
+            self._live.set_breakpoint(address)
+        self._breakpoints = wanted
 
     def _write_vectors(self, top: int, trap: int) -> None:
         """Without a vector table register, exceptions look at address 0: flash that an emulator lets us write.
