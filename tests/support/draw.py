@@ -422,7 +422,7 @@ def _relu6(d: _Drawer) -> Operator:
 
 def _leaky_relu(d: _Drawer) -> Operator:
     shape = d.shape()
-    alpha = float(np.float32(d.pick(0.1, 0.01, 0.25, 0.0, 1.0, 1.5)))
+    alpha = float(np.float32(d.pick(0.1, 0.01, 0.25, 0.0, 1.0, 1.5, -0.5)))
     return LeakyRelu(name="op", x=d.tensor("x", shape), y=d.tensor("y", shape), alpha=alpha)
 
 

@@ -1,7 +1,8 @@
 """The integer parameters and tables that TFLite derives from an operator's scales.
 
-Reference and kernels both read them here, so a kernel never derives a constant on its own. Products of scales
-are taken in double precision unless the interpreter takes them in float32, which is said where it happens.
+Reference and kernels both read them here, so a kernel never derives a constant on its own. Products and quotients
+of scales are taken in double precision, as tflite-micro takes them since autumn 2026; earlier releases took those of
+Sub, Relu, LeakyRelu and of a FullyConnected quantised per tensor in float32, which moves rare ties by one.
 
 | operator | read |
 |---|---|
@@ -121,32 +122,23 @@ def requantization(real: float) -> Requantization:
 
 
 def channel_requantization(op: Conv2D | DepthwiseConv2D | FullyConnected) -> ChannelRequantization:
-    """Return the requantisation of each output channel of a weighted operator.
-
-    A fully connected layer quantised per tensor multiplies input and weight scale in float32.
-    """
+    """Return the requantisation of each output channel of a weighted operator."""
     channels = op.weights.shape[3] if isinstance(op, DepthwiseConv2D) else op.weights.shape[0]
     scales = op.weights.channel_scales(channels)
-    if isinstance(op, FullyConnected) and op.weights.quant is not None and len(op.weights.quant.scale) == 1:
-        product = float(np.float32(op.x.scale) * np.float32(scales[0]))
-        pairs = [quantize_multiplier(product / op.y.scale)] * channels
-    else:
-        pairs = [quantize_multiplier(op.x.scale * scale / op.y.scale) for scale in scales]
+    pairs = [quantize_multiplier(op.x.scale * scale / op.y.scale) for scale in scales]
     table = np.array(pairs, dtype=np.int32).reshape(channels, 2)
     return ChannelRequantization(multiplier=table[:, 0].copy(), shift=table[:, 1].copy())
 
 
 def addition_parameters(op: Add | Sub) -> AdditionParameters:
-    """Return the parameters of an addition (in double precision) or a subtraction (in float32)."""
+    """Return the parameters of an addition or subtraction."""
     left_shift = 20
-    real = np.float32 if isinstance(op, Sub) else np.float64
-    a, b, y = real(op.a.scale), real(op.b.scale), real(op.y.scale)
-    twice_max = real(2) * max(a, b)
+    twice_max = 2.0 * max(op.a.scale, op.b.scale)
     return AdditionParameters(
         left_shift=left_shift,
-        a=requantization(float(a / twice_max)),
-        b=requantization(float(b / twice_max)),
-        y=requantization(float(twice_max / (real(1 << left_shift) * y))),
+        a=requantization(op.a.scale / twice_max),
+        b=requantization(op.b.scale / twice_max),
+        y=requantization(twice_max / ((1 << left_shift) * op.y.scale)),
     )
 
 
@@ -197,7 +189,7 @@ def is_lookup(op: Operator) -> bool:
 def lookup_table(op: LookupOperator) -> Int8Array:
     """Return the operator's value for each int8 input: int8 [256], entry i is for x = i - 128.
 
-    Relu and LeakyRelu divide scales in float32; Relu6 clamps in x's own units and does not requantise.
+    Relu6 clamps in x's own units and does not requantise.
     """
     x = np.arange(-128, 128, dtype=np.int64)
     value = x - op.x.zero_point
@@ -205,24 +197,22 @@ def lookup_table(op: LookupOperator) -> Int8Array:
         case Logistic():
             result = _logistic(value, op.x.scale)
         case Relu():
-            factor = requantization(float(np.float32(op.x.scale) / np.float32(op.y.scale)))
-            result = np.maximum(_apply(value, factor), 0) + op.y.zero_point
+            result = np.maximum(_apply(value, rescale_parameters(op.x, op.y)), 0) + op.y.zero_point
         case Relu6():
             six = _round_half_away(np.float32(6) / np.float32(op.x.scale)) + op.x.zero_point
             result = np.where(x > min(six, 127), min(six, 127), np.maximum(x, op.x.zero_point))
         case LeakyRelu():
-            scale = np.float32(op.x.scale)
-            identity = requantization(float(scale / np.float32(op.y.scale)))
-            slope = float(scale * np.float32(op.alpha) / np.float32(op.y.scale))
-            negative = math.copysign(1.0, slope) * _apply(value, requantization(abs(slope)))
-            result = np.where(value >= 0, _apply(value, identity), negative) + op.y.zero_point
+            slope = requantization(op.x.scale * abs(op.alpha) / op.y.scale)
+            negative = _apply(value, slope) * (-1 if op.alpha < 0 else 1)
+            positive = _apply(value, rescale_parameters(op.x, op.y))
+            result = np.where(value >= 0, positive, negative) + op.y.zero_point
         case Quantize():
             result = _apply(value, rescale_parameters(op.x, op.y)) + op.y.zero_point
     return np.clip(result, -128, 127).astype(np.int8)
 
 
 def rescale_parameters(x: Tensor, y: Tensor) -> Requantization:
-    """Return the requantisation from x's scale to y's (Quantize from int8 to int8)."""
+    """Return the requantisation from x's scale to y's (Quantize from int8 to int8, Relu)."""
     return requantization(x.scale / y.scale)
 
 

@@ -1,0 +1,59 @@
+"""Every operator: the reference equals tflite-micro bit for bit on drawn shapes, scales, paddings and clamps.
+
+tflite-micro runs its reference kernels in this wheel. It requires of Softmax and Logistic an output of scale 1/256 and
+zero point -128, and of pooling and Concatenation one quantisation throughout. It crashes on a DepthwiseConv2D without
+bias, so that one gets a bias of zeros in the file.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.support.draw import KINDS, Array, case_with
+from tests.support.oracle import Oracle
+from tests.support.tflite_writer import write_tflite
+from utvm.frontends import load_tflite
+from utvm.graph import DepthwiseConv2D, DType, Graph, Tensor
+from utvm.graph.reference import evaluate
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reference_equals_tflite_micro(kind: str) -> None:
+    @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case_with(kind, tflite=True))
+    def check(case: tuple[Graph, list[Array]]) -> None:
+        graph, inputs = case
+        expected = Oracle(write_tflite(_with_bias(graph))).run(*inputs)
+        got = evaluate(graph, inputs)
+        for tensor, want in zip(graph.outputs, expected, strict=True):
+            np.testing.assert_array_equal(got[tensor.name], want.reshape(tensor.shape), err_msg=str(graph))
+
+    check()
+
+
+def _with_bias(graph: Graph) -> Graph:
+    """Return the graph with a bias of zeros where a depthwise convolution has none."""
+    (op,) = graph.operators
+    if not isinstance(op, DepthwiseConv2D) or op.bias is not None:
+        return graph
+    zeros = np.zeros(op.y.shape[3], np.int32)
+    bias = Tensor(name="bias", shape=zeros.shape, dtype=DType.INT32, data=zeros)
+    return graph.rewrite([dataclasses.replace(op, bias=bias)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_written_file_means_the_same_graph(kind: str) -> None:
+    """Through a file and back through the frontend nothing changes."""
+
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case_with(kind, tflite=True))
+    def check(case: tuple[Graph, list[Array]]) -> None:
+        graph, inputs = case
+        again = load_tflite(write_tflite(graph))
+        assert [op.kind for op in again.operators] == [kind]
+        for got, want in zip(evaluate(again, inputs).values(), evaluate(graph, inputs).values(), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+    check()
