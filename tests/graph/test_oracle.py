@@ -15,13 +15,13 @@ from tests.support.draw import KINDS, Array, case_with
 from tests.support.oracle import Oracle
 from tests.support.tflite_writer import write_tflite
 from utvm.frontends import load_tflite
-from utvm.graph import DepthwiseConv2D, DType, Graph, Tensor
+from utvm.graph import DepthwiseConv2D, DType, Graph, LeakyRelu, Quantization, Quantize, Relu, Tensor
 from utvm.graph.reference import evaluate
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_reference_equals_tflite_micro(kind: str) -> None:
-    @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case_with(kind, tflite=True))
     def check(case: tuple[Graph, list[Array]]) -> None:
         graph, inputs = case
@@ -41,6 +41,28 @@ def _with_bias(graph: Graph) -> Graph:
     zeros = np.zeros(op.y.shape[3], np.int32)
     bias = Tensor(name="bias", shape=zeros.shape, dtype=DType.INT32, data=zeros)
     return graph.rewrite([dataclasses.replace(op, bias=bias)])
+
+
+def _table(make: type[Relu | LeakyRelu | Quantize], x_scale: float, y_scale: float, **options: float) -> None:
+    """Compare all 256 values of an elementwise operator."""
+    x = Tensor(name="x", shape=(256,), dtype=DType.INT8, quant=Quantization.per_tensor(x_scale, 127))
+    y = Tensor(name="y", shape=(256,), dtype=DType.INT8, quant=Quantization.per_tensor(y_scale, 1))
+    op = make(name="op", x=x, y=y, **options)
+    graph = Graph(name="table", operators=(op,), inputs=(x,), outputs=(y,))
+    values = np.arange(-128, 128).astype(np.int8)
+    (want,) = Oracle(write_tflite(graph)).run(values)
+    np.testing.assert_array_equal(evaluate(graph, [values])["y"], want, err_msg=str(graph))
+
+
+@pytest.mark.parametrize("make", [Relu, LeakyRelu, Quantize])
+@pytest.mark.parametrize("seed", range(20))
+def test_scales_whose_ratio_falls_on_ties(make: type[Relu | LeakyRelu | Quantize], seed: int) -> None:
+    """Here it shows whether quotients of scales are taken in float32 or in double precision."""
+    rng = np.random.default_rng(seed)
+    options = {"alpha": float(np.float32(0.3))} if make is LeakyRelu else {}
+    y_scale = 2.0 ** rng.uniform(-9, -1)
+    ratio = (rng.integers(0, 60) + 0.5) / rng.integers(1, 200)
+    _table(make, ratio * y_scale / options.get("alpha", 1.0), y_scale, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
