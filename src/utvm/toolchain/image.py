@@ -13,9 +13,10 @@ from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from utvm.toolchain.disassembly import disassembled_frame
 from utvm.toolchain.lines import LineTable
 from utvm.toolchain.source import ToolchainError
-from utvm.toolchain.stack import CallGraph, StackBound
+from utvm.toolchain.stack import CallGraph, Frame, StackBound
 
 _MACHINES = ("EM_ARM", "EM_RISCV")
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
@@ -132,8 +133,23 @@ class Image:
         return sum(s.size for s in self.sections if s.data is None and s.name != ".stack")
 
     def worst_stack(self, function: str) -> StackBound:
-        """Return the most stack that a call of `function` can need; see `CallGraph.bound`."""
-        return self.call_graph.bound(function)
+        """Return the most stack that a call of `function` can need, its own frame included.
+
+        What the compiler did not describe (assembler, its library) is disassembled.
+
+        Raises:
+            ToolchainError: there is no such function, or there is no bound: recursion, a call through a pointer, or
+                a frame of variable size.
+        """
+        return self.call_graph.bound(function, self._disassembled)
+
+    def _disassembled(self, name: str) -> Frame:
+        symbol = self.symbol(name.rpartition(":")[2])
+        start, size = symbol.address, symbol.size
+        if not size:
+            later = [symbol.address for symbol in self._functions if symbol.address > start]
+            size = min(later, default=start) - start
+        return disassembled_frame(self.path, self.tool_prefix, name, start, start + size)
 
     @cached_property
     def _functions(self) -> list[Symbol]:

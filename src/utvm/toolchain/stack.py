@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from utvm.toolchain.source import ToolchainError
 
-LIBRARY_BYTES = 64
-"""What a function of the compiler's library is taken to need: more than any integer helper of libgcc does."""
+INDIRECT_CALL = "__indirect_call"
+"""GCC's name for whatever a pointer points to."""
 
 _NODE = re.compile(r'^node: \{ title: "(?P<title>[^"]*)" label: "(?P<label>[^"]*)"')
 _EDGE = re.compile(r'^edge: \{ sourcename: "(?P<caller>[^"]*)" targetname: "(?P<callee>[^"]*)"')
@@ -70,33 +70,38 @@ class CallGraph:
             frames[name] = Frame(size=size, callees=tuple(callees), bounded=bounded)
         return CallGraph(frames=frames)
 
-    def bound(self, function: str) -> StackBound:
+    def bound(self, function: str, other: Callable[[str], Frame]) -> StackBound:
         """Return the most stack that a call of `function` can need, its own frame included.
 
-        Functions that no compiled source defines count `LIBRARY_BYTES` each.
+        Args:
+            function: its name.
+            other: gives the frame of a function that is not in the graph, by name.
 
         Raises:
-            ToolchainError: no source defines it, or there is no bound: recursion, a call through a pointer, or a
-                frame of variable size.
+            ToolchainError: there is no bound: recursion, a call through a pointer, or a frame of variable size.
         """
-        if function not in self.frames:
-            raise ToolchainError(f"no source defines the function '{function}': its stack is not known")
-        return self._bound(function, {}, ())
+        return self._bound(function, other, {}, ())
 
-    def _bound(self, name: str, known: dict[str, StackBound], callers: tuple[str, ...]) -> StackBound:
+    def _bound(
+        self,
+        name: str,
+        other: Callable[[str], Frame],
+        known: dict[str, StackBound],
+        callers: tuple[str, ...],
+    ) -> StackBound:
         if name in known:
             return known[name]
         chain = " → ".join((*callers, name))
         if name in callers:
             raise ToolchainError(f"the stack has no bound: recursion ({chain})")
-        if name == "__indirect_call":
+        if name == INDIRECT_CALL:
             raise ToolchainError(f"the stack has no bound: {callers[-1]} calls through a pointer")
-        frame = self.frames.get(name, Frame(size=LIBRARY_BYTES))
+        frame = self.frames[name] if name in self.frames else other(name)
         if not frame.bounded:
             raise ToolchainError(f"the stack has no bound: the frame of {name} has no fixed size")
         deepest = StackBound(bytes=0, chain=())
         for callee in frame.callees:
-            below = self._bound(callee, known, (*callers, name))
+            below = self._bound(callee, other, known, (*callers, name))
             if below.bytes > deepest.bytes:
                 deepest = below
         known[name] = StackBound(bytes=frame.size + deepest.bytes, chain=(name, *deepest.chain))
