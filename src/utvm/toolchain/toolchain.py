@@ -31,6 +31,8 @@ CODE_FLAGS = (
     "-fno-asynchronous-unwind-tables",
     "-fcallgraph-info=su",
 )
+"""-O3 takes a third fewer instructions than -O2 on portable kernels (MobileNet), for 20 % more code."""
+
 LINK_FLAGS = (
     "-nostdlib",
     "-nostartfiles",
