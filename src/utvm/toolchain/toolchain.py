@@ -31,7 +31,8 @@ CODE_FLAGS = (
     "-fno-asynchronous-unwind-tables",
     "-fcallgraph-info=su",
 )
-"""-O3 takes a third fewer instructions than -O2 on portable kernels (MobileNet), for 20 % more code."""
+"""Portable kernels under -O3 against -O2, GCC 12, on Cortex-M3 and RV32IMC: 4 to 32 % fewer instructions (MLPerf
+Tiny's image classification and visual wake words), 25 to 39 % more code."""
 
 LINK_FLAGS = (
     "-nostdlib",
