@@ -18,7 +18,11 @@ ENTRY(int32_t, add9, int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int3
   return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h + 9 * i;
 }
 ENTRY(int32_t, answer, void) { return 42; }
-ENTRY(int32_t, halves, int32_t n) { volatile float f = 0; for (int32_t i = 0; i < n; i++) f += 0.5f; return (int32_t)f; }
+ENTRY(int32_t, halves, int32_t n) {
+  volatile float f = 0;
+  for (int32_t i = 0; i < n; i++) f += 0.5f;
+  return (int32_t)f;
+}
 ENTRY(uint32_t, peek, uint32_t address) { return *(volatile uint32_t *)address; }
 ENTRY(int32_t, divide, int32_t a, int32_t b) { return a / b; }
 ENTRY(int32_t, deep, int32_t n) { volatile int32_t a[16]; a[0] = n; return n ? deep(n - 1) + a[0] : 0; }
@@ -37,7 +41,10 @@ ENTRY(void, forever, void) { for (;;) { __asm__ volatile(""); } }
 uint8_t buffer[64];
 ENTRY(uint8_t *, place, void) { return buffer; }
 """
-ENTRIES = ["add9", "answer", "halves", "peek", "divide", "deep", "undefined", "breakpoint", "counted", "forever", "place"]
+ENTRIES = (
+    *("add9", "answer", "halves", "peek", "divide", "deep"),
+    *("undefined", "breakpoint", "counted", "forever", "place"),
+)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any, Literal
 
 import numpy as np
@@ -131,7 +132,7 @@ SIZES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "
 
 def comment(text: str) -> str:
     """Return `text` as a C comment of one or more lines."""
-    lines = text.strip().split("\n")
+    lines = [part for line in text.strip().split("\n") for part in wrap(line, LINE_WIDTH - 3) or [""]]
     if len(lines) == 1:
         return f"/* {lines[0]} */"
     return "\n".join(["/*", *(f" * {line}".rstrip() for line in lines), " */"])

@@ -228,17 +228,18 @@ def _filled(tensor: Tensor, known: Known) -> NDArray[Any]:
 
 def _candidates(op: Operator, known: Mapping[Tensor, Known]) -> dict[Tensor, Mask]:
     """Return for each output the slots that depend on known slots alone."""
-    found = {tensor: np.ones(channels(tensor), np.bool_) for tensor in op.outputs}
+    found: dict[Tensor, Mask] = {t: np.ones(channels(t), np.bool_) for t in op.outputs}
     if any(tensor.elements == 0 for tensor in (*op.inputs, *op.outputs)):
         return {tensor: ~mask for tensor, mask in found.items()}
     wanted = coupling(op)
     for link in wanted.links:
         np.logical_and.at(found[link.y], link.y_index, known[link.x].mask[link.x_index])
-    if not all(known[tensor].mask.all() for tensor in wanted.pinned if tensor in op.inputs and not tensor.is_constant):
+    pinned = [t for t in wanted.pinned if t in op.inputs and not t.is_constant]
+    if not all(known[tensor].mask.all() for tensor in pinned):
         found = {tensor: np.zeros_like(mask) for tensor, mask in found.items()}
     if isinstance(op, Conv2D | FullyConnected) and mixes(op):
         irrelevant = ~mixing_weights(op).any(axis=1)
         found[op.y] = (irrelevant | known[op.x].mask).all(axis=1)
     elif isinstance(op, DepthwiseConv2D) and weights_known(op):
-        found[op.y] |= ~np.asarray(real_weights(op).any(axis=(0, 1, 2)))
+        found[op.y] = found[op.y] | ~real_weights(op).any(axis=(0, 1, 2))
     return found

@@ -20,7 +20,7 @@ from utvm.graph import (
     StridedSlice,
     Tensor,
 )
-from utvm.numerics.fixed_point import INT32_MAX
+from utvm.numerics import INT32_MAX
 from utvm.passes._channels import Known, Mask, channels, coupling, known_channels, mixes, mixing_weights
 from utvm.passes._edit import fresh_name
 

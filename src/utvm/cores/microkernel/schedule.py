@@ -118,7 +118,7 @@ class _Shared:
         for index, predecessors in enumerate(before):
             for predecessor in predecessors:
                 self.followers[predecessor].append(index)
-        self.names = [virtual_names(instruction) - fixed.keys() for instruction in self.code]
+        self.names = [sorted(virtual_names(instruction) - fixed.keys()) for instruction in self.code]
         self.references: dict[str, int] = {}
         for names in self.names:
             for name in names:
@@ -231,7 +231,7 @@ class _Attempt:
             self.references[name] -= 1
             if name in self.places and self.references[name] == 0:
                 self.free.insert(0, self.places.pop(name))
-        for name in sorted(names - used.keys()):
+        for name in [name for name in names if name not in used]:
             used[name] = self.free.pop(0)
             if self.references[name] > 0:
                 self.places[name] = used[name]

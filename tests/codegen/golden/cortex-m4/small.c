@@ -1,0 +1,814 @@
+#include "small.h"
+
+#include <string.h>
+
+#include "small_weights.h"
+
+static inline int32_t utvm_clamp(int32_t x, int32_t low, int32_t high) {
+  return x < low ? low : (x > high ? high : x);
+}
+
+/* Rounding doubling high multiply; a and b are not both INT32_MIN, so nothing saturates. */
+static inline int32_t utvm_high_mul(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}
+
+/* x / 2^shift to nearest, halves away from zero; 0 <= shift <= 31. */
+static inline int32_t utvm_shift_right(int32_t x, int32_t shift) {
+  const int32_t mask = (int32_t)(((uint32_t)1 << shift) - 1u);
+  const int32_t threshold = (mask >> 1) + (x < 0);
+  return (x >> shift) + ((x & mask) > threshold);
+}
+
+/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does. */
+static inline int32_t utvm_requantize_double(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t left = shift > 0 ? shift : 0;
+  const int32_t right = shift > 0 ? 0 : -shift;
+  return utvm_shift_right(utvm_high_mul((int32_t)((uint32_t)x << left), multiplier), right);
+}
+
+static inline int32_t utvm_saturating_shift_left(int32_t x, int32_t shift) {
+  const int64_t wide = (int64_t)x * ((int64_t)1 << shift);
+  return wide > INT32_MAX ? INT32_MAX : (wide < INT32_MIN ? INT32_MIN : (int32_t)wide);
+}
+
+/* 1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31: three Newton-Raphson steps, as gemmlowp takes them. */
+static inline int32_t utvm_reciprocal(int32_t x) {
+  const int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) >> 1);
+  int32_t guess = 1515870810 + utvm_high_mul(half, -1010580540);
+  for (int32_t step = 0; step < 3; step++) {
+    const int32_t error = (1 << 29) - utvm_high_mul(half, guess);
+    guess += utvm_saturating_shift_left(utvm_high_mul(guess, error), 2);
+  }
+  return utvm_saturating_shift_left(guess, 1);
+}
+
+/* Bytes 0 and 2, sign-extended to int16 lanes. */
+static inline uint32_t utvm_extend_even(uint32_t x) {
+  uint32_t lanes;
+  __asm__("sxtb16 %0, %1" : "=r"(lanes) : "r"(x));
+  return lanes;
+}
+
+/* Bytes 1 and 3, sign-extended to int16 lanes. */
+static inline uint32_t utvm_extend_odd(uint32_t x) {
+  uint32_t lanes;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(lanes) : "r"(x));
+  return lanes;
+}
+
+/* 3 pixels x 2 channels, 3 rows of 6 lane pairs, pair8 weights */
+void utvm_multiply_m3n2_3x6_0c8d1bfb(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+__asm__(
+    ".pushsection .text.utvm_multiply_m3n2_3x6_0c8d1bfb, \"ax\", %progbits\n"
+    ".syntax unified\n"
+    ".thumb\n"
+    ".balign 8\n"
+    ".type utvm_multiply_m3n2_3x6_0c8d1bfb, %function\n"
+    "utvm_multiply_m3n2_3x6_0c8d1bfb:\n"
+    "push {r4-r11, lr}\n"
+    "sub sp, sp, #28\n"
+    "strd r2, r3, [sp]\n"
+    "ldr r4, [r0, #0]\n"
+    "ldr r5, [r0, #4]\n"
+    "ldr r6, [r0, #8]\n"
+    "str r4, [sp, #8]\n"
+    "str r5, [sp, #12]\n"
+    "str r6, [sp, #16]\n"
+    ".balign 8\n"
+    "1:\n"
+    "ldr r2, [r1, #0]\n"
+    "ldr r3, [r1, #4]\n"
+    "ldr r0, [sp, #8]\n"
+    "ldr r4, [r0, #0]\n"
+    "ldr r5, [r1, #8]\n"
+    "ldr r6, [r0, #8]\n"
+    "ldr r7, [r0, #16]\n"
+    "ldr r8, [r0, #4]\n"
+    "ldr r9, [r1, #12]\n"
+    "smlad r10, r4, r5, r2\n"
+    "sxtb16 r11, r5\n"
+    "smlad r4, r4, r11, r3\n"
+    "smlad r12, r6, r5, r2\n"
+    "smlad r6, r6, r11, r3\n"
+    "smlad r2, r7, r5, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r8, r9, r10\n"
+    "sxtb16 r11, r9\n"
+    "smlad r4, r8, r11, r4\n"
+    "ldr r8, [r0, #12]\n"
+    "ldr r7, [r0, #20]\n"
+    "ldr r5, [r0, #8]\n"
+    "ldr lr, [r1, #16]\n"
+    "smlad r12, r8, r9, r12\n"
+    "smlad r6, r8, r11, r6\n"
+    "smlad r2, r7, r9, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r5, lr, r10\n"
+    "sxtb16 r11, lr\n"
+    "smlad r4, r5, r11, r4\n"
+    "ldr r5, [r0, #16]\n"
+    "ldr r7, [r0, #24]\n"
+    "ldr r9, [r0, #12]\n"
+    "ldr r8, [r1, #20]\n"
+    "smlad r12, r5, lr, r12\n"
+    "smlad r6, r5, r11, r6\n"
+    "smlad r2, r7, lr, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r9, r8, r10\n"
+    "sxtb16 r11, r8\n"
+    "smlad r4, r9, r11, r4\n"
+    "ldr r9, [r0, #20]\n"
+    "ldr r7, [r0, #28]\n"
+    "ldr lr, [r0, #16]\n"
+    "ldr r5, [r1, #24]\n"
+    "smlad r12, r9, r8, r12\n"
+    "smlad r6, r9, r11, r6\n"
+    "smlad r2, r7, r8, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, lr, r5, r10\n"
+    "sxtb16 r11, r5\n"
+    "smlad r4, lr, r11, r4\n"
+    "ldr lr, [r0, #24]\n"
+    "ldr r7, [r0, #32]\n"
+    "ldr r8, [r0, #20]\n"
+    "ldr r9, [r1, #28]\n"
+    "smlad r12, lr, r5, r12\n"
+    "smlad r6, lr, r11, r6\n"
+    "smlad r2, r7, r5, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r8, r9, r10\n"
+    "sxtb16 r11, r9\n"
+    "smlad r4, r8, r11, r4\n"
+    "ldr r8, [r0, #28]\n"
+    "ldr r7, [r0, #36]\n"
+    "ldr r0, [sp, #12]\n"
+    "ldr r5, [r0, #0]\n"
+    "ldr lr, [r1, #32]\n"
+    "smlad r12, r8, r9, r12\n"
+    "smlad r6, r8, r11, r6\n"
+    "smlad r2, r7, r9, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r5, lr, r10\n"
+    "sxtb16 r11, lr\n"
+    "smlad r4, r5, r11, r4\n"
+    "ldr r5, [r0, #8]\n"
+    "ldr r7, [r0, #16]\n"
+    "ldr r9, [r0, #4]\n"
+    "ldr r8, [r1, #36]\n"
+    "smlad r12, r5, lr, r12\n"
+    "smlad r6, r5, r11, r6\n"
+    "smlad r2, r7, lr, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r9, r8, r10\n"
+    "sxtb16 r11, r8\n"
+    "smlad r4, r9, r11, r4\n"
+    "ldr r9, [r0, #12]\n"
+    "ldr r7, [r0, #20]\n"
+    "ldr lr, [r0, #8]\n"
+    "ldr r5, [r1, #40]\n"
+    "smlad r12, r9, r8, r12\n"
+    "smlad r6, r9, r11, r6\n"
+    "smlad r2, r7, r8, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, lr, r5, r10\n"
+    "sxtb16 r11, r5\n"
+    "smlad r4, lr, r11, r4\n"
+    "ldr lr, [r0, #16]\n"
+    "ldr r7, [r0, #24]\n"
+    "ldr r8, [r0, #12]\n"
+    "ldr r9, [r1, #44]\n"
+    "smlad r12, lr, r5, r12\n"
+    "smlad r6, lr, r11, r6\n"
+    "smlad r2, r7, r5, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r8, r9, r10\n"
+    "sxtb16 r11, r9\n"
+    "smlad r4, r8, r11, r4\n"
+    "ldr r8, [r0, #20]\n"
+    "ldr r7, [r0, #28]\n"
+    "ldr r5, [r0, #16]\n"
+    "ldr lr, [r1, #48]\n"
+    "smlad r12, r8, r9, r12\n"
+    "smlad r6, r8, r11, r6\n"
+    "smlad r2, r7, r9, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r5, lr, r10\n"
+    "sxtb16 r11, lr\n"
+    "smlad r4, r5, r11, r4\n"
+    "ldr r5, [r0, #24]\n"
+    "ldr r7, [r0, #32]\n"
+    "ldr r9, [r0, #20]\n"
+    "ldr r8, [r1, #52]\n"
+    "smlad r12, r5, lr, r12\n"
+    "smlad r6, r5, r11, r6\n"
+    "smlad r2, r7, lr, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r9, r8, r10\n"
+    "sxtb16 r11, r8\n"
+    "smlad r4, r9, r11, r4\n"
+    "ldr r9, [r0, #28]\n"
+    "ldr r7, [r0, #36]\n"
+    "ldr r0, [sp, #16]\n"
+    "ldr lr, [r0, #0]\n"
+    "ldr r5, [r1, #56]\n"
+    "smlad r12, r9, r8, r12\n"
+    "smlad r6, r9, r11, r6\n"
+    "smlad r2, r7, r8, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, lr, r5, r10\n"
+    "sxtb16 r11, r5\n"
+    "smlad r4, lr, r11, r4\n"
+    "ldr lr, [r0, #8]\n"
+    "ldr r7, [r0, #16]\n"
+    "ldr r8, [r0, #4]\n"
+    "ldr r9, [r1, #60]\n"
+    "smlad r12, lr, r5, r12\n"
+    "smlad r6, lr, r11, r6\n"
+    "smlad r2, r7, r5, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r8, r9, r10\n"
+    "sxtb16 r11, r9\n"
+    "smlad r4, r8, r11, r4\n"
+    "ldr r8, [r0, #12]\n"
+    "ldr r7, [r0, #20]\n"
+    "ldr r5, [r0, #8]\n"
+    "ldr lr, [r1, #64]\n"
+    "smlad r12, r8, r9, r12\n"
+    "smlad r6, r8, r11, r6\n"
+    "smlad r2, r7, r9, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r5, lr, r10\n"
+    "sxtb16 r11, lr\n"
+    "smlad r4, r5, r11, r4\n"
+    "ldr r5, [r0, #16]\n"
+    "ldr r7, [r0, #24]\n"
+    "ldr r9, [r0, #12]\n"
+    "ldr r8, [r1, #68]\n"
+    "smlad r12, r5, lr, r12\n"
+    "smlad r6, r5, r11, r6\n"
+    "smlad r2, r7, lr, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r9, r8, r10\n"
+    "sxtb16 r11, r8\n"
+    "smlad r4, r9, r11, r4\n"
+    "ldr r9, [r0, #20]\n"
+    "ldr r7, [r0, #28]\n"
+    "ldr lr, [r0, #16]\n"
+    "ldr r5, [r1, #72]\n"
+    "smlad r12, r9, r8, r12\n"
+    "smlad r6, r9, r11, r6\n"
+    "smlad r2, r7, r8, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, lr, r5, r10\n"
+    "sxtb16 r11, r5\n"
+    "smlad r4, lr, r11, r4\n"
+    "ldr lr, [r0, #24]\n"
+    "ldr r7, [r0, #32]\n"
+    "ldr r8, [r0, #20]\n"
+    "ldr r9, [r1, #76]\n"
+    "smlad r12, lr, r5, r12\n"
+    "smlad r6, lr, r11, r6\n"
+    "smlad r2, r7, r5, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "smlad r10, r8, r9, r10\n"
+    "sxtb16 r11, r9\n"
+    "smlad r4, r8, r11, r4\n"
+    "sub r10, r10, r4\n"
+    "asr r10, r10, #8\n"
+    "ldr r8, [r0, #28]\n"
+    "ldr r7, [r0, #36]\n"
+    "ldr r5, [sp, #0]\n"
+    "smlad r12, r8, r9, r12\n"
+    "smlad r6, r8, r11, r6\n"
+    "smlad r2, r7, r9, r2\n"
+    "smlad r3, r7, r11, r3\n"
+    "sub r12, r12, r6\n"
+    "asr r12, r12, #8\n"
+    "sub r2, r2, r3\n"
+    "asr r2, r2, #8\n"
+    "ldr r11, [r1, #80]\n"
+    "ldr r7, [r1, #84]\n"
+    "ldr r9, [r1, #88]\n"
+    "smmlar r10, r10, r7, r10\n"
+    "add r10, r10, r10, asr #31\n"
+    "smmlar r10, r10, r9, r11\n"
+    "ssat r10, #8, r10\n"
+    "strb r10, [r5, #0]\n"
+    "smmlar r12, r12, r7, r12\n"
+    "add r12, r12, r12, asr #31\n"
+    "smmlar r12, r12, r9, r11\n"
+    "ssat r12, #8, r12\n"
+    "strb r12, [r5, #4]\n"
+    "smmlar r2, r2, r7, r2\n"
+    "add r2, r2, r2, asr #31\n"
+    "smmlar r2, r2, r9, r11\n"
+    "ssat r2, #8, r2\n"
+    "strb r2, [r5, #8]\n"
+    "ldr r2, [r1, #92]\n"
+    "ldr r9, [r1, #96]\n"
+    "smmlar r4, r4, r2, r4\n"
+    "add r4, r4, r4, asr #31\n"
+    "smmlar r4, r4, r9, r11\n"
+    "ssat r4, #8, r4\n"
+    "strb r4, [r5, #1]\n"
+    "smmlar r6, r6, r2, r6\n"
+    "add r6, r6, r6, asr #31\n"
+    "smmlar r6, r6, r9, r11\n"
+    "ssat r6, #8, r6\n"
+    "strb r6, [r5, #5]\n"
+    "smmlar r3, r3, r2, r3\n"
+    "add r3, r3, r3, asr #31\n"
+    "smmlar r3, r3, r9, r11\n"
+    "ssat r3, #8, r3\n"
+    "strb r3, [r5, #9]\n"
+    "add r5, r5, #2\n"
+    "str r5, [sp, #0]\n"
+    "add r1, r1, #100\n"
+    "ldr r5, [sp, #4]\n"
+    "subs r5, r5, #1\n"
+    "str r5, [sp, #4]\n"
+    "bne.w 1b\n"
+    "add sp, sp, #28\n"
+    "pop {r4-r11, pc}\n"
+    ".size utvm_multiply_m3n2_3x6_0c8d1bfb, . - utvm_multiply_m3n2_3x6_0c8d1bfb\n"
+    ".popsection\n");
+
+/* 1 pixels x 2 channels, 1 rows of 18 lane pairs, pair8 weights */
+void utvm_multiply_m1n2_1x18_7e5cf5df(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+__asm__(
+    ".pushsection .text.utvm_multiply_m1n2_1x18_7e5cf5df, \"ax\", %progbits\n"
+    ".syntax unified\n"
+    ".thumb\n"
+    ".balign 8\n"
+    ".type utvm_multiply_m1n2_1x18_7e5cf5df, %function\n"
+    "utvm_multiply_m1n2_1x18_7e5cf5df:\n"
+    "push {r4-r11, lr}\n"
+    "sub sp, sp, #20\n"
+    "strd r2, r3, [sp]\n"
+    "ldr r4, [r0, #0]\n"
+    "str r4, [sp, #8]\n"
+    ".balign 8\n"
+    "1:\n"
+    "ldr r2, [r1, #0]\n"
+    "ldr r3, [r1, #4]\n"
+    "ldr r0, [sp, #8]\n"
+    "ldr r4, [r0, #0]\n"
+    "ldr r5, [r1, #8]\n"
+    "ldr r6, [r0, #4]\n"
+    "ldr r7, [r1, #12]\n"
+    "ldr r8, [r0, #8]\n"
+    "ldr r9, [r1, #16]\n"
+    "ldr r10, [r0, #12]\n"
+    "ldr r11, [r1, #20]\n"
+    "ldr r12, [r0, #16]\n"
+    "ldr lr, [r1, #24]\n"
+    "smlad r2, r4, r5, r2\n"
+    "sxtb16 r5, r5\n"
+    "smlad r3, r4, r5, r3\n"
+    "smlad r2, r6, r7, r2\n"
+    "sxtb16 r7, r7\n"
+    "smlad r3, r6, r7, r3\n"
+    "smlad r2, r8, r9, r2\n"
+    "sxtb16 r9, r9\n"
+    "smlad r3, r8, r9, r3\n"
+    "smlad r2, r10, r11, r2\n"
+    "sxtb16 r11, r11\n"
+    "smlad r3, r10, r11, r3\n"
+    "smlad r2, r12, lr, r2\n"
+    "sxtb16 lr, lr\n"
+    "smlad r3, r12, lr, r3\n"
+    "ldr lr, [r0, #20]\n"
+    "ldr r12, [r1, #28]\n"
+    "ldr r11, [r0, #24]\n"
+    "ldr r10, [r1, #32]\n"
+    "ldr r9, [r0, #28]\n"
+    "ldr r8, [r1, #36]\n"
+    "ldr r7, [r0, #32]\n"
+    "ldr r6, [r1, #40]\n"
+    "ldr r5, [r0, #36]\n"
+    "ldr r4, [r1, #44]\n"
+    "smlad r2, lr, r12, r2\n"
+    "sxtb16 r12, r12\n"
+    "smlad r3, lr, r12, r3\n"
+    "smlad r2, r11, r10, r2\n"
+    "sxtb16 r10, r10\n"
+    "smlad r3, r11, r10, r3\n"
+    "smlad r2, r9, r8, r2\n"
+    "sxtb16 r8, r8\n"
+    "smlad r3, r9, r8, r3\n"
+    "smlad r2, r7, r6, r2\n"
+    "sxtb16 r6, r6\n"
+    "smlad r3, r7, r6, r3\n"
+    "smlad r2, r5, r4, r2\n"
+    "sxtb16 r4, r4\n"
+    "smlad r3, r5, r4, r3\n"
+    "ldr r4, [r0, #40]\n"
+    "ldr r5, [r1, #48]\n"
+    "ldr r6, [r0, #44]\n"
+    "ldr r7, [r1, #52]\n"
+    "ldr r8, [r0, #48]\n"
+    "ldr r9, [r1, #56]\n"
+    "ldr r10, [r0, #52]\n"
+    "ldr r11, [r1, #60]\n"
+    "ldr r12, [r0, #56]\n"
+    "ldr lr, [r1, #64]\n"
+    "smlad r2, r4, r5, r2\n"
+    "sxtb16 r5, r5\n"
+    "smlad r3, r4, r5, r3\n"
+    "smlad r2, r6, r7, r2\n"
+    "sxtb16 r7, r7\n"
+    "smlad r3, r6, r7, r3\n"
+    "smlad r2, r8, r9, r2\n"
+    "sxtb16 r9, r9\n"
+    "smlad r3, r8, r9, r3\n"
+    "smlad r2, r10, r11, r2\n"
+    "sxtb16 r11, r11\n"
+    "smlad r3, r10, r11, r3\n"
+    "smlad r2, r12, lr, r2\n"
+    "sxtb16 lr, lr\n"
+    "smlad r3, r12, lr, r3\n"
+    "ldr lr, [r0, #60]\n"
+    "ldr r12, [r1, #68]\n"
+    "ldr r11, [r0, #64]\n"
+    "ldr r10, [r1, #72]\n"
+    "ldr r9, [r0, #68]\n"
+    "ldr r8, [r1, #76]\n"
+    "ldr r7, [sp, #0]\n"
+    "ldr r6, [r1, #80]\n"
+    "ldr r5, [r1, #84]\n"
+    "ldr r4, [r1, #88]\n"
+    "smlad r2, lr, r12, r2\n"
+    "sxtb16 r12, r12\n"
+    "smlad r3, lr, r12, r3\n"
+    "smlad r2, r11, r10, r2\n"
+    "sxtb16 r10, r10\n"
+    "smlad r3, r11, r10, r3\n"
+    "smlad r2, r9, r8, r2\n"
+    "sxtb16 r8, r8\n"
+    "smlad r3, r9, r8, r3\n"
+    "sub r2, r2, r3\n"
+    "asr r2, r2, #8\n"
+    "smmlar r2, r2, r5, r2\n"
+    "add r2, r2, r2, asr #31\n"
+    "smmlar r2, r2, r4, r6\n"
+    "ssat r2, #8, r2\n"
+    "strb r2, [r7, #0]\n"
+    "ldr r2, [r1, #92]\n"
+    "ldr r4, [r1, #96]\n"
+    "ldr r5, [sp, #4]\n"
+    "smmlar r3, r3, r2, r3\n"
+    "add r3, r3, r3, asr #31\n"
+    "smmlar r3, r3, r4, r6\n"
+    "ssat r3, #8, r3\n"
+    "strb r3, [r7, #1]\n"
+    "add r7, r7, #2\n"
+    "str r7, [sp, #0]\n"
+    "add r1, r1, #100\n"
+    "subs r5, r5, #1\n"
+    "str r5, [sp, #4]\n"
+    "bne.w 1b\n"
+    "add sp, sp, #20\n"
+    "pop {r4-r11, pc}\n"
+    ".size utvm_multiply_m1n2_1x18_7e5cf5df, . - utvm_multiply_m1n2_1x18_7e5cf5df\n"
+    ".popsection\n");
+
+/* 1 pixels x 1 channels, 1 rows of 18 lane pairs, int16 weights */
+void utvm_multiply_m1n1_1x18_81dcaf76(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+__asm__(
+    ".pushsection .text.utvm_multiply_m1n1_1x18_81dcaf76, \"ax\", %progbits\n"
+    ".syntax unified\n"
+    ".thumb\n"
+    ".balign 8\n"
+    ".type utvm_multiply_m1n1_1x18_81dcaf76, %function\n"
+    "utvm_multiply_m1n1_1x18_81dcaf76:\n"
+    "push {r4-r11, lr}\n"
+    "sub sp, sp, #20\n"
+    "strd r2, r3, [sp]\n"
+    "ldr r4, [r0, #0]\n"
+    "str r4, [sp, #8]\n"
+    ".balign 8\n"
+    "1:\n"
+    "ldr r2, [r1, #0]\n"
+    "ldr r0, [sp, #8]\n"
+    "ldr r3, [r0, #0]\n"
+    "ldr r4, [r1, #4]\n"
+    "ldr r5, [r0, #4]\n"
+    "ldr r6, [r1, #8]\n"
+    "ldr r7, [r0, #8]\n"
+    "ldr r8, [r1, #12]\n"
+    "ldr r9, [r0, #12]\n"
+    "ldr r10, [r1, #16]\n"
+    "ldr r11, [r0, #16]\n"
+    "ldr r12, [r1, #20]\n"
+    "ldr lr, [r0, #20]\n"
+    "smlad r2, r3, r4, r2\n"
+    "smlad r2, r5, r6, r2\n"
+    "smlad r2, r7, r8, r2\n"
+    "smlad r2, r9, r10, r2\n"
+    "smlad r2, r11, r12, r2\n"
+    "ldr r12, [r1, #24]\n"
+    "ldr r11, [r0, #24]\n"
+    "ldr r10, [r1, #28]\n"
+    "ldr r9, [r0, #28]\n"
+    "ldr r8, [r1, #32]\n"
+    "ldr r7, [r0, #32]\n"
+    "ldr r6, [r1, #36]\n"
+    "ldr r5, [r0, #36]\n"
+    "ldr r4, [r1, #40]\n"
+    "ldr r3, [r0, #40]\n"
+    "smlad r2, lr, r12, r2\n"
+    "smlad r2, r11, r10, r2\n"
+    "smlad r2, r9, r8, r2\n"
+    "smlad r2, r7, r6, r2\n"
+    "smlad r2, r5, r4, r2\n"
+    "ldr r4, [r1, #44]\n"
+    "ldr r5, [r0, #44]\n"
+    "ldr r6, [r1, #48]\n"
+    "ldr r7, [r0, #48]\n"
+    "ldr r8, [r1, #52]\n"
+    "ldr r9, [r0, #52]\n"
+    "ldr r10, [r1, #56]\n"
+    "ldr r11, [r0, #56]\n"
+    "ldr r12, [r1, #60]\n"
+    "ldr lr, [r0, #60]\n"
+    "smlad r2, r3, r4, r2\n"
+    "smlad r2, r5, r6, r2\n"
+    "smlad r2, r7, r8, r2\n"
+    "smlad r2, r9, r10, r2\n"
+    "smlad r2, r11, r12, r2\n"
+    "ldr r12, [r1, #64]\n"
+    "ldr r11, [r0, #64]\n"
+    "ldr r10, [r1, #68]\n"
+    "ldr r9, [r0, #68]\n"
+    "ldr r8, [r1, #72]\n"
+    "ldr r7, [sp, #0]\n"
+    "ldr r6, [r1, #76]\n"
+    "ldr r5, [r1, #80]\n"
+    "ldr r4, [r1, #84]\n"
+    "ldr r3, [sp, #4]\n"
+    "smlad r2, lr, r12, r2\n"
+    "smlad r2, r11, r10, r2\n"
+    "smlad r2, r9, r8, r2\n"
+    "smmlar r2, r2, r5, r2\n"
+    "add r2, r2, r2, asr #31\n"
+    "smmlar r2, r2, r4, r6\n"
+    "ssat r2, #8, r2\n"
+    "strb r2, [r7, #0]\n"
+    "add r7, r7, #1\n"
+    "str r7, [sp, #0]\n"
+    "add r1, r1, #88\n"
+    "subs r3, r3, #1\n"
+    "str r3, [sp, #4]\n"
+    "bne.w 1b\n"
+    "add sp, sp, #20\n"
+    "pop {r4-r11, pc}\n"
+    ".size utvm_multiply_m1n1_1x18_81dcaf76, . - utvm_multiply_m1n1_1x18_81dcaf76\n"
+    ".popsection\n");
+
+/*
+ * Conv2D(x=int8[1x6x6x4]zp-3, weights=int8[4x3x3x4], bias=int32[4], y=int8[1x6x6x4]zp-3,
+ * clamp=-128/127, rounding=double, stride=1/1, dilation=1/1, padding=1/1/1/1)
+ * family direct, m 3, n 2, form pair8, unroll 1
+ */
+static void conv2d_6x6x4_4_k3x3_direct(
+    const int8_t *x,
+    const int32_t *stream,
+    int16_t *scratch,
+    int8_t *y) {
+  for (int32_t i = 0; i < 72; i++) {
+    ((uint32_t *)(void *)scratch)[i] = 0xfffdfffdu;
+  }
+  const int16_t *const padding = scratch + 108;
+  {
+    const int32_t n = 0;
+    (void)n;
+    const int8_t *image = x + n * 144;
+    int32_t next = 0;
+    for (int32_t oy = 0; oy < 6; oy++) {
+      const int32_t top = oy * 1 - 1;
+      int32_t last = top + 3;
+      last = last < 6 ? last : 6;
+      next = next > top ? next : top;
+      for (; next < last; next++) {
+        const int8_t *from_row = image + next * 24;
+        int16_t *to_row = scratch + (next % 3) * 36;
+        {
+          const uint32_t *from = (const uint32_t *)(const void *)from_row;
+          uint32_t *to = (uint32_t *)(void *)(to_row + 4);
+          for (int32_t i = 0; i < 6; i++) {
+            const uint32_t four = from[i];
+            const uint32_t even = utvm_extend_even(four);
+            const uint32_t odd = utvm_extend_odd(four);
+            to[2 * i] = even;
+            to[2 * i + 1] = odd;
+          }
+        }
+      }
+      const void *rows[3];
+      for (int32_t k = 0; k < 3; k++) {
+        const int32_t iy = top + k * 1;
+        const int16_t *row = iy >= 0 && iy < 6 ? scratch + (iy % 3) * 36 : padding;
+        rows[k] = row;
+      }
+      int8_t *out = y + n * 144 + oy * 24;
+      for (int32_t block = 0; block < 2; block++) {
+        utvm_multiply_m3n2_3x6_0c8d1bfb((const void *const *)rows, stream, out, 2);
+        out += 12;
+        for (int32_t k = 0; k < 3; k++) {
+          rows[k] = (const int8_t *)rows[k] + 24;
+        }
+      }
+    }
+  }
+}
+
+/*
+ * DepthwiseConv2D(x=int8[1x6x6x4]zp-3, weights=int8[1x3x3x4], bias=none, y=int8[1x6x6x4]zp-3,
+ * clamp=-128/127, rounding=double, stride=1/1, dilation=1/1, padding=1/1/1/1)
+ * family portable
+ */
+static void depthwise_6x6x4_4_k3x3(
+    const int8_t *x,
+    const int8_t *weights,
+    const int32_t *bias,
+    const int32_t *multiplier,
+    const int8_t *shift,
+    int8_t *y) {
+  {
+    const int32_t n = 0;
+    (void)n;
+    for (int32_t oy = 0; oy < 6; oy++) {
+      for (int32_t ox = 0; ox < 6; ox++) {
+        for (int32_t oc = 0; oc < 4; oc++) {
+          int32_t acc = bias[oc];
+          for (int32_t ky = 0; ky < 3; ky++) {
+            const int32_t iy = oy * 1 + ky * 1 - 1;
+            if (iy >= 0 && iy < 6) {
+              for (int32_t kx = 0; kx < 3; kx++) {
+                const int32_t ix = ox * 1 + kx * 1 - 1;
+                if (ix >= 0 && ix < 6) {
+                  acc += (x[((n * 6 + iy) * 6 + ix) * 4 + oc] + 3) * weights[(ky * 3 + kx) * 4 + oc];
+                }
+              }
+            }
+          }
+          acc = utvm_requantize_double(acc, multiplier[oc], shift[oc]) - 3;
+          y[((n * 6 + oy) * 6 + ox) * 4 + oc] = (int8_t)utvm_clamp(acc, -128, 127);
+        }
+      }
+    }
+  }
+}
+
+/*
+ * MaxPool2D(x=int8[1x6x6x4]zp-3, y=int8[1x3x3x4]zp-3, filter=2/2, stride=2/2, padding=0/0/0/0,
+ * clamp=-128/127)
+ * family portable
+ */
+static void max_pool_6x6x4(const int8_t *x, int8_t *y) {
+  {
+    const int32_t n = 0;
+    (void)n;
+    for (int32_t oy = 0; oy < 3; oy++) {
+      const int32_t start_y = oy * 2 - 0;
+      const int32_t first_y = start_y < 0 ? 0 : start_y;
+      const int32_t last_y = start_y + 2 < 6 ? start_y + 2 : 6;
+      for (int32_t ox = 0; ox < 3; ox++) {
+        const int32_t start_x = ox * 2 - 0;
+        const int32_t first_x = start_x < 0 ? 0 : start_x;
+        const int32_t last_x = start_x + 2 < 6 ? start_x + 2 : 6;
+        for (int32_t c = 0; c < 4; c++) {
+          int32_t value = -128;
+          for (int32_t iy = first_y; iy < last_y; iy++) {
+            for (int32_t ix = first_x; ix < last_x; ix++) {
+              value = x[((n * 6 + iy) * 6 + ix) * 4 + c] > value ? x[((n * 6 + iy) * 6 + ix) * 4 + c] : value;
+            }
+          }
+          y[((n * 3 + oy) * 3 + ox) * 4 + c] = (int8_t)utvm_clamp(value, -128, 127);
+        }
+      }
+    }
+  }
+}
+
+/*
+ * FullyConnected(x=int8[1x3x3x4]zp-3, weights=int8[3x36], bias=int32[3], y=int8[1x3]zp-3,
+ * clamp=-128/127, rounding=double)
+ * family direct, m 1, n 2, form pair8, unroll 1
+ */
+static void fully_connected_36_3_direct(
+    const int8_t *x,
+    const int32_t *stream,
+    int16_t *scratch,
+    int8_t *y) {
+  for (int32_t i = 0; i < 20; i++) {
+    ((uint32_t *)(void *)scratch)[i] = 0xfffdfffdu;
+  }
+  {
+    const int32_t n = 0;
+    (void)n;
+    const int8_t *image = x + n * 36;
+    int32_t next = 0;
+    {
+      const int32_t oy = 0;
+      (void)oy;
+      const int32_t top = oy * 1 - 0;
+      int32_t last = top + 1;
+      last = last < 1 ? last : 1;
+      next = next > top ? next : top;
+      for (; next < last; next++) {
+        const int8_t *from_row = image + next * 36;
+        int16_t *to_row = scratch + (next % 1) * 40;
+        {
+          const uint32_t *from = (const uint32_t *)(const void *)from_row;
+          uint32_t *to = (uint32_t *)(void *)(to_row + 0);
+          for (int32_t i = 0; i < 9; i++) {
+            const uint32_t four = from[i];
+            const uint32_t even = utvm_extend_even(four);
+            const uint32_t odd = utvm_extend_odd(four);
+            to[2 * i] = even;
+            to[2 * i + 1] = odd;
+          }
+        }
+      }
+      const void *rows[1];
+      {
+        const int32_t k = 0;
+        (void)k;
+        const int32_t iy = top + k * 1;
+        const int16_t *row = scratch + (iy % 1) * 40;
+        rows[k] = row;
+      }
+      int8_t *out = y + n * 3 + oy * 3;
+      {
+        const int32_t block = 0;
+        (void)block;
+        utvm_multiply_m1n2_1x18_7e5cf5df((const void *const *)rows, stream, out, 1);
+        utvm_multiply_m1n1_1x18_81dcaf76((const void *const *)rows, stream + 25, out + 2, 1);
+        out += 3;
+        {
+          const int32_t k = 0;
+          (void)k;
+          rows[k] = (const int8_t *)rows[k] + 72;
+        }
+      }
+    }
+  }
+}
+
+/*
+ * Softmax(x=int8[1x3]zp-3, y=int8[1x3]zp-128, beta=1.0)
+ * family portable
+ */
+static void softmax_1x3(const int8_t *x, const int32_t *exponentials, int8_t *y) {
+  {
+    const int32_t row = 0;
+    (void)row;
+    const int8_t *from = x + row * 3;
+    int8_t *to = y + row * 3;
+    int32_t most = -128;
+    int32_t sum = 0;
+    for (int32_t i = 0; i < 3; i++) {
+      most = from[i] > most ? from[i] : most;
+    }
+    for (int32_t i = 0; i < 3; i++) {
+      sum += (int32_t)(((uint32_t)exponentials[most - from[i]] + 2048u) >> 12);
+    }
+    const int32_t zeros = __builtin_clz((uint32_t)sum);
+    const int32_t scale = utvm_reciprocal((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));
+    const int32_t right = 35 - zeros;
+    for (int32_t i = 0; i < 3; i++) {
+      const int32_t share = utvm_high_mul(exponentials[most - from[i]], scale);
+      to[i] = (int8_t)utvm_clamp(utvm_shift_right(share, right) - 128, -128, 127);
+    }
+  }
+}
+
+int32_t small_run(uint8_t *arena) {
+  /* 0: conv */
+  conv2d_6x6x4_4_k3x3_direct(
+      (const int8_t *)(arena + 288),
+      small_0_stream,
+      (int16_t *)(void *)(arena + 0),
+      (int8_t *)(arena + 432));
+  /* 1: depthwise */
+  depthwise_6x6x4_4_k3x3(
+      (const int8_t *)(arena + 432),
+      small_1_weights,
+      small_1_bias,
+      small_1_multiplier,
+      small_1_shift,
+      (int8_t *)(arena + 0));
+  /* 2: pool */
+  max_pool_6x6x4((const int8_t *)(arena + 0), (int8_t *)(arena + 144));
+  /* 3: dense */
+  fully_connected_36_3_direct(
+      (const int8_t *)(arena + 144),
+      small_3_stream,
+      (int16_t *)(void *)(arena + 0),
+      (int8_t *)(arena + 80));
+  /* 4: softmax */
+  softmax_1x3((const int8_t *)(arena + 80), small_4_exponentials, (int8_t *)(arena + 80));
+  return 0;
+}
