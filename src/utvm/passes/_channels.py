@@ -171,22 +171,9 @@ def mixes(op: Operator) -> bool:
             return False
 
 
-def real_weights(op: Conv2D | DepthwiseConv2D | FullyConnected) -> NDArray[np.int64]:
-    """Return the weights less their zero point, in their own shape."""
-    weights = op.weights.values.astype(np.int64)
-    quant = op.weights.quant
-    if quant is None or not any(quant.zero_point):
-        return weights
-    shape = [1] * weights.ndim
-    if quant.axis is not None:
-        shape[quant.axis] = len(quant.zero_point)
-    result: NDArray[np.int64] = weights - np.array(quant.zero_point, np.int64).reshape(shape)
-    return result
-
-
 def mixing_weights(op: Conv2D | FullyConnected) -> NDArray[np.int64]:
     """Return the weights as [output channels, positions, input channels]."""
-    weights = real_weights(op)
+    weights = op.weights.values.astype(np.int64)
     return weights.reshape(weights.shape[0], -1, channels(op.x))
 
 
@@ -241,5 +228,5 @@ def _candidates(op: Operator, known: Mapping[Tensor, Known]) -> dict[Tensor, Mas
         irrelevant = ~mixing_weights(op).any(axis=1)
         found[op.y] = (irrelevant | known[op.x].mask).all(axis=1)
     elif isinstance(op, DepthwiseConv2D) and weights_known(op):
-        found[op.y] = found[op.y] | ~real_weights(op).any(axis=(0, 1, 2))
+        found[op.y] |= ~op.weights.values.reshape(-1, channels(op.y)).any(axis=0)
     return found
