@@ -15,7 +15,19 @@ from tests.support.draw import KINDS, Array, case_with
 from tests.support.oracle import Oracle
 from tests.support.tflite_writer import write_tflite
 from utvm.frontends import load_tflite
-from utvm.graph import DepthwiseConv2D, DType, Graph, LeakyRelu, Quantization, Quantize, Relu, Tensor
+from utvm.graph import (
+    DepthwiseConv2D,
+    DType,
+    FullyConnected,
+    Graph,
+    LeakyRelu,
+    Logistic,
+    Quantization,
+    Quantize,
+    Relu,
+    Softmax,
+    Tensor,
+)
 from utvm.graph.reference import evaluate
 
 
@@ -44,9 +56,10 @@ def _with_bias(graph: Graph) -> Graph:
 
 
 def _table(make: type[Relu | LeakyRelu | Quantize], x_scale: float, y_scale: float, **options: float) -> None:
-    """Compare all 256 values of an elementwise operator."""
-    x = Tensor(name="x", shape=(256,), dtype=DType.INT8, quant=Quantization.per_tensor(x_scale, 127))
-    y = Tensor(name="y", shape=(256,), dtype=DType.INT8, quant=Quantization.per_tensor(y_scale, 1))
+    """Compare all 256 values of an elementwise operator: those below zero of LeakyRelu, those above it of others."""
+    zero = 127 if make is LeakyRelu else -128
+    x = Tensor(name="x", shape=(256,), dtype=DType.INT8, quant=Quantization.per_tensor(x_scale, zero))
+    y = Tensor(name="y", shape=(256,), dtype=DType.INT8, quant=Quantization.per_tensor(y_scale, -zero // 2))
     op = make(name="op", x=x, y=y, **options)
     graph = Graph(name="table", operators=(op,), inputs=(x,), outputs=(y,))
     values = np.arange(-128, 128).astype(np.int8)
@@ -63,6 +76,38 @@ def test_scales_whose_ratio_falls_on_ties(make: type[Relu | LeakyRelu | Quantize
     y_scale = 2.0 ** rng.uniform(-9, -1)
     ratio = (rng.integers(0, 60) + 0.5) / rng.integers(1, 200)
     _table(make, ratio * y_scale / options.get("alpha", 1.0), y_scale, **options)
+
+
+def test_scales_of_a_layer_whose_products_fall_on_ties() -> None:
+    """As above for a FullyConnected quantised per tensor: x [63,1] by weights [255,1], all products."""
+    rng = np.random.default_rng(0)
+    x_values = np.arange(1, 64).astype(np.int8).reshape(63, 1)
+    w_values = np.arange(-127, 128).astype(np.int8).reshape(255, 1)
+    for _ in range(40):
+        x_scale, y_scale = 2.0 ** rng.uniform(-9, -1, 2)
+        ratio = (rng.integers(0, 60) + 0.5) / rng.integers(1, 4000)
+        x = Tensor(name="x", shape=(63, 1), dtype=DType.INT8, quant=Quantization.per_tensor(x_scale))
+        y = Tensor(name="y", shape=(63, 255), dtype=DType.INT8, quant=Quantization.per_tensor(y_scale))
+        quant = Quantization.per_tensor(ratio * y_scale / x_scale)
+        weights = Tensor(name="w", shape=(255, 1), dtype=DType.INT8, quant=quant, data=w_values)
+        op = FullyConnected(name="op", x=x, weights=weights, bias=None, y=y)
+        graph = Graph(name="layer", operators=(op,), inputs=(x,), outputs=(y,))
+        (want,) = Oracle(write_tflite(graph)).run(x_values)
+        np.testing.assert_array_equal(evaluate(graph, [x_values])["y"], want)
+
+
+def test_logistic_and_softmax_over_many_scales() -> None:
+    values = np.arange(-128, 128).astype(np.int8)
+    rows = np.stack([values, np.full_like(values, 127), np.roll(values, 100)], axis=1)
+    probability = Quantization.per_tensor(1 / 256, -128)
+    for scale in 2.0 ** np.random.default_rng(0).uniform(-14, 5, 200):
+        for make, x_values in ((Logistic, values), (Softmax, rows)):
+            shape = x_values.shape
+            x = Tensor(name="x", shape=shape, dtype=DType.INT8, quant=Quantization.per_tensor(scale, -7))
+            y = Tensor(name="y", shape=shape, dtype=DType.INT8, quant=probability)
+            graph = Graph(name="g", operators=(make(name="op", x=x, y=y),), inputs=(x,), outputs=(y,))
+            (want,) = Oracle(write_tflite(graph)).run(x_values)
+            np.testing.assert_array_equal(evaluate(graph, [x_values])["y"], want)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -139,8 +139,12 @@ class _Drawer:
         rank = max(self.integer(low, high), self.integer(low, high))
         return tuple(self.size(largest) for _ in range(rank))
 
+    def scale(self) -> float:
+        """Of activations; often a power of two, so that results fall on ties."""
+        return 2.0 ** -self.integer(3, 6) if self.integer(0, 2) == 0 else self.log_uniform(2**-9, 0.5)
+
     def quantization(self) -> Quantization:
-        return Quantization.per_tensor(self.log_uniform(2**-9, 0.5), self.zero_point())
+        return Quantization.per_tensor(self.scale(), self.zero_point())
 
     def tensor(self, name: str, shape: tuple[int, ...], quant: Quantization | None = None) -> Tensor:
         return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=quant or self.quantization())
@@ -184,7 +188,7 @@ def _weights(d: _Drawer, x: Quantization, shape: tuple[int, ...], axis: int, fan
         x_scale, y_scale = 2.0**-7, 2.0 ** -d.integer(0, 7)
         factors = [2.0 ** -max(0, d.integer(-3, 3) - round(math.log2(typical)))]
     else:
-        x_scale, y_scale = x.scale[0], d.log_uniform(2**-9, 0.5)
+        x_scale, y_scale = x.scale[0], d.scale()
         per_channel = d.flag()
         factors = [
             d.log_uniform(typical / 4, typical * 4) if d.integer(0, 9) else d.log_uniform(2**-20, 4.0)
@@ -326,7 +330,7 @@ def _binary(make: type[Add] | type[Sub] | type[Mul]) -> Callable[[_Drawer], Oper
         mine = tuple(d.pick(size, size, 1) for size in shape)
         result = tuple(int(size) for size in np.broadcast_shapes(mine, other))
         a = d.tensor("a", mine)
-        ratio = d.pick(1.0, d.log_uniform(2**-6, 2**6))
+        ratio = d.pick(1.0, 2.0, 0.5, d.log_uniform(2**-6, 2**6))
         b = d.tensor("b", other, Quantization.per_tensor(a.scale * ratio, d.zero_point()))
         match d.pick("both", "both", "constant a", "constant b", "same"):
             case "constant a":
@@ -336,7 +340,7 @@ def _binary(make: type[Add] | type[Sub] | type[Mul]) -> Callable[[_Drawer], Oper
             case "same":
                 b, result = a, mine
         widest = a.scale * b.scale * 64 if make is Mul else max(a.scale, b.scale)
-        y = Quantization.per_tensor(widest * d.log_uniform(0.25, 4.0), d.zero_point())
+        y = Quantization.per_tensor(widest * d.pick(1.0, 2.0, d.log_uniform(0.25, 4.0)), d.zero_point())
         if d.flag():
             a, b = b, a
         return make(name="op", a=a, b=b, y=d.tensor("y", result, y), clamp=d.clamp(y))
