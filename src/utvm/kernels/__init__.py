@@ -1,6 +1,7 @@
 """Kernel families: operators as C, specialised to the layer."""
 
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.portable import (
     PortableBinary,
@@ -31,7 +32,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
 )
 """Plain C11, for every operator and every core."""
 
-FAMILIES: tuple[KernelFamily, ...] = (DirectConvolution(), *PORTABLE_FAMILIES)
+FAMILIES: tuple[KernelFamily, ...] = (DirectConvolution(), PlaneDepthwise(), *PORTABLE_FAMILIES)
 """All families. Where several apply, the first is taken."""
 
 __all__ = [

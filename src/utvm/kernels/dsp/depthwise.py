@@ -1,0 +1,242 @@
+"""Depthwise convolution for cores with the DSP extension: a channel at a time, as a padded int16 plane in scratch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.cores import Core
+from utvm.cores.microkernel import ScheduleError
+from utvm.cores.timing import Timing
+from utvm.graph import DepthwiseConv2D, Operator
+from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.dsp.plane import HEAD_WORDS, PlaneSpec, extract_kernel, fits_offsets, most_pixels, plane_kernel
+from utvm.kernels.dsp.stream import Finish, Requantizer, folded_bias, lane_words, requantizer, to_words
+from utvm.kernels.workload import dims, workload
+
+_MOST_ROWS = 4
+_PARAMETERS = (
+    CParameter(name="x", c_type="int8_t", role="input"),
+    CParameter(name="stream", c_type="int32_t", role="constant"),
+    CParameter(name="plane", c_type="int16_t", role="scratch"),
+    CParameter(name="y", c_type="int8_t", role="output"),
+)
+
+
+class PlaneDepthwise(KernelFamily):
+    """DepthwiseConv2D of any kernel, stride, padding and multiplier, without dilation.
+
+    Knobs: `rows` and `columns` of outputs that a micro-kernel computes at once. Scratch is one channel's padded plane.
+    With stride 1 and equal sizes the output may take the input's place: a channel is read whole before it is written.
+    """
+
+    name = "plane"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` has the short exact requantisation, and its rows fit the offsets of a load."""
+        if not (core.dsp and core.timing is not None) or not isinstance(op, DepthwiseConv2D):
+            return False
+        if op.dilation != (1, 1) or requantizer(op) is None:
+            return False
+        plan = _Plan.of(op, {"rows": 1, "columns": 1})
+        return fits_offsets(plan.spec(1, 1))
+
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return the knobs; combinations that do not fit the registers are refused by `build`."""
+        del op, core
+        return {"rows": tuple(range(1, _MOST_ROWS + 1)), "columns": (1, 2)}
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return the largest block that can be scheduled."""
+        assert isinstance(op, DepthwiseConv2D)
+        assert core.timing is not None
+        for rows, columns in ((3, 2), (2, 2), (2, 1), (1, 2), (1, 1)):
+            config: Config = {"rows": rows, "columns": columns}
+            plan = _Plan.of(op, config)
+            if rows > op.y.shape[1] or columns > op.y.shape[2] or not fits_offsets(plan.spec(rows, columns)):
+                continue
+            try:
+                plan.kernel(rows, columns, core.timing)
+            except ScheduleError:
+                continue
+            return config
+        raise ScheduleError(f"{op.kind} '{op.name}': no block of outputs fits the registers")
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a depthwise convolution."""
+        assert isinstance(op, DepthwiseConv2D)
+        assert core.timing is not None
+        plan = _Plan.of(op, config)
+        w = CWriter()
+        _write_function(w, plan)
+        blocks = [plan.kernel(rows, columns, core.timing) for rows, columns in plan.blocks()]
+        in_place = op.multiplier == 1 and op.stride == (1, 1) and op.x.shape == op.y.shape
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"depthwise_{dims(op.x.shape[1:])}_{op.y.shape[3]}_k{plan.kernel_size[0]}x{plan.kernel_size[1]}",
+                comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
+                parameters=_PARAMETERS,
+                body=w.text,
+                support=(*(plan.extraction(count, core.timing) for count, _ in plan.chunks()), *blocks),
+            ),
+            constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
+            scratch_bytes=plan.plane_rows * plan.pitch,
+            in_place=(0,) if in_place else (),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Plan:
+    """Everything that the C, the micro-kernels and the stream of one layer agree on."""
+
+    op: DepthwiseConv2D
+    requantizer: Requantizer
+    rows: int
+    columns: int
+
+    @staticmethod
+    def of(op: DepthwiseConv2D, config: Config) -> _Plan:
+        found = requantizer(op)
+        assert found is not None
+        return _Plan(op=op, requantizer=found, rows=int(config["rows"]), columns=int(config["columns"]))
+
+    @property
+    def kernel_size(self) -> tuple[int, int]:
+        return self.op.weights.shape[1], self.op.weights.shape[2]
+
+    @property
+    def pitch(self) -> int:
+        """Bytes of a plane's row, a multiple of a word."""
+        op = self.op
+        read = (op.y.shape[2] - 1) * op.stride[1] + self.kernel_size[1] + 1
+        filled = op.padding.left + op.x.shape[2]
+        return (max(read, filled) + 1) // 2 * 4
+
+    @property
+    def plane_rows(self) -> int:
+        op = self.op
+        return max((op.y.shape[1] - 1) * op.stride[0] + self.kernel_size[0], op.padding.top + op.x.shape[1])
+
+    @property
+    def stream_words(self) -> int:
+        """Words of one channel's stream."""
+        return HEAD_WORDS + self.kernel_size[0] * max(self.kernel_size[1] - 1, 1)
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """Return the sizes (rows, columns) of all micro-kernels that the layer needs."""
+        heights = [self.rows, *([self.op.y.shape[1] % self.rows] if self.op.y.shape[1] % self.rows else [])]
+        widths = [self.columns] if self.op.y.shape[2] >= self.columns else []
+        widths += [1] if self.op.y.shape[2] % self.columns else []
+        return [(height, width) for height in heights for width in widths]
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        """Yield (pixels, first pixel) of the parts in which a row is extracted."""
+        most, width = most_pixels(self.op.x.shape[3]), self.op.x.shape[2]
+        parts = -(-width // most)
+        start = 0
+        for part in range(parts):
+            count = (width - start) // (parts - part)
+            yield count, start
+            start += count
+
+    def spec(self, rows: int, columns: int) -> PlaneSpec:
+        _, _, width, channels = self.op.y.shape
+        shift = int(self.requantizer.first[0]) if self.requantizer.finish is Finish.SHIFT else 0
+        return PlaneSpec(
+            rows=rows,
+            columns=columns,
+            kernel=self.kernel_size,
+            stride=self.op.stride,
+            plane_pitch=self.pitch,
+            out_row=width * channels,
+            out_pixel=channels,
+            finish=self.requantizer.finish,
+            shift=shift,
+        )
+
+    def symbol(self, rows: int, columns: int) -> str:
+        digest = hashlib.sha256(repr(self.spec(rows, columns)).encode()).hexdigest()[:8]
+        return f"utvm_plane_{rows}x{columns}_k{self.kernel_size[0]}x{self.kernel_size[1]}_{digest}"
+
+    def kernel(self, rows: int, columns: int, timing: Timing) -> CSupport:
+        return _plane_kernel(self.symbol(rows, columns), self.spec(rows, columns), timing)
+
+    def extract_symbol(self, count: int) -> str:
+        return f"utvm_extract_{count}_of_{dims(self.op.x.shape[2:])}_{self.pitch}"
+
+    def extraction(self, count: int, timing: Timing) -> CSupport:
+        _, _, width, channels = self.op.x.shape
+        return _extract_kernel(self.extract_symbol(count), count, channels, width * channels, self.pitch, timing)
+
+    def stream(self) -> NDArray[np.int32]:
+        """Return bias, requantisation, zero point and weight words of each output channel."""
+        height, width = self.kernel_size
+        channels = self.op.weights.shape[3]
+        weights = self.op.weights.values[0].astype(np.int64)
+        padded = np.concatenate([weights, np.zeros((height, 1, channels), np.int64)], axis=1)
+        pairs = max(width - 1, 1)
+        words = lane_words(padded[:, :pairs], padded[:, 1 : pairs + 1]).reshape(-1, channels)
+        head = np.stack(
+            [
+                folded_bias(self.op, 3) + self.requantizer.bias_addend,
+                self.requantizer.first,
+                self.requantizer.second,
+                np.full(channels, self.op.y.zero_point, np.int64),
+            ]
+        )
+        return to_words(np.concatenate([head, words]).T.reshape(-1))
+
+
+@lru_cache(maxsize=1024)
+def _plane_kernel(symbol: str, spec: PlaneSpec, timing: Timing) -> CSupport:
+    return plane_kernel(symbol, spec, timing)
+
+
+@lru_cache(maxsize=1024)
+def _extract_kernel(symbol: str, count: int, channels: int, source_row: int, pitch: int, timing: Timing) -> CSupport:
+    return extract_kernel(
+        symbol, count=count, channels=channels, source_row=source_row, plane_pitch=pitch, timing=timing
+    )
+
+
+def _write_function(w: CWriter, plan: _Plan) -> None:
+    op = plan.op
+    batch, height, width, channels = op.x.shape
+    _, out_height, out_width, out_channels = op.y.shape
+    zero, pitch = op.x.zero_point & 0xFFFF, plan.pitch // 2
+    with w.loop("i", plan.plane_rows * plan.pitch // 4):
+        w(f"((uint32_t *)(void *)plane)[i] = 0x{zero << 16 | zero:08x}u;")
+    with w.loop("n", batch), w.loop("c", channels):
+        source = f"x + n * {height * width * channels} + c"
+        for count, start in plan.chunks():
+            target = op.padding.top * pitch + op.padding.left + start
+            w(f"{plan.extract_symbol(count)}({source} + {start * channels}, plane + {target}, {height});")
+        with w.loop("j", op.multiplier):
+            w(f"const int32_t oc = c * {op.multiplier} + j;")
+            w(f"const int32_t *weights = stream + oc * {plan.stream_words};")
+            w(f"int8_t *out = y + n * {out_height * out_width * out_channels} + oc;")
+            w("const int16_t *from = plane;")
+            with w.loop("block", out_height // plan.rows):
+                _write_rows(w, plan, plan.rows)
+                w(f"from += {plan.rows * op.stride[0] * pitch};", f"out += {plan.rows * out_width * out_channels};")
+            if out_height % plan.rows:
+                _write_rows(w, plan, out_height % plan.rows)
+
+
+def _write_rows(w: CWriter, plan: _Plan, rows: int) -> None:
+    _, _, out_width, out_channels = plan.op.y.shape
+    steps, left = divmod(out_width, plan.columns)
+    if steps:
+        w(f"{plan.symbol(rows, plan.columns)}(from, weights, out, {steps});")
+    if left:
+        done = steps * plan.columns
+        lanes = done * plan.op.stride[1]
+        w(f"{plan.symbol(rows, 1)}(from + {lanes}, weights, out + {done * out_channels}, {left});")

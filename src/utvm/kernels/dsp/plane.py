@@ -1,0 +1,190 @@
+"""Micro-kernels of the depthwise convolution: one channel's plane in, V x N outputs of it at a time.
+
+The plane holds int16 lanes, so that a word is two neighbouring pixels. The weights of a kernel row w0, w1, … come as
+the words (w0,w1), (w1,w2), …: an output that starts at an even lane takes every second of them from the first on, one
+that starts at an odd lane from the second on; SMLABT and SMLATB take the single pixel that is left at an end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utvm.codegen import CSupport
+from utvm.cores.microkernel import Block, schedule
+from utvm.cores.timing import Timing
+from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.dsp.stream import Finish
+
+_POOL = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+_MAX_OFFSET = 4095
+HEAD_WORDS = 4
+"""Words of a channel's stream before its weights: bias, first, second, output zero point."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneSpec:
+    """What a micro-kernel computes. Strides in bytes: of a plane's row, of an output row, of an output pixel."""
+
+    rows: int
+    columns: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    plane_pitch: int
+    out_row: int
+    out_pixel: int
+    finish: Finish
+    shift: int
+
+    @property
+    def pair_words(self) -> int:
+        """Weight words of one kernel row."""
+        return max(self.kernel[1] - 1, 1)
+
+    @property
+    def reach(self) -> int:
+        """The largest offset of a store."""
+        return (self.rows - 1) * self.out_row + (self.columns - 1) * self.out_pixel
+
+
+def plane_kernel(name: str, spec: PlaneSpec, timing: Timing) -> CSupport:
+    """Return `void name(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps)`.
+
+    Raises:
+        ScheduleError: so many outputs at once do not fit the registers.
+    """
+    block = Block()
+    _multiply(block, spec)
+    _finish(block, spec)
+    block(
+        f"add %plane, %plane, #{2 * spec.columns * spec.stride[1]}",
+        f"add %out, %out, #{spec.columns * spec.out_pixel}",
+        "subs %steps, %steps, #1",
+    )
+    fixed = {"%plane": "r0", "%stream": "r1", "%out": "r2", "%steps": "r3"}
+    body = schedule(block, timing, pool=_POOL, fixed=fixed)
+    return assembler_function(
+        name,
+        f"void {name}(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps)",
+        ["push {r4-r11, lr}", ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
+        f"{spec.rows} x {spec.columns} outputs of one channel, kernel {spec.kernel[0]}x{spec.kernel[1]}, "
+        f"stride {spec.stride[0]}x{spec.stride[1]}",
+    )
+
+
+def _accumulator(row: int, column: int) -> str:
+    return f"%c{row}_{column}"
+
+
+def _multiply(block: Block, spec: PlaneSpec) -> None:
+    """Append all products: word by word along the row, so that few weights are live at a time."""
+    height, width = spec.kernel
+    last = _accumulator(spec.rows - 1, spec.columns - 1)
+    block(f"ldr {last}, [%stream, #0]")
+    started = {last}
+    words = ((spec.columns - 1) * spec.stride[1] + width + 1) // 2
+    for word in range(words):
+        loaded: set[str] = set()
+        for line in range((spec.rows - 1) * spec.stride[0] + height):
+            lanes = f"%x{word}_{line}"
+            for row in range(spec.rows):
+                tap = line - row * spec.stride[0]
+                if not 0 <= tap < height:
+                    continue
+                for column in range(spec.columns):
+                    product = _product(word, column * spec.stride[1], width)
+                    if product is None:
+                        continue
+                    operation, pair = product
+                    if lanes not in loaded:
+                        loaded.add(lanes)
+                        block(f"ldr {lanes}, [%plane, #{line * spec.plane_pitch + 4 * word}]")
+                    weights = f"%w{word}_{tap}_{pair}"
+                    if weights not in loaded:
+                        loaded.add(weights)
+                        block(f"ldr {weights}, [%stream, #{4 * (HEAD_WORDS + tap * spec.pair_words + pair)}]")
+                    target = _accumulator(row, column)
+                    addend = target if target in started else last
+                    started.add(target)
+                    block(f"{operation} {target}, {lanes}, {weights}, {addend}")
+
+
+def _product(word: int, start: int, width: int) -> tuple[str, int] | None:
+    """Return (instruction, weight word) for what word `word` of a row adds to an output that starts at lane `start`."""
+    first = 2 * word - start
+    if first < -1 or first >= width:
+        return None
+    if width == 1:
+        return ("smlabb" if first == 0 else "smlatb"), 0
+    if first == -1:
+        return "smlatb", 0
+    if first == width - 1:
+        return "smlabt", width - 2
+    return "smlad", first
+
+
+def _finish(block: Block, spec: PlaneSpec) -> None:
+    if spec.finish is Finish.DOUBLE:
+        block("ldr %first, [%stream, #4]", "ldr %second, [%stream, #8]", "ldr %zero, [%stream, #12]")
+    for row in range(spec.rows):
+        for column in range(spec.columns):
+            name = _accumulator(row, column)
+            if spec.finish is Finish.DOUBLE:
+                block(
+                    f"smmlar {name}, {name}, %first, {name}",
+                    f"add {name}, {name}, {name}, asr #31",
+                    f"smmlar {name}, {name}, %second, %zero",
+                )
+            else:
+                block(f"asr {name}, {name}, #{spec.shift}")
+            block(
+                f"ssat {name}, #8, {name}",
+                f"strb {name}, [%out, #{row * spec.out_row + column * spec.out_pixel}]",
+            )
+
+
+def fits_offsets(spec: PlaneSpec) -> bool:
+    """Whether all offsets of a micro-kernel fit its loads, stores and additions."""
+    lines = (spec.rows - 1) * spec.stride[0] + spec.kernel[0]
+    words = ((spec.columns - 1) * spec.stride[1] + spec.kernel[1] + 1) // 2
+    largest = max(
+        spec.reach,
+        (lines - 1) * spec.plane_pitch + 4 * (words - 1),
+        4 * (HEAD_WORDS + spec.kernel[0] * spec.pair_words - 1),
+        spec.columns * spec.out_pixel,
+    )
+    return largest <= _MAX_OFFSET
+
+
+def extract_kernel(
+    name: str, *, count: int, channels: int, source_row: int, plane_pitch: int, timing: Timing
+) -> CSupport:
+    """Return `void name(const int8_t *x, int16_t *plane, int32_t rows)`: `count` pixels of one channel, each row.
+
+    Args:
+        count: pixels a row; `count * channels` must fit a load's offset.
+        channels: bytes from pixel to pixel.
+        source_row: bytes from row to row of the input.
+        plane_pitch: bytes from row to row of the plane.
+    """
+    block = Block()
+    for pixel in range(count):
+        block(f"ldrsb %v{pixel}, [%x, #{pixel * channels}]", f"strh %v{pixel}, [%plane, #{2 * pixel}]")
+    left = source_row
+    while left:
+        step = min(left, _MAX_OFFSET)
+        block(f"add %x, %x, #{step}")
+        left -= step
+    block(f"add %plane, %plane, #{plane_pitch}", "subs %rows, %rows, #1")
+    fixed = {"%x": "r0", "%plane": "r1", "%rows": "r2"}
+    body = schedule(block, timing, pool=("r3", *_POOL), fixed=fixed)
+    return assembler_function(
+        name,
+        f"void {name}(const int8_t *x, int16_t *plane, int32_t rows)",
+        ["push {r4-r11, lr}", ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
+        f"{count} pixels a row of one of {channels} channels as int16",
+    )
+
+
+def most_pixels(channels: int) -> int:
+    """Return how many pixels of a row one extraction can reach."""
+    return min(_MAX_OFFSET // channels + 1, 32)
