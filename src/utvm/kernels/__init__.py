@@ -1,8 +1,10 @@
 """Kernel families: operators as C, specialised to the layer."""
 
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.dsp.add import TableAdd
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
+from utvm.kernels.dsp.pool import WordAveragePool2D, WordMaxPool2D
 from utvm.kernels.portable import (
     PortableBinary,
     PortableConv2D,
@@ -32,7 +34,14 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
 )
 """Plain C11, for every operator and every core."""
 
-FAMILIES: tuple[KernelFamily, ...] = (DirectConvolution(), PlaneDepthwise(), *PORTABLE_FAMILIES)
+FAMILIES: tuple[KernelFamily, ...] = (
+    DirectConvolution(),
+    PlaneDepthwise(),
+    WordMaxPool2D(),
+    WordAveragePool2D(),
+    TableAdd(),
+    *PORTABLE_FAMILIES,
+)
 """All families. Where several apply, the first is taken."""
 
 __all__ = [

@@ -78,6 +78,36 @@ static inline int32_t utvm_round(float x) {
   return whole + (rest >= 0.5f) - (rest <= -0.5f);
 }
 """,
+    "utvm_average": """\
+/* total / count to nearest, halves away from zero. */
+static inline int32_t utvm_average(int32_t total, int32_t count) {
+  return (total + (total > 0 ? count / 2 : -(count / 2))) / count;
+}
+""",
+    "utvm_max4": """\
+/* The larger of each of four signed bytes. */
+static inline uint32_t utvm_max4(uint32_t a, uint32_t b) {
+  uint32_t difference, most;
+  __asm__("ssub8 %0, %2, %3\\n sel %1, %2, %3" : "=&r"(difference), "=r"(most) : "r"(a), "r"(b) : "cc");
+  return most;
+}
+""",
+    "utvm_add_even": """\
+/* Bytes 0 and 2 of x, sign-extended, added to two int16 lanes. */
+static inline uint32_t utvm_add_even(uint32_t lanes, uint32_t x) {
+  uint32_t sum;
+  __asm__("sxtab16 %0, %1, %2" : "=r"(sum) : "r"(lanes), "r"(x));
+  return sum;
+}
+""",
+    "utvm_add_odd": """\
+/* Bytes 1 and 3 of x, sign-extended, added to two int16 lanes. */
+static inline uint32_t utvm_add_odd(uint32_t lanes, uint32_t x) {
+  uint32_t sum;
+  __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(sum) : "r"(lanes), "r"(x));
+  return sum;
+}
+""",
     "utvm_extend_even": """\
 /* Bytes 0 and 2, sign-extended to int16 lanes. */
 static inline uint32_t utvm_extend_even(uint32_t x) {
