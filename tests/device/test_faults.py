@@ -115,11 +115,15 @@ def test_emulator_that_does_not_answer(session: Session) -> None:
 
 
 def test_interrupted_from_the_keyboard(session: Session) -> None:
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        session.call("forever", timeout=20)
-    timer.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have been ignored from the start
+    try:
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            session.call("forever", timeout=20)
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert session.call("answer").value == 42
 
 
