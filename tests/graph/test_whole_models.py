@@ -1,11 +1,11 @@
-"""Whole networks: the reference equals tflite-micro bit for bit."""
+"""Whole networks: the reference equals tflite-micro, and Arm's q7 arithmetic, bit for bit."""
 
 import numpy as np
 import pytest
 
 from tests.support.oracle import Oracle
 from tests.support.shared import shared
-from utvm.frontends import load_tflite
+from utvm.frontends import load_q7, load_tflite, q7_input
 from utvm.graph import DType, Graph
 from utvm.graph.reference import evaluate
 
@@ -22,6 +22,14 @@ def test_reference_equals_tflite_micro(model: str) -> None:
         for tensor, want in zip(graph.outputs, expected, strict=True):
             got = evaluate(graph, inputs)[tensor.name]
             np.testing.assert_array_equal(got, want.reshape(tensor.shape))
+
+
+def test_reference_equals_the_golden_logits_of_the_q7_network() -> None:
+    path = shared("models/cifar10_arm/cifar10_cnn_q7.npz")
+    graph, golden = load_q7(path), np.load(path)
+    images = q7_input(path, golden["golden_images"])
+    got = [evaluate(graph, [image[None]])[graph.outputs[0].name][0] for image in images]
+    np.testing.assert_array_equal(got, golden["golden_logits"])
 
 
 def _random_inputs(graph: Graph, seed: int) -> list[np.ndarray]:

@@ -192,12 +192,15 @@ class _Pool2D(_Unary):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MaxPool2D(_Pool2D):
-    """x [N,H,W,C] -> y [N,OH,OW,C]; padding never wins a maximum."""
+    """x [N,H,W,C] -> y [N,OH,OW,C]; padding never wins a maximum; x and y share their quantisation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AveragePool2D(_Pool2D):
-    """x [N,H,W,C] -> y [N,OH,OW,C]; the divisor counts the pixels inside the input."""
+    """x [N,H,W,C] -> y [N,OH,OW,C]; the divisor counts the pixels inside the input, of which each window has one.
+
+    Values are averaged as they are stored, without subtracting the zero point; x and y share their quantisation.
+    """
 
     rounding: AverageRounding = AverageRounding.HALF_AWAY
 
@@ -211,14 +214,14 @@ class Mean(_Unary):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Softmax(_Unary):
-    """Softmax over the last dimension, int8 to int8."""
+    """Softmax over the last dimension, int8 to int8; y has scale 1/256 and zero point -128."""
 
     beta: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Logistic(_Unary):
-    """Sigmoid, int8 to int8."""
+    """Sigmoid, int8 to int8; y has scale 1/256 and zero point -128."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -233,7 +236,7 @@ class Relu6(_Unary):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LeakyRelu(_Unary):
-    """x if x > 0 else alpha * x, requantised to y."""
+    """x if x > 0 else alpha * x, requantised to y; alpha may be negative."""
 
     alpha: float
 

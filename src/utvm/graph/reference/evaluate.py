@@ -98,7 +98,7 @@ def evaluate_operator(op: Operator, values: Sequence[Array]) -> tuple[Array, ...
         if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype.value):
             raise EvaluationError(
                 f"{op.kind} '{op.name}' makes {value.dtype}{list(value.shape)}, but its output "
-                f"'{tensor.name}' is {tensor.dtype}{list(tensor.shape)}; the operator's attributes do not fit its tensors"
+                f"'{tensor.name}' is {tensor.dtype}{list(tensor.shape)}; its attributes do not fit its tensors"
             )
     return outputs
 

@@ -34,7 +34,8 @@ def quantize(op: Quantize, x: NDArray[Any]) -> Int8Array:
     """
     if is_lookup(op):
         return lookup(op, x)
-    quotient = (x / np.float32(op.y.scale)).astype(np.float64)
+    with np.errstate(over="ignore"):
+        quotient = (x / np.float32(op.y.scale)).astype(np.float64)
     rounded = np.copysign(np.floor(np.abs(quotient) + 0.5), quotient)
     result: Int8Array = np.clip(rounded + op.y.zero_point, -128, 127).astype(np.int8)
     return result
