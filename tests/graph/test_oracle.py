@@ -16,6 +16,7 @@ from tests.support.oracle import Oracle
 from tests.support.tflite_writer import write_tflite
 from utvm.frontends import load_tflite
 from utvm.graph import (
+    Add,
     DepthwiseConv2D,
     DType,
     FullyConnected,
@@ -26,6 +27,7 @@ from utvm.graph import (
     Quantize,
     Relu,
     Softmax,
+    Sub,
     Tensor,
 )
 from utvm.graph.reference import evaluate
@@ -76,6 +78,22 @@ def test_scales_whose_ratio_falls_on_ties(make: type[Relu | LeakyRelu | Quantize
     y_scale = 2.0 ** rng.uniform(-9, -1)
     ratio = (rng.integers(0, 60) + 0.5) / rng.integers(1, 200)
     _table(make, ratio * y_scale / options.get("alpha", 1.0), y_scale, **options)
+
+
+@pytest.mark.parametrize("make", [Add, Sub])
+def test_sums_of_all_pairs_at_scales_of_simple_ratio(make: type[Add | Sub]) -> None:
+    rng = np.random.default_rng(0)
+    a_values, b_values = (v.reshape(-1).astype(np.int8) for v in np.meshgrid(*[np.arange(-128, 128)] * 2))
+    for _ in range(40):
+        b_scale = 2.0 ** rng.uniform(-9, -1)
+        scales = (b_scale * rng.integers(1, 9) / rng.integers(1, 9), b_scale, b_scale / rng.choice([1, 1.5, 2, 4]))
+        a, b, y = (
+            Tensor(name=name, shape=(65536,), dtype=DType.INT8, quant=Quantization.per_tensor(scale, zero))
+            for name, scale, zero in zip("aby", scales, rng.integers(-128, 128, 3), strict=True)
+        )
+        graph = Graph(name="sums", operators=(make(name="op", a=a, b=b, y=y),), inputs=(a, b), outputs=(y,))
+        (want,) = Oracle(write_tflite(graph), arena_size=1 << 20).run(a_values, b_values)
+        np.testing.assert_array_equal(evaluate(graph, [a_values, b_values])["y"], want)
 
 
 def test_scales_of_a_layer_whose_products_fall_on_ties() -> None:

@@ -6,6 +6,7 @@ import pytest
 from tests.support.oracle import Oracle
 from tests.support.shared import shared
 from utvm.frontends import load_q7, load_tflite, q7_input
+from utvm.frontends.flatbuffer import read_flatbuffer
 from utvm.graph import DType, Graph
 from utvm.graph.reference import evaluate
 
@@ -22,6 +23,18 @@ def test_reference_equals_tflite_micro(model: str) -> None:
         for tensor, want in zip(graph.outputs, expected, strict=True):
             got = evaluate(graph, inputs)[tensor.name]
             np.testing.assert_array_equal(got, want.reshape(tensor.shape))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_tensor_on_the_way_equals(model: str) -> None:
+    path = shared(f"models/mlperf_tiny/{model}_int8.tflite")
+    graph, oracle = load_tflite(path), Oracle(path.read_bytes(), keep=True)
+    inputs = _random_inputs(graph, seed=3)
+    oracle.run(*inputs)
+    index = {raw.name: raw.index for raw in read_flatbuffer(path.read_bytes(), path.name).tensors}
+    for name, got in evaluate(graph, inputs, keep=True).items():
+        want = oracle.tensor(index[name]).reshape(got.shape)
+        np.testing.assert_array_equal(got, want, err_msg=f"tensor '{name}'")
 
 
 def test_reference_equals_the_golden_logits_of_the_q7_network() -> None:
