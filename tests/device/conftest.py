@@ -14,7 +14,8 @@ PROGRAM = """\
 #include <stdint.h>
 #define ENTRY(type, name, ...) type name(__VA_ARGS__); __attribute__((noinline)) type name(__VA_ARGS__)
 
-ENTRY(int32_t, add9, int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int32_t f, int32_t g, int32_t h, int32_t i) {
+ENTRY(int32_t, add9, int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int32_t f, int32_t g, int32_t h,
+      int32_t i) {
   return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h + 9 * i;
 }
 ENTRY(int32_t, answer, void) { return 42; }

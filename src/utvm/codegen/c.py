@@ -40,7 +40,7 @@ class CWriter:
     @contextmanager
     def loop(self, variable: str, stop: int, *, start: int = 0, step: int = 1) -> Iterator[None]:
         """Loop `variable` from `start` to below `stop`; a loop of one turn becomes a constant in a block."""
-        if start + step >= stop:
+        if start < stop <= start + step:
             with self.block(""):
                 self(f"const int32_t {variable} = {start};", f"(void){variable};")
                 yield

@@ -9,7 +9,7 @@ from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.errors import UtvmError
 from utvm.graph import Graph, Operator, Reshape, Tensor
-from utvm.kernels import FAMILIES, Config, Kernel
+from utvm.kernels import FAMILIES, Config, Kernel, KernelFamily
 from utvm.lowering.plan import Request, plan_memory
 from utvm.lowering.program import Call, Program, c_identifier
 
@@ -18,13 +18,18 @@ class LoweringError(UtvmError):
     """A graph that cannot become a program."""
 
 
-def lower(graph: Graph, core: Core, *, name: str | None = None) -> Program:
+Choice = tuple[KernelFamily, Config]
+
+
+def lower(graph: Graph, core: Core, *, name: str | None = None, choices: Mapping[str, Choice] | None = None) -> Program:
     """Choose a kernel for each operator and place every activation in the arena.
 
     Args:
         graph: the graph after all passes.
         core: what the code is for.
         name: the C prefix of the model; the graph's name if None.
+        choices: family and config of operators by their names; the first family that applies, with its default
+            config, for all others.
 
     Raises:
         LoweringError: operators that no kernel family computes; all of them are named.
@@ -35,7 +40,7 @@ def lower(graph: Graph, core: Core, *, name: str | None = None) -> Program:
         if _is_view(op):
             continue
         try:
-            chosen.append((op, _build(op, core)))
+            chosen.append((op, _build(op, core, (choices or {}).get(op.name))))
         except LoweringError as error:
             problems.append(str(error))
     problems += [
@@ -57,19 +62,20 @@ def _is_view(op: Operator) -> bool:
     return isinstance(op, Reshape) and not op.x.is_constant
 
 
-def _build(op: Operator, core: Core) -> Kernel:
-    for family in FAMILIES:
-        if family.applies(op, core):
-            try:
-                config: Config = family.default(op, core)
-                kernel = family.build(op, core, config)
-            except ScheduleError:
-                continue
-            wanted = sum(p.role == "input" for p in kernel.function.parameters)
-            if wanted != len(op.activations):
-                raise LoweringError(f"{op.kind} '{op.name}': constant operands of this kind are not supported")
-            return kernel
-    raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}")
+def _build(op: Operator, core: Core, choice: Choice | None) -> Kernel:
+    for family in FAMILIES if choice is None else (choice[0],):
+        if not family.applies(op, core):
+            continue
+        try:
+            kernel = family.build(op, core, family.default(op, core) if choice is None else choice[1])
+        except ScheduleError:
+            continue
+        wanted = sum(p.role == "input" for p in kernel.function.parameters)
+        if wanted != len(op.activations):
+            raise LoweringError(f"{op.kind} '{op.name}': constant operands of this kind are not supported")
+        return kernel
+    chosen = "" if choice is None else f" by family '{choice[0].name}' with {dict(choice[1])}"
+    raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}{chosen}")
 
 
 @dataclass(slots=True)

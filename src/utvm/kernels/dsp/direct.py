@@ -139,7 +139,7 @@ def _weights4(op: Conv2D | FullyConnected) -> NDArray[np.int8]:
 def _pairs_exactly(op: Conv2D | FullyConnected) -> bool:
     """Whether two channels can share a lane: 256 * p + q fits int16 and the accumulators' high parts stay exact."""
     smallest = int(op.weights.values.min())
-    addend = 1 << 30 if (found := requantizer(op)) is None else int(found.bias_addend.max())
+    addend = 1 << 30 if (found := requantizer(op)) is None else int(np.abs(found.bias_addend).max())
     return smallest >= -127 and bool((accumulator_bound(op, 0) + addend < PAIR8_BOUND).all())
 
 

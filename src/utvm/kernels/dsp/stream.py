@@ -34,7 +34,7 @@ class Finish(StrEnum):
     DOUBLE = "double"
     """TFLite's double rounding by two SMMLAR, for right shifts of at least 2."""
     SHIFT = "shift"
-    """Half-up shift (q7): the rounding constant is part of the bias."""
+    """Half-up shift (q7): the rounding constant and the output zero point are part of the bias."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,10 +62,19 @@ def requantizer(op: Weighted) -> Requantizer | None:
             bias_addend=zero,
         )
     if op.rounding is Rounding.HALF_UP_SHIFT:
-        shift = right + 1
-        if (shift == shift[0]).all() and 1 <= shift[0] <= 31:
-            return Requantizer(finish=Finish.SHIFT, first=shift, second=zero, bias_addend=np.int64(1) << (shift - 1))
+        return _shifting(op, right + 1)
     return None
+
+
+def _shifting(op: Weighted, shift: NDArray[np.int64]) -> Requantizer | None:
+    """One shift for all channels; rounding and output zero point are added to the bias, in front of the shift."""
+    if not (shift == shift[0]).all() or not 1 <= shift[0] <= 31:
+        return None
+    addend = (np.int64(1) << (shift - 1)) + (np.int64(op.y.zero_point) << shift)
+    axis = 3 if isinstance(op, DepthwiseConv2D) else 0
+    if (accumulator_bound(op, axis) + np.abs(addend) >= 1 << 31).any():
+        return None
+    return Requantizer(finish=Finish.SHIFT, first=shift, second=np.zeros_like(shift), bias_addend=addend)
 
 
 def folded_bias(op: Weighted, channel_axis: int) -> NDArray[np.int64]:
