@@ -6,10 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tflite
 from numpy.typing import NDArray
 
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor
 from utvm.graph import DType, Tensor
+
+ACTIVATION_RANGES = {
+    tflite.ActivationFunctionType.NONE: (None, None),
+    tflite.ActivationFunctionType.RELU: (0.0, None),
+    tflite.ActivationFunctionType.RELU6: (0.0, 6.0),
+    tflite.ActivationFunctionType.RELU_N1_TO_1: (-1.0, 1.0),
+}
+"""The real range to which each fused activation clamps."""
 
 
 class RefusedError(Exception):

@@ -8,10 +8,21 @@ from utvm.errors import UtvmError
 
 
 class FrontendError(UtvmError):
-    """A model file that can't be taken. `problems` lists everything that was found, one text each."""
+    """A model that can't be imported or written.
 
-    def __init__(self, source: str, problems: Sequence[str]) -> None:
+    Attributes:
+        problems: everything that was found, one text each.
+        advice: what to do about it, one text each; may be empty.
+    """
+
+    def __init__(
+        self, source: str, problems: Sequence[str], *, advice: Sequence[str] = (), action: str = "imported"
+    ) -> None:
         self.problems = tuple(problems)
-        shown = "\n".join(f"  - {problem}" for problem in self.problems)
+        self.advice = tuple(advice)
         plural = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"{source} can't be imported, {plural}:\n{shown}")
+        lines = [f"{source} can't be {action}, {plural}:"]
+        lines += [f"  - {problem}" for problem in self.problems]
+        if self.advice:
+            lines += ["What to do:", *(f"  - {text}" for text in self.advice)]
+        super().__init__("\n".join(lines))

@@ -8,6 +8,7 @@ import numpy as np
 import tflite
 
 from utvm.frontends.context import (
+    ACTIVATION_RANGES,
     Context,
     RefusedError,
     axis_of,
@@ -40,19 +41,13 @@ from utvm.graph import (
     Tensor,
 )
 
-_RANGES = {
-    tflite.ActivationFunctionType.NONE: (None, None),
-    tflite.ActivationFunctionType.RELU: (0.0, None),
-    tflite.ActivationFunctionType.RELU6: (0.0, 6.0),
-    tflite.ActivationFunctionType.RELU_N1_TO_1: (-1.0, 1.0),
-}
 _SCALE_256 = 1.0 / 256.0
 
 
 def _clamp(activation: int, y: Tensor) -> tuple[int, int]:
-    if activation not in _RANGES:
+    if activation not in ACTIVATION_RANGES:
         raise RefusedError(f"its fused activation {activation} is not supported")
-    return quantised_range(y, *_RANGES[activation])
+    return quantised_range(y, *ACTIVATION_RANGES[activation])
 
 
 def _positive(**values: int) -> None:

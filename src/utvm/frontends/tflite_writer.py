@@ -1,0 +1,153 @@
+"""Graph → .tflite bytes.
+
+Source of the format: TensorFlow Lite's schema (schema.fbs, version 3), through the `tflite` package's builders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import tflite
+
+from utvm.frontends.errors import FrontendError
+from utvm.frontends.tflite_encoders import ENCODERS, EncodedOperator, UnwritableError
+from utvm.graph import DType, Graph, Quantization, Tensor
+
+SCHEMA_VERSION = 3
+ALIGNMENT = 16
+"""Bytes; of every constant's data from the start of the file."""
+
+_TYPES = {
+    DType.INT8: tflite.TensorType.INT8,
+    DType.INT16: tflite.TensorType.INT16,
+    DType.INT32: tflite.TensorType.INT32,
+    DType.FLOAT32: tflite.TensorType.FLOAT32,
+}
+
+
+def write_tflite(graph: Graph) -> bytes:
+    """Return the graph as a .tflite file; the same graph gives the same bytes.
+
+    Raises:
+        FrontendError: what the format can't say, all of it: explicit padding that is neither SAME nor VALID, clamps
+            that are no fused activation, roundings other than TFLite's, unequal splits.
+    """
+    encoded: list[EncodedOperator] = []
+    problems: list[str] = []
+    advice: dict[str, None] = {}
+    for op in graph.operators:
+        try:
+            encoded.append(ENCODERS[type(op)](op))
+        except UnwritableError as error:
+            problems.append(f"operator '{op.name}' ({op.kind}): {error}")
+            advice[error.advice] = None
+    if problems:
+        raise FrontendError(f"graph '{graph.name}'", problems, advice=list(advice), action="written as .tflite")
+    return _Writer(graph, encoded).file()
+
+
+class _Writer:
+    def __init__(self, graph: Graph, operators: Sequence[EncodedOperator]) -> None:
+        self._graph = graph
+        self._operators = operators
+        used = [t for op in operators for t in (*op.inputs, *op.outputs) if t is not None]
+        self._tensors = tuple(dict.fromkeys((*graph.inputs, *used, *graph.outputs)))
+        self._index = {tensor: index for index, tensor in enumerate(self._tensors)}
+        constants = [t for t in self._tensors if t.is_constant]
+        # Buffer 0 is empty by convention: tensors without data refer to it.
+        self._buffer_of = {tensor: index for index, tensor in enumerate(constants, 1)}
+        self._codes = list(dict.fromkeys((op.code, op.version) for op in operators))
+        self._builder = flatbuffers.Builder(1 << 16)
+
+    def file(self) -> bytes:
+        """Return the file's content."""
+        b = self._builder
+        buffers = self._tables([self._buffer(b""), *(self._buffer(_little_endian(t)) for t in self._buffer_of)])
+        codes = self._tables([self._code(*code) for code in self._codes])
+        subgraphs = self._tables([self._subgraph()])
+        description = b.CreateString("written by utvm")
+        model = self._table(
+            "Model",
+            Version=SCHEMA_VERSION,
+            OperatorCodes=codes,
+            Subgraphs=subgraphs,
+            Description=description,
+            Buffers=buffers,
+        )
+        b.Finish(model, b"TFL3")
+        return bytes(b.Output())
+
+    def _subgraph(self) -> int:
+        tensors = self._tables([self._tensor(t) for t in self._tensors])
+        operators = self._tables([self._operator(op) for op in self._operators])
+        inputs = self._integers([self._index[t] for t in self._graph.inputs])
+        outputs = self._integers([self._index[t] for t in self._graph.outputs])
+        name = self._builder.CreateString(self._graph.name)
+        return self._table("SubGraph", Tensors=tensors, Inputs=inputs, Outputs=outputs, Operators=operators, Name=name)
+
+    def _tensor(self, tensor: Tensor) -> int:
+        fields: dict[str, int] = {"Name": self._builder.CreateString(tensor.name)}
+        fields["Shape"] = self._integers(tensor.shape)
+        fields["Type"] = _TYPES[tensor.dtype]
+        fields["Buffer"] = self._buffer_of.get(tensor, 0)
+        if tensor.quant is not None:
+            fields["Quantization"] = self._quantization(tensor.quant)
+        return self._table("Tensor", **fields)
+
+    def _quantization(self, quant: Quantization) -> int:
+        scale = self._builder.CreateNumpyVector(np.array(quant.scale, np.float32))
+        zero_point = self._builder.CreateNumpyVector(np.array(quant.zero_point, np.int64))
+        return self._table(
+            "QuantizationParameters", Scale=scale, ZeroPoint=zero_point, QuantizedDimension=quant.axis or 0
+        )
+
+    def _operator(self, op: EncodedOperator) -> int:
+        fields: dict[str, int] = {
+            "OpcodeIndex": self._codes.index((op.code, op.version)),
+            "Inputs": self._integers([-1 if t is None else self._index[t] for t in op.inputs]),
+            "Outputs": self._integers([self._index[t] for t in op.outputs]),
+        }
+        if op.options is not None:
+            values = {
+                name: self._integers(value) if isinstance(value, tuple) else value for name, value in op.fields.items()
+            }
+            fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, op.options)
+            fields["BuiltinOptions"] = self._table(op.options, **values)
+        return self._table("Operator", **fields)
+
+    def _code(self, code: int, version: int) -> int:
+        # The deprecated field has eight bits and holds 127 for codes beyond.
+        return self._table("OperatorCode", DeprecatedBuiltinCode=min(code, 127), Version=version, BuiltinCode=code)
+
+    def _buffer(self, data: bytes) -> int:
+        if not data:
+            return self._table("Buffer")
+        b = self._builder
+        b.StartVector(1, len(data), ALIGNMENT)
+        b.head = b.Head() - len(data)
+        b.Bytes[b.Head() : b.Head() + len(data)] = data
+        return self._table("Buffer", Data=int(b.EndVector()))
+
+    def _table(self, kind: str, **fields: Any) -> int:
+        """Write a table by the functions that the schema's compiler made for it."""
+        getattr(tflite, f"{kind}Start")(self._builder)
+        for name, value in fields.items():
+            getattr(tflite, f"{kind}Add{name}")(self._builder, value)
+        return int(getattr(tflite, f"{kind}End")(self._builder))
+
+    def _integers(self, values: Sequence[int]) -> int:
+        return int(self._builder.CreateNumpyVector(np.array(values, np.int32)))
+
+    def _tables(self, offsets: Sequence[int]) -> int:
+        self._builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            self._builder.PrependUOffsetTRelative(offset)
+        return int(self._builder.EndVector())
+
+
+def _little_endian(tensor: Tensor) -> bytes:
+    values = np.ascontiguousarray(tensor.values)
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()
