@@ -5,10 +5,7 @@
 #include <stdint.h>
 
 extern const int32_t small_0_stream[50];
-extern const int8_t small_1_weights[36];
-extern const int32_t small_1_bias[4];
-extern const int32_t small_1_multiplier[4];
-extern const int8_t small_1_shift[4];
+extern const int32_t small_1_stream[40];
 extern const int32_t small_3_stream[47];
 extern const int32_t small_4_exponentials[256];
 

@@ -20,13 +20,6 @@ static inline int32_t utvm_shift_right(int32_t x, int32_t shift) {
   return (x >> shift) + ((x & mask) > threshold);
 }
 
-/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does. */
-static inline int32_t utvm_requantize_double(int32_t x, int32_t multiplier, int32_t shift) {
-  const int32_t left = shift > 0 ? shift : 0;
-  const int32_t right = shift > 0 ? 0 : -shift;
-  return utvm_shift_right(utvm_high_mul((int32_t)((uint32_t)x << left), multiplier), right);
-}
-
 static inline int32_t utvm_saturating_shift_left(int32_t x, int32_t shift) {
   const int64_t wide = (int64_t)x * ((int64_t)1 << shift);
   return wide > INT32_MAX ? INT32_MAX : (wide < INT32_MIN ? INT32_MIN : (int32_t)wide);
@@ -41,6 +34,13 @@ static inline int32_t utvm_reciprocal(int32_t x) {
     guess += utvm_saturating_shift_left(utvm_high_mul(guess, error), 2);
   }
   return utvm_saturating_shift_left(guess, 1);
+}
+
+/* The larger of each of four signed bytes. */
+static inline uint32_t utvm_max4(uint32_t a, uint32_t b) {
+  uint32_t difference, most;
+  __asm__("ssub8 %0, %2, %3\n sel %1, %2, %3" : "=&r"(difference), "=r"(most) : "r"(a), "r"(b) : "cc");
+  return most;
 }
 
 /* Bytes 0 and 2, sign-extended to int16 lanes. */
@@ -332,6 +332,144 @@ __asm__(
     "add sp, sp, #28\n"
     "pop {r4-r11, pc}\n"
     ".size utvm_multiply_m3n2_3x6_0c8d1bfb, . - utvm_multiply_m3n2_3x6_0c8d1bfb\n"
+    ".popsection\n");
+
+/* 6 pixels a row of one of 4 channels as int16 */
+void utvm_extract_6_of_6x4_20(const int8_t *x, int16_t *plane, int32_t rows);
+__asm__(
+    ".pushsection .text.utvm_extract_6_of_6x4_20, \"ax\", %progbits\n"
+    ".syntax unified\n"
+    ".thumb\n"
+    ".balign 8\n"
+    ".type utvm_extract_6_of_6x4_20, %function\n"
+    "utvm_extract_6_of_6x4_20:\n"
+    "push {r4-r11, lr}\n"
+    ".balign 8\n"
+    "1:\n"
+    "subs r2, r2, #1\n"
+    "ldrsb r3, [r0, #0]\n"
+    "ldrsb r4, [r0, #4]\n"
+    "strh r3, [r1, #0]\n"
+    "ldrsb r3, [r0, #8]\n"
+    "strh r4, [r1, #2]\n"
+    "ldrsb r4, [r0, #12]\n"
+    "strh r3, [r1, #4]\n"
+    "ldrsb r3, [r0, #16]\n"
+    "strh r4, [r1, #6]\n"
+    "ldrsb r4, [r0, #20]\n"
+    "strh r3, [r1, #8]\n"
+    "strh r4, [r1, #10]\n"
+    "add r0, r0, #24\n"
+    "add r1, r1, #20\n"
+    "bne.w 1b\n"
+    "pop {r4-r11, pc}\n"
+    ".size utvm_extract_6_of_6x4_20, . - utvm_extract_6_of_6x4_20\n"
+    ".popsection\n");
+
+/* 3 x 2 outputs of one channel, kernel 3x3, stride 1x1 */
+void utvm_plane_3x2_k3x3_edb990f5(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps);
+__asm__(
+    ".pushsection .text.utvm_plane_3x2_k3x3_edb990f5, \"ax\", %progbits\n"
+    ".syntax unified\n"
+    ".thumb\n"
+    ".balign 8\n"
+    ".type utvm_plane_3x2_k3x3_edb990f5, %function\n"
+    "utvm_plane_3x2_k3x3_edb990f5:\n"
+    "push {r4-r11, lr}\n"
+    ".balign 8\n"
+    "1:\n"
+    "ldr r4, [r1, #0]\n"
+    "ldr r5, [r0, #0]\n"
+    "ldr r6, [r1, #16]\n"
+    "ldr r7, [r0, #20]\n"
+    "ldr r8, [r0, #40]\n"
+    "smlad r9, r5, r6, r4\n"
+    "smlatb r5, r5, r6, r4\n"
+    "smlad r10, r7, r6, r4\n"
+    "smlatb r11, r7, r6, r4\n"
+    "smlad r12, r8, r6, r4\n"
+    "ldr lr, [r1, #24]\n"
+    "smlatb r4, r8, r6, r4\n"
+    "smlad r9, r7, lr, r9\n"
+    "smlatb r5, r7, lr, r5\n"
+    "ldr r7, [r0, #60]\n"
+    "ldr r6, [r1, #32]\n"
+    "smlad r10, r8, lr, r10\n"
+    "smlatb r11, r8, lr, r11\n"
+    "smlad r12, r7, lr, r12\n"
+    "smlatb r4, r7, lr, r4\n"
+    "smlad r9, r8, r6, r9\n"
+    "smlatb r5, r8, r6, r5\n"
+    "ldr r8, [r0, #80]\n"
+    "smlad r10, r7, r6, r10\n"
+    "smlatb r11, r7, r6, r11\n"
+    "smlad r12, r8, r6, r12\n"
+    "smlatb r4, r8, r6, r4\n"
+    "ldr r8, [r0, #4]\n"
+    "ldr r6, [r1, #20]\n"
+    "ldr r7, [r0, #24]\n"
+    "smlabt r9, r8, r6, r9\n"
+    "smlad r5, r8, r6, r5\n"
+    "ldr r8, [r0, #44]\n"
+    "ldr lr, [r1, #28]\n"
+    "smlabt r10, r7, r6, r10\n"
+    "smlad r11, r7, r6, r11\n"
+    "smlabt r12, r8, r6, r12\n"
+    "smlad r4, r8, r6, r4\n"
+    "smlabt r9, r7, lr, r9\n"
+    "smlad r5, r7, lr, r5\n"
+    "ldr r7, [r0, #64]\n"
+    "ldr r6, [r1, #36]\n"
+    "smlabt r10, r8, lr, r10\n"
+    "smlad r11, r8, lr, r11\n"
+    "smlabt r12, r7, lr, r12\n"
+    "smlad r4, r7, lr, r4\n"
+    "smlabt r9, r8, r6, r9\n"
+    "smlad r5, r8, r6, r5\n"
+    "ldr r8, [r0, #84]\n"
+    "smlabt r10, r7, r6, r10\n"
+    "smlad r11, r7, r6, r11\n"
+    "smlabt r12, r8, r6, r12\n"
+    "smlad r4, r8, r6, r4\n"
+    "ldr r8, [r1, #4]\n"
+    "ldr r6, [r1, #8]\n"
+    "smmlar r9, r9, r8, r9\n"
+    "smmlar r5, r5, r8, r5\n"
+    "smmlar r10, r10, r8, r10\n"
+    "smmlar r11, r11, r8, r11\n"
+    "smmlar r12, r12, r8, r12\n"
+    "smmlar r4, r4, r8, r4\n"
+    "ldr r8, [r1, #12]\n"
+    "add r9, r9, r9, asr #31\n"
+    "add r5, r5, r5, asr #31\n"
+    "smmlar r9, r9, r6, r8\n"
+    "add r10, r10, r10, asr #31\n"
+    "smmlar r5, r5, r6, r8\n"
+    "add r11, r11, r11, asr #31\n"
+    "smmlar r10, r10, r6, r8\n"
+    "add r12, r12, r12, asr #31\n"
+    "smmlar r11, r11, r6, r8\n"
+    "add r4, r4, r4, asr #31\n"
+    "smmlar r12, r12, r6, r8\n"
+    "smmlar r4, r4, r6, r8\n"
+    "ssat r9, #8, r9\n"
+    "ssat r5, #8, r5\n"
+    "strb r9, [r2, #0]\n"
+    "ssat r10, #8, r10\n"
+    "strb r5, [r2, #4]\n"
+    "ssat r11, #8, r11\n"
+    "strb r10, [r2, #24]\n"
+    "ssat r12, #8, r12\n"
+    "strb r11, [r2, #28]\n"
+    "ssat r4, #8, r4\n"
+    "strb r12, [r2, #48]\n"
+    "strb r4, [r2, #52]\n"
+    "add r0, r0, #4\n"
+    "add r2, r2, #8\n"
+    "subs r3, r3, #1\n"
+    "bne.w 1b\n"
+    "pop {r4-r11, pc}\n"
+    ".size utvm_plane_3x2_k3x3_edb990f5, . - utvm_plane_3x2_k3x3_edb990f5\n"
     ".popsection\n");
 
 /* 1 pixels x 2 channels, 1 rows of 18 lane pairs, pair8 weights */
@@ -626,35 +764,32 @@ static void conv2d_6x6x4_4_k3x3_direct(
 /*
  * DepthwiseConv2D(x=int8[1x6x6x4]zp-3, weights=int8[1x3x3x4], bias=none, y=int8[1x6x6x4]zp-3,
  * clamp=-128/127, rounding=double, stride=1/1, dilation=1/1, padding=1/1/1/1)
- * family portable
+ * family plane, rows 3, columns 2
  */
 static void depthwise_6x6x4_4_k3x3(
     const int8_t *x,
-    const int8_t *weights,
-    const int32_t *bias,
-    const int32_t *multiplier,
-    const int8_t *shift,
+    const int32_t *stream,
+    int16_t *plane,
     int8_t *y) {
+  for (int32_t i = 0; i < 40; i++) {
+    ((uint32_t *)(void *)plane)[i] = 0xfffdfffdu;
+  }
   {
     const int32_t n = 0;
     (void)n;
-    for (int32_t oy = 0; oy < 6; oy++) {
-      for (int32_t ox = 0; ox < 6; ox++) {
-        for (int32_t oc = 0; oc < 4; oc++) {
-          int32_t acc = bias[oc];
-          for (int32_t ky = 0; ky < 3; ky++) {
-            const int32_t iy = oy * 1 + ky * 1 - 1;
-            if (iy >= 0 && iy < 6) {
-              for (int32_t kx = 0; kx < 3; kx++) {
-                const int32_t ix = ox * 1 + kx * 1 - 1;
-                if (ix >= 0 && ix < 6) {
-                  acc += (x[((n * 6 + iy) * 6 + ix) * 4 + oc] + 3) * weights[(ky * 3 + kx) * 4 + oc];
-                }
-              }
-            }
-          }
-          acc = utvm_requantize_double(acc, multiplier[oc], shift[oc]) - 3;
-          y[((n * 6 + oy) * 6 + ox) * 4 + oc] = (int8_t)utvm_clamp(acc, -128, 127);
+    for (int32_t c = 0; c < 4; c++) {
+      utvm_extract_6_of_6x4_20(x + n * 144 + c + 0, plane + 11, 6);
+      {
+        const int32_t j = 0;
+        (void)j;
+        const int32_t oc = c * 1 + j;
+        const int32_t *weights = stream + oc * 10;
+        int8_t *out = y + n * 144 + oc;
+        const int16_t *from = plane;
+        for (int32_t block = 0; block < 2; block++) {
+          utvm_plane_3x2_k3x3_edb990f5(from, weights, out, 3);
+          from += 30;
+          out += 72;
         }
       }
     }
@@ -664,28 +799,40 @@ static void depthwise_6x6x4_4_k3x3(
 /*
  * MaxPool2D(x=int8[1x6x6x4]zp-3, y=int8[1x3x3x4]zp-3, filter=2/2, stride=2/2, padding=0/0/0/0,
  * clamp=-128/127)
- * family portable
+ * family words
  */
-static void max_pool_6x6x4(const int8_t *x, int8_t *y) {
+static void max_pool_6x6x4_words(const int8_t *x, uint32_t *line, int8_t *y) {
+  const uint32_t *from = (const uint32_t *)(const void *)x;
+  uint32_t *to = (uint32_t *)(void *)y;
   {
     const int32_t n = 0;
     (void)n;
     for (int32_t oy = 0; oy < 3; oy++) {
       const int32_t start_y = oy * 2 - 0;
       const int32_t first_y = start_y < 0 ? 0 : start_y;
-      const int32_t last_y = start_y + 2 < 6 ? start_y + 2 : 6;
+      const int32_t end_y = start_y + 2 < 6 ? start_y + 2 : 6;
+      const int32_t count_y = end_y - first_y;
+      const uint32_t *rows = from + (n * 6 + first_y) * 6;
+      for (int32_t i = 0; i < 6; i++) {
+        uint32_t most = rows[i];
+        for (int32_t k = 1; k < count_y; k++) {
+          most = utvm_max4(most, rows[k * 6 + i]);
+        }
+        line[i] = most;
+      }
       for (int32_t ox = 0; ox < 3; ox++) {
         const int32_t start_x = ox * 2 - 0;
         const int32_t first_x = start_x < 0 ? 0 : start_x;
-        const int32_t last_x = start_x + 2 < 6 ? start_x + 2 : 6;
-        for (int32_t c = 0; c < 4; c++) {
-          int32_t value = -128;
-          for (int32_t iy = first_y; iy < last_y; iy++) {
-            for (int32_t ix = first_x; ix < last_x; ix++) {
-              value = x[((n * 6 + iy) * 6 + ix) * 4 + c] > value ? x[((n * 6 + iy) * 6 + ix) * 4 + c] : value;
-            }
+        const int32_t end_x = start_x + 2 < 6 ? start_x + 2 : 6;
+        const int32_t count_x = end_x - first_x;
+        {
+          const int32_t c = 0;
+          (void)c;
+          uint32_t most = line[first_x * 1 + c];
+          for (int32_t k = 1; k < count_x; k++) {
+            most = utvm_max4(most, line[(first_x + k) * 1 + c]);
           }
-          y[((n * 3 + oy) * 3 + ox) * 4 + c] = (int8_t)utvm_clamp(value, -128, 127);
+          to[((n * 3 + oy) * 3 + ox) * 1 + c] = most;
         }
       }
     }
@@ -795,20 +942,21 @@ int32_t small_run(uint8_t *arena) {
   /* 1: depthwise */
   depthwise_6x6x4_4_k3x3(
       (const int8_t *)(arena + 432),
-      small_1_weights,
-      small_1_bias,
-      small_1_multiplier,
-      small_1_shift,
-      (int8_t *)(arena + 0));
+      small_1_stream,
+      (int16_t *)(void *)(arena + 0),
+      (int8_t *)(arena + 432));
   /* 2: pool */
-  max_pool_6x6x4((const int8_t *)(arena + 0), (int8_t *)(arena + 144));
+  max_pool_6x6x4_words(
+      (const int8_t *)(arena + 432),
+      (uint32_t *)(void *)(arena + 0),
+      (int8_t *)(arena + 80));
   /* 3: dense */
   fully_connected_36_3_direct(
-      (const int8_t *)(arena + 144),
+      (const int8_t *)(arena + 80),
       small_3_stream,
       (int16_t *)(void *)(arena + 0),
-      (int8_t *)(arena + 80));
+      (int8_t *)(arena + 116));
   /* 4: softmax */
-  softmax_1x3((const int8_t *)(arena + 80), small_4_exponentials, (int8_t *)(arena + 80));
+  softmax_1x3((const int8_t *)(arena + 116), small_4_exponentials, (int8_t *)(arena + 116));
   return 0;
 }
