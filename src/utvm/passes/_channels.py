@@ -225,8 +225,9 @@ def _candidates(op: Operator, known: Mapping[Tensor, Known]) -> dict[Tensor, Mas
     if not all(known[tensor].mask.all() for tensor in pinned):
         found = {tensor: np.zeros_like(mask) for tensor, mask in found.items()}
     if isinstance(op, Conv2D | FullyConnected) and mixes(op):
-        irrelevant = ~mixing_weights(op).any(axis=1)
-        found[op.y] = (irrelevant | known[op.x].mask).all(axis=1)
+        weightless: Mask = np.all(mixing_weights(op) == 0, axis=1)
+        found[op.y] = np.asarray((weightless | known[op.x].mask).all(axis=1))
     elif isinstance(op, DepthwiseConv2D) and weights_known(op):
-        found[op.y] |= ~op.weights.values.reshape(-1, channels(op.y)).any(axis=0)
+        weighted: Mask = np.asarray(op.weights.values.reshape(-1, channels(op.y)).any(axis=0))
+        found[op.y] |= ~weighted
     return found
