@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.support.draw import KINDS, Array, case_with
 from tests.support.oracle import Oracle
-from tests.support.tflite_writer import write_tflite
 from utvm.frontends import load_tflite
+from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import (
     Add,
     DepthwiseConv2D,
