@@ -10,25 +10,21 @@ trivial nor saturated. A failing example shrinks by its size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from tests.support.draw_weighted import conv2d, depthwise, fully_connected
+from tests.support.drawer import Array, Draw, Drawer, new_drawer
 from utvm.graph import (
     Add,
     AveragePool2D,
     AverageRounding,
     Concatenation,
-    Conv2D,
-    DepthwiseConv2D,
     Dequantize,
     DType,
-    FullyConnected,
     Graph,
     LeakyRelu,
     Logistic,
@@ -44,7 +40,6 @@ from utvm.graph import (
     Relu6,
     Reshape,
     ResizeNearestNeighbor,
-    Rounding,
     Softmax,
     Split,
     StridedSlice,
@@ -53,23 +48,19 @@ from utvm.graph import (
     Transpose,
 )
 
-Array = NDArray[Any]
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-Pick = TypeVar("Pick")
-
 PROBABILITY = Quantization.per_tensor(1 / 256, -128)
 
 
 def draw_graph(draw: Draw, kind: str, *, tflite: bool = False) -> Graph:
     """Return a graph of one operator of `kind`, the name of its class."""
-    d = _drawer(draw, tflite)
+    d = new_drawer(draw, tflite)
     op = _MAKERS[kind](d)
     return Graph(name="drawn", operators=(op,), inputs=tuple(dict.fromkeys(op.activations)), outputs=op.outputs)
 
 
 def draw_inputs(draw: Draw, graph: Graph) -> list[Array]:
     """Return one array for each input of the graph; int8 ones cover the whole range or its ends."""
-    d = _drawer(draw, tflite=False)
+    d = new_drawer(draw, tflite=False)
     return [d.int8(t.shape) if t.dtype is DType.INT8 else d.float32(graph, t.shape) for t in graph.inputs]
 
 
@@ -92,239 +83,11 @@ def operators(draw: Draw, *, tflite: bool = False) -> Operator:
     return draw_graph(draw, draw(st.sampled_from(KINDS)), tflite=tflite).operators[0]
 
 
-def _drawer(draw: Draw, tflite: bool) -> _Drawer:
-    largest = draw(st.sampled_from([1, 2, 4] + [12] * 25))
-    return _Drawer(np.random.default_rng(draw(st.integers(0, 2**32 - 1))), tflite, largest)
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawer:
-    rng: np.random.Generator
-    tflite: bool
-    largest: int
-
-    def integer(self, low: int, high: int) -> int:
-        return int(self.rng.integers(low, high + 1))
-
-    def size(self, high: int) -> int:
-        """A dimension, at most `high`."""
-        return self.integer(1, min(high, self.largest))
-
-    def pick(self, *choices: Pick) -> Pick:
-        return choices[self.integer(0, len(choices) - 1)]
-
-    def flag(self) -> bool:
-        return self.integer(0, 1) == 1
-
-    def log_uniform(self, low: float, high: float) -> float:
-        """A float32 value in [low, high]."""
-        return float(np.float32(2.0 ** self.rng.uniform(math.log2(low), math.log2(high))))
-
-    def zero_point(self) -> int:
-        return self.pick(-128, 127, 0, *[self.integer(-128, 127)] * 4)
-
-    def int8(self, shape: tuple[int, ...], low: int = -128) -> Array:
-        if self.integer(0, 3) == 0:
-            return self.rng.choice(np.array([low, 127, 0], np.int8), shape)
-        return self.rng.integers(low, 128, shape).astype(np.int8)
-
-    def float32(self, graph: Graph, shape: tuple[int, ...]) -> Array:
-        """Multiples of half the scale (ties), or anything; some beyond the range of int8."""
-        scale = graph.operators[0].outputs[0].scale
-        steps = self.rng.uniform(-330, 330, shape)
-        return (np.float32(scale) * (np.round(steps * 2) / 2 if self.flag() else steps)).astype(np.float32)
-
-    def shape(self, low: int = 1, high: int = 4, largest: int = 6) -> tuple[int, ...]:
-        """Of any rank in the range, more often of the higher ones."""
-        rank = max(self.integer(low, high), self.integer(low, high))
-        return tuple(self.size(largest) for _ in range(rank))
-
-    def scale(self) -> float:
-        """Of activations; often a power of two, so that results fall on ties."""
-        return 2.0 ** -self.integer(3, 6) if self.integer(0, 2) == 0 else self.log_uniform(2**-9, 0.5)
-
-    def quantization(self) -> Quantization:
-        return Quantization.per_tensor(self.scale(), self.zero_point())
-
-    def tensor(self, name: str, shape: tuple[int, ...], quant: Quantization | None = None) -> Tensor:
-        return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=quant or self.quantization())
-
-    def clamp(self, quant: Quantization) -> tuple[int, int]:
-        """The limits of a fused activation, or any."""
-        (scale,), (zero,) = quant.scale, quant.zero_point
-        if not self.tflite and self.flag():
-            low = self.integer(-128, 127)
-            return low, self.integer(low, 127)
-        low, high = self.pick((None, None), (0.0, None), (0.0, 6.0), (-1.0, 1.0))
-        return (
-            -128 if low is None else max(-128, zero + _quantized(low, scale)),
-            127 if high is None else min(127, zero + _quantized(high, scale)),
-        )
-
-
-def _quantized(value: float, scale: float) -> int:
-    quotient = float(np.float32(value) / np.float32(scale))
-    return int(math.copysign(math.floor(abs(quotient) + 0.5), quotient))
-
-
-# Operators with weights
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Weights:
-    weights: Tensor
-    bias: Tensor | None
-    y: Quantization
-    clamp: tuple[int, int]
-    rounding: Rounding
-
-
-def _weights(d: _Drawer, x: Quantization, shape: tuple[int, ...], axis: int, fan_in: int) -> _Weights:
-    """Weights and bias whose results mostly fill y's range; some overflow it. Multipliers from 2^-20 to 4."""
-    channels = shape[axis]
-    rounding = Rounding.DOUBLE if d.tflite else d.pick(*Rounding)
-    typical = 1.0 / (256 * math.sqrt(fan_in))
-    if rounding is Rounding.HALF_UP_SHIFT:
-        x_scale, y_scale = 2.0**-7, 2.0 ** -d.integer(0, 7)
-        factors = [2.0 ** -max(0, d.integer(-3, 3) - round(math.log2(typical)))]
-    else:
-        x_scale, y_scale = x.scale[0], d.scale()
-        per_channel = d.flag()
-        factors = [
-            d.log_uniform(typical / 4, typical * 4) if d.integer(0, 9) else d.log_uniform(2**-20, 4.0)
-            for _ in range(channels if per_channel else 1)
-        ]
-    scales = tuple(float(np.float32(factor * y_scale / x_scale)) for factor in factors)
-    many = len(scales) > 1
-    weights = Tensor(
-        name="weights",
-        shape=shape,
-        dtype=DType.INT8,
-        quant=Quantization(scale=scales, zero_point=(0,) * len(scales), axis=axis if many else None),
-        data=d.int8(shape, low=-127),
-    )
-    bias = None
-    if d.integer(0, 3):
-        limit = min(1 << 24, round(d.pick(8, 64, 64, 512) / max(factors)))
-        bias = Tensor(
-            name="bias",
-            shape=(channels,),
-            dtype=DType.INT32,
-            quant=Quantization(
-                scale=tuple(float(np.float32(x_scale) * np.float32(scale)) for scale in scales),
-                zero_point=(0,) * len(scales),
-                axis=0 if many else None,
-            ),
-            data=d.rng.integers(-limit, limit + 1, channels).astype(np.int32),
-        )
-    y = Quantization.per_tensor(y_scale, d.zero_point())
-    return _Weights(weights=weights, bias=bias, y=y, clamp=d.clamp(y), rounding=rounding)
-
-
-def _with_scale(x: Tensor, rounding: Rounding) -> Tensor:
-    """The input, at the scale that `_weights` assumes for power-of-two rounding."""
-    if rounding is not Rounding.HALF_UP_SHIFT or x.quant is None:
-        return x
-    quant = Quantization.per_tensor(2.0**-7, x.zero_point)
-    return Tensor(name=x.name, shape=x.shape, dtype=x.dtype, quant=quant)
-
-
-def _spatial(
-    d: _Drawer, size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[Padding, tuple[int, int]]:
-    """Return padding and output size of a convolution."""
-    scheme = d.pick("valid", "same") if d.tflite else d.pick("valid", "same", "any")
-    spans = [(k - 1) * step + 1 for k, step in zip(window, dilation, strict=True)]
-    if scheme == "valid" and any(span > extent for span, extent in zip(spans, size, strict=True)):
-        scheme = "same"
-    amounts, output = [], []
-    for extent, span, step in zip(size, spans, stride, strict=True):
-        if scheme == "same":
-            out = -(-extent // step)
-            total = max((out - 1) * step + span - extent, 0)
-            before, after = total // 2, total - total // 2
-        else:
-            before, after = (0, 0) if scheme == "valid" else (d.integer(0, span), d.integer(0, span))
-            after = max(after, span - extent - before)
-            out = (extent + before + after - span) // step + 1
-        amounts += [before, after]
-        output.append(out)
-    return Padding(top=amounts[0], bottom=amounts[1], left=amounts[2], right=amounts[3]), (output[0], output[1])
-
-
-def _conv2d(d: _Drawer) -> Operator:
-    batch, height, width = d.integer(1, 2), d.size(12), d.size(12)
-    groups = d.pick(1, 1, 1, 2, 3)
-    depth = d.size(9 if groups == 1 else 4)
-    channels = groups * d.size(9 if groups == 1 else 4)
-    window = (d.integer(1, 5), d.integer(1, 5)) if d.integer(0, 2) else (1, 1)
-    stride = (d.integer(1, 3), d.integer(1, 3))
-    dilation = (d.integer(1, 3), d.integer(1, 3)) if d.flag() else (1, 1)
-    x = d.tensor("x", (batch, height, width, groups * depth))
-    assert x.quant is not None
-    w = _weights(d, x.quant, (channels, *window, depth), 0, depth * window[0] * window[1])
-    padding, output = _spatial(d, (height, width), window, stride, dilation)
-    return Conv2D(
-        name="op",
-        x=_with_scale(x, w.rounding),
-        weights=w.weights,
-        bias=w.bias,
-        y=d.tensor("y", (batch, *output, channels), w.y),
-        clamp=w.clamp,
-        rounding=w.rounding,
-        stride=stride,
-        dilation=dilation,
-        padding=padding,
-    )
-
-
-def _depthwise(d: _Drawer) -> Operator:
-    batch, height, width, inputs = d.integer(1, 2), d.size(12), d.size(12), d.size(9)
-    channels = inputs * d.pick(1, 1, 2, 3)
-    window = (d.integer(1, 5), d.integer(1, 5))
-    stride = (d.integer(1, 3), d.integer(1, 3))
-    dilation = (d.integer(1, 3), d.integer(1, 3)) if d.flag() else (1, 1)
-    x = d.tensor("x", (batch, height, width, inputs))
-    assert x.quant is not None
-    w = _weights(d, x.quant, (1, *window, channels), 3, window[0] * window[1])
-    padding, output = _spatial(d, (height, width), window, stride, dilation)
-    return DepthwiseConv2D(
-        name="op",
-        x=_with_scale(x, w.rounding),
-        weights=w.weights,
-        bias=w.bias,
-        y=d.tensor("y", (batch, *output, channels), w.y),
-        clamp=w.clamp,
-        rounding=w.rounding,
-        stride=stride,
-        dilation=dilation,
-        padding=padding,
-    )
-
-
-def _fully_connected(d: _Drawer) -> Operator:
-    batch, outputs = d.integer(1, 3), d.size(12)
-    inner = d.pick((d.integer(1, 40),), (d.integer(1, 4), d.integer(1, 4), d.integer(1, 4)))
-    inputs = math.prod(inner)
-    x = d.tensor("x", (batch, *inner))
-    assert x.quant is not None
-    w = _weights(d, x.quant, (outputs, inputs), 0, inputs)
-    return FullyConnected(
-        name="op",
-        x=_with_scale(x, w.rounding),
-        weights=w.weights,
-        bias=w.bias,
-        y=d.tensor("y", (batch, outputs), w.y),
-        clamp=w.clamp,
-        rounding=w.rounding,
-    )
-
-
 # Two operands
 
 
-def _binary(make: type[Add] | type[Sub] | type[Mul]) -> Callable[[_Drawer], Operator]:
-    def drawn(d: _Drawer) -> Operator:
+def _binary(make: type[Add] | type[Sub] | type[Mul]) -> Callable[[Drawer], Operator]:
+    def drawn(d: Drawer) -> Operator:
         shape = d.shape()
         other = d.pick(shape, (1,), shape[-1:], tuple(d.pick(1, size) for size in shape))
         mine = tuple(d.pick(size, size, 1) for size in shape)
@@ -348,7 +111,7 @@ def _binary(make: type[Add] | type[Sub] | type[Mul]) -> Callable[[_Drawer], Oper
     return drawn
 
 
-def _constant(d: _Drawer, tensor: Tensor) -> Tensor:
+def _constant(d: Drawer, tensor: Tensor) -> Tensor:
     return Tensor(
         name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, quant=tensor.quant, data=d.int8(tensor.shape)
     )
@@ -357,7 +120,7 @@ def _constant(d: _Drawer, tensor: Tensor) -> Tensor:
 # Pooling
 
 
-def _pool(d: _Drawer) -> dict[str, Any]:
+def _pool(d: Drawer) -> dict[str, Any]:
     batch, height, width, channels = d.integer(1, 2), d.size(12), d.size(12), d.size(9)
     window, stride = (d.integer(1, 4), d.integer(1, 4)), (d.integer(1, 3), d.integer(1, 3))
     padding, output = _pool_padding(d, (height, width), window, stride)
@@ -369,7 +132,7 @@ def _pool(d: _Drawer) -> dict[str, Any]:
 
 
 def _pool_padding(
-    d: _Drawer, size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]
+    d: Drawer, size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]
 ) -> tuple[Padding, tuple[int, int]]:
     """As `_spatial`, but each window has a pixel inside the input; also sizes rounded up."""
     if d.tflite or d.flag():
@@ -397,12 +160,12 @@ def _valid(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, in
     return Padding(), ((size[0] - window[0]) // stride[0] + 1, (size[1] - window[1]) // stride[1] + 1)
 
 
-def _average_pool(d: _Drawer) -> Operator:
+def _average_pool(d: Drawer) -> Operator:
     rounding = AverageRounding.HALF_AWAY if d.tflite else d.pick(*AverageRounding)
     return AveragePool2D(**_pool(d), rounding=rounding)
 
 
-def _mean(d: _Drawer) -> Operator:
+def _mean(d: Drawer) -> Operator:
     shape = d.shape(largest=9)
     axes = tuple(axis for axis in range(len(shape)) if d.flag()) or (d.integer(0, len(shape) - 1),)
     kept = d.flag()
@@ -413,42 +176,42 @@ def _mean(d: _Drawer) -> Operator:
 # One operand
 
 
-def _softmax(d: _Drawer) -> Operator:
+def _softmax(d: Drawer) -> Operator:
     shape = (*d.shape(0, 3, 4), d.pick(1, 2, d.integer(1, 12), d.integer(1, 200)))
     x = d.tensor("x", shape, Quantization.per_tensor(d.log_uniform(2**-14, 2.0), d.zero_point()))
     beta = d.pick(1.0, 1.0, 0.5, 3.0, 0.1)
     return Softmax(name="op", x=x, y=d.tensor("y", shape, PROBABILITY), beta=float(np.float32(beta)))
 
 
-def _logistic(d: _Drawer) -> Operator:
+def _logistic(d: Drawer) -> Operator:
     shape = d.shape()
     x = d.tensor("x", shape, Quantization.per_tensor(d.log_uniform(2**-12, 4.0), d.zero_point()))
     return Logistic(name="op", x=x, y=d.tensor("y", shape, PROBABILITY))
 
 
-def _relu(d: _Drawer) -> Operator:
+def _relu(d: Drawer) -> Operator:
     shape = d.shape()
     return Relu(name="op", x=d.tensor("x", shape), y=d.tensor("y", shape))
 
 
-def _relu6(d: _Drawer) -> Operator:
+def _relu6(d: Drawer) -> Operator:
     x = d.tensor("x", d.shape())
     return Relu6(name="op", x=x, y=d.tensor("y", x.shape, x.quant))
 
 
-def _leaky_relu(d: _Drawer) -> Operator:
+def _leaky_relu(d: Drawer) -> Operator:
     shape = d.shape()
     alpha = float(np.float32(d.pick(0.1, 0.01, 0.25, 0.0, 1.0, 1.5, -0.5)))
     return LeakyRelu(name="op", x=d.tensor("x", shape), y=d.tensor("y", shape), alpha=alpha)
 
 
-def _quantize(d: _Drawer) -> Operator:
+def _quantize(d: Drawer) -> Operator:
     shape = d.shape()
     x = d.tensor("x", shape) if d.flag() else Tensor(name="x", shape=shape, dtype=DType.FLOAT32)
     return Quantize(name="op", x=x, y=d.tensor("y", shape))
 
 
-def _dequantize(d: _Drawer) -> Operator:
+def _dequantize(d: Drawer) -> Operator:
     x = d.tensor("x", d.shape())
     return Dequantize(name="op", x=x, y=Tensor(name="y", shape=x.shape, dtype=DType.FLOAT32))
 
@@ -456,7 +219,7 @@ def _dequantize(d: _Drawer) -> Operator:
 # Movement
 
 
-def _reshape(d: _Drawer) -> Operator:
+def _reshape(d: Drawer) -> Operator:
     x = d.tensor("x", d.shape())
     sizes = list(x.shape)
     while len(sizes) > 1 and d.flag():
@@ -465,7 +228,7 @@ def _reshape(d: _Drawer) -> Operator:
     return Reshape(name="op", x=x, y=d.tensor("y", shape, x.quant))
 
 
-def _pad(d: _Drawer) -> Operator:
+def _pad(d: Drawer) -> Operator:
     x = d.tensor("x", d.shape())
     paddings = tuple((d.integer(0, 3), d.integer(0, 3)) if d.flag() else (0, 0) for _ in x.shape)
     shape = tuple(size + before + after for size, (before, after) in zip(x.shape, paddings, strict=True))
@@ -473,7 +236,7 @@ def _pad(d: _Drawer) -> Operator:
     return Pad(name="op", x=x, y=d.tensor("y", shape, x.quant), paddings=paddings, value=value)
 
 
-def _concatenation(d: _Drawer) -> Operator:
+def _concatenation(d: Drawer) -> Operator:
     shape, quant = d.shape(), d.quantization()
     axis = d.integer(0, len(shape) - 1)
     sizes = [d.integer(1, 5) for _ in range(d.integer(1, 4))]
@@ -484,7 +247,7 @@ def _concatenation(d: _Drawer) -> Operator:
     return Concatenation(name="op", xs=tuple(xs), y=y, axis=axis)
 
 
-def _split(d: _Drawer) -> Operator:
+def _split(d: Drawer) -> Operator:
     shape, quant = d.shape(), d.quantization()
     axis, parts = d.integer(0, len(shape) - 1), d.integer(1, 4)
     sizes = [d.integer(1, 4)] * parts if d.tflite else [d.integer(1, 4) for _ in range(parts)]
@@ -493,7 +256,7 @@ def _split(d: _Drawer) -> Operator:
     return Split(name="op", x=x, ys=ys, axis=axis)
 
 
-def _strided_slice(d: _Drawer) -> Operator:
+def _strided_slice(d: Drawer) -> Operator:
     x = d.tensor("x", d.shape(largest=9))
     begin, strides, shrink, kept = [], [], [], []
     for axis, size in enumerate(x.shape):
@@ -512,13 +275,13 @@ def _strided_slice(d: _Drawer) -> Operator:
     return StridedSlice(name="op", x=x, y=y, begin=tuple(begin), strides=tuple(strides), shrink=tuple(shrink))
 
 
-def _transpose(d: _Drawer) -> Operator:
+def _transpose(d: Drawer) -> Operator:
     x = d.tensor("x", d.shape())
     perm = tuple(int(axis) for axis in d.rng.permutation(len(x.shape)))
     return Transpose(name="op", x=x, y=d.tensor("y", tuple(x.shape[p] for p in perm), x.quant), perm=perm)
 
 
-def _resize(d: _Drawer) -> Operator:
+def _resize(d: Drawer) -> Operator:
     batch, height, width, channels = d.integer(1, 2), d.size(9), d.size(9), d.size(9)
     x = d.tensor("x", (batch, height, width, channels))
     y = d.tensor("y", (batch, d.integer(1, 12), d.integer(1, 12), channels), x.quant)
@@ -526,10 +289,10 @@ def _resize(d: _Drawer) -> Operator:
     return ResizeNearestNeighbor(name="op", x=x, y=y, align_corners=align, half_pixel_centers=half)
 
 
-_MAKERS: dict[str, Callable[[_Drawer], Operator]] = {
-    "Conv2D": _conv2d,
-    "DepthwiseConv2D": _depthwise,
-    "FullyConnected": _fully_connected,
+_MAKERS: dict[str, Callable[[Drawer], Operator]] = {
+    "Conv2D": conv2d,
+    "DepthwiseConv2D": depthwise,
+    "FullyConnected": fully_connected,
     "Add": _binary(Add),
     "Sub": _binary(Sub),
     "Mul": _binary(Mul),
