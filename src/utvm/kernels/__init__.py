@@ -5,6 +5,7 @@ from utvm.kernels.dsp.add import TableAdd
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.pool import WordAveragePool2D, WordMaxPool2D
+from utvm.kernels.dsp.winograd import WinogradConvolution
 from utvm.kernels.portable import (
     PortableBinary,
     PortableConv2D,
@@ -35,6 +36,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
 """Plain C11, for every operator and every core."""
 
 FAMILIES: tuple[KernelFamily, ...] = (
+    WinogradConvolution(),
     DirectConvolution(),
     PlaneDepthwise(),
     WordMaxPool2D(),

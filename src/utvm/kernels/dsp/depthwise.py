@@ -159,6 +159,7 @@ class _Plan:
             out_row=width * channels,
             out_pixel=channels,
             finish=self.requantizer.finish,
+            saturation=self.requantizer.saturation,
             shift=shift,
         )
 

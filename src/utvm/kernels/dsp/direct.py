@@ -216,6 +216,7 @@ class _Plan:
         return MultiplySpec(
             rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
             pixel_stride=self.window.out_channels, form=self.form_of(block), finish=self.requantizer.finish,
+            saturation=self.requantizer.saturation,
             unrolled=self.unrolled,
         )  # fmt: skip
 

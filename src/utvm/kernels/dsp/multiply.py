@@ -13,7 +13,7 @@ from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, ScheduleError, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import assembler_function
-from utvm.kernels.dsp.stream import Finish, WeightForm
+from utvm.kernels.dsp.stream import Finish, Saturation, WeightForm
 
 REGISTERS = ("r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 _FIXED = {"%pa": "r0", "%pw": "r1"}
@@ -35,6 +35,7 @@ class MultiplySpec:
     pixel_stride: int
     form: WeightForm
     finish: Finish
+    saturation: Saturation
     unrolled: bool
 
     @property
@@ -296,7 +297,7 @@ def _requantize(block: Block, name: str, spec: MultiplySpec, n: int, shift: int)
             f"add {name}, {name}, {name}, asr #31",
             f"smmlar {name}, {name}, %second{n}, %zero",
         )
-    block(f"ssat {name}, #8, {name}")
+    block(spec.saturation.line(name))
 
 
 def plain_offsets(pixels: int, pixel_step: int, taps: Sequence[int]) -> tuple[tuple[int, ...], ...]:

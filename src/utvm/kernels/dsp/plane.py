@@ -13,7 +13,7 @@ from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import assembler_function
-from utvm.kernels.dsp.stream import Finish
+from utvm.kernels.dsp.stream import Finish, Saturation
 
 _POOL = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 _MAX_OFFSET = 4095
@@ -33,6 +33,7 @@ class PlaneSpec:
     out_row: int
     out_pixel: int
     finish: Finish
+    saturation: Saturation
     shift: int
 
     @property
@@ -137,7 +138,7 @@ def _finish(block: Block, spec: PlaneSpec) -> None:
             else:
                 block(f"asr {name}, {name}, #{spec.shift}")
             block(
-                f"ssat {name}, #8, {name}",
+                spec.saturation.line(name),
                 f"strb {name}, [%out, #{row * spec.out_row + column * spec.out_pixel}]",
             )
 

@@ -37,11 +37,29 @@ class Finish(StrEnum):
     """Half-up shift (q7): the rounding constant and the output zero point are part of the bias."""
 
 
+class Saturation(StrEnum):
+    """The instruction that limits a result, and its bits; any other clamp is left to the portable kernels."""
+
+    INT8 = "ssat #8"
+    """-128 … 127."""
+    RELU = "usat #7"
+    """0 … 127."""
+
+    def line(self, register: str) -> str:
+        """Return the instruction for a register."""
+        operation, bits = self.value.split()
+        return f"{operation} {register}, {bits}, {register}"
+
+
+_SATURATIONS = {FULL_INT8: Saturation.INT8, (0, 127): Saturation.RELU}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Requantizer:
     """The finishing constants of each output channel, int64 [OC] each."""
 
     finish: Finish
+    saturation: Saturation
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     bias_addend: NDArray[np.int64]
@@ -49,7 +67,8 @@ class Requantizer:
 
 def requantizer(op: Weighted) -> Requantizer | None:
     """Return how the micro-kernel finishes `op`, or None where its short forms are not exact."""
-    if op.clamp != FULL_INT8:
+    saturation = _SATURATIONS.get(op.clamp)
+    if saturation is None:
         return None
     table = channel_requantization(op)
     multiplier, right = table.multiplier.astype(np.int64), -table.shift.astype(np.int64)
@@ -57,16 +76,17 @@ def requantizer(op: Weighted) -> Requantizer | None:
     if op.rounding is Rounding.DOUBLE and (multiplier >= 1 << 30).all() and (right >= 2).all() and (right <= 31).all():
         return Requantizer(
             finish=Finish.DOUBLE,
+            saturation=saturation,
             first=2 * multiplier - (1 << 32),
             second=np.int64(1) << (32 - right),
             bias_addend=zero,
         )
     if op.rounding is Rounding.HALF_UP_SHIFT:
-        return _shifting(op, right + 1)
+        return _shifting(op, right + 1, saturation)
     return None
 
 
-def _shifting(op: Weighted, shift: NDArray[np.int64]) -> Requantizer | None:
+def _shifting(op: Weighted, shift: NDArray[np.int64], saturation: Saturation) -> Requantizer | None:
     """One shift for all channels; rounding and output zero point are added to the bias, in front of the shift."""
     if not (shift == shift[0]).all() or not 1 <= shift[0] <= 31:
         return None
@@ -74,7 +94,9 @@ def _shifting(op: Weighted, shift: NDArray[np.int64]) -> Requantizer | None:
     axis = 3 if isinstance(op, DepthwiseConv2D) else 0
     if (accumulator_bound(op, axis) + np.abs(addend) >= 1 << 31).any():
         return None
-    return Requantizer(finish=Finish.SHIFT, first=shift, second=np.zeros_like(shift), bias_addend=addend)
+    return Requantizer(
+        finish=Finish.SHIFT, saturation=saturation, first=shift, second=np.zeros_like(shift), bias_addend=addend
+    )
 
 
 def folded_bias(op: Weighted, channel_axis: int) -> NDArray[np.int64]:

@@ -1,0 +1,144 @@
+"""Exact integer Winograd convolution: drawn shapes, extreme weights and inputs, and the proof that guards it."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import utvm
+from tests.support.target import run_program
+from utvm.cores import get_core
+from utvm.device import Session
+from utvm.graph import Conv2D, DType, Graph, Padding, Quantization, Rounding, Tensor
+from utvm.graph.reference import evaluate
+from utvm.kernels.dsp.winograd import WinogradConvolution
+from utvm.kernels.dsp.winograd_transforms import TRANSFORMS
+from utvm.lowering import lower
+
+FAMILY = WinogradConvolution()
+M7 = get_core("cortex-m7")
+
+
+@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33"])
+def board(request: pytest.FixtureRequest) -> Iterator[Session]:
+    with utvm.connect(request.param) as session:
+        yield session
+
+
+def convolution(
+    weights: np.ndarray,
+    *,
+    size: tuple[int, int],
+    before: tuple[int, int] = (1, 1),
+    zero_points: tuple[int, int] = (-7, 3),
+    bias: int = 1000,
+    scale: float = 1e-3,
+    rounding: Rounding = Rounding.DOUBLE,
+    clamp: tuple[int, int] = (-128, 127),
+) -> Graph:
+    """A convolution whose output has `size`; `before` is the padding above and to the left, as much is below."""
+    out_channels, taps, _, channels = weights.shape
+    height, width = (s + taps - 1 - 2 * b for s, b in zip(size, before, strict=True))
+    x_quant = Quantization.per_tensor(0.5, zero_points[0])
+    y_quant = Quantization.per_tensor(1.0, zero_points[1])
+    x = Tensor(name="x", shape=(1, height, width, channels), dtype=DType.INT8, quant=x_quant)
+    y = Tensor(name="y", shape=(1, *size, out_channels), dtype=DType.INT8, quant=y_quant)
+    w_scale = 2.0 ** round(np.log2(scale)) if rounding is Rounding.HALF_UP_SHIFT else scale
+    w_quant = Quantization.per_tensor(w_scale)
+    biases = np.random.default_rng(1).integers(-bias - 1, bias + 1, out_channels).astype(np.int32)
+    op = Conv2D(
+        name="op",
+        x=x,
+        weights=Tensor(name="w", shape=weights.shape, dtype=DType.INT8, quant=w_quant, data=weights),
+        bias=Tensor(name="b", shape=biases.shape, dtype=DType.INT32, data=biases),
+        y=y,
+        padding=Padding(top=before[0], bottom=before[0], left=before[1], right=before[1]),
+        rounding=rounding,
+        clamp=clamp,
+    )
+    return Graph(name="winograd", operators=(op,), inputs=(x,), outputs=(y,))
+
+
+def check(session: Session, graph: Graph, tile: int, x: np.ndarray) -> None:
+    program = lower(graph, session.board.core, choices={"op": (FAMILY, {"tile": tile})})
+    (got,) = run_program(session, program, [x])
+    np.testing.assert_array_equal(got, evaluate(graph, [x])["y"], err_msg=f"tile {tile}\n{graph}")
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Graph, int, np.ndarray]:
+    taps, tile = draw(st.sampled_from(sorted(TRANSFORMS)))
+    size = tile * draw(st.integers(1, 4)), tile * draw(st.integers(1, 5))
+    channels, out_channels = 4 * draw(st.integers(1, 5)), 2 * draw(st.integers(1, 3))
+    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
+    most = draw(st.sampled_from([3, 30, 127]))
+    weights = generator.integers(-most, most + 1, (out_channels, taps, taps, channels)).astype(np.int8)
+    before = draw(st.integers(0, (taps - 1) // 2)), draw(st.integers(0, (taps - 1) // 2))
+    rounding, clamp = draw(
+        st.sampled_from(
+            [
+                (Rounding.DOUBLE, (-128, 127)),
+                (Rounding.DOUBLE, (0, 127)),
+                (Rounding.HALF_UP_SHIFT, (-128, 127)),
+                (Rounding.HALF_UP_SHIFT, (0, 127)),
+            ]
+        )
+    )
+    graph = convolution(
+        weights,
+        size=size,
+        before=before,
+        zero_points=(draw(st.integers(-128, 127)), draw(st.integers(-128, 127))),
+        bias=draw(st.sampled_from([0, 1000, 50000])),
+        scale=draw(st.sampled_from([0.3, 1e-2, 1e-3])) / most,
+        rounding=rounding,
+        clamp=clamp,
+    )
+    (op,) = graph.operators
+    assume(FAMILY.applies(op, M7) and tile in FAMILY.space(op, M7)["tile"])
+    ends = draw(st.booleans())
+    shape = graph.inputs[0].shape
+    x = generator.choice([-128, 127], shape) if ends else generator.integers(-128, 128, shape)
+    return graph, tile, x.astype(np.int8)
+
+
+def test_bit_exact_on_drawn_shapes(board: Session) -> None:
+    @settings(
+        max_examples=int(os.environ.get("UTVM_PROPERTY_EXAMPLES", "16")) * 2,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture),
+    )
+    @given(cases())
+    def property_holds(case: tuple[Graph, int, np.ndarray]) -> None:
+        check(board, *case)
+
+    property_holds()
+
+
+@pytest.mark.parametrize(("taps", "tile"), sorted(TRANSFORMS))
+@pytest.mark.parametrize("weight", [-127, 127])
+def test_extreme_weights_and_inputs(board: Session, taps: int, tile: int, weight: int) -> None:
+    """All ends together: what the bound allows must be right; what it can't prove must be refused."""
+    amount = weight if taps == 3 else weight // 4
+    weights = np.full((2, taps, taps, 32), amount, np.int8)
+    graph = convolution(weights, size=(tile * 2, tile * 2), scale=1e-5)
+    (op,) = graph.operators
+    assert tile in FAMILY.space(op, M7)["tile"]
+    for value in (-128, 127):
+        check(board, graph, tile, np.full(graph.inputs[0].shape, value, np.int8))
+
+
+def test_what_is_not_proven_is_refused() -> None:
+    corner = np.zeros((2, 5, 5, 4), np.int8)
+    corner[:, 4, 4] = 127
+    small = convolution(corner // 4, size=(4, 4))
+    large = convolution(np.full((2, 5, 5, 4), 127, np.int8), size=(4, 4))
+    assert FAMILY.applies(small.operators[0], M7)
+    assert not FAMILY.applies(large.operators[0], M7), "transformed weights exceed int16"
+    deep = convolution(np.full((2, 3, 3, 256), 127, np.int8), size=(4, 4))
+    assert 4 not in FAMILY.space(deep.operators[0], M7)["tile"], "the scaled sums exceed int32"
