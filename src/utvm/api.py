@@ -31,6 +31,7 @@ from utvm.frontends import load
 from utvm.frontends.inputs import fit_array, read_inputs
 from utvm.graph import Graph
 from utvm.graph.cost import macs
+from utvm.kernels import FAMILIES, SMALL_FAMILIES
 from utvm.lowering import Program, lower
 from utvm.passes import run_passes
 from utvm.report import CompileReport, RunReport
@@ -106,6 +107,7 @@ def compile(
     board: str | Path | Board,
     *,
     name: str | None = None,
+    small: bool = False,
     dump: Path | None = None,
 ) -> Compiled:
     """Compile a model for a board.
@@ -114,6 +116,7 @@ def compile(
         model: a model file, or a graph.
         board: a board's name, the path of its TOML, or the board.
         name: the prefix of the C symbols; the model's name if None.
+        small: whether to leave out kernels that buy speed with several times the flash and tens of KB of RAM.
         dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
 
     Raises:
@@ -127,7 +130,7 @@ def compile(
     with watch.stage("passes"):
         optimised = run_passes(graph, observe=stages.graph)
     with watch.stage("lowering"):
-        program = lower(optimised, target.core, name=name)
+        program = lower(optimised, target.core, name=name, families=SMALL_FAMILIES if small else FAMILIES)
         stages.program(program)
     with watch.stage("codegen"):
         files = program.render()
@@ -143,6 +146,7 @@ def run_once(
     board: str | Path | Board,
     input_file: Path,
     *,
+    small: bool = False,
     dump: Path | None = None,
     timeout: float | None = None,
 ) -> RunReport:
@@ -152,7 +156,7 @@ def run_once(
         UtvmError: any of it failed; the message says what to do.
     """
     watch = Stopwatch()
-    compiled = compile(model, board, dump=dump)
+    compiled = compile(model, board, small=small, dump=dump)
     watch.seconds.update(compiled.seconds)
     inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
     with watch.stage("connect"):

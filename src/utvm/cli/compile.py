@@ -32,7 +32,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from utvm import api
     from utvm.report import compiled_json, compiled_text, plan_svg, plan_table, print_table
 
-    compiled = api.compile(arguments.model, arguments.board, name=arguments.name, dump=arguments.dump)
+    compiled = api.compile(
+        arguments.model, arguments.board, name=arguments.name, small=arguments.small, dump=arguments.dump
+    )
     paths = compiled.write(arguments.output)
     if arguments.plan:
         (arguments.output / "plan.svg").write_text(plan_svg(compiled.program), encoding="utf-8")

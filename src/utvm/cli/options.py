@@ -7,13 +7,18 @@ from pathlib import Path
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add MODEL, --board and --dump."""
+    """Add MODEL, --board, --small and --dump."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
     parser.add_argument(
         "--board",
         required=True,
         metavar="BOARD",
         help="a board's name (see `utvm boards`) or the path of its TOML",
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="leave out kernels that buy speed with several times the flash and tens of KB of RAM",
     )
     parser.add_argument(
         "--dump",

@@ -43,7 +43,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
     labels = read_labels(arguments.labels)
     report = api.run_once(
-        arguments.model, arguments.board, arguments.input, dump=arguments.dump, timeout=arguments.timeout
+        arguments.model,
+        arguments.board,
+        arguments.input,
+        small=arguments.small,
+        dump=arguments.dump,
+        timeout=arguments.timeout,
     )
     print(json.dumps(run_json(report)) if arguments.json else run_text(report, labels))
     return 0

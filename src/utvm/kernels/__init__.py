@@ -46,10 +46,14 @@ FAMILIES: tuple[KernelFamily, ...] = (
 )
 """All families. Where several apply, the first is taken."""
 
+SMALL_FAMILIES: tuple[KernelFamily, ...] = tuple(f for f in FAMILIES if not isinstance(f, WinogradConvolution))
+"""Without those that pay for speed with several times the weights and tens of kilobytes of scratch."""
+
 __all__ = [
     "FAMILIES",
     "PORTABLE_FAMILIES",
     "PRELUDE",
+    "SMALL_FAMILIES",
     "Config",
     "Kernel",
     "KernelFamily",

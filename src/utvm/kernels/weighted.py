@@ -35,11 +35,32 @@ def weighted_constants(op: Weighted) -> Mapping[str, CArray]:
     }
 
 
-def write_requantized(w: CWriter, op: Weighted, *, channel: str, target: str) -> tuple[str, ...]:
-    """Write the store of `acc` as int8 into `target`; returns the helpers used."""
+def outputs_at_once(channels: int) -> int:
+    """Return how many output channels to compute together: 4, 2 or 1, so that all blocks are full."""
+    return next(count for count in (4, 2, 1) if channels % count == 0)
+
+
+def accumulators(w: CWriter, count: int, channel: str) -> None:
+    """Write `acc0` and on, one for each output channel from `channel`, with the biases in them."""
+    for k in range(count):
+        w(f"int32_t acc{k} = bias[{channel}{offset(k)}];")
+
+
+def write_products(w: CWriter, op: Weighted, *, block: int, run: int | str, apart: int) -> None:
+    """Write the sums of `run` products of `px` and `pw`; output channels are `apart` elements of `pw` apart."""
+    with w.loop("i", run) if isinstance(run, int) else w.block(f"for (int32_t i = 0; i < {run}; i++)"):
+        w(f"const int32_t value = px[i]{offset(-op.x.zero_point)};")
+        for k in range(block):
+            w(f"acc{k} += value * pw[i{offset(k * apart)}];")
+
+
+def write_requantized(w: CWriter, op: Weighted, *, count: int, channel: str, target: str) -> tuple[str, ...]:
+    """Write the stores of `acc0` and on as int8; returns the helpers used. `target` is an element without its `]`."""
     helper = f"utvm_requantize_{op.rounding.value.replace('-', '_')}"
-    w(f"acc = {helper}(acc, multiplier[{channel}], shift[{channel}]){offset(op.y.zero_point)};")
-    w(f"{target} = (int8_t)utvm_clamp(acc, {op.clamp[0]}, {op.clamp[1]});")
+    for k in range(count):
+        place = f"{channel}{offset(k)}"
+        w(f"acc{k} = {helper}(acc{k}, multiplier[{place}], shift[{place}]){offset(op.y.zero_point)};")
+        w(f"{target}{offset(k)}] = (int8_t)utvm_clamp(acc{k}, {op.clamp[0]}, {op.clamp[1]});")
     return helper, "utvm_clamp"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from utvm.cores import Core
@@ -21,15 +21,23 @@ class LoweringError(UtvmError):
 Choice = tuple[KernelFamily, Config]
 
 
-def lower(graph: Graph, core: Core, *, name: str | None = None, choices: Mapping[str, Choice] | None = None) -> Program:
+def lower(
+    graph: Graph,
+    core: Core,
+    *,
+    name: str | None = None,
+    families: Sequence[KernelFamily] = FAMILIES,
+    choices: Mapping[str, Choice] | None = None,
+) -> Program:
     """Choose a kernel for each operator and place every activation in the arena.
 
     Args:
         graph: the graph after all passes.
         core: what the code is for.
         name: the C prefix of the model; the graph's name if None.
-        choices: family and config of operators by their names; the first family that applies, with its default
-            config, for all others.
+        families: what may be chosen; the first that applies is, with its default config.
+        families: what may be chosen; the first that applies is, with its default config.
+        choices: family and config of operators by their names, instead.
 
     Raises:
         LoweringError: operators that no kernel family computes; all of them are named.
@@ -40,7 +48,7 @@ def lower(graph: Graph, core: Core, *, name: str | None = None, choices: Mapping
         if _is_view(op):
             continue
         try:
-            chosen.append((op, _build(op, core, (choices or {}).get(op.name))))
+            chosen.append((op, _build(op, core, families, (choices or {}).get(op.name))))
         except LoweringError as error:
             problems.append(str(error))
     problems += [
@@ -62,8 +70,8 @@ def _is_view(op: Operator) -> bool:
     return isinstance(op, Reshape) and not op.x.is_constant
 
 
-def _build(op: Operator, core: Core, choice: Choice | None) -> Kernel:
-    for family in FAMILIES if choice is None else (choice[0],):
+def _build(op: Operator, core: Core, families: Sequence[KernelFamily], choice: Choice | None) -> Kernel:
+    for family in families if choice is None else (choice[0],):
         if not family.applies(op, core):
             continue
         try:

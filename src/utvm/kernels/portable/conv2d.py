@@ -9,12 +9,23 @@ from utvm.codegen import CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import Conv2D, DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.weighted import WEIGHTED_PARAMETERS, offset, weighted_constants, write_requantized
+from utvm.kernels.portable.window import Taps, write_taps
+from utvm.kernels.weighted import (
+    WEIGHTED_PARAMETERS,
+    accumulators,
+    outputs_at_once,
+    weighted_constants,
+    write_products,
+    write_requantized,
+)
 from utvm.kernels.workload import dims, workload
 
 
 class PortableConv2D(KernelFamily):
-    """Conv2D as a loop nest, channels last; any stride, dilation, padding and grouping."""
+    """Conv2D as a loop nest, channels last; any stride, dilation, padding and grouping.
+
+    Up to four output channels share each load of a pixel; the taps of a row are one run of memory where they can be.
+    """
 
     name = "portable"
 
@@ -27,25 +38,15 @@ class PortableConv2D(KernelFamily):
         """Return the kernel of a convolution."""
         del core
         assert isinstance(op, Conv2D)
-        batch, height, width, channels = op.x.shape
-        _, out_height, out_width, out_channels = op.y.shape
-        _, kernel_height, kernel_width, depth = op.weights.shape
-        group = f"(oc / {out_channels // op.groups}) * {depth}" if op.groups > 1 else "0"
+        out_channels, kernel_height, kernel_width, _ = op.weights.shape
+        block = outputs_at_once(out_channels // op.groups)
         w = CWriter()
-        with (
-            w.loop("n", batch),
-            w.loop("oy", out_height),
-            w.loop("ox", out_width),
-            w.loop("oc", out_channels),
-        ):
-            w("int32_t acc = bias[oc];")
-            with window(w, op, kernel_height, kernel_width):
-                w(f"const int8_t *px = x + ((n * {height} + iy) * {width} + ix) * {channels} + {group};")
-                w(f"const int8_t *pw = weights + ((oc * {kernel_height} + ky) * {kernel_width} + kx) * {depth};")
-                with w.loop("ic", depth):
-                    w(f"acc += (px[ic]{offset(-op.x.zero_point)}) * pw[ic];")
-            target = f"y[((n * {out_height} + oy) * {out_width} + ox) * {out_channels} + oc]"
-            helpers = write_requantized(w, op, channel="oc", target=target)
+        with windows(w, op) as (ty, tx), w.loop("oc", out_channels, step=block):
+            accumulators(w, block, "oc")
+            with ty.loop(w) as ky:
+                _write_row(w, op, block, ky, ty, tx)
+            target = f"y[((n * {op.y.shape[1]} + oy) * {op.y.shape[2]} + ox) * {out_channels} + oc"
+            helpers = write_requantized(w, op, count=block, channel="oc", target=target)
         return Kernel(
             family=self.name,
             config=config,
@@ -61,11 +62,48 @@ class PortableConv2D(KernelFamily):
 
 
 @contextmanager
-def window(w: CWriter, op: Conv2D | DepthwiseConv2D, kernel_height: int, kernel_width: int) -> Iterator[None]:
-    """Loop (ky, kx) over the kernel's taps and (iy, ix) over the pixels below them that are inside the input."""
-    with w.loop("ky", kernel_height):
-        w(f"const int32_t iy = oy * {op.stride[0]} + ky * {op.dilation[0]}{offset(-op.padding.top)};")
-        with w.block(f"if (iy >= 0 && iy < {op.x.shape[1]})"), w.loop("kx", kernel_width):
-            w(f"const int32_t ix = ox * {op.stride[1]} + kx * {op.dilation[1]}{offset(-op.padding.left)};")
-            with w.block(f"if (ix >= 0 && ix < {op.x.shape[2]})"):
-                yield
+def windows(w: CWriter, op: Conv2D | DepthwiseConv2D) -> Iterator[tuple[Taps, Taps]]:
+    """Loop (n, oy, ox) over all windows; yields the taps of both dimensions that are inside the input."""
+    _, height, width, _ = op.weights.shape
+    with w.loop("n", op.y.shape[0]), w.loop("oy", op.y.shape[1]):
+        ty = write_taps(
+            w,
+            "y",
+            stride=op.stride[0],
+            before=op.padding.top,
+            window=height,
+            dilation=op.dilation[0],
+            size=op.x.shape[1],
+            output=op.y.shape[1],
+        )
+        with w.loop("ox", op.y.shape[2]):
+            tx = write_taps(
+                w,
+                "x",
+                stride=op.stride[1],
+                before=op.padding.left,
+                window=width,
+                dilation=op.dilation[1],
+                size=op.x.shape[2],
+                output=op.y.shape[2],
+            )
+            yield ty, tx
+
+
+def _write_row(w: CWriter, op: Conv2D, block: int, ky: str, ty: Taps, tx: Taps) -> None:
+    """Write the products of one row of the window."""
+    _, height, width, channels = op.x.shape
+    out_channels, kernel_height, kernel_width, depth = op.weights.shape
+    apart = kernel_height * kernel_width * depth
+    row = f"(n * {height} + {ty.position(ky)}) * {width}"
+    if op.groups == 1 and (tx.dilation == 1 or kernel_width == 1):
+        w(f"const int8_t *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
+        w(f"const int8_t *pw = weights + ((oc * {kernel_height} + {ky}) * {kernel_width} + {tx.first}) * {depth};")
+        run = kernel_width * depth if tx.all_inside else f"{tx.count} * {depth}"
+        write_products(w, op, block=block, run=run, apart=apart)
+        return
+    group = "" if op.groups == 1 else f" + oc / {out_channels // op.groups} * {depth}"
+    with tx.loop(w) as kx:
+        w(f"const int8_t *px = x + ({row} + {tx.position(kx)}) * {channels}{group};")
+        w(f"const int8_t *pw = weights + ((oc * {kernel_height} + {ky}) * {kernel_width} + {kx}) * {depth};")
+        write_products(w, op, block=block, run=depth, apart=apart)

@@ -6,8 +6,8 @@ from utvm.codegen import CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.portable.conv2d import window
-from utvm.kernels.weighted import WEIGHTED_PARAMETERS, offset, weighted_constants, write_requantized
+from utvm.kernels.portable.conv2d import windows
+from utvm.kernels.weighted import WEIGHTED_PARAMETERS, accumulators, offset, weighted_constants, write_requantized
 from utvm.kernels.workload import dims, workload
 
 
@@ -25,24 +25,24 @@ class PortableDepthwise(KernelFamily):
         """Return the kernel of a depthwise convolution."""
         del core
         assert isinstance(op, DepthwiseConv2D)
-        batch, height, width, channels = op.x.shape
+        _, height, width, channels = op.x.shape
         _, out_height, out_width, out_channels = op.y.shape
         _, kernel_height, kernel_width, _ = op.weights.shape
         channel = "oc" if op.multiplier == 1 else f"oc / {op.multiplier}"
         w = CWriter()
-        with (
-            w.loop("n", batch),
-            w.loop("oy", out_height),
-            w.loop("ox", out_width),
-            w.loop("oc", out_channels),
-        ):
-            w("int32_t acc = bias[oc];")
-            with window(w, op, kernel_height, kernel_width):
-                pixel = f"x[((n * {height} + iy) * {width} + ix) * {channels} + {channel}]"
-                weight = f"weights[(ky * {kernel_width} + kx) * {out_channels} + oc]"
-                w(f"acc += ({pixel}{offset(-op.x.zero_point)}) * {weight};")
-            target = f"y[((n * {out_height} + oy) * {out_width} + ox) * {out_channels} + oc]"
-            helpers = write_requantized(w, op, channel="oc", target=target)
+        with windows(w, op) as (ty, tx), w.loop("oc", out_channels):
+            accumulators(w, 1, "oc")
+            with ty.loop(w) as ky:
+                pixel = f"(n * {height} + {ty.position(ky)}) * {width} + {tx.position(tx.first)}"
+                w(f"const int8_t *px = x + ({pixel}) * {channels} + {channel};")
+                w(f"const int8_t *pw = weights + ({ky} * {kernel_width} + {tx.first}) * {out_channels} + oc;")
+                with (
+                    w.loop("i", kernel_width) if tx.all_inside else w.block(f"for (int32_t i = 0; i < {tx.count}; i++)")
+                ):
+                    step = tx.dilation * channels
+                    w(f"acc0 += (px[i * {step}]{offset(-op.x.zero_point)}) * pw[i * {out_channels}];")
+            target = f"y[((n * {out_height} + oy) * {out_width} + ox) * {out_channels} + oc"
+            helpers = write_requantized(w, op, count=1, channel="oc", target=target)
         return Kernel(
             family=self.name,
             config=config,

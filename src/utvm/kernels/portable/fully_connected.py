@@ -6,12 +6,19 @@ from utvm.codegen import CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.weighted import WEIGHTED_PARAMETERS, offset, weighted_constants, write_requantized
+from utvm.kernels.weighted import (
+    WEIGHTED_PARAMETERS,
+    accumulators,
+    outputs_at_once,
+    weighted_constants,
+    write_products,
+    write_requantized,
+)
 from utvm.kernels.workload import workload
 
 
 class PortableFullyConnected(KernelFamily):
-    """FullyConnected as a loop nest."""
+    """FullyConnected as a loop nest; up to four outputs share each load of an input."""
 
     name = "portable"
 
@@ -25,12 +32,13 @@ class PortableFullyConnected(KernelFamily):
         del core
         assert isinstance(op, FullyConnected)
         units, inputs = op.weights.shape
+        block = outputs_at_once(units)
         w = CWriter()
-        with w.loop("n", op.x.elements // inputs), w.loop("o", units):
-            w("int32_t acc = bias[o];")
-            with w.loop("i", inputs):
-                w(f"acc += (x[n * {inputs} + i]{offset(-op.x.zero_point)}) * weights[o * {inputs} + i];")
-            helpers = write_requantized(w, op, channel="o", target=f"y[n * {units} + o]")
+        with w.loop("n", op.x.elements // inputs), w.loop("o", units, step=block):
+            accumulators(w, block, "o")
+            w(f"const int8_t *px = x + n * {inputs};", f"const int8_t *pw = weights + o * {inputs};")
+            write_products(w, op, block=block, run=inputs, apart=inputs)
+            helpers = write_requantized(w, op, count=block, channel="o", target=f"y[n * {units} + o")
         return Kernel(
             family=self.name,
             config=config,
