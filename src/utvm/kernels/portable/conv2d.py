@@ -97,10 +97,11 @@ def _write_row(w: CWriter, op: Conv2D, block: int, ky: str, ty: Taps, tx: Taps) 
     apart = kernel_height * kernel_width * depth
     row = f"(n * {height} + {ty.position(ky)}) * {width}"
     if op.groups == 1 and (tx.dilation == 1 or kernel_width == 1):
-        w(f"const int8_t *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
-        w(f"const int8_t *pw = weights + ((oc * {kernel_height} + {ky}) * {kernel_width} + {tx.first}) * {depth};")
-        run = kernel_width * depth if tx.all_inside else f"{tx.count} * {depth}"
-        write_products(w, op, block=block, run=run, apart=apart)
+        with tx.if_any(w):
+            w(f"const int8_t *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
+            w(f"const int8_t *pw = weights + ((oc * {kernel_height} + {ky}) * {kernel_width} + {tx.first}) * {depth};")
+            run = kernel_width * depth if tx.all_inside else f"{tx.count} * {depth}"
+            write_products(w, op, block=block, run=run, apart=apart)
         return
     group = "" if op.groups == 1 else f" + oc / {out_channels // op.groups} * {depth}"
     with tx.loop(w) as kx:

@@ -32,7 +32,7 @@ class PortableDepthwise(KernelFamily):
         w = CWriter()
         with windows(w, op) as (ty, tx), w.loop("oc", out_channels):
             accumulators(w, 1, "oc")
-            with ty.loop(w) as ky:
+            with ty.loop(w) as ky, tx.if_any(w):
                 pixel = f"(n * {height} + {ty.position(ky)}) * {width} + {tx.position(tx.first)}"
                 w(f"const int8_t *px = x + ({pixel}) * {channels} + {channel};")
                 w(f"const int8_t *pw = weights + ({ky} * {kernel_width} + {tx.first}) * {out_channels} + oc;")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from utvm.codegen import CWriter
@@ -38,6 +38,10 @@ class Taps:
         if tap == "0":
             return f"start_{self.axis}"
         return f"start_{self.axis} + {tap}" if self.dilation == 1 else f"start_{self.axis} + {tap} * {self.dilation}"
+
+    def if_any(self, w: CWriter) -> AbstractContextManager[None]:
+        """Open a block for windows that have taps inside, if some have none: no pointer may leave its array."""
+        return w.block(f"if ({self.first} < {self.last})") if self.may_be_none else nullcontext()
 
     @contextmanager
     def loop(self, w: CWriter) -> Iterator[str]:
@@ -78,7 +82,5 @@ def write_taps(
         w(f"const int32_t room_{axis} = {room};")
         w(f"const int32_t last_{axis} = room_{axis} < {window} ? room_{axis} : {window};")
         last = f"last_{axis}"
-    misses = any(
-        not any(0 <= o * stride - before + k * dilation < size for k in range(window)) for o in (0, output - 1)
-    ) or (dilation > 1 and not (first, last) == ("0", str(window)))
-    return Taps(axis=axis, first=first, last=last, dilation=dilation, may_be_none=misses)
+    inside = [any(0 <= o * stride - before + k * dilation < size for k in range(window)) for o in range(output)]
+    return Taps(axis=axis, first=first, last=last, dilation=dilation, may_be_none=not all(inside))
