@@ -216,6 +216,15 @@ def test_graph_outputs_inputs_and_what_is_not_understood_stay_whole() -> None:
     assert drop_dead_channels(graph) is graph
 
 
+def test_a_slice_that_steps_over_channels_stays_whole() -> None:
+    net = Net()
+    x = net.conv(net.input(1, 5, 5, 2), 6, dead=[0, 3])
+    y = net.tensor((1, 5, 5, 3))
+    x = net.add_op(StridedSlice, x=x, y=y, begin=(0, 0, 0, 1), strides=(1, 1, 1, 2))
+    graph = net.graph(net.conv(x, 2))
+    assert drop_dead_channels(graph) is graph
+
+
 def test_grouped_convolutions_stay_whole() -> None:
     net = Net()
     x = net.conv(net.input(1, 4, 4, 2), 4, dead=[1])

@@ -169,6 +169,13 @@ def test_an_activation_of_another_scale_stays(kind: Any) -> None:
     untouched(fuse_activations, net.graph(net.add_op(kind, x=x, y=net.tensor(x.shape, COARSER))))
 
 
+def test_a_scale_too_close_to_show_in_the_table_counts_as_another() -> None:
+    net = Net()
+    x = net.conv(net.input(1, 4, 4, 2), 3)
+    close = Quantization.per_tensor(UNITS.scale[0] * 1.00001, -3)
+    untouched(fuse_activations, net.graph(net.add_op(Relu, x=x, y=net.tensor(x.shape, close))))
+
+
 def test_activations_that_bend_stay() -> None:
     net = Net()
     x = net.conv(net.input(1, 4, 4, 2), 3)
@@ -213,6 +220,8 @@ def test_a_pad_with_another_reader_stays() -> None:
     net = Net()
     x = padded(None, AROUND, net)
     untouched(fold_padding, net.graph(net.conv(x, 2), net.add_op(Relu, x=x)))
+    net = Net()
+    x = padded(None, AROUND, net)
     untouched(fold_padding, net.graph(net.conv(x, 2), x))
 
 
@@ -326,6 +335,12 @@ def test_relu_of_what_is_clamped_already_is_a_copy() -> None:
     x = net.conv(net.input(1, 4, 4, 2), 2, clamp=(-3, 90))
     a, b = net.add_op(Relu, x=x), net.add_op(Relu, x=x)
     applied(remove_copies, net.graph(net.conv(a, 1), net.conv(b, 1)), ["Conv2D"] * 3)
+
+
+def test_relu_of_what_a_pad_lowers_is_no_copy() -> None:
+    net = Net()
+    x = net.pad(net.conv(net.input(1, 4, 4, 2), 2, clamp=(-3, 90)), *AROUND, value=-50)
+    untouched(remove_copies, net.graph(net.conv(net.add_op(Relu, x=x), 1)))
 
 
 def test_a_copy_of_an_input_to_an_output_stays() -> None:
