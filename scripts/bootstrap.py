@@ -87,10 +87,7 @@ def become_root() -> list[str] | None:
     if os.geteuid() == 0:
         return ["env", "DEBIAN_FRONTEND=noninteractive"]
     sudo = ["sudo", "--non-interactive"]
-    if (
-        shutil.which("sudo")
-        and subprocess.run([*sudo, "true"], capture_output=True, check=False).returncode == 0
-    ):
+    if shutil.which("sudo") and subprocess.run([*sudo, "true"], capture_output=True, check=False).returncode == 0:
         return [*sudo, "env", "DEBIAN_FRONTEND=noninteractive"]
     return None
 

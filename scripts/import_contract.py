@@ -43,13 +43,10 @@ class MayImport(Contract):  # type: ignore[misc]  # import-linter's base class i
                 if other in {member, *shared, *allowed[member]} or "*" in allowed[member]:
                     continue
                 lines = {
-                    detail["line_number"]
-                    for detail in graph.get_import_details(importer=importer, imported=imported)
+                    detail["line_number"] for detail in graph.get_import_details(importer=importer, imported=imported)
                 }
                 where = ", ".join(str(number) for number in sorted(lines))
-                problems.append(
-                    f"{importer} -> {imported} (line {where}): '{member}' may not import '{other}'"
-                )
+                problems.append(f"{importer} -> {imported} (line {where}): '{member}' may not import '{other}'")
         return ContractCheck(kept=not problems, metadata={"problems": problems})
 
     def render_broken_contract(self, check: ContractCheck) -> None:

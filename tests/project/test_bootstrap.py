@@ -59,14 +59,10 @@ def absent_until_installed(bootstrap: ModuleType) -> Callable[[object], list[pre
     return lambda _: [] if any("install" in command for command in bootstrap.commands) else [ABSENT]
 
 
-ABSENT = prerequisites.Prerequisite(
-    name="abacus", purpose="counts", package="libabacus", probe=("no-abacus",)
-)
+ABSENT = prerequisites.Prerequisite(name="abacus", purpose="counts", package="libabacus", probe=("no-abacus",))
 
 
-def test_missing_programs_are_installed_as_root(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_programs_are_installed_as_root(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prerequisites, "missing", absent_until_installed(bootstrap))
     bootstrap.install_system_packages(prerequisites, [ABSENT])
     assert [command[:3] for command in bootstrap.commands] == [
@@ -76,9 +72,7 @@ def test_missing_programs_are_installed_as_root(
     assert bootstrap.commands[-1][-1] == "libabacus"
 
 
-def test_nothing_is_run_when_nothing_is_missing(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_run_when_nothing_is_missing(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prerequisites, "missing", lambda _: [])
     bootstrap.install_system_packages(prerequisites, [])
     assert bootstrap.commands == []
@@ -107,9 +101,7 @@ def test_without_apt_it_says_what_to_install(
     assert "abacus: counts (Debian's package is libabacus)" in capsys.readouterr().err
 
 
-def test_an_installation_that_does_not_help_is_told(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installation_that_does_not_help_is_told(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prerequisites, "missing", lambda _: [ABSENT])
     with pytest.raises(SystemExit) as stop:
         bootstrap.install_system_packages(prerequisites, [ABSENT])
@@ -132,9 +124,7 @@ def test_a_changed_project_is_installed_again(bootstrap: ModuleType) -> None:
     assert len(bootstrap.commands) == 3
 
 
-def test_a_failed_installation_leaves_no_stamp(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_installation_leaves_no_stamp(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     bootstrap.PYTHON.parent.mkdir(parents=True)
     bootstrap.PYTHON.touch()
 
@@ -147,9 +137,7 @@ def test_a_failed_installation_leaves_no_stamp(
     assert not list(bootstrap.VENV.glob("*.stamp"))
 
 
-def test_an_old_python_hands_over_to_a_newer_one(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_python_hands_over_to_a_newer_one(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     def execv(path: str, arguments: list[str]) -> None:
         raise Started([path, *arguments])
 

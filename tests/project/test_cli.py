@@ -48,9 +48,7 @@ def test_a_user_error_is_one_message_and_status_2(
     assert captured.err == "utvm: no such board: lunar; see `utvm boards`\n"
 
 
-def test_an_interrupt_is_status_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_fake(monkeypatch, raising(KeyboardInterrupt())) == 130
     assert "Traceback" not in capsys.readouterr().err
 

@@ -27,9 +27,7 @@ def test_a_missing_program_has_the_command_that_mends_it_and_status_2(
     assert str(found["mend"]).endswith("apt-get install --yes --no-install-recommends libabacus")
 
 
-def test_all_is_well_when_all_is_there(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_is_well_when_all_is_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(doctor, "PREREQUISITES", ())
     assert cli.main(["doctor"]) == 0
     assert "Everything required is installed." in capsys.readouterr().out
