@@ -71,8 +71,7 @@ def load_all(seed: int, count: int) -> tuple[int, int]:
         try:
             graph = load_tflite(data, name="damaged")
         except FrontendError as error:
-            refused += 1
-            assert str(error)
+            refused += bool(error.problems)
         else:
             loaded += 1
             assert isinstance(graph, Graph)
