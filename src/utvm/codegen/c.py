@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 INDENT = "  "
 LINE_WIDTH = 100
+KERNEL = "static __attribute__((noinline)) void"
+"""Inlined into one function, kernels would share its registers, and inner loops would spill theirs."""
 
 
 class CWriter:
@@ -99,10 +101,10 @@ class CFunction:
     def render(self, symbol: str) -> str:
         """Return the definition under the name `symbol`."""
         signature = ", ".join(p.declaration for p in self.parameters)
-        head = f"static void {symbol}({signature})"
+        head = f"{KERNEL} {symbol}({signature})"
         if len(head) > LINE_WIDTH:
             joined = f",\n{INDENT * 2}".join(p.declaration for p in self.parameters)
-            head = f"static void {symbol}(\n{INDENT * 2}{joined})"
+            head = f"{KERNEL} {symbol}(\n{INDENT * 2}{joined})"
         return f"{comment(self.comment)}\n{head} {{\n{self.body}\n}}\n"
 
 

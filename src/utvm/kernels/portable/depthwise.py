@@ -36,11 +36,9 @@ class PortableDepthwise(KernelFamily):
                 pixel = f"(n * {height} + {ty.position(ky)}) * {width} + {tx.position(tx.first)}"
                 w(f"const int8_t *px = x + ({pixel}) * {channels} + {channel};")
                 w(f"const int8_t *pw = weights + ({ky} * {kernel_width} + {tx.first}) * {out_channels} + oc;")
-                with (
-                    w.loop("i", kernel_width) if tx.all_inside else w.block(f"for (int32_t i = 0; i < {tx.count}; i++)")
-                ):
-                    step = tx.dilation * channels
-                    w(f"acc0 += (px[i * {step}]{offset(-op.x.zero_point)}) * pw[i * {out_channels}];")
+                value = f"(px[i * {tx.dilation * channels}]{offset(-op.x.zero_point)})"
+                with tx.count_loop(w, "i"):
+                    w(f"acc0 += {value} * pw[i * {out_channels}];")
             target = f"y[((n * {out_height} + oy) * {out_width} + ox) * {out_channels} + oc"
             helpers = write_requantized(w, op, count=1, channel="oc", target=target)
         return Kernel(

@@ -20,6 +20,7 @@ class Taps:
     axis: str
     first: str
     last: str
+    window: int
     dilation: int
     may_be_none: bool
 
@@ -31,7 +32,7 @@ class Taps:
     @property
     def all_inside(self) -> bool:
         """Whether every window lies inside the input."""
-        return self.first == "0" and self.last.isdigit()
+        return (self.first, self.last) == ("0", str(self.window))
 
     def position(self, tap: str) -> str:
         """Return the C expression of the place in the input that a tap reads."""
@@ -48,11 +49,17 @@ class Taps:
         """Loop over the taps; yields the variable's name."""
         name = f"k{self.axis}"
         if self.all_inside:
-            with w.loop(name, int(self.last)):
+            with w.loop(name, self.window):
                 yield name
         else:
             with w.block(f"for (int32_t {name} = {self.first}; {name} < {self.last}; {name}++)"):
                 yield name
+
+    def count_loop(self, w: CWriter, name: str) -> AbstractContextManager[None]:
+        """Loop `name` from 0 to below the count of taps."""
+        if self.all_inside:
+            return w.loop(name, self.window)
+        return w.block(f"for (int32_t {name} = 0; {name} < {self.count}; {name}++)")
 
 
 def write_taps(
@@ -83,4 +90,4 @@ def write_taps(
         w(f"const int32_t last_{axis} = room_{axis} < {window} ? room_{axis} : {window};")
         last = f"last_{axis}"
     inside = [any(0 <= o * stride - before + k * dilation < size for k in range(window)) for o in range(output)]
-    return Taps(axis=axis, first=first, last=last, dilation=dilation, may_be_none=not all(inside))
+    return Taps(axis=axis, first=first, last=last, window=window, dilation=dilation, may_be_none=not all(inside))

@@ -48,7 +48,7 @@ static inline int32_t utvm_reciprocal(int32_t x) {
  * clamp=-128/127, rounding=double, stride=1/1, dilation=1/1, padding=1/1/1/1)
  * family portable
  */
-static void conv2d_6x6x4_4_k3x3(
+static __attribute__((noinline)) void conv2d_6x6x4_4_k3x3(
     const int8_t *x,
     const int8_t *weights,
     const int32_t *bias,
@@ -59,26 +59,41 @@ static void conv2d_6x6x4_4_k3x3(
     const int32_t n = 0;
     (void)n;
     for (int32_t oy = 0; oy < 6; oy++) {
+      const int32_t start_y = oy * 1 - 1;
+      const int32_t first_y = start_y < 0 ? -start_y : 0;
+      const int32_t room_y = 6 - start_y;
+      const int32_t last_y = room_y < 3 ? room_y : 3;
       for (int32_t ox = 0; ox < 6; ox++) {
-        for (int32_t oc = 0; oc < 4; oc++) {
-          int32_t acc = bias[oc];
-          for (int32_t ky = 0; ky < 3; ky++) {
-            const int32_t iy = oy * 1 + ky * 1 - 1;
-            if (iy >= 0 && iy < 6) {
-              for (int32_t kx = 0; kx < 3; kx++) {
-                const int32_t ix = ox * 1 + kx * 1 - 1;
-                if (ix >= 0 && ix < 6) {
-                  const int8_t *px = x + ((n * 6 + iy) * 6 + ix) * 4 + 0;
-                  const int8_t *pw = weights + ((oc * 3 + ky) * 3 + kx) * 4;
-                  for (int32_t ic = 0; ic < 4; ic++) {
-                    acc += (px[ic] + 3) * pw[ic];
-                  }
-                }
-              }
+        const int32_t start_x = ox * 1 - 1;
+        const int32_t first_x = start_x < 0 ? -start_x : 0;
+        const int32_t room_x = 6 - start_x;
+        const int32_t last_x = room_x < 3 ? room_x : 3;
+        {
+          const int32_t oc = 0;
+          (void)oc;
+          int32_t acc0 = bias[oc];
+          int32_t acc1 = bias[oc + 1];
+          int32_t acc2 = bias[oc + 2];
+          int32_t acc3 = bias[oc + 3];
+          for (int32_t ky = first_y; ky < last_y; ky++) {
+            const int8_t *px = x + ((n * 6 + start_y + ky) * 6 + start_x + first_x) * 4;
+            const int8_t *pw = weights + ((oc * 3 + ky) * 3 + first_x) * 4;
+            for (int32_t i = 0; i < (last_x - first_x) * 4; i++) {
+              const int32_t value = px[i] + 3;
+              acc0 += value * pw[i];
+              acc1 += value * pw[i + 36];
+              acc2 += value * pw[i + 72];
+              acc3 += value * pw[i + 108];
             }
           }
-          acc = utvm_requantize_double(acc, multiplier[oc], shift[oc]) - 3;
-          y[((n * 6 + oy) * 6 + ox) * 4 + oc] = (int8_t)utvm_clamp(acc, -128, 127);
+          acc0 = utvm_requantize_double(acc0, multiplier[oc], shift[oc]) - 3;
+          y[((n * 6 + oy) * 6 + ox) * 4 + oc] = (int8_t)utvm_clamp(acc0, -128, 127);
+          acc1 = utvm_requantize_double(acc1, multiplier[oc + 1], shift[oc + 1]) - 3;
+          y[((n * 6 + oy) * 6 + ox) * 4 + oc + 1] = (int8_t)utvm_clamp(acc1, -128, 127);
+          acc2 = utvm_requantize_double(acc2, multiplier[oc + 2], shift[oc + 2]) - 3;
+          y[((n * 6 + oy) * 6 + ox) * 4 + oc + 2] = (int8_t)utvm_clamp(acc2, -128, 127);
+          acc3 = utvm_requantize_double(acc3, multiplier[oc + 3], shift[oc + 3]) - 3;
+          y[((n * 6 + oy) * 6 + ox) * 4 + oc + 3] = (int8_t)utvm_clamp(acc3, -128, 127);
         }
       }
     }
@@ -90,7 +105,7 @@ static void conv2d_6x6x4_4_k3x3(
  * clamp=-128/127, rounding=double, stride=1/1, dilation=1/1, padding=1/1/1/1)
  * family portable
  */
-static void depthwise_6x6x4_4_k3x3(
+static __attribute__((noinline)) void depthwise_6x6x4_4_k3x3(
     const int8_t *x,
     const int8_t *weights,
     const int32_t *bias,
@@ -101,22 +116,26 @@ static void depthwise_6x6x4_4_k3x3(
     const int32_t n = 0;
     (void)n;
     for (int32_t oy = 0; oy < 6; oy++) {
+      const int32_t start_y = oy * 1 - 1;
+      const int32_t first_y = start_y < 0 ? -start_y : 0;
+      const int32_t room_y = 6 - start_y;
+      const int32_t last_y = room_y < 3 ? room_y : 3;
       for (int32_t ox = 0; ox < 6; ox++) {
+        const int32_t start_x = ox * 1 - 1;
+        const int32_t first_x = start_x < 0 ? -start_x : 0;
+        const int32_t room_x = 6 - start_x;
+        const int32_t last_x = room_x < 3 ? room_x : 3;
         for (int32_t oc = 0; oc < 4; oc++) {
-          int32_t acc = bias[oc];
-          for (int32_t ky = 0; ky < 3; ky++) {
-            const int32_t iy = oy * 1 + ky * 1 - 1;
-            if (iy >= 0 && iy < 6) {
-              for (int32_t kx = 0; kx < 3; kx++) {
-                const int32_t ix = ox * 1 + kx * 1 - 1;
-                if (ix >= 0 && ix < 6) {
-                  acc += (x[((n * 6 + iy) * 6 + ix) * 4 + oc] + 3) * weights[(ky * 3 + kx) * 4 + oc];
-                }
-              }
+          int32_t acc0 = bias[oc];
+          for (int32_t ky = first_y; ky < last_y; ky++) {
+            const int8_t *px = x + ((n * 6 + start_y + ky) * 6 + start_x + first_x) * 4 + oc;
+            const int8_t *pw = weights + (ky * 3 + first_x) * 4 + oc;
+            for (int32_t i = 0; i < (last_x - first_x); i++) {
+              acc0 += (px[i * 4] + 3) * pw[i * 4];
             }
           }
-          acc = utvm_requantize_double(acc, multiplier[oc], shift[oc]) - 3;
-          y[((n * 6 + oy) * 6 + ox) * 4 + oc] = (int8_t)utvm_clamp(acc, -128, 127);
+          acc0 = utvm_requantize_double(acc0, multiplier[oc], shift[oc]) - 3;
+          y[((n * 6 + oy) * 6 + ox) * 4 + oc] = (int8_t)utvm_clamp(acc0, -128, 127);
         }
       }
     }
@@ -128,7 +147,7 @@ static void depthwise_6x6x4_4_k3x3(
  * clamp=-128/127)
  * family portable
  */
-static void max_pool_6x6x4(const int8_t *x, int8_t *y) {
+static __attribute__((noinline)) void max_pool_6x6x4(const int8_t *x, int8_t *y) {
   {
     const int32_t n = 0;
     (void)n;
@@ -159,7 +178,7 @@ static void max_pool_6x6x4(const int8_t *x, int8_t *y) {
  * clamp=-128/127, rounding=double)
  * family portable
  */
-static void fully_connected_36_3(
+static __attribute__((noinline)) void fully_connected_36_3(
     const int8_t *x,
     const int8_t *weights,
     const int32_t *bias,
@@ -170,12 +189,15 @@ static void fully_connected_36_3(
     const int32_t n = 0;
     (void)n;
     for (int32_t o = 0; o < 3; o++) {
-      int32_t acc = bias[o];
+      int32_t acc0 = bias[o];
+      const int8_t *px = x + n * 36;
+      const int8_t *pw = weights + o * 36;
       for (int32_t i = 0; i < 36; i++) {
-        acc += (x[n * 36 + i] + 3) * weights[o * 36 + i];
+        const int32_t value = px[i] + 3;
+        acc0 += value * pw[i];
       }
-      acc = utvm_requantize_double(acc, multiplier[o], shift[o]) - 3;
-      y[n * 3 + o] = (int8_t)utvm_clamp(acc, -128, 127);
+      acc0 = utvm_requantize_double(acc0, multiplier[o], shift[o]) - 3;
+      y[n * 3 + o] = (int8_t)utvm_clamp(acc0, -128, 127);
     }
   }
 }
@@ -184,7 +206,10 @@ static void fully_connected_36_3(
  * Softmax(x=int8[1x3]zp-3, y=int8[1x3]zp-128, beta=1.0)
  * family portable
  */
-static void softmax_1x3(const int8_t *x, const int32_t *exponentials, int8_t *y) {
+static __attribute__((noinline)) void softmax_1x3(
+    const int8_t *x,
+    const int32_t *exponentials,
+    int8_t *y) {
   {
     const int32_t row = 0;
     (void)row;
