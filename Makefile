@@ -26,11 +26,11 @@ test:
 
 lint:
 	$(call set-up,lint)
-	$(VENV)/ruff format --check src tests examples scripts
-	$(VENV)/ruff check src tests examples scripts
+	$(VENV)/ruff format --check src tests examples scripts benchmarks
+	$(VENV)/ruff check src tests examples scripts benchmarks
 	$(VENV)/mypy
 	$(VENV)/lint-imports
 
 bench:
 	$(call set-up,demo)
-	@$(VENV)/python scripts/bench.py
+	@$(VENV)/python benchmarks/networks.py
