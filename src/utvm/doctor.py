@@ -18,7 +18,7 @@ from utvm import __version__
 from utvm.prerequisites import PREREQUISITES, how_to_install
 
 _REQUIREMENT = re.compile(
-    r"(?P<name>[\w.-]+)\s*(?:>=\s*(?P<minimum>[\d.]+))?[^;]*(?:;.*extra == ['\"](?P<extra>\w+)['\"])?"
+    r"(?P<name>[\w.-]+)\s*(?:>=\s*(?P<minimum>[\w.]+))?[^;]*(?:;.*extra == ['\"](?P<extra>\w+)['\"])?"
 )
 """A requirement as package metadata states it, for example `mypy>=1.11; extra == "lint"`."""
 
