@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.boards import Board, load_board
-from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, entry_source
+from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, entry_source, step_symbol
 from utvm.device import GdbRemoteLink, Measurement, Session, build_image
 from utvm.dump import Dump
 from utvm.emulators import QemuTarget
@@ -108,6 +108,7 @@ def compile(
     *,
     name: str | None = None,
     small: bool = False,
+    steps: bool = False,
     dump: Path | None = None,
 ) -> Compiled:
     """Compile a model for a board.
@@ -117,6 +118,7 @@ def compile(
         board: a board's name, the path of its TOML, or the board.
         name: the prefix of the C symbols; the model's name if None.
         small: whether to leave out kernels that buy speed with several times the flash and tens of KB of RAM.
+        steps: whether the image has a function for each kernel call too, for profiling.
         dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
 
     Raises:
@@ -133,10 +135,11 @@ def compile(
         program = lower(optimised, target.core, name=name, families=SMALL_FAMILIES if small else FAMILIES)
         stages.program(program)
     with watch.stage("codegen"):
-        files = program.render()
+        files = program.render(steps=steps)
         stages.files(files)
     with watch.stage("build"):
-        image = build_image(target, image_sources(program.name, files), entries=[RUN_SYMBOL])
+        entries = [step_symbol(program.name, index) for index in range(len(program.calls))] if steps else []
+        image = build_image(target, image_sources(program.name, files), entries=[RUN_SYMBOL, *entries])
         stages.image(image)
     return Compiled(board=target, program=program, files=files, image=image, seconds=watch.seconds)
 
@@ -225,8 +228,7 @@ class Model:
         """
         watch = Stopwatch()
         with watch.stage("write"):
-            for port, array in zip(self._c_model.inputs, self._arrays(inputs), strict=True):
-                self.session.write(ARENA_SYMBOL, fit_array(array, port.tensor).tobytes(), offset=port.offset)
+            self.write_inputs(inputs)
         with watch.stage("run"):
             measurement = self.session.call(RUN_SYMBOL, timeout=timeout)
         with watch.stage("read"):
@@ -235,6 +237,11 @@ class Model:
                 raw = self.session.read(ARENA_SYMBOL, port.tensor.nbytes, offset=port.offset)
                 outputs[port.tensor.name] = np.frombuffer(raw, dtype=port.tensor.dtype.value).reshape(port.tensor.shape)
         return Result(outputs=outputs, measurement=measurement, seconds=watch.seconds)
+
+    def write_inputs(self, inputs: NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]) -> None:
+        """Write the inputs into the arena; see `run`."""
+        for port, array in zip(self._c_model.inputs, self._arrays(inputs), strict=True):
+            self.session.write(ARENA_SYMBOL, fit_array(array, port.tensor).tobytes(), offset=port.offset)
 
     def _arrays(self, inputs: NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         names = [port.tensor.name for port in self._c_model.inputs]

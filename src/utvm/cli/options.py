@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add MODEL, --board, --small and --dump."""
+def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
+    """Add MODEL, --board, --small and, if wanted, --dump."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
     parser.add_argument(
         "--board",
@@ -20,6 +20,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out kernels that buy speed with several times the flash and tens of KB of RAM",
     )
+    if not dump:
+        return
     parser.add_argument(
         "--dump",
         type=Path,

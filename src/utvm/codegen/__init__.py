@@ -11,7 +11,16 @@ from utvm.codegen.c import (
     int_literal,
 )
 from utvm.codegen.entry import ARENA_SYMBOL, RUN_SYMBOL, entry_source
-from utvm.codegen.model import ARENA_ALIGNMENT, ArenaRef, CCall, CModel, CPort, render_model
+from utvm.codegen.model import (
+    ARENA_ALIGNMENT,
+    ArenaRef,
+    CCall,
+    CModel,
+    CPort,
+    function_names,
+    render_model,
+    step_symbol,
+)
 
 __all__ = [
     "ARENA_ALIGNMENT",
@@ -29,6 +38,8 @@ __all__ = [
     "comment",
     "entry_source",
     "float_literal",
+    "function_names",
     "int_literal",
     "render_model",
+    "step_symbol",
 ]

@@ -48,19 +48,20 @@ class CModel:
 ARENA_ALIGNMENT = 16
 
 
-def render_model(model: CModel, prelude: Mapping[str, str]) -> dict[str, str]:
+def render_model(model: CModel, prelude: Mapping[str, str], *, steps: bool = False) -> dict[str, str]:
     """Return file name → text, in a fixed order; equal models give equal bytes.
 
     Args:
         model: what to write; `model.name` must be a C identifier.
         prelude: definitions of the helpers that the kernels use and that those use, in the order in which they must
             stand.
+        steps: whether to add a function for each call alone, `step_symbol`, so that each can be measured.
     """
     arrays = _name_arrays(model)
-    functions = _name_functions(model.calls)
+    functions = function_names(model.calls)
     return {
         f"{model.name}.h": _header(model),
-        f"{model.name}.c": _source(model, functions, arrays, prelude),
+        f"{model.name}.c": _source(model, functions, arrays, prelude, steps=steps),
         f"{model.name}_weights.h": _weights_header(model, arrays),
         f"{model.name}_weights.c": _weights_source(model, arrays),
     }
@@ -75,7 +76,8 @@ def _name_arrays(model: CModel) -> dict[CArray, str]:
     return names
 
 
-def _name_functions(calls: Sequence[CCall]) -> dict[CFunction, str]:
+def function_names(calls: Sequence[CCall]) -> dict[CFunction, str]:
+    """Return the C name of each kernel function; equal functions are written once."""
     names: dict[CFunction, str] = {}
     taken: dict[str, int] = {}
     for call in calls:
@@ -150,6 +152,8 @@ def _source(
     functions: Mapping[CFunction, str],
     arrays: Mapping[CArray, str],
     prelude: Mapping[str, str],
+    *,
+    steps: bool,
 ) -> str:
     support = {part.name: part.text for function in functions for part in function.support}
     parts = [
@@ -159,6 +163,7 @@ def _source(
         *support.values(),
         *(function.render(symbol) for function, symbol in functions.items()),
         _run_function(model, functions, arrays),
+        *(_step_functions(model, functions, arrays) if steps else ()),
     ]
     return "\n".join(parts)
 
@@ -168,23 +173,37 @@ def _run_function(model: CModel, functions: Mapping[CFunction, str], arrays: Map
     if not model.calls:
         lines.append("  (void)arena;")
     for index, call in enumerate(model.calls):
-        lines.append(f"  {comment(f'{index}: {_safe(call.label)}')}")
-        arguments = []
-        for parameter in call.function.parameters:
-            operand = call.operands[parameter.name]
-            if isinstance(operand, CArray):
-                arguments.append(arrays[operand])
-            else:
-                const = "const " if parameter.role == "input" else ""
-                void = "(void *)" if parameter.c_type not in ("int8_t", "uint8_t") else ""
-                arguments.append(f"({const}{parameter.c_type} *){void}(arena + {operand.offset})")
-        head = f"  {functions[call.function]}("
-        line = f"{head}{', '.join(arguments)});"
-        if len(line) > 100:
-            line = f"{head}\n      " + ",\n      ".join(arguments) + ");"
-        lines.append(line)
+        lines += [f"  {comment(f'{index}: {_safe(call.label)}')}", _call_line(call, functions, arrays)]
     lines += ["  return 0;", "}", ""]
     return "\n".join(lines)
+
+
+def _call_line(call: CCall, functions: Mapping[CFunction, str], arrays: Mapping[CArray, str]) -> str:
+    arguments = []
+    for parameter in call.function.parameters:
+        operand = call.operands[parameter.name]
+        if isinstance(operand, CArray):
+            arguments.append(arrays[operand])
+        else:
+            const = "const " if parameter.role == "input" else ""
+            void = "(void *)" if parameter.c_type not in ("int8_t", "uint8_t") else ""
+            arguments.append(f"({const}{parameter.c_type} *){void}(arena + {operand.offset})")
+    head = f"  {functions[call.function]}("
+    line = f"{head}{', '.join(arguments)});"
+    return line if len(line) <= 100 else f"{head}\n      " + ",\n      ".join(arguments) + ");"
+
+
+def step_symbol(name: str, index: int) -> str:
+    """Return the C name of the function that makes call `index` of model `name` alone."""
+    return f"{name}_step_{index}"
+
+
+def _step_functions(model: CModel, functions: Mapping[CFunction, str], arrays: Mapping[CArray, str]) -> list[str]:
+    written = []
+    for index, call in enumerate(model.calls):
+        head = f"void {step_symbol(model.name, index)}(uint8_t *arena)"
+        written.append(f"{head};\n\n{head} {{\n{_call_line(call, functions, arrays)}\n}}\n")
+    return written
 
 
 def _weights_header(model: CModel, arrays: Mapping[CArray, str]) -> str:

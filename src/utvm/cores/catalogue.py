@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from utvm.cores.core import Core
-from utvm.cores.cortex_m4_timing import CORTEX_M4_TIMING, CORTEX_M33_TIMING
+from utvm.cores.cortex_m4_timing import CORTEX_M3_TIMING, CORTEX_M4_TIMING, CORTEX_M33_TIMING
 from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
 from utvm.errors import UtvmError
 
@@ -33,6 +33,7 @@ CORTEX_M3 = Core(
     cflags=_arm("cortex-m3", fpu=False),
     unaligned=True,
     fault_status=True,
+    timing=CORTEX_M3_TIMING,
 )
 
 CORTEX_M4 = Core(
@@ -43,6 +44,7 @@ CORTEX_M4 = Core(
     cflags=_arm("cortex-m4", fpu=True),
     fpu=True,
     dsp=True,
+    macs_per_cycle=2.0,
     unaligned=True,
     fault_status=True,
     timing=CORTEX_M4_TIMING,
@@ -56,6 +58,7 @@ CORTEX_M7 = Core(
     cflags=_arm("cortex-m7", fpu=True),
     fpu=True,
     dsp=True,
+    macs_per_cycle=2.0,
     unaligned=True,
     fault_status=True,
     timing=CORTEX_M7_TIMING,
@@ -69,6 +72,7 @@ CORTEX_M33 = Core(
     cflags=_arm("cortex-m33", fpu=True),
     fpu=True,
     dsp=True,
+    macs_per_cycle=2.0,
     unaligned=True,
     fault_status=True,
     timing=CORTEX_M33_TIMING,
@@ -82,6 +86,7 @@ CORTEX_M55 = Core(
     cflags=_arm("cortex-m55", fpu=True),
     fpu=True,
     dsp=True,
+    macs_per_cycle=8.0,
     mve=True,
     unaligned=True,
     fault_status=True,

@@ -14,7 +14,7 @@ class Core:
 
     `cflags` are GCC's machine options. `dsp` is the Arm DSP extension (16-bit SIMD), `mve` the M-profile vector
     extension, `fault_status` whether the fault status registers of Armv7-M exist, `timing` the model of the pipeline if
-    there is one.
+    there is one, `macs_per_cycle` the most multiply-accumulates that its multiplier can do (loads not counted).
     """
 
     name: str
@@ -28,3 +28,4 @@ class Core:
     unaligned: bool = False
     fault_status: bool = False
     timing: Timing | None = None
+    macs_per_cycle: float = 0.5

@@ -1,4 +1,4 @@
-"""Timing of the Cortex-M4 on zero-wait memory, also used for the Cortex-M33 (unvalidated there).
+"""Timing of the Cortex-M4 on zero-wait memory, also used for the Cortex-M3 and M33 (unvalidated there).
 
 Source: Arm DDI 0439 (Cortex-M4 TRM), section 3.3.1 (cycle counts) and 3.3.2 (load/store timings): a load that follows a
 load pipelines with it; a base register that the instruction before made costs a cycle; a taken branch refills the
@@ -35,6 +35,7 @@ class CortexM4Timing:
     """A single-issue core whose costs depend on an instruction and the one before it."""
 
     name: str
+    long_multiply_cycles: int = 1
     mispredict_cycles: int = 0
     unaligned_cycles: Mapping[str, int] = field(
         default_factory=lambda: {"odd_halfword": 1, "word_at_2": 1, "word_at_odd": 2}
@@ -62,6 +63,8 @@ class CortexM4Timing:
             return 2
         if kind is Kind.ALU and instruction.loads_pc:
             return 1 + _REFILL
+        if kind in (Kind.MULTIPLY_LONG, Kind.MAC_LONG):
+            return self.long_multiply_cycles
         return _FIXED.get(kind, 1)
 
     def _transfer(self, instruction: Instruction, before: Instruction | None) -> int:
@@ -83,3 +86,5 @@ def _refills_when_taken(instruction: Instruction) -> bool:
 
 CORTEX_M4_TIMING = CortexM4Timing(name="model: cortex-m4")
 CORTEX_M33_TIMING = CortexM4Timing(name="model: cortex-m33 (unvalidated)")
+CORTEX_M3_TIMING = CortexM4Timing(name="model: cortex-m3 (unvalidated)", long_multiply_cycles=4)
+"""The Cortex-M3 differs in its long multiplications: 3 to 7 cycles, by operand (Arm DDI 0337, section 3.3.1)."""

@@ -4,6 +4,7 @@ from utvm.device.faults import TargetFaultError
 from utvm.device.firmware import build_image
 from utvm.device.gdb_link import GdbRemoteLink
 from utvm.device.link import (
+    Count,
     DebugLink,
     DeviceError,
     LinkLostError,
@@ -21,6 +22,7 @@ from utvm.device.session import (
 
 __all__ = [
     "CallTimeoutError",
+    "Count",
     "DebugLink",
     "DeviceError",
     "GdbRemoteLink",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from utvm.errors import UtvmError
+from utvm.toolchain import Image
 
 
 class DeviceError(UtvmError):
@@ -64,6 +66,15 @@ class DebugLink(Protocol):
         """Give the link back. Never fails."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """What a target counted; None is not known. `cycles_source` says who counted or modelled the cycles."""
+
+    instructions: int | None = None
+    cycles: int | None = None
+    cycles_source: str | None = None
+
+
 class Target(Protocol):
     """What stands behind a link: an emulator that we start, or a server that is there."""
 
@@ -73,8 +84,11 @@ class Target(Protocol):
     def describe_death(self) -> str | None:
         """Return why the target is gone, or None if it lives."""
 
-    def instructions(self) -> int | None:
-        """Return the instructions executed so far, or None if they are not counted."""
+    def begin_count(self) -> None:
+        """Count from here on, if this target counts; the core is halted."""
+
+    def count(self, image: Image) -> Count:
+        """Return what was counted since `begin_count` while the core ran code of `image`."""
 
     def stop(self) -> None:
         """End what `start` began. Never fails."""

@@ -15,7 +15,7 @@ from utvm.boards import Board
 from utvm.device.abi import CONVENTIONS
 from utvm.device.faults import read_arm_fault, read_riscv_fault
 from utvm.device.firmware import CHECKSUM_SYMBOL, RETURN_SYMBOL, START_SYMBOL, TRAP_SYMBOL
-from utvm.device.link import DebugLink, DeviceError, LinkLostError, LinkTimeoutError, Target
+from utvm.device.link import Count, DebugLink, DeviceError, LinkLostError, LinkTimeoutError, Target
 from utvm.toolchain import STACK_LIMIT_SYMBOL, STACK_SYMBOL, Image, Section
 
 DEFAULT_TIMEOUT = 60.0
@@ -126,7 +126,7 @@ class Session:
         name = function if isinstance(function, str) else f"0x{function:08x}"
         address = self.image.symbol(function).address if isinstance(function, str) else function
         with self._recovering():
-            return self._call(name, address, arguments, DEFAULT_TIMEOUT if timeout is None else timeout)
+            return self._call(name, address, arguments, DEFAULT_TIMEOUT if timeout is None else timeout, measured=True)
 
     def read(self, where: str | int, length: int, *, offset: int = 0) -> bytes:
         """Return `length` bytes at a symbol or an address."""
@@ -256,7 +256,9 @@ class Session:
                 f"written: is there RAM on board '{self.board.name}'?"
             )
 
-    def _call(self, name: str, address: int, arguments: tuple[int, ...], timeout: float) -> Measurement:
+    def _call(
+        self, name: str, address: int, arguments: tuple[int, ...], timeout: float, *, measured: bool = False
+    ) -> Measurement:
         link, convention = self._live, self._convention
         stop_at = self.image.symbol(RETURN_SYMBOL).address
         self._pass_arguments(arguments)
@@ -264,23 +266,23 @@ class Session:
             link.write_register(register, value)
         link.write_register(convention.link_register, convention.code_address(stop_at))
         link.write_register(convention.program_counter, address)
-        before = self._target.instructions()
+        self._target.begin_count()
         started = time.perf_counter()
         link.resume()
         if not link.wait(timeout):
             link.halt()
             raise self._timed_out(name, timeout)
         seconds = time.perf_counter() - started
-        after = self._target.instructions()
         pc = link.read_register(convention.program_counter) & ~1
         self._check_stack(name)
         if pc != stop_at:
             raise self._stopped_elsewhere(name, pc)
+        count = self._target.count(self.image) if measured else Count()
         return Measurement(
             value=link.read_register(convention.result),
-            instructions=None if before is None or after is None else after - before,
-            cycles=None,
-            cycles_source=None,
+            instructions=count.instructions,
+            cycles=count.cycles,
+            cycles_source=count.cycles_source,
             seconds=seconds,
         )
 

@@ -14,18 +14,18 @@ _FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibilit
 
 def plugin_library(cache_directory: Path) -> Path | None:
     """Return the built plugin, or None where the host has no C compiler (instructions are not counted then)."""
-    source = (files("utvm.emulators") / "count.c").read_bytes()
+    source = (files("utvm.emulators") / "profile.c").read_bytes()
     key = hashlib.sha256(source + " ".join(_FLAGS).encode()).hexdigest()[:32]
-    built = cache_directory / f"qemu-count-{key}.so"
+    built = cache_directory / f"qemu-profile-{key}.so"
     if built.exists():
         return built
     cache_directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_directory) as scratch:
-        (Path(scratch) / "count.c").write_bytes(source)
-        made = Path(scratch) / "count.so"
+        (Path(scratch) / "profile.c").write_bytes(source)
+        made = Path(scratch) / "profile.so"
         try:
             subprocess.run(
-                [os.environ.get("CC", "gcc"), *_FLAGS, "count.c", "-o", made.name],
+                [os.environ.get("CC", "gcc"), *_FLAGS, "profile.c", "-o", made.name],
                 cwd=scratch,
                 check=True,
                 capture_output=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import mmap
 import os
 import shutil
 import signal
@@ -15,8 +14,12 @@ import weakref
 from pathlib import Path
 
 from utvm.boards import Board, BoardError
+from utvm.device import Count
+from utvm.emulators.counters import Counters
+from utvm.emulators.cycles import CycleModel
 from utvm.emulators.plugin import plugin_library
 from utvm.errors import UtvmError
+from utvm.toolchain import Image, instruction_listing
 
 _START_SECONDS = 20.0
 _PACKAGES = {"qemu-system-arm": "qemu-system-arm", "qemu-system-riscv32": "qemu-system-misc"}
@@ -43,7 +46,9 @@ class QemuTarget:
         self._cache_directory = cache_directory
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._counter: mmap.mmap | None = None
+        self._counters: Counters | None = None
+        self._models: weakref.WeakKeyDictionary[Image, CycleModel] = weakref.WeakKeyDictionary()
+        self._instructions_before = 0
         self._finalizer: weakref.finalize[..., QemuTarget] | None = None
 
     def start(self) -> str:
@@ -100,29 +105,42 @@ class QemuTarget:
         """The process, while there is one."""
         return None if self._process is None else self._process.pid
 
-    def instructions(self) -> int | None:
-        """Return the instructions executed since the start, or None if they are not counted."""
-        return None if self._counter is None else int.from_bytes(self._counter[:8], "little")
+    def begin_count(self) -> None:
+        """Count from here on; the machine must be stopped."""
+        if self._counters is not None:
+            self._instructions_before = self._counters.instructions
+            self._counters.begin()
+
+    def count(self, image: Image) -> Count:
+        """Return instructions, exact, and cycles, modelled, since `begin_count`; None for what is not known."""
+        if self._counters is None:
+            return Count()
+        timing = self._board.core.timing
+        cycles = None
+        if timing is not None:
+            if image not in self._models:
+                self._models[image] = CycleModel(instruction_listing(image), timing)
+            cycles = self._models[image].cycles(self._counters.counts())
+        return Count(
+            instructions=self._counters.instructions - self._instructions_before,
+            cycles=cycles,
+            cycles_source=None if cycles is None or timing is None else timing.name,
+        )
 
     def stop(self) -> None:
         """End QEMU and remove its files. Never fails."""
         if self._finalizer is not None:
             self._finalizer()
-        self._finalizer = self._process = self._directory = None
-        if self._counter is not None:
-            self._counter.close()
-            self._counter = None
+        self._finalizer = self._process = self._directory = self._counters = None
 
     def _counting(self) -> list[str]:
         assert self._directory is not None
         library = plugin_library(self._cache_directory)
         if library is None:
             return []
-        file = self._directory / "instructions"
-        file.write_bytes(bytes(mmap.PAGESIZE))
-        with file.open("r+b") as opened:
-            self._counter = mmap.mmap(opened.fileno(), mmap.PAGESIZE)
-        return ["-plugin", f"{library},counter={file}"]
+        file = self._directory / "counts"
+        self._counters = Counters(file)
+        return ["-plugin", f"{library},shared={file}"]
 
 
 def _clean_up(process: subprocess.Popen[bytes], directory: Path) -> None:

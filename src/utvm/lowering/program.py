@@ -61,10 +61,10 @@ class Program:
             ),
         )
 
-    def render(self) -> dict[str, str]:
-        """Return the model's C files: name → text."""
+    def render(self, *, steps: bool = False) -> dict[str, str]:
+        """Return the model's C files: name → text; with `steps`, a function for each call too."""
         used = [helper for call in self.calls for helper in call.kernel.function.helpers]
-        return render_model(self.c_model(), {name: PRELUDE[name] for name in with_dependencies(used)})
+        return render_model(self.c_model(), {name: PRELUDE[name] for name in with_dependencies(used)}, steps=steps)
 
     def _operands(self, call: Call) -> Mapping[str, ArenaRef | CArray]:
         operands: dict[str, ArenaRef | CArray] = {}

@@ -11,10 +11,13 @@ from utvm.report.figures import (
     scores,
 )
 from utvm.report.plan import plan_svg, plan_table, plan_text
-from utvm.report.tables import boards_json, boards_table, print_table
+from utvm.report.profile import OperatorProfile, ProfileReport, profile_html, profile_json, profile_table
+from utvm.report.tables import boards_json, boards_table, print_table, write_text
 
 __all__ = [
     "CompileReport",
+    "OperatorProfile",
+    "ProfileReport",
     "RunReport",
     "boards_json",
     "boards_table",
@@ -24,8 +27,12 @@ __all__ = [
     "plan_table",
     "plan_text",
     "print_table",
+    "profile_html",
+    "profile_json",
+    "profile_table",
     "read_labels",
     "run_json",
     "run_text",
     "scores",
+    "write_text",
 ]

@@ -3,6 +3,7 @@
 from utvm.cache import Cache, CacheError, default_cache_directory, digest
 from utvm.toolchain.image import Image, Location, Section, Symbol
 from utvm.toolchain.linker import STACK_LIMIT_SYMBOL, STACK_SYMBOL, linker_script
+from utvm.toolchain.listing import instruction_listing
 from utvm.toolchain.source import Layout, MemoryOverflowError, Region, Source, ToolchainError
 from utvm.toolchain.stack import CallGraph, Frame, StackBound
 from utvm.toolchain.toolchain import Toolchain, compiler_version
@@ -28,5 +29,6 @@ __all__ = [
     "compiler_version",
     "default_cache_directory",
     "digest",
+    "instruction_listing",
     "linker_script",
 ]

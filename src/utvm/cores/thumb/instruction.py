@@ -96,7 +96,7 @@ _CONDITIONS = ["eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi",
 
 def _table() -> dict[str, Kind]:
     kinds = {
-        Kind.ALU: "add sub rsb adc sbc and orr orn eor bic mov mvn movw movt addw subw adr adds",
+        Kind.ALU: "add sub rsb neg adc sbc and orr orn eor bic mov mvn movw movt addw subw adr adds",
         Kind.SHIFT: "lsl lsr asr ror rrx",
         Kind.COMPARE: "cmp cmn tst teq",
         Kind.EXTEND: "sxtb sxth uxtb uxth sxtb16 uxtb16",

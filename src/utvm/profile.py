@@ -1,0 +1,122 @@
+"""Profiling: a network on a board as a whole and call by call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm import api
+from utvm.boards import Board
+from utvm.codegen import ARENA_SYMBOL, function_names, step_symbol
+from utvm.device import Session
+from utvm.frontends.inputs import read_inputs
+from utvm.graph import DType, Graph, Tensor
+from utvm.graph.cost import macs_of
+from utvm.report import OperatorProfile, ProfileReport
+from utvm.toolchain import Image
+
+_SEED = 0
+
+
+def profile(
+    model: str | Path | Graph,
+    board: str | Path | Board,
+    *,
+    input_file: Path | None = None,
+    small: bool = False,
+    timeout: float | None = None,
+) -> tuple[ProfileReport, api.Compiled]:
+    """Run a network once as a whole, then each of its kernel calls alone, in order, and return what each cost.
+
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+        input_file: the input; seeded random values if None.
+        small: as in `api.compile`.
+        timeout: seconds that a call may take on the target; the session's default if None.
+
+    Raises:
+        UtvmError: any of it failed; the message says what to do.
+    """
+    compiled = api.compile(model, board, small=small, steps=True)
+    with api.connect(compiled.board) as session:
+        return profile_in(session, compiled, input_file=input_file, plan="small" if small else "fast", timeout=timeout)
+
+
+def profile_in(
+    session: Session,
+    compiled: api.Compiled,
+    *,
+    input_file: Path | None = None,
+    plan: str = "fast",
+    timeout: float | None = None,
+) -> tuple[ProfileReport, api.Compiled]:
+    """Profile a network compiled with `steps` in a session that is open; see `profile`."""
+    program, image = compiled.program, compiled.image
+    inputs = (
+        {tensor.name: random_input(tensor, _SEED + index) for index, tensor in enumerate(program.graph.inputs)}
+        if input_file is None
+        else read_inputs(input_file, program.graph.inputs)
+    )
+    loaded = api.Model(session, compiled)
+    whole = loaded.run(inputs, timeout=timeout).measurement
+    loaded.write_inputs(inputs)
+    arena = image.symbol(ARENA_SYMBOL).address
+    calls = program.c_model().calls
+    names = function_names(calls)
+    seen: set[str] = set()
+    rows = []
+    for index, (call, c_call) in enumerate(zip(program.calls, calls, strict=True)):
+        measured = session.call(step_symbol(program.name, index), arena, timeout=timeout)
+        symbol = names[c_call.function]
+        rows.append(
+            OperatorProfile(
+                index=index,
+                name=call.op.name,
+                kind=call.op.kind,
+                family=call.kernel.family,
+                config=dict(call.kernel.config),
+                macs=macs_of(call.op),
+                instructions=measured.instructions,
+                cycles=measured.cycles,
+                scratch_bytes=call.kernel.scratch_bytes,
+                constant_bytes=call.kernel.constant_bytes,
+                code_bytes=0 if symbol in seen else _code_bytes(image, symbol),
+            )
+        )
+        seen.add(symbol)
+    core = compiled.board.core
+    steps = sum(_code_bytes(image, step_symbol(program.name, index)) for index in range(len(rows)))
+    report = ProfileReport(
+        model=program.name,
+        board=compiled.board.name,
+        core=core.name,
+        plan=plan,
+        limit=1 / core.macs_per_cycle,
+        operators=tuple(rows),
+        macs=sum(row.macs for row in rows),
+        instructions=whole.instructions,
+        cycles=whole.cycles,
+        cycles_source=whole.cycles_source,
+        seconds=None if whole.cycles is None else whole.cycles / compiled.board.clock_hz,
+        arena_bytes=program.arena_bytes,
+        flash_bytes=image.flash_bytes - steps,
+    )
+    return report, compiled
+
+
+def random_input(tensor: Tensor, seed: int) -> NDArray[np.generic]:
+    """Return seeded values that cover the range of a tensor's type."""
+    generator = np.random.default_rng(seed)
+    if tensor.dtype is DType.FLOAT32:
+        return generator.standard_normal(tensor.shape, dtype=np.float32)
+    dtype = np.dtype(tensor.dtype.value)
+    limits = np.iinfo(dtype)
+    return generator.integers(limits.min, limits.max, tensor.shape, endpoint=True, dtype=dtype)
+
+
+def _code_bytes(image: Image, symbol: str) -> int:
+    """Return the size of a function; the compiler may have specialised it under its name and a suffix."""
+    return sum(s.size for s in image.symbols.values() if s.name == symbol or s.name.startswith(f"{symbol}."))

@@ -1,0 +1,199 @@
+"""Where a network's time and memory go, operator by operator: table, JSON, and a page that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorProfile:
+    """One kernel call. `cycles` is None where the board has no counter or model; `code_bytes` is the kernel's function,
+    0 where an earlier call already pays for it."""
+
+    index: int
+    name: str
+    kind: str
+    family: str
+    config: dict[str, int | str]
+    macs: int
+    instructions: int | None
+    cycles: int | None
+    scratch_bytes: int
+    constant_bytes: int
+    code_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileReport:
+    """A profiled network: its calls one by one, and the whole run. `limit` is the core's least cycles a MAC."""
+
+    model: str
+    board: str
+    core: str
+    plan: str
+    limit: float
+    operators: tuple[OperatorProfile, ...]
+    macs: int
+    instructions: int | None
+    cycles: int | None
+    cycles_source: str | None
+    seconds: float | None
+    arena_bytes: int
+    flash_bytes: int
+    memory: str | None = None
+
+    @property
+    def total(self) -> int:
+        """What shares are taken of: the cycles of all calls, their instructions where there are no cycles."""
+        return sum(_cost(op) for op in self.operators) or 1
+
+
+def profile_json(report: ProfileReport) -> dict[str, Any]:
+    """Return a profile as one JSON object."""
+    rows = []
+    for op in report.operators:
+        row = asdict(op)
+        row["cycles_per_mac"] = _ratio(op.cycles, op.macs)
+        row["share"] = round(_cost(op) / report.total, 4)
+        rows.append(row)
+    return {**asdict(report), "operators": rows, "cycles_per_mac": _ratio(report.cycles, report.macs)}
+
+
+def profile_table(report: ProfileReport) -> Table:
+    """Return a profile as a table, one row a call."""
+    cycles = f"cycles ({report.cycles_source})" if report.cycles is not None else "cycles"
+    table = Table(title=_title(report), title_justify="left", caption=_caption(report), caption_justify="left")
+    headings = ["operator", "kernel", "MACs", "instructions", cycles, "cycles/MAC", "share", "scratch", "flash"]
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
+    for op in report.operators:
+        table.add_row(
+            f"{op.index} {op.kind}",
+            _kernel(op),
+            f"{op.macs:,}" if op.macs else "",
+            _number(op.instructions),
+            _number(op.cycles),
+            "" if (ratio := _ratio(op.cycles, op.macs)) is None else f"{ratio:.2f}",
+            f"{100 * _cost(op) / report.total:.1f} %",
+            f"{op.scratch_bytes:,}" if op.scratch_bytes else "",
+            f"{op.constant_bytes + op.code_bytes:,}",
+        )
+    table.add_section()
+    ratio = _ratio(report.cycles, report.macs)
+    table.add_row(
+        "whole network",
+        "",
+        f"{report.macs:,}",
+        _number(report.instructions),
+        _number(report.cycles),
+        "" if ratio is None else f"{ratio:.2f}",
+        "",
+        "",
+        f"{report.flash_bytes:,}",
+    )
+    return table
+
+
+def profile_html(report: ProfileReport, plan: str) -> str:
+    """Return a page with a bar for each call, the arena over time (`plan`, an SVG) and the table, without scripts."""
+    most = max((_cost(op) for op in report.operators), default=1) or 1
+    bars = "\n".join(_bar(op, most, report.total) for op in report.operators)
+    rows = "\n".join(_row(op, report) for op in report.operators)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{escape(report.model)} on {escape(report.board)}</title>
+<style>
+body {{ font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #222; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; }}
+th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left; }}
+.bars {{ display: grid; grid-template-columns: max-content 1fr max-content; gap: .2rem .8rem; align-items: center; }}
+.bar {{ background: #3b7dd8; height: .9rem; border-radius: 2px; }}
+.plan {{ overflow-x: auto; }}
+</style>
+</head>
+<body>
+<h1>{escape(_title(report))}</h1>
+<p>{escape(_caption(report))}</p>
+<h2>Time</h2>
+<div class="bars">
+{bars}
+</div>
+<h2>Arena</h2>
+<div class="plan">
+{plan}
+</div>
+<h2>Operators</h2>
+<table>
+<thead><tr><th>operator</th><th>kernel</th><th>MACs</th><th>instructions</th><th>cycles</th><th>cycles/MAC</th>
+<th>share</th><th>scratch B</th><th>constants B</th><th>code B</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</body>
+</html>
+"""
+
+
+def _bar(op: OperatorProfile, most: int, total: int) -> str:
+    width, share = 100 * _cost(op) / most, 100 * _cost(op) / total
+    return (
+        f'<span title="{escape(op.name)}">{op.index} {escape(op.kind)}</span>'
+        f'<div class="bar" style="width:{width:.2f}%"></div><span>{share:.1f} %</span>'
+    )
+
+
+def _row(op: OperatorProfile, report: ProfileReport) -> str:
+    ratio = _ratio(op.cycles, op.macs)
+    cells: Sequence[str] = (
+        f"{op.index} {op.kind}",
+        _kernel(op),
+        f"{op.macs:,}" if op.macs else "",
+        _number(op.instructions),
+        _number(op.cycles),
+        "" if ratio is None else f"{ratio:.2f}",
+        f"{100 * _cost(op) / report.total:.1f} %",
+        f"{op.scratch_bytes:,}",
+        f"{op.constant_bytes:,}",
+        f"{op.code_bytes:,}",
+    )
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _title(report: ProfileReport) -> str:
+    return f"{report.model} on {report.board} ({report.core}), {report.plan} plan"
+
+
+def _caption(report: ProfileReport) -> str:
+    cycles = (
+        "Cycles are neither counted nor modelled on this board."
+        if report.cycles is None
+        else f"Cycles: {report.cycles_source}; the core's multiplier allows {report.limit:g} cycles a MAC at best."
+    )
+    memory = f" Memory: {report.memory}." if report.memory else ""
+    return f"{cycles}{memory} Arena {report.arena_bytes:,} B, flash {report.flash_bytes:,} B."
+
+
+def _kernel(op: OperatorProfile) -> str:
+    knobs = " ".join(f"{name}={value}" for name, value in op.config.items())
+    return f"{op.family} {knobs}".strip()
+
+
+def _cost(op: OperatorProfile) -> int:
+    return op.cycles if op.cycles is not None else op.instructions or 0
+
+
+def _ratio(cycles: int | None, macs: int) -> float | None:
+    return None if cycles is None or not macs else round(cycles / macs, 3)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"

@@ -1,0 +1,30 @@
+"""The instructions of an image by address, as the disassembler prints them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+
+from utvm.toolchain.image import Image
+from utvm.toolchain.source import ToolchainError
+
+_SECONDS = 60
+_LINE = re.compile(r"^ *(?P<address>[0-9a-f]+):\t(?P<name>[a-z]\S*)(?:[ \t]+(?P<operands>[^;@\n<]*))?", re.MULTILINE)
+
+
+def instruction_listing(image: Image) -> Mapping[int, str]:
+    """Return address → instruction text for all code of `image`, without comments and symbolic targets.
+
+    Raises:
+        ToolchainError: the image can't be disassembled.
+    """
+    command = [f"{image.tool_prefix}objdump", "-d", "--no-show-raw-insn", str(image.path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ToolchainError(f"{image.path} can't be disassembled: {error}") from error
+    return {
+        int(line["address"], 16): f"{line['name']} {(line['operands'] or '').strip()}".strip()
+        for line in _LINE.finditer(done.stdout)
+    }
