@@ -54,6 +54,11 @@ class KernelFamily(ABC):
         del op, core
         return {}
 
+    def legal(self, op: Operator, core: Core, config: Config) -> bool:
+        """Whether a config of the space can be built."""
+        del op, core, config
+        return True
+
     def default(self, op: Operator, core: Core) -> Config:
         """Return the config to use without tuning."""
         del op, core

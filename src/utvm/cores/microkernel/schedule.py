@@ -7,10 +7,15 @@ gives it back at its last use. A few windows, register reserves and priorities a
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
+from utvm.cache import Cache, CacheError, digest
 from utvm.cores.microkernel.block import Block, physical, rename, virtual_names
 from utvm.cores.thumb import Instruction, Kind
 from utvm.cores.timing import InOrderPipeline, IssueState, Timing
@@ -28,6 +33,7 @@ and last the written order.
 
 Priorities: a load or ALU operation in the first slot, which a multiplication can follow; longest path; oldest first.
 """
+_SUFFIX = ".schedule"
 _GOOD_ENOUGH = 1.005
 _MULTIPLIES = frozenset({Kind.MAC, Kind.MULTIPLY})
 _LOADS = frozenset({Kind.LOAD, Kind.LOAD_NARROW})
@@ -54,7 +60,7 @@ def schedule(
     fixed: Mapping[str, str] | None = None,
     live_in: Sequence[str] = (),
 ) -> Scheduled:
-    """Order a block for a core and give its virtual registers physical ones.
+    """Order a block for a core and give its virtual registers physical ones. Results are kept in the user's cache.
 
     Args:
         block: the code. A virtual register that is written before it is read is local; see `live_in`.
@@ -66,9 +72,52 @@ def schedule(
     Raises:
         ScheduleError: the registers do not suffice in any order tried.
     """
+    key = digest(
+        [_version(), timing.name, *pool, "", *(f"{k} {v}" for k, v in (fixed or {}).items()), "", *live_in, ""]
+        + [instruction.text for instruction in block.code]
+    )
+    known = _recall(key)
+    if known is not None:
+        return known
+    found = _search(block, timing, pool=pool, fixed=fixed or {}, live_in=live_in)
+    _remember(key, found)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    """Return a digest of everything here that an order depends on."""
+    package = Path(__file__).parents[1]
+    return digest(path.read_bytes() for path in sorted(package.rglob("*.py")))
+
+
+def _recall(key: str) -> Scheduled | None:
+    try:
+        path = Cache().find(key, _SUFFIX)
+        if path is None:
+            return None
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (CacheError, OSError, ValueError):
+        return None
+    return Scheduled(lines=tuple(held["lines"]), cycles=held["cycles"], registers=held["registers"])
+
+
+def _remember(key: str, found: Scheduled) -> None:
+    held = {"lines": found.lines, "cycles": found.cycles, "registers": dict(found.registers)}
+    with contextlib.suppress(CacheError, OSError):
+        cache = Cache()
+        with cache.scratch() as folder:
+            made = Path(folder) / "schedule"
+            made.write_text(json.dumps(held), encoding="utf-8")
+            cache.store(key, _SUFFIX, made)
+
+
+def _search(
+    block: Block, timing: Timing, *, pool: Sequence[str], fixed: Mapping[str, str], live_in: Sequence[str]
+) -> Scheduled:
     good_enough = _GOOD_ENOUGH * fewest_cycles(block.code, timing)
     best: Scheduled | None = None
-    shared = _Shared(block, timing, tuple(pool), dict(fixed or {}), tuple(live_in))
+    shared = _Shared(block, timing, tuple(pool), dict(fixed), tuple(live_in))
     for priority, window, reserve in _ATTEMPTS[isinstance(timing, InOrderPipeline)]:
         lines = _Attempt(shared, window, reserve, priority).run()
         if lines is None:

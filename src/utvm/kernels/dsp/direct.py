@@ -22,7 +22,7 @@ from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.expand import write_expansion
 from utvm.kernels.dsp.geometry import Rows, Window
-from utvm.kernels.dsp.multiply import MultiplySpec, multiply_kernel, plain_offsets
+from utvm.kernels.dsp.multiply import MultiplySpec, multiply_cycles, multiply_kernel, plain_offsets
 from utvm.kernels.dsp.stream import (
     PAIR8_BOUND,
     Finish,
@@ -36,6 +36,11 @@ from utvm.kernels.dsp.stream import (
 )
 from utvm.kernels.workload import dims, workload
 
+_BLOCKS = ((4, 2), (3, 2), (2, 4), (2, 3), (2, 2), (1, 8), (1, 6), (1, 4), (1, 2), (4, 1), (3, 1), (2, 1), (1, 1))
+_MOST_CANDIDATES = 7
+_WIDE_WEIGHTS = 4096
+_BLOCK_COST = 0.1
+_CALL_CYCLES, _CALL_CYCLES_PER_ROW = 40, 4
 _UNROLL_LIMIT = 700
 _UNROLL_MOST = 4000
 _PARAMETERS = (
@@ -66,7 +71,7 @@ class DirectConvolution(KernelFamily):
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit are refused by `legal`."""
         del op, core
-        return {"m": (1, 2, 3, 4), "n": (1, 2, 4, 8), "form": ("pair8", "int16"), "unroll": (0, 1)}
+        return {"m": (1, 2, 3, 4), "n": (1, 2, 3, 4, 6, 8), "form": ("pair8", "int16"), "unroll": (0, 1)}
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
         """Whether a config of the space can be built."""
@@ -87,20 +92,41 @@ class DirectConvolution(KernelFamily):
         return work <= _UNROLL_MOST if int(config["unroll"]) else window.kernel[0] * parts > 1
 
     def default(self, op: Operator, core: Core) -> Config:
-        """Return the block with the fewest loads that the shape admits: 4x2, or 1x8 for a single pixel."""
+        """Return the block with the fewest modelled cycles of those that a bound on instructions lets through."""
         assert isinstance(op, Conv2D | FullyConnected)
-        wide = Window.of(op).out_width
-        blocks = [(4, 2), (3, 2), (2, 4), (2, 2), (1, 8), (1, 4), (1, 2), (1, 1)]
-        if wide % 4 and wide % 3 == 0:
-            blocks.insert(0, (3, 2))
-        for (m, n), form in product(blocks, (WeightForm.PAIR8, WeightForm.INT16)):
-            split = Rows.of(Window.of(op)).split(m, _pairs(m, n))
-            work = 0 if split is None else Window.of(op).kernel[0] * split[0] * len(split[1]) * m * n
+        assert core.timing is not None
+        candidates = self._candidates(op, core)
+        best: tuple[float, Config] | None = None
+        for config in candidates:
+            try:
+                cycles = _Plan.of(op, config).cycles(core.timing)
+            except ScheduleError:
+                continue
+            if best is None or cycles < best[0]:
+                best = cycles, config
+        if best is None:
+            raise ScheduleError(f"{op.kind} '{op.name}': no register block is legal")
+        return best[1]
+
+    def _candidates(self, op: Conv2D | FullyConnected, core: Core) -> list[Config]:
+        """Return the configs worth a schedule: the fewest instructions first, wide weights only where they are few."""
+        window = Window.of(op)
+        narrow = _pairs_exactly(op) and window.out_channels > 1
+        forms = [WeightForm.PAIR8] if narrow else [WeightForm.INT16]
+        if narrow and op.weights.values.nbytes <= _WIDE_WEIGHTS:
+            forms.append(WeightForm.INT16)
+        found: list[tuple[float, Config]] = []
+        for (m, n), form in product(_BLOCKS, forms):
+            split = Rows.of(window).split(m, _pairs(m, n))
+            work = 0 if split is None else window.kernel[0] * split[0] * len(split[1]) * m * n
             for unroll in (1, 0) if work <= _UNROLL_LIMIT else (0, 1):
                 config: Config = {"m": m, "n": n, "form": str(form), "unroll": unroll}
                 if self.legal(op, core, config):
-                    return config
-        raise ScheduleError(f"{op.kind} '{op.name}': no register block is legal")
+                    found.append((_rough_cost(window, m, n), config))
+                    break
+        found.sort(key=lambda item: item[0])
+        unique = {tuple(config.items()): config for _, config in found}
+        return list(unique.values())[:_MOST_CANDIDATES]
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
@@ -123,6 +149,12 @@ class DirectConvolution(KernelFamily):
             constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
             scratch_bytes=plan.scratch_bytes,
         )
+
+
+def _rough_cost(window: Window, m: int, n: int) -> float:
+    """Return instructions for one lane pair of every output, blocks at the edges counted as whole ones."""
+    across, blocks = -(-window.out_width // m), -(-window.out_channels // n)
+    return across * blocks * (m + 1.5 * n + m * n + _BLOCK_COST * max(1, 8 - m * n))
 
 
 def _stem(op: Conv2D | FullyConnected) -> str:
@@ -219,6 +251,23 @@ class _Plan:
             saturation=self.requantizer.saturation,
             unrolled=self.unrolled,
         )  # fmt: skip
+
+    def cycles(self, timing: Timing) -> float:
+        """Return the modelled cycles of all blocks and their calls, the expansion of rows left out: all configs pay it.
+
+        Raises:
+            ScheduleError: a block does not fit the registers.
+        """
+        window = self.window
+        full_channels, full_pixels = divmod(window.out_channels, self.n)[0], divmod(window.out_width, self.m)[0]
+        total = 0.0
+        for block in self.blocks():
+            calls = full_pixels if block.m == self.m and window.out_width >= self.m else 1
+            spec = self.spec(block)
+            times = full_channels if block.n == self.n else 1
+            total += calls * times * multiply_cycles(spec, timing, shift=self.shift)
+            total += calls * (_CALL_CYCLES + _CALL_CYCLES_PER_ROW * spec.rows)
+        return total * window.out_height
 
     @property
     def shift(self) -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, ScheduleError, schedule
+from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import assembler_function
 from utvm.kernels.dsp.stream import Finish, Saturation, WeightForm
@@ -72,11 +74,7 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
     Raises:
         ScheduleError: the register block does not fit.
     """
-    write_body = _unrolled_body if spec.unrolled else _repeated_body
-    try:
-        body = write_body(spec, timing, shift, reuse=True)
-    except ScheduleError:
-        body = write_body(spec, timing, shift, reuse=False)
+    body, _ = _body(spec, timing, shift)
     walker = 0 if spec.unrolled else 4
     table = _table_offset(spec)
     frame = (table + 4 * spec.rows + walker + 7) // 8 * 8 + 4
@@ -100,6 +98,21 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
         f"{spec.pixels} pixels x {spec.channels} channels, {spec.rows} rows of {spec.pairs} lane pairs, "
         f"{spec.form} weights",
     )
+
+
+def multiply_cycles(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> float:
+    """Return the modelled cycles of one block of N channels; arguments and errors as `multiply_kernel`."""
+    return _body(spec, timing, shift)[1]
+
+
+@lru_cache(maxsize=16384)
+def _body(spec: MultiplySpec, timing: Timing, shift: int) -> tuple[tuple[str, ...], float]:
+    """Return the code for one block of N channels and its cycles."""
+    write_body = _unrolled_body if spec.unrolled else _repeated_body
+    try:
+        return write_body(spec, timing, shift, reuse=True)
+    except ScheduleError:
+        return write_body(spec, timing, shift, reuse=False)
 
 
 def _table_offset(spec: MultiplySpec) -> int:
@@ -209,7 +222,7 @@ def _load_lanes(
     return name
 
 
-def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: bool) -> list[str]:
+def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: bool) -> tuple[tuple[str, ...], float]:
     block = Block()
     stream = _Stream(block)
     accumulators = _accumulators(spec)
@@ -221,10 +234,11 @@ def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: boo
         block(f"ldr %pa, [sp, #{table + 4 * row}]")
         _multiply_row(block, stream, spec, row, started, reuse=reuse)
     _finish(block, stream, spec, shift)
-    return list(schedule(block, timing, pool=REGISTERS, fixed=_FIXED).lines)
+    body = schedule(block, timing, pool=REGISTERS, fixed=_FIXED)
+    return body.lines, body.cycles
 
 
-def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: bool) -> list[str]:
+def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: bool) -> tuple[tuple[str, ...], float]:
     accumulators = _accumulators(spec)
     flat = [name for pixel in accumulators for name in pixel]
     places = dict(zip(flat, REGISTERS, strict=False))
@@ -256,7 +270,10 @@ def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: boo
     tail = Block()
     _finish(tail, _Stream(tail), spec, shift)
     finished = schedule(tail, timing, pool=REGISTERS, fixed=_FIXED, live_in=flat)
-    return [*entry, *loop.lines, "bne.w 2b", *finished.lines]
+    turn = [parse(line) for line in [*loop.lines, "bne.w 2b"]]
+    started = [parse(line) for line in entry if not line.endswith(":") and not line.startswith(".")]
+    cycles = timing.cost((), started) + spec.rows * timing.cost(turn, turn, jumped=True) + finished.cycles
+    return (*entry, *loop.lines, "bne.w 2b", *finished.lines), cycles
 
 
 def _finish(block: Block, stream: _Stream, spec: MultiplySpec, shift: int) -> None:
