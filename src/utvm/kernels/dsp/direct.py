@@ -18,7 +18,7 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.cores.timing import Timing
-from utvm.graph import Conv2D, FullyConnected, Operator
+from utvm.graph import Conv2D, FullyConnected, Operator, Padding
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.expand import write_expansion
 from utvm.kernels.dsp.geometry import Rows, Window
@@ -214,6 +214,12 @@ class _Plan:
         return self.rows.window
 
     @property
+    def uniform(self) -> bool:
+        """Whether all channels share one multiplier and shift."""
+        first, second = self.requantizer.first, self.requantizer.second
+        return bool((first == first[0]).all() and (second == second[0]).all())
+
+    @property
     def vertical_padding(self) -> bool:
         return bool(self.window.padding.top or self.window.padding.bottom)
 
@@ -249,7 +255,7 @@ class _Plan:
             rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
             pixel_stride=self.window.out_channels, form=self.form_of(block), finish=self.requantizer.finish,
             saturation=self.requantizer.saturation,
-            unrolled=self.unrolled,
+            unrolled=self.unrolled, uniform=self.uniform,
         )  # fmt: skip
 
     def cycles(self, timing: Timing) -> float:
@@ -301,7 +307,7 @@ class _Plan:
         tail: list[int] = []
         if self.requantizer.finish is Finish.DOUBLE:
             tail.append(self.op.y.zero_point)
-            for channel in range(start, start + n):
+            for channel in range(start, start + (1 if self.uniform else n)):
                 tail += [int(self.requantizer.first[channel]), int(self.requantizer.second[channel])]
         return np.concatenate([starts, words, np.array(tail, np.int64)])
 
@@ -321,8 +327,9 @@ def _write_function(w: CWriter, plan: _Plan) -> tuple[str, ...]:
         window.height * window.width * window.channels,
         window.out_height * window.out_width * window.out_channels,
     )
-    with w.loop("i", words):
-        w(f"((uint32_t *)(void *)scratch)[i] = 0x{zero << 16 | zero:08x}u;")
+    if window.padding != Padding():
+        with w.loop("i", words):
+            w(f"((uint32_t *)(void *)scratch)[i] = 0x{zero << 16 | zero:08x}u;")
     if plan.vertical_padding:
         w(f"const int16_t *const padding = scratch + {slots * lanes};")
     with w.loop("n", batch):

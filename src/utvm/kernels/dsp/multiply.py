@@ -28,7 +28,8 @@ class MultiplySpec:
     """What a micro-kernel computes.
 
     `offsets[m]` holds, for each lane pair of a row, its byte offset from the row's address for pixel m. The kernel
-    reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row.
+    reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`, all
+    channels share one multiplier and shift.
     """
 
     rows: int
@@ -39,6 +40,7 @@ class MultiplySpec:
     finish: Finish
     saturation: Saturation
     unrolled: bool
+    uniform: bool = False
 
     @property
     def pixels(self) -> int:
@@ -58,7 +60,7 @@ class MultiplySpec:
     @property
     def stream_words(self) -> int:
         """Words of the stream for one block of N channels."""
-        finish = 1 + 2 * self.channels if self.finish is Finish.DOUBLE else 0
+        finish = 1 + 2 * (1 if self.uniform else self.channels) if self.finish is Finish.DOUBLE else 0
         return self.channels + self.rows * self.pairs * self.weight_words + finish
 
 
@@ -288,10 +290,10 @@ def _finish(block: Block, stream: _Stream, spec: MultiplySpec, shift: int) -> No
     if spec.finish is Finish.DOUBLE:
         block(f"ldr %zero, [%pw, #{stream.take()}]")
     for n in range(spec.channels):
-        if spec.finish is Finish.DOUBLE:
+        if spec.finish is Finish.DOUBLE and (n == 0 or not spec.uniform):
             block(f"ldr %first{n}, [%pw, #{stream.take()}]", f"ldr %second{n}, [%pw, #{stream.take()}]")
         for m in range(spec.pixels):
-            _requantize(block, accumulators[m][n], spec, n, shift)
+            _requantize(block, accumulators[m][n], spec, 0 if spec.uniform else n, shift)
             block(f"strb {accumulators[m][n]}, [%out, #{m * spec.pixel_stride + n}]")
     block(
         f"add %out, %out, #{spec.channels}",
