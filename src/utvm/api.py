@@ -108,6 +108,8 @@ def compile(
     *,
     name: str | None = None,
     small: bool = False,
+    flash: int | None = None,
+    ram: int | None = None,
     steps: bool = False,
     dump: Path | None = None,
 ) -> Compiled:
@@ -118,6 +120,8 @@ def compile(
         board: a board's name, the path of its TOML, or the board.
         name: the prefix of the C symbols; the model's name if None.
         small: whether to leave out kernels that buy speed with several times the flash and tens of KB of RAM.
+        flash: bytes that code, weights and tables may take; None is what the board's memory holds.
+        ram: bytes that the arena may take; None likewise.
         steps: whether the image has a function for each kernel call too, for profiling.
         dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
 
@@ -131,16 +135,24 @@ def compile(
         stages.graph("imported", graph)
     with watch.stage("passes"):
         optimised = run_passes(graph, observe=stages.graph)
-    with watch.stage("lowering"):
-        program = lower(optimised, target.core, name=name, families=SMALL_FAMILIES if small else FAMILIES)
-        stages.program(program)
-    with watch.stage("codegen"):
-        files = program.render(steps=steps)
-        stages.files(files)
-    with watch.stage("build"):
-        entries = [step_symbol(program.name, index) for index in range(len(program.calls))] if steps else []
-        image = build_image(target, image_sources(program.name, files), entries=[RUN_SYMBOL, *entries])
-        stages.image(image)
+    budget = flash
+    while True:
+        with watch.stage("lowering"):
+            families = SMALL_FAMILIES if small else FAMILIES
+            program = lower(optimised, target.core, name=name, families=families, flash=budget, ram=ram)
+        with watch.stage("codegen"):
+            files = program.render(steps=steps)
+        with watch.stage("build"):
+            entries = [step_symbol(program.name, index) for index in range(len(program.calls))] if steps else []
+            sources = image_sources(program.name, files)
+            image = build_image(target, sources, entries=[RUN_SYMBOL, *entries])
+        if flash is None or image.flash_bytes <= flash:
+            break
+        # The size of the compiled C is known only now: leave that much less room for the rest.
+        budget = program.flash_bytes - max(image.flash_bytes - flash, 1)
+    stages.program(program)
+    stages.files(files)
+    stages.image(image)
     return Compiled(board=target, program=program, files=files, image=image, seconds=watch.seconds)
 
 
@@ -150,6 +162,8 @@ def run_once(
     input_file: Path,
     *,
     small: bool = False,
+    flash: int | None = None,
+    ram: int | None = None,
     dump: Path | None = None,
     timeout: float | None = None,
 ) -> RunReport:
@@ -159,7 +173,7 @@ def run_once(
         UtvmError: any of it failed; the message says what to do.
     """
     watch = Stopwatch()
-    compiled = compile(model, board, small=small, dump=dump)
+    compiled = compile(model, board, small=small, flash=flash, ram=ram, dump=dump)
     watch.seconds.update(compiled.seconds)
     inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
     with watch.stage("connect"):

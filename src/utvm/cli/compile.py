@@ -33,7 +33,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from utvm.report import compiled_json, compiled_text, plan_svg, plan_table, print_table
 
     compiled = api.compile(
-        arguments.model, arguments.board, name=arguments.name, small=arguments.small, dump=arguments.dump
+        arguments.model,
+        arguments.board,
+        name=arguments.name,
+        small=arguments.small,
+        flash=arguments.flash,
+        ram=arguments.ram,
+        dump=arguments.dump,
     )
     paths = compiled.write(arguments.output)
     if arguments.plan:

@@ -20,6 +20,8 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
         action="store_true",
         help="leave out kernels that buy speed with several times the flash and tens of KB of RAM",
     )
+    parser.add_argument("--flash", type=nbytes, metavar="BYTES", help="flash that code and weights may take, as 256K")
+    parser.add_argument("--ram", type=nbytes, metavar="BYTES", help="RAM that the arena may take, as 64K")
     if not dump:
         return
     parser.add_argument(
@@ -28,3 +30,17 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
         metavar="DIR",
         help="write every stage there: graphs, program, memory plan, C, link map",
     )
+
+
+def nbytes(text: str) -> int:
+    """Parse a size in bytes: digits, with K or M for 1024 or 1024².
+
+    Raises:
+        argparse.ArgumentTypeError: it is not one.
+    """
+    number, factor = (
+        (text[:-1], {"K": 1 << 10, "M": 1 << 20}[text[-1].upper()]) if text[-1:].upper() in {"K", "M"} else (text, 1)
+    )
+    if not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size: write bytes, or a number with K or M")
+    return int(number) * factor

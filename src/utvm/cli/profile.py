@@ -41,6 +41,8 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.board,
         input_file=arguments.input,
         small=arguments.small,
+        flash=arguments.flash,
+        ram=arguments.ram,
         timeout=arguments.timeout,
     )
     if arguments.html is not None:

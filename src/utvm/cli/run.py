@@ -47,6 +47,8 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.board,
         arguments.input,
         small=arguments.small,
+        flash=arguments.flash,
+        ram=arguments.ram,
         dump=arguments.dump,
         timeout=arguments.timeout,
     )

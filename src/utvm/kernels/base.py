@@ -18,6 +18,10 @@ Space = Mapping[str, tuple[int | str, ...]]
 """The choices of each knob."""
 
 
+_INSTRUCTION_END = '\\n"'
+_INSTRUCTION_BYTES = 4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """One operator as C: its function, the constants of this call, and what it needs.
@@ -38,6 +42,12 @@ class Kernel:
     def constant_bytes(self) -> int:
         """Bytes of all constants of this call."""
         return sum(array.nbytes for array in self.constants.values())
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes of constants, and about those of the assembler; what C becomes is known only after compiling."""
+        instructions = sum(part.text.count(_INSTRUCTION_END) for part in self.function.support)
+        return self.constant_bytes + _INSTRUCTION_BYTES * instructions
 
 
 class KernelFamily(ABC):
@@ -63,6 +73,15 @@ class KernelFamily(ABC):
         """Return the config to use without tuning."""
         del op, core
         return {}
+
+    def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
+        """Return the configs that are worth comparing with other families', which trade speed, flash and scratch."""
+        return (self.default(op, core),)
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the modelled cycles of `op` under `config`, or None if this family competes with no other."""
+        del op, core, config
+        return None
 
     @abstractmethod
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,9 @@ from utvm.cores.microkernel import ScheduleError
 from utvm.errors import UtvmError
 from utvm.graph import Graph, Operator, Reshape, Tensor
 from utvm.kernels import FAMILIES, Config, Kernel, KernelFamily
-from utvm.lowering.plan import Request, plan_memory
+from utvm.lowering.plan import MemoryPlan, Request, plan_memory
 from utvm.lowering.program import Call, Program, c_identifier
+from utvm.lowering.select import Candidate, candidates, choose, smallest
 
 
 class LoweringError(UtvmError):
@@ -28,6 +30,8 @@ def lower(
     name: str | None = None,
     families: Sequence[KernelFamily] = FAMILIES,
     choices: Mapping[str, Choice] | None = None,
+    flash: int | None = None,
+    ram: int | None = None,
 ) -> Program:
     """Choose a kernel for each operator and place every activation in the arena.
 
@@ -35,20 +39,21 @@ def lower(
         graph: the graph after all passes.
         core: what the code is for.
         name: the C prefix of the model; the graph's name if None.
-        families: what may be chosen; the first that applies is, with its default config.
-        families: what may be chosen; the first that applies is, with its default config.
+        families: what may be chosen: the fewest estimated cycles that the budgets allow.
         choices: family and config of operators by their names, instead.
+        flash: bytes that all constants and micro-kernels may take; None is no limit.
+        ram: bytes that the arena may take; None is no limit.
 
     Raises:
-        LoweringError: operators that no kernel family computes; all of them are named.
+        LoweringError: operators that no kernel family computes (all of them are named), or a budget that no choice
+            of kernels meets.
     """
-    chosen: list[tuple[Operator, Kernel]] = []
+    operators = [op for op in graph.operators if not _is_view(op)]
+    options: list[list[Candidate]] = []
     problems: list[str] = []
-    for op in graph.operators:
-        if _is_view(op):
-            continue
+    for op in operators:
         try:
-            chosen.append((op, _build(op, core, families, (choices or {}).get(op.name))))
+            options.append(_options(op, core, families, (choices or {}).get(op.name)))
         except LoweringError as error:
             problems.append(str(error))
     problems += [
@@ -56,13 +61,53 @@ def lower(
     ]
     if problems:
         raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    requests, scratch = _requests(graph, chosen)
+    while True:
+        picked = choose(options, flash)
+        if picked is None:
+            raise LoweringError(
+                f"the flash does not suffice: weights and micro-kernels take at least {smallest(options):,} bytes and "
+                f"{max(flash or 0, 0):,} are left for them (allow more, or choose a smaller model)"
+            )
+        chosen = [(op, candidate.kernel) for op, candidate in zip(operators, picked, strict=True)]
+        requests, scratch = _requests(graph, chosen)
+        memory = plan_memory([*requests, *scratch.values()])
+        if ram is None or memory.arena_bytes <= ram:
+            break
+        _drop_widest(operators, options, picked, memory, ram)
     return Program(
         name=c_identifier(name or graph.name),
         graph=graph,
         core=core,
         calls=tuple(Call(op=op, kernel=kernel, scratch=scratch.get(op)) for op, kernel in chosen),
-        memory=plan_memory([*requests, *scratch.values()]),
+        memory=memory,
+    )
+
+
+def _drop_widest(
+    operators: Sequence[Operator],
+    options: list[list[Candidate]],
+    picked: Sequence[Candidate],
+    memory: MemoryPlan,
+    ram: int,
+) -> None:
+    """Take the chosen kernel from the options of the operator at the peak, if another needs less scratch.
+
+    Raises:
+        LoweringError: none does.
+    """
+    live = [sum(r.aligned_bytes for r in memory.live_at(index)) for index in range(len(operators))]
+    for index in sorted(range(len(operators)), key=lambda i: -live[i]):
+        smaller = [c for c in options[index] if c.kernel.scratch_bytes < picked[index].kernel.scratch_bytes]
+        if live[index] > ram and smaller:
+            options[index] = smaller
+            return
+        if live[index] > ram or not smaller:
+            break
+    worst = max(range(len(operators)), key=lambda i: live[i])
+    op = operators[worst]
+    raise LoweringError(
+        f"the arena does not fit: {op.kind} '{op.name}' needs {live[worst]:,} bytes at once and {ram:,} are allowed, "
+        f"{live[worst] - ram:,} too few (allow more RAM, try --small, or choose a smaller model)"
     )
 
 
@@ -70,20 +115,22 @@ def _is_view(op: Operator) -> bool:
     return isinstance(op, Reshape) and not op.x.is_constant
 
 
-def _build(op: Operator, core: Core, families: Sequence[KernelFamily], choice: Choice | None) -> Kernel:
-    for family in families if choice is None else (choice[0],):
-        if not family.applies(op, core):
-            continue
-        try:
-            kernel = family.build(op, core, family.default(op, core) if choice is None else choice[1])
-        except ScheduleError:
-            continue
-        wanted = sum(p.role == "input" for p in kernel.function.parameters)
+def _options(op: Operator, core: Core, families: Sequence[KernelFamily], choice: Choice | None) -> list[Candidate]:
+    if choice is None:
+        found = candidates(op, core, families)
+    else:
+        found = []
+        with contextlib.suppress(ScheduleError):
+            if choice[0].applies(op, core):
+                found = [Candidate(kernel=choice[0].build(op, core, choice[1]), cycles=0.0)]
+    if not found:
+        chosen = "" if choice is None else f" by family '{choice[0].name}' with {dict(choice[1])}"
+        raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}{chosen}")
+    for candidate in found:
+        wanted = sum(p.role == "input" for p in candidate.kernel.function.parameters)
         if wanted != len(op.activations):
             raise LoweringError(f"{op.kind} '{op.name}': constant operands of this kind are not supported")
-        return kernel
-    chosen = "" if choice is None else f" by family '{choice[0].name}' with {dict(choice[1])}"
-    raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}{chosen}")
+    return found
 
 
 @dataclass(slots=True)

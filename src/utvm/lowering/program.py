@@ -43,6 +43,11 @@ class Program:
         arrays = {array for call in self.calls for array in call.kernel.constants.values()}
         return sum(array.nbytes for array in arrays)
 
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes of all constants and, about, of the micro-kernels, each call's counted for itself."""
+        return sum(call.kernel.flash_bytes for call in self.calls)
+
     def c_model(self) -> CModel:
         """Return what the model file writer needs."""
         graph, memory = self.graph, self.memory

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from utvm.codegen import CSupport
+from utvm.cores.thumb import parse
+from utvm.cores.timing import Timing
 
 
 def assembler_function(name: str, prototype: str, lines: Iterable[str], comment: str) -> CSupport:
@@ -27,6 +29,15 @@ def assembler_function(name: str, prototype: str, lines: Iterable[str], comment:
     text = [*directives, *lines, f".size {name}, . - {name}", ".popsection"]
     quoted = "\n".join(f'    "{_quote(line)}\\n"' for line in text)
     return CSupport(name=name, text=f"/* {comment} */\n{prototype};\n__asm__(\n{quoted});\n")
+
+
+def loop_cycles(text: str, timing: Timing) -> float:
+    """Return the modelled cycles of one turn of the innermost loop of an assembler function's C definition."""
+    lines = [line.strip().removeprefix('"').removesuffix('\\n"') for line in text.splitlines() if '\\n"' in line]
+    first = lines.index("1:") + 1
+    last = next(index for index in range(first, len(lines)) if lines[index].startswith("bne"))
+    turn = [parse(line) for line in lines[first : last + 1]]
+    return timing.cost(turn, turn, jumped=True)
 
 
 def _quote(line: str) -> str:

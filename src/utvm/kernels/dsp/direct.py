@@ -7,6 +7,7 @@ computes M pixels by N channels in registers. Scratch is the ring.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -40,6 +41,7 @@ _BLOCKS = ((4, 2), (3, 2), (2, 4), (2, 3), (2, 2), (1, 8), (1, 6), (1, 4), (1, 2
 _MOST_CANDIDATES = 7
 _WIDE_WEIGHTS = 4096
 _BLOCK_COST = 0.1
+_EXPANSION_CYCLES = 1.5
 _CALL_CYCLES, _CALL_CYCLES_PER_ROW = 40, 4
 _UNROLL_LIMIT = 700
 _UNROLL_MOST = 4000
@@ -94,8 +96,19 @@ class DirectConvolution(KernelFamily):
     def default(self, op: Operator, core: Core) -> Config:
         """Return the block with the fewest modelled cycles of those that a bound on instructions lets through."""
         assert isinstance(op, Conv2D | FullyConnected)
+        return self._fastest(op, core, self._candidates(op, core))
+
+    def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
+        """Return the default, and the fastest with narrow weights and its rows in a loop, which needs less flash."""
+        assert isinstance(op, Conv2D | FullyConnected)
+        every = self._candidates(op, core)
+        best = self._fastest(op, core, every)
+        compact = [{**config, "unroll": 0} for config in every if config["form"] == WeightForm.PAIR8]
+        compact = [config for config in compact if self.legal(op, core, config)]
+        return (best, self._fastest(op, core, compact)) if compact else (best,)
+
+    def _fastest(self, op: Conv2D | FullyConnected, core: Core, candidates: Sequence[Config]) -> Config:
         assert core.timing is not None
-        candidates = self._candidates(op, core)
         best: tuple[float, Config] | None = None
         for config in candidates:
             try:
@@ -107,6 +120,12 @@ class DirectConvolution(KernelFamily):
         if best is None:
             raise ScheduleError(f"{op.kind} '{op.name}': no register block is legal")
         return best[1]
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the cycles of all blocks, and of expanding each input row once."""
+        assert isinstance(op, Conv2D | FullyConnected)
+        assert core.timing is not None
+        return _Plan.of(op, config).cycles(core.timing) + _EXPANSION_CYCLES * op.x.elements
 
     def _candidates(self, op: Conv2D | FullyConnected, core: Core) -> list[Config]:
         """Return the configs worth a schedule: the fewest instructions first, wide weights only where they are few."""

@@ -34,7 +34,8 @@ def _write_words(w: CWriter, rows: Rows, words: int, source: str, target: str, z
     if rows.two_copies:
         w(f"uint32_t *second = (uint32_t *)(void *)({target} + {rows.lanes + rows.interior - 2});")
         w(f"uint32_t before = {(zero_point & 0xFFFF) << 16}u;")
-    w("#pragma GCC unroll 4")
+    if words > 1:
+        w("#pragma GCC unroll 4")
     with w.loop("i", words):
         w("const uint32_t four = from[i];")
         w("const uint32_t even = utvm_extend_even(four);", "const uint32_t odd = utvm_extend_odd(four);")

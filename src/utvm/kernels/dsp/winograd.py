@@ -19,6 +19,7 @@ from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.dsp.assembly import loop_cycles
 from utvm.kernels.dsp.stream import Finish, Requantizer, accumulator_bound, folded_bias, requantizer, to_words
 from utvm.kernels.dsp.winograd_stages import (
     Ending,
@@ -33,6 +34,7 @@ from utvm.kernels.workload import dims, workload
 
 CHANNELS = 2
 _STREAM_WORDS = 5
+_EXPANSION_CYCLES, _CALL_CYCLES = 3, 30
 _MOST_SCRATCH = 48 * 1024
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
@@ -63,6 +65,18 @@ class WinogradConvolution(KernelFamily):
         del core
         assert isinstance(op, Conv2D)
         return {"tile": max(_tiles(op))}
+
+    def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
+        """Return every tile size: larger ones need more flash and scratch."""
+        del core
+        assert isinstance(op, Conv2D)
+        return tuple({"tile": tile} for tile in _tiles(op))
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the cycles of all stages."""
+        assert isinstance(op, Conv2D)
+        assert core.timing is not None
+        return _Plan.of(op, int(config["tile"])).cycles(core.timing)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a convolution."""
@@ -250,6 +264,20 @@ class _Plan:
             repr((parts, self.requantizer.finish, self.requantizer.saturation)).encode()
         ).hexdigest()[:8]
         return f"utvm_winograd_{stage}_{digest}"
+
+    def cycles(self, timing: Timing) -> float:
+        """Return the modelled cycles of one call: each stage's loop, as often as it turns."""
+        down, across, products, back, ending = (loop_cycles(stage.text, timing) for stage in self.stages(timing))
+        _, out_height, _, out_channels = self.op.y.shape
+        row_words, pairs, points = self.row_bytes // 4, out_channels // CHANNELS, self.points
+        tile_rows = self.tile_rows * points * (row_words * _EXPANSION_CYCLES + self.tiles_across * self.words * across)
+        tile_rows += self.tile_rows * (row_words * down + points * self.tiles_across * _CALL_CYCLES)
+        tile_rows += pairs * points**2 * (self.tiles // self.tiles_at_once) * products
+        tile_rows += pairs * (points * self.sum_point_bytes // 4) * back
+        tile_rows += (
+            out_channels * self.tile_rows * self.transform.outputs * (self.tiles_across * ending + _CALL_CYCLES)
+        )
+        return self.op.x.shape[0] * (out_height // (self.transform.outputs * self.tile_rows)) * tile_rows
 
     @property
     def shift(self) -> int:

@@ -57,201 +57,275 @@ static inline uint32_t utvm_extend_odd(uint32_t x) {
   return lanes;
 }
 
-/* data transform, down */
-void utvm_winograd_down_5692e912(const void *source, void *target, int32_t words);
+/* 3 pixels x 2 channels, 3 rows of 6 lane pairs, int16 weights */
+void utvm_multiply_m3n2_3x6_cedd32b4(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
 __asm__(
-    ".pushsection .text.utvm_winograd_down_5692e912, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_multiply_m3n2_3x6_cedd32b4, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_winograd_down_5692e912, %function\n"
-    "utvm_winograd_down_5692e912:\n"
+    ".type utvm_multiply_m3n2_3x6_cedd32b4, %function\n"
+    "utvm_multiply_m3n2_3x6_cedd32b4:\n"
     "push {r4-r11, lr}\n"
+    "sub sp, sp, #28\n"
+    "strd r2, r3, [sp]\n"
+    "ldr r4, [r0, #0]\n"
+    "ldr r5, [r0, #4]\n"
+    "ldr r6, [r0, #8]\n"
+    "str r4, [sp, #8]\n"
+    "str r5, [sp, #12]\n"
+    "str r6, [sp, #16]\n"
     ".balign 8\n"
     "1:\n"
-    "ldr r3, [r0, #0]\n"
-    "ldr r4, [r0, #128]\n"
-    "ldr r5, [r0, #64]\n"
-    "ldr r6, [r0, #192]\n"
-    "ssub16 r3, r3, r4\n"
-    "str r3, [r1, #0]\n"
-    "sadd16 r3, r5, r4\n"
-    "str r3, [r1, #64]\n"
-    "ssub16 r4, r4, r5\n"
-    "str r4, [r1, #128]\n"
-    "ssub16 r6, r5, r6\n"
-    "str r6, [r1, #192]\n"
-    "add r0, r0, #4\n"
-    "add r1, r1, #4\n"
-    "subs r2, r2, #1\n"
-    "bne.w 1b\n"
-    "pop {r4-r11, pc}\n"
-    ".size utvm_winograd_down_5692e912, . - utvm_winograd_down_5692e912\n"
-    ".popsection\n");
-
-/* data transform, across */
-void utvm_winograd_across_5692e912(const void *source, void *target, int32_t words);
-__asm__(
-    ".pushsection .text.utvm_winograd_across_5692e912, \"ax\", %progbits\n"
-    ".syntax unified\n"
-    ".thumb\n"
-    ".balign 8\n"
-    ".type utvm_winograd_across_5692e912, %function\n"
-    "utvm_winograd_across_5692e912:\n"
-    "push {r4-r11, lr}\n"
-    ".balign 8\n"
-    "1:\n"
-    "ldr r3, [r0, #0]\n"
-    "ldr r4, [r0, #16]\n"
-    "ldr r5, [r0, #8]\n"
-    "ldr r6, [r0, #24]\n"
-    "ssub16 r3, r3, r4\n"
-    "str r3, [r1, #0]\n"
-    "sadd16 r3, r5, r4\n"
-    "str r3, [r1, #24]\n"
-    "ssub16 r4, r4, r5\n"
-    "str r4, [r1, #48]\n"
-    "ssub16 r6, r5, r6\n"
-    "str r6, [r1, #72]\n"
-    "add r0, r0, #4\n"
-    "add r1, r1, #4\n"
-    "subs r2, r2, #1\n"
-    "bne.w 1b\n"
-    "pop {r4-r11, pc}\n"
-    ".size utvm_winograd_across_5692e912, . - utvm_winograd_across_5692e912\n"
-    ".popsection\n");
-
-/* 3 tiles x 2 channels, 2 lane pairs */
-void utvm_winograd_products_5692e912(const void *data, const int32_t *weights, int32_t *sums, int32_t points);
-__asm__(
-    ".pushsection .text.utvm_winograd_products_5692e912, \"ax\", %progbits\n"
-    ".syntax unified\n"
-    ".thumb\n"
-    ".balign 8\n"
-    ".type utvm_winograd_products_5692e912, %function\n"
-    "utvm_winograd_products_5692e912:\n"
-    "push {r4-r11, lr}\n"
-    "sub sp, sp, #12\n"
-    "str r2, [sp, #8]\n"
-    "str r3, [sp, #0]\n"
-    ".balign 8\n"
-    "1:\n"
-    "ldr r2, [r0, #0]\n"
-    "ldr r3, [r1, #0]\n"
-    "ldr r4, [r1, #4]\n"
-    "ldr r5, [r0, #8]\n"
-    "ldr r6, [r0, #16]\n"
-    "ldr r7, [r0, #4]\n"
-    "ldr r8, [r1, #8]\n"
-    "ldr r9, [r1, #12]\n"
-    "ldr r10, [r0, #12]\n"
-    "ldr r11, [r0, #20]\n"
-    "smuad r12, r2, r3\n"
-    "smuad r2, r2, r4\n"
-    "smuad lr, r5, r3\n"
-    "smuad r5, r5, r4\n"
-    "smuad r3, r6, r3\n"
-    "smuad r4, r6, r4\n"
-    "smlad r12, r7, r8, r12\n"
-    "smlad r2, r7, r9, r2\n"
-    "smlad lr, r10, r8, lr\n"
-    "smlad r5, r10, r9, r5\n"
-    "smlad r3, r11, r8, r3\n"
-    "smlad r4, r11, r9, r4\n"
-    "add r0, r0, #24\n"
-    "add r1, r1, #16\n"
-    "ldr r9, [sp, #8]\n"
-    "ldr r11, [sp, #0]\n"
-    "str r12, [r9, #0]\n"
-    "str r2, [r9, #4]\n"
-    "str lr, [r9, #8]\n"
-    "str r5, [r9, #12]\n"
-    "str r3, [r9, #16]\n"
-    "str r4, [r9, #20]\n"
-    "add r9, r9, #24\n"
-    "str r9, [sp, #8]\n"
-    "subs r11, r11, #1\n"
-    "str r11, [sp, #0]\n"
-    "bne.w 1b\n"
-    "add sp, sp, #12\n"
-    "pop {r4-r11, pc}\n"
-    ".size utvm_winograd_products_5692e912, . - utvm_winograd_products_5692e912\n"
-    ".popsection\n");
-
-/* inverse transform, down */
-void utvm_winograd_back_5692e912(const void *source, void *target, int32_t words);
-__asm__(
-    ".pushsection .text.utvm_winograd_back_5692e912, \"ax\", %progbits\n"
-    ".syntax unified\n"
-    ".thumb\n"
-    ".balign 8\n"
-    ".type utvm_winograd_back_5692e912, %function\n"
-    "utvm_winograd_back_5692e912:\n"
-    "push {r4-r11, lr}\n"
-    ".balign 8\n"
-    "1:\n"
-    "ldr r3, [r0, #96]\n"
-    "ldr r4, [r0, #192]\n"
-    "ldr r5, [r0, #0]\n"
-    "ldr r6, [r0, #288]\n"
-    "add r7, r3, r4\n"
-    "add r7, r5, r7\n"
-    "str r7, [r1, #0]\n"
-    "sub r4, r3, r4\n"
-    "sub r4, r4, r6\n"
-    "str r4, [r1, #96]\n"
-    "add r0, r0, #4\n"
-    "add r1, r1, #4\n"
-    "subs r2, r2, #1\n"
-    "bne.w 1b\n"
-    "pop {r4-r11, pc}\n"
-    ".size utvm_winograd_back_5692e912, . - utvm_winograd_back_5692e912\n"
-    ".popsection\n");
-
-/* inverse along a row of tiles, bias, requantisation: 2 outputs a tile */
-void utvm_winograd_ending_5692e912(const int32_t *sums, const int32_t *stream, int8_t *out, int32_t tiles);
-__asm__(
-    ".pushsection .text.utvm_winograd_ending_5692e912, \"ax\", %progbits\n"
-    ".syntax unified\n"
-    ".thumb\n"
-    ".balign 8\n"
-    ".type utvm_winograd_ending_5692e912, %function\n"
-    "utvm_winograd_ending_5692e912:\n"
-    "push {r4-r11, lr}\n"
-    ".balign 8\n"
-    "1:\n"
-    "ldr r4, [r0, #24]\n"
-    "ldr r5, [r0, #48]\n"
+    "ldr r2, [r1, #0]\n"
+    "ldr r3, [r1, #4]\n"
+    "ldr r0, [sp, #8]\n"
+    "ldr r4, [r0, #0]\n"
+    "ldr r5, [r1, #8]\n"
+    "ldr r6, [r1, #12]\n"
+    "ldr r7, [r0, #8]\n"
+    "ldr r8, [r0, #16]\n"
+    "ldr r9, [r0, #4]\n"
+    "ldr r10, [r1, #16]\n"
+    "ldr r11, [r1, #20]\n"
+    "ldr r12, [r0, #12]\n"
+    "smlad lr, r4, r5, r2\n"
+    "smlad r4, r4, r6, r3\n"
+    "smlad lr, r9, r10, lr\n"
+    "smlad r4, r9, r11, r4\n"
+    "smlad r9, r7, r5, r2\n"
+    "smlad r7, r7, r6, r3\n"
+    "smlad r2, r8, r5, r2\n"
+    "smlad r3, r8, r6, r3\n"
+    "smlad r9, r12, r10, r9\n"
+    "smlad r7, r12, r11, r7\n"
+    "ldr r12, [r0, #20]\n"
+    "ldr r6, [r0, #8]\n"
+    "ldr r8, [r1, #24]\n"
+    "smlad r2, r12, r10, r2\n"
+    "smlad r3, r12, r11, r3\n"
+    "smlad lr, r6, r8, lr\n"
+    "ldr r11, [r1, #28]\n"
+    "ldr r12, [r0, #16]\n"
+    "ldr r10, [r0, #24]\n"
+    "smlad r4, r6, r11, r4\n"
+    "smlad r9, r12, r8, r9\n"
+    "smlad r7, r12, r11, r7\n"
+    "smlad r2, r10, r8, r2\n"
+    "smlad r3, r10, r11, r3\n"
+    "ldr r11, [r0, #12]\n"
+    "ldr r10, [r1, #32]\n"
+    "ldr r8, [r1, #36]\n"
+    "ldr r12, [r0, #20]\n"
+    "ldr r6, [r0, #28]\n"
+    "smlad lr, r11, r10, lr\n"
+    "smlad r4, r11, r8, r4\n"
+    "smlad r9, r12, r10, r9\n"
+    "smlad r7, r12, r8, r7\n"
+    "smlad r2, r6, r10, r2\n"
+    "smlad r3, r6, r8, r3\n"
+    "ldr r8, [r0, #16]\n"
+    "ldr r6, [r1, #40]\n"
+    "ldr r10, [r1, #44]\n"
+    "ldr r12, [r0, #24]\n"
+    "ldr r11, [r0, #32]\n"
+    "smlad lr, r8, r6, lr\n"
+    "smlad r4, r8, r10, r4\n"
+    "smlad r9, r12, r6, r9\n"
+    "smlad r7, r12, r10, r7\n"
+    "smlad r2, r11, r6, r2\n"
+    "smlad r3, r11, r10, r3\n"
+    "ldr r10, [r0, #20]\n"
+    "ldr r11, [r1, #48]\n"
+    "ldr r6, [r1, #52]\n"
+    "ldr r12, [r0, #28]\n"
+    "ldr r8, [r0, #36]\n"
+    "ldr r0, [sp, #12]\n"
+    "smlad lr, r10, r11, lr\n"
+    "smlad r4, r10, r6, r4\n"
+    "smlad r9, r12, r11, r9\n"
+    "smlad r7, r12, r6, r7\n"
+    "smlad r2, r8, r11, r2\n"
+    "smlad r3, r8, r6, r3\n"
     "ldr r6, [r0, #0]\n"
-    "ldr r7, [r0, #72]\n"
-    "ldr r8, [r1, #0]\n"
-    "ldr r9, [r1, #8]\n"
-    "ldr r10, [r1, #12]\n"
-    "ldr r11, [r1, #16]\n"
-    "add r12, r4, r5\n"
-    "add r12, r6, r12\n"
-    "sub r5, r4, r5\n"
-    "sub r5, r5, r7\n"
-    "add r12, r12, r8\n"
-    "asr r12, r12, #2\n"
-    "smmlar r12, r12, r9, r12\n"
-    "add r12, r12, r12, asr #31\n"
-    "smmlar r12, r12, r10, r11\n"
-    "ssat r12, #8, r12\n"
-    "strb r12, [r2, #0]\n"
-    "add r5, r5, r8\n"
-    "asr r5, r5, #2\n"
-    "smmlar r5, r5, r9, r5\n"
-    "add r5, r5, r5, asr #31\n"
-    "smmlar r5, r5, r10, r11\n"
-    "ssat r5, #8, r5\n"
-    "strb r5, [r2, #4]\n"
-    "add r0, r0, #8\n"
-    "add r2, r2, #8\n"
-    "subs r3, r3, #1\n"
+    "ldr r8, [r1, #56]\n"
+    "ldr r11, [r1, #60]\n"
+    "ldr r12, [r0, #8]\n"
+    "ldr r10, [r0, #16]\n"
+    "smlad lr, r6, r8, lr\n"
+    "smlad r4, r6, r11, r4\n"
+    "smlad r9, r12, r8, r9\n"
+    "smlad r7, r12, r11, r7\n"
+    "smlad r2, r10, r8, r2\n"
+    "smlad r3, r10, r11, r3\n"
+    "ldr r11, [r0, #4]\n"
+    "ldr r10, [r1, #64]\n"
+    "ldr r8, [r1, #68]\n"
+    "ldr r12, [r0, #12]\n"
+    "ldr r6, [r0, #20]\n"
+    "smlad lr, r11, r10, lr\n"
+    "smlad r4, r11, r8, r4\n"
+    "smlad r9, r12, r10, r9\n"
+    "smlad r7, r12, r8, r7\n"
+    "smlad r2, r6, r10, r2\n"
+    "smlad r3, r6, r8, r3\n"
+    "ldr r8, [r0, #8]\n"
+    "ldr r6, [r1, #72]\n"
+    "ldr r10, [r1, #76]\n"
+    "ldr r12, [r0, #16]\n"
+    "ldr r11, [r0, #24]\n"
+    "smlad lr, r8, r6, lr\n"
+    "smlad r4, r8, r10, r4\n"
+    "smlad r9, r12, r6, r9\n"
+    "smlad r7, r12, r10, r7\n"
+    "smlad r2, r11, r6, r2\n"
+    "smlad r3, r11, r10, r3\n"
+    "ldr r10, [r0, #12]\n"
+    "ldr r11, [r1, #80]\n"
+    "ldr r6, [r1, #84]\n"
+    "ldr r12, [r0, #20]\n"
+    "ldr r8, [r0, #28]\n"
+    "smlad lr, r10, r11, lr\n"
+    "smlad r4, r10, r6, r4\n"
+    "smlad r9, r12, r11, r9\n"
+    "smlad r7, r12, r6, r7\n"
+    "smlad r2, r8, r11, r2\n"
+    "smlad r3, r8, r6, r3\n"
+    "ldr r6, [r0, #16]\n"
+    "ldr r8, [r1, #88]\n"
+    "ldr r11, [r1, #92]\n"
+    "ldr r12, [r0, #24]\n"
+    "ldr r10, [r0, #32]\n"
+    "smlad lr, r6, r8, lr\n"
+    "smlad r4, r6, r11, r4\n"
+    "smlad r9, r12, r8, r9\n"
+    "smlad r7, r12, r11, r7\n"
+    "smlad r2, r10, r8, r2\n"
+    "smlad r3, r10, r11, r3\n"
+    "ldr r11, [r0, #20]\n"
+    "ldr r10, [r1, #96]\n"
+    "ldr r8, [r1, #100]\n"
+    "ldr r12, [r0, #28]\n"
+    "ldr r6, [r0, #36]\n"
+    "ldr r0, [sp, #16]\n"
+    "smlad lr, r11, r10, lr\n"
+    "smlad r4, r11, r8, r4\n"
+    "smlad r9, r12, r10, r9\n"
+    "smlad r7, r12, r8, r7\n"
+    "smlad r2, r6, r10, r2\n"
+    "smlad r3, r6, r8, r3\n"
+    "ldr r8, [r0, #0]\n"
+    "ldr r6, [r1, #104]\n"
+    "ldr r10, [r1, #108]\n"
+    "ldr r12, [r0, #8]\n"
+    "ldr r11, [r0, #16]\n"
+    "smlad lr, r8, r6, lr\n"
+    "smlad r4, r8, r10, r4\n"
+    "smlad r9, r12, r6, r9\n"
+    "smlad r7, r12, r10, r7\n"
+    "smlad r2, r11, r6, r2\n"
+    "smlad r3, r11, r10, r3\n"
+    "ldr r10, [r0, #4]\n"
+    "ldr r11, [r1, #112]\n"
+    "ldr r6, [r1, #116]\n"
+    "ldr r12, [r0, #12]\n"
+    "ldr r8, [r0, #20]\n"
+    "smlad lr, r10, r11, lr\n"
+    "smlad r4, r10, r6, r4\n"
+    "smlad r9, r12, r11, r9\n"
+    "smlad r7, r12, r6, r7\n"
+    "smlad r2, r8, r11, r2\n"
+    "smlad r3, r8, r6, r3\n"
+    "ldr r6, [r0, #8]\n"
+    "ldr r8, [r1, #120]\n"
+    "ldr r11, [r1, #124]\n"
+    "ldr r12, [r0, #16]\n"
+    "ldr r10, [r0, #24]\n"
+    "smlad lr, r6, r8, lr\n"
+    "smlad r4, r6, r11, r4\n"
+    "smlad r9, r12, r8, r9\n"
+    "smlad r7, r12, r11, r7\n"
+    "smlad r2, r10, r8, r2\n"
+    "smlad r3, r10, r11, r3\n"
+    "ldr r11, [r0, #12]\n"
+    "ldr r10, [r1, #128]\n"
+    "ldr r8, [r1, #132]\n"
+    "ldr r12, [r0, #20]\n"
+    "ldr r6, [r0, #28]\n"
+    "smlad lr, r11, r10, lr\n"
+    "smlad r4, r11, r8, r4\n"
+    "smlad r9, r12, r10, r9\n"
+    "smlad r7, r12, r8, r7\n"
+    "smlad r2, r6, r10, r2\n"
+    "smlad r3, r6, r8, r3\n"
+    "ldr r8, [r0, #16]\n"
+    "ldr r6, [r1, #136]\n"
+    "ldr r10, [r1, #140]\n"
+    "ldr r12, [r0, #24]\n"
+    "ldr r11, [r0, #32]\n"
+    "smlad lr, r8, r6, lr\n"
+    "smlad r4, r8, r10, r4\n"
+    "smlad r9, r12, r6, r9\n"
+    "smlad r7, r12, r10, r7\n"
+    "smlad r2, r11, r6, r2\n"
+    "smlad r3, r11, r10, r3\n"
+    "ldr r10, [r0, #20]\n"
+    "ldr r11, [r1, #144]\n"
+    "ldr r6, [r1, #148]\n"
+    "ldr r12, [r0, #28]\n"
+    "ldr r8, [r0, #36]\n"
+    "smlad lr, r10, r11, lr\n"
+    "smlad r4, r10, r6, r4\n"
+    "smlad r9, r12, r11, r9\n"
+    "smlad r7, r12, r6, r7\n"
+    "smlad r2, r8, r11, r2\n"
+    "smlad r3, r8, r6, r3\n"
+    "ldr r6, [sp, #0]\n"
+    "ldr r8, [r1, #152]\n"
+    "ldr r11, [r1, #156]\n"
+    "ldr r12, [r1, #160]\n"
+    "ldr r10, [r1, #164]\n"
+    "smmlar lr, lr, r11, lr\n"
+    "add lr, lr, lr, asr #31\n"
+    "smmlar lr, lr, r12, r8\n"
+    "ssat lr, #8, lr\n"
+    "strb lr, [r6, #0]\n"
+    "smmlar r9, r9, r11, r9\n"
+    "add r9, r9, r9, asr #31\n"
+    "smmlar r9, r9, r12, r8\n"
+    "ssat r9, #8, r9\n"
+    "strb r9, [r6, #4]\n"
+    "smmlar r2, r2, r11, r2\n"
+    "add r2, r2, r2, asr #31\n"
+    "smmlar r2, r2, r12, r8\n"
+    "ssat r2, #8, r2\n"
+    "strb r2, [r6, #8]\n"
+    "smmlar r4, r4, r10, r4\n"
+    "add r4, r4, r4, asr #31\n"
+    "smmlar r7, r7, r10, r7\n"
+    "add r7, r7, r7, asr #31\n"
+    "smmlar r3, r3, r10, r3\n"
+    "add r3, r3, r3, asr #31\n"
+    "ldr r10, [r1, #168]\n"
+    "ldr r2, [sp, #4]\n"
+    "smmlar r4, r4, r10, r8\n"
+    "ssat r4, #8, r4\n"
+    "strb r4, [r6, #1]\n"
+    "smmlar r7, r7, r10, r8\n"
+    "ssat r7, #8, r7\n"
+    "strb r7, [r6, #5]\n"
+    "smmlar r3, r3, r10, r8\n"
+    "ssat r3, #8, r3\n"
+    "strb r3, [r6, #9]\n"
+    "add r6, r6, #2\n"
+    "str r6, [sp, #0]\n"
+    "add r1, r1, #172\n"
+    "subs r2, r2, #1\n"
+    "str r2, [sp, #4]\n"
     "bne.w 1b\n"
+    "add sp, sp, #28\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_winograd_ending_5692e912, . - utvm_winograd_ending_5692e912\n"
+    ".size utvm_multiply_m3n2_3x6_cedd32b4, . - utvm_multiply_m3n2_3x6_cedd32b4\n"
     ".popsection\n");
 
 /* 6 pixels a row of one of 4 channels as int16 */
@@ -392,154 +466,15 @@ __asm__(
     ".size utvm_plane_3x2_k3x3_14cc03c9, . - utvm_plane_3x2_k3x3_14cc03c9\n"
     ".popsection\n");
 
-/* 1 pixels x 2 channels, 1 rows of 18 lane pairs, pair8 weights */
-void utvm_multiply_m1n2_1x18_26943b06(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
-__asm__(
-    ".pushsection .text.utvm_multiply_m1n2_1x18_26943b06, \"ax\", %progbits\n"
-    ".syntax unified\n"
-    ".thumb\n"
-    ".balign 8\n"
-    ".type utvm_multiply_m1n2_1x18_26943b06, %function\n"
-    "utvm_multiply_m1n2_1x18_26943b06:\n"
-    "push {r4-r11, lr}\n"
-    "sub sp, sp, #20\n"
-    "strd r2, r3, [sp]\n"
-    "ldr r4, [r0, #0]\n"
-    "str r4, [sp, #8]\n"
-    ".balign 8\n"
-    "1:\n"
-    "ldr r2, [r1, #0]\n"
-    "ldr r3, [r1, #4]\n"
-    "ldr r0, [sp, #8]\n"
-    "ldr r4, [r0, #0]\n"
-    "ldr r5, [r1, #8]\n"
-    "ldr r6, [r0, #4]\n"
-    "ldr r7, [r1, #12]\n"
-    "ldr r8, [r0, #8]\n"
-    "ldr r9, [r1, #16]\n"
-    "ldr r10, [r0, #12]\n"
-    "ldr r11, [r1, #20]\n"
-    "ldr r12, [r0, #16]\n"
-    "ldr lr, [r1, #24]\n"
-    "smlad r2, r4, r5, r2\n"
-    "sxtb16 r5, r5\n"
-    "smlad r3, r4, r5, r3\n"
-    "smlad r2, r6, r7, r2\n"
-    "sxtb16 r7, r7\n"
-    "smlad r3, r6, r7, r3\n"
-    "smlad r2, r8, r9, r2\n"
-    "sxtb16 r9, r9\n"
-    "smlad r3, r8, r9, r3\n"
-    "smlad r2, r10, r11, r2\n"
-    "sxtb16 r11, r11\n"
-    "smlad r3, r10, r11, r3\n"
-    "smlad r2, r12, lr, r2\n"
-    "sxtb16 lr, lr\n"
-    "smlad r3, r12, lr, r3\n"
-    "ldr lr, [r0, #20]\n"
-    "ldr r12, [r1, #28]\n"
-    "ldr r11, [r0, #24]\n"
-    "ldr r10, [r1, #32]\n"
-    "ldr r9, [r0, #28]\n"
-    "ldr r8, [r1, #36]\n"
-    "ldr r7, [r0, #32]\n"
-    "ldr r6, [r1, #40]\n"
-    "ldr r5, [r0, #36]\n"
-    "ldr r4, [r1, #44]\n"
-    "smlad r2, lr, r12, r2\n"
-    "sxtb16 r12, r12\n"
-    "smlad r3, lr, r12, r3\n"
-    "smlad r2, r11, r10, r2\n"
-    "sxtb16 r10, r10\n"
-    "smlad r3, r11, r10, r3\n"
-    "smlad r2, r9, r8, r2\n"
-    "sxtb16 r8, r8\n"
-    "smlad r3, r9, r8, r3\n"
-    "smlad r2, r7, r6, r2\n"
-    "sxtb16 r6, r6\n"
-    "smlad r3, r7, r6, r3\n"
-    "smlad r2, r5, r4, r2\n"
-    "sxtb16 r4, r4\n"
-    "smlad r3, r5, r4, r3\n"
-    "ldr r4, [r0, #40]\n"
-    "ldr r5, [r1, #48]\n"
-    "ldr r6, [r0, #44]\n"
-    "ldr r7, [r1, #52]\n"
-    "ldr r8, [r0, #48]\n"
-    "ldr r9, [r1, #56]\n"
-    "ldr r10, [r0, #52]\n"
-    "ldr r11, [r1, #60]\n"
-    "ldr r12, [r0, #56]\n"
-    "ldr lr, [r1, #64]\n"
-    "smlad r2, r4, r5, r2\n"
-    "sxtb16 r5, r5\n"
-    "smlad r3, r4, r5, r3\n"
-    "smlad r2, r6, r7, r2\n"
-    "sxtb16 r7, r7\n"
-    "smlad r3, r6, r7, r3\n"
-    "smlad r2, r8, r9, r2\n"
-    "sxtb16 r9, r9\n"
-    "smlad r3, r8, r9, r3\n"
-    "smlad r2, r10, r11, r2\n"
-    "sxtb16 r11, r11\n"
-    "smlad r3, r10, r11, r3\n"
-    "smlad r2, r12, lr, r2\n"
-    "sxtb16 lr, lr\n"
-    "smlad r3, r12, lr, r3\n"
-    "ldr lr, [r0, #60]\n"
-    "ldr r12, [r1, #68]\n"
-    "ldr r11, [r0, #64]\n"
-    "ldr r10, [r1, #72]\n"
-    "ldr r9, [r0, #68]\n"
-    "ldr r8, [r1, #76]\n"
-    "ldr r7, [sp, #0]\n"
-    "ldr r6, [r1, #80]\n"
-    "ldr r5, [r1, #84]\n"
-    "ldr r4, [r1, #88]\n"
-    "smlad r2, lr, r12, r2\n"
-    "sxtb16 r12, r12\n"
-    "smlad r3, lr, r12, r3\n"
-    "smlad r2, r11, r10, r2\n"
-    "sxtb16 r10, r10\n"
-    "smlad r3, r11, r10, r3\n"
-    "smlad r2, r9, r8, r2\n"
-    "sxtb16 r8, r8\n"
-    "smlad r3, r9, r8, r3\n"
-    "sub r2, r2, r3\n"
-    "asr r2, r2, #8\n"
-    "smmlar r2, r2, r5, r2\n"
-    "add r2, r2, r2, asr #31\n"
-    "smmlar r2, r2, r4, r6\n"
-    "ssat r2, #8, r2\n"
-    "strb r2, [r7, #0]\n"
-    "ldr r2, [r1, #92]\n"
-    "ldr r4, [r1, #96]\n"
-    "ldr r5, [sp, #4]\n"
-    "smmlar r3, r3, r2, r3\n"
-    "add r3, r3, r3, asr #31\n"
-    "smmlar r3, r3, r4, r6\n"
-    "ssat r3, #8, r3\n"
-    "strb r3, [r7, #1]\n"
-    "add r7, r7, #2\n"
-    "str r7, [sp, #0]\n"
-    "add r1, r1, #100\n"
-    "subs r5, r5, #1\n"
-    "str r5, [sp, #4]\n"
-    "bne.w 1b\n"
-    "add sp, sp, #20\n"
-    "pop {r4-r11, pc}\n"
-    ".size utvm_multiply_m1n2_1x18_26943b06, . - utvm_multiply_m1n2_1x18_26943b06\n"
-    ".popsection\n");
-
 /* 1 pixels x 1 channels, 1 rows of 18 lane pairs, int16 weights */
-void utvm_multiply_m1n1_1x18_795bc163(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+void utvm_multiply_m1n1_1x18_d8feb12e(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
 __asm__(
-    ".pushsection .text.utvm_multiply_m1n1_1x18_795bc163, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_multiply_m1n1_1x18_d8feb12e, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_multiply_m1n1_1x18_795bc163, %function\n"
-    "utvm_multiply_m1n1_1x18_795bc163:\n"
+    ".type utvm_multiply_m1n1_1x18_d8feb12e, %function\n"
+    "utvm_multiply_m1n1_1x18_d8feb12e:\n"
     "push {r4-r11, lr}\n"
     "sub sp, sp, #20\n"
     "strd r2, r3, [sp]\n"
@@ -621,76 +556,61 @@ __asm__(
     "bne.w 1b\n"
     "add sp, sp, #20\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_multiply_m1n1_1x18_795bc163, . - utvm_multiply_m1n1_1x18_795bc163\n"
+    ".size utvm_multiply_m1n1_1x18_d8feb12e, . - utvm_multiply_m1n1_1x18_d8feb12e\n"
     ".popsection\n");
 
 /*
  * Conv2D(x=int8[1x6x6x4]zp-3, weights=int8[4x3x3x4], bias=int32[4], y=int8[1x6x6x4]zp-3,
  * clamp=-128/127, rounding=double, stride=1/1, dilation=1/1, padding=1/1/1/1)
- * family winograd, F(2x2,3x3)
+ * family direct, m 3, n 2, form int16, unroll 1
  */
-static __attribute__((noinline)) void conv2d_6x6x4_4_winograd2(
+static __attribute__((noinline)) void conv2d_6x6x4_4_k3x3_direct(
     const int8_t *x,
-    const int32_t *weights,
     const int32_t *stream,
-    int32_t *scratch,
+    int16_t *scratch,
     int8_t *y) {
-  uint32_t *const rows = (uint32_t *)(void *)scratch;
-  uint32_t *const down = rows + 64;
-  uint32_t *const data = rows + 128;
-  int32_t *const sums = scratch + 224;
+  for (int32_t i = 0; i < 72; i++) {
+    ((uint32_t *)(void *)scratch)[i] = 0xfffdfffdu;
+  }
+  const int16_t *const padding = scratch + 108;
   {
     const int32_t n = 0;
     (void)n;
-    for (int32_t ty = 0; ty < 3; ty++) {
-      {
-        const int32_t tr = 0;
-        (void)tr;
-        const int32_t top = (ty * 1 + tr) * 2 - 1;
-        for (int32_t i = 0; i < 4; i++) {
-          uint32_t *to = rows + i * 16;
-          const int32_t iy = top + i;
-          if (iy < 0 || iy >= 6) {
-            for (int32_t k = 0; k < 16; k++) {
-              to[k] = 0xfffdfffdu;
-            }
-          }
-          else {
-            for (int32_t k = 0; k < 2; k++) {
-              to[0 + k] = 0xfffdfffdu;
-            }
-            for (int32_t k = 0; k < 2; k++) {
-              to[14 + k] = 0xfffdfffdu;
-            }
-            const uint32_t *from = (const uint32_t *)(const void *)(x + (n * 6 + iy) * 24);
-            to += 2;
-            for (int32_t k = 0; k < 6; k++) {
-              const uint32_t four = from[k];
-              to[2 * k] = utvm_extend_even(four);
-              to[2 * k + 1] = utvm_extend_odd(four);
-            }
-          }
-        }
-        utvm_winograd_down_5692e912(rows, down, 16);
-        for (int32_t i = 0; i < 4; i++) {
-          for (int32_t tile = 0; tile < 3; tile++) {
-            utvm_winograd_across_5692e912(down + i * 16 + tile * 4, data + i * 24 + (tr * 3 + tile) * 2, 2);
+    const int8_t *image = x + n * 144;
+    int32_t next = 0;
+    for (int32_t oy = 0; oy < 6; oy++) {
+      const int32_t top = oy * 1 - 1;
+      int32_t last = top + 3;
+      last = last < 6 ? last : 6;
+      next = next > top ? next : top;
+      for (; next < last; next++) {
+        const int8_t *from_row = image + next * 24;
+        int16_t *to_row = scratch + (next % 3) * 36;
+        {
+          const uint32_t *from = (const uint32_t *)(const void *)from_row;
+          uint32_t *to = (uint32_t *)(void *)(to_row + 4);
+          #pragma GCC unroll 4
+          for (int32_t i = 0; i < 6; i++) {
+            const uint32_t four = from[i];
+            const uint32_t even = utvm_extend_even(four);
+            const uint32_t odd = utvm_extend_odd(four);
+            to[2 * i] = even;
+            to[2 * i + 1] = odd;
           }
         }
       }
-      for (int32_t o = 0; o < 2; o++) {
-        utvm_winograd_products_5692e912(data, weights + o * 64, sums, 16);
-        utvm_winograd_back_5692e912(sums, sums, 24);
-        for (int32_t j = 0; j < 2; j++) {
-          {
-            const int32_t tr = 0;
-            (void)tr;
-            for (int32_t k = 0; k < 2; k++) {
-              const int32_t oy = (ty * 1 + tr) * 2 + k;
-              const int32_t *const channel = stream + (o * 2 + j) * 5;
-              utvm_winograd_ending_5692e912(sums + k * 24 + tr * 6 + j, channel, y + (n * 6 + oy) * 24 + o * 2 + j, 3);
-            }
-          }
+      const void *rows[3];
+      for (int32_t k = 0; k < 3; k++) {
+        const int32_t iy = top + k * 1;
+        const int16_t *row = iy >= 0 && iy < 6 ? scratch + (iy % 3) * 36 : padding;
+        rows[k] = row;
+      }
+      int8_t *out = y + n * 144 + oy * 24;
+      for (int32_t block = 0; block < 2; block++) {
+        utvm_multiply_m3n2_3x6_cedd32b4((const void *const *)rows, stream, out, 2);
+        out += 12;
+        for (int32_t k = 0; k < 3; k++) {
+          rows[k] = (const int8_t *)rows[k] + 24;
         }
       }
     }
@@ -781,16 +701,13 @@ static __attribute__((noinline)) void max_pool_6x6x4_words(
 /*
  * FullyConnected(x=int8[1x3x3x4]zp-3, weights=int8[3x36], bias=int32[3], y=int8[1x3]zp-3,
  * clamp=-128/127, rounding=double)
- * family direct, m 1, n 2, form pair8, unroll 1
+ * family direct, m 1, n 1, form int16, unroll 1
  */
 static __attribute__((noinline)) void fully_connected_36_3_direct(
     const int8_t *x,
     const int32_t *stream,
     int16_t *scratch,
     int8_t *y) {
-  for (int32_t i = 0; i < 20; i++) {
-    ((uint32_t *)(void *)scratch)[i] = 0xfffdfffdu;
-  }
   {
     const int32_t n = 0;
     (void)n;
@@ -809,6 +726,7 @@ static __attribute__((noinline)) void fully_connected_36_3_direct(
         {
           const uint32_t *from = (const uint32_t *)(const void *)from_row;
           uint32_t *to = (uint32_t *)(void *)(to_row + 0);
+          #pragma GCC unroll 4
           for (int32_t i = 0; i < 9; i++) {
             const uint32_t four = from[i];
             const uint32_t even = utvm_extend_even(four);
@@ -830,8 +748,7 @@ static __attribute__((noinline)) void fully_connected_36_3_direct(
       {
         const int32_t block = 0;
         (void)block;
-        utvm_multiply_m1n2_1x18_26943b06((const void *const *)rows, stream, out, 1);
-        utvm_multiply_m1n1_1x18_795bc163((const void *const *)rows, stream + 25, out + 2, 1);
+        utvm_multiply_m1n1_1x18_d8feb12e((const void *const *)rows, stream, out, 3);
         out += 3;
         {
           const int32_t k = 0;
@@ -876,21 +793,20 @@ static __attribute__((noinline)) void softmax_1x3(
 
 int32_t small_run(uint8_t *arena) {
   /* 0: conv */
-  conv2d_6x6x4_4_winograd2(
-      (const int8_t *)(arena + 1280),
-      small_0_weights,
+  conv2d_6x6x4_4_k3x3_direct(
+      (const int8_t *)(arena + 288),
       small_0_stream,
-      (int32_t *)(void *)(arena + 0),
-      (int8_t *)(arena + 1424));
+      (int16_t *)(void *)(arena + 0),
+      (int8_t *)(arena + 432));
   /* 1: depthwise */
   depthwise_6x6x4_4_k3x3(
-      (const int8_t *)(arena + 1424),
+      (const int8_t *)(arena + 432),
       small_1_stream,
       (int16_t *)(void *)(arena + 0),
-      (int8_t *)(arena + 1424));
+      (int8_t *)(arena + 432));
   /* 2: pool */
   max_pool_6x6x4_words(
-      (const int8_t *)(arena + 1424),
+      (const int8_t *)(arena + 432),
       (uint32_t *)(void *)(arena + 0),
       (int8_t *)(arena + 80));
   /* 3: dense */

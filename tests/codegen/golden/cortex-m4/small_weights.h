@@ -4,10 +4,9 @@
 
 #include <stdint.h>
 
-extern const int32_t small_0_weights[128];
-extern const int32_t small_0_stream[20];
+extern const int32_t small_0_stream[86];
 extern const int32_t small_1_stream[40];
-extern const int32_t small_3_stream[47];
+extern const int32_t small_3_stream[66];
 extern const int32_t small_4_exponentials[256];
 
 #endif /* SMALL_WEIGHTS_H */
