@@ -17,14 +17,23 @@ CHECKSUM_SYMBOL = "utvm_checksum"
 _ENTRIES = (START_SYMBOL, RETURN_SYMBOL, TRAP_SYMBOL, CHECKSUM_SYMBOL)
 
 
-def build_image(board: Board, sources: Sequence[Source], *, entries: Sequence[str], optimize: str = "-O3") -> Image:
+def build_image(
+    board: Board,
+    sources: Sequence[Source],
+    *,
+    entries: Sequence[str],
+    optimize: str = "-O3",
+    extra_flags: tuple[str, ...] = (),
+) -> Image:
     """Build sources together with the start-up code for a board's RAM. `entries` are the functions to be called.
 
     Raises:
         MemoryOverflowError: they do not fit; the message says by how many bytes.
         ToolchainError: the compiler is missing or refused a file.
     """
-    toolchain = Toolchain(prefix=board.core.tool_prefix, machine_flags=board.core.cflags, optimize=optimize)
+    toolchain = Toolchain(
+        prefix=board.core.tool_prefix, machine_flags=board.core.cflags, optimize=optimize, extra_flags=extra_flags
+    )
     return toolchain.build([*runtime_sources(board), *sources], board_layout(board), entries=[*_ENTRIES, *entries])
 
 

@@ -1,0 +1,247 @@
+"""One row a network or layer: our cost on an emulated board, whether it is exact, and what others need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from utvm import api
+from utvm.bench.bakenn import CMSIS_NN, PORTABLE, PeerError, measure_peer
+from utvm.bench.layers import layer_graph
+from utvm.bench.recorded import RECORDED_ORIGIN, recorded
+from utvm.boards import Board
+from utvm.device import Session
+from utvm.errors import UtvmError
+from utvm.frontends import load
+from utvm.graph import Graph
+from utvm.graph.cost import macs
+from utvm.graph.reference import evaluate
+from utvm.profile import random_input
+
+PLANS: Mapping[str, Mapping[str, Any]] = {
+    "fast": {},
+    "256 KB flash": {"flash": 256 * 1024},
+    "small": {"small": True},
+}
+"""Plan → options of `api.compile`."""
+
+_NETWORKS = {
+    "ic": ("ic", "resnet"),
+    "vww": ("vww", "mobilenet"),
+    "kws": ("kws", "dscnn"),
+    "ad": ("ad", "autoencoder"),
+}
+_RECORDED_NETWORKS = {
+    "cifar10": ("cifar10_arm_q7", "cifar10_arm"),
+    "ic": ("mlperf_ic_resnet8",),
+    "vww": ("mlperf_vww_mobilenetv1_025_96",),
+    "kws": ("mlperf_kws_dscnn",),
+    "ad": ("mlperf_ad_autoencoder",),
+}
+_TALK_LAYERS = (
+    "q7_conv1_RGB_32x32x3_32_k5",
+    "q7_conv2_fast_16x16x32_16_k5",
+    "q7_conv3_fast_8x8x16_32_k5",
+    "q7P_conv2_fast_16x16x32_32_k5",
+    "q7P_conv3_fast_8x8x32_64_k5",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What someone else's code needs for the same work; None is not known."""
+
+    instructions: int | None = None
+    cycles: int | None = None
+    arena_bytes: int | None = None
+    flash_bytes: int | None = None
+    exact: bool | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One network or layer under one plan on one board."""
+
+    name: str
+    board: str
+    plan: str
+    macs: int
+    instructions: int | None
+    cycles: int | None
+    cycles_source: str | None
+    arena_bytes: int
+    flash_bytes: int
+    exact: bool
+    peers: Mapping[str, Figures] = field(default_factory=dict)
+
+
+def bench_talk(board: str | Path | Board, models: Path | None, *, example: Path | None = None) -> Iterator[Row]:
+    """Yield the talk's network under each plan, and its convolutions beside the legacy q7 kernels.
+
+    Args:
+        board: where to run.
+        models: a directory that has Arm's network as a q7 archive (.npz); None, or without one, `example` is used.
+        example: a network of the same shape.
+
+    Raises:
+        UtvmError: a tool, the board or both networks are missing.
+    """
+    target = api.as_board(board)
+    archives = sorted(models.rglob("*q7*.npz")) if models is not None else []
+    network = archives[0] if archives else example
+    if network is None:
+        raise UtvmError("no network to run: give --models a directory with the q7 archive, or run in a checkout")
+    with api.connect(target) as session:
+        yield from _network(session, "cifar10", network, peers=network.suffix == ".tflite")
+        for name in _TALK_LAYERS:
+            yield _layer(session, name)
+
+
+def bench_mlperf_tiny(board: str | Path | Board, models: Path) -> Iterator[Row]:
+    """Yield MLPerf Tiny's networks under each plan.
+
+    Args:
+        board: where to run.
+        models: a directory with the .tflite files; their names tell which is which.
+
+    Raises:
+        UtvmError: none is there, or a tool or the board is missing.
+    """
+    found = {name: path for name, marks in _NETWORKS.items() if (path := _find(models, marks)) is not None}
+    if not found:
+        raise UtvmError(
+            f"{models} has none of MLPerf Tiny's int8 networks (.tflite named after {', '.join(_NETWORKS)})"
+        )
+    with api.connect(api.as_board(board)) as session:
+        for name, path in found.items():
+            yield from _network(session, name, path, peers=True)
+
+
+def bench_layers(board: str | Path | Board) -> Iterator[Row]:
+    """Yield every recorded layer that is an operator of ours, beside the recorded figures."""
+    with api.connect(api.as_board(board)) as session:
+        for kind, name in recorded():
+            if kind == "layer" and layer_graph(name) is not None:
+                yield _layer(session, name)
+
+
+def _find(folder: Path, marks: Sequence[str]) -> Path | None:
+    paths = sorted(folder.rglob("*.tflite"))
+    return next((p for p in paths if p.stem.lower().startswith(marks[0]) or marks[1] in p.stem.lower()), None)
+
+
+def _network(session: Session, name: str, path: Path, *, peers: bool) -> Iterator[Row]:
+    graph = load(path)
+    inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
+    others = dict(_recorded_figures("net", _RECORDED_NETWORKS[name], session.board.core.name))
+    if peers:
+        others |= _measured(session, graph, inputs)
+    for plan, options in PLANS.items():
+        try:
+            yield _measure(session, name, graph, inputs, plan, options, others)
+        except UtvmError as error:
+            if plan == "fast":
+                raise
+            others[f"our {plan} plan"] = Figures(source=f"not possible: {error}")
+
+
+def _layer(session: Session, name: str) -> Row:
+    graph = layer_graph(name)
+    assert graph is not None
+    inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
+    others = _recorded_figures("layer", (name,), session.board.core.name)
+    return _measure(session, name, graph, inputs, "fast", {}, others)
+
+
+def _measure(
+    session: Session,
+    name: str,
+    graph: Graph,
+    inputs: Mapping[str, NDArray[np.generic]],
+    plan: str,
+    options: Mapping[str, Any],
+    peers: Mapping[str, Figures],
+) -> Row:
+    compiled = api.compile(graph, session.board, **options)
+    result = api.Model(session, compiled).run(inputs)
+    expected = evaluate(graph, inputs)
+    exact = all((result.outputs[tensor.name] == expected[tensor.name]).all() for tensor in graph.outputs)
+    measured = result.measurement
+    return Row(
+        name=name,
+        board=session.board.name,
+        plan=plan,
+        macs=macs(graph),
+        instructions=measured.instructions,
+        cycles=measured.cycles,
+        cycles_source=measured.cycles_source,
+        arena_bytes=compiled.program.arena_bytes,
+        flash_bytes=compiled.image.flash_bytes,
+        exact=exact,
+        peers=dict(peers),
+    )
+
+
+def _recorded_figures(kind: str, names: Sequence[str], core: str) -> dict[str, Figures]:
+    found = {}
+    for name in names:
+        entry = recorded()[kind, name]
+        if core in entry.cycles:
+            found[f"cmsis-nn {entry.library} (recorded)"] = Figures(
+                instructions=entry.instructions[core],
+                cycles=entry.cycles[core],
+                source=f"recorded: {RECORDED_ORIGIN[entry.library]}",
+            )
+    return found
+
+
+def _measured(session: Session, graph: Graph, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, Figures]:
+    found = {}
+    for peer in (CMSIS_NN, PORTABLE):
+        try:
+            found[peer] = Figures(**asdict(measure_peer(session, graph, peer, inputs)))
+        except PeerError as error:
+            found[peer] = Figures(source=f"not measured: {error}")
+    return found
+
+
+def rows_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return rows as JSON values."""
+    return [asdict(row) for row in rows]
+
+
+def rows_table(rows: Sequence[Row]) -> Table:
+    """Return rows as a table; each peer's cycles as how many times ours they are."""
+    source = next((row.cycles_source for row in rows if row.cycles_source), "cycles")
+    table = Table(caption=f"cycles: {source}; of peers, how many times our cycles", caption_justify="left")
+    headings = ("name", "plan", "MACs", "instructions", "cycles", "cycles/MAC", "arena", "flash", "exact", "peers")
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index in (0, 1, 9) else "right", overflow="fold")
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.plan,
+            f"{row.macs:,}",
+            "" if row.instructions is None else f"{row.instructions:,}",
+            "" if row.cycles is None else f"{row.cycles:,}",
+            "" if row.cycles is None or not row.macs else f"{row.cycles / row.macs:.2f}",
+            f"{row.arena_bytes:,}",
+            f"{row.flash_bytes:,}",
+            "yes" if row.exact else "NO",
+            "\n".join(_peer(name, figures, row) for name, figures in row.peers.items()),
+        )
+    return table
+
+
+def _peer(name: str, figures: Figures, row: Row) -> str:
+    if figures.cycles is None or row.cycles is None:
+        return f"{name}: {figures.source}"
+    flaw = "" if figures.exact is not False else ", not bit-exact"
+    return f"{name}: {figures.cycles:,} ({figures.cycles / row.cycles:.2f}x{flaw})"
