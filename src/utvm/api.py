@@ -25,7 +25,7 @@ from utvm.boards import Board, load_board
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, entry_source, step_symbol
 from utvm.device import GdbRemoteLink, Measurement, Session, build_image
 from utvm.dump import Dump
-from utvm.emulators import QemuTarget
+from utvm.emulators import QemuTarget, get_assumption
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.frontends.inputs import fit_array, read_inputs
@@ -205,14 +205,20 @@ def image_sources(name: str, files: Mapping[str, str]) -> tuple[Source, ...]:
     return tuple(Source(name=file, text=text) for file, text in every.items())
 
 
-def connect(board: str | Path | Board) -> Session:
+def connect(board: str | Path | Board, *, assume: str | None = None) -> Session:
     """Open a session with a board; close it with `with` or `close()`.
+
+    Args:
+        board: a board's name, the path of its TOML, or the board.
+        assume: what modelled cycles assume instead of zero-wait memory: a name of `utvm.emulators.ASSUMPTIONS`.
 
     Raises:
         UtvmError: the board or its emulator can't be reached.
     """
     described = as_board(board)
-    return Session(described, QemuTarget(described, cache_directory=default_cache_directory()), GdbRemoteLink)
+    assumption = None if assume is None else get_assumption(assume, described.core.name)
+    target = QemuTarget(described, cache_directory=default_cache_directory(), assume=assumption)
+    return Session(described, target, GdbRemoteLink)
 
 
 class Model:

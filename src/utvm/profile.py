@@ -28,6 +28,7 @@ def profile(
     small: bool = False,
     flash: int | None = None,
     ram: int | None = None,
+    assume: str | None = None,
     timeout: float | None = None,
 ) -> tuple[ProfileReport, api.Compiled]:
     """Run a network once as a whole, then each of its kernel calls alone, in order, and return what each cost.
@@ -37,13 +38,14 @@ def profile(
         board: a board's name, the path of its TOML, or the board.
         input_file: the input; seeded random values if None.
         small, flash, ram: as in `api.compile`.
+        assume: as in `api.connect`.
         timeout: seconds that a call may take on the target; the session's default if None.
 
     Raises:
         UtvmError: any of it failed; the message says what to do.
     """
     compiled = api.compile(model, board, small=small, flash=flash, ram=ram, steps=True)
-    with api.connect(compiled.board) as session:
+    with api.connect(compiled.board, assume=assume) as session:
         return profile_in(session, compiled, input_file=input_file, plan="small" if small else "fast", timeout=timeout)
 
 

@@ -82,13 +82,16 @@ class Row:
     peers: Mapping[str, Figures] = field(default_factory=dict)
 
 
-def bench_talk(board: str | Path | Board, models: Path | None, *, example: Path | None = None) -> Iterator[Row]:
+def bench_talk(
+    board: str | Path | Board, models: Path | None, *, example: Path | None = None, assume: str | None = None
+) -> Iterator[Row]:
     """Yield the talk's network under each plan, and its convolutions beside the legacy q7 kernels.
 
     Args:
         board: where to run.
         models: a directory that has Arm's network as a q7 archive (.npz); None, or without one, `example` is used.
         example: a network of the same shape.
+        assume: as in `api.connect`.
 
     Raises:
         UtvmError: a tool, the board or both networks are missing.
@@ -98,18 +101,19 @@ def bench_talk(board: str | Path | Board, models: Path | None, *, example: Path 
     network = archives[0] if archives else example
     if network is None:
         raise UtvmError("no network to run: give --models a directory with the q7 archive, or run in a checkout")
-    with api.connect(target) as session:
+    with api.connect(target, assume=assume) as session:
         yield from _network(session, "cifar10", network, peers=network.suffix == ".tflite")
         for name in _TALK_LAYERS:
             yield _layer(session, name)
 
 
-def bench_mlperf_tiny(board: str | Path | Board, models: Path) -> Iterator[Row]:
+def bench_mlperf_tiny(board: str | Path | Board, models: Path, *, assume: str | None = None) -> Iterator[Row]:
     """Yield MLPerf Tiny's networks under each plan.
 
     Args:
         board: where to run.
         models: a directory with the .tflite files; their names tell which is which.
+        assume: as in `api.connect`.
 
     Raises:
         UtvmError: none is there, or a tool or the board is missing.
@@ -119,14 +123,14 @@ def bench_mlperf_tiny(board: str | Path | Board, models: Path) -> Iterator[Row]:
         raise UtvmError(
             f"{models} has none of MLPerf Tiny's int8 networks (.tflite named after {', '.join(_NETWORKS)})"
         )
-    with api.connect(api.as_board(board)) as session:
+    with api.connect(board, assume=assume) as session:
         for name, path in found.items():
             yield from _network(session, name, path, peers=True)
 
 
-def bench_layers(board: str | Path | Board) -> Iterator[Row]:
+def bench_layers(board: str | Path | Board, *, assume: str | None = None) -> Iterator[Row]:
     """Yield every recorded layer that is an operator of ours, beside the recorded figures."""
-    with api.connect(api.as_board(board)) as session:
+    with api.connect(board, assume=assume) as session:
         for kind, name in recorded():
             if kind == "layer" and layer_graph(name) is not None:
                 yield _layer(session, name)

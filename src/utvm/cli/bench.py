@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utvm.cli.options import add_assume
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -25,6 +27,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("what", choices=("talk", "mlperf-tiny", "layers"), help="what to measure")
     parser.add_argument("--board", required=True, metavar="BOARD", help="a board's name or the path of its TOML")
+    add_assume(parser)
     parser.add_argument("--models", type=Path, metavar="DIR", help="where the network files are (.tflite, q7 .npz)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as a JSON list")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="also draw a chart (.svg or .png)")
@@ -38,13 +41,18 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.what == "talk":
         example = Path("examples") / "cifar10" / "cifar10_cnn.tflite"
-        rows = bench_talk(arguments.board, arguments.models, example=example if example.is_file() else None)
+        rows = bench_talk(
+            arguments.board,
+            arguments.models,
+            example=example if example.is_file() else None,
+            assume=arguments.assume,
+        )
     elif arguments.what == "layers":
-        rows = bench_layers(arguments.board)
+        rows = bench_layers(arguments.board, assume=arguments.assume)
     elif arguments.models is None:
         raise UtvmError("MLPerf Tiny's networks do not come with µTVM: give their directory with --models")
     else:
-        rows = bench_mlperf_tiny(arguments.board, arguments.models)
+        rows = bench_mlperf_tiny(arguments.board, arguments.models, assume=arguments.assume)
     done = []
     for row in rows:
         print(f"{row.name}, {row.plan}: measured", file=sys.stderr, flush=True)

@@ -32,6 +32,16 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
     )
 
 
+def add_assume(parser: argparse.ArgumentParser) -> None:
+    """Add --assume."""
+    parser.add_argument(
+        "--assume",
+        metavar="NAME",
+        help="model cycles with the memories of stm32f746, stm32h743 (Cortex-M7) or stm32l4r5 (Cortex-M4), or as "
+        "pessimistic-m7; default: zero-wait memory",
+    )
+
+
 def nbytes(text: str) -> int:
     """Parse a size in bytes: digits, with K or M for 1024 or 1024².
 

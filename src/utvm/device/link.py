@@ -84,11 +84,11 @@ class Target(Protocol):
     def describe_death(self) -> str | None:
         """Return why the target is gone, or None if it lives."""
 
-    def begin_count(self) -> None:
-        """Count from here on, if this target counts; the core is halted."""
+    def begin_count(self, image: Image) -> None:
+        """Count from here on, if this target counts, while code of `image` runs; the core is halted."""
 
     def count(self, image: Image) -> Count:
-        """Return what was counted since `begin_count` while the core ran code of `image`."""
+        """Return what was counted since `begin_count`."""
 
     def stop(self) -> None:
         """End what `start` began. Never fails."""

@@ -266,7 +266,7 @@ class Session:
             link.write_register(register, value)
         link.write_register(convention.link_register, convention.code_address(stop_at))
         link.write_register(convention.program_counter, address)
-        self._target.begin_count()
+        self._target.begin_count(self.image)
         started = time.perf_counter()
         link.resume()
         if not link.wait(timeout):

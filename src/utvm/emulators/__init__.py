@@ -1,5 +1,6 @@
 """Emulated boards and what they count."""
 
+from utvm.emulators.assumptions import ASSUMPTIONS, Assumption, MemoryModel, get_assumption
 from utvm.emulators.qemu import EmulatorError, QemuTarget
 
-__all__ = ["EmulatorError", "QemuTarget"]
+__all__ = ["ASSUMPTIONS", "Assumption", "EmulatorError", "MemoryModel", "QemuTarget", "get_assumption"]

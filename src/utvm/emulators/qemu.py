@@ -14,8 +14,10 @@ import weakref
 from pathlib import Path
 
 from utvm.boards import Board, BoardError
+from utvm.cores.timing import Timing
 from utvm.device import Count
-from utvm.emulators.counters import Counters
+from utvm.emulators.assumptions import Assumption
+from utvm.emulators.counters import AddressRange, Counters
 from utvm.emulators.cycles import CycleModel
 from utvm.emulators.plugin import plugin_library
 from utvm.errors import UtvmError
@@ -36,14 +38,16 @@ class QemuTarget:
     Args:
         board: a board with an emulator.
         cache_directory: where the counting plugin is kept.
+        assume: what the cycle model assumes instead of zero-wait memory.
     """
 
-    def __init__(self, board: Board, *, cache_directory: Path) -> None:
+    def __init__(self, board: Board, *, cache_directory: Path, assume: Assumption | None = None) -> None:
         if board.emulator is None:
             raise BoardError(f"board '{board.name}' has no emulator")
         self._board = board
         self._emulator = board.emulator
         self._cache_directory = cache_directory
+        self._assume = assume
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._counters: Counters | None = None
@@ -105,27 +109,47 @@ class QemuTarget:
         """The process, while there is one."""
         return None if self._process is None else self._process.pid
 
-    def begin_count(self) -> None:
+    def begin_count(self, image: Image) -> None:
         """Count from here on; the machine must be stopped."""
-        if self._counters is not None:
-            self._instructions_before = self._counters.instructions
-            self._counters.begin()
+        if self._counters is None:
+            return
+        memory = None if self._assume is None else self._assume.memory
+        if memory is not None:
+            code, data = self._board.code, self._board.data
+            held = image.data_bytes + image.zero_bytes + self._board.stack_bytes
+            ranges = (
+                AddressRange(name="flash", start=code.origin, end=code.origin + code.length, cached=True),
+                AddressRange(
+                    name="ram", start=data.origin, end=data.origin + data.length, cached=held > memory.fast_ram_bytes
+                ),
+            )
+            self._counters.watch(ranges, memory.instruction_cache, memory.data_cache)
+        self._instructions_before = self._counters.instructions
+        self._counters.begin()
 
     def count(self, image: Image) -> Count:
         """Return instructions, exact, and cycles, modelled, since `begin_count`; None for what is not known."""
         if self._counters is None:
             return Count()
-        timing = self._board.core.timing
-        cycles = None
-        if timing is not None:
-            if image not in self._models:
-                self._models[image] = CycleModel(instruction_listing(image), timing)
-            cycles = self._models[image].cycles(self._counters.counts())
-        return Count(
-            instructions=self._counters.instructions - self._instructions_before,
-            cycles=cycles,
-            cycles_source=None if cycles is None or timing is None else timing.name,
-        )
+        instructions = self._counters.instructions - self._instructions_before
+        timing = self._timing
+        if timing is None:
+            return Count(instructions=instructions)
+        if image not in self._models:
+            self._models[image] = CycleModel(instruction_listing(image), timing)
+        counts = self._counters.counts()
+        cycles, source = self._models[image].cycles(counts), timing.name
+        if cycles is None:
+            return Count(instructions=instructions)
+        if self._assume is not None and self._assume.memory is not None:
+            cycles += self._assume.memory.stalls(counts.ranges["flash"], counts.ranges["ram"])
+            source = f"{source}, memory of {self._assume.name}"
+        return Count(instructions=instructions, cycles=cycles, cycles_source=source)
+
+    @property
+    def _timing(self) -> Timing | None:
+        assumed = None if self._assume is None else self._assume.timing
+        return assumed or self._board.core.timing
 
     def stop(self) -> None:
         """End QEMU and remove its files. Never fails."""
