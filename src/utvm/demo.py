@@ -42,7 +42,7 @@ def run_demo(directory: Path) -> Iterator[str]:
     with api.connect(compiled.board) as session:
         loaded = api.Model(session, compiled)
         yield "loaded into RAM over the debug link, verified, running"
-        instructions = []
+        instructions, cycles = [], set[int]()
         for name, pixels in pictures():
             result = loaded.run(pixels)
             output = compiled.program.graph.outputs[0]
@@ -51,10 +51,14 @@ def run_demo(directory: Path) -> Iterator[str]:
             shown = ", ".join(f"{labels[i]} {real[i]:.1f}" for i in best)
             yield f"  {name:<34} →  {shown}"
             instructions.append(result.measurement.instructions)
+            if result.measurement.cycles is not None:
+                cycles.add(result.measurement.cycles)
         stack = session.stack_used()
     counted = sorted({count for count in instructions if count is not None})
     shown = " or ".join(f"{count:,}" for count in counted) + " (exact)" if counted else "not counted"
     yield f"instructions a picture  {shown}"
+    if cycles:
+        yield f"modelled cycles         {max(cycles):,} at most, zero-wait memory"
     yield f"peak RAM                {report.arena_bytes:,} B arena + {stack:,} B stack"
     yield f"flash                   {report.flash_bytes:,} B"
     spent = ", ".join(f"{stage} {seconds * 1e3:.0f} ms" for stage, seconds in compiled.seconds.items())

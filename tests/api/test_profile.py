@@ -1,0 +1,107 @@
+"""`utvm profile`: its parts sum up to the whole, and what it writes can be read."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from utvm import api
+from utvm.cli import main
+from utvm.errors import UtvmError
+from utvm.lowering.select import Candidate, choose
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
+
+
+@pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m4", "qemu-riscv32"])
+def test_the_calls_sum_up_to_the_whole(board: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    page = tmp_path / "reports" / "profile.html"
+    status = main(["profile", str(EXAMPLE), "--board", board, "--small", "--json", "--html", str(page)])
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    report = json.loads(captured.out)
+    parts = sum(op["instructions"] for op in report["operators"])
+    assert abs(parts - report["instructions"]) < 200
+    assert sum(op["share"] for op in report["operators"]) == pytest.approx(1, abs=0.01)
+    if board in ("qemu-cortex-m7", "qemu-cortex-m4"):
+        assert sum(op["cycles"] for op in report["operators"]) == pytest.approx(report["cycles"], rel=0.01)
+        assert report["cycles_source"] == f"model: {board[5:]}"
+        assert report["operators"][0]["cycles_per_mac"] >= report["limit"] / 4
+    else:
+        assert report["cycles"] is None
+    assert {op["kind"] for op in report["operators"]} >= {"Conv2D", "MaxPool2D", "FullyConnected"}
+    assert report["operators"][0]["code_bytes"] > 0
+    HTMLParser().feed(page.read_text(encoding="utf-8"))
+    assert page.read_text(encoding="utf-8").count('class="bar"') == len(report["operators"])
+
+
+def test_a_budget_of_flash_is_kept_and_slower_kernels_pay_for_it() -> None:
+    flash = []
+    for budget in (None, 114 * 1024, 112 * 1024):
+        compiled = api.compile(EXAMPLE, "qemu-cortex-m7", flash=budget)
+        assert budget is None or compiled.image.flash_bytes <= budget
+        flash.append(compiled.image.flash_bytes)
+    assert flash == sorted(flash, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--flash", "16K"], "flash does not suffice"),
+        (["--ram", "8K"], "the arena does not fit: MaxPool2D"),
+        (["--assume", "stm32l4r5"], "nothing is known to assume"),
+    ],
+)
+def test_a_budget_that_cannot_be_met_says_by_how_much(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["profile", str(EXAMPLE), "--board", "qemu-cortex-m7", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_sizes_are_parsed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["profile", str(EXAMPLE), "--board", "qemu-cortex-m7", "--flash", "lots"])
+    assert stopped.value.code == 2
+    assert "is not a size" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "page.html"
+    assert main(["profile", str(EXAMPLE), "--board", "qemu-cortex-m7", "--html", str(target)]) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+class _Kernel:
+    def __init__(self, nbytes: int) -> None:
+        self.flash_bytes = nbytes
+
+
+def test_the_choice_under_a_budget_is_the_best_of_all() -> None:
+    from itertools import product
+    from random import Random
+
+    generator = Random(0)
+    for _ in range(200):
+        options = [
+            [
+                Candidate(kernel=_Kernel(generator.randrange(1, 30)), cycles=float(generator.randrange(1, 100)))
+                for _ in range(generator.randrange(1, 4))
+            ]
+            for _ in range(generator.randrange(1, 6))
+        ]
+        budget = generator.randrange(5, 90)
+        fitting = [p for p in product(*options) if sum(c.flash_bytes for c in p) <= budget]
+        found = choose(options, budget)
+        if not fitting:
+            assert found is None
+        else:
+            assert found is not None
+            assert sum(c.cycles for c in found) == min(sum(c.cycles for c in p) for p in fitting)
+
+
+def test_an_unknown_assumption_is_an_error() -> None:
+    with pytest.raises(UtvmError, match="pessimistic-m7"):
+        api.connect("qemu-cortex-m7", assume="nonsense")

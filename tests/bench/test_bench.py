@@ -1,0 +1,83 @@
+"""Recorded layers become operators of ours; rows say what they must; peers compute what we compute."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utvm import api
+from utvm.bench import bench_talk, layer_graph, recorded, rows_json
+from utvm.bench.bakenn import CMSIS_NN, PORTABLE, PeerError, measure_peer
+from utvm.bench.run import _layer
+from utvm.cli import main
+from utvm.graph.cost import macs
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
+KEYS = {
+    *("name", "board", "plan", "macs", "instructions", "cycles", "cycles_source", "arena_bytes", "flash_bytes"),
+    *("exact", "peers"),
+}
+
+
+def test_every_recorded_layer_has_the_macs_that_were_recorded() -> None:
+    layers = [entry for (kind, _), entry in recorded().items() if kind == "layer"]
+    made = [(entry, layer_graph(entry.name)) for entry in layers]
+    assert len(layers) == 79
+    assert [entry.name for entry, graph in made if graph is None and "relu" not in entry.name] == ["q7_softmax_10"]
+    for entry, graph in made:
+        if graph is not None:
+            assert macs(graph) == entry.macs, entry.name
+
+
+@pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m4"])
+@pytest.mark.parametrize("name", ["mb_dw7_6x6x128", "kws_fc_64_12", "rn8_add_8x8x64", "q7_conv3_fast_8x8x16_32_k5"])
+def test_a_layer_is_exact_and_faster_than_what_was_recorded(board: str, name: str) -> None:
+    with api.connect(board) as session:
+        row = _layer(session, name)
+    assert row.exact
+    assert row.cycles is not None
+    (peer,) = row.peers.values()
+    assert peer.cycles > row.cycles
+
+
+def test_rows_of_the_talk_have_all_keys_and_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utvm.bench.run._TALK_LAYERS", ("q7_conv3_fast_8x8x16_32_k5",))
+    monkeypatch.setattr("utvm.bench.run._measured", lambda *_: {})
+    rows = list(bench_talk("qemu-cortex-m7", None, example=EXAMPLE))
+    assert [(row.name, row.plan) for row in rows] == [
+        *(("cifar10", plan) for plan in ("fast", "256 KB flash", "small")),
+        ("q7_conv3_fast_8x8x16_32_k5", "fast"),
+    ]
+    for row in json.loads(json.dumps(rows_json(rows))):
+        assert set(row) == KEYS
+        assert row["exact"]
+        assert "model: cortex-m7" in row["cycles_source"]
+
+
+@pytest.mark.parametrize("peer", [CMSIS_NN, PORTABLE])
+def test_peers_compute_the_example_exactly(peer: str) -> None:
+    pytest.importorskip("bakenn", reason="the extra utvm[bench] is not installed")
+    from utvm.frontends import load
+
+    graph = load(EXAMPLE)
+    (tensor,) = graph.inputs
+    values = np.random.default_rng(0).integers(-128, 128, tensor.shape, dtype=np.int8)
+    with api.connect("qemu-cortex-m7") as session:
+        found = measure_peer(session, graph, peer, {tensor.name: values})
+    assert found.exact
+    assert found.cycles > 10_000_000
+
+
+def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "bakenn", None)
+    graph = layer_graph("kws_fc_64_12")
+    with api.connect("qemu-cortex-m7") as session, pytest.raises(PeerError, match=r"utvm\[bench\]"):
+        measure_peer(session, graph, PORTABLE, {})
+
+
+def test_mlperf_tiny_needs_a_directory(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["bench", "mlperf-tiny", "--board", "qemu-cortex-m7"]) == 2
+    assert "--models" in capsys.readouterr().err
+    assert main(["bench", "mlperf-tiny", "--board", "qemu-cortex-m7", "--models", str(tmp_path)]) == 2
+    assert "none of MLPerf Tiny's" in capsys.readouterr().err
