@@ -32,5 +32,6 @@ lint:
 	$(VENV)/lint-imports
 
 bench:
-	$(call set-up,demo)
-	@$(VENV)/python benchmarks/networks.py
+	$(call set-up,bench)
+	@$(VENV)/utvm bench talk --board qemu-cortex-m7
+	@$(VENV)/utvm bench layers --board qemu-cortex-m7

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from utvm import api
-from utvm.bench import bench_talk, layer_graph, recorded, rows_json
+from utvm.bench import bench_talk, layer_graph, recorded, rows_json, write_chart
 from utvm.bench.bakenn import CMSIS_NN, PORTABLE, PeerError, measure_peer
 from utvm.bench.run import _layer
 from utvm.cli import main
+from utvm.errors import UtvmError
+from utvm.frontends import load
 from utvm.graph.cost import macs
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
@@ -57,9 +59,6 @@ def test_rows_of_the_talk_have_all_keys_and_are_exact(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("peer", [CMSIS_NN, PORTABLE])
 def test_peers_compute_the_example_exactly(peer: str) -> None:
-    pytest.importorskip("bakenn", reason="the extra utvm[bench] is not installed")
-    from utvm.frontends import load
-
     graph = load(EXAMPLE)
     (tensor,) = graph.inputs
     values = np.random.default_rng(0).integers(-128, 128, tensor.shape, dtype=np.int8)
@@ -74,6 +73,17 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     graph = layer_graph("kws_fc_64_12")
     with api.connect("qemu-cortex-m7") as session, pytest.raises(PeerError, match=r"utvm\[bench\]"):
         measure_peer(session, graph, PORTABLE, {})
+
+
+def test_a_chart_is_drawn(tmp_path: Path) -> None:
+    with api.connect("qemu-cortex-m7") as session:
+        rows = [_layer(session, name) for name in ("kws_fc_64_12", "q7_fc_opt_512_10")]
+    write_chart(rows, tmp_path / "chart.svg")
+    text = (tmp_path / "chart.svg").read_text(encoding="utf-8")
+    assert text.count("<!-- kws_fc_64_12 -->") == 1
+    assert "cmsis-nn q7 (recorded)" in text
+    with pytest.raises(UtvmError, match="can't be written"):
+        write_chart(rows, tmp_path / "chart.nonsense")
 
 
 def test_mlperf_tiny_needs_a_directory(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
