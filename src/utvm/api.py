@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from utvm.boards import Board, load_board
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, entry_source, step_symbol
+from utvm.cores import Core
 from utvm.device import GdbRemoteLink, Measurement, Session, build_image
 from utvm.dump import Dump
 from utvm.emulators import QemuTarget, get_assumption
@@ -110,6 +111,7 @@ def compile(
     small: bool = False,
     flash: int | None = None,
     ram: int | None = None,
+    assume: str | None = None,
     steps: bool = False,
     dump: Path | None = None,
 ) -> Compiled:
@@ -122,6 +124,8 @@ def compile(
         small: whether to leave out kernels that buy speed with several times the flash and tens of KB of RAM.
         flash: bytes that code, weights and tables may take; None is what the board's memory holds.
         ram: bytes that the arena may take; None likewise.
+        assume: a part whose caches and flash the choice of kernels should suit: a name of
+            `utvm.emulators.ASSUMPTIONS`; None is zero-wait memory.
         steps: whether the image has a function for each kernel call too, for profiling.
         dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
 
@@ -130,6 +134,7 @@ def compile(
     """
     watch, stages = Stopwatch(), Dump(dump)
     target = as_board(board)
+    core = _assumed_core(target, assume)
     with watch.stage("import"):
         graph = model if isinstance(model, Graph) else load(Path(model))
         stages.graph("imported", graph)
@@ -139,7 +144,7 @@ def compile(
     while True:
         with watch.stage("lowering"):
             families = SMALL_FAMILIES if small else FAMILIES
-            program = lower(optimised, target.core, name=name, families=families, flash=budget, ram=ram)
+            program = lower(optimised, core, name=name, families=families, flash=budget, ram=ram)
         with watch.stage("codegen"):
             files = program.render(steps=steps)
         with watch.stage("build"):
@@ -156,6 +161,11 @@ def compile(
     return Compiled(board=target, program=program, files=files, image=image, seconds=watch.seconds)
 
 
+def _assumed_core(board: Board, assume: str | None) -> Core:
+    memory = None if assume is None else get_assumption(assume, board.core.name).memory
+    return board.core if memory is None else replace(board.core, caches=memory.flash_caches())
+
+
 def run_once(
     model: str | Path | Graph,
     board: str | Path | Board,
@@ -164,6 +174,7 @@ def run_once(
     small: bool = False,
     flash: int | None = None,
     ram: int | None = None,
+    assume: str | None = None,
     dump: Path | None = None,
     timeout: float | None = None,
 ) -> RunReport:
@@ -173,11 +184,11 @@ def run_once(
         UtvmError: any of it failed; the message says what to do.
     """
     watch = Stopwatch()
-    compiled = compile(model, board, small=small, flash=flash, ram=ram, dump=dump)
+    compiled = compile(model, board, small=small, flash=flash, ram=ram, assume=assume, dump=dump)
     watch.seconds.update(compiled.seconds)
     inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
     with watch.stage("connect"):
-        session = connect(compiled.board)
+        session = connect(compiled.board, assume=assume)
     with session:
         with watch.stage("load"):
             loaded = Model(session, compiled)

@@ -38,13 +38,13 @@ def profile(
         board: a board's name, the path of its TOML, or the board.
         input_file: the input; seeded random values if None.
         small, flash, ram: as in `api.compile`.
-        assume: as in `api.connect`.
+        assume: as in `api.compile` and `api.connect`.
         timeout: seconds that a call may take on the target; the session's default if None.
 
     Raises:
         UtvmError: any of it failed; the message says what to do.
     """
-    compiled = api.compile(model, board, small=small, flash=flash, ram=ram, steps=True)
+    compiled = api.compile(model, board, small=small, flash=flash, ram=ram, assume=assume, steps=True)
     with api.connect(compiled.board, assume=assume) as session:
         return profile_in(session, compiled, input_file=input_file, plan="small" if small else "fast", timeout=timeout)
 
@@ -74,7 +74,7 @@ def profile_in(
     rows = []
     for index, (call, c_call) in enumerate(zip(program.calls, calls, strict=True)):
         measured = session.call(step_symbol(program.name, index), arena, timeout=timeout)
-        symbol = names[c_call.function]
+        symbol, parts = names[c_call.function], {part.name for part in c_call.function.support}
         rows.append(
             OperatorProfile(
                 index=index,
@@ -87,10 +87,10 @@ def profile_in(
                 cycles=measured.cycles,
                 scratch_bytes=call.kernel.scratch_bytes,
                 constant_bytes=call.kernel.constant_bytes,
-                code_bytes=0 if symbol in seen else _code_bytes(image, symbol),
+                code_bytes=sum(_code_bytes(image, name) for name in {symbol, *parts} - seen),
             )
         )
-        seen.add(symbol)
+        seen |= {symbol, *parts}
     core = compiled.board.core
     steps = sum(_code_bytes(image, step_symbol(program.name, index)) for index in range(len(rows)))
     report = ProfileReport(

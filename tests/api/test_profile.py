@@ -4,6 +4,7 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from utvm import api
@@ -105,3 +106,14 @@ def test_the_choice_under_a_budget_is_the_best_of_all() -> None:
 def test_an_unknown_assumption_is_an_error() -> None:
     with pytest.raises(UtvmError, match="pessimistic-m7"):
         api.connect("qemu-cortex-m7", assume="nonsense")
+
+
+def test_kernels_are_chosen_for_the_caches_of_a_part() -> None:
+    cycles = []
+    for compiled_for in (None, "stm32f746"):
+        compiled = api.compile(EXAMPLE, "qemu-cortex-m7", assume=compiled_for)
+        with api.connect("qemu-cortex-m7", assume="stm32f746") as session:
+            model = api.Model(session, compiled)
+            (tensor,) = compiled.program.graph.inputs
+            cycles.append(model.run(np.zeros(tensor.shape, np.int8)).measurement.cycles)
+    assert cycles[1] < 0.9 * cycles[0]

@@ -102,9 +102,9 @@ def bench_talk(
     if network is None:
         raise UtvmError("no network to run: give --models a directory with the q7 archive, or run in a checkout")
     with api.connect(target, assume=assume) as session:
-        yield from _network(session, "cifar10", network, peers=network.suffix == ".tflite")
+        yield from _network(session, "cifar10", network, peers=network.suffix == ".tflite", assume=assume)
         for name in _TALK_LAYERS:
-            yield _layer(session, name)
+            yield _layer(session, name, assume)
 
 
 def bench_mlperf_tiny(board: str | Path | Board, models: Path, *, assume: str | None = None) -> Iterator[Row]:
@@ -125,7 +125,7 @@ def bench_mlperf_tiny(board: str | Path | Board, models: Path, *, assume: str | 
         )
     with api.connect(board, assume=assume) as session:
         for name, path in found.items():
-            yield from _network(session, name, path, peers=True)
+            yield from _network(session, name, path, peers=True, assume=assume)
 
 
 def bench_layers(board: str | Path | Board, *, assume: str | None = None) -> Iterator[Row]:
@@ -133,7 +133,7 @@ def bench_layers(board: str | Path | Board, *, assume: str | None = None) -> Ite
     with api.connect(board, assume=assume) as session:
         for kind, name in recorded():
             if kind == "layer" and layer_graph(name) is not None:
-                yield _layer(session, name)
+                yield _layer(session, name, assume)
 
 
 def _find(folder: Path, marks: Sequence[str]) -> Path | None:
@@ -141,7 +141,7 @@ def _find(folder: Path, marks: Sequence[str]) -> Path | None:
     return next((p for p in paths if p.stem.lower().startswith(marks[0]) or marks[1] in p.stem.lower()), None)
 
 
-def _network(session: Session, name: str, path: Path, *, peers: bool) -> Iterator[Row]:
+def _network(session: Session, name: str, path: Path, *, peers: bool, assume: str | None) -> Iterator[Row]:
     graph = load(path)
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
     others = dict(_recorded_figures("net", _RECORDED_NETWORKS[name], session.board.core.name))
@@ -149,19 +149,19 @@ def _network(session: Session, name: str, path: Path, *, peers: bool) -> Iterato
         others |= _measured(session, graph, inputs)
     for plan, options in PLANS.items():
         try:
-            yield _measure(session, name, graph, inputs, plan, options, others)
+            yield _measure(session, name, graph, inputs, plan, options, others, assume)
         except UtvmError as error:
             if plan == "fast":
                 raise
             others[f"our {plan} plan"] = Figures(source=f"not possible: {error}")
 
 
-def _layer(session: Session, name: str) -> Row:
+def _layer(session: Session, name: str, assume: str | None = None) -> Row:
     graph = layer_graph(name)
     assert graph is not None
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
     others = _recorded_figures("layer", (name,), session.board.core.name)
-    return _measure(session, name, graph, inputs, "fast", {}, others)
+    return _measure(session, name, graph, inputs, "fast", {}, others, assume)
 
 
 def _measure(
@@ -172,8 +172,9 @@ def _measure(
     plan: str,
     options: Mapping[str, Any],
     peers: Mapping[str, Figures],
+    assume: str | None,
 ) -> Row:
-    compiled = api.compile(graph, session.board, **options)
+    compiled = api.compile(graph, session.board, assume=assume, **options)
     result = api.Model(session, compiled).run(inputs)
     expected = evaluate(graph, inputs)
     exact = all((result.outputs[tensor.name] == expected[tensor.name]).all() for tensor in graph.outputs)

@@ -37,8 +37,8 @@ def add_assume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--assume",
         metavar="NAME",
-        help="model cycles with the memories of stm32f746, stm32h743 (Cortex-M7) or stm32l4r5 (Cortex-M4), or as "
-        "pessimistic-m7; default: zero-wait memory",
+        help="choose kernels for, and model cycles with, the memories of stm32f746, stm32h743 (Cortex-M7) or stm32l4r5 "
+        "(Cortex-M4), or model cycles as pessimistic-m7; default: zero-wait memory",
     )
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_model
+from utvm.cli.options import add_assume, add_model
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -24,6 +24,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     add_model(parser)
+    add_assume(parser)
     parser.add_argument(
         "--input",
         type=Path,
@@ -49,6 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
         small=arguments.small,
         flash=arguments.flash,
         ram=arguments.ram,
+        assume=arguments.assume,
         dump=arguments.dump,
         timeout=arguments.timeout,
     )

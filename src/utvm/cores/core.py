@@ -8,13 +8,36 @@ from typing import Literal
 from utvm.cores.timing import Timing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlashCaches:
+    """Caches in front of flash, in bytes, and the cycles that a line of 32 bytes costs when it is not in them."""
+
+    code_bytes: int
+    constant_bytes: int
+    code_line_cycles: int
+    constant_line_cycles: int
+
+    def streaming(self, code_bytes: float, constant_bytes: float, turns: float) -> float:
+        """Return the cycles of reading so much code and so many constants anew in each of `turns` turns.
+
+        What fits its cache is read once and costs nothing after that.
+        """
+        code = code_bytes * self.code_line_cycles if code_bytes > self.code_bytes else 0.0
+        constants = constant_bytes * self.constant_line_cycles if constant_bytes > self.constant_bytes else 0.0
+        return turns * (code + constants) / _LINE_BYTES
+
+
+_LINE_BYTES = 32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Core:
     """A processor core.
 
     `cflags` are GCC's machine options. `dsp` is the Arm DSP extension (16-bit SIMD), `mve` the M-profile vector
     extension, `fault_status` whether the fault status registers of Armv7-M exist, `timing` the model of the pipeline if
-    there is one, `macs_per_cycle` the most multiply-accumulates that its multiplier can do (loads not counted).
+    there is one, `macs_per_cycle` the most multiply-accumulates that its multiplier can do (loads not counted),
+    `caches` what estimates know of the flash of a part; None is zero-wait memory.
     """
 
     name: str
@@ -29,3 +52,4 @@ class Core:
     fault_status: bool = False
     timing: Timing | None = None
     macs_per_cycle: float = 0.5
+    caches: FlashCaches | None = None

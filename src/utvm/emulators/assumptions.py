@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from utvm.cores import FlashCaches
 from utvm.cores.cortex_m7_timing import PESSIMISTIC_CORTEX_M7_TIMING
 from utvm.cores.timing import Timing
 from utvm.emulators.counters import CacheGeometry, RangeCounts
@@ -30,6 +31,16 @@ class MemoryModel:
     sequential_constant_miss: int
     fast_ram_bytes: int
     ram_miss: int
+
+    def flash_caches(self) -> FlashCaches:
+        """Return what estimates of kernels need to know of it."""
+        code, constants = self.instruction_cache, self.data_cache
+        return FlashCaches(
+            code_bytes=code.line_bytes * code.sets * code.ways,
+            constant_bytes=constants.line_bytes * constants.sets * constants.ways,
+            code_line_cycles=self.sequential_fetch_miss,
+            constant_line_cycles=self.sequential_constant_miss,
+        )
 
     def stalls(self, flash: RangeCounts, ram: RangeCounts) -> int:
         """Return the cycles that the counted misses wait."""

@@ -23,7 +23,13 @@ from utvm.graph import Conv2D, FullyConnected, Operator, Padding
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.expand import write_expansion
 from utvm.kernels.dsp.geometry import Rows, Window
-from utvm.kernels.dsp.multiply import MultiplySpec, multiply_cycles, multiply_kernel, plain_offsets
+from utvm.kernels.dsp.multiply import (
+    MultiplySpec,
+    multiply_code_bytes,
+    multiply_cycles,
+    multiply_kernel,
+    plain_offsets,
+)
 from utvm.kernels.dsp.stream import (
     PAIR8_BOUND,
     Finish,
@@ -108,11 +114,10 @@ class DirectConvolution(KernelFamily):
         return (best, self._fastest(op, core, compact)) if compact else (best,)
 
     def _fastest(self, op: Conv2D | FullyConnected, core: Core, candidates: Sequence[Config]) -> Config:
-        assert core.timing is not None
         best: tuple[float, Config] | None = None
         for config in candidates:
             try:
-                cycles = _Plan.of(op, config).cycles(core.timing)
+                cycles = _Plan.of(op, config).cycles(core)
             except ScheduleError:
                 continue
             if best is None or cycles < best[0]:
@@ -124,8 +129,7 @@ class DirectConvolution(KernelFamily):
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all blocks, and of expanding each input row once."""
         assert isinstance(op, Conv2D | FullyConnected)
-        assert core.timing is not None
-        return _Plan.of(op, config).cycles(core.timing) + _EXPANSION_CYCLES * op.x.elements
+        return _Plan.of(op, config).cycles(core) + _EXPANSION_CYCLES * op.x.elements
 
     def _candidates(self, op: Conv2D | FullyConnected, core: Core) -> list[Config]:
         """Return the configs worth a schedule: the fewest instructions first, wide weights only where they are few."""
@@ -142,10 +146,11 @@ class DirectConvolution(KernelFamily):
                 config: Config = {"m": m, "n": n, "form": str(form), "unroll": unroll}
                 if self.legal(op, core, config):
                     found.append((_rough_cost(window, m, n), config))
-                    break
+                    if core.caches is None:
+                        break
         found.sort(key=lambda item: item[0])
         unique = {tuple(config.items()): config for _, config in found}
-        return list(unique.values())[:_MOST_CANDIDATES]
+        return list(unique.values())[: _MOST_CANDIDATES * (1 if core.caches is None else 3)]
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
@@ -277,13 +282,16 @@ class _Plan:
             unrolled=self.unrolled, uniform=self.uniform,
         )  # fmt: skip
 
-    def cycles(self, timing: Timing) -> float:
+    def cycles(self, core: Core) -> float:
         """Return the modelled cycles of all blocks and their calls, the expansion of rows left out: all configs pay it.
+
+        Where the core's caches are known, code and weights that do not stay in them are read again and again.
 
         Raises:
             ScheduleError: a block does not fit the registers.
         """
-        window = self.window
+        window, timing = self.window, core.timing
+        assert timing is not None
         full_channels, full_pixels = divmod(window.out_channels, self.n)[0], divmod(window.out_width, self.m)[0]
         total = 0.0
         for block in self.blocks():
@@ -292,6 +300,10 @@ class _Plan:
             times = full_channels if block.n == self.n else 1
             total += calls * times * multiply_cycles(spec, timing, shift=self.shift)
             total += calls * (_CALL_CYCLES + _CALL_CYCLES_PER_ROW * spec.rows)
+            if core.caches is not None:
+                code = multiply_code_bytes(spec, timing, shift=self.shift)
+                total += core.caches.streaming(code, 0, calls * times)
+                total += core.caches.streaming(0, 4 * times * spec.stream_words, calls)
         return total * window.out_height
 
     @property

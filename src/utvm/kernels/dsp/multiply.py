@@ -20,6 +20,7 @@ from utvm.kernels.dsp.stream import Finish, Saturation, WeightForm
 REGISTERS = ("r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 _FIXED = {"%pa": "r0", "%pw": "r1"}
 _MAX_OFFSET = 4095
+_INSTRUCTION_BYTES = 4
 _OUT, _COUNT, _WALKER = 0, 4, 8
 
 
@@ -105,6 +106,11 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
 def multiply_cycles(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> float:
     """Return the modelled cycles of one block of N channels; arguments and errors as `multiply_kernel`."""
     return _body(spec, timing, shift)[1]
+
+
+def multiply_code_bytes(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> int:
+    """Return about how many bytes of code one block of N channels runs through; as `multiply_kernel`."""
+    return _INSTRUCTION_BYTES * len(_body(spec, timing, shift)[0])
 
 
 @lru_cache(maxsize=16384)

@@ -75,8 +75,7 @@ class WinogradConvolution(KernelFamily):
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all stages."""
         assert isinstance(op, Conv2D)
-        assert core.timing is not None
-        return _Plan.of(op, int(config["tile"])).cycles(core.timing)
+        return _Plan.of(op, int(config["tile"])).cycles(core)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a convolution."""
@@ -265,8 +264,10 @@ class _Plan:
         ).hexdigest()[:8]
         return f"utvm_winograd_{stage}_{digest}"
 
-    def cycles(self, timing: Timing) -> float:
-        """Return the modelled cycles of one call: each stage's loop, as often as it turns."""
+    def cycles(self, core: Core) -> float:
+        """Return the modelled cycles of one call: each stage's loop as often as it turns, and weights from flash."""
+        timing = core.timing
+        assert timing is not None
         down, across, products, back, ending = (loop_cycles(stage.text, timing) for stage in self.stages(timing))
         _, out_height, _, out_channels = self.op.y.shape
         row_words, pairs, points = self.row_bytes // 4, out_channels // CHANNELS, self.points
@@ -277,6 +278,8 @@ class _Plan:
         tile_rows += (
             out_channels * self.tile_rows * self.transform.outputs * (self.tiles_across * ending + _CALL_CYCLES)
         )
+        if core.caches is not None:
+            tile_rows += core.caches.streaming(0, 4 * self.points**2 * self.words * out_channels, 1)
         return self.op.x.shape[0] * (out_height // (self.transform.outputs * self.tile_rows)) * tile_rows
 
     @property
