@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from utvm.cores.core import Core
-from utvm.cores.cortex_m4_timing import CORTEX_M3_TIMING, CORTEX_M4_TIMING, CORTEX_M33_TIMING
+from utvm.cores.cortex_m4_timing import (
+    CORTEX_M3_TIMING,
+    CORTEX_M4_TIMING,
+    CORTEX_M33_TIMING,
+    CORTEX_M55_TIMING,
+)
 from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
 from utvm.errors import UtvmError
 
@@ -90,6 +95,7 @@ CORTEX_M55 = Core(
     mve=True,
     unaligned=True,
     fault_status=True,
+    timing=CORTEX_M55_TIMING,
 )
 
 RV32IMC = Core(

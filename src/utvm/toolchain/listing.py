@@ -11,6 +11,9 @@ from utvm.toolchain.source import ToolchainError
 
 _SECONDS = 60
 _LINE = re.compile(r"^ *(?P<address>[0-9a-f]+):\t(?P<name>[a-z]\S*)(?:[ \t]+(?P<operands>[^;@\n<]*))?", re.MULTILINE)
+_UNDEFINED = re.compile(r"^ *(?P<address>[0-9a-f]+):\t.*<UNDEFINED> instruction: 0x(?P<code>[0-9a-f]{8})", re.MULTILINE)
+_SELECT, _SELECT_MASK = 0xEA508000, 0xFFF08000
+"""CSEL and its kin of Armv8.1-M (Arm DDI 0553, C2.4.32), which older disassemblers do not know."""
 
 
 def instruction_listing(image: Image) -> Mapping[int, str]:
@@ -24,7 +27,13 @@ def instruction_listing(image: Image) -> Mapping[int, str]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolchainError(f"{image.path} can't be disassembled: {error}") from error
-    return {
+    listing = {
         int(line["address"], 16): f"{line['name']} {(line['operands'] or '').strip()}".strip()
         for line in _LINE.finditer(done.stdout)
     }
+    for line in _UNDEFINED.finditer(done.stdout):
+        code = int(line["code"], 16)
+        if code & _SELECT_MASK == _SELECT:
+            registers = (code >> 8 & 15, code >> 16 & 15, code & 15)
+            listing[int(line["address"], 16)] = "csel " + ", ".join(f"r{number}" for number in registers)
+    return listing

@@ -96,7 +96,7 @@ _CONDITIONS = ["eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi",
 
 def _table() -> dict[str, Kind]:
     kinds = {
-        Kind.ALU: "add sub rsb neg adc sbc and orr orn eor bic mov mvn movw movt addw subw adr adds",
+        Kind.ALU: "add sub rsb neg adc sbc and orr orn eor bic mov mvn movw movt addw subw adr adds csel",
         Kind.SHIFT: "lsl lsr asr ror rrx",
         Kind.COMPARE: "cmp cmn tst teq",
         Kind.EXTEND: "sxtb sxth uxtb uxth sxtb16 uxtb16",
@@ -138,6 +138,9 @@ def _table() -> dict[str, Kind]:
         Kind.FP_MOVE: "vmov vmovx vins",
         Kind.FP_LOAD: "vldr",
         Kind.FP_STORE: "vstr",
+        # As GNU objdump prints some vector transfers with post-increment.
+        Kind.VECTOR_LOAD: "ldc ldcl ldc2 ldc2l",
+        Kind.VECTOR_STORE: "stc stcl stc2 stc2l",
         Kind.LOOP: "dls wls le dlstp wlstp letp lctp",
     }
     return {name: kind for kind, names in kinds.items() for name in names.split()}
