@@ -122,7 +122,8 @@ def compile(
         board: a board's name, the path of its TOML, or the board.
         name: the prefix of the C symbols; the model's name if None.
         small: whether to leave out kernels that buy speed with several times the flash and tens of KB of RAM.
-        flash: bytes that code, weights and tables may take; None is what the board's memory holds.
+        flash: bytes that code, weights and tables may take: kernels are chosen to fit; None is no limit, and an image
+            larger than the board's memory is an error.
         ram: bytes that the arena may take; None likewise.
         assume: a part whose caches and flash the choice of kernels should suit: a name of
             `utvm.emulators.ASSUMPTIONS`; None is zero-wait memory.

@@ -3,13 +3,17 @@
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from utvm import api
+from utvm.bench import layer_graph
 from utvm.cli import main
 from utvm.errors import UtvmError
+from utvm.lowering import LoweringError
+from utvm.lowering.lower import _drop_widest
 from utvm.lowering.select import Candidate, choose
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
@@ -117,3 +121,25 @@ def test_kernels_are_chosen_for_the_caches_of_a_part() -> None:
             (tensor,) = compiled.program.graph.inputs
             cycles.append(model.run(np.zeros(tensor.shape, np.int8)).measurement.cycles)
     assert cycles[1] < 0.9 * cycles[0]
+
+
+def test_a_budget_of_ram_is_kept_by_smaller_scratch() -> None:
+    graph = layer_graph("rn8_conv_8x8x64_64_k3")
+    free = api.compile(graph, "qemu-cortex-m7").program
+    tight = api.compile(graph, "qemu-cortex-m7", ram=free.arena_bytes - 1).program
+    assert tight.arena_bytes < free.arena_bytes
+    assert tight.calls[0].kernel.scratch_bytes < free.calls[0].kernel.scratch_bytes
+
+
+def test_gaps_of_a_plan_are_named_as_what_they_are() -> None:
+    class _Memory:
+        arena_bytes = 120
+
+        def live_at(self, _: int) -> tuple[SimpleNamespace, ...]:
+            return (SimpleNamespace(aligned_bytes=90),)
+
+    kernel = SimpleNamespace(scratch_bytes=8)
+    picked = [Candidate(kernel=kernel)]
+    operators = [SimpleNamespace(kind="Conv2D", name="first")]
+    with pytest.raises(LoweringError, match=r"with its gaps the plan takes 120 bytes and 100 are allowed, 20 too few"):
+        _drop_widest(operators, [list(picked)], picked, _Memory(), 100)

@@ -90,24 +90,27 @@ def _drop_widest(
     memory: MemoryPlan,
     ram: int,
 ) -> None:
-    """Take the chosen kernel from the options of the operator at the peak, if another needs less scratch.
+    """Leave the operator at the peak only kernels with less scratch than the chosen one.
+
+    Where every operator alone would fit and only the gaps of the plan do not, the widest that has such kernels.
 
     Raises:
-        LoweringError: none does.
+        LoweringError: there are none.
     """
     live = [sum(r.aligned_bytes for r in memory.live_at(index)) for index in range(len(operators))]
-    for index in sorted(range(len(operators)), key=lambda i: -live[i]):
+    widest = sorted(range(len(operators)), key=lambda index: -live[index])
+    for index in widest[:1] if live[widest[0]] > ram else widest:
         smaller = [c for c in options[index] if c.kernel.scratch_bytes < picked[index].kernel.scratch_bytes]
-        if live[index] > ram and smaller:
+        if smaller:
             options[index] = smaller
             return
-        if live[index] > ram or not smaller:
-            break
-    worst = max(range(len(operators)), key=lambda i: live[i])
-    op = operators[worst]
+    op, needed = operators[widest[0]], live[widest[0]]
+    reason = f"{op.kind} '{op.name}' needs {needed:,} bytes at once"
+    if needed <= ram:
+        needed, reason = memory.arena_bytes, f"with its gaps the plan takes {memory.arena_bytes:,} bytes"
     raise LoweringError(
-        f"the arena does not fit: {op.kind} '{op.name}' needs {live[worst]:,} bytes at once and {ram:,} are allowed, "
-        f"{live[worst] - ram:,} too few (allow more RAM, try --small, or choose a smaller model)"
+        f"the arena does not fit: {reason} and {ram:,} are allowed, {needed - ram:,} too few "
+        "(allow more RAM, try --small, or choose a smaller model)"
     )
 
 
@@ -122,7 +125,7 @@ def _options(op: Operator, core: Core, families: Sequence[KernelFamily], choice:
         found = []
         with contextlib.suppress(ScheduleError):
             if choice[0].applies(op, core):
-                found = [Candidate(kernel=choice[0].build(op, core, choice[1]), cycles=0.0)]
+                found = [Candidate(kernel=choice[0].build(op, core, choice[1]))]
     if not found:
         chosen = "" if choice is None else f" by family '{choice[0].name}' with {dict(choice[1])}"
         raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}{chosen}")

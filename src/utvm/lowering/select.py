@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ class Candidate:
     """A way to compute one operator. `cycles` is the family's estimate, 0 where it competes with no other."""
 
     kernel: Kernel
-    cycles: float
+    cycles: float = 0.0
 
     @property
     def flash_bytes(self) -> int:
@@ -34,23 +35,18 @@ def candidates(op: Operator, core: Core, families: Sequence[KernelFamily]) -> li
     for family in families:
         if not family.applies(op, core):
             continue
-        fresh = _contenders(op, core, family)
-        if fresh and fresh[0].cycles == 0.0:
-            found = found or fresh
-            break
-        found += fresh
+        # Of a family in which no register block can be scheduled, nothing is found.
+        with contextlib.suppress(ScheduleError):
+            for config in family.contenders(op, core):
+                cycles = family.estimate(op, core, config)
+                if cycles is None:
+                    return _fastest_first(found) or [Candidate(kernel=family.build(op, core, config))]
+                found.append(Candidate(kernel=family.build(op, core, config), cycles=cycles))
+    return _fastest_first(found)
+
+
+def _fastest_first(found: list[Candidate]) -> list[Candidate]:
     return sorted(found, key=lambda candidate: (candidate.cycles, candidate.flash_bytes))
-
-
-def _contenders(op: Operator, core: Core, family: KernelFamily) -> list[Candidate]:
-    """Return one family's ways; none where no register block can be scheduled."""
-    try:
-        return [
-            Candidate(kernel=family.build(op, core, config), cycles=family.estimate(op, core, config) or 0.0)
-            for config in family.contenders(op, core)
-        ]
-    except ScheduleError:
-        return []
 
 
 def choose(options: Sequence[Sequence[Candidate]], budget: int | None) -> list[Candidate] | None:
