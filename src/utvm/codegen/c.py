@@ -77,10 +77,14 @@ class CParameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CSupport:
-    """A definition beside the prelude, such as a micro-kernel; its name says all that it depends on."""
+    """A definition beside the prelude, such as a micro-kernel; its name says all that it depends on.
+
+    `assembly` holds its instructions and labels where it is an assembler function.
+    """
 
     name: str
     text: str
+    assembly: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

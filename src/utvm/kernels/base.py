@@ -18,7 +18,6 @@ Space = Mapping[str, tuple[int | str, ...]]
 """The choices of each knob."""
 
 
-_INSTRUCTION_END = '\\n"'
 _INSTRUCTION_BYTES = 4
 
 
@@ -46,8 +45,7 @@ class Kernel:
     @property
     def flash_bytes(self) -> int:
         """Bytes of constants, and about those of the assembler; what C becomes is known only after compiling."""
-        instructions = sum(part.text.count(_INSTRUCTION_END) for part in self.function.support)
-        return self.constant_bytes + _INSTRUCTION_BYTES * instructions
+        return self.constant_bytes + _INSTRUCTION_BYTES * sum(len(part.assembly) for part in self.function.support)
 
 
 class KernelFamily(ABC):

@@ -26,14 +26,15 @@ def assembler_function(name: str, prototype: str, lines: Iterable[str], comment:
         f".type {name}, %function",
         f"{name}:",
     ]
-    text = [*directives, *lines, f".size {name}, . - {name}", ".popsection"]
+    body = tuple(lines)
+    text = [*directives, *body, f".size {name}, . - {name}", ".popsection"]
     quoted = "\n".join(f'    "{_quote(line)}\\n"' for line in text)
-    return CSupport(name=name, text=f"/* {comment} */\n{prototype};\n__asm__(\n{quoted});\n")
+    return CSupport(name=name, text=f"/* {comment} */\n{prototype};\n__asm__(\n{quoted});\n", assembly=body)
 
 
-def loop_cycles(text: str, timing: Timing) -> float:
-    """Return the modelled cycles of one turn of the innermost loop of an assembler function's C definition."""
-    lines = [line.strip().removeprefix('"').removesuffix('\\n"') for line in text.splitlines() if '\\n"' in line]
+def loop_cycles(function: CSupport, timing: Timing) -> float:
+    """Return the modelled cycles of one turn of the innermost loop, from label 1 to the branch back, of a function."""
+    lines = function.assembly
     first = lines.index("1:") + 1
     last = next(index for index in range(first, len(lines)) if lines[index].startswith("bne"))
     turn = [parse(line) for line in lines[first : last + 1]]

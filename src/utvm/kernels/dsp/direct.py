@@ -44,7 +44,7 @@ from utvm.kernels.dsp.stream import (
 from utvm.kernels.workload import dims, workload
 
 _BLOCKS = ((4, 2), (3, 2), (2, 4), (2, 3), (2, 2), (1, 8), (1, 6), (1, 4), (1, 2), (4, 1), (3, 1), (2, 1), (1, 1))
-_MOST_CANDIDATES = 7
+_MOST_CANDIDATES, _MOST_WITH_CACHES = 7, 21
 _WIDE_WEIGHTS = 4096
 _BLOCK_COST = 0.1
 _EXPANSION_CYCLES = 1.5
@@ -149,8 +149,8 @@ class DirectConvolution(KernelFamily):
                     if core.caches is None:
                         break
         found.sort(key=lambda item: item[0])
-        unique = {tuple(config.items()): config for _, config in found}
-        return list(unique.values())[: _MOST_CANDIDATES * (1 if core.caches is None else 3)]
+        most = _MOST_CANDIDATES if core.caches is None else _MOST_WITH_CACHES
+        return [config for _, config in found[:most]]
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
@@ -292,10 +292,10 @@ class _Plan:
         """
         window, timing = self.window, core.timing
         assert timing is not None
-        full_channels, full_pixels = divmod(window.out_channels, self.n)[0], divmod(window.out_width, self.m)[0]
+        full_channels, full_pixels = window.out_channels // self.n, window.out_width // self.m
         total = 0.0
         for block in self.blocks():
-            calls = full_pixels if block.m == self.m and window.out_width >= self.m else 1
+            calls = full_pixels if block.m == self.m else 1
             spec = self.spec(block)
             times = full_channels if block.n == self.n else 1
             total += calls * times * multiply_cycles(spec, timing, shift=self.shift)

@@ -268,7 +268,7 @@ class _Plan:
         """Return the modelled cycles of one call: each stage's loop as often as it turns, and weights from flash."""
         timing = core.timing
         assert timing is not None
-        down, across, products, back, ending = (loop_cycles(stage.text, timing) for stage in self.stages(timing))
+        down, across, products, back, ending = (loop_cycles(stage, timing) for stage in self.stages(timing))
         _, out_height, _, out_channels = self.op.y.shape
         row_words, pairs, points = self.row_bytes // 4, out_channels // CHANNELS, self.points
         tile_rows = self.tile_rows * points * (row_words * _EXPANSION_CYCLES + self.tiles_across * self.words * across)
