@@ -15,7 +15,8 @@ from utvm.errors import UtvmError
 from utvm.report import read_labels, scores
 
 BOARD = "qemu-cortex-m7"
-_EXAMPLE = Path("examples") / "cifar10"
+EXAMPLE = Path("examples") / "cifar10" / "cifar10_cnn.tflite"
+"""The network that comes with a checkout, in it."""
 _PICTURES = (
     ("a cat", "chelsea.png"),
     ("a horse (drawn)", "horse.png"),
@@ -33,7 +34,8 @@ def run_demo(directory: Path) -> Iterator[str]:
         UtvmError: the example, the photographs' package or a tool is missing.
     """
     started = time.perf_counter()
-    model, labels = directory / _EXAMPLE / "cifar10_cnn.tflite", read_labels(directory / _EXAMPLE / "labels.txt")
+    model = directory / EXAMPLE
+    labels = read_labels(model.with_name("labels.txt"))
     if not model.is_file() or labels is None:
         raise UtvmError(f"there is no {model}: run the demonstration in a checkout of the project")
     compiled = api.compile(model, BOARD)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_assume
+from utvm.cli.options import add_board
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -26,8 +26,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     parser.add_argument("what", choices=("talk", "mlperf-tiny", "layers"), help="what to measure")
-    parser.add_argument("--board", required=True, metavar="BOARD", help="a board's name or the path of its TOML")
-    add_assume(parser)
+    add_board(parser)
     parser.add_argument("--models", type=Path, metavar="DIR", help="where the network files are (.tflite, q7 .npz)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as a JSON list")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="also draw a chart (.svg or .png)")
@@ -36,15 +35,15 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from utvm.bench import bench_layers, bench_mlperf_tiny, bench_talk, rows_json, rows_table, write_chart
+    from utvm.demo import EXAMPLE
     from utvm.errors import UtvmError
     from utvm.report import print_table, write_text
 
     if arguments.what == "talk":
-        example = Path("examples") / "cifar10" / "cifar10_cnn.tflite"
         rows = bench_talk(
             arguments.board,
             arguments.models,
-            example=example if example.is_file() else None,
+            example=EXAMPLE if EXAMPLE.is_file() else None,
             assume=arguments.assume,
         )
     elif arguments.what == "layers":

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_assume, add_model
+from utvm.cli.options import add_model, compile_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -21,7 +21,6 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Compile MODEL for BOARD and write its C files into DIR.",
     )
     add_model(parser)
-    add_assume(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the C files go")
     parser.add_argument("--name", help="prefix of the C symbols and files (default: the model's name)")
     parser.add_argument("--plan", action="store_true", help="print the memory plan, and write it as DIR/plan.svg")
@@ -37,10 +36,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.model,
         arguments.board,
         name=arguments.name,
-        small=arguments.small,
-        flash=arguments.flash,
-        ram=arguments.ram,
-        assume=arguments.assume,
+        **compile_options(arguments),
         dump=arguments.dump,
     )
     paths = compiled.write(arguments.output)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
 def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
-    """Add MODEL, --board, --small and, if wanted, --dump."""
+    """Add MODEL, --board, the options that `compile_options` returns and, if wanted, --dump."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
-    parser.add_argument(
-        "--board",
-        required=True,
-        metavar="BOARD",
-        help="a board's name (see `utvm boards`) or the path of its TOML",
-    )
+    add_board(parser)
     parser.add_argument(
         "--small",
         action="store_true",
@@ -32,8 +28,19 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
     )
 
 
-def add_assume(parser: argparse.ArgumentParser) -> None:
-    """Add --assume."""
+def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `api.compile` that `add_model` added."""
+    return {name: getattr(arguments, name) for name in ("small", "flash", "ram", "assume")}
+
+
+def add_board(parser: argparse.ArgumentParser) -> None:
+    """Add --board and --assume."""
+    parser.add_argument(
+        "--board",
+        required=True,
+        metavar="BOARD",
+        help="a board's name (see `utvm boards`) or the path of its TOML",
+    )
     parser.add_argument(
         "--assume",
         metavar="NAME",
@@ -48,9 +55,8 @@ def nbytes(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: it is not one.
     """
-    number, factor = (
-        (text[:-1], {"K": 1 << 10, "M": 1 << 20}[text[-1].upper()]) if text[-1:].upper() in {"K", "M"} else (text, 1)
-    )
-    if not number.isdecimal():
+    number = text.upper().removesuffix("K").removesuffix("M")
+    factor = {"": 1, "K": 1 << 10, "M": 1 << 20}.get(text.upper()[len(number) :])
+    if factor is None or not number.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not a size: write bytes, or a number with K or M")
     return int(number) * factor

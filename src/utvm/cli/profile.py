@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_assume, add_model
+from utvm.cli.options import add_model, compile_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -25,7 +25,6 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     add_model(parser, dump=False)
-    add_assume(parser)
     parser.add_argument("--input", type=Path, metavar="FILE", help="the input (default: seeded random values)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with bars and the arena over time")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the target may take for a call")
@@ -41,10 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.model,
         arguments.board,
         input_file=arguments.input,
-        small=arguments.small,
-        flash=arguments.flash,
-        ram=arguments.ram,
-        assume=arguments.assume,
+        **compile_options(arguments),
         timeout=arguments.timeout,
     )
     if arguments.html is not None:

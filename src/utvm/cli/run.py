@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_assume, add_model
+from utvm.cli.options import add_model, compile_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -24,7 +24,6 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     add_model(parser)
-    add_assume(parser)
     parser.add_argument(
         "--input",
         type=Path,
@@ -47,10 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.model,
         arguments.board,
         arguments.input,
-        small=arguments.small,
-        flash=arguments.flash,
-        ram=arguments.ram,
-        assume=arguments.assume,
+        **compile_options(arguments),
         dump=arguments.dump,
         timeout=arguments.timeout,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
@@ -45,7 +44,6 @@ class ProfileReport:
     seconds: float | None
     arena_bytes: int
     flash_bytes: int
-    memory: str | None = None
 
     @property
     def total(self) -> int:
@@ -72,26 +70,15 @@ def profile_table(report: ProfileReport) -> Table:
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
     for op in report.operators:
-        table.add_row(
-            f"{op.index} {op.kind}",
-            _kernel(op),
-            f"{op.macs:,}" if op.macs else "",
-            _number(op.instructions),
-            _number(op.cycles),
-            "" if (ratio := _ratio(op.cycles, op.macs)) is None else f"{ratio:.2f}",
-            f"{100 * _cost(op) / report.total:.1f} %",
-            f"{op.scratch_bytes:,}" if op.scratch_bytes else "",
-            f"{op.constant_bytes + op.code_bytes:,}",
-        )
+        table.add_row(*_cells(op, report), f"{op.scratch_bytes:,}", f"{op.constant_bytes + op.code_bytes:,}")
     table.add_section()
-    ratio = _ratio(report.cycles, report.macs)
     table.add_row(
         "whole network",
         "",
         f"{report.macs:,}",
         _number(report.instructions),
         _number(report.cycles),
-        "" if ratio is None else f"{ratio:.2f}",
+        _per_mac(report.cycles, report.macs),
         "",
         "",
         f"{report.flash_bytes:,}",
@@ -152,20 +139,22 @@ def _bar(op: OperatorProfile, most: int, total: int) -> str:
 
 
 def _row(op: OperatorProfile, report: ProfileReport) -> str:
-    ratio = _ratio(op.cycles, op.macs)
-    cells: Sequence[str] = (
+    sizes = (op.scratch_bytes, op.constant_bytes, op.code_bytes)
+    cells = (*_cells(op, report), *(f"{size:,}" for size in sizes))
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _cells(op: OperatorProfile, report: ProfileReport) -> tuple[str, ...]:
+    """Return what table and page say alike of a call: name, kernel, MACs, instructions, cycles, a MAC's, share."""
+    return (
         f"{op.index} {op.kind}",
         _kernel(op),
         f"{op.macs:,}" if op.macs else "",
         _number(op.instructions),
         _number(op.cycles),
-        "" if ratio is None else f"{ratio:.2f}",
+        _per_mac(op.cycles, op.macs),
         f"{100 * _cost(op) / report.total:.1f} %",
-        f"{op.scratch_bytes:,}",
-        f"{op.constant_bytes:,}",
-        f"{op.code_bytes:,}",
     )
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _title(report: ProfileReport) -> str:
@@ -178,8 +167,7 @@ def _caption(report: ProfileReport) -> str:
         if report.cycles is None
         else f"Cycles: {report.cycles_source}; the core's multiplier allows {report.limit:g} cycles a MAC at best."
     )
-    memory = f" Memory: {report.memory}." if report.memory else ""
-    return f"{cycles}{memory} Arena {report.arena_bytes:,} B, flash {report.flash_bytes:,} B."
+    return f"{cycles} Arena {report.arena_bytes:,} B, flash {report.flash_bytes:,} B."
 
 
 def _kernel(op: OperatorProfile) -> str:
@@ -193,6 +181,11 @@ def _cost(op: OperatorProfile) -> int:
 
 def _ratio(cycles: int | None, macs: int) -> float | None:
     return None if cycles is None or not macs else round(cycles / macs, 3)
+
+
+def _per_mac(cycles: int | None, macs: int) -> str:
+    ratio = _ratio(cycles, macs)
+    return "" if ratio is None else f"{ratio:.2f}"
 
 
 def _number(value: int | None) -> str:
