@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from utvm import api
-from utvm.bench import bench_talk, layer_graph, recorded, rows_json, write_chart
+from utvm.bench import NoRow, Row, bench_talk, layer_graph, recorded, rows_json, write_chart
 from utvm.bench.bakenn import CMSIS_NN, PORTABLE, PeerError, measure_peer
 from utvm.bench.run import _layer
 from utvm.cli import main
@@ -66,6 +66,17 @@ def test_peers_compute_the_example_exactly(peer: str) -> None:
         found = measure_peer(session, graph, peer, {tensor.name: values})
     assert found.exact
     assert found.cycles > 10_000_000
+
+
+def test_a_plan_that_is_not_possible_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utvm.bench.run._TALK_LAYERS", ())
+    monkeypatch.setattr("utvm.bench.run._measured", lambda *_: {})
+    monkeypatch.setattr("utvm.bench.run.PLANS", {"fast": {}, "tiny": {"flash": 16 * 1024}})
+    fast, tiny = bench_talk("qemu-cortex-m7", None, example=EXAMPLE)
+    assert isinstance(fast, Row)
+    assert set(fast.peers) == {"cmsis-nn q7 (recorded)", "cmsis-nn s8 (recorded)"}
+    assert isinstance(tiny, NoRow)
+    assert "flash does not suffice" in tiny.reason
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,12 @@ import dataclasses
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.bench.figures import Figures
 from utvm.device import Session, build_image
 from utvm.errors import UtvmError
 from utvm.frontends.tflite_writer import write_tflite
@@ -35,19 +35,7 @@ class PeerError(UtvmError):
     """A peer can't be measured."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerFigures:
-    """What a peer's program needs. `note` says what it leaves out or why there are no figures."""
-
-    instructions: int | None
-    cycles: int | None
-    arena_bytes: int | None
-    flash_bytes: int | None
-    exact: bool | None
-    source: str
-
-
-def measure_peer(session: Session, graph: Graph, peer: str, inputs: Mapping[str, NDArray[np.generic]]) -> PeerFigures:
+def measure_peer(session: Session, graph: Graph, peer: str, inputs: Mapping[str, NDArray[np.generic]]) -> Figures:
     """Build a peer's program for a network of one int8 input, run it and compare its output with the reference.
 
     Args:
@@ -69,7 +57,7 @@ def measure_peer(session: Session, graph: Graph, peer: str, inputs: Mapping[str,
     output = trimmed.outputs[0]
     held = np.frombuffer(session.read("peer_output", output.nbytes), np.int8).reshape(output.shape)
     expected = evaluate(trimmed, inputs)[output.name]
-    return PeerFigures(
+    return Figures(
         instructions=measured.instructions,
         cycles=measured.cycles,
         arena_bytes=arena,

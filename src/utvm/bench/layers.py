@@ -78,8 +78,10 @@ class _Maker:
         scale, zero = (1 / 128, 0) if self.legacy else (0.02 + 0.01 * len(name) + 0.005 * (name == "b"), -3)
         return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=Quantization.per_tensor(scale, zero))
 
-    def _weights(self, shape: tuple[int, ...], channels: int, axis: int) -> tuple[Tensor, Tensor, Tensor, Rounding]:
-        """Return weights, bias, an output quantised so that it is neither flat nor clipped, and the rounding."""
+    def _weights(
+        self, shape: tuple[int, ...], channels: int, axis: int
+    ) -> tuple[Tensor, Tensor, Quantization, Rounding]:
+        """Return weights, bias, a quantisation of the output by which it is neither flat nor clipped, the rounding."""
         taps = int(np.prod(shape)) // channels
         values = self.generator.integers(-127, 128, shape, dtype=np.int8)
         bias = self.generator.integers(-2000, 2000, channels, dtype=np.int32)
@@ -94,53 +96,54 @@ class _Maker:
             out = Quantization.per_tensor(float(np.sqrt(taps) * 74 * 74 / 50 * 0.003 * 0.03), -4)
             rounding = Rounding.DOUBLE
         weights = Tensor(name="weights", shape=shape, dtype=DType.INT8, quant=quant, data=values)
-        return (
-            weights,
-            Tensor(name="bias", shape=(channels,), dtype=DType.INT32, data=bias),
-            Tensor(name="y", shape=(), dtype=DType.INT8, quant=out),
-            rounding,
-        )
+        return weights, Tensor(name="bias", shape=(channels,), dtype=DType.INT32, data=bias), out, rounding
 
     def _conv(self, found: re.Match[str]) -> Operator:
-        height, width, channels, out = (int(found[key]) for key in ("h", "w", "c", "o"))
+        channels, out = int(found["c"]), int(found["o"])
         rows = int(found["kh"] or 1)
-        columns, stride = int(found["kw"] or rows), int(found["s"] or 1)
-        weights, bias, y, rounding = self._weights((out, rows, columns, channels), out, 0)
-        (across, left, right), (down, top, bottom) = _same(width, columns, stride), _same(height, rows, stride)
-        return Conv2D(
-            name="conv",
-            x=self._tensor("x", (1, height, width, channels)),
-            weights=weights,
-            bias=bias,
-            y=Tensor(name="y", shape=(1, down, across, out), dtype=DType.INT8, quant=y.quant),
-            stride=(stride, stride),
-            padding=Padding(top=top, bottom=bottom, left=left, right=right),
-            rounding=rounding,
-        )
+        kernel = rows, int(found["kw"] or rows)
+        tensors = self._weights((out, *kernel, channels), out, 0)
+        return self._window(found, Conv2D, "conv", kernel, out, *tensors)
 
     def _depthwise(self, found: re.Match[str]) -> Operator:
+        channels = int(found["c"])
+        tensors = self._weights((1, 3, 3, channels), channels, 3)
+        return self._window(found, DepthwiseConv2D, "depthwise", (3, 3), channels, *tensors)
+
+    def _window(
+        self,
+        found: re.Match[str],
+        kind: type[Conv2D | DepthwiseConv2D],
+        name: str,
+        kernel: tuple[int, int],
+        out: int,
+        weights: Tensor,
+        bias: Tensor,
+        quant: Quantization,
+        rounding: Rounding,
+    ) -> Operator:
+        """Return a convolution padded to SAME of the input and stride that a name says."""
         height, width, channels, stride = int(found["h"]), int(found["w"]), int(found["c"]), int(found["s"] or 1)
-        weights, bias, y, rounding = self._weights((1, 3, 3, channels), channels, 3)
-        (across, left, right), (down, top, bottom) = _same(width, 3, stride), _same(height, 3, stride)
-        return DepthwiseConv2D(
-            name="depthwise",
+        (down, across), padding = _same((height, width), kernel, stride)
+        return kind(
+            name=name,
             x=self._tensor("x", (1, height, width, channels)),
             weights=weights,
             bias=bias,
-            y=Tensor(name="y", shape=(1, down, across, channels), dtype=DType.INT8, quant=y.quant),
+            y=Tensor(name="y", shape=(1, down, across, out), dtype=DType.INT8, quant=quant),
             stride=(stride, stride),
-            padding=Padding(top=top, bottom=bottom, left=left, right=right),
+            padding=padding,
             rounding=rounding,
         )
 
     def _connected(self, inputs: int, units: int) -> Operator:
-        weights, bias, y, rounding = self._weights((units, inputs), units, 0)
+        weights, bias, quant, rounding = self._weights((units, inputs), units, 0)
         return FullyConnected(
             name="connected",
             x=self._tensor("x", (1, inputs)),
             weights=weights,
             bias=bias,
-            y=Tensor(name="y", shape=(1, units), dtype=DType.INT8, quant=y.quant),
+            y=Tensor(name="y", shape=(1, units), dtype=DType.INT8, quant=quant),
             rounding=rounding,
         )
 
@@ -150,9 +153,8 @@ class _Maker:
         if found["kind"] == "avgpool" and not found["number"]:
             y = Tensor(name="y", shape=(1, 1, 1, channels), dtype=DType.INT8, quant=x.quant)
             return AveragePool2D(name="pool", x=x, y=y, filter=(height, width), stride=(height, width))
-        (across, left, right), (down, top, bottom) = _same(width, 3, 2), _same(height, 3, 2)
+        (down, across), padding = _same((height, width), (3, 3), 2)
         y = Tensor(name="y", shape=(1, down, across, channels), dtype=DType.INT8, quant=x.quant)
-        padding = Padding(top=top, bottom=bottom, left=left, right=right)
         if found["kind"] == "avgpool":
             rounding = AverageRounding.TOWARD_ZERO if self.legacy else AverageRounding.HALF_AWAY
             return AveragePool2D(
@@ -161,8 +163,11 @@ class _Maker:
         return MaxPool2D(name="pool", x=x, y=y, filter=(3, 3), stride=(2, 2), padding=padding)
 
 
-def _same(size: int, taps: int, stride: int) -> tuple[int, int, int]:
-    """Return (outputs, padding before, padding after) of TensorFlow's SAME."""
-    outputs = -(-size // stride)
-    total = max((outputs - 1) * stride + taps - size, 0)
-    return outputs, total // 2, total - total // 2
+def _same(size: tuple[int, int], taps: tuple[int, int], stride: int) -> tuple[tuple[int, int], Padding]:
+    """Return the outputs down and across, and the padding, of TensorFlow's SAME."""
+    outputs = -(-size[0] // stride), -(-size[1] // stride)
+    vertical, horizontal = (max((outputs[i] - 1) * stride + taps[i] - size[i], 0) for i in range(2))
+    padding = Padding(
+        top=vertical // 2, bottom=vertical - vertical // 2, left=horizontal // 2, right=horizontal - horizontal // 2
+    )
+    return outputs, padding

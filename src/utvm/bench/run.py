@@ -13,6 +13,7 @@ from rich.table import Table
 
 from utvm import api
 from utvm.bench.bakenn import CMSIS_NN, PORTABLE, PeerError, measure_peer
+from utvm.bench.figures import Figures
 from utvm.bench.layers import layer_graph
 from utvm.bench.recorded import RECORDED_ORIGIN, recorded
 from utvm.boards import Board
@@ -54,18 +55,6 @@ _TALK_LAYERS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """What someone else's code needs for the same work; None is not known."""
-
-    instructions: int | None = None
-    cycles: int | None = None
-    arena_bytes: int | None = None
-    flash_bytes: int | None = None
-    exact: bool | None = None
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One network or layer under one plan on one board."""
 
@@ -82,9 +71,18 @@ class Row:
     peers: Mapping[str, Figures] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoRow:
+    """A plan that this network can't have on this board, and why."""
+
+    name: str
+    plan: str
+    reason: str
+
+
 def bench_talk(
     board: str | Path | Board, models: Path | None, *, example: Path | None = None, assume: str | None = None
-) -> Iterator[Row]:
+) -> Iterator[Row | NoRow]:
     """Yield the talk's network under each plan, and its convolutions beside the legacy q7 kernels.
 
     Args:
@@ -107,7 +105,7 @@ def bench_talk(
             yield _layer(session, name, assume)
 
 
-def bench_mlperf_tiny(board: str | Path | Board, models: Path, *, assume: str | None = None) -> Iterator[Row]:
+def bench_mlperf_tiny(board: str | Path | Board, models: Path, *, assume: str | None = None) -> Iterator[Row | NoRow]:
     """Yield MLPerf Tiny's networks under each plan.
 
     Args:
@@ -141,7 +139,7 @@ def _find(folder: Path, marks: Sequence[str]) -> Path | None:
     return next((p for p in paths if p.stem.lower().startswith(marks[0]) or marks[1] in p.stem.lower()), None)
 
 
-def _network(session: Session, name: str, path: Path, *, peers: bool, assume: str | None) -> Iterator[Row]:
+def _network(session: Session, name: str, path: Path, *, peers: bool, assume: str | None) -> Iterator[Row | NoRow]:
     graph = load(path)
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
     others = dict(_recorded_figures("net", _RECORDED_NETWORKS[name], session.board.core.name))
@@ -153,7 +151,7 @@ def _network(session: Session, name: str, path: Path, *, peers: bool, assume: st
         except UtvmError as error:
             if plan == "fast":
                 raise
-            others[f"our {plan} plan"] = Figures(source=f"not possible: {error}")
+            yield NoRow(name=name, plan=plan, reason=str(error))
 
 
 def _layer(session: Session, name: str, assume: str | None = None) -> Row:
@@ -211,7 +209,7 @@ def _measured(session: Session, graph: Graph, inputs: Mapping[str, NDArray[np.ge
     found = {}
     for peer in (CMSIS_NN, PORTABLE):
         try:
-            found[peer] = Figures(**asdict(measure_peer(session, graph, peer, inputs)))
+            found[peer] = measure_peer(session, graph, peer, inputs)
         except PeerError as error:
             found[peer] = Figures(source=f"not measured: {error}")
     return found

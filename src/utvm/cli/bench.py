@@ -12,6 +12,9 @@ from utvm.cli.options import add_board
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+    from collections.abc import Iterator
+
+    from utvm.bench import NoRow, Row
 
 
 def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,11 +37,12 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from utvm.bench import bench_layers, bench_mlperf_tiny, bench_talk, rows_json, rows_table, write_chart
+    from utvm.bench import NoRow, bench_layers, bench_mlperf_tiny, bench_talk, rows_json, rows_table, write_chart
     from utvm.demo import EXAMPLE
     from utvm.errors import UtvmError
     from utvm.report import print_table, write_text
 
+    rows: Iterator[Row | NoRow]
     if arguments.what == "talk":
         rows = bench_talk(
             arguments.board,
@@ -54,6 +58,9 @@ def _run(arguments: argparse.Namespace) -> int:
         rows = bench_mlperf_tiny(arguments.board, arguments.models, assume=arguments.assume)
     done = []
     for row in rows:
+        if isinstance(row, NoRow):
+            print(f"{row.name}, {row.plan}: not possible: {row.reason}", file=sys.stderr, flush=True)
+            continue
         print(f"{row.name}, {row.plan}: measured", file=sys.stderr, flush=True)
         done.append(row)
     if arguments.json is not None:
