@@ -23,6 +23,7 @@ from utvm.graph import (
     Rounding,
     Softmax,
     Tensor,
+    same_padding,
 )
 
 _CONV = re.compile(
@@ -165,9 +166,6 @@ class _Maker:
 
 def _same(size: tuple[int, int], taps: tuple[int, int], stride: int) -> tuple[tuple[int, int], Padding]:
     """Return the outputs down and across, and the padding, of TensorFlow's SAME."""
-    outputs = -(-size[0] // stride), -(-size[1] // stride)
-    vertical, horizontal = (max((outputs[i] - 1) * stride + taps[i] - size[i], 0) for i in range(2))
-    padding = Padding(
-        top=vertical // 2, bottom=vertical - vertical // 2, left=horizontal // 2, right=horizontal - horizontal // 2
-    )
-    return outputs, padding
+    top, bottom, down = same_padding(size[0], taps[0], stride)
+    left, right, across = same_padding(size[1], taps[1], stride)
+    return (down, across), Padding(top=top, bottom=bottom, left=left, right=right)

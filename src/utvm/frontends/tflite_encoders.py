@@ -40,6 +40,7 @@ from utvm.graph import (
     Sub,
     Tensor,
     Transpose,
+    same_padding,
 )
 
 _CODES = tflite.BuiltinOperator
@@ -97,9 +98,8 @@ def _padding(
     for axis in (0, 1):
         size, out, stride = op.x.shape[axis + 1], op.y.shape[axis + 1], op.stride[axis]
         span = (window[axis] - 1) * dilation[axis] + 1
-        total = max((out - 1) * stride + span - size, 0)
         valid = valid and size >= span and out == (size - span) // stride + 1
-        same = same and out == -(-size // stride) and amounts[axis] == (total // 2, total - total // 2)
+        same = same and (*amounts[axis], out) == same_padding(size, span, stride)
     if not valid and not same:
         raise UnwritableError(
             f"tensor '{op.x.name}': its padding {amounts} is neither SAME nor VALID",

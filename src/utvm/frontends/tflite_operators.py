@@ -39,6 +39,7 @@ from utvm.graph import (
     Softmax,
     Sub,
     Tensor,
+    same_padding,
 )
 
 _SCALE_256 = 1.0 / 256.0
@@ -60,9 +61,7 @@ def _padding_1d(scheme: int, size: int, kernel: int, stride: int, dilation: int)
     """Return (before, after, output size) of one dimension for SAME or VALID padding."""
     span = (kernel - 1) * dilation + 1
     if scheme == tflite.Padding.SAME:
-        out = -(-size // stride)
-        total = max((out - 1) * stride + span - size, 0)
-        return total // 2, total - total // 2, out
+        return same_padding(size, span, stride)
     if scheme != tflite.Padding.VALID:
         raise RefusedError(f"its padding {scheme} is neither SAME nor VALID")
     if span > size:

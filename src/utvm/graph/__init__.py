@@ -30,6 +30,7 @@ from utvm.graph.operators import (
     StridedSlice,
     Sub,
     Transpose,
+    same_padding,
 )
 from utvm.graph.tensor import DType, Quantization, Tensor
 
@@ -67,4 +68,5 @@ __all__ = [
     "Sub",
     "Tensor",
     "Transpose",
+    "same_padding",
 ]

@@ -50,6 +50,19 @@ class Padding:
         return any((self.top, self.bottom, self.left, self.right))
 
 
+def same_padding(size: int, span: int, stride: int) -> tuple[int, int, int]:
+    """Return (before, after, outputs) of one dimension for TensorFlow's SAME.
+
+    Args:
+        size: pixels of the input.
+        span: pixels that a window covers, dilation included.
+        stride: pixels from window to window.
+    """
+    outputs = -(-size // stride)
+    total = max((outputs - 1) * stride + span - size, 0)
+    return total // 2, total - total // 2, outputs
+
+
 FULL_INT8 = (-128, 127)
 
 

@@ -19,7 +19,7 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.cores.timing import Timing
-from utvm.graph import Conv2D, FullyConnected, Operator, Padding
+from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.expand import write_expansion
 from utvm.kernels.dsp.geometry import Rows, Window
@@ -358,7 +358,7 @@ def _write_function(w: CWriter, plan: _Plan) -> tuple[str, ...]:
         window.height * window.width * window.channels,
         window.out_height * window.out_width * window.out_channels,
     )
-    if window.padding != Padding():
+    if window.padding.any:
         with w.loop("i", words):
             w(f"((uint32_t *)(void *)scratch)[i] = 0x{zero << 16 | zero:08x}u;")
     if plan.vertical_padding:
