@@ -17,7 +17,7 @@ from utvm.boards import Board, BoardError
 from utvm.cores.timing import Timing
 from utvm.device import Count
 from utvm.emulators.assumptions import Assumption
-from utvm.emulators.counters import AddressRange, Counters
+from utvm.emulators.counters import AddressRange, Counters, Counts
 from utvm.emulators.cycles import CycleModel
 from utvm.emulators.plugin import plugin_library
 from utvm.errors import UtvmError
@@ -145,6 +145,10 @@ class QemuTarget:
             cycles += self._assume.memory.stalls(counts.ranges["flash"], counts.ranges["ram"])
             source = f"{source}, memory of {self._assume.name}"
         return Count(instructions=instructions, cycles=cycles, cycles_source=source)
+
+    def counts(self) -> Counts | None:
+        """Return what the cycle model of the last call was made from; None if nothing is counted."""
+        return None if self._counters is None else self._counters.counts()
 
     @property
     def _timing(self) -> Timing | None:
