@@ -8,7 +8,6 @@ from utvm import api
 from utvm.boards import load_board
 from utvm.cores import get_core
 from utvm.device import Count, Session, build_image
-from utvm.emulators.counters import Counts
 from utvm.emulators.cycles import CycleModel
 from utvm.errors import UtvmError
 from utvm.toolchain import Image, Source
@@ -114,6 +113,21 @@ def test_a_table_behind_a_small_cache_costs_its_misses() -> None:
     assert 0 <= assumed.cycles - plain.cycles - 65536 // 8 * 16 < 200
 
 
+def test_conditional_selects_are_known_whatever_the_disassembler_says() -> None:
+    program = (
+        "int pick(int a, int b, int c);\n"
+        "__attribute__((naked)) int pick(int a, int b, int c) {\n"
+        '  __asm__ volatile("cmp r0, #0\\n csel r0, r1, r2, eq\\n bx lr");\n}\n'
+    )
+    with api.connect("qemu-cortex-m55") as session:
+        session.load(build_image(session.board, [Source(name="p.c", text=program)], entries=["pick"]))
+        for condition, expected in ((0, 7), (1, 9)):
+            measured = session.call("pick", condition, 7, 9)
+            assert (measured.value, measured.instructions) == (expected, 3)
+            assert measured.cycles is not None
+            assert measured.cycles_source == "model: cortex-m55 (unvalidated)"
+
+
 def test_the_pessimistic_pipeline_is_slower() -> None:
     with open_session("qemu-cortex-m7") as session:
         plain = session.call("table", 4096)
@@ -131,8 +145,7 @@ def test_an_assumption_for_another_core_is_refused() -> None:
 def test_an_instruction_without_timing_leaves_cycles_unknown() -> None:
     with open_session("qemu-cortex-m7") as session:
         session.call("straight")
-        target = session._target
-        counts: Counts = target._counters.counts()
+        counts = session._target.counts()
     timing = get_core("cortex-m7").timing
     listing = {int(address): "frobnicate r0, r1" for address in range(0, 4096, 2)}
     assert CycleModel(listing, timing).cycles(counts) is None

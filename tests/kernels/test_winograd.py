@@ -22,7 +22,7 @@ FAMILY = WinogradConvolution()
 M7 = get_core("cortex-m7")
 
 
-@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33"])
+@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
 def board(request: pytest.FixtureRequest) -> Iterator[Session]:
     with utvm.connect(request.param) as session:
         yield session
