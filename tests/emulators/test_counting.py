@@ -115,16 +115,16 @@ def test_a_table_behind_a_small_cache_costs_its_misses() -> None:
 
 def test_conditional_selects_are_known_whatever_the_disassembler_says() -> None:
     program = (
-        "int pick(int a, int b, int c);\n"
-        "__attribute__((noinline)) int pick(int a, int b, int c) {\n"
-        '  __asm__ volatile("cmp %0, #0\\n csel %0, %1, %2, eq" : "+r"(a) : "r"(b), "r"(c) : "cc");\n'
+        "int bump(int a);\n"
+        "__attribute__((noinline)) int bump(int a) {\n"
+        '  __asm__ volatile("cmp %0, #5\\n cinc %0, %0, le" : "+r"(a) : : "cc");\n'
         "  return a;\n}\n"
     )
     with api.connect("qemu-cortex-m55") as session:
-        session.load(build_image(session.board, [Source(name="p.c", text=program)], entries=["pick"]))
-        for condition, expected in ((0, 7), (1, 9)):
-            measured = session.call("pick", condition, 7, 9)
-            assert measured.value == expected
+        session.load(build_image(session.board, [Source(name="p.c", text=program)], entries=["bump"]))
+        for given, expected in ((5, 6), (6, 6)):
+            measured = session.call("bump", given)
+            assert (measured.value, measured.instructions) == (expected, 3)
             assert measured.cycles is not None
             assert measured.cycles_source == "model: cortex-m55 (unvalidated)"
 
