@@ -37,7 +37,7 @@ def main() -> int:
         )
     ]
     if extra not in EXTRAS_WITHOUT_TOOLS:
-        wanted += prerequisites.PREREQUISITES
+        wanted += prerequisites.needed_for(extra)
     install_system_packages(prerequisites, wanted)
     install_python_packages(extra)
     return 0

@@ -96,7 +96,8 @@ def _programs() -> Iterable[Finding]:
     for item in PREREQUISITES:
         version = item.found()
         mend = how_to_install([item]) if version is None else None
-        yield Finding(name=item.name, purpose=item.purpose, version=version, required=True, mend=mend)
+        required = not item.extras
+        yield Finding(name=item.name, purpose=item.purpose, version=version, required=required, mend=mend)
 
 
 def _packages() -> Iterable[Finding]:
@@ -109,6 +110,8 @@ def _packages() -> Iterable[Finding]:
     found: dict[str, Finding] = {}
     for requirement in requirements:
         finding = _package(requirement)
+        if finding.name == "utvm":  # an extra made of others, which are listed themselves
+            continue
         known = found.get(finding.name)
         if known is None or (finding.required and not known.required):
             found[finding.name] = finding

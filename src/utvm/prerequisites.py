@@ -26,6 +26,7 @@ class Prerequisite:
         package: the Debian package that brings it.
         probe: a command that exits with 0 when it is there.
         version: a pattern whose first group is the version, searched in what the probe prints.
+        extras: the extras that need it; all of µTVM needs it if there are none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Prerequisite:
     package: str
     probe: tuple[str, ...]
     version: str = r"(\d+\.\d+(?:\.\d+)?)"
+    extras: tuple[str, ...] = ()
 
     def found(self) -> str | None:
         """Return the version that is installed ("present" if it does not say), None if it is missing."""
@@ -78,8 +80,20 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
     _emulator("qemu-system-riscv32", "qemu-system-misc", "emulates RISC-V boards"),
     _compiler("gcc", "gcc", "compiles the instruction counter, and in tests kernels for this host"),
     _headers("C library", "libc6-dev", ("gcc",), r"no version in these headers"),
+    Prerequisite(
+        name="openocd",
+        purpose="drives JTAG and SWD probes",
+        package="openocd",
+        probe=("sh", "-c", "openocd --version 2>&1"),
+        extras=("test",),
+    ),
 )
-"""Everything, in the order in which it is reported; all of it is required."""
+"""Everything, in the order in which it is reported."""
+
+
+def needed_for(extra: str) -> list[Prerequisite]:
+    """Return those that an extra needs."""
+    return [item for item in PREREQUISITES if not item.extras or extra in item.extras]
 
 
 def missing(prerequisites: Sequence[Prerequisite] = PREREQUISITES) -> list[Prerequisite]:
