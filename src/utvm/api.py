@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.boards import Board, load_board
+from utvm.boards import Board, LinkKind, load_board
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, entry_source, step_symbol
 from utvm.cores import Core
-from utvm.device import GdbRemoteLink, Measurement, Session, build_image
+from utvm.device import Measurement, Session, build_image, open_session
 from utvm.dump import Dump
-from utvm.emulators import QemuTarget, get_assumption
+from utvm.emulators import emulator_target, get_assumption
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.frontends.inputs import fit_array, read_inputs
@@ -176,6 +176,7 @@ def run_once(
     flash: int | None = None,
     ram: int | None = None,
     assume: str | None = None,
+    link: LinkKind | None = None,
     dump: Path | None = None,
     timeout: float | None = None,
 ) -> RunReport:
@@ -189,7 +190,7 @@ def run_once(
     watch.seconds.update(compiled.seconds)
     inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
     with watch.stage("connect"):
-        session = connect(compiled.board, assume=assume)
+        session = connect(compiled.board, link=link, assume=assume)
     with session:
         with watch.stage("load"):
             loaded = Model(session, compiled)
@@ -217,20 +218,21 @@ def image_sources(name: str, files: Mapping[str, str]) -> tuple[Source, ...]:
     return tuple(Source(name=file, text=text) for file, text in every.items())
 
 
-def connect(board: str | Path | Board, *, assume: str | None = None) -> Session:
+def connect(board: str | Path | Board, *, link: LinkKind | None = None, assume: str | None = None) -> Session:
     """Open a session with a board; close it with `with` or `close()`.
 
     Args:
         board: a board's name, the path of its TOML, or the board.
+        link: which of the board's debug links to use; the one its TOML names if None.
         assume: what modelled cycles assume instead of zero-wait memory: a name of `utvm.emulators.ASSUMPTIONS`.
 
     Raises:
         UtvmError: the board or its emulator can't be reached.
     """
-    described = as_board(board)
+    described = as_board(board) if link is None else as_board(board).linked_by(link)
     assumption = None if assume is None else get_assumption(assume, described.core.name)
-    target = QemuTarget(described, cache_directory=default_cache_directory(), assume=assumption)
-    return Session(described, target, GdbRemoteLink)
+    target = emulator_target(described, cache_directory=default_cache_directory(), assume=assumption)
+    return open_session(described, target)
 
 
 class Model:

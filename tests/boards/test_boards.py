@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utvm.boards import BoardError, list_boards, load_board, parse_board
+from utvm.boards import (
+    BoardError,
+    GdbSettings,
+    Link,
+    OpenOcdSettings,
+    PyOcdSettings,
+    list_boards,
+    load_board,
+    parse_board,
+)
 
 BOARDS = {board.name: board for board in list_boards()}
 
@@ -19,6 +28,9 @@ clock_hz = 100000000
 
 [link]
 kind = "gdb"
+
+[link.gdb]
+endpoint = "127.0.0.1:3333"
 
 [image]
 code = "sram"
@@ -31,6 +43,8 @@ kind = "ram"
 origin = 0x20000000
 length = 0x10000
 """
+
+LINKED = GOOD.replace('kind = "gdb"\n\n[link.gdb]\nendpoint = "127.0.0.1:3333"\n', "{}\n", 1)
 
 
 def problems(text):
@@ -113,7 +127,55 @@ def test_a_good_description():
     assert board.emulator is None
     assert board.cycle_counter is None
     assert board.reached_by == "GDB remote"
+    assert board.link == Link(kind="gdb", gdb=GdbSettings(endpoint="127.0.0.1:3333"))
     assert board.core.name == "cortex-m4"
+
+
+LINKS = """\
+kind = "openocd"
+[link.openocd]
+config = ["interface/stlink.cfg", "mine.cfg"]
+commands = ["adapter speed 4000"]
+probe = "066AFF"
+[link.pyocd]
+target = "stm32f746zg"
+[link.gdb]
+endpoint = "/run/server"
+"""
+
+
+def test_links_and_the_choice_among_them(tmp_path):
+    (tmp_path / "mine.cfg").touch()
+    path = tmp_path / "mine.toml"
+    path.write_text(LINKED.format(LINKS))
+    board = load_board(path)
+    assert board.link.openocd == OpenOcdSettings(
+        config=("interface/stlink.cfg", str(tmp_path / "mine.cfg")), commands=("adapter speed 4000",), probe="066AFF"
+    )
+    assert board.link.pyocd == PyOcdSettings(target="stm32f746zg")
+    assert board.link.described == ("openocd", "gdb", "pyocd")
+    assert board.reached_by == "OpenOCD or GDB remote or pyOCD"
+    assert board.linked_by("pyocd").link.kind == "pyocd"
+    with pytest.raises(BoardError, match=r"'mine' has no \[link.pyocd\]; it describes: gdb"):
+        parse_board("mine", GOOD).linked_by("pyocd")
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ('kind = "gdb"', "'gdb', but there is no table [link.gdb]"),
+        ('kind = "pyocd"\n[link.pyocd]\nprobe = "1"', "[link.pyocd] lacks 'target'"),
+        ('kind = "pyocd"\n[link.pyocd]\ntarget = 5', "'target' of [link.pyocd] is 5, not text"),
+        ('kind = "gdb"\ngdb = 3', "[link.gdb] is not a table"),
+        ('kind = "gdb"\n[link.gdb]\nendpoint = "here"', "'here', not host:port"),
+        ('kind = "openocd"\n[link.openocd]\nendpoint = "/run/x"', "'/run/x', not host:port"),
+        ('kind = "openocd"\n[link.openocd]\nconfig = "a.cfg"', "must be a list of texts"),
+        ('kind = "openocd"\n[link.openocd]\nspeed = 1', "unknown key 'speed'"),
+        ('kind = "openocd"\n[link.openocd]\nprobe = "1"', "neither 'config' files nor the 'endpoint'"),
+    ],
+)
+def test_one_problem_of_a_link(link, expected):
+    assert expected in problems(LINKED.format(link))
 
 
 def test_flags_replace_those_of_the_core():
@@ -158,7 +220,7 @@ length = -4
         "'clock_hz' of the file is 0",
         "no core is named 'cortex-m99'",
         "'telepathy'",
-        "unknown key 'speed'",
+        "[link] has the unknown key 'speed'",
         "'nowhere', which is not described",
         "'rom', which is not RAM",
         "lacks 'data'",

@@ -8,9 +8,10 @@ from dataclasses import replace
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from utvm.boards.board import Board, BoardError, Emulator, Memory
+from utvm.boards.board import Board, BoardError, CycleCounter, Emulator, Memory
+from utvm.boards.read_link import read_link
 from utvm.cores import CORES, Core
 
 _TYPES: Mapping[str, type] = {
@@ -21,14 +22,13 @@ _TYPES: Mapping[str, type] = {
     "memory": list,
 }
 _KEYS = {*_TYPES, "cflags", "image", "link", "emulator", "cycle_counter"}
-_LINK_KEYS = {"kind"}
 _IMAGE_KEYS = ("code", "constants", "data")
 _MEMORY_TYPES: Mapping[str, type] = {"name": str, "kind": str, "origin": int, "length": int}
 _EMULATOR_KEYS = {"kind", "binary", "machine", "arguments"}
 DEFAULT_STACK_BYTES = 4096
 MIN_STACK_BYTES = 256
 STACK_ALIGNMENT = 16
-LINKS = {"gdb": "GDB remote"}
+_SHIPPED_FOLDER = Path(str(files("utvm.boards")))
 
 
 def load_board(name: str | Path) -> Board:
@@ -41,7 +41,7 @@ def load_board(name: str | Path) -> Board:
     if isinstance(name, Path) or text.endswith(".toml"):
         path = Path(name)
         try:
-            return parse_board(path.stem, path.read_text(encoding="utf-8"))
+            return parse_board(path.stem, path.read_text(encoding="utf-8"), folder=path.resolve().parent)
         except OSError as error:
             raise BoardError(f"the board file {path} can't be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -49,16 +49,16 @@ def load_board(name: str | Path) -> Board:
     shipped = _shipped()
     if text not in shipped:
         raise BoardError(f"no board is named '{text}'; known: {', '.join(shipped)} (or give the path of a TOML file)")
-    return parse_board(text, shipped[text])
+    return parse_board(text, shipped[text], folder=_SHIPPED_FOLDER)
 
 
 def list_boards() -> tuple[Board, ...]:
     """Return all boards that come with the package, by name."""
-    return tuple(parse_board(name, text) for name, text in _shipped().items())
+    return tuple(parse_board(name, text, folder=_SHIPPED_FOLDER) for name, text in _shipped().items())
 
 
-def parse_board(name: str, text: str) -> Board:
-    """Return the board that a TOML text describes.
+def parse_board(name: str, text: str, *, folder: Path | None = None) -> Board:
+    """Return the board that a TOML text describes. OpenOCD files that it names are looked for in `folder` first.
 
     Raises:
         BoardError: with every problem found.
@@ -67,12 +67,11 @@ def parse_board(name: str, text: str) -> Board:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BoardError(f"board '{name}': not a TOML file: {error}") from error
-    return _Reader(name, data).board()
+    return _Reader(name, data, folder).board()
 
 
 def _shipped() -> dict[str, str]:
-    folder = files("utvm.boards")
-    found = [entry for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    found = [entry for entry in _SHIPPED_FOLDER.iterdir() if entry.name.endswith(".toml")]
     return {
         entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
         for entry in sorted(found, key=lambda e: e.name)
@@ -82,9 +81,10 @@ def _shipped() -> dict[str, str]:
 class _Reader:
     """Collects problems while it reads."""
 
-    def __init__(self, name: str, data: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, data: Mapping[str, Any], folder: Path | None) -> None:
         self.name = name
         self.data = data
+        self.folder = folder
         self.problems: list[str] = []
 
     def board(self) -> Board:
@@ -96,11 +96,11 @@ class _Reader:
         places = self._places(memories)
         self._check_stack(places.get("data"))
         emulator = self._emulator()
-        link = self._link()
+        link = read_link(self.data.get("link"), self.problems, folder=self.folder, emulated=emulator is not None)
         counter = self.data.get("cycle_counter")
-        if counter is not None and not isinstance(counter, str):
-            self.problems.append("'cycle_counter' must be text")
-        if self.problems or core is None or emulator is False:
+        if counter is not None and counter not in get_args(CycleCounter):
+            self.problems.append(f"'cycle_counter' is {counter!r}; known: {', '.join(get_args(CycleCounter))}")
+        if self.problems or core is None or link is None or emulator is False:
             listed = "\n".join(f"  - {problem}" for problem in self.problems)
             raise BoardError(f"board '{self.name}' is not described correctly:\n{listed}")
         return Board(
@@ -207,15 +207,6 @@ class _Reader:
             )
         elif size >= memory.length:
             self.problems.append(f"'stack_bytes' is {size}, but '{memory.name}' has only {memory.length} bytes")
-
-    def _link(self) -> str:
-        table = self.data.get("link")
-        kind = table.get("kind") if isinstance(table, dict) else None
-        self._check_keys(table if isinstance(table, dict) else {}, _LINK_KEYS, "[link]")
-        if not isinstance(kind, str) or kind not in LINKS:
-            self.problems.append(f"'kind' of [link] is {kind!r}; known: {', '.join(LINKS)}")
-            return ""
-        return LINKS[kind]
 
     def _emulator(self) -> Emulator | bool | None:
         table = self.data.get("emulator")

@@ -31,6 +31,11 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="the input: .npy, .npz (one array for each input name), or a picture (.png, .jpg)",
     )
+    parser.add_argument(
+        "--link",
+        choices=("gdb", "openocd", "pyocd"),
+        help="which of the board's debug links to use; default: as its TOML says",
+    )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line, to name the scores")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the target may take for the run")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
@@ -47,6 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.board,
         arguments.input,
         **compile_options(arguments),
+        link=arguments.link,
         dump=arguments.dump,
         timeout=arguments.timeout,
     )

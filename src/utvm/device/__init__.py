@@ -1,5 +1,6 @@
 """Boards in use: the debug link, the session, faults."""
 
+from utvm.device.attach import AttachedTarget, link_opener, open_session
 from utvm.device.faults import TargetFaultError
 from utvm.device.firmware import build_image
 from utvm.device.gdb_link import GdbRemoteLink
@@ -21,6 +22,7 @@ from utvm.device.session import (
 )
 
 __all__ = [
+    "AttachedTarget",
     "CallTimeoutError",
     "Count",
     "DebugLink",
@@ -36,4 +38,6 @@ __all__ = [
     "TargetFaultError",
     "VerificationError",
     "build_image",
+    "link_opener",
+    "open_session",
 ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from utvm.device.gdb_packets import PacketStream, escape
 from utvm.device.link import LinkLostError, LinkRefusedError, LinkTimeoutError
+from utvm.device.sockets import open_socket
 
 _ANSWER_SECONDS = 10.0
 _OFFER = (
@@ -28,18 +29,18 @@ class _Register:
 
 
 class GdbRemoteLink:
-    """A core behind a GDB server on a Unix socket.
+    """A core behind a GDB server.
 
     Args:
-        path: the socket.
+        endpoint: host:port, or the path of a Unix socket.
         timeout: seconds that a command may take.
 
     Raises:
-        LinkLostError: nothing answers at the socket.
+        LinkLostError: nothing answers there.
     """
 
-    def __init__(self, path: str, *, timeout: float = _ANSWER_SECONDS) -> None:
-        connection = _connect(path, timeout)
+    def __init__(self, endpoint: str, *, timeout: float = _ANSWER_SECONDS) -> None:
+        connection = _connect(endpoint, timeout)
         self._packets = PacketStream(connection)
         self._timeout = timeout
         self._running = False
@@ -219,21 +220,15 @@ class GdbRemoteLink:
                 return text.decode("utf-8")
 
 
-def _connect(path: str, timeout: float) -> socket.socket:
+def _connect(endpoint: str, timeout: float) -> socket.socket:
     """Connect; a server that has made its socket but does not listen yet is given a moment."""
     deadline = time.monotonic() + min(timeout, _LISTEN_SECONDS)
     while True:
-        connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.settimeout(timeout)
-            connection.connect(path)
+            return open_socket(endpoint, timeout)
         except ConnectionRefusedError as error:
-            connection.close()
             if time.monotonic() > deadline:
-                raise LinkLostError(f"no GDB server answers at {path}: {error}") from error
+                raise LinkLostError(f"no GDB server answers at {endpoint}: {error}") from error
             time.sleep(_RETRY_SECONDS)
         except OSError as error:
-            connection.close()
-            raise LinkLostError(f"no GDB server answers at {path}: {error}") from error
-        else:
-            return connection
+            raise LinkLostError(f"no GDB server answers at {endpoint}: {error}") from error

@@ -76,19 +76,24 @@ class Count:
 
 
 class Target(Protocol):
-    """What stands behind a link: an emulator that we start, or a server that is there."""
+    """What stands behind a link: an emulator that we start, or a board or server that is there."""
 
     def start(self) -> str:
-        """Make the target reachable (start it, or start it anew if it died) and return the path of its socket."""
+        """Make the target reachable (start it, or start it anew if it died) and return where the link finds it.
+
+        That is the path of a Unix socket or host:port: of a GDB server, of the Tcl server of an OpenOCD that runs, of
+        the remote_bitbang server of a simulator that an OpenOCD of ours shall drive. It is empty where the link finds
+        the target by itself, as a probe on USB.
+        """
 
     def describe_death(self) -> str | None:
         """Return why the target is gone, or None if it lives."""
 
-    def begin_count(self, image: Image) -> None:
+    def begin_count(self, image: Image, link: DebugLink) -> None:
         """Count from here on, if this target counts, while code of `image` runs; the core is halted."""
 
-    def count(self, image: Image) -> Count:
-        """Return what was counted since `begin_count`."""
+    def count(self, image: Image, link: DebugLink) -> Count:
+        """Return what was counted since `begin_count`; the core is halted."""
 
     def stop(self) -> None:
         """End what `start` began. Never fails."""

@@ -266,7 +266,7 @@ class Session:
             link.write_register(register, value)
         link.write_register(convention.link_register, convention.code_address(stop_at))
         link.write_register(convention.program_counter, address)
-        self._target.begin_count(self.image)
+        self._target.begin_count(self.image, link)
         started = time.perf_counter()
         link.resume()
         if not link.wait(timeout):
@@ -277,7 +277,7 @@ class Session:
         self._check_stack(name)
         if pc != stop_at:
             raise self._stopped_elsewhere(name, pc)
-        count = self._target.count(self.image) if measured else Count()
+        count = self._target.count(self.image, link) if measured else Count()
         return Measurement(
             value=link.read_register(convention.result),
             instructions=count.instructions,

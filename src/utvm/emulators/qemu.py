@@ -15,7 +15,7 @@ from pathlib import Path
 
 from utvm.boards import Board, BoardError
 from utvm.cores.timing import Timing
-from utvm.device import Count
+from utvm.device import Count, DebugLink
 from utvm.emulators.assumptions import Assumption
 from utvm.emulators.counters import AddressRange, Counters, Counts
 from utvm.emulators.cycles import CycleModel
@@ -109,7 +109,7 @@ class QemuTarget:
         """The process, while there is one."""
         return None if self._process is None else self._process.pid
 
-    def begin_count(self, image: Image) -> None:
+    def begin_count(self, image: Image, link: DebugLink) -> None:
         """Count from here on; the machine must be stopped."""
         if self._counters is None:
             return
@@ -127,7 +127,7 @@ class QemuTarget:
         self._instructions_before = self._counters.instructions
         self._counters.begin()
 
-    def count(self, image: Image) -> Count:
+    def count(self, image: Image, link: DebugLink) -> Count:
         """Return instructions, exact, and cycles, modelled, since `begin_count`; None for what is not known."""
         if self._counters is None:
             return Count()

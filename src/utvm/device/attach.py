@@ -1,0 +1,76 @@
+"""Boards that are there, and the way from a board's description to a session with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from utvm.boards import Board, BoardError
+from utvm.device.gdb_link import GdbRemoteLink
+from utvm.device.link import Count, DebugLink, Target
+from utvm.device.session import Session
+from utvm.toolchain import Image
+
+_CYCCNT = 0xE0001004
+
+
+class AttachedTarget:
+    """A board on the desk or behind a server that runs: nothing to start, nothing to end.
+
+    Cycles are those of DWT_CYCCNT (Arm DDI 0403, C1.8.8), which the start-up code enables and which stands still while
+    the core is halted.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def start(self) -> str:
+        """See `Target`."""
+        link = self._board.link
+        if link.kind == "gdb" and link.gdb is not None:
+            return link.gdb.endpoint
+        if link.kind == "openocd" and link.openocd is not None:
+            return link.openocd.endpoint or ""
+        return ""
+
+    def describe_death(self) -> str | None:
+        """See `Target`."""
+        return None
+
+    def begin_count(self, image: Image, link: DebugLink) -> None:
+        """See `Target`."""
+        if self._board.cycle_counter == "dwt":
+            link.write_memory(_CYCCNT, bytes(4))
+
+    def count(self, image: Image, link: DebugLink) -> Count:
+        """See `Target`."""
+        if self._board.cycle_counter != "dwt":
+            return Count()
+        cycles = int.from_bytes(link.read_memory(_CYCCNT, 4), "little")
+        return Count(cycles=cycles, cycles_source="DWT_CYCCNT")
+
+    def stop(self) -> None:
+        """See `Target`."""
+
+
+def link_opener(board: Board) -> Callable[[str], DebugLink]:
+    """Return what opens the debug link that a board uses, from the endpoint that its target's `start` returns.
+
+    Raises:
+        BoardError: µTVM has no such link.
+    """
+    if board.link.kind == "gdb":
+        return GdbRemoteLink
+    raise BoardError(f"board '{board.name}' is reached by {board.link.kind}, which this version does not speak")
+
+
+def open_session(board: Board, target: Target | None = None) -> Session:
+    """Open a session by the link that a board uses.
+
+    Args:
+        board: the board; `Board.linked_by` chooses among its links.
+        target: what stands behind the link; the board itself, attached already, if None.
+
+    Raises:
+        UtvmError: it can't be reached.
+    """
+    return Session(board, AttachedTarget(board) if target is None else target, link_opener(board))
