@@ -79,7 +79,7 @@ def test_nothing_is_left_after_close() -> None:
     session = utvm.connect("qemu-cortex-m7")
     target = session._target
     assert isinstance(target, QemuTarget)
-    pid, directory = target.process_id, target._directory
+    pid, directory = target.process_id, target._child.directory
     assert pid is not None
     assert directory is not None
     session.close()

@@ -13,6 +13,9 @@ from utvm.device.link import (
     LinkTimeoutError,
     Target,
 )
+from utvm.device.openocd_link import OpenOcdLink
+from utvm.device.openocd_server import OpenOcdServer
+from utvm.device.process import ChildProcess
 from utvm.device.session import (
     CallTimeoutError,
     Measurement,
@@ -24,6 +27,7 @@ from utvm.device.session import (
 __all__ = [
     "AttachedTarget",
     "CallTimeoutError",
+    "ChildProcess",
     "Count",
     "DebugLink",
     "DeviceError",
@@ -32,6 +36,8 @@ __all__ = [
     "LinkRefusedError",
     "LinkTimeoutError",
     "Measurement",
+    "OpenOcdLink",
+    "OpenOcdServer",
     "Session",
     "StackOverflowError",
     "Target",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from utvm.boards import Board, BoardError
 from utvm.device.gdb_link import GdbRemoteLink
 from utvm.device.link import Count, DebugLink, Target
+from utvm.device.openocd_link import openocd_opener
 from utvm.device.session import Session
 from utvm.toolchain import Image
 
@@ -28,8 +29,6 @@ class AttachedTarget:
         link = self._board.link
         if link.kind == "gdb" and link.gdb is not None:
             return link.gdb.endpoint
-        if link.kind == "openocd" and link.openocd is not None:
-            return link.openocd.endpoint or ""
         return ""
 
     def describe_death(self) -> str | None:
@@ -60,6 +59,8 @@ def link_opener(board: Board) -> Callable[[str], DebugLink]:
     """
     if board.link.kind == "gdb":
         return GdbRemoteLink
+    if board.link.openocd is not None and board.link.kind == "openocd":
+        return openocd_opener(board.link.openocd)
     raise BoardError(f"board '{board.name}' is reached by {board.link.kind}, which this version does not speak")
 
 

@@ -6,10 +6,11 @@ import contextlib
 import socket
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from utvm.device.gdb_packets import PacketStream, escape
-from utvm.device.link import LinkLostError, LinkRefusedError, LinkTimeoutError
+from utvm.device.link import DebugLink, LinkLostError, LinkRefusedError, LinkTimeoutError, check_range
 from utvm.device.sockets import open_socket
 
 _ANSWER_SECONDS = 10.0
@@ -28,7 +29,7 @@ class _Register:
     nbytes: int
 
 
-class GdbRemoteLink:
+class GdbRemoteLink(DebugLink):
     """A core behind a GDB server.
 
     Args:
@@ -97,6 +98,7 @@ class GdbRemoteLink:
 
     def read_memory(self, address: int, length: int) -> bytes:
         """See `DebugLink`."""
+        check_range(address, length)
         chunk = (self._packet_bytes - 8) // 2
         parts = []
         while length > 0:
@@ -112,6 +114,7 @@ class GdbRemoteLink:
 
     def write_memory(self, address: int, data: bytes) -> None:
         """See `DebugLink`."""
+        check_range(address, len(data))
         if self._binary_writes is None:
             self._binary_writes = self._ask(b"X%x,0:" % address) == b"OK"
         step = (self._packet_bytes - 32) // 2
@@ -122,8 +125,16 @@ class GdbRemoteLink:
             if self._ask(packet) != b"OK":
                 raise LinkRefusedError(f"{len(part)} bytes at 0x{address + start:08x} can't be written")
 
-    def read_register(self, name: str) -> int:
+    def read_registers(self, names: Sequence[str]) -> tuple[int, ...]:
         """See `DebugLink`."""
+        return tuple(self._read_register(name) for name in names)
+
+    def write_registers(self, values: Mapping[str, int]) -> None:
+        """See `DebugLink`."""
+        for name, value in values.items():
+            self._write_register(name, value)
+
+    def _read_register(self, name: str) -> int:
         register = self._register(name)
         answer = self._ask(b"p%x" % register.number) if self._single_reads else b""
         if answer:
@@ -133,8 +144,7 @@ class GdbRemoteLink:
         everything = bytes.fromhex(self._ask(b"g").decode("ascii").replace("x", "0"))
         return int.from_bytes(everything[start : start + register.nbytes], "little")
 
-    def write_register(self, name: str, value: int) -> None:
-        """See `DebugLink`."""
+    def _write_register(self, name: str, value: int) -> None:
         register = self._register(name)
         raw = (value & ((1 << 8 * register.nbytes) - 1)).to_bytes(register.nbytes, "little")
         self._packets.request_ok(b"P%x=%s" % (register.number, raw.hex().encode("ascii")), self._timeout)

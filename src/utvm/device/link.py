@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,8 +26,23 @@ class LinkRefusedError(DeviceError):
     """The debug link answered with an error, such as an address that can't be read."""
 
 
+ADDRESS_SPACE = 1 << 32
+
+
+def check_range(address: int, length: int) -> None:
+    """Refuse addresses that no 32-bit core has.
+
+    Raises:
+        LinkRefusedError: part of the range is beyond 4 GB.
+    """
+    if address < 0 or address + length > ADDRESS_SPACE:
+        raise LinkRefusedError(f"{length} bytes at 0x{address:08x} are not in a space of 32-bit addresses")
+
+
 class DebugLink(Protocol):
     """A halted or running core behind a debug connection. Every operation has a deadline.
+
+    The core is halted when a link is opened. Memory and registers can be reached only while it is.
 
     Raises (all operations):
         LinkLostError, LinkTimeoutError, LinkRefusedError.
@@ -50,11 +66,19 @@ class DebugLink(Protocol):
     def write_memory(self, address: int, data: bytes) -> None:
         """Write bytes."""
 
+    def read_registers(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Return core registers, by the names of `utvm.device.abi`."""
+
+    def write_registers(self, values: Mapping[str, int]) -> None:
+        """Set core registers."""
+
     def read_register(self, name: str) -> int:
-        """Return a core register."""
+        """Return one core register."""
+        return self.read_registers((name,))[0]
 
     def write_register(self, name: str, value: int) -> None:
-        """Set a core register."""
+        """Set one core register."""
+        self.write_registers({name: value})
 
     def set_breakpoint(self, address: int) -> None:
         """Stop the core before it executes the instruction at `address`."""
@@ -63,7 +87,7 @@ class DebugLink(Protocol):
         """Undo `set_breakpoint`."""
 
     def close(self) -> None:
-        """Give the link back. Never fails."""
+        """Give the link back, the core halted where the server allows it. Never fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

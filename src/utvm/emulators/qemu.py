@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 import shutil
-import signal
-import subprocess
-import tempfile
 import time
 import weakref
 from pathlib import Path
 
 from utvm.boards import Board, BoardError
 from utvm.cores.timing import Timing
-from utvm.device import Count, DebugLink
+from utvm.device import ChildProcess, Count, DebugLink
 from utvm.emulators.assumptions import Assumption
 from utvm.emulators.counters import AddressRange, Counters, Counts
 from utvm.emulators.cycles import CycleModel
@@ -25,7 +19,6 @@ from utvm.toolchain import Image, instruction_listing
 
 _START_SECONDS = 20.0
 _PACKAGES = {"qemu-system-arm": "qemu-system-arm", "qemu-system-riscv32": "qemu-system-misc"}
-_PR_SET_PDEATHSIG = 1
 
 
 class EmulatorError(UtvmError):
@@ -48,12 +41,10 @@ class QemuTarget:
         self._emulator = board.emulator
         self._cache_directory = cache_directory
         self._assume = assume
-        self._directory: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: ChildProcess | None = None
         self._counters: Counters | None = None
         self._models: weakref.WeakKeyDictionary[Image, CycleModel] = weakref.WeakKeyDictionary()
         self._instructions_before = 0
-        self._finalizer: weakref.finalize[..., QemuTarget] | None = None
 
     def start(self) -> str:
         """Launch QEMU, ending one that runs, and return the path of its GDB socket.
@@ -66,22 +57,13 @@ class QemuTarget:
         if binary is None:
             package = _PACKAGES.get(self._emulator.binary, self._emulator.binary)
             raise EmulatorError(f"{self._emulator.binary} is not installed: `apt-get install {package}`")
-        self._directory = Path(tempfile.mkdtemp(prefix="utvm-qemu-"))
-        gdb_socket = self._directory / "gdb"
-        command = [
+        child = self._child = ChildProcess("QEMU", prefix="utvm-qemu-")
+        gdb_socket = child.directory / "gdb"
+        child.start([
             binary, "-M", self._emulator.machine, *self._emulator.arguments,
             "-display", "none", "-serial", "null", "-monitor", "none", "-S",
-            "-gdb", f"unix:{gdb_socket},server=on,wait=off", *self._counting(),
-        ]  # fmt: skip
-        with (self._directory / "stderr").open("wb") as errors:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                preexec_fn=_die_with_parent,
-            )
-        self._finalizer = weakref.finalize(self, _clean_up, self._process, self._directory)
+            "-gdb", f"unix:{gdb_socket},server=on,wait=off", *self._counting(child.directory / "counts"),
+        ])  # fmt: skip
         deadline = time.monotonic() + _START_SECONDS
         while not gdb_socket.exists():
             death = self.describe_death(0)
@@ -93,21 +75,16 @@ class QemuTarget:
 
     def describe_death(self, patience: float = 0.5) -> str | None:
         """Return why QEMU ended, or None if it still runs after `patience` seconds."""
-        if self._process is None or self._directory is None:
+        if self._child is None:
             return "it was not started"
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=patience)
-        if self._process.returncode is None:
-            return None
-        said = (self._directory / "stderr").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        status = self._process.returncode
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        return f"QEMU ended with {how}" + (f": {said[0]}" if said else "")
+        death = self._child.describe_death(patience)
+        said = self._child.said()
+        return f"{death}: {said[0]}" if death and said else death
 
     @property
     def process_id(self) -> int | None:
         """The process, while there is one."""
-        return None if self._process is None else self._process.pid
+        return None if self._child is None else self._child.process_id
 
     def begin_count(self, image: Image, link: DebugLink) -> None:
         """Count from here on; the machine must be stopped."""
@@ -157,31 +134,13 @@ class QemuTarget:
 
     def stop(self) -> None:
         """End QEMU and remove its files. Never fails."""
-        if self._finalizer is not None:
-            self._finalizer()
-        self._finalizer = self._process = self._directory = self._counters = None
+        if self._child is not None:
+            self._child.stop()
+        self._child = self._counters = None
 
-    def _counting(self) -> list[str]:
-        assert self._directory is not None
+    def _counting(self, file: Path) -> list[str]:
         library = plugin_library(self._cache_directory)
         if library is None:
             return []
-        file = self._directory / "counts"
         self._counters = Counters(file)
         return ["-plugin", f"{library},shared={file}"]
-
-
-def _clean_up(process: subprocess.Popen[bytes], directory: Path) -> None:
-    with contextlib.suppress(OSError):
-        process.kill()
-        process.wait(timeout=10)
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def _die_with_parent() -> None:
-    """In the child: leave the terminal's Ctrl-C to us, and die when we die."""
-    os.setpgid(0, 0)
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
