@@ -1,27 +1,29 @@
 """Writes the tables of docs/benchmarks.md, and of the README the first of them.
 
-    python benchmarks/report.py --models DIR [--write]
+    python benchmarks/report.py --models DIR [--write] [--only NAME,...]
 
 DIR has MLPerf Tiny's int8 .tflite files and Arm's network as a q7 archive. Without --write the tables are printed. A
-table stands in a document between `<!-- NAME -->` and `<!-- end -->`.
+table stands in a document between `<!-- NAME -->` and `<!-- end -->`; --only makes those named.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
 from utvm import api
-from utvm.bench import Row, bench_layers, bench_mlperf_tiny, bench_talk
+from utvm.bench import CMSIS_NN, Row, bench_layers, bench_mlperf_tiny, bench_talk
 from utvm.bench.run import PLANS
 from utvm.emulators import ASSUMPTIONS
 from utvm.frontends import load
 from utvm.graph.cost import macs
 from utvm.passes import run_passes
-from utvm.profile import random_input
+from utvm.profile import profile_in, random_input
+from utvm.report import OperatorProfile
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
@@ -41,19 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--models", type=Path, required=True, metavar="DIR")
     parser.add_argument("--write", action="store_true", help="replace the tables in the documents")
+    parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(TABLES)}")
     arguments = parser.parse_args()
-    folder: Path = arguments.models
-    on = {board: networks(board, folder) for board in (M7, M4)}
-    pessimistic, f746 = (networks(M7, folder, assume=name) for name in ("pessimistic-m7", "stm32f746"))
-    tables = {
-        "networks": network_table(on, folder),
-        "plans": plan_table(on),
-        "assumptions": assumption_table(folder),
-        "peers": peer_table([on[M7], pessimistic, f746, on[M4]]),
-        "layers": layer_table(),
-    }
-    for name, lines in tables.items():
-        text = "\n".join(lines)
+    for name in arguments.only.split(",") if arguments.only else TABLES:
+        text = "\n".join(TABLES[name](arguments.models))
         if not arguments.write:
             print(f"{name}\n\n{text}\n")
         for document in DOCUMENTS if arguments.write else ():
@@ -63,6 +56,7 @@ def main() -> None:
             document.write_text(new, encoding="utf-8")
 
 
+@cache
 def networks(board: str, folder: Path, *, assume: str | None = None) -> Rows:
     """Return the rows of all networks by name and plan."""
     every = chain(bench_talk(board, folder, assume=assume), bench_mlperf_tiny(board, folder, assume=assume))
@@ -76,8 +70,9 @@ def recorded_cycles(row: Row) -> int:
     return next(f.cycles for name, f in row.peers.items() if "recorded" in name and f.cycles is not None)
 
 
-def network_table(on: Mapping[str, Rows], folder: Path) -> Iterator[str]:
+def network_table(folder: Path) -> Iterator[str]:
     """Yield CMSIS-NN's and our million cycles on both cores."""
+    on = {board: networks(board, folder) for board in (M7, M4)}
     yield "| network | MACs | M7: CMSIS-NN | M7: µTVM | | M4: CMSIS-NN | M4: µTVM | | arena | flash (M7) |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     for name, title in NAMES.items():
@@ -91,8 +86,9 @@ def network_table(on: Mapping[str, Rows], folder: Path) -> Iterator[str]:
         yield "| " + " | ".join([*cells, f"{row.arena_bytes:,} B", f"{row.flash_bytes:,} B"]) + " |"
 
 
-def plan_table(on: Mapping[str, Rows]) -> Iterator[str]:
+def plan_table(folder: Path) -> Iterator[str]:
     """Yield the cost of every plan."""
+    on = {board: networks(board, folder) for board in (M7, M4)}
     yield "| network | plan | M7 instructions | M7 cycles | M4 instructions | M4 cycles | arena | flash (M7) | (M4) |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for name in NAMES:
@@ -123,32 +119,70 @@ def assumption_table(folder: Path) -> Iterator[str]:
         yield f"| {name} | " + " | ".join(cells) + " |"
 
 
-def peer_table(columns: Sequence[Rows]) -> Iterator[str]:
+def choice_table(folder: Path) -> Iterator[str]:
+    """Yield the calls whose family or config is another in the STM32F746's memory, with their cycles there."""
+    yield "| network | layer | for zero-wait memory | cycles | for the STM32F746 | cycles |"
+    yield "|---|---|---|--:|---|--:|"
+    for name in NAMES:
+        with api.connect(M7, assume="stm32f746") as session:
+            plain, suited = (
+                profile_in(session, api.compile(path_of(folder, name), M7, assume=chosen_for, steps=True))[0]
+                for chosen_for in (None, "stm32f746")
+            )
+        before = {row.name: row for row in plain.operators}
+        for row in suited.operators:
+            old = before.get(row.name)
+            if old is not None and (old.family, old.config) != (row.family, row.config):
+                cells = [f"{chosen(each)} | {each.cycles:,}" for each in (old, row)]
+                yield f"| {name} | {row.index}, {row.kind} | {' | '.join(cells)} |"
+
+
+def chosen(row: OperatorProfile) -> str:
+    """Return family and config in few words."""
+    return " ".join([f"`{row.family}`", *(f"{key}={value}" for key, value in row.config.items())])
+
+
+def peer_table(folder: Path) -> Iterator[str]:
     """Yield what the peers of the same run need, and how many times ours that is."""
-    yield "| network | peer | zero-wait M7 | pessimistic M7 | memory of STM32F746 | zero-wait M4 |"
-    yield "|---|---|--:|--:|--:|--:|"
-    for name in list(NAMES)[1:]:
-        for peer in (p for p in columns[0][name, "fast"].peers if "recorded" not in p):
+    settings = (
+        ("zero-wait M7", M7, None),
+        ("pessimistic M7", M7, "pessimistic-m7"),
+        ("memory of STM32F746", M7, "stm32f746"),
+        ("zero-wait M4", M4, None),
+        ("memory of STM32L4R5", M4, "stm32l4r5"),
+    )
+    columns = [networks(board, folder, assume=assume) for _, board, assume in settings]
+    yield "| network | whose | " + " | ".join(title for title, _, _ in settings) + " |"
+    yield "|---|---|" + "--:|" * len(settings)
+    for name in NAMES:
+        yield f"| {name} | µTVM | " + " | ".join(f"{cycles(rows[name, 'fast']) / 1e6:.3f}" for rows in columns) + " |"
+        for peer, figures in columns[0][name, "fast"].peers.items():
+            if "recorded" in peer:
+                continue
+            assert figures.exact
             cells = []
             for rows in columns:
                 row = rows[name, "fast"]
                 needed = row.peers[peer].cycles or 0
                 cells.append(f"{needed / 1e6:.3f} ({needed / cycles(row):.1f}x)")
-            yield "| " + " | ".join([name, peer, *cells]) + " |"
+            lacks = f", without {figures.leaves_out}" if figures.leaves_out else ""
+            yield f"| {name} | {peer}{lacks} | " + " | ".join(cells) + " |"
 
 
-def layer_table() -> Iterator[str]:
+def layer_table(_: Path) -> Iterator[str]:
     """Yield every recorded layer on both cores."""
-    yield "| layer | M7 cycles | CMSIS-NN | | M4 cycles | CMSIS-NN | |"
-    yield "|---|--:|--:|--:|--:|--:|--:|"
+    yield "| layer | M7 cycles | CMSIS-NN | | 4.0.0 | M4 cycles | CMSIS-NN | | 4.0.0 |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
     for pair in zip(bench_layers(M7), bench_layers(M4), strict=True):
-        assert all(row.exact for row in pair)
-        cells = [
-            cell
-            for row in pair
-            for cell in (f"{cycles(row):,}", f"{recorded_cycles(row):,}", f"{recorded_cycles(row) / cycles(row):.1f}x")
-        ]
-        yield "| " + " | ".join([pair[0].name, *cells]) + " |"
+        cells = [pair[0].name]
+        for row in pair:
+            same_run = row.peers[CMSIS_NN]
+            assert row.exact
+            assert same_run.exact is not False
+            ours, theirs = cycles(row), recorded_cycles(row)
+            cells += [f"{ours:,}", f"{theirs:,}", f"{theirs / ours:.1f}x"]
+            cells.append("" if same_run.cycles is None else f"{same_run.cycles:,}")
+        yield "| " + " | ".join(cells) + " |"
 
 
 def cycles(row: Row) -> int:
@@ -161,6 +195,16 @@ def path_of(folder: Path, name: str) -> Path:
     """Return a network's file."""
     pattern = "*q7*.npz" if name == "cifar10" else f"{name}_*.tflite"
     return sorted(folder.rglob(pattern))[0]
+
+
+TABLES: Mapping[str, Callable[[Path], Iterator[str]]] = {
+    "networks": network_table,
+    "plans": plan_table,
+    "assumptions": assumption_table,
+    "choices": choice_table,
+    "peers": peer_table,
+    "layers": layer_table,
+}
 
 
 if __name__ == "__main__":

@@ -8,12 +8,15 @@ import pytest
 
 from utvm import api
 from utvm.bench import NoRow, Row, bench_talk, layer_graph, recorded, rows_json, write_chart
-from utvm.bench.bakenn import CMSIS_NN, PORTABLE, PeerError, measure_peer
+from utvm.bench.bakenn import PORTABLE, WITH_CMSIS_NN, measure_bakenn
+from utvm.bench.cmsis_nn import CMSIS_NN, measure_cmsis_nn
+from utvm.bench.figures import PeerError
 from utvm.bench.run import _layer
 from utvm.cli import main
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.graph.cost import macs
+from utvm.profile import random_input
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
 KEYS = {
@@ -39,8 +42,9 @@ def test_a_layer_is_exact_and_faster_than_what_was_recorded(board: str, name: st
         row = _layer(session, name)
     assert row.exact
     assert row.cycles is not None
-    (peer,) = row.peers.values()
-    assert peer.cycles > row.cycles
+    assert set(row.peers) == {f"cmsis-nn {'q7' if name.startswith('q7') else 's8'} (recorded)", CMSIS_NN}
+    for peer in row.peers.values():
+        assert peer.cycles is None or peer.cycles > row.cycles
 
 
 def test_rows_of_the_talk_have_all_keys_and_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,15 +61,66 @@ def test_rows_of_the_talk_have_all_keys_and_are_exact(monkeypatch: pytest.Monkey
         assert "model: cortex-m7" in row["cycles_source"]
 
 
-@pytest.mark.parametrize("peer", [CMSIS_NN, PORTABLE])
-def test_peers_compute_the_example_exactly(peer: str) -> None:
+@pytest.mark.parametrize("peer", [WITH_CMSIS_NN, PORTABLE])
+def test_bakenn_computes_the_example_exactly(peer: str) -> None:
     graph = load(EXAMPLE)
     (tensor,) = graph.inputs
     values = np.random.default_rng(0).integers(-128, 128, tensor.shape, dtype=np.int8)
     with api.connect("qemu-cortex-m7") as session:
-        found = measure_peer(session, graph, peer, {tensor.name: values})
+        found = measure_bakenn(session, graph, peer, {tensor.name: values})
     assert found.exact
     assert found.cycles > 10_000_000
+
+
+@pytest.mark.parametrize("board", ["m3", "m4", "m7", "m33", "m55"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("kws_conv_49x10x1_64_k10x4s2", "mb_dw6_12x12x64_s2", "mb_pw12_3x3x128_256", "rn8_conv_16x16x32_64_k1s2"),
+        *("ad_fc_128_8", "cifar_pool3_8x8x32", "cifarP_avgpool3_8x8x64", "q7_conv3_fast_8x8x16_32_k5"),
+    ],
+)
+def test_cmsis_nn_computes_a_layer_exactly(board: str, name: str) -> None:
+    graph = layer_graph(name)
+    assert graph is not None
+    inputs = {tensor.name: random_input(tensor, 0) for tensor in graph.inputs}
+    with api.connect(f"qemu-cortex-{board}") as session:
+        found = measure_cmsis_nn(session, graph, inputs)
+    assert found.exact
+    assert found.instructions > 1_000
+    assert not found.leaves_out
+
+
+def test_cmsis_nn_computes_a_network_and_leaves_out_what_it_lacks() -> None:
+    graph = load(EXAMPLE)
+    inputs = {tensor.name: random_input(tensor, 0) for tensor in graph.inputs}
+    with api.connect("qemu-cortex-m7", assume="stm32f746") as session:
+        cached = measure_cmsis_nn(session, graph, inputs)
+    with api.connect("qemu-cortex-m7") as session:
+        found = measure_cmsis_nn(session, graph, inputs)
+    assert found.exact
+    assert cached.exact
+    assert cached.instructions == found.instructions
+    assert cached.cycles > found.cycles > 10_000_000
+    assert found.leaves_out == ("Softmax" if any(op.kind == "Softmax" for op in graph.operators) else "")
+
+
+def test_a_peer_that_is_not_exact_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = layer_graph("cifar_pool3_8x8x32")
+    assert graph is not None
+    inputs = {tensor.name: random_input(tensor, 0) for tensor in graph.inputs}
+    monkeypatch.setattr("utvm.bench.cmsis_nn_calls._clamp", lambda _: "{.min = -128, .max = 100}")
+    with api.connect("qemu-cortex-m7") as session:
+        assert measure_cmsis_nn(session, graph, inputs).exact is False
+
+
+def test_cmsis_nn_says_what_it_is_not_for() -> None:
+    graph = layer_graph("rn8_add_8x8x64")
+    assert graph is not None
+    with api.connect("qemu-cortex-m7") as session, pytest.raises(PeerError, match="no function"):
+        measure_cmsis_nn(session, graph, {})
+    with api.connect("qemu-riscv32") as session, pytest.raises(PeerError, match="for Arm's cores"):
+        measure_cmsis_nn(session, graph, {})
 
 
 def test_a_plan_that_is_not_possible_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +138,9 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(__import__("sys").modules, "bakenn", None)
     graph = layer_graph("kws_fc_64_12")
     with api.connect("qemu-cortex-m7") as session, pytest.raises(PeerError, match=r"utvm\[bench\]"):
-        measure_peer(session, graph, PORTABLE, {})
+        measure_bakenn(session, graph, PORTABLE, {})
+    with api.connect("qemu-cortex-m7") as session, pytest.raises(PeerError, match=r"utvm\[bench\]"):
+        measure_cmsis_nn(session, graph, {})
 
 
 def test_a_chart_is_drawn(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """The talk's evaluation and MLPerf Tiny on emulated boards, beside other people's kernels."""
 
 from utvm.bench.charts import write_chart
-from utvm.bench.figures import Figures
+from utvm.bench.cmsis_nn import CMSIS_NN
+from utvm.bench.figures import Figures, PeerError
 from utvm.bench.layers import layer_graph
 from utvm.bench.recorded import RECORDED_ORIGIN, Recorded, recorded
 from utvm.bench.run import NoRow, Row, bench_layers, bench_mlperf_tiny, bench_talk, rows_json, rows_table
 
 __all__ = [
+    "CMSIS_NN",
     "RECORDED_ORIGIN",
     "Figures",
     "NoRow",
+    "PeerError",
     "Recorded",
     "Row",
     "bench_layers",

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.bench.figures import Figures
+from utvm.bench.figures import Figures, PeerError
 from utvm.device import Session, build_image
 from utvm.errors import UtvmError
 from utvm.frontends.tflite_writer import write_tflite
@@ -23,7 +23,7 @@ from utvm.graph import FullyConnected, Graph, Operator, Reshape, Softmax, Tensor
 from utvm.graph.reference import evaluate
 from utvm.toolchain import Source
 
-CMSIS_NN, PORTABLE = "cmsis-nn 4.0.0 (by bakenn)", "bakenn"
+WITH_CMSIS_NN, PORTABLE = "bakenn with cmsis-nn 4.0.0", "bakenn"
 _PREFIX = "peer"
 _ENTRY = "utvm_run_peer"
 _OPTIMIZE = "-Ofast"
@@ -31,17 +31,13 @@ _FLAGS = ("-w", "-fhosted")
 """CMSIS-NN reads words by memcpy, which the compiler replaces by a load only in a hosted program."""
 
 
-class PeerError(UtvmError):
-    """A peer can't be measured."""
-
-
-def measure_peer(session: Session, graph: Graph, peer: str, inputs: Mapping[str, NDArray[np.generic]]) -> Figures:
+def measure_bakenn(session: Session, graph: Graph, peer: str, inputs: Mapping[str, NDArray[np.generic]]) -> Figures:
     """Build a peer's program for a network of one int8 input, run it and compare its output with the reference.
 
     Args:
         session: the board.
         graph: the network as imported, before our passes.
-        peer: `CMSIS_NN` or `PORTABLE`.
+        peer: `WITH_CMSIS_NN` or `PORTABLE`.
         inputs: values by name.
 
     Raises:
@@ -63,7 +59,8 @@ def measure_peer(session: Session, graph: Graph, peer: str, inputs: Mapping[str,
         arena_bytes=arena,
         flash_bytes=image.flash_bytes,
         exact=bool((held == expected).all()),
-        source=f"same run, same compiler, {_OPTIMIZE}{without}",
+        source=f"same run, same compiler, {_OPTIMIZE}",
+        leaves_out=without,
     )
 
 
@@ -75,7 +72,7 @@ def _supported(graph: Graph) -> tuple[Graph, str]:
     for op in graph.operators:
         if isinstance(op, Softmax) and op.y in graph.outputs:
             outputs = tuple(op.x if tensor is op.y else tensor for tensor in outputs)
-            without = ", without softmax"
+            without = "Softmax"
             continue
         if isinstance(op, FullyConnected) and len(op.x.shape) != 2:
             flat = Tensor(
@@ -97,7 +94,7 @@ def _generate(graph: Graph, peer: str) -> tuple[list[Source], int]:
     except ImportError as error:
         raise PeerError("the peers come with the package bakenn: `pip install 'utvm[bench]'`") from error
     options = bakenn.CBackendOptions()
-    if peer == CMSIS_NN:
+    if peer == WITH_CMSIS_NN:
         options = bakenn.CBackendOptions(
             kernel_policy=bakenn.KernelPolicy.STATIC_PRIORITY, enable_cmsis_nn=True, target=bakenn.CORTEX_M4
         )

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from utvm.errors import UtvmError
+
+
+class PeerError(UtvmError):
+    """A peer can't be measured."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """A peer's cost; None is not known. `source` says where it comes from, what it leaves out, or why there is none."""
+    """A peer's cost; None is not known.
+
+    `source` says where it comes from, or why there is none; `leaves_out` which operators it does not have in it.
+    """
 
     source: str
+    leaves_out: str = ""
     instructions: int | None = None
     cycles: int | None = None
     arena_bytes: int | None = None

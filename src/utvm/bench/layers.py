@@ -39,7 +39,8 @@ _SOFTMAX = re.compile(r"softmax_(?P<n>\d+)$")
 def layer_graph(name: str) -> Graph | None:
     """Return the operator that a recorded layer's name describes, int8, or None if it is not one of ours alone.
 
-    Convolutions are padded to SAME, weights are per channel; legacy q7 layers (names from q7) shift by a power of two.
+    Convolutions are padded to SAME, their weights are quantised per channel, those of fully connected layers per
+    tensor (as CMSIS-NN 4.0.0 has them); legacy q7 layers (names from q7) shift by a power of two.
     Separate ReLU passes are None: here every layer clamps what it stores.
     """
     maker = _Maker(name)
@@ -80,9 +81,12 @@ class _Maker:
         return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=Quantization.per_tensor(scale, zero))
 
     def _weights(
-        self, shape: tuple[int, ...], channels: int, axis: int
+        self, shape: tuple[int, ...], channels: int, axis: int | None
     ) -> tuple[Tensor, Tensor, Quantization, Rounding]:
-        """Return weights, bias, a quantisation of the output by which it is neither flat nor clipped, the rounding."""
+        """Return weights, bias, a quantisation of the output by which it is neither flat nor clipped, the rounding.
+
+        `axis` is that of the channels, each with a scale of its own; None is one scale for all.
+        """
         taps = int(np.prod(shape)) // channels
         values = self.generator.integers(-127, 128, shape, dtype=np.int8)
         bias = self.generator.integers(-2000, 2000, channels, dtype=np.int32)
@@ -93,7 +97,9 @@ class _Maker:
             rounding = Rounding.HALF_UP_SHIFT
         else:
             scales = self.generator.uniform(0.002, 0.004, channels).astype(np.float32)
-            quant = Quantization(scale=tuple(map(float, scales)), zero_point=(0,) * channels, axis=axis)
+            quant = Quantization.per_tensor(float(scales[0]))
+            if axis is not None:
+                quant = Quantization(scale=tuple(map(float, scales)), zero_point=(0,) * channels, axis=axis)
             out = Quantization.per_tensor(float(np.sqrt(taps) * 74 * 74 / 50 * 0.003 * 0.03), -4)
             rounding = Rounding.DOUBLE
         weights = Tensor(name="weights", shape=shape, dtype=DType.INT8, quant=quant, data=values)
@@ -138,7 +144,7 @@ class _Maker:
         )
 
     def _connected(self, inputs: int, units: int) -> Operator:
-        weights, bias, quant, rounding = self._weights((units, inputs), units, 0)
+        weights, bias, quant, rounding = self._weights((units, inputs), units, None)
         return FullyConnected(
             name="connected",
             x=self._tensor("x", (1, inputs)),

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from utvm import api
-from utvm.bench.bakenn import CMSIS_NN, PORTABLE, PeerError, measure_peer
-from utvm.bench.figures import Figures
+from utvm.bench.bakenn import PORTABLE, WITH_CMSIS_NN, measure_bakenn
+from utvm.bench.cmsis_nn import CMSIS_NN, measure_cmsis_nn
+from utvm.bench.figures import Figures, PeerError
 from utvm.bench.layers import layer_graph
 from utvm.bench.recorded import RECORDED_ORIGIN, recorded
 from utvm.boards import Board
@@ -24,6 +25,7 @@ from utvm.graph import Graph
 from utvm.graph.cost import macs
 from utvm.graph.reference import evaluate
 from utvm.profile import random_input
+from utvm.toolchain import MemoryOverflowError
 
 PLANS: Mapping[str, Mapping[str, Any]] = {
     "fast": {},
@@ -32,6 +34,7 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
 }
 """Plan → options of `api.compile`."""
 
+_PEERS = (CMSIS_NN, WITH_CMSIS_NN, PORTABLE)
 _NETWORKS = {
     "ic": ("ic", "resnet"),
     "vww": ("vww", "mobilenet"),
@@ -100,7 +103,9 @@ def bench_talk(
     if network is None:
         raise UtvmError("no network to run: give --models a directory with the q7 archive, or run in a checkout")
     with api.connect(target, assume=assume) as session:
-        yield from _network(session, "cifar10", network, peers=network.suffix == ".tflite", assume=assume)
+        yield from _network(
+            session, "cifar10", network, peers=_PEERS if network.suffix == ".tflite" else (CMSIS_NN,), assume=assume
+        )
         for name in _TALK_LAYERS:
             yield _layer(session, name, assume)
 
@@ -123,7 +128,7 @@ def bench_mlperf_tiny(board: str | Path | Board, models: Path, *, assume: str | 
         )
     with api.connect(board, assume=assume) as session:
         for name, path in found.items():
-            yield from _network(session, name, path, peers=True, assume=assume)
+            yield from _network(session, name, path, peers=_PEERS, assume=assume)
 
 
 def bench_layers(board: str | Path | Board, *, assume: str | None = None) -> Iterator[Row]:
@@ -139,12 +144,13 @@ def _find(folder: Path, marks: Sequence[str]) -> Path | None:
     return next((p for p in paths if p.stem.lower().startswith(marks[0]) or marks[1] in p.stem.lower()), None)
 
 
-def _network(session: Session, name: str, path: Path, *, peers: bool, assume: str | None) -> Iterator[Row | NoRow]:
+def _network(
+    session: Session, name: str, path: Path, *, peers: Sequence[str], assume: str | None
+) -> Iterator[Row | NoRow]:
     graph = load(path)
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
     others = dict(_recorded_figures("net", _RECORDED_NETWORKS[name], session.board.core.name))
-    if peers:
-        others |= _measured(session, graph, inputs)
+    others |= _measured(session, graph, inputs, peers)
     for plan, options in PLANS.items():
         try:
             yield _measure(session, name, graph, inputs, plan, options, others, assume)
@@ -159,6 +165,7 @@ def _layer(session: Session, name: str, assume: str | None = None) -> Row:
     assert graph is not None
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
     others = _recorded_figures("layer", (name,), session.board.core.name)
+    others |= _measured(session, graph, inputs, (CMSIS_NN,))
     return _measure(session, name, graph, inputs, "fast", {}, others, assume)
 
 
@@ -205,12 +212,17 @@ def _recorded_figures(kind: str, names: Sequence[str], core: str) -> dict[str, F
     return found
 
 
-def _measured(session: Session, graph: Graph, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, Figures]:
+def _measured(
+    session: Session, graph: Graph, inputs: Mapping[str, NDArray[np.generic]], peers: Sequence[str]
+) -> dict[str, Figures]:
     found = {}
-    for peer in (CMSIS_NN, PORTABLE):
+    for peer in peers:
         try:
-            found[peer] = measure_peer(session, graph, peer, inputs)
-        except PeerError as error:
+            if peer == CMSIS_NN:
+                found[peer] = measure_cmsis_nn(session, graph, inputs)
+            else:
+                found[peer] = measure_bakenn(session, graph, peer, inputs)
+        except (PeerError, MemoryOverflowError) as error:
             found[peer] = Figures(source=f"not measured: {error}")
     return found
 
@@ -246,5 +258,6 @@ def rows_table(rows: Sequence[Row]) -> Table:
 def _peer(name: str, figures: Figures, row: Row) -> str:
     if figures.cycles is None or row.cycles is None:
         return f"{name}: {figures.source}"
+    lacks = f", without {figures.leaves_out}" if figures.leaves_out else ""
     flaw = "" if figures.exact is not False else ", not bit-exact"
-    return f"{name}: {figures.cycles:,} ({figures.cycles / row.cycles:.2f}x{flaw})"
+    return f"{name}: {figures.cycles:,} ({figures.cycles / row.cycles:.2f}x{lacks}{flaw})"
