@@ -16,6 +16,7 @@ from utvm.device.link import (
 from utvm.device.openocd_link import OpenOcdLink
 from utvm.device.openocd_server import OpenOcdServer
 from utvm.device.process import ChildProcess
+from utvm.device.pyocd_link import PyOcdLink
 from utvm.device.session import (
     CallTimeoutError,
     Measurement,
@@ -38,6 +39,7 @@ __all__ = [
     "Measurement",
     "OpenOcdLink",
     "OpenOcdServer",
+    "PyOcdLink",
     "Session",
     "StackOverflowError",
     "Target",

@@ -8,6 +8,7 @@ from utvm.boards import Board, BoardError
 from utvm.device.gdb_link import GdbRemoteLink
 from utvm.device.link import Count, DebugLink, Target
 from utvm.device.openocd_link import openocd_opener
+from utvm.device.pyocd_link import pyocd_opener
 from utvm.device.session import Session
 from utvm.toolchain import Image
 
@@ -55,13 +56,15 @@ def link_opener(board: Board) -> Callable[[str], DebugLink]:
     """Return what opens the debug link that a board uses, from the endpoint that its target's `start` returns.
 
     Raises:
-        BoardError: µTVM has no such link.
+        BoardError: it does not describe that link.
     """
     if board.link.kind == "gdb":
         return GdbRemoteLink
     if board.link.openocd is not None and board.link.kind == "openocd":
         return openocd_opener(board.link.openocd)
-    raise BoardError(f"board '{board.name}' is reached by {board.link.kind}, which this version does not speak")
+    if board.link.pyocd is not None and board.link.kind == "pyocd":
+        return pyocd_opener(board.link.pyocd)
+    raise BoardError(f"board '{board.name}' has no [link.{board.link.kind}]")
 
 
 def open_session(board: Board, target: Target | None = None) -> Session:
