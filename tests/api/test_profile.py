@@ -54,7 +54,7 @@ def test_a_budget_of_flash_is_kept_and_slower_kernels_pay_for_it() -> None:
     ("options", "message"),
     [
         (["--flash", "16K"], "flash does not suffice"),
-        (["--ram", "8K"], "the arena does not fit: MaxPool2D"),
+        (["--ram", "8K"], "the arena does not fit: Conv2D"),
         (["--assume", "stm32l4r5"], "nothing is known to assume"),
     ],
 )

@@ -17,8 +17,9 @@ def check(plan: MemoryPlan) -> None:
         assert plan.offsets[request_] + request_.nbytes <= plan.arena_bytes
     for i, one in enumerate(requests):
         for other in requests[i + 1 :]:
-            if one.overlaps(other):
-                a, b = plan.offsets[one], plan.offsets[other]
+            a, b = plan.offsets[one], plan.offsets[other]
+            over = (other.over is one and b + other.ahead <= a) or (one.over is other and a + one.ahead <= b)
+            if one.overlaps(other) and not over:
                 assert a + one.nbytes <= b or b + other.nbytes <= a
     assert plan.arena_bytes >= plan.lower_bound
 
@@ -50,3 +51,35 @@ def test_plans_are_deterministic() -> None:
     requests = [request(f"r{i}", 37 * (i % 5) + 3, i % 7, i % 7 + i % 3) for i in range(30)]
     first, second = plan_memory(requests), plan_memory(requests)
     assert list(first.offsets.values()) == list(second.offsets.values())
+
+
+steps = st.tuples(st.integers(1, 5000), st.integers(-5000, 5000), st.booleans())
+
+
+@given(st.integers(1, 5000), st.lists(steps, min_size=1, max_size=12), st.lists(lives, max_size=4))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_outputs_lie_over_inputs_only_as_far_ahead_as_allowed(
+    first: int, drawn: list[tuple[int, int, bool]], others: list[tuple[int, int, int]]
+) -> None:
+    chain = [request("t0", first, -1, 0)]
+    for position, (nbytes, ahead, over) in enumerate(drawn):
+        chain.append(
+            Request(
+                label=f"t{position + 1}",
+                nbytes=nbytes,
+                first=position,
+                last=position + 1,
+                over=chain[-1] if over else None,
+                ahead=max(ahead, nbytes - chain[-1].nbytes),
+            )
+        )
+    check(plan_memory([*chain, *(request(f"r{i}", *life) for i, life in enumerate(others))]))
+
+
+def test_a_chain_of_outputs_over_inputs_reaches_the_lower_bound() -> None:
+    x = request("x", 1000, -1, 0)
+    y = Request(label="y", nbytes=2000, first=0, last=1, over=x, ahead=1010)
+    z = Request(label="z", nbytes=1200, first=1, last=2, over=y, ahead=-600)
+    plan = plan_memory([x, y, z])
+    check(plan)
+    assert plan.arena_bytes == plan.lower_bound == 2012

@@ -87,7 +87,7 @@ def run_sanitized(
 
 
 def layouts(program: Program) -> list[Program]:
-    """Return a program of at most one call under other plans: buffers apart, and y over each input that it may take."""
+    """Return a program of at most one call under other plans: buffers apart, and y over each input where it may lie."""
     if not program.calls:
         return [program]
     (call,) = program.calls
@@ -97,6 +97,8 @@ def layouts(program: Program) -> list[Program]:
     for host in {call.op.activations[index] for index in call.kernel.in_place}:
         (y,) = call.op.outputs
         found.append(_placed(program, [(t, y) if t is host else (t,) for t in activations]))
+    if call.kernel.ahead is not None:
+        found += [_laid_over(program, further) for further in (0, 4)]
     return found
 
 
@@ -137,6 +139,21 @@ def _placed(program: Program, groups: Sequence[tuple[Tensor, ...]]) -> Program:
     for request in (*requests, *([] if call.scratch is None else [call.scratch])):
         offsets[request] = end
         end += request.aligned_bytes + GAP
+    return dataclasses.replace(program, memory=MemoryPlan(offsets=offsets, arena_bytes=end, lower_bound=end))
+
+
+def _laid_over(program: Program, further: int) -> Program:
+    """Return the program with y as late over x as its kernel allows, or `further` bytes earlier."""
+    (call,) = program.calls
+    (x,), (y,) = call.op.activations, call.op.outputs
+    held = Request(label=x.name, nbytes=x.nbytes, first=-1, last=0, tensors=(x,))
+    made = Request(label=y.name, nbytes=y.nbytes, first=0, last=0, tensors=(y,), over=held, ahead=call.kernel.ahead)
+    distance = made.aligned_ahead + further
+    offsets = {held: GAP + max(distance, 0), made: GAP + max(-distance, 0)}
+    end = max(start + request.aligned_bytes for request, start in offsets.items()) + GAP
+    if call.scratch is not None:
+        offsets[call.scratch] = end
+        end += call.scratch.aligned_bytes + GAP
     return dataclasses.replace(program, memory=MemoryPlan(offsets=offsets, arena_bytes=end, lower_bound=end))
 
 

@@ -27,7 +27,9 @@ class Kernel:
 
     `constants` binds the function's parameters of role "constant". The parameters of role "input" stand in the order
     of `op.activations`, those of role "output" in that of `op.outputs`; `scratch_bytes` is for the parameter of role
-    "scratch", if there is one. The output may take the place of activation i (same address) for each i in `in_place`.
+    "scratch", if there is one. The output may take the place of activation i (same address) for each i in `in_place`;
+    it may lie over activation 0 wherever it starts at least `ahead` bytes before it (after it where that is negative),
+    unless `ahead` is None.
     """
 
     family: str
@@ -36,6 +38,7 @@ class Kernel:
     constants: Mapping[str, CArray] = field(default_factory=dict)
     scratch_bytes: int = 0
     in_place: tuple[int, ...] = ()
+    ahead: int | None = None
 
     @property
     def constant_bytes(self) -> int:

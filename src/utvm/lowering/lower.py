@@ -11,7 +11,7 @@ from utvm.cores.microkernel import ScheduleError
 from utvm.errors import UtvmError
 from utvm.graph import Graph, Operator, Reshape, Tensor
 from utvm.kernels import FAMILIES, Config, Kernel, KernelFamily
-from utvm.lowering.plan import MemoryPlan, Request, plan_memory
+from utvm.lowering.plan import MemoryPlan, Request, live_bytes, plan_memory
 from utvm.lowering.program import Call, Program, c_identifier
 from utvm.lowering.select import Candidate, candidates, choose, smallest
 
@@ -97,7 +97,7 @@ def _drop_widest(
     Raises:
         LoweringError: there are none.
     """
-    live = [sum(r.aligned_bytes for r in memory.live_at(index)) for index in range(len(operators))]
+    live = [live_bytes(memory.offsets, index) for index in range(len(operators))]
     widest = sorted(range(len(operators)), key=lambda index: -live[index])
     for index in widest[:1] if live[widest[0]] > ram else widest:
         smaller = [c for c in options[index] if c.kernel.scratch_bytes < picked[index].kernel.scratch_bytes]
@@ -143,6 +143,8 @@ class _Storage:
     tensors: list[Tensor]
     first: int
     last: int
+    over: _Storage | None = None
+    ahead: int = 0
 
 
 def _requests(graph: Graph, chosen: list[tuple[Operator, Kernel]]) -> tuple[list[Request], Mapping[Operator, Request]]:
@@ -176,27 +178,36 @@ def _requests(graph: Graph, chosen: list[tuple[Operator, Kernel]]) -> tuple[list
                 host.last = last
                 storages[output] = host
             else:
-                storages[output] = _Storage([output], position, last)
+                under = _under(op, kernel, position, storages.get(root(op.activations[0])) if op.activations else None)
+                storages[output] = _Storage([output], position, last, over=under, ahead=kernel.ahead or 0)
     for view in views:
         storages[root(view)].tensors.append(view)
 
-    unique = {id(storage): storage for storage in storages.values()}.values()
-    requests = [
-        Request(
-            label=storage.tensors[0].name,
-            nbytes=max(t.nbytes for t in storage.tensors),
-            first=storage.first,
-            last=storage.last,
-            tensors=tuple(storage.tensors),
-        )
-        for storage in unique
-    ]
+    requests: dict[int, Request] = {}
+    for storage in storages.values():
+        if id(storage) not in requests:
+            requests[id(storage)] = Request(
+                label=storage.tensors[0].name,
+                nbytes=max(t.nbytes for t in storage.tensors),
+                first=storage.first,
+                last=storage.last,
+                tensors=tuple(storage.tensors),
+                over=None if storage.over is None else requests[id(storage.over)],
+                ahead=storage.ahead,
+            )
     scratch = {
         op: Request(label=f"{op.name} scratch", nbytes=kernel.scratch_bytes, first=position, last=position)
         for position, (op, kernel) in enumerate(chosen)
         if kernel.scratch_bytes
     }
-    return requests, scratch
+    return list(requests.values()), scratch
+
+
+def _under(op: Operator, kernel: Kernel, position: int, storage: _Storage | None) -> _Storage | None:
+    """Return the storage of the first input if it dies here and the output may lie over it."""
+    if kernel.ahead is None or len(op.outputs) != 1 or storage is None or storage.last != position:
+        return None
+    return storage
 
 
 def _in_place_host(

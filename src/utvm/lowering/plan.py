@@ -16,7 +16,9 @@ SEARCH_ROUNDS = 400
 class Request:
     """Memory that is needed from call `first` to call `last` (inclusive; -1 is before the first call).
 
-    `tensors` share the memory: views of each other, or values computed in place. Scratch has none. Sizes in bytes.
+    `tensors` share the memory: views of each other, or values computed in place. Scratch has none. `over` is a request
+    that ends in the call in which this one begins, and over which it may lie where it starts at least `ahead` bytes
+    before it. Sizes in bytes.
     """
 
     label: str
@@ -24,11 +26,18 @@ class Request:
     first: int
     last: int
     tensors: tuple[Tensor, ...] = ()
+    over: Request | None = None
+    ahead: int = 0
 
     @property
     def aligned_bytes(self) -> int:
         """Size rounded up to the alignment of buffers."""
         return -(-self.nbytes // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT
+
+    @property
+    def aligned_ahead(self) -> int:
+        """`ahead` rounded up to the alignment of buffers."""
+        return -(-self.ahead // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT
 
     def overlaps(self, other: Request) -> bool:
         """Whether the two are needed at the same time."""
@@ -37,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """Byte offsets in the arena. `lower_bound` is the largest sum of what is live at any one call."""
+    """Byte offsets in the arena. `lower_bound` is the most that what is live at any one call needs."""
 
     offsets: Mapping[Request, int]
     arena_bytes: int
@@ -71,6 +80,7 @@ def plan_memory(requests: Sequence[Request]) -> MemoryPlan:
         sorted(requests, key=lambda r: (r.first - r.last, -r.aligned_bytes, r.label)),
         sorted(requests, key=lambda r: (-r.aligned_bytes * (r.last - r.first + 1), r.first, r.label)),
         list(requests),
+        sorted(requests, key=lambda r: (-r.first, -r.aligned_bytes, r.label)),
     ]
     best_order, best = min(((o, _first_fit(o)) for o in orders), key=lambda found: _peak(found[1]))
     generator = random.Random(0)
@@ -87,28 +97,45 @@ def plan_memory(requests: Sequence[Request]) -> MemoryPlan:
 
 
 def lower_bound(requests: Iterable[Request]) -> int:
-    """Return the largest sum of bytes that are live at one time; no plan can need less."""
+    """Return the most bytes that what is live at one time needs; no plan can need less."""
     every = list(requests)
-    return max((sum(r.aligned_bytes for r in every if r.first <= t <= r.last) for t in _times(every)), default=0)
+    return max((live_bytes(every, time) for time in {r.first for r in every}), default=0)
 
 
-def _times(requests: Iterable[Request]) -> list[int]:
-    return sorted({r.first for r in requests})
+def live_bytes(requests: Iterable[Request], call: int) -> int:
+    """Return the bytes that the requests that are live during a call need, outputs over inputs where they may lie so."""
+    total = 0
+    for request in requests:
+        if not request.first <= call <= request.last:
+            continue
+        total += request.aligned_bytes
+        if request.over is not None and request.first == call:
+            under = request.over.aligned_bytes
+            together = max(request.aligned_bytes, under + max(request.aligned_ahead, 0))
+            total -= max(request.aligned_bytes + under - together, 0)
+    return total
 
 
 def _first_fit(order: Sequence[Request]) -> dict[Request, int]:
     placed: dict[Request, int] = {}
     for request in order:
         offset = 0
-        taken = sorted(
-            (start, start + other.aligned_bytes) for other, start in placed.items() if request.overlaps(other)
-        )
+        taken = sorted(_taken(request, other, start) for other, start in placed.items() if request.overlaps(other))
         for start, stop in taken:
-            if offset + request.aligned_bytes <= start:
-                break
-            offset = max(offset, stop)
+            if start < offset < stop:
+                offset = stop
         placed[request] = offset
     return placed
+
+
+def _taken(request: Request, other: Request, at: int) -> tuple[int, int]:
+    """Return between which offsets, themselves allowed, `request` can't start because `other` starts `at`."""
+    start, stop = at - request.aligned_bytes, at + other.aligned_bytes
+    if request.over is other:
+        return max(start, at - request.aligned_ahead), stop
+    if other.over is request:
+        return start, min(stop, at + other.aligned_ahead)
+    return start, stop
 
 
 def _peak(offsets: Mapping[Request, int]) -> int:

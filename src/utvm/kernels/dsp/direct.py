@@ -41,6 +41,7 @@ from utvm.kernels.dsp.stream import (
     requantizer,
     to_words,
 )
+from utvm.kernels.overlap import ring_ahead
 from utvm.kernels.workload import dims, workload
 
 _BLOCKS = ((4, 2), (3, 2), (2, 4), (2, 3), (2, 2), (1, 8), (1, 6), (1, 4), (1, 2), (4, 1), (3, 1), (2, 1), (1, 1))
@@ -172,6 +173,7 @@ class DirectConvolution(KernelFamily):
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
             scratch_bytes=plan.scratch_bytes,
+            ahead=ring_ahead(op, plan.window.slots) if isinstance(op, Conv2D) else op.y.nbytes - op.x.nbytes,
         )
 
 

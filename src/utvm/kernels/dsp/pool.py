@@ -6,6 +6,7 @@ from utvm.codegen import CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import FULL_INT8, AveragePool2D, AverageRounding, MaxPool2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.overlap import line_ahead, nest_ahead
 from utvm.kernels.workload import dims, workload
 
 _MOST_SUMMED = 255
@@ -59,6 +60,7 @@ class WordMaxPool2D(KernelFamily):
                 helpers=("utvm_max4",),
             ),
             scratch_bytes=4 * row,
+            ahead=line_ahead(op),
         )
 
 
@@ -116,6 +118,7 @@ class WordAveragePool2D(KernelFamily):
                 if op.rounding is AverageRounding.HALF_AWAY
                 else ("utvm_add_even", "utvm_add_odd", "utvm_clamp"),
             ),
+            ahead=nest_ahead(op),
         )
 
 

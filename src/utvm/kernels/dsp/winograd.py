@@ -30,6 +30,7 @@ from utvm.kernels.dsp.winograd_stages import (
     transform_loop,
 )
 from utvm.kernels.dsp.winograd_transforms import TRANSFORMS, Transform
+from utvm.kernels.overlap import line_ahead
 from utvm.kernels.workload import dims, workload
 
 CHANNELS = 2
@@ -101,6 +102,7 @@ class WinogradConvolution(KernelFamily):
                 "stream": CArray(c_type="int32_t", values=plan.stream()),
             },
             scratch_bytes=plan.scratch_bytes,
+            ahead=line_ahead(op, rows=plan.transform.outputs * plan.tile_rows),
         )
 
 

@@ -9,6 +9,7 @@ from utvm.codegen import CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import Conv2D, DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable.window import Taps, write_taps
 from utvm.kernels.weighted import (
     WEIGHTED_PARAMETERS,
@@ -58,6 +59,7 @@ class PortableConv2D(KernelFamily):
                 helpers=helpers,
             ),
             constants=weighted_constants(op),
+            ahead=nest_ahead(op),
         )
 
 

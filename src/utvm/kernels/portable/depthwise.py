@@ -6,6 +6,7 @@ from utvm.codegen import CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable.conv2d import windows
 from utvm.kernels.weighted import WEIGHTED_PARAMETERS, accumulators, offset, weighted_constants, write_requantized
 from utvm.kernels.workload import dims, workload
@@ -52,4 +53,5 @@ class PortableDepthwise(KernelFamily):
                 helpers=helpers,
             ),
             constants=weighted_constants(op),
+            ahead=nest_ahead(op),
         )

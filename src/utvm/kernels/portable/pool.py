@@ -6,6 +6,7 @@ from utvm.codegen import CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import AveragePool2D, AverageRounding, MaxPool2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.workload import dims, workload
 
 
@@ -47,6 +48,7 @@ class PortablePool2D(KernelFamily):
                 body=w.text,
                 helpers=("utvm_clamp",),
             ),
+            ahead=nest_ahead(op),
         )
 
 

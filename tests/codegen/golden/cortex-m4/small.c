@@ -797,16 +797,16 @@ int32_t small_run(uint8_t *arena) {
       (const int8_t *)(arena + 288),
       small_0_stream,
       (int16_t *)(void *)(arena + 0),
-      (int8_t *)(arena + 432));
+      (int8_t *)(arena + 288));
   /* 1: depthwise */
   depthwise_6x6x4_4_k3x3(
-      (const int8_t *)(arena + 432),
+      (const int8_t *)(arena + 288),
       small_1_stream,
       (int16_t *)(void *)(arena + 0),
-      (int8_t *)(arena + 432));
+      (int8_t *)(arena + 288));
   /* 2: pool */
   max_pool_6x6x4_words(
-      (const int8_t *)(arena + 432),
+      (const int8_t *)(arena + 288),
       (uint32_t *)(void *)(arena + 0),
       (int8_t *)(arena + 80));
   /* 3: dense */
@@ -814,8 +814,8 @@ int32_t small_run(uint8_t *arena) {
       (const int8_t *)(arena + 80),
       small_3_stream,
       (int16_t *)(void *)(arena + 0),
-      (int8_t *)(arena + 116));
+      (int8_t *)(arena + 80));
   /* 4: softmax */
-  softmax_1x3((const int8_t *)(arena + 116), small_4_exponentials, (int8_t *)(arena + 116));
+  softmax_1x3((const int8_t *)(arena + 80), small_4_exponentials, (int8_t *)(arena + 80));
   return 0;
 }

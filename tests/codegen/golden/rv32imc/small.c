@@ -236,15 +236,15 @@ static __attribute__((noinline)) void softmax_1x3(
 int32_t small_run(uint8_t *arena) {
   /* 0: conv */
   conv2d_6x6x4_4_k3x3(
-      (const int8_t *)(arena + 0),
+      (const int8_t *)(arena + 96),
       small_0_weights,
       small_0_bias,
       small_0_multiplier,
       small_0_shift,
-      (int8_t *)(arena + 144));
+      (int8_t *)(arena + 48));
   /* 1: depthwise */
   depthwise_6x6x4_4_k3x3(
-      (const int8_t *)(arena + 144),
+      (const int8_t *)(arena + 48),
       small_1_weights,
       small_1_bias,
       small_1_multiplier,
