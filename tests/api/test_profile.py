@@ -135,8 +135,8 @@ def test_gaps_of_a_plan_are_named_as_what_they_are() -> None:
     class _Memory:
         arena_bytes = 120
 
-        def live_at(self, _: int) -> tuple[SimpleNamespace, ...]:
-            return (SimpleNamespace(aligned_bytes=90),)
+        def needed_at(self, _: int) -> int:
+            return 90
 
     kernel = SimpleNamespace(scratch_bytes=8)
     picked = [Candidate(kernel=kernel)]

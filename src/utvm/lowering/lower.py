@@ -11,7 +11,7 @@ from utvm.cores.microkernel import ScheduleError
 from utvm.errors import UtvmError
 from utvm.graph import Graph, Operator, Reshape, Tensor
 from utvm.kernels import FAMILIES, Config, Kernel, KernelFamily
-from utvm.lowering.plan import MemoryPlan, Request, live_bytes, plan_memory
+from utvm.lowering.plan import MemoryPlan, Request, plan_memory
 from utvm.lowering.program import Call, Program, c_identifier
 from utvm.lowering.select import Candidate, candidates, choose, smallest
 
@@ -97,7 +97,7 @@ def _drop_widest(
     Raises:
         LoweringError: there are none.
     """
-    live = [live_bytes(memory.offsets, index) for index in range(len(operators))]
+    live = [memory.needed_at(index) for index in range(len(operators))]
     widest = sorted(range(len(operators)), key=lambda index: -live[index])
     for index in widest[:1] if live[widest[0]] > ram else widest:
         smaller = [c for c in options[index] if c.kernel.scratch_bytes < picked[index].kernel.scratch_bytes]

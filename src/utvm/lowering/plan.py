@@ -63,9 +63,9 @@ class MemoryPlan:
                 return offset
         raise KeyError(tensor.name)
 
-    def live_at(self, call: int) -> tuple[Request, ...]:
-        """Return what is live during a call."""
-        return tuple(r for r in self.offsets if r.first <= call <= r.last)
+    def needed_at(self, call: int) -> int:
+        """Return the bytes that what is live during a call needs."""
+        return live_bytes(self.offsets, call)
 
 
 def plan_memory(requests: Sequence[Request]) -> MemoryPlan:
