@@ -103,7 +103,7 @@ def lower_bound(requests: Iterable[Request]) -> int:
 
 
 def live_bytes(requests: Iterable[Request], call: int) -> int:
-    """Return the bytes that the requests that are live during a call need, outputs over inputs where they may lie so."""
+    """Return the bytes that what is live during a call needs, outputs lying over inputs where they may."""
     total = 0
     for request in requests:
         if not request.first <= call <= request.last:
