@@ -34,12 +34,14 @@ from utvm.kernels.dsp.stream import (
     PAIR8_BOUND,
     Finish,
     Requantizer,
+    UniformFinish,
     WeightForm,
     accumulator_bound,
     folded_bias,
     lane_words,
     requantizer,
     to_words,
+    uniform_finish,
 )
 from utvm.kernels.overlap import ring_ahead
 from utvm.kernels.workload import dims, workload
@@ -221,6 +223,7 @@ class _Plan:
     op: Conv2D | FullyConnected
     rows: Rows
     requantizer: Requantizer
+    uniform: UniformFinish | None
     m: int
     n: int
     form: WeightForm
@@ -231,19 +234,14 @@ class _Plan:
         found = requantizer(op)
         assert found is not None
         return _Plan(
-            op=op, rows=Rows.of(Window.of(op)), requantizer=found, m=int(config["m"]), n=int(config["n"]),
+            op=op, rows=Rows.of(Window.of(op)), requantizer=found,
+            uniform=uniform_finish(op, found), m=int(config["m"]), n=int(config["n"]),
             form=WeightForm(str(config["form"])), unrolled=bool(int(config["unroll"])),
         )  # fmt: skip
 
     @property
     def window(self) -> Window:
         return self.rows.window
-
-    @property
-    def uniform(self) -> bool:
-        """Whether all channels share one multiplier and shift."""
-        first, second = self.requantizer.first, self.requantizer.second
-        return bool((first == first[0]).all() and (second == second[0]).all())
 
     @property
     def vertical_padding(self) -> bool:
@@ -281,7 +279,7 @@ class _Plan:
             rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
             pixel_stride=self.window.out_channels, form=self.form_of(block), finish=self.requantizer.finish,
             saturation=self.requantizer.saturation,
-            unrolled=self.unrolled, uniform=self.uniform,
+            unrolled=self.unrolled, uniform=self.uniform is not None,
         )  # fmt: skip
 
     def cycles(self, core: Core) -> float:
@@ -310,6 +308,8 @@ class _Plan:
 
     @property
     def shift(self) -> int:
+        if self.uniform is not None:
+            return self.uniform.shift
         return int(self.requantizer.first[0]) if self.requantizer.finish is Finish.SHIFT else 0
 
     def symbol(self, block: _BlockSize) -> str:
@@ -336,11 +336,15 @@ class _Plan:
         if self.form_of(_BlockSize(m=1, n=n)) is WeightForm.PAIR8:
             chosen = 256 * chosen[0::2] + chosen[1::2]
             starts[0::2] = 256 * starts[0::2] + starts[1::2]
+        elif self.uniform is not None:
+            chosen, starts = 2 * chosen, 2 * starts
         words = lane_words(chosen[..., 0], chosen[..., 1]).T.reshape(-1)
         tail: list[int] = []
-        if self.requantizer.finish is Finish.DOUBLE:
+        if self.uniform is not None:
+            tail += [self.uniform.multiplier, self.uniform.offset]
+        elif self.requantizer.finish.multiplies:
             tail.append(self.op.y.zero_point)
-            for channel in range(start, start + (1 if self.uniform else n)):
+            for channel in range(start, start + n):
                 tail += [int(self.requantizer.first[channel]), int(self.requantizer.second[channel])]
         return np.concatenate([starts, words, np.array(tail, np.int64)])
 

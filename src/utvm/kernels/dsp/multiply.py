@@ -15,7 +15,7 @@ from utvm.cores.microkernel import Block, ScheduleError, schedule
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import assembler_function
-from utvm.kernels.dsp.stream import Finish, Saturation, WeightForm
+from utvm.kernels.dsp.stream import Finish, Saturation, UniformFinish, WeightForm
 
 REGISTERS = ("r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 _FIXED = {"%pa": "r0", "%pw": "r1"}
@@ -29,8 +29,8 @@ class MultiplySpec:
     """What a micro-kernel computes.
 
     `offsets[m]` holds, for each lane pair of a row, its byte offset from the row's address for pixel m. The kernel
-    reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`, all
-    channels share one multiplier and shift.
+    reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`,
+    the channels finish as `UniformFinish` says; weights of form `int16` and their biases are then doubled.
     """
 
     rows: int
@@ -41,7 +41,7 @@ class MultiplySpec:
     finish: Finish
     saturation: Saturation
     unrolled: bool
-    uniform: bool = False
+    uniform: bool
 
     @property
     def pixels(self) -> int:
@@ -61,7 +61,9 @@ class MultiplySpec:
     @property
     def stream_words(self) -> int:
         """Words of the stream for one block of N channels."""
-        finish = 1 + 2 * (1 if self.uniform else self.channels) if self.finish is Finish.DOUBLE else 0
+        finish = 0
+        if self.finish.multiplies:
+            finish = 2 if self.uniform else 1 + 2 * self.channels
         return self.channels + self.rows * self.pairs * self.weight_words + finish
 
 
@@ -72,7 +74,7 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
         name: the symbol.
         spec: what to compute.
         timing: the core to schedule for.
-        shift: the right shift of `Finish.SHIFT`.
+        shift: the right shift of `Finish.SHIFT`, or of a uniform finish.
 
     Raises:
         ScheduleError: the register block does not fit.
@@ -291,16 +293,21 @@ def _finish(block: Block, stream: _Stream, spec: MultiplySpec, shift: int) -> No
     if spec.form is WeightForm.PAIR8:
         for n in range(0, spec.channels, 2):
             for m in range(spec.pixels):
-                mixed, odd = accumulators[m][n], accumulators[m][n + 1]
-                block(f"sub {mixed}, {mixed}, {odd}", f"asr {mixed}, {mixed}, #8")
-    if spec.finish is Finish.DOUBLE:
+                _separate(block, accumulators[m][n], accumulators[m][n + 1], doubled=spec.uniform)
+    if spec.uniform:
+        block(f"ldr %first, [%pw, #{stream.take()}]", f"ldr %offset, [%pw, #{stream.take()}]")
+    elif spec.finish.multiplies:
         block(f"ldr %zero, [%pw, #{stream.take()}]")
     for n in range(spec.channels):
-        if spec.finish is Finish.DOUBLE and (n == 0 or not spec.uniform):
+        if spec.finish.multiplies and not spec.uniform:
             block(f"ldr %first{n}, [%pw, #{stream.take()}]", f"ldr %second{n}, [%pw, #{stream.take()}]")
         for m in range(spec.pixels):
-            _requantize(block, accumulators[m][n], spec, 0 if spec.uniform else n, shift)
-            block(f"strb {accumulators[m][n]}, [%out, #{m * spec.pixel_stride + n}]")
+            name = accumulators[m][n]
+            if spec.uniform:
+                block(*UniformFinish.lines(name, spec.finish, spec.saturation, shift))
+            else:
+                block(*spec.finish.lines(name, spec.saturation, n=n, shift=shift))
+            block(f"strb {name}, [%out, #{m * spec.pixel_stride + n}]")
     block(
         f"add %out, %out, #{spec.channels}",
         f"str %out, [sp, #{_OUT}]",
@@ -313,16 +320,11 @@ def _finish(block: Block, stream: _Stream, spec: MultiplySpec, shift: int) -> No
     )
 
 
-def _requantize(block: Block, name: str, spec: MultiplySpec, n: int, shift: int) -> None:
-    if spec.finish is Finish.SHIFT:
-        block(f"asr {name}, {name}, #{shift}")
-    else:
-        block(
-            f"smmlar {name}, {name}, %first{n}, {name}",
-            f"add {name}, {name}, {name}, asr #31",
-            f"smmlar {name}, {name}, %second{n}, %zero",
-        )
-    block(spec.saturation.line(name))
+def _separate(block: Block, mixed: str, odd: str, *, doubled: bool) -> None:
+    """Append the way from 256 * P + Q and Q to P and Q, or to twice both."""
+    block(f"sub {mixed}, {mixed}, {odd}", f"asr {mixed}, {mixed}, #{7 if doubled else 8}")
+    if doubled:
+        block(f"add {odd}, {odd}, {odd}")
 
 
 def plain_offsets(pixels: int, pixel_step: int, taps: Sequence[int]) -> tuple[tuple[int, ...], ...]:

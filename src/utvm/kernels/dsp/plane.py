@@ -124,21 +124,13 @@ def _product(word: int, start: int, width: int) -> tuple[str, int] | None:
 
 
 def _finish(block: Block, spec: PlaneSpec) -> None:
-    if spec.finish is Finish.DOUBLE:
+    if spec.finish.multiplies:
         block("ldr %first, [%stream, #4]", "ldr %second, [%stream, #8]", "ldr %zero, [%stream, #12]")
     for row in range(spec.rows):
         for column in range(spec.columns):
             name = _accumulator(row, column)
-            if spec.finish is Finish.DOUBLE:
-                block(
-                    f"smmlar {name}, {name}, %first, {name}",
-                    f"add {name}, {name}, {name}, asr #31",
-                    f"smmlar {name}, {name}, %second, %zero",
-                )
-            else:
-                block(f"asr {name}, {name}, #{spec.shift}")
             block(
-                spec.saturation.line(name),
+                *spec.finish.lines(name, spec.saturation, shift=spec.shift),
                 f"strb {name}, [%out, #{row * spec.out_row + column * spec.out_pixel}]",
             )
 

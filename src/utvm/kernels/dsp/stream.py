@@ -28,15 +28,6 @@ class WeightForm(StrEnum):
     PAIR8 = "pair8"
 
 
-class Finish(StrEnum):
-    """How an accumulator becomes int8 in the micro-kernel."""
-
-    DOUBLE = "double"
-    """TFLite's double rounding by two SMMLAR, for right shifts of at least 2."""
-    SHIFT = "shift"
-    """Half-up shift (q7): the rounding constant and the output zero point are part of the bias."""
-
-
 class Saturation(StrEnum):
     """The instruction that limits a result, and its bits; any other clamp is left to the portable kernels."""
 
@@ -45,10 +36,42 @@ class Saturation(StrEnum):
     RELU = "usat #7"
     """0 … 127."""
 
-    def line(self, register: str) -> str:
-        """Return the instruction for a register."""
+    def line(self, register: str, shift: int = 0) -> str:
+        """Return the instruction for a register, shifted right by `shift` before."""
         operation, bits = self.value.split()
-        return f"{operation} {register}, {bits}, {register}"
+        return f"{operation} {register}, {bits}, {register}" + (f", asr #{shift}" if shift else "")
+
+
+class Finish(StrEnum):
+    """How an accumulator becomes int8 in the micro-kernel."""
+
+    DOUBLE = "double"
+    """TFLite's double rounding by two SMMLAR, for right shifts of at least 2."""
+    POSITIVE = "positive"
+    """The same where the clamp takes all that is below the output zero point: ties of negative sums do not matter."""
+    SHIFT = "shift"
+    """Half-up shift (q7): the rounding constant and the output zero point are part of the bias."""
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether it reads a channel's `first` and `second`, and the output zero point."""
+        return self is not Finish.SHIFT
+
+    def lines(self, register: str, saturation: Saturation, *, n: int | str = "", shift: int = 0) -> tuple[str, ...]:
+        """Return the instructions from an accumulator to its saturated result, in the same register.
+
+        They read `%zero`, and `%first` and `%second` with `n` behind them; or shift right by `shift`.
+        """
+        if self is Finish.SHIFT:
+            return (saturation.line(register, shift),)
+        # Ties of the second rounding go away from zero: one less for negative numbers.
+        away = (f"add {register}, {register}, {register}, asr #31",) if self is Finish.DOUBLE else ()
+        return (
+            f"smmlar {register}, {register}, %first{n}, {register}",
+            *away,
+            f"smmlar {register}, {register}, %second{n}, %zero",
+            saturation.line(register),
+        )
 
 
 _SATURATIONS = {FULL_INT8: Saturation.INT8, (0, 127): Saturation.RELU}
@@ -75,7 +98,7 @@ def requantizer(op: Weighted) -> Requantizer | None:
     zero = np.zeros_like(multiplier)
     if op.rounding is Rounding.DOUBLE and (multiplier >= 1 << 30).all() and (right >= 2).all() and (right <= 31).all():
         return Requantizer(
-            finish=Finish.DOUBLE,
+            finish=Finish.POSITIVE if op.clamp[0] >= op.y.zero_point else Finish.DOUBLE,
             saturation=saturation,
             first=2 * multiplier - (1 << 32),
             second=np.int64(1) << (32 - right),
@@ -84,6 +107,48 @@ def requantizer(op: Weighted) -> Requantizer | None:
     if op.rounding is Rounding.HALF_UP_SHIFT:
         return _shifting(op, right + 1, saturation)
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UniformFinish:
+    """One multiplier for all channels: twice the accumulator times `multiplier`, plus `offset`, shifted right.
+
+    `offset` holds the second rounding's half and the output zero point, `shift` is for the saturating instruction. That
+    is one instruction less than two SMMLAR, and another where negative sums do not matter (`Finish.POSITIVE`).
+    """
+
+    multiplier: int
+    offset: int
+    shift: int
+
+    @staticmethod
+    def lines(register: str, finish: Finish, saturation: Saturation, shift: int) -> tuple[str, ...]:
+        """Return the instructions from twice an accumulator to its saturated result, in the same register.
+
+        They read `%first`, the multiplier, and `%offset`.
+        """
+        last = (f"smmlar {register}, {register}, %first, %offset", saturation.line(register, shift))
+        if finish is Finish.POSITIVE:
+            return last
+        # As in `Finish.lines`; with such a multiplier the rounded product is negative just where the sum is.
+        own = f"%offset_{register[1:]}"
+        return (f"add {own}, %offset, {register}, asr #31", last[0].replace("%offset", own), last[1])
+
+
+def uniform_finish(op: Weighted, found: Requantizer) -> UniformFinish | None:
+    """Return the finish of an operator whose channels share one multiplier and shift, or None where it is not exact.
+
+    A sum below zero has to stay below zero after the first rounding, so the multiplier must exceed one half; and twice
+    the sum, and the product with its offset, have to fit int32.
+    """
+    if not found.finish.multiplies or not ((found.first == found.first[0]) & (found.second == found.second[0])).all():
+        return None
+    multiplier, shift = (int(found.first[0]) + (1 << 32)) // 2, 33 - int(found.second[0]).bit_length()
+    offset = (1 << (shift - 1)) + (op.y.zero_point << shift)
+    bound = int(accumulator_bound(op, 3 if isinstance(op, DepthwiseConv2D) else 0).max())
+    if multiplier <= 1 << 30 or bound + abs(offset) >= 1 << 30:
+        return None
+    return UniformFinish(multiplier=multiplier, offset=offset, shift=shift)
 
 
 def _shifting(op: Weighted, shift: NDArray[np.int64], saturation: Saturation) -> Requantizer | None:

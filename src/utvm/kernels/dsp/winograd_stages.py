@@ -163,21 +163,19 @@ def ending_loop(name: str, emit: Emit, spec: Ending, timing: Timing) -> CSupport
     results = emit(block, inputs, "")
     names = ["bias", "inverse", "first", "second", "zero"]
     wanted = {"bias", *(["inverse"] if spec.odd != 1 else [])}
-    wanted |= {"first", "second", "zero"} if spec.finish is Finish.DOUBLE else set()
+    wanted |= {"first", "second", "zero"} if spec.finish.multiplies else set()
     for i, value in enumerate(names):
         if value in wanted:
             block(f"ldr %{value}, [%stream, #{4 * i}]")
     for i, value in enumerate(results):
         y = f"%y{i}"
         block(f"add {y}, {value}, %bias" if spec.odd == 1 else f"mla {y}, {value}, %inverse, %bias")
-        block(f"asr {y}, {y}, #{spec.right + (spec.shift if spec.finish is Finish.SHIFT else 0)}")
-        if spec.finish is Finish.DOUBLE:
-            block(
-                f"smmlar {y}, {y}, %first, {y}",
-                f"add {y}, {y}, {y}, asr #31",
-                f"smmlar {y}, {y}, %second, %zero",
-            )
-        block(spec.saturation.line(y), f"strb {y}, [%out, #{i * spec.out_pixel}]")
+        if spec.finish.multiplies:
+            block(f"asr {y}, {y}, #{spec.right}")
+        block(
+            *spec.finish.lines(y, spec.saturation, shift=spec.right + spec.shift),
+            f"strb {y}, [%out, #{i * spec.out_pixel}]",
+        )
     block(
         f"add %sums, %sums, #{spec.tile_bytes}",
         f"add %out, %out, #{spec.outputs * spec.out_pixel}",
