@@ -1,7 +1,7 @@
 """The talk's evaluation and MLPerf Tiny on emulated boards, beside other people's kernels."""
 
 from utvm.bench.charts import write_chart
-from utvm.bench.cmsis_nn import CMSIS_NN
+from utvm.bench.cmsis_nn import CMSIS_NN, measure_cmsis_nn
 from utvm.bench.figures import Figures, PeerError
 from utvm.bench.layers import layer_graph
 from utvm.bench.recorded import RECORDED_ORIGIN, Recorded, recorded
@@ -19,6 +19,7 @@ __all__ = [
     "bench_mlperf_tiny",
     "bench_talk",
     "layer_graph",
+    "measure_cmsis_nn",
     "recorded",
     "rows_json",
     "rows_table",
