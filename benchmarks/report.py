@@ -18,7 +18,7 @@ from pathlib import Path
 from utvm import api
 from utvm.bench import CMSIS_NN, Row, bench_layers, bench_mlperf_tiny, bench_talk
 from utvm.bench.run import PLANS
-from utvm.emulators import ASSUMPTIONS
+from utvm.emulators import assumptions
 from utvm.frontends import load
 from utvm.graph.cost import macs
 from utvm.passes import run_passes
@@ -104,7 +104,7 @@ def plan_table(folder: Path) -> Iterator[str]:
 
 def assumption_table(folder: Path) -> Iterator[str]:
     """Yield million cycles under each assumption: of the plan for zero-wait memory, and of the one for the part."""
-    boards = {name: M7 if "cortex-m7" in a.cores else M4 for name, a in ASSUMPTIONS.items()}
+    boards = {name: M7 if "cortex-m7" in a.cores else M4 for name, a in assumptions().items()}
     yield "| network | " + " | ".join(f"{name}: as before | chosen for it" for name in boards) + " |"
     yield "|---|" + "--:|--:|" * len(boards)
     for name in NAMES:

@@ -126,7 +126,7 @@ def compile(
             larger than the board's memory is an error.
         ram: bytes that the arena may take; None likewise.
         assume: a part whose caches and flash the choice of kernels should suit: a name of
-            `utvm.emulators.ASSUMPTIONS`; None is zero-wait memory.
+            `utvm.emulators.assumptions()`; None is what the board's file says, zero-wait memory if nothing.
         steps: whether the image has a function for each kernel call too, for profiling.
         dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
 
@@ -164,7 +164,7 @@ def compile(
 
 def _assumed_core(board: Board, assume: str | None) -> Core:
     memory = None if assume is None else get_assumption(assume, board.core.name).memory
-    return board.core if memory is None else replace(board.core, caches=memory.flash_caches())
+    return board.core if memory is None else replace(board.core, caches=memory.caches("flash"))
 
 
 def run_once(
@@ -224,7 +224,7 @@ def connect(board: str | Path | Board, *, link: LinkKind | None = None, assume: 
     Args:
         board: a board's name, the path of its TOML, or the board.
         link: which of the board's debug links to use; the one its TOML names if None.
-        assume: what modelled cycles assume instead of zero-wait memory: a name of `utvm.emulators.ASSUMPTIONS`.
+        assume: what modelled cycles assume instead of zero-wait memory: a name in `utvm.emulators.assumptions()`.
 
     Raises:
         UtvmError: the board or its emulator can't be reached.

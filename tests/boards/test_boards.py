@@ -8,18 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.boards import EMULATED
 from utvm.boards import (
     BoardError,
     GdbSettings,
     Link,
     OpenOcdSettings,
     PyOcdSettings,
-    list_boards,
     load_board,
     parse_board,
 )
-
-BOARDS = {board.name: board for board in list_boards()}
 
 GOOD = """\
 description = "a board"
@@ -53,8 +51,8 @@ def problems(text):
     return str(caught.value)
 
 
-def test_the_boards_are_there():
-    cores = {name: board.core.name for name, board in BOARDS.items()}
+def test_the_emulated_boards_are_there():
+    cores = {name: board.core.name for name, board in EMULATED.items()}
     assert cores == {
         "qemu-cortex-m0": "cortex-m0",
         "qemu-cortex-m3": "cortex-m3",
@@ -66,7 +64,7 @@ def test_the_boards_are_there():
     }
 
 
-@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("name", EMULATED)
 def test_a_board_loads_by_name_and_by_path(name, tmp_path):
     from importlib.resources import files
 
@@ -75,14 +73,14 @@ def test_a_board_loads_by_name_and_by_path(name, tmp_path):
     for board in (load_board(name), load_board(copy), load_board(str(copy))):
         assert (board.name, board.memories, board.stack_bytes) == (
             name,
-            BOARDS[name].memories,
-            BOARDS[name].stack_bytes,
+            EMULATED[name].memories,
+            EMULATED[name].stack_bytes,
         )
 
 
-@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("name", EMULATED)
 def test_memories_are_ram_of_the_emulated_machine(name):
-    board = BOARDS[name]
+    board = EMULATED[name]
     if shutil.which(board.emulator.binary) is None:
         pytest.skip(f"{board.emulator.binary} is not installed")
     command = [
@@ -110,13 +108,13 @@ def test_memories_are_ram_of_the_emulated_machine(name):
 
 
 def test_the_micro_bit_has_16_kb_for_everything():
-    board = BOARDS["qemu-cortex-m0"]
+    board = EMULATED["qemu-cortex-m0"]
     assert board.code is board.constants is board.data
     assert board.data.length == 16 * 1024
 
 
 def test_others_hold_a_model_of_400_kb_and_an_arena_of_200_kb():
-    for name, board in BOARDS.items():
+    for name, board in EMULATED.items():
         if name != "qemu-cortex-m0":
             assert board.constants.length >= 600 * 1024
             assert board.data.length >= 300 * 1024

@@ -10,11 +10,12 @@ import pytest
 
 import utvm
 from tests.device.conftest import test_image as image_for
-from utvm.boards import list_boards, load_board
+from tests.support.boards import EMULATED
+from utvm.boards import load_board
 from utvm.device import DeviceError, Session
 from utvm.emulators import EmulatorError, QemuTarget
 
-EVERY_BOARD = pytest.mark.parametrize("board", [board.name for board in list_boards()])
+EVERY_BOARD = pytest.mark.parametrize("board", EMULATED)
 
 
 @EVERY_BOARD

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import utvm
+from tests.support.boards import EMULATED
 from tests.support.draw import KINDS, case_with
 from tests.support.host import SANITIZED, layouts, run_on_host, run_sanitized
 from tests.support.target import run_on_target, run_program
-from utvm.boards import list_boards
 from utvm.cores import CORES, Core, get_core
 from utvm.device import Session
 from utvm.graph import Graph, Operator
@@ -63,7 +63,7 @@ def check(graph: Graph, got: list[np.ndarray], inputs: list[np.ndarray]) -> None
         np.testing.assert_array_equal(value, wanted[tensor.name], err_msg=str(graph))
 
 
-@pytest.fixture(scope="module", params=[board.name for board in list_boards()])
+@pytest.fixture(scope="module", params=EMULATED)
 def any_board(request: pytest.FixtureRequest) -> Iterator[Session]:
     with utvm.connect(request.param) as session:
         yield session

@@ -7,12 +7,10 @@ from itertools import pairwise
 
 import pytest
 
+from tests.support.boards import EMULATED
 from tests.toolchain.conftest import ARM, PROGRAM
-from utvm.boards import list_boards
 from utvm.device.firmware import board_layout, build_image
 from utvm.toolchain import Image, Layout, MemoryOverflowError, Source, Toolchain, ToolchainError, toolchain
-
-BOARDS = {board.name: board for board in list_boards()}
 
 
 @pytest.fixture
@@ -199,10 +197,10 @@ def test_what_does_not_fit_says_by_how_many_bytes(arm, layout, memory):
 def test_the_message_of_a_model_that_is_too_large_for_the_micro_bit():
     text = "#include <stdint.h>\nuint8_t arena[20000];\nint32_t run(void);\nint32_t run(void) { return arena[3]; }\n"
     with pytest.raises(MemoryOverflowError, match=r"region ram needs 2\d,\d{3} bytes and has 16,384; it is \d,\d{3}"):
-        build_image(BOARDS["qemu-cortex-m0"], [Source(name="big.c", text=text)], entries=["run"])
+        build_image(EMULATED["qemu-cortex-m0"], [Source(name="big.c", text=text)], entries=["run"])
 
 
-@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+@pytest.mark.parametrize("board", EMULATED.values(), ids=EMULATED)
 def test_a_program_builds_for_every_board(board, tmp_path):
     text = (
         "#include <stdint.h>\n#include <string.h>\n"

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.boards import EMULATED
 from utvm.api import connect
-from utvm.boards import list_boards
 from utvm.device import build_image
 from utvm.toolchain import CallGraph, Frame, Layout, Region, Source, ToolchainError
 from utvm.toolchain.disassembly import parse_frame
@@ -136,7 +136,7 @@ def test_instructions_that_take_stack(text, frame):
     assert parse_frame("kernel", text) == frame
 
 
-@pytest.mark.parametrize("board", list_boards(), ids=lambda board: board.name)
+@pytest.mark.parametrize("board", EMULATED.values(), ids=EMULATED)
 def test_the_bound_is_at_least_what_a_call_takes(board):
     """C, assembler that pushes, and the library's division of 64 bits, deepest in the middle of the chain."""
     arm = board.core.isa == "arm"

@@ -1,4 +1,4 @@
-"""Boards, one TOML each."""
+"""Boards, one TOML each; parts (microcontrollers) that they build on."""
 
 from utvm.boards.board import (
     LINK_NAMES,
@@ -9,25 +9,38 @@ from utvm.boards.board import (
     GdbSettings,
     Link,
     LinkKind,
-    Memory,
     OpenOcdSettings,
     PyOcdSettings,
+    Silicon,
 )
-from utvm.boards.load import list_boards, load_board, parse_board
+from utvm.boards.find import list_boards, load_board, user_boards, user_directory
+from utvm.boards.load import list_parts, parse_board
+from utvm.boards.memory import CacheGeometry, Memory, MemoryModel, Placement
+from utvm.boards.startup import WAIT_TURNS, CacheKind, RegisterOperation
 
 __all__ = [
     "LINK_NAMES",
+    "WAIT_TURNS",
     "Board",
     "BoardError",
+    "CacheGeometry",
+    "CacheKind",
     "CycleCounter",
     "Emulator",
     "GdbSettings",
     "Link",
     "LinkKind",
     "Memory",
+    "MemoryModel",
     "OpenOcdSettings",
+    "Placement",
     "PyOcdSettings",
+    "RegisterOperation",
+    "Silicon",
     "list_boards",
+    "list_parts",
     "load_board",
     "parse_board",
+    "user_boards",
+    "user_directory",
 ]

@@ -6,27 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from utvm.boards.memory import Memory, MemoryModel, Placement
+from utvm.boards.startup import CacheKind, RegisterOperation
 from utvm.cores import Core
 from utvm.errors import UtvmError
 
-MemoryKind = Literal["ram", "flash"]
 LinkKind = Literal["gdb", "openocd", "pyocd"]
-CycleCounter = Literal["dwt", "mcycle"]
+CycleCounter = Literal["dwt", "systick", "mcycle"]
+Silicon = Literal["never run", "run"]
 LINK_NAMES: Mapping[LinkKind, str] = {"gdb": "GDB remote", "openocd": "OpenOCD", "pyocd": "pyOCD"}
 
 
 class BoardError(UtvmError):
     """A board that is not described, or whose description is wrong."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """A range of addresses. Bytes."""
-
-    name: str
-    kind: MemoryKind
-    origin: int
-    length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +88,18 @@ class Link:
 class Board:
     """A board as its TOML describes it.
 
-    `code`, `constants` and `data` name the memories that an image uses; all are loaded through the debug link.
-    `cycle_counter` is what counts cycles on the board, None where nothing on it can be trusted for that: "dwt" is
-    DWT_CYCCNT of Arm cores, "mcycle" the counter of RISC-V cores.
+    Attributes:
+        placements: where images go, tried in this order; the first is RAM alone.
+        clock: what start-up code does to the part's registers, in order: oscillators, flash, bus, clock.
+        caches: the core's own caches that start-up code enables. The data cache stays off where the data of an image
+            is behind it, since a debug probe may not see what it holds.
+        cycle_counter: what counts cycles on the board, None where nothing on it can be trusted for that: "dwt" is
+            DWT_CYCCNT of Arm cores, "systick" the timer of Armv6-M, "mcycle" the counter of RISC-V cores.
+        memory_model: what estimates and modelled cycles know of the caches; None is zero-wait memory.
+        silicon: whether µTVM has run on such a board; None for an emulator.
+        unverified: what nobody has checked on silicon.
+        sources: documents and sections that the description was made from.
+        part: the microcontroller whose description it builds on, None if it stands alone.
     """
 
     name: str
@@ -106,13 +107,38 @@ class Board:
     core: Core
     clock_hz: int
     memories: tuple[Memory, ...]
-    code: Memory
-    constants: Memory
-    data: Memory
+    placements: tuple[Placement, ...]
     stack_bytes: int
     link: Link
     emulator: Emulator | None
     cycle_counter: CycleCounter | None
+    clock: tuple[RegisterOperation, ...] = ()
+    caches: tuple[CacheKind, ...] = ()
+    memory_model: MemoryModel | None = None
+    silicon: Silicon | None = None
+    unverified: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    part: str | None = None
+
+    @property
+    def code(self) -> Memory:
+        """The memory that code goes to first."""
+        return self.placements[0].code
+
+    @property
+    def constants(self) -> Memory:
+        """The memory that constants go to first."""
+        return self.placements[0].constants
+
+    @property
+    def data(self) -> Memory:
+        """The memory that variables and the stack go to first."""
+        return self.placements[0].data
+
+    @property
+    def kind(self) -> Literal["emulated", "physical"]:
+        """Whether a program stands in for the board."""
+        return "physical" if self.emulator is None else "emulated"
 
     @property
     def reached_by(self) -> str:

@@ -6,12 +6,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import files
-from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
 
-from utvm.boards.board import Board, BoardError, CycleCounter, Emulator, Memory
+from utvm.boards.board import Board, BoardError, CycleCounter, Emulator, Silicon
+from utvm.boards.fields import check_keys, texts, typed
 from utvm.boards.read_link import read_link
+from utvm.boards.read_memory import check_stack, read_memories, read_memory_model, read_placements
+from utvm.boards.read_startup import read_caches, read_clock
 from utvm.cores import CORES, Core
 
 _TYPES: Mapping[str, type] = {
@@ -21,44 +23,26 @@ _TYPES: Mapping[str, type] = {
     "stack_bytes": int,
     "memory": list,
 }
-_KEYS = {*_TYPES, "cflags", "image", "link", "emulator", "cycle_counter"}
-_IMAGE_KEYS = ("code", "constants", "data")
-_MEMORY_TYPES: Mapping[str, type] = {"name": str, "kind": str, "origin": int, "length": int}
+_KEYS = {
+    *_TYPES,
+    *("part", "cflags", "image", "link", "emulator", "cycle_counter", "clock", "caches", "memory_model"),
+    *("silicon", "unverified", "sources"),
+}
 _EMULATOR_KEYS = {"kind", "binary", "machine", "arguments"}
 DEFAULT_STACK_BYTES = 4096
-MIN_STACK_BYTES = 256
-STACK_ALIGNMENT = 16
-_SHIPPED_FOLDER = Path(str(files("utvm.boards")))
+_PARTS_FOLDER = Path(str(files("utvm.boards"))) / "parts"
 
 
-def load_board(name: str | Path) -> Board:
-    """Return a board by name, or from the TOML file at a path.
-
-    Raises:
-        BoardError: there is no such board, or its file has problems; all are listed.
-    """
-    text = str(name)
-    if isinstance(name, Path) or text.endswith(".toml"):
-        path = Path(name)
-        try:
-            return parse_board(path.stem, path.read_text(encoding="utf-8"), folder=path.resolve().parent)
-        except OSError as error:
-            raise BoardError(f"the board file {path} can't be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise BoardError(f"the board file {path} is not UTF-8 text") from error
-    shipped = _shipped()
-    if text not in shipped:
-        raise BoardError(f"no board is named '{text}'; known: {', '.join(shipped)} (or give the path of a TOML file)")
-    return parse_board(text, shipped[text], folder=_SHIPPED_FOLDER)
-
-
-def list_boards() -> tuple[Board, ...]:
-    """Return all boards that come with the package, by name."""
-    return tuple(parse_board(name, text, folder=_SHIPPED_FOLDER) for name, text in _shipped().items())
+def list_parts() -> tuple[str, ...]:
+    """Return the names of the parts (microcontrollers) that a board's file can build on with `part = NAME`."""
+    return tuple(sorted(path.stem for path in _PARTS_FOLDER.glob("*.toml")))
 
 
 def parse_board(name: str, text: str, *, folder: Path | None = None) -> Board:
-    """Return the board that a TOML text describes. OpenOCD files that it names are looked for in `folder` first.
+    """Return the board that a TOML text describes.
+
+    Keys that the text does not have are those of the part that it names. OpenOCD files that it names are looked for in
+    `folder` first.
 
     Raises:
         BoardError: with every problem found.
@@ -67,15 +51,12 @@ def parse_board(name: str, text: str, *, folder: Path | None = None) -> Board:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BoardError(f"board '{name}': not a TOML file: {error}") from error
+    part = data.get("part")
+    if part is not None:
+        if part not in list_parts():
+            raise BoardError(f"board '{name}': 'part' is {part!r}; known: {', '.join(list_parts())}")
+        data = tomllib.loads((_PARTS_FOLDER / f"{part}.toml").read_text(encoding="utf-8")) | data
     return _Reader(name, data, folder).board()
-
-
-def _shipped() -> dict[str, str]:
-    found = [entry for entry in _SHIPPED_FOLDER.iterdir() if entry.name.endswith(".toml")]
-    return {
-        entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
-        for entry in sorted(found, key=lambda e: e.name)
-    }
 
 
 class _Reader:
@@ -88,54 +69,52 @@ class _Reader:
         self.problems: list[str] = []
 
     def board(self) -> Board:
-        self._check_keys(self.data, _KEYS, "the file")
+        problems = self.problems
+        check_keys(self.data, _KEYS, "the file", problems)
         for key, kind in _TYPES.items():
-            self._typed(self.data, key, kind, "the file", optional=key == "stack_bytes")
+            typed(self.data, key, kind, "the file", problems, optional=key == "stack_bytes")
         core = self._core()
-        memories = self._memories()
-        places = self._places(memories)
-        self._check_stack(places.get("data"))
+        memories = read_memories(self.data.get("memory"), problems)
+        placements = read_placements(self.data.get("image"), memories, problems)
+        check_stack(self.data.get("stack_bytes", DEFAULT_STACK_BYTES), placements, problems)
+        clock = read_clock(self.data.get("clock"), problems)
+        caches = read_caches(self.data.get("caches"), problems)
+        model = read_memory_model(self.data.get("memory_model"), problems)
+        silicon = self._choice("silicon", get_args(Silicon))
+        unverified, sources = texts(self.data, "unverified", problems), texts(self.data, "sources", problems)
         emulator = self._emulator()
-        link = read_link(self.data.get("link"), self.problems, folder=self.folder, emulated=emulator is not None)
-        counter = self.data.get("cycle_counter")
-        if counter is not None and counter not in get_args(CycleCounter):
-            self.problems.append(f"'cycle_counter' is {counter!r}; known: {', '.join(get_args(CycleCounter))}")
-        if self.problems or core is None or link is None or emulator is False:
-            listed = "\n".join(f"  - {problem}" for problem in self.problems)
+        link = read_link(self.data.get("link"), problems, folder=self.folder, emulated=emulator is not None)
+        counter = self._choice("cycle_counter", get_args(CycleCounter))
+        if problems or core is None or link is None or emulator is False:
+            listed = "\n".join(f"  - {problem}" for problem in problems)
             raise BoardError(f"board '{self.name}' is not described correctly:\n{listed}")
+        if model is not None:
+            core = replace(core, caches=model.caches(placements[0].code.kind))
         return Board(
             name=self.name,
             description=self.data["description"],
+            part=self.data.get("part"),
             core=core,
             clock_hz=self.data["clock_hz"],
             memories=tuple(memories.values()),
-            code=places["code"],
-            constants=places["constants"],
-            data=places["data"],
+            placements=placements,
             stack_bytes=self.data.get("stack_bytes", DEFAULT_STACK_BYTES),
             link=link,
             emulator=emulator if isinstance(emulator, Emulator) else None,
             cycle_counter=counter,
+            clock=clock,
+            caches=caches,
+            memory_model=model,
+            silicon=silicon,
+            unverified=unverified,
+            sources=sources,
         )
 
-    def _check_keys(self, table: Mapping[str, Any], known: set[str], where: str) -> None:
-        for key in table:
-            if key not in known:
-                self.problems.append(f"{where} has the unknown key '{key}'; known: {', '.join(sorted(known))}")
-
-    def _typed(self, table: Mapping[str, Any], key: str, kind: type, where: str, *, optional: bool = False) -> bool:
-        value = table.get(key)
-        if value is None:
-            if not optional:
-                self.problems.append(f"{where} lacks '{key}'")
-            return False
-        if not isinstance(value, kind) or isinstance(value, bool):
-            self.problems.append(f"'{key}' of {where} is {value!r}, not {kind.__name__}")
-            return False
-        if isinstance(value, int) and value < (1 if key in ("length", "clock_hz") else 0):
-            self.problems.append(f"'{key}' of {where} is {value}, it must be positive")
-            return False
-        return True
+    def _choice(self, key: str, known: tuple[str, ...]) -> Any:
+        value = self.data.get(key)
+        if value is not None and value not in known:
+            self.problems.append(f"'{key}' is {value!r}; known: {', '.join(known)}")
+        return value
 
     def _core(self) -> Core | None:
         name = self.data.get("core")
@@ -150,64 +129,6 @@ class _Reader:
             return core
         return replace(core, cflags=tuple(flags))
 
-    def _memories(self) -> dict[str, Memory]:
-        found: dict[str, Memory] = {}
-        entries = self.data.get("memory")
-        for position, entry in enumerate(entries if isinstance(entries, list) else []):
-            where = f"memory {position}"
-            if not isinstance(entry, dict):
-                self.problems.append(f"{where} is not a table: write [[memory]]")
-                continue
-            self._check_keys(entry, set(_MEMORY_TYPES), where)
-            checks = [self._typed(entry, key, kind, where) for key, kind in _MEMORY_TYPES.items()]
-            if not all(checks):
-                continue
-            memory = Memory(**{key: entry[key] for key in _MEMORY_TYPES})
-            if memory.kind not in ("ram", "flash"):
-                self.problems.append(f"'kind' of {where} is '{memory.kind}', not ram or flash")
-            if not memory.name.isidentifier():
-                self.problems.append(f"'name' of {where} is '{memory.name}', not an identifier")
-            if memory.name in found:
-                self.problems.append(f"two memories are named '{memory.name}'")
-            if memory.origin + memory.length > 1 << 32:
-                self.problems.append(f"memory '{memory.name}' ends beyond 4 GB")
-            found[memory.name] = memory
-        if isinstance(entries, list) and not entries:
-            self.problems.append("there is no memory: add at least one [[memory]]")
-        for one, other in combinations(found.values(), 2):
-            if one.origin < other.origin + other.length and other.origin < one.origin + one.length:
-                self.problems.append(f"the memories '{one.name}' and '{other.name}' overlap")
-        return found
-
-    def _places(self, memories: Mapping[str, Memory]) -> dict[str, Memory]:
-        table = self.data.get("image")
-        if not isinstance(table, dict):
-            self.problems.append("there is no table [image]: say which memory holds code, constants and data")
-            return {}
-        self._check_keys(table, set(_IMAGE_KEYS), "[image]")
-        places = {}
-        for key in _IMAGE_KEYS:
-            if not self._typed(table, key, str, "[image]"):
-                continue
-            if table[key] not in memories:
-                self.problems.append(f"'{key}' of [image] names the memory '{table[key]}', which is not described")
-            elif memories[table[key]].kind != "ram":
-                self.problems.append(f"'{key}' of [image] names '{table[key]}', which is not RAM")
-            else:
-                places[key] = memories[table[key]]
-        return places
-
-    def _check_stack(self, memory: Memory | None) -> None:
-        size = self.data.get("stack_bytes", DEFAULT_STACK_BYTES)
-        if not isinstance(size, int) or isinstance(size, bool) or memory is None:
-            return
-        if size < MIN_STACK_BYTES or size % STACK_ALIGNMENT:
-            self.problems.append(
-                f"'stack_bytes' is {size}; it must be a multiple of {STACK_ALIGNMENT} from {MIN_STACK_BYTES} on"
-            )
-        elif size >= memory.length:
-            self.problems.append(f"'stack_bytes' is {size}, but '{memory.name}' has only {memory.length} bytes")
-
     def _emulator(self) -> Emulator | bool | None:
         table = self.data.get("emulator")
         if table is None:
@@ -215,8 +136,8 @@ class _Reader:
         if not isinstance(table, dict):
             self.problems.append("[emulator] is not a table")
             return False
-        self._check_keys(table, _EMULATOR_KEYS, "[emulator]")
-        checks = [self._typed(table, key, str, "[emulator]") for key in ("kind", "binary", "machine")]
+        check_keys(table, _EMULATOR_KEYS, "[emulator]", self.problems)
+        checks = [typed(table, key, str, "[emulator]", self.problems) for key in ("kind", "binary", "machine")]
         if not all(checks):
             return False
         if table["kind"] != "qemu":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from utvm.boards.board import GdbSettings, Link, LinkKind, OpenOcdSettings, PyOcdSettings
+from utvm.boards.fields import check_keys
 
 _KINDS: tuple[LinkKind, ...] = get_args(LinkKind)
 _TEXT_KEYS = {"gdb": ("endpoint",), "openocd": ("probe", "endpoint"), "pyocd": ("target", "probe")}
@@ -27,7 +28,7 @@ def read_link(table: Any, problems: list[str], *, folder: Path | None, emulated:
     if not isinstance(table, dict):
         problems.append("there is no table [link]: say how the board is reached")
         return None
-    _check_keys(table, ("kind", *_KINDS), "[link]", problems)
+    check_keys(table, ("kind", *_KINDS), "[link]", problems)
     kind = table.get("kind")
     if kind not in _KINDS:
         problems.append(f"'kind' of [link] is {kind!r}; known: {', '.join(_KINDS)}")
@@ -58,7 +59,7 @@ def _settings(name: str, table: Any, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{where} is not a table")
         return {}
     texts, lists = _TEXT_KEYS[name], _LIST_KEYS.get(name, ())
-    _check_keys(table, (*texts, *lists), where, problems)
+    check_keys(table, (*texts, *lists), where, problems)
     problems.extend(f"{where} lacks '{key}'" for key in _REQUIRED[name] if key not in table)
     found: dict[str, Any] = {}
     for key in (key for key in (*texts, *lists) if key in table):
@@ -87,8 +88,3 @@ def _is_endpoint(text: str, *, sockets: bool) -> bool:
 def _beside(file: str, folder: Path | None) -> str:
     own = None if folder is None else folder / file
     return str(own) if own is not None and own.is_file() else file
-
-
-def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str, problems: list[str]) -> None:
-    listed = ", ".join(sorted(known))
-    problems.extend(f"{where} has the unknown key '{key}'; known: {listed}" for key in table if key not in known)

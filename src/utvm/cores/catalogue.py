@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from utvm.cores.core import Core
 from utvm.cores.cortex_m4_timing import (
     CORTEX_M3_TIMING,
     CORTEX_M4_TIMING,
     CORTEX_M33_TIMING,
     CORTEX_M55_TIMING,
+    CORTEX_M85_TIMING,
 )
 from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
 from utvm.errors import UtvmError
@@ -28,6 +31,14 @@ CORTEX_M0 = Core(
     architecture="armv6-m",
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m0", fpu=False),
+)
+
+CORTEX_M0PLUS = Core(
+    name="cortex-m0plus",
+    isa="arm",
+    architecture="armv6-m",
+    tool_prefix="arm-none-eabi-",
+    cflags=_arm("cortex-m0plus", fpu=False),
 )
 
 CORTEX_M3 = Core(
@@ -98,6 +109,10 @@ CORTEX_M55 = Core(
     timing=CORTEX_M55_TIMING,
 )
 
+# GCC 12 does not know the Cortex-M85: it compiles for the Cortex-M55, whose architecture (Armv8.1-M with MVE and FPU)
+# the M85 has, pointer authentication aside. The timing is the M55's table too: it ranks kernels, nothing models an M85.
+CORTEX_M85 = replace(CORTEX_M55, name="cortex-m85", timing=CORTEX_M85_TIMING)
+
 RV32IMC = Core(
     name="rv32imc",
     isa="riscv",
@@ -106,7 +121,13 @@ RV32IMC = Core(
     cflags=("-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "-mcmodel=medany"),
 )
 
-CORES = {core.name: core for core in (CORTEX_M0, CORTEX_M3, CORTEX_M4, CORTEX_M7, CORTEX_M33, CORTEX_M55, RV32IMC)}
+CORES = {
+    core.name: core
+    for core in (
+        *(CORTEX_M0, CORTEX_M0PLUS, CORTEX_M3, CORTEX_M4, CORTEX_M7),
+        *(CORTEX_M33, CORTEX_M55, CORTEX_M85, RV32IMC),
+    )
+}
 
 
 def get_core(name: str) -> Core:

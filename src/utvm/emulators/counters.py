@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.boards import CacheGeometry
+
 _RANGES = 8
 _EDGES = 1 << 18
 
@@ -47,15 +49,6 @@ class _Shared(ctypes.Structure):
         ("data_cache", _Geometry),
         ("ranges", _Range * _RANGES),
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheGeometry:
-    """A cache with least-recently-used replacement."""
-
-    line_bytes: int
-    sets: int
-    ways: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

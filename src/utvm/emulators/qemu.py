@@ -10,7 +10,7 @@ from pathlib import Path
 from utvm.boards import Board, BoardError
 from utvm.cores.timing import Timing
 from utvm.device import ChildProcess, Count, DebugLink
-from utvm.emulators.assumptions import Assumption
+from utvm.emulators.assumptions import Assumption, stalls
 from utvm.emulators.counters import AddressRange, Counters, Counts
 from utvm.emulators.cycles import CycleModel
 from utvm.emulators.plugin import plugin_library
@@ -119,7 +119,7 @@ class QemuTarget:
         if cycles is None:
             return Count(instructions=instructions)
         if self._assume is not None and self._assume.memory is not None:
-            cycles += self._assume.memory.stalls(counts.ranges["flash"], counts.ranges["ram"])
+            cycles += stalls(self._assume.memory, counts.ranges["flash"], counts.ranges["ram"])
             source = f"{source}, memory of {self._assume.name}"
         return Count(instructions=instructions, cycles=cycles, cycles_source=source)
 
