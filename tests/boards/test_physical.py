@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,7 @@ def test_none_claims_silicon_and_each_says_what_it_was_made_from(board: Board) -
 @EVERY
 def test_memories_do_not_overlap_at_any_of_their_addresses(board: Board) -> None:
     ranges = sorted(span for memory in board.memories for span in memory.ranges)
-    assert all(end <= start for (_, end), (start, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(ranges))
     for one, other in combinations(board.memories, 2):
         assert not {one.origin, one.alias} & {other.origin, other.alias} - {None}
     assert all(start % 1024 == 0 and end % 1024 == 0 for start, end in ranges)
