@@ -40,6 +40,7 @@ class LlvmMca:
         assert own is not None
         self.name, self.tool = tool, tool
         self.mispredict_cycles, self.unaligned_cycles = own.mispredict_cycles, own.unaligned_cycles
+        self.misaligned_target_cycles, self.parse = own.misaligned_target_cycles, own.parse
 
     def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return what `block` adds after `context`."""

@@ -113,6 +113,24 @@ def test_a_table_behind_a_small_cache_costs_its_misses() -> None:
     assert 0 <= assumed.cycles - plain.cycles - 65536 // 8 * 16 < 200
 
 
+@pytest.mark.parametrize(
+    ("board", "body", "each"),
+    [
+        # subtraction 1, taken branch 3
+        ("qemu-cortex-m0", "1: sub r0, #1\\n bne 1b\\n bx lr", 4),
+        # addition 1, load 1, hazard 1, addition 1, jump 2, taken branch 3
+        ("qemu-riscv32", "1: addi a0,a0,-1\\n lw t0,0(sp)\\n add t1,t0,a0\\n j 2f\\n2: bnez a0,1b\\n ret", 9),
+    ],
+)
+def test_a_loop_costs_what_the_manual_says(board: str, body: str, each: int) -> None:
+    program = f'void loop(int n);\n__attribute__((naked)) void loop(int n) {{ (void)n; __asm__ volatile("{body}"); }}\n'
+    with api.connect(board) as session:
+        session.load(build_image(session.board, [Source(name="p.c", text=program)], entries=["loop"]))
+        few, many = (session.call("loop", count) for count in (100, 1100))
+    assert many.cycles - few.cycles == 1000 * each
+    assert "(unvalidated)" in few.cycles_source
+
+
 def test_conditional_selects_are_known_whatever_the_disassembler_says() -> None:
     program = (
         "int bump(int a);\n"
@@ -153,7 +171,8 @@ def test_an_instruction_without_timing_leaves_cycles_unknown() -> None:
 
 
 def test_a_board_without_a_model_still_counts_instructions() -> None:
-    with api.connect("qemu-cortex-m0") as session:
+    board = load_board("qemu-cortex-m0")
+    with api.connect(replace(board, core=replace(board.core, timing=None))) as session:
         image = build_image(
             session.board, [Source(name="p.c", text="int f(void); int f(void) { return 1; }")], entries=["f"]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from utvm.cores.core import Core
+from utvm.cores.cortex_m0_timing import CORTEX_M0_TIMING
 from utvm.cores.cortex_m4_timing import (
     CORTEX_M3_TIMING,
     CORTEX_M4_TIMING,
@@ -13,6 +14,7 @@ from utvm.cores.cortex_m4_timing import (
     CORTEX_M85_TIMING,
 )
 from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
+from utvm.cores.cv32e40p_timing import CV32E40P_TIMING
 from utvm.errors import UtvmError
 
 
@@ -31,6 +33,7 @@ CORTEX_M0 = Core(
     architecture="armv6-m",
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m0", fpu=False),
+    timing=CORTEX_M0_TIMING,
 )
 
 CORTEX_M0PLUS = Core(
@@ -119,6 +122,7 @@ RV32IMC = Core(
     architecture="rv32imc",
     tool_prefix="riscv64-unknown-elf-",
     cflags=("-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "-mcmodel=medany"),
+    timing=CV32E40P_TIMING,
 )
 
 CORES = {

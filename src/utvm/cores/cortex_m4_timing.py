@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from utvm.cores.thumb import Instruction, Kind
+from utvm.cores import thumb
+from utvm.cores.instruction import Instruction, Kind
 
 _REFILL = 2
 _SINGLE_LOADS = frozenset({Kind.LOAD, Kind.LOAD_NARROW, Kind.FP_LOAD})
@@ -37,9 +38,14 @@ class CortexM4Timing:
     name: str
     long_multiply_cycles: int = 1
     mispredict_cycles: int = 0
+    misaligned_target_cycles: int = 0
     unaligned_cycles: Mapping[str, int] = field(
         default_factory=lambda: {"odd_halfword": 1, "word_at_2": 1, "word_at_odd": 2}
     )
+
+    def parse(self, text: str) -> Instruction:
+        """Return an instruction from its text; see `Timing`."""
+        return thumb.parse(text)
 
     def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return the cycles that `block` adds after `context`; see `Timing`."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from utvm.cores.thumb import Instruction, Kind
+from utvm.cores import thumb
+from utvm.cores.instruction import Instruction, Kind
 
 
 class Timing(Protocol):
@@ -24,8 +25,19 @@ class Timing(Protocol):
     def unaligned_cycles(self) -> Mapping[str, int]:
         """Cycles of an access, by how it is misaligned."""
 
+    @property
+    def misaligned_target_cycles(self) -> int:
+        """Cycles of a jump to an instruction of 32 bits that does not start at a word."""
+
     def __hash__(self) -> int:
         """A model is itself."""
+
+    def parse(self, text: str) -> Instruction:
+        """Return an instruction of this core from its assembler text.
+
+        Raises:
+            UnknownInstructionError: it is not known.
+        """
 
     def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return the cycles that `block` adds when it is executed right after `context`.
@@ -70,8 +82,13 @@ class InOrderPipeline:
     kinds: Mapping[Kind, Timetable]
     mispredict_cycles: int = 0
     unaligned_cycles: Mapping[str, int] = field(default_factory=dict)
+    misaligned_target_cycles: int = 0
     multiple_per_cycle: int = 1
     ordered_writeback: bool = False
+
+    def parse(self, text: str) -> Instruction:
+        """Return an instruction from its text; see `Timing`."""
+        return thumb.parse(text)
 
     def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return the cycles that `block` adds after `context`; see `Timing`."""

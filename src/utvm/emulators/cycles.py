@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
 
-from utvm.cores.thumb import Instruction, UnknownInstructionError, parse
+from utvm.cores.instruction import Instruction, UnknownInstructionError
 from utvm.cores.timing import Timing
 from utvm.emulators.counters import Counts
 
@@ -61,7 +61,10 @@ class CycleModel:
         if (before, after) not in self._costs:
             context = self._instructions(before)[-_CONTEXT:] if before[0] else ()
             jumped = bool(before[0]) and self._end(before) != after[0]
-            self._costs[before, after] = self.timing.cost(context, self._instructions(after), jumped=jumped)
+            cost = self.timing.cost(context, self._instructions(after), jumped=jumped)
+            if jumped and after[0] % 4 and self._following.get(after[0], 0) - after[0] == 4:
+                cost += self.timing.misaligned_target_cycles
+            self._costs[before, after] = cost
         return self._costs[before, after]
 
     def _is_conditional(self, block: Block) -> bool:
@@ -78,7 +81,7 @@ class CycleModel:
             address, length = block
             found = []
             for _ in range(length):
-                found.append(parse(self._listing[address]))
+                found.append(self.timing.parse(self._listing[address]))
                 address = self._following.get(address, address + 2)
             self._blocks[block] = tuple(found), address
         return self._blocks[block]

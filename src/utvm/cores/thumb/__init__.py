@@ -1,5 +1,6 @@
 """Thumb-2 instructions as timing and scheduling see them."""
 
-from utvm.cores.thumb.instruction import Instruction, Kind, UnknownInstructionError, parse
+from utvm.cores.instruction import Instruction, Kind, UnknownInstructionError
+from utvm.cores.thumb.instruction import parse
 
 __all__ = ["Instruction", "Kind", "UnknownInstructionError", "parse"]

@@ -1,4 +1,4 @@
-"""One Thumb-2 instruction: its kind and the registers it reads and writes, parsed from its assembler text.
+"""Thumb-2 instructions: kind and registers, parsed from assembler text.
 
 The same text form serves disassembled code and micro-kernels whose registers are still virtual (`%name`).
 """
@@ -7,89 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
-
-class Kind(StrEnum):
-    """What an instruction asks of a pipeline."""
-
-    ALU = "alu"
-    ALU_SHIFTED = "alu-shifted"
-    SHIFT = "shift"
-    COMPARE = "compare"
-    EXTEND = "extend"
-    SIMD = "simd"
-    SIMD_SATURATING = "simd-saturating"
-    BITFIELD = "bitfield"
-    PACK = "pack"
-    REVERSE = "reverse"
-    SATURATE = "saturate"
-    COUNT = "count"
-    MULTIPLY = "multiply"
-    MULTIPLY_LONG = "multiply-long"
-    MAC = "mac"
-    MAC_LONG = "mac-long"
-    DIVIDE = "divide"
-    LOAD = "load"
-    LOAD_NARROW = "load-narrow"
-    LOAD_DOUBLE = "load-double"
-    LOAD_MULTIPLE = "load-multiple"
-    STORE = "store"
-    STORE_DOUBLE = "store-double"
-    STORE_MULTIPLE = "store-multiple"
-    BRANCH = "branch"
-    CALL = "call"
-    RETURN = "return"
-    TABLE_BRANCH = "table-branch"
-    IT = "it"
-    NOP = "nop"
-    SYSTEM = "system"
-    FP = "fp"
-    FP_MULTIPLY = "fp-multiply"
-    FP_MAC = "fp-mac"
-    FP_DIVIDE = "fp-divide"
-    FP_MOVE = "fp-move"
-    FP_LOAD = "fp-load"
-    FP_STORE = "fp-store"
-    VECTOR = "vector"
-    VECTOR_LOAD = "vector-load"
-    VECTOR_STORE = "vector-store"
-    LOOP = "loop"
-
-
-LOADS = frozenset({Kind.LOAD, Kind.LOAD_NARROW, Kind.FP_LOAD})
-STORES = frozenset({Kind.STORE, Kind.FP_STORE})
-BRANCHES = frozenset({Kind.BRANCH, Kind.CALL, Kind.RETURN, Kind.TABLE_BRANCH, Kind.LOOP})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instruction:
-    """A parsed instruction. Registers are names; `flags` and `ge` stand for the condition and GE flags.
-
-    `reads` are ordinary operands, `address` those that make an address, `early` those that pass a shifter first and
-    `accumulates` the addend of a multiply-accumulate, which is needed late. `registers` counts a list's registers.
-    """
-
-    text: str
-    kind: Kind
-    writes: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
-    address: tuple[str, ...] = ()
-    early: tuple[str, ...] = ()
-    accumulates: str | None = None
-    updates_base: bool = False
-    registers: int = 0
-    register_offset: bool = False
-    conditional: bool = False
-    loads_pc: bool = False
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        """Every register read."""
-        late = () if self.accumulates is None else (self.accumulates,)
-        return (*self.reads, *self.address, *self.early, *late)
-
+from utvm.cores.instruction import Instruction, Kind, UnknownInstructionError
 
 _CONDITIONS = ["eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al"]
 
@@ -150,10 +70,6 @@ _KINDS = _table()
 _REGISTER = re.compile(r"%\w+|\b(?:r\d+|sp|lr|pc|ip|fp|sl|sb|[sdq]\d+)\b")
 _ALIASES = {"sb": "r9", "sl": "r10", "fp": "r11", "ip": "r12"}
 _GE_WRITERS = frozenset(f"{sign}{name}" for sign in "su" for name in ("add16", "sub16", "add8", "sub8", "asx", "sax"))
-
-
-class UnknownInstructionError(ValueError):
-    """An instruction that the table lacks."""
 
 
 @lru_cache(maxsize=65536)

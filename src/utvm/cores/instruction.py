@@ -1,0 +1,88 @@
+"""One instruction as timing and scheduling see it: its kind, and the registers that it reads and writes.
+
+Each instruction set has its parser (`thumb`, `riscv`); not every kind exists in both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an instruction asks of a pipeline."""
+
+    ALU = "alu"
+    ALU_SHIFTED = "alu-shifted"
+    SHIFT = "shift"
+    COMPARE = "compare"
+    EXTEND = "extend"
+    SIMD = "simd"
+    SIMD_SATURATING = "simd-saturating"
+    BITFIELD = "bitfield"
+    PACK = "pack"
+    REVERSE = "reverse"
+    SATURATE = "saturate"
+    COUNT = "count"
+    MULTIPLY = "multiply"
+    MULTIPLY_LONG = "multiply-long"
+    MAC = "mac"
+    MAC_LONG = "mac-long"
+    DIVIDE = "divide"
+    LOAD = "load"
+    LOAD_NARROW = "load-narrow"
+    LOAD_DOUBLE = "load-double"
+    LOAD_MULTIPLE = "load-multiple"
+    STORE = "store"
+    STORE_DOUBLE = "store-double"
+    STORE_MULTIPLE = "store-multiple"
+    BRANCH = "branch"
+    CALL = "call"
+    RETURN = "return"
+    TABLE_BRANCH = "table-branch"
+    IT = "it"
+    NOP = "nop"
+    SYSTEM = "system"
+    FP = "fp"
+    FP_MULTIPLY = "fp-multiply"
+    FP_MAC = "fp-mac"
+    FP_DIVIDE = "fp-divide"
+    FP_MOVE = "fp-move"
+    FP_LOAD = "fp-load"
+    FP_STORE = "fp-store"
+    VECTOR = "vector"
+    VECTOR_LOAD = "vector-load"
+    VECTOR_STORE = "vector-store"
+    LOOP = "loop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """A parsed instruction. Registers are names; `flags` and `ge` stand for the condition and GE flags.
+
+    `reads` are ordinary operands, `address` those that make an address, `early` those that pass a shifter first and
+    `accumulates` the addend of a multiply-accumulate, which is needed late. `registers` counts a list's registers.
+    """
+
+    text: str
+    kind: Kind
+    writes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    address: tuple[str, ...] = ()
+    early: tuple[str, ...] = ()
+    accumulates: str | None = None
+    updates_base: bool = False
+    registers: int = 0
+    register_offset: bool = False
+    conditional: bool = False
+    loads_pc: bool = False
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Every register read."""
+        late = () if self.accumulates is None else (self.accumulates,)
+        return (*self.reads, *self.address, *self.early, *late)
+
+
+class UnknownInstructionError(ValueError):
+    """An instruction that the table lacks."""
