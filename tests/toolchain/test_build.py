@@ -216,7 +216,7 @@ def test_a_program_builds_for_every_board(board, tmp_path):
     where = image.locate(image.symbol("run").address)
     assert (where.function, where.file) == ("run", "run.c")
     assert 4 <= where.line <= 8
-    inside = board_layout(board).regions
+    inside = board_layout(board, board.placements[0]).regions
     for section in image.sections:
         assert any(
             r.origin <= section.address and section.address + section.size <= r.origin + r.length for r in inside

@@ -35,4 +35,4 @@ class RegisterOperation:
 
 
 WAIT_TURNS = 2_000_000
-"""Reads after which a wait is given up: over 0.1 s at any clock, where oscillators need milliseconds at most."""
+"""Reads after which a wait is given up: tens of milliseconds at the fastest clock, seconds at those after a reset."""

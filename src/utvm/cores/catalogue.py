@@ -42,6 +42,7 @@ CORTEX_M0PLUS = Core(
     architecture="armv6-m",
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m0plus", fpu=False),
+    vector_table_register=True,
 )
 
 CORTEX_M3 = Core(
@@ -53,6 +54,7 @@ CORTEX_M3 = Core(
     unaligned=True,
     fault_status=True,
     timing=CORTEX_M3_TIMING,
+    vector_table_register=True,
 )
 
 CORTEX_M4 = Core(
@@ -67,6 +69,7 @@ CORTEX_M4 = Core(
     unaligned=True,
     fault_status=True,
     timing=CORTEX_M4_TIMING,
+    vector_table_register=True,
 )
 
 CORTEX_M7 = Core(
@@ -81,6 +84,7 @@ CORTEX_M7 = Core(
     unaligned=True,
     fault_status=True,
     timing=CORTEX_M7_TIMING,
+    vector_table_register=True,
 )
 
 CORTEX_M33 = Core(
@@ -95,6 +99,7 @@ CORTEX_M33 = Core(
     unaligned=True,
     fault_status=True,
     timing=CORTEX_M33_TIMING,
+    vector_table_register=True,
 )
 
 CORTEX_M55 = Core(
@@ -110,6 +115,7 @@ CORTEX_M55 = Core(
     unaligned=True,
     fault_status=True,
     timing=CORTEX_M55_TIMING,
+    vector_table_register=True,
 )
 
 # GCC 12 does not know the Cortex-M85: it compiles for the Cortex-M55, whose architecture (Armv8.1-M with MVE and FPU)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
-from utvm.boards import Board, Memory
-from utvm.toolchain import Image, Layout, Region, Source, Toolchain
+from utvm.boards import Board, Memory, Placement
+from utvm.device.startup import startup_sources
+from utvm.toolchain import Image, Layout, MemoryOverflowError, Region, Source, Toolchain
 
 START_SYMBOL = "utvm_start"
 RETURN_SYMBOL = "utvm_return"
 TRAP_SYMBOL = "utvm_trap"
 CHECKSUM_SYMBOL = "utvm_checksum"
-
 
 _ENTRIES = (START_SYMBOL, RETURN_SYMBOL, TRAP_SYMBOL, CHECKSUM_SYMBOL)
 
@@ -25,33 +25,49 @@ def build_image(
     optimize: str = "-O3",
     extra_flags: tuple[str, ...] = (),
 ) -> Image:
-    """Build sources together with the start-up code for a board's RAM. `entries` are the functions to be called.
+    """Build sources together with the start-up code for a board. `entries` are the functions to be called.
+
+    They go to the first of the board's placements that holds them: RAM alone if it is enough, else constants in flash.
 
     Raises:
-        MemoryOverflowError: they do not fit; the message says by how many bytes.
+        MemoryOverflowError: no placement holds them; the message says by how many bytes the last is too small.
         ToolchainError: the compiler is missing or refused a file.
     """
     toolchain = Toolchain(
         prefix=board.core.tool_prefix, machine_flags=board.core.cflags, optimize=optimize, extra_flags=extra_flags
     )
-    return toolchain.build([*runtime_sources(board), *sources], board_layout(board), entries=[*_ENTRIES, *entries])
+    *others, last = board.placements
+    for placement in others:
+        try:
+            return _build(toolchain, board, placement, sources, entries)
+        except MemoryOverflowError:
+            continue
+    return _build(toolchain, board, last, sources, entries)
 
 
-def board_layout(board: Board) -> Layout:
+def _build(
+    toolchain: Toolchain, board: Board, placement: Placement, sources: Sequence[Source], entries: Sequence[str]
+) -> Image:
+    every = [*runtime_sources(board, placement), *sources]
+    return toolchain.build(every, board_layout(board, placement), entries=[*_ENTRIES, *entries])
+
+
+def board_layout(board: Board, placement: Placement) -> Layout:
     """Return where the linker puts what on a board."""
     return Layout(
-        code=_region(board.code),
-        constants=_region(board.constants),
-        data=_region(board.data),
+        code=_region(placement.code),
+        constants=_region(placement.constants),
+        data=_region(placement.data),
         stack_bytes=board.stack_bytes,
     )
 
 
-def runtime_sources(board: Board) -> tuple[Source, ...]:
-    """Return the on-target start-up of a board's core."""
+def runtime_sources(board: Board, placement: Placement) -> tuple[Source, ...]:
+    """Return the on-target start-up of a board's core and clock."""
     folder = files("utvm.device") / "runtime"
     names = (f"{board.core.isa}.c", "memory.c")
-    return tuple(Source(name=f"utvm_{name}", text=(folder / name).read_text(encoding="utf-8")) for name in names)
+    fixed = tuple(Source(name=f"utvm_{name}", text=(folder / name).read_text(encoding="utf-8")) for name in names)
+    return (*startup_sources(board, placement), *fixed)
 
 
 def _region(memory: Memory) -> Region:

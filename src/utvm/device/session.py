@@ -16,6 +16,7 @@ from utvm.device.abi import CONVENTIONS
 from utvm.device.faults import read_arm_fault, read_riscv_fault
 from utvm.device.firmware import CHECKSUM_SYMBOL, RETURN_SYMBOL, START_SYMBOL, TRAP_SYMBOL
 from utvm.device.link import Count, DebugLink, DeviceError, LinkLostError, LinkTimeoutError, Target
+from utvm.device.startup import startup_failure
 from utvm.toolchain import STACK_LIMIT_SYMBOL, STACK_SYMBOL, Image, Section
 
 DEFAULT_TIMEOUT = 60.0
@@ -210,6 +211,9 @@ class Session:
         """Write all sections, paint the stack, run the start-up, verify."""
         link, image = self._live, self.image
         link.halt()
+        if self.board.clock or self.board.caches:
+            # Clock and caches start from the state that their set-up knows: off. A cache would hide what is written.
+            link.reset()
         for section in image.sections:
             if section.data is not None:
                 link.write_memory(section.address, section.data)
@@ -218,10 +222,12 @@ class Session:
         limit, top = self._stack
         link.write_memory(limit, _CANARY * ((top - limit) // 4))
         trap = image.symbol(TRAP_SYMBOL).address
-        if self.board.core.isa == "arm" and not self.board.core.fault_status:
+        if self.board.core.isa == "arm" and not self.board.core.vector_table_register:
             self._write_vectors(top, trap)
         self._set_breakpoints({image.symbol(symbol).address for symbol in (RETURN_SYMBOL, TRAP_SYMBOL)})
-        self._call(START_SYMBOL, image.symbol(START_SYMBOL).address, (), DEFAULT_TIMEOUT)
+        status = self._call(START_SYMBOL, image.symbol(START_SYMBOL).address, (), DEFAULT_TIMEOUT).value
+        if status:
+            raise startup_failure(self.board, status)
         for section in image.sections:
             if section.data is not None and section.name not in (".data", ".bss"):
                 self._verify(section, section.data)

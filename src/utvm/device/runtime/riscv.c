@@ -1,7 +1,7 @@
 /* On-target start-up of RISC-V cores in machine mode. The host sets sp, ra and pc and runs utvm_start after each load. */
-#include <stdint.h>
+#include "utvm_board.h"
 
-void utvm_start(void);
+uint32_t utvm_start(void);
 void utvm_return(void);
 void utvm_trap(void);
 
@@ -15,8 +15,9 @@ __attribute__((naked, used, aligned(4), section(".traps"))) void utvm_trap(void)
   __asm__ volatile("1: j 1b\n nop");
 }
 
-/* Set the trap vector and let the counters run. */
-__attribute__((used)) void utvm_start(void) {
+/* Set the trap vector, let the counters run, set up the clock. Returns as utvm_board_clock does. */
+__attribute__((used)) uint32_t utvm_start(void) {
   __asm__ volatile("csrw mtvec, %0" : : "r"(utvm_trap));
   __asm__ volatile("csrw mcountinhibit, zero");
+  return utvm_board_clock();
 }
