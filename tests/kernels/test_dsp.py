@@ -62,8 +62,7 @@ def test_bit_exact_with_any_config(kind: str, board: Session) -> None:
         (op,) = graph.operators
         family = data.draw(st.sampled_from([f for f in FAST if f.applies(op, core)]))
         config = {knob: data.draw(st.sampled_from(choices)) for knob, choices in family.space(op, core).items()}
-        if isinstance(family, DirectConvolution):
-            assume(family.legal(op, core, config))
+        assume(family.legal(op, core, config))
         try:
             program = lower(graph, core, choices={op.name: (family, config)})
         except LoweringError:

@@ -5,6 +5,7 @@ from utvm.kernels.dsp.add import TableAdd
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.pool import WordAveragePool2D, WordMaxPool2D
+from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.winograd import WinogradConvolution
 from utvm.kernels.portable import (
     PortableBinary,
@@ -38,6 +39,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
 FAMILIES: tuple[KernelFamily, ...] = (
     WinogradConvolution(),
     DirectConvolution(),
+    RowFullyConnected(),
     PlaneDepthwise(),
     WordMaxPool2D(),
     WordAveragePool2D(),

@@ -21,7 +21,9 @@ REGISTERS = ("r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12"
 _FIXED = {"%pa": "r0", "%pw": "r1"}
 _MAX_OFFSET = 4095
 _INSTRUCTION_BYTES = 4
-_OUT, _COUNT, _WALKER = 0, 4, 8
+ROW_IN_FRAME = 8
+"""Where in the frame a row lies, in bytes from sp, for a spec that is `in_frame`."""
+_OUT, _END, _WALKER = 0, 4, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,8 @@ class MultiplySpec:
 
     `offsets[m]` holds, for each lane pair of a row, its byte offset from the row's address for pixel m. The kernel
     reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`,
-    the channels finish as `UniformFinish` says; weights of form `int16` and their biases are then doubled.
+    the channels finish as `UniformFinish` says; weights of form `int16` and their biases are then doubled. If
+    `in_frame`, the only row lies in the kernel's own stack frame, which leaves one register more.
     """
 
     rows: int
@@ -42,6 +45,7 @@ class MultiplySpec:
     saturation: Saturation
     unrolled: bool
     uniform: bool
+    in_frame: bool = False
 
     @property
     def pixels(self) -> int:
@@ -79,13 +83,15 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
     Raises:
         ScheduleError: the register block does not fit.
     """
-    body, _ = _body(spec, timing, shift)
+    body, _ = multiply_body(spec, timing, shift)
     walker = 0 if spec.unrolled else 4
     table = _table_offset(spec)
     frame = (table + 4 * spec.rows + walker + 7) // 8 * 8 + 4
     lines = [
         "push {r4-r11, lr}",
         f"sub sp, sp, #{frame}",
+        f"mov r4, #{spec.channels}",
+        "mla r3, r3, r4, r2",
         "strd r2, r3, [sp]",
         *_copied_table(spec, table),
         *(["mov r4, #0", f"str r4, [sp, #{table + 4 * spec.rows}]"] if not spec.unrolled else []),
@@ -107,17 +113,21 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
 
 def multiply_cycles(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> float:
     """Return the modelled cycles of one block of N channels; arguments and errors as `multiply_kernel`."""
-    return _body(spec, timing, shift)[1]
+    return multiply_body(spec, timing, shift)[1]
 
 
 def multiply_code_bytes(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> int:
     """Return about how many bytes of code one block of N channels runs through; as `multiply_kernel`."""
-    return _INSTRUCTION_BYTES * len(_body(spec, timing, shift)[0])
+    return _INSTRUCTION_BYTES * len(multiply_body(spec, timing, shift)[0])
 
 
 @lru_cache(maxsize=16384)
-def _body(spec: MultiplySpec, timing: Timing, shift: int) -> tuple[tuple[str, ...], float]:
-    """Return the code for one block of N channels and its cycles."""
+def multiply_body(spec: MultiplySpec, timing: Timing, shift: int) -> tuple[tuple[str, ...], float]:
+    """Return the code for one block of N channels and its cycles; arguments and errors as `multiply_kernel`.
+
+    Around it, [sp] holds the next output's address and [sp, #4] the end of the outputs, r1 the stream's position. With
+    `in_frame` the row starts at `ROW_IN_FRAME` from sp.
+    """
     write_body = _unrolled_body if spec.unrolled else _repeated_body
     try:
         return write_body(spec, timing, shift, reuse=True)
@@ -227,7 +237,7 @@ def _load_lanes(
     name, when = loaded.get(offset, ("", -9))
     if pair - when > 1:
         name = f"%a{row}_{pair}_{m}"
-        block(f"ldr {name}, [%pa, #{offset}]")
+        block(f"ldr {name}, [sp, #{ROW_IN_FRAME + offset}]" if spec.in_frame else f"ldr {name}, [%pa, #{offset}]")
     loaded[offset] = (name, pair)
     return name
 
@@ -241,10 +251,14 @@ def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: boo
     started = set(accumulators[-1])
     table = _table_offset(spec)
     for row in range(spec.rows):
-        block(f"ldr %pa, [sp, #{table + 4 * row}]")
+        if not spec.in_frame:
+            block(f"ldr %pa, [sp, #{table + 4 * row}]")
         _multiply_row(block, stream, spec, row, started, reuse=reuse)
     _finish(block, stream, spec, shift)
-    body = schedule(block, timing, pool=REGISTERS, fixed=_FIXED)
+    if spec.in_frame:
+        body = schedule(block, timing, pool=("r0", *REGISTERS), fixed={"%pw": "r1"})
+    else:
+        body = schedule(block, timing, pool=REGISTERS, fixed=_FIXED)
     return body.lines, body.cycles
 
 
@@ -314,9 +328,8 @@ def _finish(block: Block, stream: _Stream, spec: MultiplySpec, shift: int) -> No
     )
     stream.flush()
     block(
-        f"ldr %count, [sp, #{_COUNT}]",
-        "subs %count, %count, #1",
-        f"str %count, [sp, #{_COUNT}]",
+        f"ldr %end, [sp, #{_END}]",
+        "cmp %out, %end",
     )
 
 

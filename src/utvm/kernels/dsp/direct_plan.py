@@ -1,0 +1,204 @@
+"""What the C, the micro-kernels and the stream of one layer of direct multiply-accumulate agree on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.codegen import CSupport
+from utvm.cores import Core
+from utvm.cores.timing import Timing
+from utvm.graph import Conv2D, FullyConnected
+from utvm.kernels.base import Config
+from utvm.kernels.dsp.geometry import Rows, Window
+from utvm.kernels.dsp.multiply import (
+    MultiplySpec,
+    multiply_code_bytes,
+    multiply_cycles,
+    multiply_kernel,
+    plain_offsets,
+)
+from utvm.kernels.dsp.stream import (
+    PAIR8_BOUND,
+    Finish,
+    Requantizer,
+    UniformFinish,
+    WeightForm,
+    accumulator_bound,
+    folded_bias,
+    lane_words,
+    requantizer,
+    to_words,
+    uniform_finish,
+)
+
+UNROLL_LIMIT = 700
+"""Multiplications of one body beyond which its rows are repeated instead, where there is a choice."""
+_CALL_CYCLES, _CALL_CYCLES_PER_ROW = 40, 4
+
+
+def _weights4(op: Conv2D | FullyConnected) -> NDArray[np.int8]:
+    values = op.weights.values
+    return values if isinstance(op, Conv2D) else values.reshape(values.shape[0], 1, 1, values.shape[1])
+
+
+def pairs_exactly(op: Conv2D | FullyConnected) -> bool:
+    """Whether two channels can share a lane: 256 * p + q fits int16 and the accumulators' high parts stay exact."""
+    smallest = int(op.weights.values.min())
+    addend = 1 << 30 if (found := requantizer(op)) is None else int(np.abs(found.bias_addend).max())
+    return smallest >= -127 and bool((accumulator_bound(op, 0) + addend < PAIR8_BOUND).all())
+
+
+def most_pairs(m: int, n: int) -> int:
+    """Return the most lane pairs of one body."""
+    return max(UNROLL_LIMIT // (m * n), 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSize:
+    """One register block: M pixels, N channels."""
+
+    m: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DirectPlan:
+    """Everything that the C, the micro-kernels and the stream of one layer agree on."""
+
+    op: Conv2D | FullyConnected
+    rows: Rows
+    requantizer: Requantizer
+    uniform: UniformFinish | None
+    m: int
+    n: int
+    form: WeightForm
+    unrolled: bool
+
+    @staticmethod
+    def of(op: Conv2D | FullyConnected, config: Config) -> DirectPlan:
+        found = requantizer(op)
+        assert found is not None
+        return DirectPlan(
+            op=op, rows=Rows.of(Window.of(op)), requantizer=found,
+            uniform=uniform_finish(op, found), m=int(config["m"]), n=int(config["n"]),
+            form=WeightForm(str(config["form"])), unrolled=bool(int(config["unroll"])),
+        )  # fmt: skip
+
+    @property
+    def window(self) -> Window:
+        return self.rows.window
+
+    @property
+    def vertical_padding(self) -> bool:
+        return bool(self.window.padding.top or self.window.padding.bottom)
+
+    @property
+    def scratch_bytes(self) -> int:
+        return (self.window.slots + self.vertical_padding) * self.rows.row_bytes
+
+    @property
+    def tail_pixels(self) -> int:
+        return self.window.out_width % self.m
+
+    @property
+    def tail_channels(self) -> int:
+        return self.window.out_channels % self.n
+
+    def blocks(self) -> list[BlockSize]:
+        """Return the register blocks needed: the main one, and those for the last pixels and channels."""
+        widths = [self.m, *([self.tail_pixels] if self.tail_pixels else [])]
+        heights = [self.n, *([self.tail_channels] if self.tail_channels else [])]
+        return [BlockSize(m=m, n=n) for n in heights for m in widths]
+
+    def form_of(self, block: BlockSize) -> WeightForm:
+        return WeightForm.INT16 if block.n % 2 else self.form
+
+    def spec(self, block: BlockSize) -> MultiplySpec:
+        split = self.rows.split(self.m, most_pairs(self.m, self.n))
+        assert split is not None
+        parts, taps = split
+        offsets = tuple(
+            plain_offsets(1, 0, [self.rows.pixel_offset(m) + tap for tap in taps])[0] for m in range(block.m)
+        )
+        return MultiplySpec(
+            rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
+            pixel_stride=self.window.out_channels, form=self.form_of(block), finish=self.requantizer.finish,
+            saturation=self.requantizer.saturation,
+            unrolled=self.unrolled, uniform=self.uniform is not None,
+        )  # fmt: skip
+
+    def cycles(self, core: Core) -> float:
+        """Return the modelled cycles of all blocks and their calls, the expansion of rows left out: all configs pay it.
+
+        Where the core's caches are known, code and weights that do not stay in them are read again and again.
+
+        Raises:
+            ScheduleError: a block does not fit the registers.
+        """
+        window, timing = self.window, core.timing
+        assert timing is not None
+        full_channels, full_pixels = window.out_channels // self.n, window.out_width // self.m
+        total = 0.0
+        for block in self.blocks():
+            calls = full_pixels if block.m == self.m else 1
+            spec = self.spec(block)
+            times = full_channels if block.n == self.n else 1
+            total += calls * times * multiply_cycles(spec, timing, shift=self.shift)
+            total += calls * (_CALL_CYCLES + _CALL_CYCLES_PER_ROW * spec.rows)
+            if core.caches is not None:
+                code = multiply_code_bytes(spec, timing, shift=self.shift)
+                total += core.caches.streaming(code, 0, calls * times)
+                total += core.caches.streaming(0, 4 * times * spec.stream_words, calls)
+        return total * window.out_height
+
+    @property
+    def shift(self) -> int:
+        if self.uniform is not None:
+            return self.uniform.shift
+        return int(self.requantizer.first[0]) if self.requantizer.finish is Finish.SHIFT else 0
+
+    def symbol(self, block: BlockSize) -> str:
+        spec = self.spec(block)
+        digest = hashlib.sha256(repr((spec, self.shift)).encode()).hexdigest()[:8]
+        return f"utvm_multiply_m{block.m}n{block.n}_{spec.rows}x{spec.pairs}_{digest}"
+
+    def kernel(self, block: BlockSize, timing: Timing) -> CSupport:
+        return _cached_kernel(self.symbol(block), self.spec(block), timing, self.shift)
+
+    def stream(self) -> NDArray[np.int32]:
+        """Return the stream: full blocks of N channels, then one of the remaining channels."""
+        bias = folded_bias(self.op, 0) + self.requantizer.bias_addend
+        lanes = self.rows.weight_lanes(_weights4(self.op))
+        parts = [
+            self._block_words(lanes, bias, start, min(self.n, self.window.out_channels - start))
+            for start in range(0, self.window.out_channels, self.n)
+        ]
+        return to_words(np.concatenate(parts))
+
+    def _block_words(self, lanes: NDArray[np.int64], bias: NDArray[np.int64], start: int, n: int) -> NDArray[np.int64]:
+        chosen = lanes[start : start + n].reshape(n, -1, 2)
+        starts = bias[start : start + n].copy()
+        if self.form_of(BlockSize(m=1, n=n)) is WeightForm.PAIR8:
+            chosen = 256 * chosen[0::2] + chosen[1::2]
+            starts[0::2] = 256 * starts[0::2] + starts[1::2]
+        elif self.uniform is not None:
+            chosen, starts = 2 * chosen, 2 * starts
+        words = lane_words(chosen[..., 0], chosen[..., 1]).T.reshape(-1)
+        tail: list[int] = []
+        if self.uniform is not None:
+            tail += [self.uniform.multiplier, self.uniform.offset]
+        elif self.requantizer.finish.multiplies:
+            tail.append(self.op.y.zero_point)
+            for channel in range(start, start + n):
+                tail += [int(self.requantizer.first[channel]), int(self.requantizer.second[channel])]
+        return np.concatenate([starts, words, np.array(tail, np.int64)])
+
+
+@lru_cache(maxsize=4096)
+def _cached_kernel(symbol: str, spec: MultiplySpec, timing: Timing, shift: int) -> CSupport:
+    return multiply_kernel(symbol, spec, timing, shift=shift)

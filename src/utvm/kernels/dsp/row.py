@@ -1,0 +1,197 @@
+"""Fully connected layers whose input row the micro-kernel expands into its own stack frame.
+
+Reached from sp, the row needs no address register. On a core that takes loads one after the other and pays for each
+batch of them, eight channels with all their weights in flight then need fewer batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.cores import Core
+from utvm.cores.microkernel import Block, ScheduleError, schedule
+from utvm.cores.timing import Timing
+from utvm.graph import FullyConnected, Operator
+from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.dsp.direct_plan import DirectPlan, pairs_exactly
+from utvm.kernels.dsp.multiply import ROW_IN_FRAME, MultiplySpec, multiply_body, multiply_cycles
+from utvm.kernels.dsp.stream import WeightForm, requantizer
+from utvm.kernels.workload import workload
+
+_MOST_FRAME = 1536
+"""Bytes of stack that a row may take; a board has at least twice that unless it says otherwise."""
+_CALL_CYCLES, _BRANCH_CYCLES = 60, 3
+_PARAMETERS = (
+    CParameter(name="x", c_type="int8_t", role="input"),
+    CParameter(name="stream", c_type="int32_t", role="constant"),
+    CParameter(name="y", c_type="int8_t", role="output"),
+)
+
+
+class RowFullyConnected(KernelFamily):
+    """FullyConnected with short rows. Knobs: `n` channels at once, `form` of the weights (`pair8` or `int16`)."""
+
+    name = "row"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` has the short exact requantisation, and its rows fill words and fit the stack."""
+        if not (core.dsp and core.timing is not None) or not isinstance(op, FullyConnected):
+            return False
+        inputs = op.weights.shape[1]
+        return inputs % 4 == 0 and 2 * inputs <= _MOST_FRAME and requantizer(op) is not None
+
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return the knobs; combinations that do not fit are refused by `legal`."""
+        del op, core
+        return {"n": (1, 2, 4, 6, 8), "form": ("pair8", "int16")}
+
+    def legal(self, op: Operator, core: Core, config: Config) -> bool:
+        """Whether the channels divide into blocks, and can share lanes if they are to."""
+        del core
+        assert isinstance(op, FullyConnected)
+        n = int(config["n"])
+        if op.weights.shape[0] % n:
+            return False
+        return config["form"] == WeightForm.INT16 or (n % 2 == 0 and pairs_exactly(op))
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return the block with the fewest modelled cycles, narrow weights where they are exact.
+
+        Raises:
+            ScheduleError: no block fits the registers.
+        """
+        assert isinstance(op, FullyConnected)
+        form = WeightForm.PAIR8 if op.weights.shape[0] % 2 == 0 and pairs_exactly(op) else WeightForm.INT16
+        found: list[tuple[float, Config]] = []
+        for n in (8, 6, 4, 2, 1):
+            config: Config = {"n": n, "form": str(form)}
+            if self.legal(op, core, config):
+                try:
+                    found.append((_RowPlan.of(op, config).cycles(core), config))
+                except ScheduleError:
+                    continue
+        if not found:
+            raise ScheduleError(f"{op.kind} '{op.name}': no register block is legal")
+        return min(found, key=lambda item: item[0])[1]
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the cycles of all rows."""
+        assert isinstance(op, FullyConnected)
+        return _RowPlan.of(op, config).cycles(core)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a fully connected layer."""
+        assert isinstance(op, FullyConnected)
+        assert core.timing is not None
+        plan = _RowPlan.of(op, config)
+        units, inputs = op.weights.shape
+        w = CWriter()
+        with w.loop("row", plan.batch):
+            w(f"{plan.symbol}(x + row * {inputs}, stream, y + row * {units}, y + (row + 1) * {units});")
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"fully_connected_{inputs}_{units}_row",
+                comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
+                parameters=_PARAMETERS,
+                body=w.text,
+                support=(_row_kernel(plan.symbol, plan.spec, core.timing, plan.direct.shift),),
+            ),
+            constants={"stream": CArray(c_type="int32_t", values=plan.direct.stream())},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _RowPlan:
+    """What the C, the micro-kernel and the stream of one layer agree on: a direct plan of one pixel at a time."""
+
+    direct: DirectPlan
+
+    @staticmethod
+    def of(op: FullyConnected, config: Config) -> _RowPlan:
+        return _RowPlan(direct=DirectPlan.of(op, {"m": 1, "unroll": 1, **config}))
+
+    @property
+    def batch(self) -> int:
+        return self.direct.window.out_width
+
+    @property
+    def spec(self) -> MultiplySpec:
+        direct = self.direct
+        return MultiplySpec(
+            rows=1,
+            offsets=(direct.rows.taps(),),
+            channels=direct.n,
+            pixel_stride=direct.window.out_channels,
+            form=direct.form,
+            finish=direct.requantizer.finish,
+            saturation=direct.requantizer.saturation,
+            unrolled=True,
+            uniform=direct.uniform is not None,
+            in_frame=True,
+        )
+
+    @property
+    def symbol(self) -> str:
+        digest = hashlib.sha256(repr((self.spec, self.direct.shift)).encode()).hexdigest()[:8]
+        return f"utvm_row_n{self.direct.n}_{2 * self.spec.pairs}_{digest}"
+
+    def cycles(self, core: Core) -> float:
+        timing = core.timing
+        assert timing is not None
+        blocks = self.direct.window.out_channels // self.direct.n
+        words, turn = _expansion(self.spec.pairs // 2, timing)
+        row = (self.spec.pairs // 2 // words) * turn[1] + _CALL_CYCLES
+        row += blocks * multiply_cycles(self.spec, timing, shift=self.direct.shift)
+        if core.caches is not None:
+            row += core.caches.streaming(4 * len(multiply_body(self.spec, timing, self.direct.shift)[0]), 0, blocks)
+            row += core.caches.streaming(0, 4 * blocks * self.spec.stream_words, 1)
+        return self.batch * row
+
+
+@lru_cache(maxsize=1024)
+def _row_kernel(name: str, spec: MultiplySpec, timing: Timing, shift: int) -> CSupport:
+    """Return `void name(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end)`."""
+    body, _ = multiply_body(spec, timing, shift)
+    words, turn = _expansion(spec.pairs // 2, timing)
+    frame = (ROW_IN_FRAME + 4 * spec.pairs + 7) // 8 * 8 + 4
+    prototype = f"void {name}(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end)"
+    lines = [
+        "push {r4-r11, lr}",
+        f"sub sp, sp, #{frame}",
+        "strd r2, r3, [sp]",
+        f"add r2, sp, #{ROW_IN_FRAME}",
+        f"mov r3, #{spec.pairs // 2 // words}",
+        ".balign 8",
+        "2:",
+        *turn[0],
+        "bne.w 2b",
+        ".balign 8",
+        "1:",
+        *body,
+        "bne.w 1b",
+        f"add sp, sp, #{frame}",
+        "pop {r4-r11, pc}",
+    ]
+    what = f"a row of {2 * spec.pairs} inputs, {spec.channels} channels at once, {spec.form} weights"
+    return assembler_function(name, prototype, lines, what)
+
+
+def _expansion(words: int, timing: Timing) -> tuple[int, tuple[tuple[str, ...], float]]:
+    """Return how many of a row's words one turn expands to int16, and its code and cycles."""
+    at_once = next(count for count in (8, 5, 4, 3, 2, 1) if words % count == 0)
+    block = Block()
+    for i in range(at_once):
+        block(f"ldr %w{i}, [%x, #{4 * i}]")
+    for i in range(at_once):
+        block(f"sxtb16 %even{i}, %w{i}", f"str %even{i}, [%row, #{8 * i}]")
+        block(f"sxtb16 %w{i}, %w{i}, ror #8", f"str %w{i}, [%row, #{8 * i + 4}]")
+    block(f"add %x, %x, #{4 * at_once}", f"add %row, %row, #{8 * at_once}", "subs %turns, %turns, #1")
+    fixed = {"%x": "r0", "%row": "r2", "%turns": "r3"}
+    body = schedule(block, timing, pool=("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr"), fixed=fixed)
+    return at_once, (body.lines, body.cycles + _BRANCH_CYCLES)

@@ -1,0 +1,116 @@
+"""Fully connected layers with their row in the stack frame: drawn shapes, configs and clamps, bit-exact on boards."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import utvm
+from tests.support.target import run_program
+from utvm.cores import get_core
+from utvm.device import Session
+from utvm.graph import DType, FullyConnected, Graph, Quantization, Rounding, Tensor
+from utvm.graph.reference import evaluate
+from utvm.kernels.dsp.row import RowFullyConnected
+from utvm.lowering import lower
+
+FAMILY = RowFullyConnected()
+WAYS = [
+    (Rounding.DOUBLE, (-128, 127)),
+    (Rounding.DOUBLE, (0, 127)),
+    (Rounding.HALF_UP_SHIFT, (-128, 127)),
+    (Rounding.HALF_UP_SHIFT, (0, 127)),
+]
+
+
+@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
+def board(request: pytest.FixtureRequest) -> Iterator[Session]:
+    with utvm.connect(request.param) as session:
+        yield session
+
+
+def layer(
+    weights: np.ndarray,
+    *,
+    batch: int = 1,
+    zero_points: tuple[int, int] = (-128, -128),
+    scales: tuple[float, ...] = (1e-3,),
+    way: tuple[Rounding, tuple[int, int]] = WAYS[0],
+) -> Graph:
+    """A fully connected layer; with several scales, one for each output channel."""
+    outputs, inputs = weights.shape
+    rounding, clamp = way
+    x = Tensor(name="x", shape=(batch, inputs), dtype=DType.INT8, quant=Quantization.per_tensor(0.5, zero_points[0]))
+    y = Tensor(name="y", shape=(batch, outputs), dtype=DType.INT8, quant=Quantization.per_tensor(1.0, zero_points[1]))
+    if rounding is Rounding.HALF_UP_SHIFT:
+        quant = Quantization.per_tensor(2.0 ** round(np.log2(scales[0])))
+    elif len(scales) == 1:
+        quant = Quantization.per_tensor(scales[0])
+    else:
+        quant = Quantization(
+            scale=tuple(np.resize(np.array(scales), outputs).tolist()), zero_point=(0,) * outputs, axis=0
+        )
+    bias = np.random.default_rng(1).integers(-2000, 2000, outputs).astype(np.int32)
+    op = FullyConnected(
+        name="op",
+        x=x,
+        weights=Tensor(name="w", shape=weights.shape, dtype=DType.INT8, quant=quant, data=weights),
+        bias=Tensor(name="b", shape=bias.shape, dtype=DType.INT32, data=bias),
+        y=y,
+        rounding=rounding,
+        clamp=clamp,
+    )
+    return Graph(name="row", operators=(op,), inputs=(x,), outputs=(y,))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Graph, dict[str, int | str], np.ndarray]:
+    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
+    most = draw(st.sampled_from([3, 127, 128]))
+    shape = draw(st.integers(1, 24)), 4 * draw(st.integers(1, 48))
+    graph = layer(
+        generator.integers(-most, min(most, 127) + 1, shape).astype(np.int8),
+        batch=draw(st.integers(1, 2)),
+        zero_points=(draw(st.integers(-128, 127)), draw(st.sampled_from([-128, 0, 127, 5]))),
+        scales=draw(st.sampled_from([(1e-2,), (1e-3,), (2e-3, 7e-4, 1.1e-3)])),
+        way=draw(st.sampled_from(WAYS)),
+    )
+    (op,) = graph.operators
+    core = get_core("cortex-m7")
+    assume(FAMILY.applies(op, core))
+    config = {knob: draw(st.sampled_from(choices)) for knob, choices in FAMILY.space(op, core).items()}
+    assume(FAMILY.legal(op, core, config))
+    ends = draw(st.booleans())
+    x = graph.inputs[0].shape
+    values = generator.choice([-128, 127], x) if ends else generator.integers(-128, 128, x)
+    return graph, config, values.astype(np.int8)
+
+
+def test_bit_exact_on_drawn_layers(board: Session) -> None:
+    @settings(
+        max_examples=int(os.environ.get("UTVM_PROPERTY_EXAMPLES", "16")),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture),
+    )
+    @given(cases())
+    def property_holds(case: tuple[Graph, dict[str, int | str], np.ndarray]) -> None:
+        graph, config, x = case
+        program = lower(graph, board.board.core, choices={"op": (FAMILY, config)})
+        (got,) = run_program(board, program, [x])
+        np.testing.assert_array_equal(got, evaluate(graph, [x])["y"], err_msg=f"{config}\n{graph}")
+
+    property_holds()
+
+
+def test_rows_that_do_not_suit_are_refused() -> None:
+    core = get_core("cortex-m4")
+    short, odd, long = (layer(np.ones((4, inputs), np.int8)).operators[0] for inputs in (768, 30, 772))
+    assert FAMILY.applies(short, core)
+    assert not FAMILY.applies(odd, core), "its words are not full"
+    assert not FAMILY.applies(long, core), "it would take too much of the stack"
+    assert not FAMILY.legal(short, core, {"n": 8, "form": "int16"}), "four channels are no block of eight"
