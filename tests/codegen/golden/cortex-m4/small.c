@@ -58,16 +58,18 @@ static inline uint32_t utvm_extend_odd(uint32_t x) {
 }
 
 /* 3 pixels x 2 channels, 3 rows of 6 lane pairs, int16 weights */
-void utvm_multiply_m3n2_3x6_cedd32b4(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+void utvm_multiply_m3n2_3x6_68a0645f(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
 __asm__(
-    ".pushsection .text.utvm_multiply_m3n2_3x6_cedd32b4, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_multiply_m3n2_3x6_68a0645f, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_multiply_m3n2_3x6_cedd32b4, %function\n"
-    "utvm_multiply_m3n2_3x6_cedd32b4:\n"
+    ".type utvm_multiply_m3n2_3x6_68a0645f, %function\n"
+    "utvm_multiply_m3n2_3x6_68a0645f:\n"
     "push {r4-r11, lr}\n"
     "sub sp, sp, #28\n"
+    "mov r4, #2\n"
+    "mla r3, r3, r4, r2\n"
     "strd r2, r3, [sp]\n"
     "ldr r4, [r0, #0]\n"
     "ldr r5, [r0, #4]\n"
@@ -320,12 +322,11 @@ __asm__(
     "add r6, r6, #2\n"
     "str r6, [sp, #0]\n"
     "add r1, r1, #172\n"
-    "subs r2, r2, #1\n"
-    "str r2, [sp, #4]\n"
+    "cmp r6, r2\n"
     "bne.w 1b\n"
     "add sp, sp, #28\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_multiply_m3n2_3x6_cedd32b4, . - utvm_multiply_m3n2_3x6_cedd32b4\n"
+    ".size utvm_multiply_m3n2_3x6_68a0645f, . - utvm_multiply_m3n2_3x6_68a0645f\n"
     ".popsection\n");
 
 /* 6 pixels a row of one of 4 channels as int16 */
@@ -467,16 +468,18 @@ __asm__(
     ".popsection\n");
 
 /* 1 pixels x 1 channels, 1 rows of 18 lane pairs, int16 weights */
-void utvm_multiply_m1n1_1x18_d8feb12e(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+void utvm_multiply_m1n1_1x18_52d51de6(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
 __asm__(
-    ".pushsection .text.utvm_multiply_m1n1_1x18_d8feb12e, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_multiply_m1n1_1x18_52d51de6, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_multiply_m1n1_1x18_d8feb12e, %function\n"
-    "utvm_multiply_m1n1_1x18_d8feb12e:\n"
+    ".type utvm_multiply_m1n1_1x18_52d51de6, %function\n"
+    "utvm_multiply_m1n1_1x18_52d51de6:\n"
     "push {r4-r11, lr}\n"
     "sub sp, sp, #20\n"
+    "mov r4, #1\n"
+    "mla r3, r3, r4, r2\n"
     "strd r2, r3, [sp]\n"
     "ldr r4, [r0, #0]\n"
     "str r4, [sp, #8]\n"
@@ -551,12 +554,11 @@ __asm__(
     "add r7, r7, #1\n"
     "str r7, [sp, #0]\n"
     "add r1, r1, #88\n"
-    "subs r3, r3, #1\n"
-    "str r3, [sp, #4]\n"
+    "cmp r7, r3\n"
     "bne.w 1b\n"
     "add sp, sp, #20\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_multiply_m1n1_1x18_d8feb12e, . - utvm_multiply_m1n1_1x18_d8feb12e\n"
+    ".size utvm_multiply_m1n1_1x18_52d51de6, . - utvm_multiply_m1n1_1x18_52d51de6\n"
     ".popsection\n");
 
 /*
@@ -607,7 +609,7 @@ static __attribute__((noinline)) void conv2d_6x6x4_4_k3x3_direct(
       }
       int8_t *out = y + n * 144 + oy * 24;
       for (int32_t block = 0; block < 2; block++) {
-        utvm_multiply_m3n2_3x6_cedd32b4((const void *const *)rows, stream, out, 2);
+        utvm_multiply_m3n2_3x6_68a0645f((const void *const *)rows, stream, out, 2);
         out += 12;
         for (int32_t k = 0; k < 3; k++) {
           rows[k] = (const int8_t *)rows[k] + 24;
@@ -748,7 +750,7 @@ static __attribute__((noinline)) void fully_connected_36_3_direct(
       {
         const int32_t block = 0;
         (void)block;
-        utvm_multiply_m1n1_1x18_d8feb12e((const void *const *)rows, stream, out, 3);
+        utvm_multiply_m1n1_1x18_52d51de6((const void *const *)rows, stream, out, 3);
         out += 3;
         {
           const int32_t k = 0;
