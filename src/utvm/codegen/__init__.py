@@ -11,6 +11,7 @@ from utvm.codegen.c import (
     int_literal,
 )
 from utvm.codegen.entry import ARENA_SYMBOL, RUN_SYMBOL, entry_source
+from utvm.codegen.library import CLibrary, port_names, render_library
 from utvm.codegen.model import (
     ARENA_ALIGNMENT,
     ArenaRef,
@@ -30,6 +31,7 @@ __all__ = [
     "CArray",
     "CCall",
     "CFunction",
+    "CLibrary",
     "CModel",
     "CParameter",
     "CPort",
@@ -40,6 +42,8 @@ __all__ = [
     "float_literal",
     "function_names",
     "int_literal",
+    "port_names",
+    "render_library",
     "render_model",
     "step_symbol",
 ]

@@ -57,17 +57,18 @@ def render_model(model: CModel, prelude: Mapping[str, str], *, steps: bool = Fal
             stand.
         steps: whether to add a function for each call alone, `step_symbol`, so that each can be measured.
     """
-    arrays = _name_arrays(model)
+    arrays = array_names(model)
     functions = function_names(model.calls)
     return {
         f"{model.name}.h": _header(model),
         f"{model.name}.c": _source(model, functions, arrays, prelude, steps=steps),
-        f"{model.name}_weights.h": _weights_header(model, arrays),
-        f"{model.name}_weights.c": _weights_source(model, arrays),
+        f"{model.name}_weights.h": weights_header(model, arrays),
+        f"{model.name}_weights.c": weights_source(model, arrays),
     }
 
 
-def _name_arrays(model: CModel) -> dict[CArray, str]:
+def array_names(model: CModel) -> dict[CArray, str]:
+    """Return the C name of each constant."""
     names: dict[CArray, str] = {}
     for index, call in enumerate(model.calls):
         for role, operand in call.operands.items():
@@ -130,7 +131,7 @@ def _header(model: CModel) -> str:
 def _port(prefix: str, kind: str, port: CPort) -> list[str]:
     tensor = port.tensor
     lines = [
-        comment(f"{kind} '{_safe(tensor.name)}': {tensor.dtype}{list(tensor.shape)}"),
+        comment(f"{kind} '{safe_text(tensor.name)}': {tensor.dtype}{list(tensor.shape)}"),
         f"#define {prefix}_OFFSET {port.offset}",
         f"#define {prefix}_ELEMENTS {tensor.elements}",
         f"#define {prefix}_BYTES {tensor.nbytes}",
@@ -143,7 +144,8 @@ def _port(prefix: str, kind: str, port: CPort) -> list[str]:
     return lines
 
 
-def _safe(text: str) -> str:
+def safe_text(text: str) -> str:
+    """Return a text from a model file that can stand in a C comment."""
     return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")
 
 
@@ -155,17 +157,24 @@ def _source(
     *,
     steps: bool,
 ) -> str:
-    support = {part.name: part.text for function in functions for part in function.support}
     parts = [
         f'#include "{model.name}.h"\n',
         f'#include <string.h>\n\n#include "{model.name}_weights.h"\n',
-        *prelude.values(),
-        *support.values(),
-        *(function.render(symbol) for function, symbol in functions.items()),
+        *definitions(functions, prelude),
         _run_function(model, functions, arrays),
         *(_step_functions(model, functions, arrays) if steps else ()),
     ]
     return "\n".join(parts)
+
+
+def definitions(functions: Mapping[CFunction, str], prelude: Mapping[str, str]) -> list[str]:
+    """Return the helpers, the micro-kernels and the kernels."""
+    support = {part.name: part.text for function in functions for part in function.support}
+    return [
+        *prelude.values(),
+        *support.values(),
+        *(function.render(symbol) for function, symbol in functions.items()),
+    ]
 
 
 def _run_function(model: CModel, functions: Mapping[CFunction, str], arrays: Mapping[CArray, str]) -> str:
@@ -173,12 +182,15 @@ def _run_function(model: CModel, functions: Mapping[CFunction, str], arrays: Map
     if not model.calls:
         lines.append("  (void)arena;")
     for index, call in enumerate(model.calls):
-        lines += [f"  {comment(f'{index}: {_safe(call.label)}')}", _call_line(call, functions, arrays)]
+        lines += [f"  {comment(f'{index}: {safe_text(call.label)}')}", call_line(call, functions, arrays)]
     lines += ["  return 0;", "}", ""]
     return "\n".join(lines)
 
 
-def _call_line(call: CCall, functions: Mapping[CFunction, str], arrays: Mapping[CArray, str]) -> str:
+def call_line(
+    call: CCall, functions: Mapping[CFunction, str], arrays: Mapping[CArray, str], *, arena: str = "arena"
+) -> str:
+    """Return the statement that makes a call; `arena` is a pointer to bytes."""
     arguments = []
     for parameter in call.function.parameters:
         operand = call.operands[parameter.name]
@@ -187,7 +199,7 @@ def _call_line(call: CCall, functions: Mapping[CFunction, str], arrays: Mapping[
         else:
             const = "const " if parameter.role == "input" else ""
             void = "(void *)" if parameter.c_type not in ("int8_t", "uint8_t") else ""
-            arguments.append(f"({const}{parameter.c_type} *){void}(arena + {operand.offset})")
+            arguments.append(f"({const}{parameter.c_type} *){void}({arena} + {operand.offset})")
     head = f"  {functions[call.function]}("
     line = f"{head}{', '.join(arguments)});"
     return line if len(line) <= 100 else f"{head}\n      " + ",\n      ".join(arguments) + ");"
@@ -202,11 +214,12 @@ def _step_functions(model: CModel, functions: Mapping[CFunction, str], arrays: M
     written = []
     for index, call in enumerate(model.calls):
         head = f"void {step_symbol(model.name, index)}(uint8_t *arena)"
-        written.append(f"{head};\n\n{head} {{\n{_call_line(call, functions, arrays)}\n}}\n")
+        written.append(f"{head};\n\n{head} {{\n{call_line(call, functions, arrays)}\n}}\n")
     return written
 
 
-def _weights_header(model: CModel, arrays: Mapping[CArray, str]) -> str:
+def weights_header(model: CModel, arrays: Mapping[CArray, str]) -> str:
+    """Return the file that declares the constants."""
     guard = f"{model.name.upper()}_WEIGHTS_H"
     declarations = [f"extern {array.declare(symbol)};" for array, symbol in arrays.items()]
     return "\n".join(
@@ -225,7 +238,8 @@ def _weights_header(model: CModel, arrays: Mapping[CArray, str]) -> str:
     )
 
 
-def _weights_source(model: CModel, arrays: Mapping[CArray, str]) -> str:
+def weights_source(model: CModel, arrays: Mapping[CArray, str]) -> str:
+    """Return the file that defines the constants."""
     parts = [f'#include "{model.name}_weights.h"\n']
     parts += [f"_Alignas(16) {array.render(symbol)}" for array, symbol in arrays.items()]
     return "\n".join(parts)

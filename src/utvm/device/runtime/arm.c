@@ -1,7 +1,8 @@
 /* On-target start-up of Arm M-profile cores. The host sets sp, lr and pc and runs utvm_start once after each load. */
 #include "utvm_board.h"
 
-extern uint32_t utvm_stack_top[];
+/* The first vector, made by the linker script; as a function, so that the table needs no cast. */
+void utvm_stack_top(void);
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #define DWT_CTRL REGISTER(0xE0001000u)
@@ -46,7 +47,7 @@ void utvm_systick(void) { utvm_systick_turns++; }
 #endif
 
 __attribute__((used, section(".vectors"))) void (*const utvm_vectors[16])(void) = {
-    (void (*)(void))utvm_stack_top, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap,
+    utvm_stack_top, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap,
     utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, ON_SYSTICK,
 };
 

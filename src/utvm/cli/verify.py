@@ -1,0 +1,44 @@
+"""`utvm verify`: an exported library against the model it came from."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_DIFFERS = 1
+
+
+def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="check an exported library against its model, bit by bit, here and on the emulated board",
+        description=(
+            "Build the export in DIR for this machine (with sanitizers) and for the emulated board, run inputs through "
+            "it and compare with MODEL. Exits with 0 if nothing differs, with 1 if something does and says where first."
+        ),
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="what `utvm export` wrote")
+    parser.add_argument("--against", type=Path, required=True, metavar="MODEL", help="the model file")
+    parser.add_argument("--inputs", type=int, default=16, metavar="N", help="how many inputs (default: 16)")
+    parser.add_argument("--layers", action="store_true", help="compare every operator's result, not only the outputs")
+    parser.add_argument("--board", metavar="BOARD", help="an emulated board (default: the one it was exported for)")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from utvm.deploy import verification_text, verify
+
+    verification = verify(
+        arguments.directory,
+        arguments.against,
+        inputs=arguments.inputs,
+        layers=arguments.layers,
+        board=arguments.board,
+    )
+    print(verification_text(verification))
+    return 0 if verification.passed else _DIFFERS

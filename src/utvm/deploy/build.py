@@ -1,0 +1,44 @@
+"""Building an export's files as its user will: warnings are errors, and what the model adds to a program is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from utvm.boards import Board
+from utvm.deploy.harness import RUN_SYMBOL
+from utvm.deploy.manifest import Build
+from utvm.device import build_image
+from utvm.toolchain import Image, Source
+
+PEDANTIC = ("-pedantic",)
+_NOTHING = Source(
+    name="utvm_nothing.c",
+    text=f"#include <stdint.h>\n\nint32_t {RUN_SYMBOL}(void);\n\nint32_t {RUN_SYMBOL}(void) {{\n  return 0;\n}}\n",
+)
+
+
+def library_image(
+    board: Board, files: Mapping[str, str], harness: str, *, optimize: str = "-O3", flags: Sequence[str] = ()
+) -> Image:
+    """Return the image of a board with the library and a harness that calls it.
+
+    Raises:
+        ToolchainError: the compiler is missing or refuses a file, or the image does not fit the board.
+    """
+    sources = [Source(name=name, text=text) for name, text in files.items() if name.endswith((".c", ".h"))]
+    sources.append(Source(name="utvm_harness.c", text=harness))
+    return build_image(board, sources, entries=[RUN_SYMBOL], optimize=optimize, extra_flags=(*PEDANTIC, *flags))
+
+
+def count_build(board: Board, name: str, image: Image, *, optimize: str) -> Build:
+    """Return what the library adds to a program: an image with it against one without."""
+    empty = build_image(board, [_NOTHING], entries=[RUN_SYMBOL], optimize=optimize, extra_flags=PEDANTIC)
+    bound = image.worst_stack(f"{name}_run")
+    return Build(
+        optimize=optimize,
+        code_bytes=image.code_bytes - empty.code_bytes,
+        constant_bytes=image.constant_bytes - empty.constant_bytes,
+        data_bytes=image.data_bytes - empty.data_bytes,
+        stack_bytes=bound.bytes,
+        stack_chain=bound.chain,
+    )

@@ -1,0 +1,238 @@
+"""A model as C for other people's programs: files, manifest, and promises that are kept or refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import utvm
+from utvm import api
+from utvm.boards import Board
+from utvm.codegen import CLibrary, port_names, render_library
+from utvm.deploy.build import PEDANTIC, count_build, library_image
+from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
+from utvm.deploy.manifest import MANIFEST_FILE, Build, Expected, Form, Manifest, OperatorEntry, Port, Result
+from utvm.deploy.readme import README_FILE, readme
+from utvm.errors import UtvmError
+from utvm.graph import Graph, Tensor
+from utvm.graph.cost import macs_of
+from utvm.kernels import PORTABLE_FAMILIES, PRELUDE, with_dependencies, workload
+from utvm.lowering import Program, lower
+from utvm.profile import random_input
+from utvm.report import write_text
+from utvm.toolchain import Image, Toolchain, compiler_version
+
+OPTIMIZATIONS = ("-O3", "-Os")
+
+
+class BudgetError(UtvmError):
+    """An export that would break a promise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Export:
+    """A model ready to ship: the board it was made for, its program, files by name, and the manifest."""
+
+    board: Board
+    program: Program
+    files: Mapping[str, str]
+    manifest: Manifest
+
+    def write(self, directory: Path) -> tuple[Path, ...]:
+        """Write all files into a directory, made if missing, and return their paths.
+
+        Raises:
+            UtvmError: one can't be written.
+        """
+        paths = tuple(directory / name for name in self.files)
+        for path, text in zip(paths, self.files.values(), strict=True):
+            write_text(path, text)
+        return paths
+
+
+def export(
+    model: str | Path,
+    board: str | Path | Board,
+    *,
+    name: str | None = None,
+    stack: int | None = None,
+    **options: Any,
+) -> Export:
+    """Make a model's C library for a board's core, build it, run it on the board if that is emulated, and count.
+
+    Args:
+        model: a model file.
+        board: a board's name, the path of its TOML, or the board.
+        name: the prefix of every public name; the model's name if None.
+        stack: bytes of stack that a run may need; None is no limit.
+        options: those of `api.compile`, `flash` and `ram` among them: limits for the model alone, without the
+            program that it is linked into.
+
+    Raises:
+        BudgetError: a limit can't be kept; the message says what to change.
+        UtvmError: the model can't be compiled for the board.
+    """
+    path = Path(model)
+    compiled = api.compile(path, board, name=name, **options)
+    program, target = compiled.program, compiled.board
+    prefix = program.name
+    portable = None
+    if any(call.kernel.family != "portable" for call in program.calls):
+        portable = lower(program.graph, target.core, name=f"{prefix}_portable", families=PORTABLE_FAMILIES)
+    draft = _library(program, portable, target, {}, {})
+    ports = _ports(program.graph.inputs, "input"), _ports(program.graph.outputs, "output")
+    harness = board_harness(prefix, *ports)
+    images = {level: library_image(target, render_library(draft), harness, optimize=level) for level in OPTIMIZATIONS}
+    builds = tuple(count_build(target, prefix, image, optimize=level) for level, image in images.items())
+    budgets = {
+        key: limit
+        for key, limit in (("ram", options.get("ram")), ("flash", options.get("flash")), ("stack", stack))
+        if limit is not None
+    }
+    _check_budgets(program, builds, budgets)
+    library = _library(program, portable, target, _promises(builds, target), budgets)
+    files = render_library(library)
+    manifest = Manifest(
+        utvm=utvm.__version__,
+        name=prefix,
+        model_file=path.name,
+        model_sha256=sha256(path.read_bytes()),
+        board=target.name,
+        core=target.core.name,
+        compiler=compiler_version(target.core.tool_prefix),
+        flags=Toolchain(prefix=target.core.tool_prefix, machine_flags=target.core.cflags, extra_flags=PEDANTIC).flags,
+        inputs=ports[0],
+        outputs=ports[1],
+        core_form=form_of(program),
+        portable_form=None if portable is None else form_of(portable),
+        builds=builds,
+        expected=_expected(target, program.graph, ports[0], images[OPTIMIZATIONS[0]]),
+        budgets=budgets,
+        files={file: sha256(text.encode()) for file, text in files.items()},
+    )
+    every = {**files, MANIFEST_FILE: manifest.to_json(), README_FILE: readme(manifest)}
+    return Export(board=target, program=program, files=every, manifest=manifest)
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of bytes in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def form_of(program: Program) -> Form:
+    """Return what a manifest says of a program."""
+    return Form(
+        arena_bytes=program.arena_bytes,
+        arena_lower_bound=program.memory.lower_bound,
+        constant_bytes=program.constant_bytes,
+        operators=tuple(
+            OperatorEntry(
+                name=call.op.name,
+                kind=call.op.kind,
+                workload=workload(call.op),
+                macs=macs_of(call.op),
+                family=call.kernel.family,
+                config=dict(call.kernel.config),
+                function=call.kernel.function.stem,
+                constant_bytes=call.kernel.constant_bytes,
+                scratch_bytes=call.kernel.scratch_bytes,
+                results=tuple(
+                    Result(tensor=t.name, dtype=str(t.dtype), shape=t.shape, offset=program.memory.offset_of(t))
+                    for t in call.op.outputs
+                ),
+            )
+            for call in program.calls
+        ),
+    )
+
+
+def _ports(tensors: tuple[Tensor, ...], kind: str) -> tuple[Port, ...]:
+    return tuple(
+        Port(
+            tensor=tensor.name,
+            parameter=parameter,
+            dtype=str(tensor.dtype),
+            shape=tensor.shape,
+            scale=None if tensor.quant is None else tensor.scale,
+            zero_point=None if tensor.quant is None else tensor.zero_point,
+        )
+        for tensor, parameter in zip(tensors, port_names(tensors, kind), strict=True)
+    )
+
+
+def _library(
+    program: Program,
+    portable: Program | None,
+    board: Board,
+    promises: Mapping[str, tuple[int, str]],
+    budgets: Mapping[str, int],
+) -> CLibrary:
+    vectors = " && defined(__ARM_FEATURE_MVE)" if board.core.mve else ""
+    return CLibrary(
+        name=program.name,
+        title=f"{program.name}: an int8 network as plain C, made by µTVM {utvm.__version__} for {board.core.name}.",
+        model=program.c_model(),
+        prelude=_prelude(program),
+        portable=None if portable is None else portable.c_model(),
+        portable_prelude={} if portable is None else _prelude(portable),
+        feature=f"defined(__ARM_FEATURE_DSP){vectors}",
+        promises=promises,
+        budgets={f"{key.upper()}_BUDGET_BYTES": limit for key, limit in budgets.items()},
+    )
+
+
+def _prelude(program: Program) -> dict[str, str]:
+    used = [helper for call in program.calls for helper in call.kernel.function.helpers]
+    return {name: PRELUDE[name] for name in with_dependencies(used)}
+
+
+def _promises(builds: tuple[Build, ...], board: Board) -> dict[str, tuple[int, str]]:
+    how = f"compiled for {board.core.name} as the manifest says, under {' or '.join(b.optimize for b in builds)}"
+    return {
+        "FLASH_BYTES": (
+            max(build.flash_bytes for build in builds),
+            f"Code and constants that linking the model adds to a program, at most: {how}.",
+        ),
+        "STACK_BYTES": (
+            max(build.stack_bytes for build in builds),
+            "Stack of a run in the worst case, from the compiler's frames and the call graph; built likewise.",
+        ),
+    }
+
+
+def _check_budgets(program: Program, builds: tuple[Build, ...], budgets: Mapping[str, int]) -> None:
+    """Refuse what api.compile has not refused already."""
+    problems = []
+    flash, stack = max(b.flash_bytes for b in builds), max(builds, key=lambda b: b.stack_bytes)
+    if flash > budgets.get("flash", flash):
+        problems.append(
+            f"flash: the model adds {flash:,} bytes and {budgets['flash']:,} are allowed, "
+            f"{flash - budgets['flash']:,} too few (allow more, or leave out fast kernels with --small)"
+        )
+    if stack.stack_bytes > budgets.get("stack", stack.stack_bytes):
+        problems.append(
+            f"stack: a run needs up to {stack.stack_bytes:,} bytes under {stack.optimize} and {budgets['stack']:,} are "
+            f"allowed, {stack.stack_bytes - budgets['stack']:,} too few; the deepest calls are "
+            f"{' → '.join(stack.stack_chain)} (allow more, or choose other kernels with --small)"
+        )
+    if problems:
+        raise BudgetError(f"{program.name} breaks its budget:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def _expected(board: Board, graph: Graph, ports: tuple[Port, ...], image: Image) -> Expected:
+    if board.emulator is None:
+        return Expected(optimize=OPTIMIZATIONS[0], instructions=None, cycles=None, source="not run: no emulator")
+    with api.connect(board) as session:
+        session.load(image)
+        for index, (tensor, port) in enumerate(zip(graph.inputs, ports, strict=True)):
+            session.write(buffer(port), random_input(tensor, index).tobytes())
+        measured = session.call(RUN_SYMBOL)
+    return Expected(
+        optimize=OPTIMIZATIONS[0],
+        instructions=measured.instructions,
+        cycles=measured.cycles,
+        source=measured.cycles_source or "instructions counted by the emulator; no cycle model of this core",
+    )

@@ -1,0 +1,197 @@
+"""The manifest of an export: what the C is made of, what it costs, and how that is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utvm.errors import UtvmError
+
+MANIFEST_FILE = "manifest.json"
+FORMAT = 1
+
+
+class ManifestError(UtvmError):
+    """A directory that is no export, or one of another version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """An input or output: its tensor in the model, the C parameter, and its quantisation if it has one."""
+
+    tensor: str
+    parameter: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A tensor that an operator writes, and where in the arena it is just after that."""
+
+    tensor: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorEntry:
+    """One kernel call. Bytes."""
+
+    name: str
+    kind: str
+    workload: str
+    macs: int
+    family: str
+    config: Mapping[str, int | str]
+    function: str
+    constant_bytes: int
+    scratch_bytes: int
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """One of the two forms of the C: that for the core, or that with portable kernels. Bytes."""
+
+    arena_bytes: int
+    arena_lower_bound: int
+    constant_bytes: int
+    operators: tuple[OperatorEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What linking the model adds to a program under one optimisation. `stack_bytes` is a bound for the worst case."""
+
+    optimize: str
+    code_bytes: int
+    constant_bytes: int
+    data_bytes: int
+    stack_bytes: int
+    stack_chain: tuple[str, ...]
+
+    @property
+    def flash_bytes(self) -> int:
+        """Code, constants and initial values."""
+        return self.code_bytes + self.constant_bytes + self.data_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """The cost of a run in instructions and cycles, and where the figures come from; None is not known."""
+
+    optimize: str
+    instructions: int | None
+    cycles: int | None
+    source: str
+
+    @property
+    def how(self) -> str:
+        """Where the figures come from, for people; modelled ones say so."""
+        return f"modelled; {self.source}" if self.source.startswith("model") else self.source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything that is known of an export. `files` has the SHA-256 of each file."""
+
+    utvm: str
+    name: str
+    model_file: str
+    model_sha256: str
+    board: str
+    core: str
+    compiler: str
+    flags: tuple[str, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    core_form: Form
+    portable_form: Form | None
+    builds: tuple[Build, ...]
+    expected: Expected
+    budgets: Mapping[str, int]
+    files: Mapping[str, str]
+
+    @property
+    def flash_bytes(self) -> int:
+        """The most flash of any build."""
+        return max(build.flash_bytes for build in self.builds)
+
+    @property
+    def stack_bytes(self) -> int:
+        """The most stack of any build."""
+        return max(build.stack_bytes for build in self.builds)
+
+    def to_json(self) -> str:
+        """Return the manifest's text."""
+        values = {"format": FORMAT, **asdict(self), "flash_bytes": self.flash_bytes, "stack_bytes": self.stack_bytes}
+        for build, entry in zip(self.builds, values["builds"], strict=True):
+            entry["flash_bytes"] = build.flash_bytes
+        return json.dumps(values, indent=2) + "\n"
+
+    @staticmethod
+    def read(directory: Path) -> Manifest:
+        """Read the manifest of an export.
+
+        Raises:
+            ManifestError: there is none, or not one that this version understands.
+        """
+        path = directory / MANIFEST_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ManifestError(f"{directory} is no export: {path} can't be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ManifestError(f"{path} is no JSON: {error} (export the model again)") from error
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise ManifestError(f"{path} is not in format {FORMAT}: export the model again with this version of µTVM")
+        try:
+            return _manifest(values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ManifestError(f"{path} is not complete ({error!r}): export the model again") from error
+
+
+def _manifest(values: dict[str, Any]) -> Manifest:
+    taken = {key: values[key] for key in Manifest.__dataclass_fields__}
+    for key in ("inputs", "outputs"):
+        taken[key] = tuple(Port(**{**entry, "shape": tuple(entry["shape"])}) for entry in values[key])
+    taken["core_form"] = _form(values["core_form"])
+    taken["portable_form"] = None if values["portable_form"] is None else _form(values["portable_form"])
+    taken["builds"] = tuple(
+        Build(**{key: _plain(entry[key]) for key in Build.__dataclass_fields__}) for entry in values["builds"]
+    )
+    taken["expected"] = Expected(**values["expected"])
+    taken["flags"] = tuple(values["flags"])
+    return Manifest(**taken)
+
+
+def _form(values: dict[str, Any]) -> Form:
+    operators = []
+    for entry in values["operators"]:
+        results = tuple(Result(**{**result, "shape": tuple(result["shape"])}) for result in entry["results"])
+        operators.append(OperatorEntry(**{**entry, "results": results}))
+    return Form(**{**values, "operators": tuple(operators)})
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

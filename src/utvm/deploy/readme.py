@@ -1,0 +1,106 @@
+"""The README of an export, for the engineer who receives it."""
+
+from __future__ import annotations
+
+from utvm.deploy.manifest import Manifest
+
+README_FILE = "README.md"
+
+
+def readme(manifest: Manifest) -> str:
+    """Return the text."""
+    m, upper = manifest, manifest.name.upper()
+    arguments = ", ".join(port.parameter for port in (*m.inputs, *m.outputs))
+    declared = "\n".join(
+        f"static {_c_type(port.dtype)} {port.parameter}[{upper}_{port.parameter.upper()}_ELEMENTS];"
+        for port in (*m.inputs, *m.outputs)
+    )
+    portable = ""
+    if m.portable_form is not None:
+        portable = f"""
+The kernels of `{m.name}.c` use instructions of {m.core}. Where the compiler has them not (your PC, another core),
+`{m.name}_portable.c` takes over by itself, with the same results bit for bit: unit tests of your program run
+on the machine that builds it. `-D{upper}_PORTABLE` chooses it anywhere. Give the compiler all `.c` files;
+only one form is compiled.
+"""
+    builds = "\n".join(
+        f"| {b.optimize} | {b.code_bytes:,} B | {b.constant_bytes:,} B | {b.flash_bytes:,} B | {b.stack_bytes:,} B |"
+        for b in m.builds
+    )
+    ports = "\n".join(
+        f"| `{p.parameter}` | {p.dtype}{list(p.shape)} | {p.nbytes:,} B | {_quantisation(p.scale, p.zero_point)} |"
+        for p in (*m.inputs, *m.outputs)
+    )
+    cycles = "not known" if m.expected.cycles is None else f"{m.expected.cycles:,}"
+    instructions = "not known" if m.expected.instructions is None else f"{m.expected.instructions:,}"
+    return f"""\
+# {m.name}
+
+A neural network as plain C11, made by µTVM {m.utvm} from `{m.model_file}` for {m.core}. No heap, no
+operating system, no global that changes, no library but `memcpy` and `memset` (`-D{upper}_WITHOUT_STRING_H`
+does without the header; compilers may still call the two by themselves).
+
+## Use
+
+```c
+#include "{m.name}.h"
+
+_Alignas({upper}_ARENA_ALIGNMENT) static uint8_t arena[{upper}_ARENA_BYTES];
+{declared}
+
+int classify(void) {{
+  return {m.name}_run({arguments}, arena, sizeof arena) == {upper}_OK ? 0 : -1;
+}}
+```
+
+Add `{m.name}*.c` to your build, and this directory to its include path; C++ includes the same header.
+Compile with `-ffp-contract=off` if results are to be equal to the bit where a model computes in float, and
+with `-fno-lto`: assembler functions stand in the C file.
+{portable}
+To save the second buffer, write the input to where it lies in the arena and pass a null pointer for it
+(likewise for the output): `{m.name}_{m.inputs[0].parameter}(arena)` says where. Tasks that run at the same
+time need an arena each, no lock.
+
+| | type and shape | size | real value |
+|---|---|---|---|
+{ports}
+
+`{m.name}_quantize_…` and `{m.name}_dequantize_…` in the header convert single elements.
+
+## Cost
+
+Arena {m.core_form.arena_bytes:,} B; beside it only the stack. Flash and stack are what linking the model
+adds to a program, built for {m.core} by {m.compiler} under the options in `manifest.json`; the stack is a
+bound for the worst case.
+
+| | code | constants | flash | stack |
+|---|--:|--:|--:|--:|
+{builds}
+
+A run under {m.expected.optimize}: {instructions} instructions, {cycles} cycles ({m.expected.how}).
+
+`{upper}_ARENA_BYTES`, `{upper}_FLASH_BYTES` and `{upper}_STACK_BYTES` are constants of the header. Define
+`{upper}_RAM_BUDGET_BYTES`, `{upper}_FLASH_BUDGET_BYTES` or `{upper}_STACK_BUDGET_BYTES` and the build fails
+when one is over it.
+
+## Profile
+
+`-D{upper}_HOOKS='"my_hooks.h"'` includes your header, which may define `{upper}_BEFORE(index, arena)` and
+`{upper}_AFTER(index, arena)`: they stand around each operator. `manifest.json` lists the operators in that
+order.
+
+## Check
+
+    utvm verify DIR --against {m.model_file}
+
+builds these files for this machine, under sanitizers, and for the emulated board, runs inputs through them
+and compares bit by bit with the model; it says where the first difference is, if there is one.
+"""
+
+
+def _c_type(dtype: str) -> str:
+    return "float" if dtype == "float32" else f"{dtype}_t"
+
+
+def _quantisation(scale: float | None, zero_point: int | None) -> str:
+    return "itself" if scale is None else f"{scale:.9g} * (q - ({zero_point}))"

@@ -1,0 +1,48 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from utvm.deploy.manifest import Manifest
+from utvm.deploy.verify import Verification
+
+
+def export_text(manifest: Manifest, paths: Sequence[Path]) -> str:
+    """Return the cost of an export and its files, one line each."""
+    m = manifest
+    lines = [
+        f"{m.name} for {m.core} ({m.board}): {len(m.core_form.operators)} kernel calls",
+        f"  RAM    {m.core_form.arena_bytes:>9,} B arena",
+        f"  stack  {m.stack_bytes:>9,} B at most, by {' → '.join(_deepest(m))}",
+    ]
+    for build in m.builds:
+        parts = f"code {build.code_bytes:,} B + constants {build.constant_bytes:,} B, stack {build.stack_bytes:,} B"
+        lines.append(f"  flash  {build.flash_bytes:>9,} B under {build.optimize}: {parts}")
+    if m.expected.cycles is not None:
+        lines.append(f"  cycles {m.expected.cycles:>9,} ({m.expected.how})")
+    elif m.expected.instructions is not None:
+        lines.append(f"  instructions {m.expected.instructions:,} ({m.expected.source})")
+    lines += [f"  {key} budget {limit:,} B: kept" for key, limit in m.budgets.items()]
+    return "\n".join([*lines, f"  files  {', '.join(map(str, paths))}"])
+
+
+def _deepest(manifest: Manifest) -> tuple[str, ...]:
+    return max(manifest.builds, key=lambda build: build.stack_bytes).stack_chain
+
+
+def verification_text(verification: Verification) -> str:
+    """Return what each machine showed, one line each, and what else is not as it was exported."""
+    lines = []
+    for check in verification.checks:
+        layers = f", {check.layers:,} layer results" if check.layers else ""
+        if check.difference is None:
+            lines.append(f"{verification.name} on {check.place}: {check.inputs} inputs{layers}: equal bit by bit")
+        else:
+            lines.append(f"{verification.name} on {check.place}: NOT EQUAL: {check.difference}")
+    if verification.changed:
+        lines.append(f"changed since the export: {', '.join(verification.changed)}")
+    if verification.other_model:
+        lines.append("the model's file is another than the one that was exported")
+    return "\n".join(lines)
