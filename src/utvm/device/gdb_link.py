@@ -1,15 +1,17 @@
-"""The GDB remote backend of `DebugLink`: QEMU's stub and any server that speaks the protocol, on this machine."""
+"""The GDB remote backend of `DebugLink`: QEMU, OpenOCD, pyOCD, J-Link, Black Magic and whoever speaks the protocol.
+
+Servers differ; what one can do is found out by asking it, never by its name.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from utvm.device.gdb_packets import PacketStream, escape
+from utvm.device.gdb_registers import Register, parse_description
 from utvm.device.link import DebugLink, LinkLostError, LinkRefusedError, LinkTimeoutError, check_range
 from utvm.device.sockets import open_socket
 
@@ -17,16 +19,12 @@ _ANSWER_SECONDS = 10.0
 _OFFER = (
     b"qSupported:multiprocess-;swbreak+;hwbreak+;qRelocInsn-;vContSupported+;xmlRegisters=arm,riscv;QStartNoAckMode+"
 )
-
-
 _LISTEN_SECONDS = 5.0
 _RETRY_SECONDS = 0.002
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Register:
-    number: int
-    nbytes: int
+_HEAD_BYTES = 32
+_RESETS = ("reset halt", "system_reset", "reset")
+_SCANS = ("swdp_scan", "jtag_scan")
+_DENIALS = ("unknown command", "not found", "invalid command", "not supported", "unrecognized")
 
 
 class GdbRemoteLink(DebugLink):
@@ -38,6 +36,7 @@ class GdbRemoteLink(DebugLink):
 
     Raises:
         LinkLostError: nothing answers there.
+        LinkRefusedError: the server has no target, or does not describe its registers.
     """
 
     def __init__(self, endpoint: str, *, timeout: float = _ANSWER_SECONDS) -> None:
@@ -60,10 +59,24 @@ class GdbRemoteLink(DebugLink):
         if features.get("QStartNoAckMode") == "+":
             self._packets.request_ok(b"QStartNoAckMode", self._timeout)
             self._packets.acknowledges = False
-        self._ask(b"?")
-        self._registers = self._read_description() if features.get("qXfer:features:read") == "+" else {}
+        if self._ask(b"?")[:1] not in (b"T", b"S"):
+            self._attach()
+        self._resume_packet = b"vCont;c" if b";c" in self._ask(b"vCont?") else b"c"
+        if features.get("qXfer:features:read") != "+":
+            raise LinkRefusedError("the GDB server does not describe the registers of its target")
+        self._registers = parse_description(self._transfer)
         self._binary_writes: bool | None = None
+        self._breakpoint_kinds: dict[int, bytes] = {}
         self._single_reads = True
+
+    def _attach(self) -> None:
+        """Have a server that is not connected to its target yet, as Black Magic's, look for it."""
+        for command in _SCANS:
+            with contextlib.suppress(LinkRefusedError):
+                self._monitor(command)
+                if self._ask(b"vAttach;1")[:1] in (b"T", b"S"):
+                    return
+        raise LinkRefusedError("the GDB server is not connected to a target")
 
     def halt(self) -> None:
         """See `DebugLink`."""
@@ -75,13 +88,15 @@ class GdbRemoteLink(DebugLink):
 
     def resume(self) -> None:
         """See `DebugLink`."""
-        self._packets.send(b"c")
+        self._expect_halted()
+        self._packets.send(self._resume_packet)
         self._running = True
 
     def wait(self, timeout: float) -> bool:
         """See `DebugLink`."""
+        deadline = time.monotonic() + timeout
         while self._running:
-            answer = self._packets.receive(timeout)
+            answer = self._packets.receive(max(deadline - time.monotonic(), 0))
             if answer is None:
                 return False
             if answer[:1] in (b"T", b"S"):
@@ -89,12 +104,19 @@ class GdbRemoteLink(DebugLink):
             elif answer[:1] in (b"W", b"X"):
                 self._running = False
                 raise LinkLostError("the target exited")
+            elif answer[:1] == b"E":
+                self._running = False
+                raise LinkRefusedError("the core can't be resumed")
         return True
 
     def reset(self) -> None:
         """See `DebugLink`."""
         self.halt()
-        self._monitor("system_reset")
+        for command in _RESETS:
+            with contextlib.suppress(LinkRefusedError):
+                self._monitor(command)
+                return
+        raise LinkRefusedError("the GDB server knows no way to reset its target")
 
     def read_memory(self, address: int, length: int) -> bytes:
         """See `DebugLink`."""
@@ -103,10 +125,7 @@ class GdbRemoteLink(DebugLink):
         parts = []
         while length > 0:
             size = min(chunk, length)
-            answer = self._ask(b"m%x,%x" % (address, size))
-            if not answer or (len(answer) == 3 and answer[:1] == b"E"):
-                raise LinkRefusedError(f"{size} bytes at 0x{address:08x} can't be read")
-            data = bytes.fromhex(answer.decode("ascii"))
+            data = _hex_bytes(self._ask(b"m%x,%x" % (address, size)), f"{size} bytes at 0x{address:08x} can't be read")
             parts.append(data)
             address += len(data)
             length -= len(data)
@@ -115,15 +134,19 @@ class GdbRemoteLink(DebugLink):
     def write_memory(self, address: int, data: bytes) -> None:
         """See `DebugLink`."""
         check_range(address, len(data))
+        if not data:
+            return
         if self._binary_writes is None:
             self._binary_writes = self._ask(b"X%x,0:" % address) == b"OK"
-        step = (self._packet_bytes - 32) // 2
+        step = (self._packet_bytes - _HEAD_BYTES) // 2
         for start in range(0, len(data), step):
             part = data[start : start + step]
             head = b"%x,%x:" % (address + start, len(part))
             packet = b"X" + head + escape(part) if self._binary_writes else b"M" + head + part.hex().encode("ascii")
             if self._ask(packet) != b"OK":
                 raise LinkRefusedError(f"{len(part)} bytes at 0x{address + start:08x} can't be written")
+        # pyOCD's server tells a write that failed at the next access.
+        _hex_bytes(self._ask(b"m%x,1" % address), f"{len(data)} bytes at 0x{address:08x} can't be written")
 
     def read_registers(self, names: Sequence[str]) -> tuple[int, ...]:
         """See `DebugLink`."""
@@ -132,30 +155,26 @@ class GdbRemoteLink(DebugLink):
     def write_registers(self, values: Mapping[str, int]) -> None:
         """See `DebugLink`."""
         for name, value in values.items():
-            self._write_register(name, value)
-
-    def _read_register(self, name: str) -> int:
-        register = self._register(name)
-        answer = self._ask(b"p%x" % register.number) if self._single_reads else b""
-        if answer:
-            return self._register_value(name, answer)
-        self._single_reads = False
-        start = sum(r.nbytes for r in self._registers.values() if r.number < register.number)
-        everything = bytes.fromhex(self._ask(b"g").decode("ascii").replace("x", "0"))
-        return int.from_bytes(everything[start : start + register.nbytes], "little")
-
-    def _write_register(self, name: str, value: int) -> None:
-        register = self._register(name)
-        raw = (value & ((1 << 8 * register.nbytes) - 1)).to_bytes(register.nbytes, "little")
-        self._packets.request_ok(b"P%x=%s" % (register.number, raw.hex().encode("ascii")), self._timeout)
+            register = self._register(name)
+            raw = (value & ((1 << 8 * register.nbytes) - 1)).to_bytes(register.nbytes, "little")
+            self._expect_halted()
+            self._packets.request_ok(b"P%x=%s" % (register.number, raw.hex().encode("ascii")), self._timeout)
 
     def set_breakpoint(self, address: int) -> None:
         """See `DebugLink`."""
-        self._packets.request_ok(b"Z1,%x,2" % address, self._timeout)
+        # Some comparators reach code at low addresses only: a breakpoint instruction is the other way.
+        for kind in (b"1", b"0"):
+            if self._ask(b"Z%s,%x,2" % (kind, address)) == b"OK":
+                self._breakpoint_kinds[address] = kind
+                return
+        raise LinkRefusedError(f"no breakpoint can be set at 0x{address:08x}")
 
     def clear_breakpoint(self, address: int) -> None:
         """See `DebugLink`."""
-        self._packets.request_ok(b"z1,%x,2" % address, self._timeout)
+        kind = self._breakpoint_kinds.pop(address, None)
+        if kind is not None:
+            self._expect_halted()
+            self._packets.request_ok(b"z%s,%x,2" % (kind, address), self._timeout)
 
     def close(self) -> None:
         """See `DebugLink`."""
@@ -166,57 +185,43 @@ class GdbRemoteLink(DebugLink):
         self._packets.close()
 
     def _ask(self, payload: bytes) -> bytes:
-        if self._running:
-            raise LinkRefusedError("the core runs: halt it first")
+        self._expect_halted()
         return self._packets.request(payload, self._timeout)
 
+    def _expect_halted(self) -> None:
+        if self._running:
+            raise LinkRefusedError("the core runs: halt it first")
+
     def _monitor(self, command: str) -> None:
-        """Run a command of the server; its output, in packets of its own, is dropped."""
+        """Run a command of the server. Those that don't know it say so in text as often as by an error."""
         self._packets.send(b"qRcmd," + command.encode("ascii").hex().encode("ascii"))
-        while True:
-            answer = self._packets.receive(self._timeout)
+        said = b""
+        while (answer := self._packets.receive(self._timeout)) != b"OK":
             if answer is None:
                 raise LinkTimeoutError(f"the debug link did not finish '{command}' within {self._timeout:g} s")
-            if answer == b"OK":
-                return
             if answer[:1] == b"E" or not answer:
                 raise LinkRefusedError(f"the debug link refused '{command}'")
+            text = _hex_bytes(answer.removeprefix(b"O"), f"the debug link's answer to '{command}' can't be read")
+            said += text
+            if answer[:1] != b"O":
+                break
+        if any(denial in said.decode("latin1").lower() for denial in _DENIALS):
+            raise LinkRefusedError(f"the debug link does not know '{command}'")
 
-    def _register(self, name: str) -> _Register:
+    def _register(self, name: str) -> Register:
         if name not in self._registers:
             raise LinkRefusedError(f"the target has no register '{name}'")
         return self._registers[name]
 
-    def _register_value(self, name: str, answer: bytes) -> int:
-        try:
-            return int.from_bytes(bytes.fromhex(answer.decode("ascii")), "little")
-        except ValueError:
-            raise LinkRefusedError(f"register '{name}' can't be read") from None
-
-    def _read_description(self) -> dict[str, _Register]:
-        """Read the target's register list (GDB manual, appendix G: Target Descriptions)."""
-        found: dict[str, _Register] = {}
-        number = 0
-        waiting = ["target.xml"]
-        while waiting:
-            # QEMU 7.2 uses the prefix `xi` without declaring it.
-            text = self._transfer(waiting.pop(0)).replace("xi:include", "include")
-            try:
-                root = ElementTree.fromstring(text)
-            except ElementTree.ParseError as error:
-                raise LinkRefusedError(f"the target description can't be read: {error}") from error
-            included = []
-            for element in root.iter():
-                tag = element.tag.rpartition("}")[2]
-                if tag == "include":
-                    included.append(element.get("href", ""))
-                elif tag == "reg":
-                    number = int(element.get("regnum", number))
-                    name = element.get("name", "")
-                    found[name] = _Register(number=number, nbytes=int(element.get("bitsize", "32")) // 8)
-                    number += 1
-            waiting = included + waiting
-        return found
+    def _read_register(self, name: str) -> int:
+        register = self._register(name)
+        failure = f"register '{name}' can't be read"
+        answer = self._ask(b"p%x" % register.number) if self._single_reads else b""
+        if answer:
+            return int.from_bytes(_hex_bytes(answer, failure), "little")
+        self._single_reads = False  # pyOCD's server has no `p`
+        place = slice(2 * register.offset, 2 * (register.offset + register.nbytes))
+        return int.from_bytes(_hex_bytes(self._ask(b"g")[place], failure), "little")
 
     def _transfer(self, annex: str) -> str:
         text = b""
@@ -228,6 +233,17 @@ class GdbRemoteLink(DebugLink):
             text += answer[1:]
             if answer[:1] == b"l":
                 return text.decode("utf-8")
+
+
+def _hex_bytes(answer: bytes, failure: str) -> bytes:
+    """Return the bytes of an answer in hex; errors (Enn) and values that are not known (xx) are no hex."""
+    try:
+        data = bytes.fromhex(answer.decode("ascii"))
+    except ValueError:
+        data = b""
+    if not data:
+        raise LinkRefusedError(failure)
+    return data
 
 
 def _connect(endpoint: str, timeout: float) -> socket.socket:
