@@ -208,7 +208,8 @@ static struct block *block_of(uint32_t address, uint32_t length, uint32_t last_b
     if (block->address == address && block->length == length && block->last_byte == last_byte) return block;
   struct block *block = calloc(1, sizeof *block);
   if (block == NULL) abort();
-  *block = (struct block){.address = address, .length = length, .last_byte = last_byte, .next = *bucket};
+  *block = (struct block){
+      .address = address, .length = length, .last_byte = last_byte, .first_edge = EDGES, .next = *bucket};
   return *bucket = block;
 }
 
