@@ -13,6 +13,7 @@ from utvm.boards.board import (
     PyOcdSettings,
     Silicon,
 )
+from utvm.boards.draft import BoardDraft, Range, save_draft
 from utvm.boards.find import list_boards, load_board, user_boards, user_directory
 from utvm.boards.load import list_parts, parse_board
 from utvm.boards.memory import CacheGeometry, Memory, MemoryModel, Placement
@@ -22,6 +23,7 @@ __all__ = [
     "LINK_NAMES",
     "WAIT_TURNS",
     "Board",
+    "BoardDraft",
     "BoardError",
     "CacheGeometry",
     "CacheKind",
@@ -35,12 +37,14 @@ __all__ = [
     "OpenOcdSettings",
     "Placement",
     "PyOcdSettings",
+    "Range",
     "RegisterOperation",
     "Silicon",
     "list_boards",
     "list_parts",
     "load_board",
     "parse_board",
+    "save_draft",
     "user_boards",
     "user_directory",
 ]

@@ -31,6 +31,7 @@ CORTEX_M0 = Core(
     name="cortex-m0",
     isa="arm",
     architecture="armv6-m",
+    part_number=0xC20,
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m0", fpu=False),
     timing=CORTEX_M0_TIMING,
@@ -40,6 +41,7 @@ CORTEX_M0PLUS = Core(
     name="cortex-m0plus",
     isa="arm",
     architecture="armv6-m",
+    part_number=0xC60,
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m0plus", fpu=False),
     vector_table_register=True,
@@ -49,6 +51,7 @@ CORTEX_M3 = Core(
     name="cortex-m3",
     isa="arm",
     architecture="armv7-m",
+    part_number=0xC23,
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m3", fpu=False),
     unaligned=True,
@@ -61,6 +64,7 @@ CORTEX_M4 = Core(
     name="cortex-m4",
     isa="arm",
     architecture="armv7e-m",
+    part_number=0xC24,
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m4", fpu=True),
     fpu=True,
@@ -76,6 +80,7 @@ CORTEX_M7 = Core(
     name="cortex-m7",
     isa="arm",
     architecture="armv7e-m",
+    part_number=0xC27,
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m7", fpu=True),
     fpu=True,
@@ -91,6 +96,7 @@ CORTEX_M33 = Core(
     name="cortex-m33",
     isa="arm",
     architecture="armv8-m.main",
+    part_number=0xD21,
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m33", fpu=True),
     fpu=True,
@@ -106,6 +112,7 @@ CORTEX_M55 = Core(
     name="cortex-m55",
     isa="arm",
     architecture="armv8.1-m.main",
+    part_number=0xD22,
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m55", fpu=True),
     fpu=True,
@@ -120,7 +127,7 @@ CORTEX_M55 = Core(
 
 # GCC 12 does not know the Cortex-M85: it compiles for the Cortex-M55, whose architecture (Armv8.1-M with MVE and FPU)
 # the M85 has, pointer authentication aside. The timing is the M55's table too: it ranks kernels, nothing models an M85.
-CORTEX_M85 = replace(CORTEX_M55, name="cortex-m85", timing=CORTEX_M85_TIMING)
+CORTEX_M85 = replace(CORTEX_M55, name="cortex-m85", part_number=0xD23, timing=CORTEX_M85_TIMING)
 
 RV32IMC = Core(
     name="rv32imc",

@@ -1,6 +1,7 @@
 """Boards in use: the debug link, the session, faults."""
 
 from utvm.device.attach import AttachedTarget, link_opener, open_session
+from utvm.device.check import Check, check_board, check_connected
 from utvm.device.faults import TargetFaultError
 from utvm.device.firmware import build_image
 from utvm.device.gdb_link import GdbRemoteLink
@@ -28,6 +29,7 @@ from utvm.device.session import (
 __all__ = [
     "AttachedTarget",
     "CallTimeoutError",
+    "Check",
     "ChildProcess",
     "Count",
     "DebugLink",
@@ -46,6 +48,8 @@ __all__ = [
     "TargetFaultError",
     "VerificationError",
     "build_image",
+    "check_board",
+    "check_connected",
     "link_opener",
     "open_session",
 ]

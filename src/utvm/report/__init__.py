@@ -1,5 +1,6 @@
 """Tables, pictures, text and JSON for people and programs."""
 
+from utvm.report.boards import board_json, board_text, boards_json, boards_table
 from utvm.report.figures import (
     CompileReport,
     RunReport,
@@ -12,13 +13,15 @@ from utvm.report.figures import (
 )
 from utvm.report.plan import plan_svg, plan_table, plan_text
 from utvm.report.profile import OperatorProfile, ProfileReport, profile_html, profile_json, profile_table
-from utvm.report.tables import boards_json, boards_table, print_table, write_text
+from utvm.report.tables import print_table, write_text
 
 __all__ = [
     "CompileReport",
     "OperatorProfile",
     "ProfileReport",
     "RunReport",
+    "board_json",
+    "board_text",
     "boards_json",
     "boards_table",
     "compiled_json",
