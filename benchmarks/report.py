@@ -3,7 +3,8 @@
     python benchmarks/report.py --models DIR [--write] [--only NAME,...]
 
 DIR has MLPerf Tiny's int8 .tflite files and Arm's network as a q7 archive. Without --write the tables are printed. A
-table stands in a document between `<!-- NAME -->` and `<!-- end -->`; --only makes those named.
+table stands in a document between `<!-- NAME -->` and `<!-- end -->`; --only makes those named. --write draws
+the charts of docs/charts too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 from utvm import api
-from utvm.bench import CMSIS_NN, Row, bench_layers, bench_mlperf_tiny, bench_talk
+from utvm.bench import CMSIS_NN, Row, bench_layers, bench_mlperf_tiny, bench_talk, write_chart
 from utvm.bench.run import PLANS
 from utvm.emulators import assumptions
 from utvm.frontends import load
@@ -27,6 +28,7 @@ from utvm.report import OperatorProfile
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
+CHARTS = ROOT / "docs" / "charts"
 M7, M4 = "qemu-cortex-m7", "qemu-cortex-m4"
 NAMES = {
     "cifar10": "CIFAR-10 CNN of the talk (q7)",
@@ -54,6 +56,12 @@ def main() -> None:
             marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
             new = marked.sub(lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", held)
             document.write_text(new, encoding="utf-8")
+    if arguments.write and not arguments.only:
+        talk = [row for row in bench_talk(M7, arguments.models) if isinstance(row, Row)]
+        write_chart(talk, CHARTS / "talk-cortex-m7.svg")
+        for board in (M7, M4):
+            rows = [row for row in networks(board, arguments.models).values() if row.name != "cifar10"]
+            write_chart([row for row in rows if row.name in NAMES], CHARTS / f"mlperf-tiny-{board[5:]}.svg")
 
 
 @cache

@@ -1,13 +1,16 @@
 """Recorded layers become operators of ours; rows say what they must; peers compute what we compute."""
 
 import json
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from utvm import api
-from utvm.bench import NoRow, Row, bench_talk, layer_graph, recorded, rows_json, write_chart
+from utvm.bench import NoRow, Row, bench_talk, layer_graph, recorded, rows_json, rows_table, write_chart
 from utvm.bench.bakenn import PORTABLE, WITH_CMSIS_NN, measure_bakenn
 from utvm.bench.cmsis_nn import CMSIS_NN, measure_cmsis_nn
 from utvm.bench.figures import PeerError
@@ -146,12 +149,39 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
 def test_a_chart_is_drawn(tmp_path: Path) -> None:
     with api.connect("qemu-cortex-m7") as session:
         rows = [_layer(session, name) for name in ("kws_fc_64_12", "q7_fc_opt_512_10")]
-    write_chart(rows, tmp_path / "chart.svg")
-    text = (tmp_path / "chart.svg").read_text(encoding="utf-8")
-    assert text.count("<!-- kws_fc_64_12 -->") == 1
-    assert "cmsis-nn q7 (recorded)" in text
+    write_chart(rows, tmp_path / "charts" / "one.svg")
+    write_chart(rows, tmp_path / "two.svg")
+    text = (tmp_path / "charts" / "one.svg").read_text(encoding="utf-8")
+    assert text == (tmp_path / "two.svg").read_text(encoding="utf-8")
+    for wanted in (
+        "kws_fc_64_12, 768 MACs",
+        "q7_fc_opt_512_10, 5.12 k MACs",
+        "cmsis-nn q7 (recorded)",
+        "cmsis-nn 4.0.0",
+    ):
+        assert text.count(f">{wanted}</text>") >= 1, wanted
+    assert "7.93 k, " in text
+    write_chart(rows, tmp_path / "one.png")
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UtvmError, match="can't be written"):
-        write_chart(rows, tmp_path / "chart.nonsense")
+        write_chart(rows, tmp_path / "one.png" / "chart.svg")
+    with pytest.raises(UtvmError, match="nothing to draw"):
+        write_chart([], tmp_path / "none.svg")
+
+
+def test_a_chart_of_another_kind_is_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "layers", "--board", "qemu-cortex-m7", "--chart", "chart.nonsense"]) == 2
+    assert "give it the suffix .svg or .png" in capsys.readouterr().err
+
+
+def test_a_table_shows_each_peer_once() -> None:
+    with api.connect("qemu-cortex-m7") as session:
+        row = _layer(session, "kws_fc_64_12")
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(rows_table([row, replace(row, plan="small")]))
+    text = console.export_text()
+    assert text.count(CMSIS_NN) == 1
+    assert text.count("kws_fc_64_12") == 2
 
 
 def test_mlperf_tiny_needs_a_directory(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

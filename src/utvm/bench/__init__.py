@@ -1,6 +1,6 @@
 """The talk's evaluation and MLPerf Tiny on emulated boards, beside other people's kernels."""
 
-from utvm.bench.charts import write_chart
+from utvm.bench.charts import check_chart, write_chart
 from utvm.bench.cmsis_nn import CMSIS_NN, measure_cmsis_nn
 from utvm.bench.figures import Figures, PeerError
 from utvm.bench.layers import layer_graph
@@ -18,6 +18,7 @@ __all__ = [
     "bench_layers",
     "bench_mlperf_tiny",
     "bench_talk",
+    "check_chart",
     "layer_graph",
     "measure_cmsis_nn",
     "recorded",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -233,31 +234,32 @@ def rows_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
-    """Return rows as a table; each peer's cycles as how many times ours they are."""
+    """Return rows as a table, under the plans of each name what its peers need."""
     source = next((row.cycles_source for row in rows if row.cycles_source), "cycles")
-    table = Table(caption=f"cycles: {source}; of peers, how many times our cycles", caption_justify="left")
-    headings = ("name", "plan", "MACs", "instructions", "cycles", "cycles/MAC", "arena", "flash", "exact", "peers")
+    table = Table(caption=f"cycles: {source}; x: how many times the cycles of the first plan", caption_justify="left")
+    headings = ("name", "plan or peer", "MACs", "instructions", "cycles", "x", "cycles/MAC", "arena", "flash", "exact")
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index in (0, 1, 9) else "right", overflow="fold")
-    for row in rows:
-        table.add_row(
-            row.name,
-            row.plan,
-            f"{row.macs:,}",
-            "" if row.instructions is None else f"{row.instructions:,}",
-            "" if row.cycles is None else f"{row.cycles:,}",
-            "" if row.cycles is None or not row.macs else f"{row.cycles / row.macs:.2f}",
-            f"{row.arena_bytes:,}",
-            f"{row.flash_bytes:,}",
-            "yes" if row.exact else "NO",
-            "\n".join(_peer(name, figures, row) for name, figures in row.peers.items()),
-        )
+        table.add_column(heading, justify="left" if index in (0, 1) else "right", overflow="fold")
+    for _, same in groupby(rows, lambda row: row.name):
+        group = list(same)
+        first = group[0]
+        for row in group:
+            table.add_row(row.name, row.plan, f"{row.macs:,}", *_cells(row, first), end_section=False)
+        for name, figures in first.peers.items():
+            lacks = f", without {figures.leaves_out}" if figures.leaves_out else ""
+            why = f": {figures.source}" if figures.instructions is None else ""
+            table.add_row("", f"{name}{lacks}{why}", "", *_cells(figures, first), style="dim")
+        table.add_section()
     return table
 
 
-def _peer(name: str, figures: Figures, row: Row) -> str:
-    if figures.cycles is None or row.cycles is None:
-        return f"{name}: {figures.source}"
-    lacks = f", without {figures.leaves_out}" if figures.leaves_out else ""
-    flaw = "" if figures.exact is not False else ", not bit-exact"
-    return f"{name}: {figures.cycles:,} ({figures.cycles / row.cycles:.2f}x{lacks}{flaw})"
+def _cells(each: Row | Figures, first: Row) -> list[str]:
+    """Return instructions, cycles and what follows, as text."""
+    counts = (each.instructions, each.cycles, each.arena_bytes, each.flash_bytes)
+    instructions, cycles, arena, flash = ("" if value is None else f"{value:,}" for value in counts)
+    ratio = per_mac = ""
+    if each.cycles is not None and first.cycles:
+        ratio = "" if each is first else f"{each.cycles / first.cycles:.2f}"
+        per_mac = f"{each.cycles / first.macs:.2f}" if first.macs else ""
+    exact = "" if each.exact is None else "yes" if each.exact else "NO"
+    return [instructions, cycles, ratio, per_mac, arena, flash, exact]
