@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from utvm.boards import Board, BoardError
+from utvm.device.cycle_counter import CycleCounter
 from utvm.device.gdb_link import GdbRemoteLink
 from utvm.device.link import Count, DebugLink, Target
 from utvm.device.openocd_link import openocd_opener
@@ -12,18 +13,13 @@ from utvm.device.pyocd_link import pyocd_opener
 from utvm.device.session import Session
 from utvm.toolchain import Image
 
-_CYCCNT = 0xE0001004
-
 
 class AttachedTarget:
-    """A board on the desk or behind a server that runs: nothing to start, nothing to end.
-
-    Cycles are those of DWT_CYCCNT (Arm DDI 0403, C1.8.8), which the start-up code enables and which stands still while
-    the core is halted.
-    """
+    """A board on the desk or behind a server that runs: nothing to start, nothing to end. Its own counter counts."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
+        self._counter = CycleCounter(board)
 
     def start(self) -> str:
         """See `Target`."""
@@ -38,15 +34,11 @@ class AttachedTarget:
 
     def begin_count(self, image: Image, link: DebugLink) -> None:
         """See `Target`."""
-        if self._board.cycle_counter == "dwt":
-            link.write_memory(_CYCCNT, bytes(4))
+        self._counter.begin(image, link)
 
     def count(self, image: Image, link: DebugLink) -> Count:
         """See `Target`."""
-        if self._board.cycle_counter != "dwt":
-            return Count()
-        cycles = int.from_bytes(link.read_memory(_CYCCNT, 4), "little")
-        return Count(cycles=cycles, cycles_source="DWT_CYCCNT")
+        return self._counter.count(image, link)
 
     def stop(self) -> None:
         """See `Target`."""

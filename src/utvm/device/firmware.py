@@ -13,6 +13,7 @@ START_SYMBOL = "utvm_start"
 RETURN_SYMBOL = "utvm_return"
 TRAP_SYMBOL = "utvm_trap"
 CHECKSUM_SYMBOL = "utvm_checksum"
+SYSTICK_TURNS_SYMBOL = "utvm_systick_turns"
 
 _ENTRIES = (START_SYMBOL, RETURN_SYMBOL, TRAP_SYMBOL, CHECKSUM_SYMBOL)
 

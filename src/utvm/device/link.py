@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from utvm.errors import UtvmError
 from utvm.toolchain import Image
@@ -88,6 +88,21 @@ class DebugLink(Protocol):
 
     def close(self) -> None:
         """Give the link back, the core halted where the server allows it. Never fails."""
+
+
+@runtime_checkable
+class FlashProgrammer(Protocol):
+    """What a debug link offers besides where it can program the part's flash."""
+
+    def program_flash(self, address: int, data: bytes) -> None:
+        """Erase the sectors under a range and program it; the core is halted.
+
+        RAM and the core's registers may hold anything afterwards. What else these sectors held may be lost.
+
+        Raises:
+            LinkLostError, LinkTimeoutError: the link failed.
+            LinkRefusedError: there is no flash, or it could not be erased or programmed.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from utvm.boards import OpenOcdSettings
 from utvm.device.link import DebugLink, DeviceError, LinkLostError, LinkRefusedError, check_range
@@ -14,6 +16,7 @@ from utvm.device.sockets import open_socket
 from utvm.device.tcl_rpc import TclError, TclRpc
 
 _ANSWER_SECONDS = 20.0
+_FLASH_SECONDS = 180.0
 _GOODBYE_SECONDS = 1.0
 _CHUNK_BYTES = 16 * 1024
 _SLICE_SECONDS = 0.03
@@ -160,6 +163,16 @@ class OpenOcdLink(DebugLink):
             self._run(f"rbp {address}")
             self._breakpoints.discard(address)
 
+    def program_flash(self, address: int, data: bytes) -> None:
+        """See `FlashProgrammer`."""
+        self._expect_halted()
+        check_range(address, len(data))
+        with tempfile.TemporaryDirectory(prefix="utvm-flash-") as folder:
+            file = Path(folder) / "constants.bin"
+            file.write_bytes(data)
+            failure = f"{len(data):,} bytes of flash at 0x{address:08x} can't be programmed"
+            self._run(f"flash write_image erase {{{file}}} {address:#x} bin", failure, seconds=_FLASH_SECONDS)
+
     def close(self) -> None:
         """See `DebugLink`. The core stays halted; an OpenOCD of ours gives the probe back and ends."""
         self._timeout = _GOODBYE_SECONDS
@@ -188,9 +201,9 @@ class OpenOcdLink(DebugLink):
         if self._running:
             raise LinkRefusedError("the core runs: halt it first")
 
-    def _run(self, command: str, failure: str | None = None) -> str:
+    def _run(self, command: str, failure: str | None = None, *, seconds: float | None = None) -> str:
         try:
-            return self._rpc.run(command, self._timeout)
+            return self._rpc.run(command, self._timeout if seconds is None else seconds)
         except TclError as error:
             said = str(error)
         except LinkLostError as error:

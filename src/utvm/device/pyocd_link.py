@@ -17,6 +17,7 @@ from utvm.device.link import DebugLink, DeviceError, LinkLostError, LinkRefusedE
 from utvm.device.worker import Worker
 
 _ANSWER_SECONDS = 20.0
+_FLASH_SECONDS = 180.0
 _GOODBYE_SECONDS = 2.0
 _CHUNK_BYTES = 16 * 1024
 _CPUID = 0xE000ED00
@@ -148,6 +149,21 @@ class PyOcdLink(DebugLink):
         self._do(lambda: self._target.remove_breakpoint(address), f"no breakpoint can be cleared at 0x{address:08x}")
         self._breakpoints.discard(address)
 
+    def program_flash(self, address: int, data: bytes) -> None:
+        """See `FlashProgrammer`."""
+        self._expect_halted()
+        check_range(address, len(data))
+
+        def program() -> None:
+            from pyocd.flash.loader import FlashLoader
+
+            loader = FlashLoader(self._session, chip_erase="sector", keep_unwritten=True)
+            loader.add_data(address, data)
+            loader.commit()
+
+        failure = f"{len(data):,} bytes of flash at 0x{address:08x} can't be programmed"
+        self._do(program, failure, seconds=_FLASH_SECONDS)
+
     def close(self) -> None:
         """See `DebugLink`."""
         self._timeout = _GOODBYE_SECONDS
@@ -177,14 +193,15 @@ class PyOcdLink(DebugLink):
         if self._running:
             raise LinkRefusedError("the core runs: halt it first")
 
-    def _do(self, task: Callable[[], _Result], failure: str) -> _Result:
+    def _do(self, task: Callable[[], _Result], failure: str, *, seconds: float | None = None) -> _Result:
         """Do something in pyOCD's thread; its errors become ours."""
+        deadline = self._timeout if seconds is None else seconds
         try:
-            return self._worker.run(task, self._timeout)
+            return self._worker.run(task, deadline)
         except DeviceError:
             raise
         except TimeoutError:
-            raise LinkTimeoutError(f"pyOCD did not finish within {self._timeout:g} s: {failure}") from None
+            raise LinkTimeoutError(f"pyOCD did not finish within {deadline:g} s: {failure}") from None
         except (KeyError, ValueError) as error:  # of a register's name
             raise LinkRefusedError(f"{failure} ({_words(error)})") from error
         except Exception as error:
@@ -196,7 +213,7 @@ def _translated(error: Exception, failure: str) -> DeviceError:
 
     what = f"{failure} ({_words(error)})"
     lost = (exceptions.TransferTimeoutError, exceptions.TransferProtocolError)
-    refused = (exceptions.TransferFaultError, exceptions.DebugError)
+    refused = (exceptions.TransferFaultError, exceptions.DebugError, exceptions.FlashFailure)
     if isinstance(error, refused) and not isinstance(error, lost):
         return LinkRefusedError(what)
     if isinstance(error, exceptions.TargetSupportError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,7 +15,7 @@ from utvm.boards import Board
 from utvm.device.abi import CONVENTIONS
 from utvm.device.faults import read_arm_fault, read_riscv_fault
 from utvm.device.firmware import CHECKSUM_SYMBOL, RETURN_SYMBOL, START_SYMBOL, TRAP_SYMBOL
-from utvm.device.link import Count, DebugLink, DeviceError, LinkLostError, LinkTimeoutError, Target
+from utvm.device.link import Count, DebugLink, DeviceError, FlashProgrammer, LinkLostError, LinkTimeoutError, Target
 from utvm.device.startup import startup_failure
 from utvm.toolchain import STACK_LIMIT_SYMBOL, STACK_SYMBOL, Image, Section
 
@@ -100,7 +100,9 @@ class Session:
         return self._image
 
     def load(self, image: Image) -> None:
-        """Write an image into RAM, verify it, and run its start-up.
+        """Write an image into RAM, run its start-up, and verify it.
+
+        Constants that its board's file puts into flash are programmed unless flash holds them already.
 
         Raises:
             VerificationError: the target holds something else.
@@ -208,16 +210,30 @@ class Session:
             self._place()
 
     def _place(self) -> None:
-        """Write all sections, paint the stack, run the start-up, verify."""
+        """Load and start the image, verify all of it, and program what flash does not hold yet."""
+        self._load_ram()
+        in_flash = [(section, data) for section, data in self._constants() if self._is_flash(section)]
+        stale = [(section, data) for section, data in in_flash if not self._holds(section, data)]
+        if stale:
+            self._program(stale)
+            self._load_ram()  # programming may have used RAM
+        for section, data in self._constants():
+            if (section, data) not in in_flash or stale:
+                self._verify(section, data)
+        limit, top = self._stack
+        self._live.write_memory(limit, _CANARY * ((top - limit) // 4))
+
+    def _load_ram(self) -> None:
+        """Write all sections that go to RAM, paint the stack, and run the start-up."""
         link, image = self._live, self.image
         link.halt()
         if self.board.clock or self.board.caches:
             # Clock and caches start from the state that their set-up knows: off. A cache would hide what is written.
             link.reset()
         for section in image.sections:
-            if section.data is not None:
+            if section.data is not None and not self._is_flash(section):
                 link.write_memory(section.address, section.data)
-            elif section.name != ".stack":
+            elif section.data is None and section.name != ".stack":
                 link.write_memory(section.address, bytes(section.size))
         limit, top = self._stack
         link.write_memory(limit, _CANARY * ((top - limit) // 4))
@@ -228,10 +244,28 @@ class Session:
         status = self._call(START_SYMBOL, image.symbol(START_SYMBOL).address, (), DEFAULT_TIMEOUT).value
         if status:
             raise startup_failure(self.board, status)
-        for section in image.sections:
+
+    def _constants(self) -> Iterator[tuple[Section, bytes]]:
+        """Return what a running program leaves as it was loaded."""
+        for section in self.image.sections:
             if section.data is not None and section.name not in (".data", ".bss"):
-                self._verify(section, section.data)
-        link.write_memory(limit, _CANARY * ((top - limit) // 4))
+                yield section, section.data
+
+    def _is_flash(self, section: Section) -> bool:
+        return any(memory.kind == "flash" and memory.holds(section.address) for memory in self.board.memories)
+
+    def _program(self, sections: Sequence[tuple[Section, bytes]]) -> None:
+        link = self._live
+        if not isinstance(link, FlashProgrammer):
+            total = sum(len(data) for _, data in sections)
+            raise DeviceError(
+                f"{total:,} bytes of constants do not fit the RAM of board '{self.board.name}', and its "
+                f"{self.board.link.kind} link can't program flash: use a link of OpenOCD or pyOCD (--link)"
+            )
+        # A flash algorithm runs in RAM: no cache may hold what was there.
+        link.reset()
+        for section, data in sections:
+            link.program_flash(section.address, data)
 
     def _set_breakpoints(self, wanted: set[int]) -> None:
         for address in self._breakpoints - wanted:
@@ -248,18 +282,20 @@ class Session:
         words = [top, *[self._convention.code_address(trap)] * (_VECTOR_COUNT - 1)]
         self._live.write_memory(_VECTORS_AT_RESET, struct.pack(f"<{_VECTOR_COUNT}I", *words))
 
-    def _verify(self, section: Section, data: bytes) -> None:
+    def _holds(self, section: Section, data: bytes) -> bool:
         """Compare by a checksum that the target computes where that is less work than reading back."""
         if len(data) >= _CHECKSUM_WORTH:
             address = self.image.symbol(CHECKSUM_SYMBOL).address
             held = self._call(CHECKSUM_SYMBOL, address, (section.address, len(data)), DEFAULT_TIMEOUT).value
-            same = held == zlib.crc32(data)
-        else:
-            same = self._live.read_memory(section.address, len(data)) == data
-        if not same:
+            return held == zlib.crc32(data)
+        return self._live.read_memory(section.address, len(data)) == data
+
+    def _verify(self, section: Section, data: bytes) -> None:
+        if not self._holds(section, data):
+            kind = "flash" if self._is_flash(section) else "RAM"
             raise VerificationError(
                 f"section {section.name} at 0x{section.address:08x} ({len(data):,} bytes) does not hold what was "
-                f"written: is there RAM on board '{self.board.name}'?"
+                f"written: is there {kind} on board '{self.board.name}'?"
             )
 
     def _call(

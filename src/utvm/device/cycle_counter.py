@@ -1,0 +1,54 @@
+"""The cycle counter of an Arm board, read through its debug link."""
+
+from __future__ import annotations
+
+import time
+
+from utvm.boards import Board
+from utvm.device.firmware import SYSTICK_TURNS_SYMBOL
+from utvm.device.link import Count, DebugLink
+from utvm.toolchain import Image
+
+_CYCCNT = 0xE0001004
+_SYST_CVR, _ICSR = 0xE000E018, 0xE000ED04
+_PENDSTSET = 26
+_SYSTICK_BITS, _CYCCNT_BITS = 24, 32
+
+
+class CycleCounter:
+    """Counts the cycles that a board's core runs between two reads.
+
+    DWT_CYCCNT (Arm DDI 0403, C1.8.8) has 32 bits; SysTick (DDI 0419, B3.3) has 24, and start-up code counts its turns.
+    Both are enabled by the start-up code and stand still while the core is halted. A run that may have taken more than
+    a turn of DWT_CYCCNT by the host's clock has unknown cycles.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._kind = board.cycle_counter
+        self._clock_hz = board.clock_hz
+        self._began = 0.0
+
+    def begin(self, image: Image, link: DebugLink) -> None:
+        """Start from 0."""
+        if self._kind == "dwt":
+            link.write_memory(_CYCCNT, bytes(4))
+        elif self._kind == "systick":
+            link.write_memory(image.symbol(SYSTICK_TURNS_SYMBOL).address, bytes(4))
+            link.write_memory(_SYST_CVR, bytes(4))  # any write clears it: it starts from its reload value
+        self._began = time.monotonic()
+
+    def count(self, image: Image, link: DebugLink) -> Count:
+        """Return the cycles since `begin`; None for what is not known."""
+        if self._kind == "dwt":
+            if (time.monotonic() - self._began) * self._clock_hz >= 1 << _CYCCNT_BITS:
+                return Count()
+            return Count(cycles=_word(link, _CYCCNT), cycles_source="DWT_CYCCNT")
+        if self._kind == "systick":
+            turns = _word(link, image.symbol(SYSTICK_TURNS_SYMBOL).address) + (_word(link, _ICSR) >> _PENDSTSET & 1)
+            left = _word(link, _SYST_CVR)
+            return Count(cycles=(turns << _SYSTICK_BITS) + -left % (1 << _SYSTICK_BITS), cycles_source="SysTick")
+        return Count()
+
+
+def _word(link: DebugLink, address: int) -> int:
+    return int.from_bytes(link.read_memory(address, 4), "little")
