@@ -22,7 +22,7 @@ from utvm.cores.thumb import Instruction, Kind
 from utvm.device import GdbRemoteLink, Session
 from utvm.emulators import QemuTarget
 from utvm.emulators.cycles import CycleModel
-from utvm.profile import random_input
+from utvm.graph.samples import random_input
 from utvm.toolchain import default_cache_directory, instruction_listing
 
 BOARD = "qemu-cortex-m7"

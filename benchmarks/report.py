@@ -22,8 +22,9 @@ from utvm.bench.run import PLANS
 from utvm.emulators import assumptions
 from utvm.frontends import load
 from utvm.graph.cost import macs
+from utvm.graph.samples import random_input
 from utvm.passes import run_passes
-from utvm.profile import profile_in, random_input
+from utvm.profile import profile_in
 from utvm.report import OperatorProfile
 
 ROOT = Path(__file__).resolve().parent.parent

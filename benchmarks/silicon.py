@@ -22,7 +22,7 @@ from pathlib import Path
 from utvm import api
 from utvm.bench import Figures, measure_cmsis_nn, recorded
 from utvm.frontends import load
-from utvm.profile import random_input
+from utvm.graph.samples import random_input
 
 F746_HZ = 216_000_000
 PAPER = (

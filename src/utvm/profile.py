@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from utvm import api
 from utvm.boards import Board
 from utvm.codegen import ARENA_SYMBOL, function_names, step_symbol
 from utvm.device import Session
 from utvm.frontends.inputs import read_inputs
-from utvm.graph import DType, Graph, Tensor
+from utvm.graph import Graph
 from utvm.graph.cost import macs_of
+from utvm.graph.samples import random_input
 from utvm.report import OperatorProfile, ProfileReport
 from utvm.toolchain import Image
 
@@ -109,16 +107,6 @@ def profile_in(
         flash_bytes=image.flash_bytes - steps,
     )
     return report, compiled
-
-
-def random_input(tensor: Tensor, seed: int) -> NDArray[np.generic]:
-    """Return seeded values that cover the range of a tensor's type."""
-    generator = np.random.default_rng(seed)
-    if tensor.dtype is DType.FLOAT32:
-        return generator.standard_normal(tensor.shape, dtype=np.float32)
-    dtype = np.dtype(tensor.dtype.value)
-    limits = np.iinfo(dtype)
-    return generator.integers(limits.min, limits.max, tensor.shape, endpoint=True, dtype=dtype)
 
 
 def _code_bytes(image: Image, symbol: str) -> int:

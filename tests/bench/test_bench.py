@@ -19,7 +19,7 @@ from utvm.cli import main
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.graph.cost import macs
-from utvm.profile import random_input
+from utvm.graph.samples import random_input
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
 KEYS = {

@@ -25,7 +25,7 @@ from utvm.frontends import load
 from utvm.graph import Graph
 from utvm.graph.cost import macs
 from utvm.graph.reference import evaluate
-from utvm.profile import random_input
+from utvm.graph.samples import random_input
 from utvm.toolchain import MemoryOverflowError
 
 PLANS: Mapping[str, Mapping[str, Any]] = {

@@ -49,6 +49,16 @@ def add_board(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """Add --db."""
+    parser.add_argument(
+        "--db",
+        metavar="URL",
+        help="where records are: an SQLite file or postgresql://user@host/database (default: $UTVM_RECORDS, or "
+        "utvm/records.sqlite below the user's data directory)",
+    )
+
+
 def nbytes(text: str) -> int:
     """Parse a size in bytes: digits, with K or M for 1024 or 1024².
 

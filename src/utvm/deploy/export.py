@@ -19,9 +19,9 @@ from utvm.deploy.readme import README_FILE, readme
 from utvm.errors import UtvmError
 from utvm.graph import Graph, Tensor
 from utvm.graph.cost import macs_of
+from utvm.graph.samples import random_input
 from utvm.kernels import PORTABLE_FAMILIES, PRELUDE, with_dependencies, workload
 from utvm.lowering import Program, lower
-from utvm.profile import random_input
 from utvm.report import write_text
 from utvm.toolchain import Image, Toolchain, compiler_version
 

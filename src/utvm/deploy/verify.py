@@ -33,8 +33,8 @@ from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.graph import Graph
 from utvm.graph.reference import evaluate
+from utvm.graph.samples import random_input
 from utvm.passes import run_passes
-from utvm.profile import random_input
 
 Array = NDArray[Any]
 Inputs = Sequence[Array]

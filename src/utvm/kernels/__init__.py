@@ -7,6 +7,7 @@ from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.pool import WordAveragePool2D, WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.winograd import WinogradConvolution
+from utvm.kernels.fingerprint import code_digest, content_digest
 from utvm.kernels.portable import (
     PortableBinary,
     PortableConv2D,
@@ -60,6 +61,8 @@ __all__ = [
     "Kernel",
     "KernelFamily",
     "Space",
+    "code_digest",
+    "content_digest",
     "with_dependencies",
     "workload",
 ]

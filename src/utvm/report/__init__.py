@@ -14,18 +14,34 @@ from utvm.report.figures import (
 from utvm.report.plan import plan_svg, plan_table, plan_text
 from utvm.report.profile import OperatorProfile, ProfileReport, profile_html, profile_json, profile_table
 from utvm.report.tables import print_table, write_text
+from utvm.report.tuning import (
+    LayerTuning,
+    TuningProgress,
+    TuningReport,
+    records_table,
+    space_json,
+    space_table,
+    trials_table,
+    tuning_json,
+    tuning_table,
+)
+from utvm.report.tuning_page import knob_worth, tuning_html
 
 __all__ = [
     "CompileReport",
+    "LayerTuning",
     "OperatorProfile",
     "ProfileReport",
     "RunReport",
+    "TuningProgress",
+    "TuningReport",
     "board_json",
     "board_text",
     "boards_json",
     "boards_table",
     "compiled_json",
     "compiled_text",
+    "knob_worth",
     "plan_svg",
     "plan_table",
     "plan_text",
@@ -34,8 +50,15 @@ __all__ = [
     "profile_json",
     "profile_table",
     "read_labels",
+    "records_table",
     "run_json",
     "run_text",
     "scores",
+    "space_json",
+    "space_table",
+    "trials_table",
+    "tuning_html",
+    "tuning_json",
+    "tuning_table",
     "write_text",
 ]

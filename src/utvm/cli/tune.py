@@ -1,0 +1,73 @@
+"""`utvm tune`: measure kernels of a model on a board until more would not pay."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utvm.cli.options import add_board, add_database
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+
+def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "tune",
+        help="measure kernels of a model on a board, and keep what is fastest for later compilations",
+        description=(
+            "Build candidates for each operator of MODEL, load each alone into the RAM of BOARD, check its results bit "
+            "by bit, time it, and record it. Ends when one more trial is expected to gain too little. Ctrl-C loses "
+            "nothing; a second start goes on where the first ended."
+        ),
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
+    add_board(parser)
+    limit = parser.add_mutually_exclusive_group()
+    limit.add_argument("--trials", type=int, metavar="N", help="measure at most so many candidates")
+    limit.add_argument("--minutes", type=float, metavar="M", help="tune at most so long")
+    parser.add_argument(
+        "--gain",
+        type=float,
+        metavar="PERCENT",
+        help="end when a trial is expected to save less than this of the network's cycles (default: 0.05; 0: never)",
+    )
+    parser.add_argument("--search", metavar="NAME", help="estimate (default), learned, optuna, random or exhaustive")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of searches that draw (default: 0)")
+    add_database(parser)
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with curves and chosen kernels")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from utvm.report import TuningProgress, print_table, tuning_html, tuning_json, tuning_table, write_text
+    from utvm.tune import DEFAULT_GAIN, tune
+    from utvm.tuning import DEFAULT_SEARCH
+
+    seconds = None if arguments.minutes is None else 60 * arguments.minutes
+    with TuningProgress(trials=arguments.trials, seconds=seconds) as progress:
+        tuned = tune(
+            arguments.model,
+            arguments.board,
+            database=arguments.db,
+            trials=arguments.trials,
+            seconds=seconds,
+            gain=DEFAULT_GAIN if arguments.gain is None else arguments.gain / 100,
+            search=arguments.search or DEFAULT_SEARCH,
+            seed=arguments.seed,
+            assume=arguments.assume,
+            observe=progress,
+        )
+    if arguments.html is not None:
+        write_text(arguments.html, tuning_html(tuned.report))
+    if arguments.json:
+        print(json.dumps(tuning_json(tuned.report), indent=2))
+    else:
+        print_table(tuning_table(tuned.report))
+    if tuned.interrupted:
+        raise KeyboardInterrupt
+    return 0

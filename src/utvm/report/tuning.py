@@ -1,0 +1,280 @@
+"""What tuning found: spaces, progress, before and after, and records, for the console."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from utvm.tuning import Outcome, Progress, Record, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTuning:
+    """One workload. `default` and `best` are None while nothing of it is measured.
+
+    `trials` are those of this run, `reused` what records already told, `records` the newest of each candidate that the
+    search knows, `code` the C of the best.
+    """
+
+    label: str
+    operators: tuple[str, ...]
+    macs: int
+    space: int
+    trials: int
+    reused: int
+    wrong: tuple[str, ...]
+    default: Record | None
+    best: Record | None
+    records: tuple[Record, ...]
+    code: str
+
+    @property
+    def before(self) -> int | None:
+        """Cycles of all its operators without tuning."""
+        return self._cost(self.default)
+
+    @property
+    def after(self) -> int | None:
+        """Cycles of all its operators with the best."""
+        return self._cost(self.best)
+
+    def _cost(self, record: Record | None) -> int | None:
+        cost = None if record is None else record.cost
+        return None if cost is None else cost * len(self.operators)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningReport:
+    """A tuned network. Sums of layers leave out what calling them costs."""
+
+    model: str
+    board: str
+    core: str
+    assume: str
+    search: str
+    seconds: float
+    layers: tuple[LayerTuning, ...]
+
+    @property
+    def before(self) -> int:
+        """Cycles of all layers that are measured, without tuning."""
+        return sum(layer.before or 0 for layer in self.layers if layer.after is not None)
+
+    @property
+    def after(self) -> int:
+        """Cycles of the same layers with the best of each."""
+        return sum(layer.after or 0 for layer in self.layers if layer.before is not None)
+
+    @property
+    def source(self) -> str:
+        """Where the figures come from."""
+        known = (layer.best for layer in self.layers if layer.best is not None)
+        return next((figure_source(record) for record in known), "nothing measured")
+
+
+def figure_source(record: Record) -> str:
+    """Return what a record's cost is: cycles of a named source, or instructions."""
+    return "instructions (exact)" if record.cycles is None else f"cycles ({record.cycles_source})"
+
+
+def tuning_table(report: TuningReport) -> Table:
+    """Return before and after, one row a workload."""
+    title = f"{report.model} on {report.board}: {report.source}"
+    table = Table(title=title, title_justify="left", caption=tuning_summary(report), caption_justify="left")
+    for index, heading in enumerate(("layer", "times", "before", "after", "gain", "tried", "chosen")):
+        table.add_column(heading, justify="left" if index in (0, 6) else "right", overflow="fold")
+    for layer in report.layers:
+        tried = f"{len(layer.records)} of {layer.space}"
+        chosen = "" if layer.best is None else layer.best.candidate
+        table.add_row(
+            layer.label,
+            str(len(layer.operators)),
+            _number(layer.before),
+            _number(layer.after),
+            gain_text(layer.before, layer.after),
+            tried,
+            chosen,
+        )
+    table.add_section()
+    before, after = report.before, report.after
+    table.add_row("all", "", _number(before), _number(after), gain_text(before, after), "", "")
+    return table
+
+
+def tuning_summary(report: TuningReport) -> str:
+    """Return how many trials, in which time, and what was wrong."""
+    trials = sum(layer.trials for layer in report.layers)
+    reused = sum(layer.reused for layer in report.layers)
+    text = f"{trials} trials in {report.seconds:.0f} s, {reused} more were in the records."
+    wrong = [candidate for layer in report.layers for candidate in layer.wrong]
+    if wrong:
+        text += f" {len(wrong)} WRONG RESULTS, a bug of µTVM, please report: {', '.join(wrong)}."
+    return text
+
+
+def tuning_json(report: TuningReport) -> dict[str, Any]:
+    """Return what tuning found as one JSON object."""
+    return {
+        "model": report.model,
+        "board": report.board,
+        "core": report.core,
+        "assume": report.assume or None,
+        "search": report.search,
+        "seconds": round(report.seconds, 3),
+        "figures": report.source,
+        "before": report.before,
+        "after": report.after,
+        "layers": [
+            {
+                "layer": layer.label,
+                "operators": list(layer.operators),
+                "before": layer.before,
+                "after": layer.after,
+                "space": layer.space,
+                "trials": layer.trials,
+                "reused": layer.reused,
+                "wrong": list(layer.wrong),
+                "chosen": None if layer.best is None else layer.best.candidate,
+            }
+            for layer in report.layers
+        ],
+    }
+
+
+def space_table(name: str, board: str, tasks: Sequence[Task]) -> Table:
+    """Return the workloads of a model, their families and how many configs each has."""
+    total = sum(len(task.candidates) for task in tasks)
+    table = Table(title=f"{name} on {board}: {total} candidates", title_justify="left")
+    for index, heading in enumerate(("layer", "times", "MACs", "families", "space", "default")):
+        table.add_column(heading, justify="right" if index in (1, 2, 4) else "left", overflow="fold")
+    for task in tasks:
+        families = Counter(candidate.family for candidate in task.candidates)
+        listed = ", ".join(f"{family} {count}" for family, count in families.items())
+        row = (task.label, str(task.count), _number(task.macs), listed, str(len(task.candidates)), task.default.key)
+        table.add_row(*row)
+    return table
+
+
+def space_json(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """Return the workloads of a model and all candidates of each."""
+    return [
+        {
+            "workload": task.workload,
+            "operators": list(task.names),
+            "macs": task.macs,
+            "default": task.default.key,
+            "candidates": [candidate.key for candidate in task.candidates],
+        }
+        for task in tasks
+    ]
+
+
+def records_table(records: Sequence[Record]) -> Table:
+    """Return what a store holds, one row for each workload and board: trials, the best, the newest."""
+    table = Table()
+    for index, heading in enumerate(("workload", "board", "trials", "failed", "fewest", "by", "newest")):
+        table.add_column(heading, justify="right" if index in (2, 3, 4) else "left", overflow="fold")
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.workload, record.conditions.board, record.conditions.assume), []).append(record)
+    for (workload, board, assume), same in groups.items():
+        good = [record for record in same if record.cost is not None]
+        best = min(good, key=lambda record: record.cost or 0, default=None)
+        failed = Counter(record.outcome.value for record in same if record.outcome is not Outcome.OK)
+        table.add_row(
+            workload,
+            f"{board} ({assume})" if assume else board,
+            str(len(same)),
+            ", ".join(f"{count} {outcome}" for outcome, count in failed.items()),
+            "" if best is None else _number(best.cost),
+            "" if best is None else best.candidate,
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(max(record.time for record in same))),
+        )
+    return table
+
+
+def trials_table(records: Sequence[Record]) -> Table:
+    """Return single trials, the fastest first."""
+    table = Table()
+    headings = ("candidate", "board", "outcome", "cost", "figures", "scratch", "flash", "build", "load", "run")
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index in (3, *range(5, 10)) else "left", overflow="fold")
+    for record in sorted(records, key=lambda record: (record.cost is None, record.cost)):
+        seconds = (record.build_seconds, record.load_seconds, record.run_seconds)
+        table.add_row(
+            record.candidate,
+            record.conditions.board,
+            f"{record.outcome.value} {record.message}".strip(),
+            _number(record.cost),
+            figure_source(record) if record.cost is not None else "",
+            f"{record.scratch_bytes:,}",
+            f"{record.flash_bytes:,}",
+            *(f"{value * 1e3:.0f} ms" for value in seconds),
+        )
+    return table
+
+
+class TuningProgress:
+    """Live lines on the terminal, plain ones where that is none: best so far, gain, rate, time left."""
+
+    def __init__(self, *, trials: int | None, seconds: float | None) -> None:
+        self._trials, self._seconds = trials, seconds
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, transient=True, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show one trial."""
+        record = progress.record
+        if record.outcome is Outcome.WRONG:
+            self._console.print(
+                f"[bold red]WRONG RESULT[/] (a bug of µTVM, please report): {progress.task.label}, {record.candidate}: "
+                f"{record.message}"
+            )
+        line = self._line(progress)
+        if self._console.is_terminal:
+            self._live.update(line, refresh=True)
+        else:
+            cost = record.outcome.value if record.cost is None else f"{record.cost:,}"
+            self._console.print(f"{line}  {progress.task.label}: {record.candidate} {cost}", soft_wrap=True)
+
+    def _line(self, progress: Progress) -> str:
+        spent = max(time.time() - progress.started, 1e-6)
+        rate = progress.trials / spent
+        parts = [f"trial {progress.trials}", f"{rate * 60:.0f} a minute"]
+        if progress.best_cycles is not None and progress.default_cycles:
+            gain = 1 - progress.best_cycles / progress.default_cycles
+            parts.append(f"best {progress.best_cycles:,.0f} ({gain:.2%} fewer than without tuning)")
+        left = [progress.left / rate]
+        if self._trials is not None:
+            left.append((self._trials - progress.trials) / rate)
+        if self._seconds is not None:
+            left.append(self._seconds - spent)
+        parts.append(f"at most {max(min(left), 0):.0f} s left")
+        return ", ".join(parts)
+
+
+def gain_text(before: float | None, after: float | None) -> str:
+    """Return which part of the cycles is saved, as text."""
+    return "" if not before or after is None else f"{100 * (1 - after / before):.2f} %"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"

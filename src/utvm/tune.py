@@ -1,0 +1,149 @@
+"""Tuning a network on a board: what `utvm tune` does, in one call, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from utvm import api
+from utvm.boards import Board
+from utvm.frontends import load
+from utvm.graph import Graph, Operator
+from utvm.lowering import lower
+from utvm.passes import run_passes
+from utvm.report import LayerTuning, TuningReport
+from utvm.tuning import (
+    DEFAULT_SEARCH,
+    Job,
+    Limits,
+    Outcome,
+    Progress,
+    RecordStore,
+    Task,
+    Tuner,
+    default_database,
+    family_of,
+    search_maker,
+)
+from utvm.tuning.space import single, tasks_of
+
+DEFAULT_GAIN = 0.0005
+"""Tuning ends when one more trial is expected to save less than this part of the network's cycles."""
+
+Observe = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """What tuning found. `interrupted` is whether Ctrl-C ended it."""
+
+    report: TuningReport
+    interrupted: bool
+
+
+def model_tasks(model: str | Path | Graph, board: str | Path | Board) -> tuple[str, list[Task]]:
+    """Return a model's name and the workloads of it that kernels compute on a board.
+
+    Raises:
+        UtvmError: the model or the board can't be read.
+    """
+    graph = model if isinstance(model, Graph) else load(Path(model))
+    return graph.name, tasks_of(run_passes(graph), api.as_board(board).core)
+
+
+def tune(
+    model: str | Path | Graph,
+    board: str | Path | Board,
+    *,
+    database: str | Path | None = None,
+    trials: int | None = None,
+    seconds: float | None = None,
+    gain: float = DEFAULT_GAIN,
+    search: str = DEFAULT_SEARCH,
+    seed: int = 0,
+    assume: str | None = None,
+    workers: int | None = None,
+    observe: Observe | None = None,
+) -> Tuned:
+    """Tune a model's workloads on a board and keep every trial in the record store.
+
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+        database: an SQLite file or a URL; `default_database()` if None.
+        trials, seconds: limits of this call; None is none.
+        gain: the part of the network's cycles that one more trial must be expected to save.
+        search: a name of `utvm.tuning.SEARCHES`.
+        seed: of searches that draw.
+        assume: as in `api.connect`.
+        workers: processes that build; one a core of this host if None.
+        observe: called after every trial.
+
+    Returns:
+        what was found; after Ctrl-C, what was found until then.
+
+    Raises:
+        UtvmError: the model, the board, the compiler or the store can't be used.
+    """
+    started = time.time()
+    target = api.as_board(board)
+    name, tasks = model_tasks(model, target)
+    interrupted = False
+    with RecordStore(database or default_database()) as store:
+        tuner = Tuner(target, lambda: api.connect(target, assume=assume), store, assume=assume or "", workers=workers)
+        steps = tuner.tune(
+            tasks,
+            search_maker(search, store, tuner.conditions, seed=seed),
+            Limits(trials=trials, seconds=seconds, gain=gain),
+        )
+        try:
+            for progress in steps:
+                if observe is not None:
+                    observe(progress)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            steps.close()
+        report = TuningReport(
+            model=name,
+            board=target.name,
+            core=target.core.name,
+            assume=assume or "",
+            search=search,
+            seconds=time.time() - started,
+            layers=tuple(_layer(job, store, tuner) for job in tuner.jobs.values()),
+        )
+    return Tuned(report=report, interrupted=interrupted)
+
+
+def _layer(job: Job, store: RecordStore, tuner: Tuner) -> LayerTuning:
+    task = job.task
+    records = store.records(conditions=tuner.conditions, workloads=[task.workload])
+    tried = {record.candidate: record for record in records if record.candidate in job.search.costs}
+    good = [record for record in tried.values() if record.cost is not None]
+    best = min(good, key=lambda record: record.cost or 0, default=None)
+    default = tried.get(task.default.key)
+    return LayerTuning(
+        label=task.label,
+        operators=task.names,
+        macs=task.macs,
+        space=len(task.candidates),
+        trials=job.trials,
+        reused=job.known,
+        wrong=tuple(record.candidate for record in tried.values() if record.outcome is Outcome.WRONG),
+        default=default,
+        best=best,
+        records=tuple(tried.values()),
+        code="" if best is None else kernel_source(task.op, tuner.board, best.family, best.config),
+    )
+
+
+def kernel_source(op: Operator, board: Board, family: str, config: object) -> str:
+    """Return the C of one operator under one config, without its constants."""
+    chosen = family_of(family, op, board.core)
+    assert chosen is not None
+    assert isinstance(config, dict)
+    program = lower(single(op), board.core, choices={op.name: (chosen, config)})
+    return program.render()[f"{program.name}.c"]

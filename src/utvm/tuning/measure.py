@@ -1,0 +1,176 @@
+"""One candidate on a board: loaded alone into RAM, run on seeded inputs, compared bit by bit, timed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.boards import Board
+from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, CPort
+from utvm.device import (
+    CallTimeoutError,
+    DeviceError,
+    LinkLostError,
+    LinkTimeoutError,
+    Measurement,
+    Session,
+)
+from utvm.graph.reference import evaluate
+from utvm.graph.samples import random_input
+from utvm.tuning.build import Built
+from utvm.tuning.record import Outcome, RecordError
+from utvm.tuning.space import Task, single
+
+_FIRST_SECONDS = 60.0
+_LEAST_SECONDS = 2.0
+_SLOWER = 20
+_ATTEMPTS = 2
+_HARDWARE_RUNS = 7
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a board said of a candidate. Values as in `Record`; seconds are the host's."""
+
+    outcome: Outcome
+    message: str = ""
+    cycles: int | None = None
+    cold_cycles: int | None = None
+    instructions: int | None = None
+    cycles_source: str | None = None
+    spread: float = 0.0
+    load_seconds: float = 0.0
+    run_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Expectation:
+    """Inputs of a workload, what must come out, and how long a run may take."""
+
+    inputs: Arrays
+    outputs: Arrays
+    deadline: float = _FIRST_SECONDS
+
+
+@dataclass(slots=True)
+class Measurer:
+    """Measures candidates on one board, which it connects to when it is first needed and after it was lost; close it.
+
+    An emulator's model counts the same every time and is asked once. A physical board runs warm seven times: the median
+    counts, and how far the slowest is from it is kept.
+
+    Args:
+        board: the board.
+        connect: opens a session with it.
+    """
+
+    board: Board
+    connect: Callable[[], Session]
+    _session: Session | None = None
+    _expected: dict[str, _Expectation] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """End the session; never fails."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def measure(self, task: Task, built: Built) -> Trial:
+        """Return what a candidate of a task costs, or how it failed; it takes its deadline at most.
+
+        A link that is lost is no fault of the candidate at first: the trial is made again on the board started anew.
+
+        Raises:
+            UtvmError: the board can't be reached at all.
+        """
+        if built.image is None:
+            return Trial(outcome=built.outcome, message=built.message)
+        expected = self._expectation(task)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._measure(expected, built)
+            except (LinkLostError, LinkTimeoutError) as error:
+                self.close()
+                if attempt + 1 == _ATTEMPTS:
+                    return Trial(outcome=Outcome.CRASHED, message=str(error))
+            except DeviceError as error:
+                # The next candidate starts on a board that nothing is left on.
+                self.close()
+                hung = isinstance(error, CallTimeoutError)
+                return Trial(outcome=Outcome.HUNG if hung else Outcome.CRASHED, message=str(error))
+        raise RecordError("a trial ended without an outcome")  # pragma: no cover - the loop returns
+
+    def _measure(self, expected: _Expectation, built: Built) -> Trial:
+        assert built.image is not None
+        session = self._open()
+        started = time.perf_counter()
+        session.load(built.image)
+        loaded = time.perf_counter()
+        runs: list[Measurement] = []
+        for _ in range(1 if self.board.emulator is not None else 1 + _HARDWARE_RUNS):
+            self._write(session, built.inputs, expected.inputs)
+            runs.append(session.call(RUN_SYMBOL, timeout=expected.deadline))
+            wrong = self._difference(session, built.outputs, expected.outputs)
+            if wrong:
+                return Trial(outcome=Outcome.WRONG, message=wrong)
+        ended = time.perf_counter()
+        longest = max(run.seconds for run in runs)
+        expected.deadline = min(expected.deadline, max(_LEAST_SECONDS, _SLOWER * longest))
+        cycles, spread = _typical([run.cycles for run in runs[1:]] or [runs[0].cycles])
+        return Trial(
+            outcome=Outcome.OK,
+            cycles=cycles,
+            cold_cycles=runs[0].cycles if len(runs) > 1 else None,
+            instructions=runs[-1].instructions,
+            cycles_source=runs[-1].cycles_source,
+            spread=spread,
+            load_seconds=loaded - started,
+            run_seconds=ended - loaded,
+        )
+
+    def _open(self) -> Session:
+        if self._session is None:
+            self._session = self.connect()
+        return self._session
+
+    def _expectation(self, task: Task) -> _Expectation:
+        if task.workload not in self._expected:
+            graph = single(task.op)
+            inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
+            self._expected[task.workload] = _Expectation(inputs=inputs, outputs=evaluate(graph, inputs))
+        return self._expected[task.workload]
+
+    def _write(self, session: Session, ports: tuple[CPort, ...], values: Arrays) -> None:
+        for port in ports:
+            session.write(ARENA_SYMBOL, values[port.tensor.name].tobytes(), offset=port.offset)
+
+    def _difference(self, session: Session, ports: tuple[CPort, ...], values: Arrays) -> str:
+        """Return where the outputs are not what the reference says, or nothing."""
+        for port in ports:
+            held = session.read(ARENA_SYMBOL, port.tensor.nbytes, offset=port.offset)
+            wanted = np.ascontiguousarray(values[port.tensor.name])
+            if held != wanted.tobytes():
+                found = np.frombuffer(held, dtype=wanted.dtype).reshape(wanted.shape)
+                different = int((found != wanted).sum())
+                place = tuple(int(axis[0]) for axis in np.nonzero(found != wanted))
+                return (
+                    f"{different:,} of {wanted.size:,} values differ from the reference, the first at {place}: "
+                    f"{found[place]} instead of {wanted[place]}"
+                )
+        return ""
+
+
+def _typical(cycles: list[int | None]) -> tuple[int | None, float]:
+    """Return the median, and the slowest over it, less one."""
+    known = [value for value in cycles if value is not None]
+    if len(known) < len(cycles):
+        return None, 0.0
+    middle = round(statistics.median(known))
+    return middle, (max(known) / middle - 1 if middle else 0.0)

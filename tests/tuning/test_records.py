@@ -1,0 +1,118 @@
+"""Records: JSON Lines, the store, and what several processes and a kill may do to it."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tuning.support import CONDITIONS, record
+from utvm.tuning import Outcome, Record, RecordError, RecordStore, read_lines, superseded, write_lines
+from utvm.tuning.record import from_values, to_line
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
+RECORDS = st.builds(
+    record,
+    workload=TEXT,
+    config=st.dictionaries(TEXT, st.one_of(st.integers(0, 99), TEXT), max_size=3),
+    outcome=st.sampled_from(Outcome),
+    message=TEXT,
+    cycles=st.one_of(st.none(), st.integers(0, 2**40)),
+    spread=st.floats(0, 1),
+    time=st.floats(0, 2e9),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(RECORDS, max_size=5), st.sampled_from(["records.jsonl", "records.jsonl.gz"]))
+def test_json_lines_and_the_store_give_back_what_they_got(
+    tmp_path_factory: pytest.TempPathFactory, records: list[Record], name: str
+) -> None:
+    folder = tmp_path_factory.mktemp("records")
+    assert write_lines(records, folder / name) == len(records)
+    assert list(read_lines(folder / name)) == records
+    different = list({each.digest: each for each in records}.values())
+    with RecordStore(folder / "store.sqlite") as store:
+        assert store.add(records) == len(different)
+        assert store.add(records) == 0
+        assert store.records() == different
+
+
+def test_a_record_is_read_only_whole(tmp_path: Path) -> None:
+    values = {**dataclasses.asdict(record()), **dataclasses.asdict(CONDITIONS)}
+    del values["conditions"]
+    assert from_values(values) == record()
+    for broken in (
+        {**values, "speed": 1},
+        {k: v for k, v in values.items() if k != "board"},
+        {**values, "outcome": "?"},
+    ):
+        with pytest.raises(RecordError):
+            from_values(broken)
+    file = tmp_path / "records.jsonl"
+    file.write_text(f"{to_line(record())}\n{{'\n")
+    with pytest.raises(RecordError, match="line 2"):
+        list(read_lines(file))
+
+
+def test_what_is_asked_for_is_found(tmp_path: Path) -> None:
+    other = dataclasses.replace(CONDITIONS, board="qemu-cortex-m4")
+    with RecordStore(tmp_path / "deep" / "store.sqlite") as store:
+        store.add([record(), record(conditions=other), record(workload="Add(a)")])
+        assert len(store.records(conditions=CONDITIONS)) == 2
+        assert [each.conditions for each in store.records(workloads=["Conv2D(x)"])] == [CONDITIONS, other]
+        last = store.last
+        assert store.records(after=last) == []
+        store.add([record(time=9.0)])
+        assert [each.time for each in store.records(after=last)] == [9.0]
+        assert store.remove([record(time=9.0).digest, "none"]) == 1
+
+
+def test_pruning_keeps_the_newest_success() -> None:
+    old, new, failed = record(time=1.0), record(time=2.0, cycles=1100), record(time=3.0, outcome=Outcome.HUNG)
+    apart = record(config={"m": 1})
+    assert superseded([new, failed, apart, old]) == [failed, old]
+
+
+def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "store.sqlite"
+    file.write_text("no database " * 100)
+    with pytest.raises(RecordError, match=r"store\.sqlite"):
+        RecordStore(file)
+    with pytest.raises(RecordError, match="--db"):
+        RecordStore("postgresql://nobody@127.0.0.1:1/none?connect_timeout=2")
+
+
+def _add_for_ever(path: str, number: int) -> None:
+    with RecordStore(path) as store:
+        for count in range(10**6):
+            store.add([record(workload=f"writer {number}", time=float(count))])
+
+
+def test_two_writers_and_kills_leave_whole_records_without_gaps(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.sqlite")
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_add_for_ever, args=(path, number)) for number in range(2)]
+    for writer in writers:
+        writer.start()
+    with RecordStore(path) as store:
+        deadline = time.monotonic() + 60
+        while len({each.workload for each in store.records()}) < 2 or store.last < 50:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    for writer in writers:
+        assert writer.pid is not None
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with RecordStore(path) as store:
+        for number in range(2):
+            times = [each.time for each in store.records(workloads=[f"writer {number}"])]
+            assert times == [float(count) for count in range(len(times))]
+        assert store.add([record()]) == 1
