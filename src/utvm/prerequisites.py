@@ -92,7 +92,14 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         purpose="drives JTAG and SWD probes",
         package="openocd",
         probe=("sh", "-c", "openocd --version 2>&1"),
-        extras=("test",),
+        extras=("rtl", "test"),
+    ),
+    Prerequisite(
+        name="g++",
+        purpose="builds the simulator of the RTL boards",
+        package="g++",
+        probe=("g++", "-dumpfullversion"),
+        extras=("rtl", "test"),
     ),
 )
 """Everything, in the order in which it is reported."""

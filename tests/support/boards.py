@@ -2,5 +2,11 @@
 
 from utvm.boards import list_boards
 
-EMULATED = {board.name: board for board in list_boards() if board.emulator is not None}
+
+def _emulated(kind: str) -> dict:
+    return {board.name: board for board in list_boards() if board.emulator is not None and board.emulator.kind == kind}
+
+
+EMULATED = _emulated("qemu")
+RTL = _emulated("rtl")
 PHYSICAL = {board.name: board for board in list_boards() if board.emulator is None}

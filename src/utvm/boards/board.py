@@ -23,12 +23,17 @@ class BoardError(UtvmError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulator:
-    """A program that stands in for the board."""
+    """A program that stands in for the board: QEMU (`binary`) as a machine, or the RTL of a core (`machine`)."""
 
-    kind: str
-    binary: str
+    kind: Literal["qemu", "rtl"]
     machine: str
+    binary: str = ""
     arguments: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> str:
+        """What it is, for people."""
+        return f"the RTL of {self.machine}" if self.kind == "rtl" else f"{self.binary} -M {self.machine}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +150,7 @@ class Board:
         """How the board is reached, for people."""
         name = " or ".join(LINK_NAMES[kind] for kind in self.link.described)
         if self.emulator is not None:
-            return f"{name} of {self.emulator.binary} -M {self.emulator.machine}"
+            return f"{name} of {self.emulator.described}"
         return name
 
     def linked_by(self, kind: LinkKind) -> Board:

@@ -9,8 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
-from utvm.boards.board import Board, BoardError, CycleCounter, Emulator, Silicon
+from utvm.boards.board import Board, BoardError, CycleCounter, Silicon
 from utvm.boards.fields import check_keys, texts, typed
+from utvm.boards.read_emulator import read_emulator
 from utvm.boards.read_link import read_link
 from utvm.boards.read_memory import check_stack, read_memories, read_memory_model, read_placements
 from utvm.boards.read_startup import read_caches, read_clock
@@ -28,7 +29,6 @@ _KEYS = {
     *("part", "cflags", "image", "link", "emulator", "cycle_counter", "clock", "caches", "memory_model"),
     *("silicon", "unverified", "sources"),
 }
-_EMULATOR_KEYS = {"kind", "binary", "machine", "arguments"}
 DEFAULT_STACK_BYTES = 4096
 _PARTS_FOLDER = Path(str(files("utvm.boards"))) / "parts"
 
@@ -82,10 +82,11 @@ class _Reader:
         model = read_memory_model(self.data.get("memory_model"), problems)
         silicon = self._choice("silicon", get_args(Silicon))
         unverified, sources = texts(self.data, "unverified", problems), texts(self.data, "sources", problems)
-        emulator = self._emulator()
-        link = read_link(self.data.get("link"), problems, folder=self.folder, emulated=emulator is not None)
+        described = self.data.get("emulator")
+        emulator = read_emulator(described, problems)
+        link = read_link(self.data.get("link"), problems, folder=self.folder, emulated=described is not None)
         counter = self._choice("cycle_counter", get_args(CycleCounter))
-        if problems or core is None or link is None or emulator is False:
+        if problems or core is None or link is None:
             listed = "\n".join(f"  - {problem}" for problem in problems)
             raise BoardError(f"board '{self.name}' is not described correctly:\n{listed}")
         if model is not None:
@@ -100,7 +101,7 @@ class _Reader:
             placements=placements,
             stack_bytes=self.data.get("stack_bytes", DEFAULT_STACK_BYTES),
             link=link,
-            emulator=emulator if isinstance(emulator, Emulator) else None,
+            emulator=emulator,
             cycle_counter=counter,
             clock=clock,
             caches=caches,
@@ -128,24 +129,3 @@ class _Reader:
             self.problems.append("'cflags' must be a list of GCC's machine options, as \"-mcpu=cortex-m4\"")
             return core
         return replace(core, cflags=tuple(flags))
-
-    def _emulator(self) -> Emulator | bool | None:
-        table = self.data.get("emulator")
-        if table is None:
-            return None
-        if not isinstance(table, dict):
-            self.problems.append("[emulator] is not a table")
-            return False
-        check_keys(table, _EMULATOR_KEYS, "[emulator]", self.problems)
-        checks = [typed(table, key, str, "[emulator]", self.problems) for key in ("kind", "binary", "machine")]
-        if not all(checks):
-            return False
-        if table["kind"] != "qemu":
-            self.problems.append(f"'kind' of [emulator] is '{table['kind']}', not qemu")
-        arguments = table.get("arguments", [])
-        if not isinstance(arguments, list) or not all(isinstance(a, str) for a in arguments):
-            self.problems.append("'arguments' of [emulator] must be a list of texts")
-            return False
-        return Emulator(
-            kind=table["kind"], binary=table["binary"], machine=table["machine"], arguments=tuple(arguments)
-        )

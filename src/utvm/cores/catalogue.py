@@ -138,11 +138,17 @@ RV32IMC = Core(
     timing=CV32E40P_TIMING,
 )
 
+CV32E40P = replace(RV32IMC, name="cv32e40p")
+"""OpenHW Group's CV32E40P: RV32IMC in four stages, in order."""
+
+CV32E40P_XPULP = replace(CV32E40P, name="cv32e40p-xpulp", macs_per_cycle=4.0)
+"""The same with the Xpulp extension, which GCC 12 does not know: what uses it writes its instructions by `.insn`."""
+
 CORES = {
     core.name: core
     for core in (
         *(CORTEX_M0, CORTEX_M0PLUS, CORTEX_M3, CORTEX_M4, CORTEX_M7),
-        *(CORTEX_M33, CORTEX_M55, CORTEX_M85, RV32IMC),
+        *(CORTEX_M33, CORTEX_M55, CORTEX_M85, RV32IMC, CV32E40P, CV32E40P_XPULP),
     )
 }
 

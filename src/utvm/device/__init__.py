@@ -14,7 +14,10 @@ from utvm.device.link import (
     LinkRefusedError,
     LinkTimeoutError,
     Target,
+    WrappingTarget,
+    check_range,
 )
+from utvm.device.mcycle import begin_mcycle, read_mcycle
 from utvm.device.openocd_link import OpenOcdLink
 from utvm.device.openocd_server import OpenOcdServer
 from utvm.device.process import ChildProcess
@@ -49,9 +52,13 @@ __all__ = [
     "Target",
     "TargetFaultError",
     "VerificationError",
+    "WrappingTarget",
+    "begin_mcycle",
     "build_image",
     "check_board",
     "check_connected",
+    "check_range",
     "link_opener",
     "open_session",
+    "read_mcycle",
 ]

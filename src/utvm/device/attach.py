@@ -7,7 +7,7 @@ from collections.abc import Callable
 from utvm.boards import Board, BoardError
 from utvm.device.cycle_counter import CycleCounter
 from utvm.device.gdb_link import GdbRemoteLink
-from utvm.device.link import Count, DebugLink, Target
+from utvm.device.link import Count, DebugLink, Target, WrappingTarget
 from utvm.device.openocd_link import openocd_opener
 from utvm.device.pyocd_link import pyocd_opener
 from utvm.device.session import Session
@@ -69,4 +69,8 @@ def open_session(board: Board, target: Target | None = None) -> Session:
     Raises:
         UtvmError: it can't be reached.
     """
-    return Session(board, AttachedTarget(board) if target is None else target, link_opener(board))
+    opener = link_opener(board)
+    if isinstance(target, WrappingTarget):
+        wrap = target.wrap
+        return Session(board, target, lambda endpoint: wrap(opener(endpoint)))
+    return Session(board, AttachedTarget(board) if target is None else target, opener)

@@ -1,4 +1,4 @@
-"""The cycle counter of an Arm board, read through its debug link."""
+"""The cycle counter of a board, read through its debug link."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from utvm.boards import Board
 from utvm.device.firmware import SYSTICK_TURNS_SYMBOL
 from utvm.device.link import Count, DebugLink
+from utvm.device.mcycle import begin_mcycle, read_mcycle
 from utvm.toolchain import Image
 
 _CYCCNT = 0xE0001004
@@ -20,7 +21,7 @@ class CycleCounter:
 
     DWT_CYCCNT (Arm DDI 0403, C1.8.8) has 32 bits; SysTick (DDI 0419, B3.3) has 24, and start-up code counts its turns.
     Both are enabled by the start-up code and stand still while the core is halted. A run that may have taken more than
-    a turn of DWT_CYCCNT by the host's clock has unknown cycles.
+    a turn of DWT_CYCCNT by the host's clock has unknown cycles. RISC-V cores count with mcycle, see `mcycle.py`.
     """
 
     def __init__(self, board: Board) -> None:
@@ -35,6 +36,8 @@ class CycleCounter:
         elif self._kind == "systick":
             link.write_memory(image.symbol(SYSTICK_TURNS_SYMBOL).address, bytes(4))
             link.write_memory(_SYST_CVR, bytes(4))  # any write clears it: it starts from its reload value
+        elif self._kind == "mcycle":
+            begin_mcycle(image, link)
         self._began = time.monotonic()
 
     def count(self, image: Image, link: DebugLink) -> Count:
@@ -47,6 +50,9 @@ class CycleCounter:
             turns = _word(link, image.symbol(SYSTICK_TURNS_SYMBOL).address) + (_word(link, _ICSR) >> _PENDSTSET & 1)
             left = _word(link, _SYST_CVR)
             return Count(cycles=(turns << _SYSTICK_BITS) + -left % (1 << _SYSTICK_BITS), cycles_source="SysTick")
+        if self._kind == "mcycle":
+            cycles, instructions = read_mcycle(link)
+            return Count(instructions=instructions, cycles=cycles, cycles_source="mcycle")
         return Count()
 
 

@@ -47,7 +47,9 @@ _RISCV_CAUSES = {
     7: "store access fault",
     8: "environment call from user mode",
     11: "environment call from machine mode",
+    0x8000001F: "bus error on a data access just before this instruction",
 }
+"""Interrupt 31 is how the RTL boards tell bus errors: the core has no exception for them."""
 _RISCV_ADDRESS_CAUSES = (0, 1, 4, 5, 6, 7)
 
 
@@ -121,7 +123,7 @@ def read_riscv_fault(link: DebugLink) -> Fault:
     cause, pc, value = (link.read_register(name) for name in ("mcause", "mepc", "mtval"))
     text = _RISCV_CAUSES.get(cause, f"cause {cause}")
     return Fault(
-        fault="interrupt" if cause >> 31 else "exception",
+        fault="exception" if cause in _RISCV_CAUSES else "interrupt",
         cause=text,
         pc=pc,
         address=value if cause in _RISCV_ADDRESS_CAUSES else None,

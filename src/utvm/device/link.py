@@ -136,3 +136,11 @@ class Target(Protocol):
 
     def stop(self) -> None:
         """End what `start` began. Never fails."""
+
+
+@runtime_checkable
+class WrappingTarget(Target, Protocol):
+    """A target with ways of its own, on top of the link that reaches it."""
+
+    def wrap(self, link: DebugLink) -> DebugLink:
+        """Return the link that a session shall use, made from one that was just opened."""

@@ -1,13 +1,16 @@
 """Emulated boards and what they count."""
 
 from utvm.emulators.assumptions import Assumption, assumptions, get_assumption
+from utvm.emulators.errors import EmulatorError
 from utvm.emulators.launch import emulator_target
-from utvm.emulators.qemu import EmulatorError, QemuTarget
+from utvm.emulators.qemu import QemuTarget
+from utvm.emulators.rtl import RtlTarget
 
 __all__ = [
     "Assumption",
     "EmulatorError",
     "QemuTarget",
+    "RtlTarget",
     "assumptions",
     "emulator_target",
     "get_assumption",

@@ -8,6 +8,7 @@ from utvm.boards import Board, BoardError
 from utvm.device import Target
 from utvm.emulators.assumptions import Assumption
 from utvm.emulators.qemu import QemuTarget
+from utvm.emulators.rtl import RtlTarget
 
 
 def emulator_target(board: Board, *, cache_directory: Path, assume: Assumption | None = None) -> Target | None:
@@ -21,10 +22,10 @@ def emulator_target(board: Board, *, cache_directory: Path, assume: Assumption |
     Raises:
         BoardError: nothing models the cycles of this board, so that `assume` has no meaning.
     """
-    if board.emulator is not None:
+    if board.emulator is not None and board.emulator.kind == "qemu":
         return QemuTarget(board, cache_directory=cache_directory, assume=assume)
     if assume is not None:
         raise BoardError(
             f"the cycles of board '{board.name}' are not modelled: leave out the assumption '{assume.name}'"
         )
-    return None
+    return None if board.emulator is None else RtlTarget(board, cache_directory=cache_directory)

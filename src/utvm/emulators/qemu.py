@@ -13,16 +13,12 @@ from utvm.device import ChildProcess, Count, DebugLink
 from utvm.emulators.assumptions import Assumption, stalls
 from utvm.emulators.counters import AddressRange, Counters, Counts
 from utvm.emulators.cycles import CycleModel
+from utvm.emulators.errors import EmulatorError
 from utvm.emulators.plugin import plugin_library
-from utvm.errors import UtvmError
 from utvm.toolchain import Image, instruction_listing
 
 _START_SECONDS = 20.0
 _PACKAGES = {"qemu-system-arm": "qemu-system-arm", "qemu-system-riscv32": "qemu-system-misc"}
-
-
-class EmulatorError(UtvmError):
-    """An emulator is missing or does not start."""
 
 
 class QemuTarget:
