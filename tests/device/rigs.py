@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from utvm.boards import Board, list_boards
-from utvm.device import DebugLink, Session, Target, link_opener
+from tests.device.gdb_servers import GdbServer
+from tests.support.chip import probe as _pyocd_finds_the_simulated_probes  # noqa: F401
+from tests.support.chip.bench import Bench, plugged
+from tests.support.chip.process import ChipProcess, board_file
+from utvm.boards import Board, list_boards, load_board
+from utvm.device import AttachedTarget, DebugLink, GdbRemoteLink, Session, Target, link_opener
 from utvm.emulators import emulator_target
 from utvm.toolchain import default_cache_directory
 
@@ -23,17 +28,15 @@ class Rig:
         make_target: what stands behind the link, not yet started.
         open_link: opens the link to it.
         nowhere: an address where nothing is.
-        tells_bad_reads, tells_bad_writes: whether the server says that nothing is there; some invent zeros.
-        kill: ends what the link talks to, as a crash would; takes target and link.
+        tells_bad_accesses: whether the server says that nothing is there; QEMU invents zeros.
     """
 
     name: str
     board: Board
     make_target: Callable[[], Target]
     open_link: Callable[[str], DebugLink]
-    nowhere: int
-    tells_bad_reads: bool = True
-    tells_bad_writes: bool = True
+    nowhere: int = NOWHERE_ARM
+    tells_bad_accesses: bool = True
 
     def session(self) -> Session:
         """Return a session on a target of its own."""
@@ -41,6 +44,27 @@ class Rig:
 
     def __str__(self) -> str:
         return self.name
+
+
+class PluggedTarget(AttachedTarget):
+    """A chip on a bench of this process, plugged in from `start` to `stop`."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board)
+        self._core = board.core.name
+        self._stack = ExitStack()
+        self.bench: Bench | None = None
+
+    def start(self) -> str:
+        """See `Target`. A chip that is there stays there."""
+        if self.bench is None:
+            self.bench = self._stack.enter_context(plugged(self._core))
+        return super().start()
+
+    def stop(self) -> None:
+        """See `Target`."""
+        self._stack.close()
+        self.bench = None
 
 
 def _qemu(board: Board) -> Rig:
@@ -55,9 +79,43 @@ def _qemu(board: Board) -> Rig:
         make_target=make,
         open_link=link_opener(board),
         nowhere=NOWHERE_RISCV if board.core.isa == "riscv" else NOWHERE_ARM,
-        tells_bad_reads=False,
-        tells_bad_writes=False,
+        tells_bad_accesses=False,
     )
 
 
-RIGS = [_qemu(board) for board in list_boards() if board.emulator is not None and board.emulator.kind == "qemu"]
+def _openocd(core: str) -> Rig:
+    board = load_board(board_file(core))
+    return Rig(
+        name=f"openocd-{core}",
+        board=board,
+        make_target=lambda: ChipProcess(core),
+        open_link=link_opener(board),
+    )
+
+
+def _pyocd(core: str) -> Rig:
+    board = load_board(board_file(core)).linked_by("pyocd")
+    return Rig(
+        name=f"pyocd-{core}",
+        board=board,
+        make_target=lambda: PluggedTarget(board),
+        open_link=link_opener(board),
+    )
+
+
+def _gdb_server(kind: str, core: str) -> Rig:
+    return Rig(
+        name=f"gdb-{kind}-{core}",
+        board=load_board(board_file(core)),
+        make_target=lambda: GdbServer(kind, core),
+        open_link=GdbRemoteLink,
+    )
+
+
+QEMU_RIGS = [_qemu(board) for board in list_boards() if board.emulator is not None and board.emulator.kind == "qemu"]
+CHIP_RIGS = [
+    *(_openocd(core) for core in ("cortex-m7", "cortex-m4", "cortex-m33")),
+    *(_pyocd(core) for core in ("cortex-m7", "cortex-m33")),
+    *(_gdb_server(kind, "cortex-m7") for kind in ("openocd", "pyocd")),
+]
+RIGS = [*QEMU_RIGS, *CHIP_RIGS]

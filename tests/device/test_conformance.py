@@ -118,10 +118,10 @@ def test_addresses_that_are_not_there_are_refused(rig: Rig, link: DebugLink) -> 
         with pytest.raises(LinkRefusedError, match="32-bit addresses"):
             link.write_memory(address, bytes(length))
     for size in (1, 4, 6, 300):
-        if rig.tells_bad_reads:
+        if rig.tells_bad_accesses:
             with pytest.raises(LinkRefusedError, match="can't be read"):
                 link.read_memory(rig.nowhere, size)
-        if rig.tells_bad_writes:
+        if rig.tells_bad_accesses:
             with pytest.raises(LinkRefusedError, match="can't be written"):
                 link.write_memory(rig.nowhere, bytes(size))
         assert link.read_memory(origin, 4) == b"kept"

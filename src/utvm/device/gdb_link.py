@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 
-from utvm.device.gdb_packets import PacketStream, escape
+from utvm.device.gdb_packets import PacketStream
 from utvm.device.gdb_registers import Register, parse_description
 from utvm.device.link import DebugLink, LinkLostError, LinkRefusedError, LinkTimeoutError, check_range
 from utvm.device.sockets import open_socket
@@ -64,7 +64,6 @@ class GdbRemoteLink(DebugLink):
         if features.get("qXfer:features:read") != "+":
             raise LinkRefusedError("the GDB server does not describe the registers of its target")
         self._registers = parse_description(self._transfer)
-        self._binary_writes: bool | None = None
         self._breakpoint_kinds: dict[int, bytes] = {}
         self._single_reads = True
 
@@ -135,16 +134,14 @@ class GdbRemoteLink(DebugLink):
         check_range(address, len(data))
         if not data:
             return
-        if self._binary_writes is None:
-            self._binary_writes = self._ask(b"X%x,0:" % address) == b"OK"
+        # In hex: QEMU has no binary `X`, OpenOCD 0.12 answers it before it writes and tells of a failure later, twice.
         step = (self._packet_bytes - _HEAD_BYTES) // 2
         for start in range(0, len(data), step):
             part = data[start : start + step]
-            head = b"%x,%x:" % (address + start, len(part))
-            packet = b"X" + head + escape(part) if self._binary_writes else b"M" + head + part.hex().encode("ascii")
+            packet = b"M%x,%x:" % (address + start, len(part)) + part.hex().encode("ascii")
             if self._ask(packet) != b"OK":
                 raise LinkRefusedError(f"{len(part)} bytes at 0x{address + start:08x} can't be written")
-        # pyOCD's server tells a write that failed at the next access.
+        # pyOCD's server tells of a write that failed at the next access.
         _hex_bytes(self._ask(b"m%x,1" % address), f"{len(data)} bytes at 0x{address:08x} can't be written")
 
     def read_registers(self, names: Sequence[str]) -> tuple[int, ...]:

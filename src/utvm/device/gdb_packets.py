@@ -7,8 +7,6 @@ import time
 
 from utvm.device.link import LinkLostError, LinkRefusedError, LinkTimeoutError
 
-_ESCAPED = (0x23, 0x24, 0x2A, 0x7D)
-
 
 class PacketStream:
     """A connection that sends and receives packets. Deadlines are in seconds."""
@@ -42,7 +40,7 @@ class PacketStream:
                 return None
 
     def request(self, payload: bytes, timeout: float) -> bytes:
-        """Send a packet and return the answer.
+        """Send a packet and return the answer. Console output that comes before it is dropped.
 
         Raises:
             LinkTimeoutError: no answer in time.
@@ -50,6 +48,8 @@ class PacketStream:
         """
         self.send(payload)
         answer = self.receive(timeout)
+        while answer is not None and answer[:1] == b"O" and answer != b"OK":
+            answer = self.receive(timeout)
         if answer is None:
             name = payload[:24].decode("latin1")
             raise LinkTimeoutError(f"the debug link did not answer '{name}' within {timeout:g} s")
@@ -113,16 +113,6 @@ class PacketStream:
                 return _expand(body)
             if not self.acknowledges:
                 raise LinkLostError("the debug link sent a packet with a wrong checksum")
-
-
-def escape(data: bytes) -> bytes:
-    """Return binary data with the bytes that have a meaning escaped."""
-    if not any(byte in data for byte in _ESCAPED):
-        return data
-    out = bytearray()
-    for byte in data:
-        out += bytes((0x7D, byte ^ 0x20)) if byte in _ESCAPED else bytes((byte,))
-    return bytes(out)
 
 
 def _expand(body: bytes) -> bytes:
