@@ -12,7 +12,7 @@ from tests.support.chip.bench import Bench, plugged
 from tests.support.chip.process import ChipProcess, board_file
 from utvm.boards import Board, list_boards, load_board
 from utvm.device import AttachedTarget, DebugLink, GdbRemoteLink, Session, Target, link_opener
-from utvm.emulators import emulator_target
+from utvm.emulators import RtlTarget, emulator_target
 from utvm.toolchain import default_cache_directory
 
 NOWHERE_ARM, NOWHERE_RISCV = 0x60000000, 0xF0000000
@@ -112,10 +112,28 @@ def _gdb_server(kind: str, core: str) -> Rig:
     )
 
 
+def _rtl(board: Board) -> Rig:
+    opener = link_opener(board)
+    running: list[RtlTarget] = []
+
+    def make() -> Target:
+        running[:] = [RtlTarget(board, cache_directory=default_cache_directory())]
+        return running[0]
+
+    return Rig(
+        name=f"openocd-{board.name}",
+        board=board,
+        make_target=make,
+        open_link=lambda endpoint: running[-1].wrap(opener(endpoint)),
+        nowhere=NOWHERE_RISCV,
+    )
+
+
 QEMU_RIGS = [_qemu(board) for board in list_boards() if board.emulator is not None and board.emulator.kind == "qemu"]
 CHIP_RIGS = [
     *(_openocd(core) for core in ("cortex-m7", "cortex-m4", "cortex-m33")),
     *(_pyocd(core) for core in ("cortex-m7", "cortex-m33")),
     *(_gdb_server(kind, "cortex-m7") for kind in ("openocd", "pyocd")),
 ]
-RIGS = [*QEMU_RIGS, *CHIP_RIGS]
+RTL_RIGS = [_rtl(board) for board in list_boards() if board.emulator is not None and board.emulator.kind == "rtl"]
+RIGS = [*QEMU_RIGS, *CHIP_RIGS, *RTL_RIGS]
