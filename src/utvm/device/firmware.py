@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from utvm.boards import Board, Memory, Placement
+from utvm.device.frame import FRAME_SYMBOL, INVOKE_SYMBOL
 from utvm.device.startup import startup_sources
 from utvm.toolchain import Image, Layout, MemoryOverflowError, Region, Source, Toolchain
 
@@ -48,11 +49,17 @@ def build_image(
     return _build(toolchain, board, last, sources, entries)
 
 
+def is_wired(board: Board) -> bool:
+    """Return whether the board's debug link has wires that may garble data, unlike an emulator's."""
+    return board.emulator is None
+
+
 def _build(
     toolchain: Toolchain, board: Board, placement: Placement, sources: Sequence[Source], entries: Sequence[str]
 ) -> Image:
     every = [*runtime_sources(board, placement), *sources]
-    return toolchain.build(every, board_layout(board, placement), entries=[*_ENTRIES, *entries])
+    ours = (*_ENTRIES, INVOKE_SYMBOL, FRAME_SYMBOL) if is_wired(board) else _ENTRIES
+    return toolchain.build(every, board_layout(board, placement), entries=[*ours, *entries])
 
 
 def board_layout(board: Board, placement: Placement) -> Layout:
@@ -68,7 +75,7 @@ def board_layout(board: Board, placement: Placement) -> Layout:
 def runtime_sources(board: Board, placement: Placement) -> tuple[Source, ...]:
     """Return the on-target start-up of a board's core and clock."""
     folder = files("utvm.device") / "runtime"
-    names = (f"{board.core.isa}.c", "memory.c")
+    names = (f"{board.core.isa}.c", "memory.c", *(("call.c",) if is_wired(board) else ()))
     fixed = tuple(Source(name=f"utvm_{name}", text=(folder / name).read_text(encoding="utf-8")) for name in names)
     return (*startup_sources(board, placement), *fixed)
 

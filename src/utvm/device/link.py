@@ -26,6 +26,10 @@ class LinkRefusedError(DeviceError):
     """The debug link answered with an error, such as an address that can't be read."""
 
 
+class LinkGarbledError(DeviceError):
+    """The debug link changes data on its way."""
+
+
 ADDRESS_SPACE = 1 << 32
 
 

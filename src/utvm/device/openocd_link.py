@@ -34,6 +34,10 @@ proc utvm_wait {milliseconds} {
   }
 }"""
 
+# OpenOCD 0.12 clears a sticky error when it starts, but not a sticky overrun, which an interrupted session may leave
+# behind and which holds every access back. CTRL/STAT (Arm IHI 0031, B2.2.2): power requests, ORUNDETECT, the flags.
+_CLEAR_STICKY_FLAGS = "foreach port [dap names] { $port dpreg 4 0x50000033 }; [target current] arp_examine"
+
 
 class OpenOcdLink(DebugLink):
     """A core behind OpenOCD.
@@ -64,7 +68,11 @@ class OpenOcdLink(DebugLink):
             self._run(_WAIT_PROCEDURE)
             # OpenOCD 0.12 returns a RISC-V register as it was before the last run, unless it is told to read it.
             self._read = "get_reg -force" if self._run("[target current] cget -type") == "riscv" else "get_reg"
-            self._run("halt")
+            try:
+                self._run("halt")
+            except DeviceError:
+                self._run(_CLEAR_STICKY_FLAGS)
+                self._run("halt")
             self._running = False
         except BaseException:
             self._rpc.close()

@@ -13,16 +13,30 @@ from typing import Self
 
 from utvm.boards import Board
 from utvm.device.abi import CONVENTIONS
+from utvm.device.calls import Calls, FrameCalls, RegisterCalls
+from utvm.device.contents import Piece, constant, variable, written
 from utvm.device.faults import read_arm_fault, read_riscv_fault
-from utvm.device.firmware import CHECKSUM_SYMBOL, RETURN_SYMBOL, START_SYMBOL, TRAP_SYMBOL
-from utvm.device.link import Count, DebugLink, DeviceError, FlashProgrammer, LinkLostError, LinkTimeoutError, Target
+from utvm.device.firmware import CHECKSUM_SYMBOL, RETURN_SYMBOL, START_SYMBOL, TRAP_SYMBOL, is_wired
+from utvm.device.link import (
+    Count,
+    DebugLink,
+    DeviceError,
+    FlashProgrammer,
+    LinkGarbledError,
+    LinkLostError,
+    LinkTimeoutError,
+    Target,
+)
 from utvm.device.startup import startup_failure
-from utvm.toolchain import STACK_LIMIT_SYMBOL, STACK_SYMBOL, Image, Section
+from utvm.device.verified_link import VerifiedLink
+from utvm.toolchain import STACK_LIMIT_SYMBOL, STACK_SYMBOL, Image
 
 DEFAULT_TIMEOUT = 60.0
 _CANARY = bytes.fromhex("a55ac33c")
 _CANARY_BYTES = 256
 _CHECKSUM_WORTH = 16 * 1024
+_PLACING_SECONDS = 20.0
+_REPAIR_PAUSES = (0.0, 0.2, 1.0)
 _VECTORS_AT_RESET = 0
 _VECTOR_COUNT = 16
 
@@ -55,7 +69,11 @@ class Session:
 
     After a fault, a time-out, a stack overflow or a lost link, the failed call raises and the session repairs itself:
     the board is reset (an emulator that died is started again) and the image is loaded anew, so that the next call
-    works. What the program or the user wrote into RAM before is lost then.
+    works. What the program or the user wrote into RAM before is lost then. A board that can't be brought back at once
+    is tried again at the next call.
+
+    What goes over wires is verified: memory is read twice and read back, code and constants are compared, arguments
+    and results go through memory. An emulator's link is taken at its word.
 
     Args:
         board: the board.
@@ -68,6 +86,9 @@ class Session:
         self._target = target
         self._open_link = open_link
         self._convention = CONVENTIONS[board.core.isa]
+        self._wired = is_wired(board)
+        self._calls: Calls = FrameCalls(self._convention) if self._wired else RegisterCalls(self._convention)
+        self._closed = False
         self._image: Image | None = None
         self._link: DebugLink | None = None
         self._breakpoints: set[int] = set()
@@ -83,10 +104,8 @@ class Session:
 
     def close(self) -> None:
         """End the session; never fails, and may be called twice."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
-        self._target.stop()
+        self._closed = True
+        self._disconnect()
 
     @property
     def image(self) -> Image:
@@ -158,6 +177,11 @@ class Session:
         return self._link
 
     @property
+    def _unverified(self) -> DebugLink:
+        """For data that are verified otherwise."""
+        return self._live.unverified if isinstance(self._live, VerifiedLink) else self._live
+
+    @property
     def _stack(self) -> tuple[int, int]:
         return self.image.symbol(STACK_LIMIT_SYMBOL).address, self.image.symbol(STACK_SYMBOL).address
 
@@ -166,44 +190,74 @@ class Session:
 
     def _connect(self) -> None:
         try:
-            self._link = self._open_link(self._target.start())
+            link = self._open_link(self._target.start())
+            self._link = VerifiedLink(link) if self._wired else link
             self._breakpoints = set()
         except BaseException:
             self._target.stop()
             raise
 
+    def _disconnect(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._target.stop()
+
     @contextmanager
     def _recovering(self) -> Iterator[None]:
         """Repair the session if what is inside fails, then let the error go on."""
+        if self._link is None and not self._closed:
+            self._repair("the board was away", relaunch=True)
         try:
             yield
         except LinkLostError as error:
             death = self._target.describe_death()
-            self._repair(relaunch=True)
+            self._repair(death or str(error), relaunch=True)
             raise LinkLostError(f"{death or error}; the board was started again and the image reloaded") from error
-        except LinkTimeoutError:
-            self._repair(relaunch=True)
+        except (LinkTimeoutError, LinkGarbledError) as error:
+            self._repair(str(error), relaunch=True)
             raise
-        except (DeviceError, KeyboardInterrupt):
-            self._repair(relaunch=False)
+        except (DeviceError, KeyboardInterrupt) as error:
+            self._repair(str(error), relaunch=False)
             raise
 
-    def _repair(self, *, relaunch: bool) -> None:
-        """Bring the board back to the state after `load`; a board that can't be repaired leaves the session closed."""
-        try:
-            if not relaunch:
-                try:
-                    self._live.reset()
-                    self._replace_image()
-                except DeviceError:
-                    relaunch = True
-            if relaunch:
+    def _repair(self, cause: str, *, relaunch: bool) -> None:
+        """Bring the board back to the state after `load`.
+
+        Raises:
+            LinkLostError: it does not come back; the next call tries again.
+        """
+        if self._closed:
+            return
+        if not relaunch:
+            try:
+                self._live.reset()
+                self._replace_image()
+                return
+            except DeviceError:
+                pass
+        reason = ""
+        for pause in _REPAIR_PAUSES:
+            time.sleep(pause)
+            try:
                 if self._link is not None:
                     self._link.close()
+                    self._link = None
                 self._connect()
                 self._replace_image()
-        except DeviceError:
-            self.close()
+                return
+            except VerificationError as error:
+                self._disconnect()
+                if str(error) == cause:  # it is there, but does not take the image: that has been said
+                    return
+                raise
+            except DeviceError as error:
+                reason = str(error)
+        self._disconnect()
+        raise LinkLostError(
+            f"{cause}; the board can't be brought back ({reason}): see that it has power and that the probe is "
+            "connected; the next call tries again"
+        )
 
     def _replace_image(self) -> None:
         if self._image is not None:
@@ -212,60 +266,61 @@ class Session:
     def _place(self) -> None:
         """Load and start the image, verify all of it, and program what flash does not hold yet."""
         self._load_ram()
-        in_flash = [(section, data) for section, data in self._constants() if self._is_flash(section)]
-        stale = [(section, data) for section, data in in_flash if not self._holds(section, data)]
+        in_flash = [piece for piece in constant(self.image) if self._is_flash(piece.address)]
+        stale = [piece for piece in in_flash if not self._holds(piece)]
         if stale:
             self._program(stale)
             self._load_ram()  # programming may have used RAM
-        for section, data in self._constants():
-            if (section, data) not in in_flash or stale:
-                self._verify(section, data)
-        limit, top = self._stack
-        self._live.write_memory(limit, _CANARY * ((top - limit) // 4))
+        for piece in (*(p for p in self._in_ram() if len(p.data) >= _CHECKSUM_WORTH), *stale):
+            self._verify(piece)
+        self._paint_stack()
 
     def _load_ram(self) -> None:
-        """Write all sections that go to RAM, paint the stack, and run the start-up."""
+        """Write all sections that go to RAM, paint the stack, and run the start-up; verify before it what is small."""
         link, image = self._live, self.image
         link.halt()
         if self.board.clock or self.board.caches:
             # Clock and caches start from the state that their set-up knows: off. A cache would hide what is written.
             link.reset()
-        for section in image.sections:
-            if section.data is not None and not self._is_flash(section):
-                link.write_memory(section.address, section.data)
-            elif section.data is None and section.name != ".stack":
-                link.write_memory(section.address, bytes(section.size))
-        limit, top = self._stack
-        link.write_memory(limit, _CANARY * ((top - limit) // 4))
-        trap = image.symbol(TRAP_SYMBOL).address
+        self._set_breakpoints(set())  # some are instructions in memory
+        for piece in written(image):
+            if not self._is_flash(piece.address):
+                self._unverified.write_memory(piece.address, piece.data)
+        self._paint_stack()
+        for piece in self._in_ram():
+            if len(piece.data) < _CHECKSUM_WORTH:
+                self._verify(piece)
         if self.board.core.isa == "arm" and not self.board.core.vector_table_register:
-            self._write_vectors(top, trap)
+            self._write_vectors(self._stack[1], image.symbol(TRAP_SYMBOL).address)
         self._set_breakpoints({image.symbol(symbol).address for symbol in (RETURN_SYMBOL, TRAP_SYMBOL)})
-        status = self._call(START_SYMBOL, image.symbol(START_SYMBOL).address, (), DEFAULT_TIMEOUT).value
+        status = self._call(START_SYMBOL, image.symbol(START_SYMBOL).address, (), _PLACING_SECONDS).value
         if status:
             raise startup_failure(self.board, status)
 
-    def _constants(self) -> Iterator[tuple[Section, bytes]]:
-        """Return what a running program leaves as it was loaded."""
-        for section in self.image.sections:
-            if section.data is not None and section.name not in (".data", ".bss"):
-                yield section, section.data
+    def _paint_stack(self) -> None:
+        limit, top = self._stack
+        self._live.write_memory(limit, _CANARY * ((top - limit) // 4))
 
-    def _is_flash(self, section: Section) -> bool:
-        return any(memory.kind == "flash" and memory.holds(section.address) for memory in self.board.memories)
+    def _in_ram(self) -> list[Piece]:
+        """Return what RAM must hold after the start-up. An emulator is trusted with variables."""
+        pieces = constant(self.image) + (variable(self.image) if self._wired else [])
+        return [piece for piece in pieces if not self._is_flash(piece.address)]
 
-    def _program(self, sections: Sequence[tuple[Section, bytes]]) -> None:
-        link = self._live
+    def _is_flash(self, address: int) -> bool:
+        return any(memory.kind == "flash" and memory.holds(address) for memory in self.board.memories)
+
+    def _program(self, pieces: Sequence[Piece]) -> None:
+        link = self._unverified
         if not isinstance(link, FlashProgrammer):
-            total = sum(len(data) for _, data in sections)
+            total = sum(len(piece.data) for piece in pieces)
             raise DeviceError(
                 f"{total:,} bytes of constants do not fit the RAM of board '{self.board.name}', and its "
                 f"{self.board.link.kind} link can't program flash: use a link of OpenOCD or pyOCD (--link)"
             )
         # A flash algorithm runs in RAM: no cache may hold what was there.
         link.reset()
-        for section, data in sections:
-            link.program_flash(section.address, data)
+        for piece in pieces:
+            link.program_flash(piece.address, piece.data)
 
     def _set_breakpoints(self, wanted: set[int]) -> None:
         for address in self._breakpoints - wanted:
@@ -282,19 +337,19 @@ class Session:
         words = [top, *[self._convention.code_address(trap)] * (_VECTOR_COUNT - 1)]
         self._live.write_memory(_VECTORS_AT_RESET, struct.pack(f"<{_VECTOR_COUNT}I", *words))
 
-    def _holds(self, section: Section, data: bytes) -> bool:
+    def _holds(self, piece: Piece) -> bool:
         """Compare by a checksum that the target computes where that is less work than reading back."""
-        if len(data) >= _CHECKSUM_WORTH:
-            address = self.image.symbol(CHECKSUM_SYMBOL).address
-            held = self._call(CHECKSUM_SYMBOL, address, (section.address, len(data)), DEFAULT_TIMEOUT).value
-            return held == zlib.crc32(data)
-        return self._live.read_memory(section.address, len(data)) == data
+        if len(piece.data) >= _CHECKSUM_WORTH:
+            function = self.image.symbol(CHECKSUM_SYMBOL).address
+            arguments = (piece.address, len(piece.data))
+            return self._call(CHECKSUM_SYMBOL, function, arguments, _PLACING_SECONDS).value == zlib.crc32(piece.data)
+        return self._live.read_memory(piece.address, len(piece.data)) == piece.data
 
-    def _verify(self, section: Section, data: bytes) -> None:
-        if not self._holds(section, data):
-            kind = "flash" if self._is_flash(section) else "RAM"
+    def _verify(self, piece: Piece) -> None:
+        if not self._holds(piece):
+            kind = "flash" if self._is_flash(piece.address) else "RAM"
             raise VerificationError(
-                f"section {section.name} at 0x{section.address:08x} ({len(data):,} bytes) does not hold what was "
+                f"section {piece.name} at 0x{piece.address:08x} ({len(piece.data):,} bytes) does not hold what was "
                 f"written: is there {kind} on board '{self.board.name}'?"
             )
 
@@ -303,11 +358,7 @@ class Session:
     ) -> Measurement:
         link, convention = self._live, self._convention
         stop_at = self.image.symbol(RETURN_SYMBOL).address
-        self._pass_arguments(arguments)
-        for register, value in convention.state.items():
-            link.write_register(register, value)
-        link.write_register(convention.link_register, convention.code_address(stop_at))
-        link.write_register(convention.program_counter, address)
+        self._calls.prepare(link, self.image, address, arguments)
         self._target.begin_count(self.image, link)
         started = time.perf_counter()
         link.resume()
@@ -321,24 +372,12 @@ class Session:
             raise self._stopped_elsewhere(name, pc)
         count = self._target.count(self.image, link) if measured else Count()
         return Measurement(
-            value=link.read_register(convention.result),
+            value=self._calls.result(link, self.image, name),
             instructions=count.instructions,
             cycles=count.cycles,
             cycles_source=count.cycles_source,
             seconds=seconds,
         )
-
-    def _pass_arguments(self, arguments: tuple[int, ...]) -> None:
-        link, convention = self._live, self._convention
-        _, top = self._stack
-        places = convention.arguments
-        extra = [value & 0xFFFFFFFF for value in arguments[len(places) :]]
-        pointer = top - (4 * len(extra) + 15) // 16 * 16
-        if extra:
-            link.write_memory(pointer, struct.pack(f"<{len(extra)}I", *extra))
-        link.write_register(convention.stack_pointer, pointer)
-        for register, value in zip(places, arguments, strict=False):
-            link.write_register(register, value & 0xFFFFFFFF)
 
     def _check_stack(self, name: str) -> None:
         limit, top = self._stack
@@ -354,7 +393,7 @@ class Session:
     def _timed_out(self, name: str, timeout: float) -> CallTimeoutError:
         pc = self._live.read_register(self._convention.program_counter)
         where = self.image.locate(pc)
-        inside = "" if where is None else f" in {where}"
+        inside = ", outside the image: did the board lose power?" if where is None else f" in {where}"
         return CallTimeoutError(
             f"{name} did not return within {timeout:g} s; it was at pc 0x{pc:08x}{inside}; "
             "the board was reset and the image reloaded"
