@@ -131,7 +131,7 @@ class Core:
     def _invalidate(self) -> None:
         if self._running:
             self._invalidation_wanted = True
-            self.engine.stop()
+            self.engine.stop_before_next_block()
         else:
             self._forget_stale()
 

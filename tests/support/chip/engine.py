@@ -92,6 +92,7 @@ class Engine:
         self._uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
         self._uc.ctl_exits_enabled(True)
         self._exits: frozenset[int] | None = None
+        self._stop_wanted = False
         self._count = 0  # up to the end of the block that runs
         self._block = (0, 0)
         self._blocks: dict[tuple[int, int], int] = {}
@@ -146,6 +147,10 @@ class Engine:
     def stop(self) -> None:
         """End `run` soon; for the functions that read and write registers."""
         self._uc.emu_stop()
+
+    def stop_before_next_block(self) -> None:
+        """End `run` before the next block of code; a store that stopped it at once would be executed again."""
+        self._stop_wanted = True
 
     def run(self, instructions: int) -> Stop:
         """Execute up to a number of instructions."""
@@ -210,6 +215,11 @@ class Engine:
 
     def _on_block(self, uc: unicorn.Uc, address: int, size: int, _data: object) -> None:
         if self._stop is not None:
+            return
+        if self._stop_wanted:
+            self._stop_wanted = False
+            self._stop, self._block = Stop(Why.SLICE), (address, 0)
+            uc.emu_stop()
             return
         count = self._blocks.get((address, size))
         if count is None:
