@@ -7,6 +7,7 @@ from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.pool import WordAveragePool2D, WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.winograd import WinogradConvolution
+from utvm.kernels.dsp.winograd_rows import WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
 from utvm.kernels.portable import (
     PortableBinary,
@@ -39,6 +40,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
 
 FAMILIES: tuple[KernelFamily, ...] = (
     WinogradConvolution(),
+    WinogradRows(),
     DirectConvolution(),
     RowFullyConnected(),
     PlaneDepthwise(),
@@ -49,7 +51,9 @@ FAMILIES: tuple[KernelFamily, ...] = (
 )
 """All families. Where several apply, the first is taken."""
 
-SMALL_FAMILIES: tuple[KernelFamily, ...] = tuple(f for f in FAMILIES if not isinstance(f, WinogradConvolution))
+SMALL_FAMILIES: tuple[KernelFamily, ...] = tuple(
+    f for f in FAMILIES if not isinstance(f, WinogradConvolution | WinogradRows)
+)
 """Without those that pay for speed with several times the weights and tens of kilobytes of scratch."""
 
 __all__ = [

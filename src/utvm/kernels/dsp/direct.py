@@ -14,7 +14,7 @@ from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.direct_plan import UNROLL_LIMIT, BlockSize, DirectPlan, most_pairs, pairs_exactly
+from utvm.kernels.dsp.direct_plan import UNROLL_LIMIT, WIDE_WEIGHTS, BlockSize, DirectPlan, most_pairs, pairs_exactly
 from utvm.kernels.dsp.expand import write_expansion
 from utvm.kernels.dsp.geometry import Rows, Window
 from utvm.kernels.dsp.stream import WeightForm, requantizer
@@ -23,7 +23,6 @@ from utvm.kernels.workload import dims, workload
 
 _BLOCKS = ((4, 2), (3, 2), (2, 4), (2, 3), (2, 2), (1, 8), (1, 6), (1, 4), (1, 2), (4, 1), (3, 1), (2, 1), (1, 1))
 _MOST_CANDIDATES, _MOST_WITH_CACHES = 7, 21
-_WIDE_WEIGHTS = 4096
 _BLOCK_COST = 0.1
 _EXPANSION_CYCLES = 1.5
 _UNROLL_MOST = 4000
@@ -112,7 +111,7 @@ class DirectConvolution(KernelFamily):
         window = Window.of(op)
         narrow = pairs_exactly(op) and window.out_channels > 1
         forms = [WeightForm.PAIR8] if narrow else [WeightForm.INT16]
-        if narrow and op.weights.values.nbytes <= _WIDE_WEIGHTS:
+        if narrow and op.weights.values.nbytes <= WIDE_WEIGHTS:
             forms.append(WeightForm.INT16)
         found: list[tuple[float, Config]] = []
         for (m, n), form in product(_BLOCKS, forms):

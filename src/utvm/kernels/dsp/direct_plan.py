@@ -38,6 +38,8 @@ from utvm.kernels.dsp.stream import (
 
 UNROLL_LIMIT = 700
 """Multiplications of one body beyond which its rows are repeated instead, where there is a choice."""
+WIDE_WEIGHTS = 4096
+"""Weights up to which the default considers two bytes for each where one is exact."""
 _CALL_CYCLES, _CALL_CYCLES_PER_ROW = 40, 4
 
 

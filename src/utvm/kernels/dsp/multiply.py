@@ -63,16 +63,28 @@ class MultiplySpec:
         return self.channels if self.form is WeightForm.INT16 else self.channels // 2
 
     @property
+    def biases(self) -> int:
+        """Words of the stream that one block of N channels starts from."""
+        return 0 if self.finish is Finish.SUM else self.channels
+
+    @property
+    def out_bytes(self) -> int:
+        """Bytes of one output."""
+        return 4 if self.finish is Finish.SUM else 1
+
+    @property
     def stream_words(self) -> int:
         """Words of the stream for one block of N channels."""
         finish = 0
         if self.finish.multiplies:
             finish = 2 if self.uniform else 1 + 2 * self.channels
-        return self.channels + self.rows * self.pairs * self.weight_words + finish
+        return self.biases + self.rows * self.pairs * self.weight_words + finish
 
 
 def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> CSupport:
     """Return `void name(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks)`.
+
+    With `Finish.SUM`, `out` points to int32_t.
 
     Args:
         name: the symbol.
@@ -84,13 +96,14 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
         ScheduleError: the register block does not fit.
     """
     body, _ = multiply_body(spec, timing, shift)
+    element = "int32_t" if spec.finish is Finish.SUM else "int8_t"
     walker = 0 if spec.unrolled else 4
     table = _table_offset(spec)
     frame = (table + 4 * spec.rows + walker + 7) // 8 * 8 + 4
     lines = [
         "push {r4-r11, lr}",
         f"sub sp, sp, #{frame}",
-        f"mov r4, #{spec.channels}",
+        f"mov r4, #{spec.out_bytes * spec.channels}",
         "mla r3, r3, r4, r2",
         "strd r2, r3, [sp]",
         *_copied_table(spec, table),
@@ -104,7 +117,7 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
     ]
     return assembler_function(
         name,
-        f"void {name}(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks)",
+        f"void {name}(const void *const *rows, const int32_t *stream, {element} *out, int32_t blocks)",
         lines,
         f"{spec.pixels} pixels x {spec.channels} channels, {spec.rows} rows of {spec.pairs} lane pairs, "
         f"{spec.form} weights",
@@ -181,7 +194,7 @@ def _accumulators(spec: MultiplySpec) -> list[list[str]]:
 def _multiply_row(
     block: Block, stream: _Stream, spec: MultiplySpec, row: int, started: set[str], *, reuse: bool
 ) -> None:
-    """Append one row. An accumulator that has not started takes the bias from the last pixel's.
+    """Append one row. An accumulator that has not started takes the bias from the last pixel's, if there are biases.
 
     With `reuse`, lanes that two pixels share are loaded once; that keeps more registers busy.
     """
@@ -191,9 +204,11 @@ def _multiply_row(
 
     def multiply(m: int, n: int, lanes: str, weight: str) -> None:
         target = accumulators[m][n]
-        addend = target if target in started else last[n]
+        if target in started or spec.biases:
+            block(f"smlad {target}, {lanes}, {weight}, {target if target in started else last[n]}")
+        else:
+            block(f"smuad {target}, {lanes}, {weight}")
         started.add(target)
-        block(f"smlad {target}, {lanes}, {weight}, {addend}")
 
     for pair in range(spec.pairs):
         weights = _Weights(block, stream, spec, f"{row}_{pair}")
@@ -246,9 +261,9 @@ def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: boo
     block = Block()
     stream = _Stream(block)
     accumulators = _accumulators(spec)
-    for n in range(spec.channels):
+    for n in range(spec.biases):
         block(f"ldr {accumulators[-1][n]}, [%pw, #{stream.take()}]")
-    started = set(accumulators[-1])
+    started = set(accumulators[-1][: spec.biases])
     table = _table_offset(spec)
     for row in range(spec.rows):
         if not spec.in_frame:
@@ -269,11 +284,11 @@ def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: boo
     spare = REGISTERS[len(flat) :]
     channels = range(spec.channels)
     last = [places[name] for name in accumulators[-1]]
-    entry = [f"ldr {last[n]}, [r1, #{4 * n}]" for n in channels]
+    entry = [f"ldr {last[n]}, [r1, #{4 * n}]" if spec.biases else f"mov {last[n]}, #0" for n in channels]
     entry += [f"mov {places[pixel[n]]}, {last[n]}" for pixel in accumulators[:-1] for n in channels]
     table = _table_offset(spec)
     entry += [
-        f"add r1, r1, #{4 * spec.channels}",
+        *([f"add r1, r1, #{4 * spec.biases}"] if spec.biases else []),
         f"add lr, sp, #{table + 4}",
         f"str lr, [sp, #{_WALKER}]",
         f"ldr r0, [sp, #{table}]",
@@ -321,9 +336,10 @@ def _finish(block: Block, stream: _Stream, spec: MultiplySpec, shift: int) -> No
                 block(*UniformFinish.lines(name, spec.finish, spec.saturation, shift))
             else:
                 block(*spec.finish.lines(name, spec.saturation, n=n, shift=shift))
-            block(f"strb {name}, [%out, #{m * spec.pixel_stride + n}]")
+            store = "strb" if spec.out_bytes == 1 else "str"
+            block(f"{store} {name}, [%out, #{spec.out_bytes * (m * spec.pixel_stride + n)}]")
     block(
-        f"add %out, %out, #{spec.channels}",
+        f"add %out, %out, #{spec.out_bytes * spec.channels}",
         f"str %out, [sp, #{_OUT}]",
     )
     stream.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
@@ -17,7 +18,7 @@ from utvm.cores.timing import Timing
 from utvm.graph import FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import assembler_function
-from utvm.kernels.dsp.direct_plan import DirectPlan, pairs_exactly
+from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.multiply import ROW_IN_FRAME, MultiplySpec, multiply_body, multiply_cycles
 from utvm.kernels.dsp.stream import WeightForm, requantizer
 from utvm.kernels.workload import workload
@@ -59,15 +60,18 @@ class RowFullyConnected(KernelFamily):
         return config["form"] == WeightForm.INT16 or (n % 2 == 0 and pairs_exactly(op))
 
     def default(self, op: Operator, core: Core) -> Config:
-        """Return the block with the fewest modelled cycles, narrow weights where they are exact.
+        """Return the block with the fewest modelled cycles, wide weights only where they are few.
 
         Raises:
             ScheduleError: no block fits the registers.
         """
         assert isinstance(op, FullyConnected)
-        form = WeightForm.PAIR8 if op.weights.shape[0] % 2 == 0 and pairs_exactly(op) else WeightForm.INT16
+        narrow = op.weights.shape[0] % 2 == 0 and pairs_exactly(op)
+        forms = [WeightForm.PAIR8] if narrow else []
+        if not narrow or op.weights.values.nbytes <= WIDE_WEIGHTS:
+            forms.append(WeightForm.INT16)
         found: list[tuple[float, Config]] = []
-        for n in (8, 6, 4, 2, 1):
+        for n, form in product((8, 6, 4, 2, 1), forms):
             config: Config = {"n": n, "form": str(form)}
             if self.legal(op, core, config):
                 try:
@@ -103,6 +107,8 @@ class RowFullyConnected(KernelFamily):
                 support=(_row_kernel(plan.symbol, plan.spec, core.timing, plan.direct.shift),),
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.direct.stream())},
+            # A row is read whole before its outputs are written.
+            ahead=max(units - inputs, plan.batch * (units - inputs)),
         )
 
 

@@ -51,17 +51,21 @@ class Finish(StrEnum):
     """The same where the clamp takes all that is below the output zero point: ties of negative sums do not matter."""
     SHIFT = "shift"
     """Half-up shift (q7): the rounding constant and the output zero point are part of the bias."""
+    SUM = "sum"
+    """None: sums start at zero and are stored as int32."""
 
     @property
     def multiplies(self) -> bool:
         """Whether it reads a channel's `first` and `second`, and the output zero point."""
-        return self is not Finish.SHIFT
+        return self in (Finish.DOUBLE, Finish.POSITIVE)
 
     def lines(self, register: str, saturation: Saturation, *, n: int | str = "", shift: int = 0) -> tuple[str, ...]:
         """Return the instructions from an accumulator to its saturated result, in the same register.
 
         They read `%zero`, and `%first` and `%second` with `n` behind them; or shift right by `shift`.
         """
+        if self is Finish.SUM:
+            return ()
         if self is Finish.SHIFT:
             return (saturation.line(register, shift),)
         # Ties of the second rounding go away from zero: one less for negative numbers.

@@ -295,7 +295,9 @@ class _Plan:
         ending = Ending(
             points=self.points,
             point_bytes=self.sum_point_bytes,
-            tile_bytes=CHANNELS * 4,
+            sum_step=CHANNELS * 4,
+            stream_step=0,
+            out_step=t.outputs * self.op.y.shape[3],
             out_pixel=self.op.y.shape[3],
             outputs=t.outputs,
             odd=self.odd,

@@ -134,14 +134,17 @@ def products_loop(name: str, spec: Products, timing: Timing) -> CSupport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The last stage of one output row and channel, tile by tile.
+    """The last stage of one output row: one tile of one channel a turn, either tile by tile or channel by channel.
 
-    `odd` is the odd factor of the scale (1 if there is none), `right` its power of two.
+    `odd` is the odd factor of the scale (1 if there is none), `right` its power of two. The steps are from turn to
+    turn, all in bytes: of the sums, of the channel's constants, of the output.
     """
 
     points: int
     point_bytes: int
-    tile_bytes: int
+    sum_step: int
+    stream_step: int
+    out_step: int
     out_pixel: int
     outputs: int
     odd: int
@@ -152,7 +155,7 @@ class Ending:
 
 
 def ending_loop(name: str, emit: Emit, spec: Ending, timing: Timing) -> CSupport:
-    """Return `void name(const int32_t *sums, const int32_t *stream, int8_t *out, int32_t tiles)`.
+    """Return `void name(const int32_t *sums, const int32_t *stream, int8_t *out, int32_t turns)`.
 
     The stream of a channel: scaled bias, inverse of the odd factor, first, second, output zero point.
     """
@@ -177,15 +180,16 @@ def ending_loop(name: str, emit: Emit, spec: Ending, timing: Timing) -> CSupport
             f"strb {y}, [%out, #{i * spec.out_pixel}]",
         )
     block(
-        f"add %sums, %sums, #{spec.tile_bytes}",
-        f"add %out, %out, #{spec.outputs * spec.out_pixel}",
-        "subs %tiles, %tiles, #1",
+        f"add %sums, %sums, #{spec.sum_step}",
+        *([f"add %stream, %stream, #{spec.stream_step}"] if spec.stream_step else []),
+        f"add %out, %out, #{spec.out_step}",
+        "subs %turns, %turns, #1",
     )
-    fixed = {"%sums": "r0", "%stream": "r1", "%out": "r2", "%tiles": "r3"}
+    fixed = {"%sums": "r0", "%stream": "r1", "%out": "r2", "%turns": "r3"}
     body = schedule(_loads_late(block), timing, pool=_POOL, fixed=fixed)
     return assembler_function(
         name,
-        f"void {name}(const int32_t *sums, const int32_t *stream, int8_t *out, int32_t tiles)",
+        f"void {name}(const int32_t *sums, const int32_t *stream, int8_t *out, int32_t turns)",
         ["push {r4-r11, lr}", ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
         f"inverse along a row of tiles, bias, requantisation: {spec.outputs} outputs a tile",
     )

@@ -1,6 +1,6 @@
-"""Exact integer Winograd transforms: F(2,3), F(4,3) and F(2,5) in one dimension.
+"""Exact integer Winograd transforms: F(2,3), F(4,3), F(2,5) and F(4,5) in one dimension.
 
-Interpolation at 0, ±1, (±2,) and infinity. The rows of the weight transform are scaled so that all entries are
+Interpolation at 0, ±1, (±2, (±1/2,)) and infinity. The rows of the weight transform are scaled so that all entries are
 integers; the inverse transform undoes the differences between rows with shifts and leaves one factor, `scale` for each
 dimension.
 Source: S. Winograd, Arithmetic Complexity of Computations (1980); the integer scaling is ours.
@@ -118,6 +118,44 @@ def _inverse_2_5(block: Block, m: list[str], prefix: str) -> list[str]:
     return [w.add(w.add(m[0], p), s, 2), w.twice(second)]
 
 
+def _data8(block: Block, d: list[str], prefix: str) -> list[str]:
+    w = _Writer(block, prefix, "sadd16", "ssub16")
+    half, sloped, steep, first = _data8_columns(w, d[2], d[4], d[6], d[0])
+    even1, even2 = w.add(half, sloped), half  # 4 d2 - 17 d4 + 4 d6, d2 - 5 d4 + 4 d6
+    even_half = w.add(even1, w.add(steep, w.twice(steep)))  # 16 d2 - 20 d4 + 4 d6
+    first = w.subtract(first, even1)  # 4 d0 - 21 d2 + 21 d4 - 4 d6
+    half, sloped, steep, last = _data8_columns(w, d[5], d[3], d[1], d[7])
+    odd1, odd_half = w.add(half, sloped), w.twice(half)  # 4 d1 - 17 d3 + 4 d5, 8 d1 - 10 d3 + 2 d5
+    last = w.subtract(last, odd1)  # -4 d1 + 21 d3 - 21 d5 + 4 d7
+    four3 = w.twice(w.twice(d[3]))
+    odd2 = w.twice(w.add(w.subtract(steep, four3), d[1]))  # 2 d1 - 10 d3 + 8 d5
+    pairs = ((even1, odd1), (even2, odd2), (even_half, odd_half))
+    return [first, *(f(even, odd) for even, odd in pairs for f in (w.add, w.subtract)), last]
+
+
+def _data8_columns(w: _Writer, a: str, b: str, c: str, end: str) -> tuple[str, str, str, str]:
+    """Return a - 5 b + 4 c, 3 (a - 4 b), 4 a - b, and 4 end - 17 a + 4 b: what even and odd columns are made of."""
+    four_a, four_b = w.twice(w.twice(a)), w.twice(w.twice(b))
+    outer = w.subtract(w.subtract(four_b, w.twice(w.twice(four_a))), a)
+    slope, steep = w.subtract(a, four_b), w.subtract(four_a, b)
+    half = w.add(w.subtract(slope, b), w.twice(w.twice(c)))
+    outer = w.add(outer, w.twice(w.twice(end)))
+    return half, w.add(slope, w.twice(slope)), steep, outer
+
+
+def _inverse_4_5(block: Block, m: list[str], prefix: str) -> list[str]:
+    w = _Writer(block, prefix, "add", "sub")
+    s1, d1 = w.add(m[1], m[2]), w.subtract(m[1], m[2])
+    s2, d2 = w.add(m[3], m[4]), w.subtract(m[3], m[4])
+    s3, d3 = w.add(m[5], m[6]), w.subtract(m[5], m[6])
+    return [
+        w.add(w.add(w.add(m[0], s1), s2), s3, 3),
+        w.add(w.add(d1, d2, 1), d3, 2),
+        w.add(w.add(s1, s2, 2), s3, 1),
+        w.add(w.add(w.add(d1, d2, 3), d3), m[7]),
+    ]
+
+
 def _matrix(*rows: tuple[int, ...]) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
@@ -156,4 +194,25 @@ F25 = Transform(
     data=_data6,
     inverse=_inverse_2_5,
 )
+F45 = Transform(
+    outputs=4,
+    taps=5,
+    weights=_matrix(
+        (180, 0, 0, 0, 0),
+        (-40, -40, -40, -40, -40),
+        (-40, 40, -40, 40, -40),
+        (2, 4, 8, 16, 32),
+        (2, -4, 8, -16, 32),
+        (16, 8, 4, 2, 1),
+        (16, -8, 4, -2, 1),
+        (0, 0, 0, 0, 180),
+    ),
+    data_gain=60,
+    scale=720,
+    data=_data8,
+    inverse=_inverse_4_5,
+)
 TRANSFORMS = {(t.taps, t.outputs): t for t in (F23, F43, F25)}
+"""Those that are used in two dimensions."""
+ROW_TRANSFORMS = {**TRANSFORMS, (5, 4): F45}
+"""Those that are used along rows alone. F(4,5) in two dimensions would need more than int16 for the data."""

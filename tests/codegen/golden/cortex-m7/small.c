@@ -784,8 +784,8 @@ int32_t small_run(uint8_t *arena) {
       (uint32_t *)(void *)(arena + 36),
       (int8_t *)(arena + 0));
   /* 3: dense */
-  fully_connected_36_3_row((const int8_t *)(arena + 0), small_3_stream, (int8_t *)(arena + 36));
+  fully_connected_36_3_row((const int8_t *)(arena + 0), small_3_stream, (int8_t *)(arena + 0));
   /* 4: softmax */
-  softmax_1x3((const int8_t *)(arena + 36), small_4_exponentials, (int8_t *)(arena + 36));
+  softmax_1x3((const int8_t *)(arena + 0), small_4_exponentials, (int8_t *)(arena + 0));
   return 0;
 }

@@ -1,0 +1,163 @@
+"""Exact Winograd convolution along rows: the transforms, drawn shapes, extreme weights and inputs, and the proof."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import utvm
+from tests.kernels.test_winograd import convolution
+from tests.support.target import run_program
+from utvm.cores import get_core
+from utvm.cores.microkernel import Block
+from utvm.device import Session
+from utvm.graph import Conv2D, Graph, Padding, Rounding
+from utvm.graph.reference import evaluate
+from utvm.kernels.dsp.winograd_rows import WinogradRows
+from utvm.kernels.dsp.winograd_transforms import ROW_TRANSFORMS, Emit
+from utvm.lowering import lower
+
+FAMILY = WinogradRows()
+M7 = get_core("cortex-m7")
+
+
+@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
+def board(request: pytest.FixtureRequest) -> Iterator[Session]:
+    with utvm.connect(request.param) as session:
+        yield session
+
+
+def matrix(emit: Emit, inputs: int) -> np.ndarray:
+    """The matrix that the additions, subtractions and shifts of a transform amount to."""
+    block = Block()
+    results = emit(block, [f"%d{i}" for i in range(inputs)], "")
+    values = {f"%d{i}": row for i, row in enumerate(np.eye(inputs, dtype=np.int64))}
+    for instruction in block.code:
+        name, _, operands = instruction.text.partition(" ")
+        target, a, b, *shift = (part.strip() for part in operands.split(","))
+        second = values[b] << (int(shift[0].partition("#")[2]) if shift else 0)
+        values[target] = values[a] + second if "add" in name else values[a] - second
+    return np.array([values[name] for name in results])
+
+
+@pytest.mark.parametrize(("taps", "tile"), sorted(ROW_TRANSFORMS))
+def test_transforms_are_scaled_convolutions(taps: int, tile: int) -> None:
+    transform = ROW_TRANSFORMS[taps, tile]
+    data, inverse = matrix(transform.data, transform.points), matrix(transform.inverse, transform.points)
+    assert np.abs(data).sum(axis=1).max() <= transform.data_gain
+    for tap in range(taps):
+        points = transform.weights[:, tap, None] * data
+        shifted = np.eye(tile, transform.points, tap, dtype=np.int64)
+        np.testing.assert_array_equal(inverse @ points, transform.scale * shifted)
+
+
+def tall(graph: Graph, *, height: int, stride: int, above: int, below: int) -> Graph:
+    """The same convolution with the first rows of its kernel, another stride down, and other padding."""
+    (op,) = graph.operators
+    assert isinstance(op, Conv2D)
+    weights = dataclasses.replace(
+        op.weights,
+        shape=(op.weights.shape[0], height, *op.weights.shape[2:]),
+        data=np.ascontiguousarray(op.weights.values[:, :height]),
+    )
+    padding = Padding(top=above, bottom=below, left=op.padding.left, right=op.padding.right)
+    rows = (op.x.shape[1] + above + below - height) // stride + 1
+    assume(rows > 0)
+    y = dataclasses.replace(op.y, shape=(1, rows, *op.y.shape[2:]))
+    op = dataclasses.replace(op, weights=weights, y=y, padding=padding, stride=(stride, 1))
+    return Graph(name="rows", operators=(op,), inputs=(op.x,), outputs=(y,))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Graph, int, np.ndarray]:
+    taps, tile = draw(st.sampled_from(sorted(ROW_TRANSFORMS)))
+    channels, out_channels = draw(st.integers(1, 20)), draw(st.integers(1, 10))
+    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
+    most = draw(st.sampled_from([3, 30, 127]))
+    weights = generator.integers(-most, most + 1, (out_channels, taps, taps, channels)).astype(np.int8)
+    rounding, clamp = draw(
+        st.sampled_from(
+            [
+                (Rounding.DOUBLE, (-128, 127)),
+                (Rounding.DOUBLE, (0, 127)),
+                (Rounding.HALF_UP_SHIFT, (-128, 127)),
+                (Rounding.HALF_UP_SHIFT, (0, 127)),
+            ]
+        )
+    )
+    graph = convolution(
+        weights,
+        size=(draw(st.integers(taps, 8)), tile * draw(st.integers(1, 5))),
+        before=(0, draw(st.integers(0, (taps - 1) // 2))),
+        zero_points=(draw(st.integers(-128, 127)), draw(st.sampled_from([-128, -5, 0, 127]))),
+        bias=draw(st.sampled_from([0, 1000, 50000])),
+        scale=draw(st.sampled_from([0.3, 1e-2, 1e-3])) / most,
+        rounding=rounding,
+        clamp=clamp,
+    )
+    graph = tall(
+        graph,
+        height=draw(st.integers(2, taps)),
+        stride=draw(st.integers(1, 2)),
+        above=draw(st.integers(0, 2)),
+        below=draw(st.integers(0, 2)),
+    )
+    (op,) = graph.operators
+    assume(FAMILY.applies(op, M7) and tile in FAMILY.space(op, M7)["tile"])
+    shape = graph.inputs[0].shape
+    x = generator.choice([-128, 127], shape) if draw(st.booleans()) else generator.integers(-128, 128, shape)
+    return graph, tile, x.astype(np.int8)
+
+
+def check(session: Session, graph: Graph, tile: int, x: np.ndarray) -> None:
+    program = lower(graph, session.board.core, choices={"op": (FAMILY, {"tile": tile})})
+    (got,) = run_program(session, program, [x])
+    np.testing.assert_array_equal(got, evaluate(graph, [x])["y"], err_msg=f"tile {tile}\n{graph}")
+
+
+def test_bit_exact_on_drawn_shapes(board: Session) -> None:
+    @settings(
+        max_examples=int(os.environ.get("UTVM_PROPERTY_EXAMPLES", "16")) * 2,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture),
+    )
+    @given(cases())
+    def property_holds(case: tuple[Graph, int, np.ndarray]) -> None:
+        check(board, *case)
+
+    property_holds()
+
+
+@pytest.mark.parametrize(("taps", "tile"), sorted(ROW_TRANSFORMS))
+@pytest.mark.parametrize("weight", [-128, 127])
+def test_extreme_weights_and_inputs(board: Session, taps: int, tile: int, weight: int) -> None:
+    """All weights at one end are proven in one dimension, and must be right, whatever comes in."""
+    weights = np.full((2, taps, taps, 32), weight, np.int8)
+    graph = convolution(weights, size=(3, tile * 2), scale=1e-5)
+    assert tile in FAMILY.space(graph.operators[0], M7)["tile"]
+    shape = graph.inputs[0].shape
+    alternating = np.where(np.indices(shape)[2] % 2, 127, -128).astype(np.int8)
+    for x in (np.full(shape, -128, np.int8), np.full(shape, 127, np.int8), alternating):
+        check(board, graph, tile, x)
+
+
+def test_a_row_without_padding_above_or_beside_has_no_slot_for_it() -> None:
+    weights = np.ones((2, 3, 3, 4), np.int8)
+    bare = convolution(weights, size=(4, 4), before=(0, 0))
+    padded = convolution(weights, size=(4, 4), before=(1, 0))
+    program, other = (lower(graph, M7, choices={"op": (FAMILY, {"tile": 2})}) for graph in (bare, padded))
+    assert program.calls[0].kernel.scratch_bytes < other.calls[0].kernel.scratch_bytes
+
+
+def test_what_is_not_proven_is_refused() -> None:
+    deep = np.full((2, 5, 5, 512), 127, np.int8)
+    found = FAMILY.applies(convolution(deep, size=(4, 4)).operators[0], M7)
+    assert not found, "the sums, sixteen times as large, exceed int32"
+    (op,) = convolution(np.ones((2, 3, 3, 4), np.int8), size=(4, 5)).operators
+    assert not FAMILY.applies(op, M7), "rows of five outputs are no tiles"
