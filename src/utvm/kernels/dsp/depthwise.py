@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,13 @@ from utvm.cores.microkernel import ScheduleError
 from utvm.cores.timing import Timing
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.dsp.assembly import loop_cycles
 from utvm.kernels.dsp.plane import HEAD_WORDS, PlaneSpec, extract_kernel, fits_offsets, most_pixels, plane_kernel
 from utvm.kernels.dsp.stream import Finish, Requantizer, folded_bias, lane_words, requantizer, to_words
 from utvm.kernels.workload import dims, workload
 
 _MOST_ROWS = 4
+_CALL_CYCLES = 30
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
     CParameter(name="stream", c_type="int32_t", role="constant"),
@@ -53,20 +57,23 @@ class PlaneDepthwise(KernelFamily):
         return {"rows": tuple(range(1, _MOST_ROWS + 1)), "columns": (1, 2)}
 
     def default(self, op: Operator, core: Core) -> Config:
-        """Return the largest block that can be scheduled."""
+        """Return the block of outputs with the fewest modelled cycles.
+
+        Raises:
+            ScheduleError: no block fits the registers.
+        """
         assert isinstance(op, DepthwiseConv2D)
         assert core.timing is not None
-        for rows, columns in ((3, 2), (2, 2), (2, 1), (1, 2), (1, 1)):
+        found: list[tuple[float, Config]] = []
+        for rows, columns in product(range(1, min(_MOST_ROWS, op.y.shape[1]) + 1), (1, 2)):
             config: Config = {"rows": rows, "columns": columns}
             plan = _Plan.of(op, config)
-            if rows > op.y.shape[1] or columns > op.y.shape[2] or not fits_offsets(plan.spec(rows, columns)):
-                continue
-            try:
-                plan.kernel(rows, columns, core.timing)
-            except ScheduleError:
-                continue
-            return config
-        raise ScheduleError(f"{op.kind} '{op.name}': no block of outputs fits the registers")
+            if columns <= op.y.shape[2] and fits_offsets(plan.spec(rows, columns)):
+                with contextlib.suppress(ScheduleError):
+                    found.append((plan.cycles(core.timing), config))
+        if not found:
+            raise ScheduleError(f"{op.kind} '{op.name}': no block of outputs fits the registers")
+        return min(found, key=lambda item: item[0])[1]
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a depthwise convolution."""
@@ -162,6 +169,20 @@ class _Plan:
             saturation=self.requantizer.saturation,
             shift=shift,
         )
+
+    def cycles(self, timing: Timing) -> float:
+        """Return the modelled cycles of one channel's outputs, the extraction of its plane left out.
+
+        Raises:
+            ScheduleError: so many outputs at once do not fit the registers.
+        """
+        _, out_height, out_width, _ = self.op.y.shape
+        total = 0.0
+        for rows, columns in self.blocks():
+            across = out_width // self.columns if columns == self.columns else out_width % self.columns
+            down = out_height // self.rows if rows == self.rows else 1
+            total += down * (across * loop_cycles(self.kernel(rows, columns, timing), timing) + _CALL_CYCLES)
+        return total
 
     def symbol(self, rows: int, columns: int) -> str:
         digest = hashlib.sha256(repr(self.spec(rows, columns)).encode()).hexdigest()[:8]
