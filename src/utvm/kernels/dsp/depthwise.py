@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
-from utvm.cores.timing import Timing
+from utvm.cores.timing import Timing, word_crossing_cycles
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import loop_cycles
@@ -24,7 +24,7 @@ from utvm.kernels.dsp.stream import Finish, Requantizer, folded_bias, lane_words
 from utvm.kernels.workload import dims, workload
 
 _MOST_ROWS = 4
-_CALL_CYCLES = 30
+_CALL_CYCLES = 20
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
     CParameter(name="stream", c_type="int32_t", role="constant"),
@@ -182,6 +182,11 @@ class _Plan:
             across = out_width // self.columns if columns == self.columns else out_width % self.columns
             down = out_height // self.rows if rows == self.rows else 1
             total += down * (across * loop_cycles(self.kernel(rows, columns, timing), timing) + _CALL_CYCLES)
+            total += down * timing.mispredict_cycles * (across > 1)
+            if columns * self.op.stride[1] % 2:
+                # Every other step starts in the middle of a word.
+                spec = self.spec(rows, columns)
+                total += down * (across // 2) * spec.lines * spec.words * word_crossing_cycles(timing)
         return total
 
     def symbol(self, rows: int, columns: int) -> str:

@@ -42,6 +42,16 @@ class PlaneSpec:
         return max(self.kernel[1] - 1, 1)
 
     @property
+    def lines(self) -> int:
+        """Rows of the plane that the outputs read."""
+        return (self.rows - 1) * self.stride[0] + self.kernel[0]
+
+    @property
+    def words(self) -> int:
+        """Words of each such row."""
+        return ((self.columns - 1) * self.stride[1] + self.kernel[1] + 1) // 2
+
+    @property
     def reach(self) -> int:
         """The largest offset of a store."""
         return (self.rows - 1) * self.out_row + (self.columns - 1) * self.out_pixel
@@ -82,10 +92,9 @@ def _multiply(block: Block, spec: PlaneSpec) -> None:
     last = _accumulator(spec.rows - 1, spec.columns - 1)
     block(f"ldr {last}, [%stream, #0]")
     started = {last}
-    words = ((spec.columns - 1) * spec.stride[1] + width + 1) // 2
-    for word in range(words):
+    for word in range(spec.words):
         loaded: set[str] = set()
-        for line in range((spec.rows - 1) * spec.stride[0] + height):
+        for line in range(spec.lines):
             lanes = f"%x{word}_{line}"
             for row in range(spec.rows):
                 tap = line - row * spec.stride[0]
@@ -137,11 +146,9 @@ def _finish(block: Block, spec: PlaneSpec) -> None:
 
 def fits_offsets(spec: PlaneSpec) -> bool:
     """Whether all offsets of a micro-kernel fit its loads, stores and additions."""
-    lines = (spec.rows - 1) * spec.stride[0] + spec.kernel[0]
-    words = ((spec.columns - 1) * spec.stride[1] + spec.kernel[1] + 1) // 2
     largest = max(
         spec.reach,
-        (lines - 1) * spec.plane_pitch + 4 * (words - 1),
+        (spec.lines - 1) * spec.plane_pitch + 4 * (spec.words - 1),
         4 * (HEAD_WORDS + spec.kernel[0] * spec.pair_words - 1),
         spec.columns * spec.out_pixel,
     )
