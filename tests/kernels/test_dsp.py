@@ -1,15 +1,15 @@
 """Every DSP family with random legal configs against the reference, executed on emulated M4, M7 and M33."""
 
 import dataclasses
-import os
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import utvm
+from tests.support.cases import drawn_cases
 from tests.support.draw import case_with
 from tests.support.target import run_program
 from utvm.cores import get_core
@@ -23,14 +23,6 @@ from utvm.lowering import LoweringError, lower
 
 FAST = [family for family in FAMILIES if family not in PORTABLE_FAMILIES]
 KINDS = ("Conv2D", "DepthwiseConv2D", "FullyConnected", "MaxPool2D", "AveragePool2D", "Add", "Sub")
-EXAMPLES = int(os.environ.get("UTVM_PROPERTY_EXAMPLES", "16"))  # for each kind and board
-SETTINGS = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture),
-)
 
 
 @pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
@@ -55,7 +47,7 @@ def applicable(draw: st.DrawFn, kind: str) -> tuple[Graph, list[np.ndarray]]:
 def test_bit_exact_with_any_config(kind: str, board: Session) -> None:
     core = board.board.core
 
-    @SETTINGS
+    @drawn_cases()
     @given(st.data())
     def property_holds(data: st.DataObject) -> None:
         graph, inputs = data.draw(applicable(kind))

@@ -1,14 +1,14 @@
 """Exact integer Winograd convolution: drawn shapes, extreme weights and inputs, and the proof that guards it."""
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import utvm
+from tests.support.cases import drawn_cases
 from tests.support.target import run_program
 from utvm.cores import get_core
 from utvm.device import Session
@@ -106,13 +106,7 @@ def cases(draw: st.DrawFn) -> tuple[Graph, int, np.ndarray]:
 
 
 def test_bit_exact_on_drawn_shapes(board: Session) -> None:
-    @settings(
-        max_examples=int(os.environ.get("UTVM_PROPERTY_EXAMPLES", "16")) * 2,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture),
-    )
+    @drawn_cases(2)
     @given(cases())
     def property_holds(case: tuple[Graph, int, np.ndarray]) -> None:
         check(board, *case)
