@@ -24,6 +24,7 @@ from utvm.emulators import QemuTarget
 from utvm.emulators.cycles import CycleModel
 from utvm.graph.samples import random_input
 from utvm.toolchain import default_cache_directory, instruction_listing
+from utvm.tuning import NO_RECORDS
 
 BOARD = "qemu-cortex-m7"
 _MULTIPLE = (Kind.LOAD_MULTIPLE, Kind.STORE_MULTIPLE)
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--llvm-mca", default="llvm-mca-19")
     arguments = parser.parse_args()
     for model in arguments.models:
-        compiled = api.compile(model, BOARD)
+        compiled = api.compile(model, BOARD, records=NO_RECORDS)
         inputs = {t.name: random_input(t, i) for i, t in enumerate(compiled.program.graph.inputs)}
         target = QemuTarget(compiled.board, cache_directory=default_cache_directory())
         with Session(compiled.board, target, GdbRemoteLink) as session:

@@ -26,6 +26,7 @@ from utvm.graph.samples import random_input
 from utvm.passes import run_passes
 from utvm.profile import profile_in
 from utvm.report import OperatorProfile
+from utvm.tuning import NO_RECORDS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
@@ -120,7 +121,7 @@ def assumption_table(folder: Path) -> Iterator[str]:
         cells = []
         for assumed, board in boards.items():
             for chosen_for in (None, assumed):
-                compiled = api.compile(path_of(folder, name), board, assume=chosen_for)
+                compiled = api.compile(path_of(folder, name), board, assume=chosen_for, records=NO_RECORDS)
                 inputs = {t.name: random_input(t, i) for i, t in enumerate(compiled.program.graph.inputs)}
                 with api.connect(board, assume=assumed) as session:
                     measured = api.Model(session, compiled).run(inputs).measurement
@@ -135,7 +136,9 @@ def choice_table(folder: Path) -> Iterator[str]:
     for name in NAMES:
         with api.connect(M7, assume="stm32f746") as session:
             plain, suited = (
-                profile_in(session, api.compile(path_of(folder, name), M7, assume=chosen_for, steps=True))[0]
+                profile_in(
+                    session, api.compile(path_of(folder, name), M7, assume=chosen_for, steps=True, records=NO_RECORDS)
+                )[0]
                 for chosen_for in (None, "stm32f746")
             )
         before = {row.name: row for row in plain.operators}

@@ -23,6 +23,7 @@ from utvm import api
 from utvm.bench import Figures, measure_cmsis_nn, recorded
 from utvm.frontends import load
 from utvm.graph.samples import random_input
+from utvm.tuning import NO_RECORDS
 
 F746_HZ = 216_000_000
 PAPER = (
@@ -151,9 +152,9 @@ def fastest_table(models: Path) -> Iterator[str]:
             continue
         for name, (title, _) in NETWORKS.items():
             path = network(models, name)
-            compiled = api.compile(path, part.board, assume=part.assume)
+            compiled = api.compile(path, part.board, assume=part.assume, records=NO_RECORDS)
             inputs = {t.name: random_input(t, i) for i, t in enumerate(compiled.program.graph.inputs)}
-            with api.connect(part.board, assume=part.assume) as session:
+            with api.connect(part.board, assume=part.assume, records=NO_RECORDS) as session:
                 cycles = api.Model(session, compiled).run(inputs).measurement.cycles
             assert cycles is not None
             whose = (*(part.fastest.get(who, {}) for who in ("Plumerai", "STMicroelectronics")), part.microtvm)

@@ -35,8 +35,9 @@ from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, SMALL_FAMILIES
 from utvm.lowering import Program, lower
 from utvm.passes import run_passes
-from utvm.report import CompileReport, RunReport
+from utvm.report import CompileReport, RunReport, records_used
 from utvm.toolchain import Image, Source, default_cache_directory
+from utvm.tuning.known import measurements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,6 +63,7 @@ class Compiled:
             constant_bytes=self.program.constant_bytes,
             flash_bytes=self.image.flash_bytes,
             seconds=self.seconds,
+            records=records_used(self.program),
         )
 
     def write(self, directory: Path) -> tuple[Path, ...]:
@@ -112,6 +114,7 @@ def compile(
     flash: int | None = None,
     ram: int | None = None,
     assume: str | None = None,
+    records: str | Path | None = None,
     steps: bool = False,
     dump: Path | None = None,
 ) -> Compiled:
@@ -127,6 +130,8 @@ def compile(
         ram: bytes that the arena may take; None likewise.
         assume: a part whose caches and flash the choice of kernels should suit: a name of
             `utvm.emulators.assumptions()`; None is what the board's file says, zero-wait memory if nothing.
+        records: tuning records to choose kernels by: a file or URL, "none", or None for those that came with µTVM and
+            those in the user's database (see `utvm.tuning.measurements`).
         steps: whether the image has a function for each kernel call too, for profiling.
         dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
 
@@ -135,23 +140,23 @@ def compile(
     """
     watch, stages = Stopwatch(), Dump(dump)
     target = as_board(board)
-    core = _assumed_core(target, assume)
+    core = assumed_core(target, assume)
     with watch.stage("import"):
         graph = model if isinstance(model, Graph) else load(Path(model))
         stages.graph("imported", graph)
     with watch.stage("passes"):
         optimised = run_passes(graph, observe=stages.graph)
+    families = SMALL_FAMILIES if small else FAMILIES
+    with watch.stage("records"):
+        measured = measurements(target, assume=assume or "", records=records)
     budget = flash
     while True:
         with watch.stage("lowering"):
-            families = SMALL_FAMILIES if small else FAMILIES
-            program = lower(optimised, core, name=name, families=families, flash=budget, ram=ram)
+            program = lower(optimised, core, name=name, families=families, measured=measured, flash=budget, ram=ram)
         with watch.stage("codegen"):
             files = program.render(steps=steps)
         with watch.stage("build"):
-            entries = [step_symbol(program.name, index) for index in range(len(program.calls))] if steps else []
-            sources = image_sources(program.name, files)
-            image = build_image(target, sources, entries=[RUN_SYMBOL, *entries])
+            image = build_program(target, program, files, steps=steps)
         if flash is None or image.flash_bytes <= flash:
             break
         # The size of the compiled C is known only now: leave that much less room for the rest.
@@ -162,7 +167,28 @@ def compile(
     return Compiled(board=target, program=program, files=files, image=image, seconds=watch.seconds)
 
 
-def _assumed_core(board: Board, assume: str | None) -> Core:
+def build_program(board: Board, program: Program, files: Mapping[str, str], *, steps: bool = False) -> Image:
+    """Build the image that runs a program on a board.
+
+    Args:
+        board: the board.
+        program: the program.
+        files: what it was rendered to.
+        steps: whether a function for each kernel call was rendered too.
+
+    Raises:
+        ToolchainError: it does not fit, or a tool is missing.
+    """
+    entries = [step_symbol(program.name, index) for index in range(len(program.calls))] if steps else []
+    return build_image(board, image_sources(program.name, files), entries=[RUN_SYMBOL, *entries])
+
+
+def assumed_core(board: Board, assume: str | None) -> Core:
+    """Return a board's core with the caches of an assumed part (None: those that the board's file says).
+
+    Raises:
+        UtvmError: nothing of that name can be assumed for it.
+    """
     memory = None if assume is None else get_assumption(assume, board.core.name).memory
     return board.core if memory is None else replace(board.core, caches=memory.caches("flash"))
 
@@ -176,6 +202,7 @@ def run_once(
     flash: int | None = None,
     ram: int | None = None,
     assume: str | None = None,
+    records: str | Path | None = None,
     link: LinkKind | None = None,
     dump: Path | None = None,
     timeout: float | None = None,
@@ -186,7 +213,7 @@ def run_once(
         UtvmError: any of it failed; the message says what to do.
     """
     watch = Stopwatch()
-    compiled = compile(model, board, small=small, flash=flash, ram=ram, assume=assume, dump=dump)
+    compiled = compile(model, board, small=small, flash=flash, ram=ram, assume=assume, records=records, dump=dump)
     watch.seconds.update(compiled.seconds)
     inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
     with watch.stage("connect"):
@@ -209,6 +236,7 @@ def run_once(
         flash_bytes=compiled.image.flash_bytes,
         stack_bytes=stack_bytes,
         seconds=watch.seconds,
+        records=records_used(compiled.program),
     )
 
 

@@ -27,6 +27,7 @@ def profile(
     flash: int | None = None,
     ram: int | None = None,
     assume: str | None = None,
+    records: str | Path | None = None,
     timeout: float | None = None,
 ) -> tuple[ProfileReport, api.Compiled]:
     """Run a network once as a whole, then each of its kernel calls alone, in order, and return what each cost.
@@ -35,14 +36,14 @@ def profile(
         model: a model file, or a graph.
         board: a board's name, the path of its TOML, or the board.
         input_file: the input; seeded random values if None.
-        small, flash, ram: as in `api.compile`.
+        small, flash, ram, records: as in `api.compile`.
         assume: as in `api.compile` and `api.connect`.
         timeout: seconds that a call may take on the target; the session's default if None.
 
     Raises:
         UtvmError: any of it failed; the message says what to do.
     """
-    compiled = api.compile(model, board, small=small, flash=flash, ram=ram, assume=assume, steps=True)
+    compiled = api.compile(model, board, small=small, flash=flash, ram=ram, assume=assume, records=records, steps=True)
     with api.connect(compiled.board, assume=assume) as session:
         return profile_in(session, compiled, input_file=input_file, plan="small" if small else "fast", timeout=timeout)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utvm import api
@@ -89,6 +89,8 @@ def tune(
     """
     started = time.time()
     target = api.as_board(board)
+    core = api.assumed_core(target, assume)
+    target = replace(target, core=core)
     name, tasks = model_tasks(model, target)
     interrupted = False
     with RecordStore(database or default_database()) as store:

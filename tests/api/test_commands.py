@@ -14,7 +14,7 @@ from PIL import Image
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
 KEYS = {
     *("model", "board", "outputs", "instructions", "cycles"),
-    *("arena_bytes", "flash_bytes", "stack_bytes", "seconds"),
+    *("arena_bytes", "flash_bytes", "stack_bytes", "records", "seconds"),
 }
 
 

@@ -3,7 +3,6 @@
 import json
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +11,6 @@ from utvm import api
 from utvm.bench import layer_graph
 from utvm.cli import main
 from utvm.errors import UtvmError
-from utvm.lowering import LoweringError
-from utvm.lowering.lower import _drop_widest
-from utvm.lowering.select import Candidate, choose
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
 
@@ -85,34 +81,6 @@ def test_a_report_that_cannot_be_written_is_one_error(tmp_path: Path, capsys: py
     assert "can't be written" in capsys.readouterr().err
 
 
-class _Kernel:
-    def __init__(self, nbytes: int) -> None:
-        self.flash_bytes = nbytes
-
-
-def test_the_choice_under_a_budget_is_the_best_of_all() -> None:
-    from itertools import product
-    from random import Random
-
-    generator = Random(0)
-    for _ in range(200):
-        options = [
-            [
-                Candidate(kernel=_Kernel(generator.randrange(1, 30)), cycles=float(generator.randrange(1, 100)))
-                for _ in range(generator.randrange(1, 4))
-            ]
-            for _ in range(generator.randrange(1, 6))
-        ]
-        budget = generator.randrange(5, 90)
-        fitting = [p for p in product(*options) if sum(c.flash_bytes for c in p) <= budget]
-        found = choose(options, budget)
-        if not fitting:
-            assert found is None
-        else:
-            assert found is not None
-            assert sum(c.cycles for c in found) == min(sum(c.cycles for c in p) for p in fitting)
-
-
 def test_an_unknown_assumption_is_an_error() -> None:
     with pytest.raises(UtvmError, match="pessimistic-m7"):
         api.connect("qemu-cortex-m7", assume="nonsense")
@@ -135,17 +103,3 @@ def test_a_budget_of_ram_is_kept_by_smaller_scratch() -> None:
     tight = api.compile(graph, "qemu-cortex-m7", ram=free.arena_bytes - 1).program
     assert tight.arena_bytes < free.arena_bytes
     assert tight.calls[0].kernel.scratch_bytes < free.calls[0].kernel.scratch_bytes
-
-
-def test_gaps_of_a_plan_are_named_as_what_they_are() -> None:
-    class _Memory:
-        arena_bytes = 120
-
-        def needed_at(self, _: int) -> int:
-            return 90
-
-    kernel = SimpleNamespace(scratch_bytes=8)
-    picked = [Candidate(kernel=kernel)]
-    operators = [SimpleNamespace(kind="Conv2D", name="first")]
-    with pytest.raises(LoweringError, match=r"with its gaps the plan takes 120 bytes and 100 are allowed, 20 too few"):
-        _drop_widest(operators, [list(picked)], picked, _Memory(), 100)

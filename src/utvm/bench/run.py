@@ -27,6 +27,7 @@ from utvm.graph.cost import macs
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.toolchain import MemoryOverflowError
+from utvm.tuning import NO_RECORDS
 
 PLANS: Mapping[str, Mapping[str, Any]] = {
     "fast": {},
@@ -180,7 +181,7 @@ def _measure(
     peers: Mapping[str, Figures],
     assume: str | None,
 ) -> Row:
-    compiled = api.compile(graph, session.board, assume=assume, **options)
+    compiled = api.compile(graph, session.board, assume=assume, records=NO_RECORDS, **options)
     result = api.Model(session, compiled).run(inputs)
     expected = evaluate(graph, inputs)
     exact = all((result.outputs[tensor.name] == expected[tensor.name]).all() for tensor in graph.outputs)

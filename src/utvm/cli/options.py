@@ -18,6 +18,12 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
     )
     parser.add_argument("--flash", type=nbytes, metavar="BYTES", help="flash that code and weights may take, as 256K")
     parser.add_argument("--ram", type=nbytes, metavar="BYTES", help="RAM that the arena may take, as 64K")
+    parser.add_argument(
+        "--records",
+        metavar="WHERE",
+        help="choose kernels by these tuning records alone (a file of `utvm tune` or `utvm records export`, or a URL), "
+        "or by none; default: those that came with µTVM, and yours",
+    )
     if not dump:
         return
     parser.add_argument(
@@ -30,7 +36,7 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
 
 def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `api.compile` that `add_model` added."""
-    return {name: getattr(arguments, name) for name in ("small", "flash", "ram", "assume")}
+    return {name: getattr(arguments, name) for name in ("small", "flash", "ram", "assume", "records")}
 
 
 def add_board(parser: argparse.ArgumentParser) -> None:

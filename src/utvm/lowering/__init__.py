@@ -1,18 +1,24 @@
 """Graph → Program: kernels, lifetimes, arena offsets."""
 
-from utvm.lowering.lower import LoweringError, lower
+from utvm.lowering.lower import Choice, FrontierPoint, LoweringError, lower, lower_frontier
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
 from utvm.lowering.program import Call, Program, c_identifier
+from utvm.lowering.select import Measured, Measurements
 
 __all__ = [
     "BUFFER_ALIGNMENT",
     "Call",
+    "Choice",
+    "FrontierPoint",
     "LoweringError",
+    "Measured",
+    "Measurements",
     "MemoryPlan",
     "Program",
     "Request",
     "c_identifier",
     "lower",
     "lower_bound",
+    "lower_frontier",
     "plan_memory",
 ]

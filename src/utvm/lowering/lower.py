@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.errors import UtvmError
 from utvm.graph import Graph, Operator, Reshape, Tensor
-from utvm.kernels import FAMILIES, Config, Kernel, KernelFamily
+from utvm.kernels import FAMILIES, Config, Kernel, KernelFamily, workload
+from utvm.lowering.budget import FlashError, Point, RamError, choose, frontier
+from utvm.lowering.floor import ArenaFloor
 from utvm.lowering.plan import MemoryPlan, Request, plan_memory
 from utvm.lowering.program import Call, Program, c_identifier
-from utvm.lowering.select import Candidate, candidates, choose, smallest
+from utvm.lowering.select import Candidate, Measurements, candidates
 
 
 class LoweringError(UtvmError):
@@ -23,6 +25,14 @@ class LoweringError(UtvmError):
 Choice = tuple[KernelFamily, Config]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontierPoint:
+    """A program that has the fewest cycles with its arena and flash. Cycles as in `Candidate`."""
+
+    cycles: float
+    program: Program
+
+
 def lower(
     graph: Graph,
     core: Core,
@@ -30,6 +40,7 @@ def lower(
     name: str | None = None,
     families: Sequence[KernelFamily] = FAMILIES,
     choices: Mapping[str, Choice] | None = None,
+    measured: Measurements | None = None,
     flash: int | None = None,
     ram: int | None = None,
 ) -> Program:
@@ -39,8 +50,9 @@ def lower(
         graph: the graph after all passes.
         core: what the code is for.
         name: the C prefix of the model; the graph's name if None.
-        families: what may be chosen: the fewest estimated cycles that the budgets allow.
+        families: what may be chosen: the fewest cycles that the budgets allow, measured or estimated.
         choices: family and config of operators by their names, instead.
+        measured: what is known of workloads from trials on a board.
         flash: bytes that all constants and micro-kernels may take; None is no limit.
         ram: bytes that the arena may take; None is no limit.
 
@@ -48,79 +60,154 @@ def lower(
         LoweringError: operators that no kernel family computes (all of them are named), or a budget that no choice
             of kernels meets.
     """
-    operators = [op for op in graph.operators if not _is_view(op)]
-    options: list[list[Candidate]] = []
-    problems: list[str] = []
-    for op in operators:
-        try:
-            options.append(_options(op, core, families, (choices or {}).get(op.name)))
-        except LoweringError as error:
-            problems.append(str(error))
-    problems += [
-        f"the output '{t.name}' is a constant: it does not depend on the input" for t in graph.outputs if t.is_constant
-    ]
-    if problems:
-        raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    while True:
-        picked = choose(options, flash)
-        if picked is None:
-            raise LoweringError(
-                f"the flash does not suffice: weights and micro-kernels take at least {smallest(options):,} bytes and "
-                f"{max(flash or 0, 0):,} are left for them (allow more, or choose a smaller model)"
-            )
-        chosen = [(op, candidate.kernel) for op, candidate in zip(operators, picked, strict=True)]
-        requests, scratch = _requests(graph, chosen)
-        memory = plan_memory([*requests, *scratch.values()])
-        if ram is None or memory.arena_bytes <= ram:
-            break
-        _drop_widest(operators, options, picked, memory, ram)
-    return Program(
-        name=c_identifier(name or graph.name),
-        graph=graph,
-        core=core,
-        calls=tuple(Call(op=op, kernel=kernel, scratch=scratch.get(op)) for op, kernel in chosen),
-        memory=memory,
-    )
+    layout = _Layout(graph, core, name)
+    every = flash is not None or ram is not None
+    options = layout.options(families, choices or {}, measured or {}, every=every)
+    try:
+        picked = choose(options, flash=flash, ram=ram, floor=layout.floor, arena_of=layout.arena_bytes)
+    except RamError as short:
+        raise LoweringError(layout.short_of_ram(short, ram or 0)) from None
+    except FlashError as short:
+        raise LoweringError(layout.short_of_flash(short, options, flash or 0)) from None
+    return layout.program(picked)
 
 
-def _drop_widest(
-    operators: Sequence[Operator],
-    options: list[list[Candidate]],
-    picked: Sequence[Candidate],
-    memory: MemoryPlan,
-    ram: int,
-) -> None:
-    """Leave the operator at the peak only kernels with less scratch than the chosen one.
+def lower_frontier(
+    graph: Graph,
+    core: Core,
+    *,
+    name: str | None = None,
+    families: Sequence[KernelFamily] = FAMILIES,
+    measured: Measurements | None = None,
+    most: int | None = None,
+) -> list[FrontierPoint]:
+    """Return the programs that no other beats in cycles, arena and flash together, the fewest cycles first.
 
-    Where every operator alone would fit and only the gaps of the plan do not, the widest that has such kernels.
+    Args:
+        graph, core, name, families, measured: as for `lower`.
+        most: so many for each limit of the arena are enough, spread over the flash; None is all.
 
     Raises:
-        LoweringError: there are none.
+        LoweringError: operators that no kernel family computes.
     """
-    live = [memory.needed_at(index) for index in range(len(operators))]
-    widest = sorted(range(len(operators)), key=lambda index: -live[index])
-    for index in widest[:1] if live[widest[0]] > ram else widest:
-        smaller = [c for c in options[index] if c.kernel.scratch_bytes < picked[index].kernel.scratch_bytes]
-        if smaller:
-            options[index] = smaller
-            return
-    op, needed = operators[widest[0]], live[widest[0]]
-    reason = f"{op.kind} '{op.name}' needs {needed:,} bytes at once"
-    if needed <= ram:
-        needed, reason = memory.arena_bytes, f"with its gaps the plan takes {memory.arena_bytes:,} bytes"
-    raise LoweringError(
-        f"the arena does not fit: {reason} and {ram:,} are allowed, {needed - ram:,} too few "
-        "(allow more RAM, try --small, or choose a smaller model)"
-    )
+    layout = _Layout(graph, core, name)
+    options = layout.options(families, {}, measured or {}, every=True)
+    points = frontier(options, floor=layout.floor, arena_of=layout.arena_bytes, most=most)
+    return [
+        FrontierPoint(cycles=point.cycles, program=layout.program(point.picked)) for point in _undominated(list(points))
+    ]
+
+
+def _undominated(points: list[Point]) -> list[Point]:
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cycles, p.arena_bytes, p.flash_bytes)):
+        if not any(k.arena_bytes <= point.arena_bytes and k.flash_bytes <= point.flash_bytes for k in kept):
+            kept.append(point)
+    return kept
+
+
+class _Layout:
+    """What all combinations of kernels for a graph have in common.
+
+    Raises:
+        LoweringError: the graph can't be lowered by any.
+    """
+
+    def __init__(self, graph: Graph, core: Core, name: str | None) -> None:
+        self.graph, self.core = graph, core
+        self.name = c_identifier(name or graph.name)
+        self.operators = [op for op in graph.operators if not _is_view(op)]
+        self._floor = ArenaFloor(graph, self.operators, _roots(graph))
+
+    def options(
+        self,
+        families: Sequence[KernelFamily],
+        choices: Mapping[str, Choice],
+        measured: Measurements,
+        *,
+        every: bool,
+    ) -> list[list[Candidate]]:
+        """Return the candidates of each operator; all problems are in one error."""
+        options: list[list[Candidate]] = []
+        problems: list[str] = []
+        for op in self.operators:
+            try:
+                options.append(_options(op, self.core, families, choices.get(op.name), measured, every=every))
+            except LoweringError as error:
+                problems.append(str(error))
+        problems += [
+            f"the output '{t.name}' is a constant: it does not depend on the input"
+            for t in self.graph.outputs
+            if t.is_constant
+        ]
+        if problems:
+            raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        return options
+
+    def floor(self, index: int, candidate: Candidate) -> int:
+        """Return the bytes of the arena that an operator needs at least."""
+        return self._floor(index, candidate.kernel)
+
+    def arena_bytes(self, picked: Sequence[Candidate]) -> int:
+        """Return the bytes of the arena of a combination."""
+        return self._memory(picked)[0].arena_bytes
+
+    def program(self, picked: Sequence[Candidate]) -> Program:
+        """Return the program of a combination."""
+        memory, scratch = self._memory(picked)
+        return Program(
+            name=self.name,
+            graph=self.graph,
+            core=self.core,
+            calls=tuple(
+                Call(op=op, kernel=c.kernel, scratch=scratch.get(op), measured=c.measured, outdated=c.outdated)
+                for op, c in zip(self.operators, picked, strict=True)
+            ),
+            memory=memory,
+        )
+
+    def short_of_ram(self, short: RamError, ram: int) -> str:
+        """Say which operator needs more RAM than is allowed, by how much, and what would fit."""
+        op = self.operators[short.index]
+        reason = f"{op.kind} '{op.name}' needs {short.needed:,} bytes at once"
+        if short.gaps:
+            reason = f"with its gaps the plan takes {short.needed:,} bytes"
+        return (
+            f"the arena does not fit: {reason} and {ram:,} are allowed, {short.needed - ram:,} too few "
+            f"(--ram {short.needed} would fit; or choose a smaller model)"
+        )
+
+    def short_of_flash(self, short: FlashError, options: Sequence[Sequence[Candidate]], flash: int) -> str:
+        """Say by how much the flash is too small, and which operator takes most of it."""
+        least = [min(c.flash_bytes for c in choices) for choices in options]
+        op, most = max(zip(self.operators, least, strict=True), key=lambda pair: pair[1])
+        return (
+            f"the flash does not suffice: weights and micro-kernels take at least {short.needed:,} bytes and "
+            f"{max(flash, 0):,} are left for them, {short.needed - flash:,} too few; most of it is {op.kind} "
+            f"'{op.name}' with {most:,} bytes (allow more, or choose a smaller model)"
+        )
+
+    def _memory(self, picked: Sequence[Candidate]) -> tuple[MemoryPlan, Mapping[Operator, Request]]:
+        chosen = [(op, candidate.kernel) for op, candidate in zip(self.operators, picked, strict=True)]
+        requests, scratch = _requests(self.graph, chosen)
+        return plan_memory([*requests, *scratch.values()]), scratch
 
 
 def _is_view(op: Operator) -> bool:
     return isinstance(op, Reshape) and not op.x.is_constant
 
 
-def _options(op: Operator, core: Core, families: Sequence[KernelFamily], choice: Choice | None) -> list[Candidate]:
+def _options(
+    op: Operator,
+    core: Core,
+    families: Sequence[KernelFamily],
+    choice: Choice | None,
+    measured: Measurements,
+    *,
+    every: bool,
+) -> list[Candidate]:
     if choice is None:
-        found = candidates(op, core, families)
+        found = candidates(op, core, families, measured.get(workload(op), ()), every=every)
     else:
         found = []
         with contextlib.suppress(ScheduleError):
@@ -134,6 +221,22 @@ def _options(op: Operator, core: Core, families: Sequence[KernelFamily], choice:
         if wanted != len(op.activations):
             raise LoweringError(f"{op.kind} '{op.name}': constant operands of this kind are not supported")
     return found
+
+
+def _views(graph: Graph) -> dict[Tensor, Tensor]:
+    return {op.y: op.x for op in graph.operators if isinstance(op, Reshape) and _is_view(op)}
+
+
+def _roots(graph: Graph) -> Callable[[Tensor], Tensor]:
+    """Return what maps a view to the tensor that it is a view of."""
+    views = _views(graph)
+
+    def root(tensor: Tensor) -> Tensor:
+        while tensor in views:
+            tensor = views[tensor]
+        return tensor
+
+    return root
 
 
 @dataclass(slots=True)
@@ -150,13 +253,7 @@ class _Storage:
 def _requests(graph: Graph, chosen: list[tuple[Operator, Kernel]]) -> tuple[list[Request], Mapping[Operator, Request]]:
     """Return one request for each storage, and one for the scratch of each operator that needs some."""
     index = {op: position for position, (op, _) in enumerate(chosen)}
-    views = {op.y: op.x for op in graph.operators if isinstance(op, Reshape) and _is_view(op)}
-
-    def root(tensor: Tensor) -> Tensor:
-        while tensor in views:
-            tensor = views[tensor]
-        return tensor
-
+    views, root = _views(graph), _roots(graph)
     end = len(chosen)
     last_use: dict[Tensor, int] = {}
     for op, position in index.items():

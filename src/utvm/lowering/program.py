@@ -11,15 +11,22 @@ from utvm.cores import Core
 from utvm.graph import Graph, Operator
 from utvm.kernels import PRELUDE, Kernel, with_dependencies
 from utvm.lowering.plan import MemoryPlan, Request
+from utvm.lowering.select import Measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Call:
-    """One kernel call. `scratch` is the memory for the kernel's scratch parameter, if it has one."""
+    """One kernel call.
+
+    `scratch` is the memory for the kernel's scratch parameter, if it has one; `measured` the record that chose the
+    kernel, None if an estimate did; `outdated` whether there are records, but of other code than is generated now.
+    """
 
     op: Operator
     kernel: Kernel
     scratch: Request | None = None
+    measured: Measured | None = None
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

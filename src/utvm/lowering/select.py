@@ -1,23 +1,49 @@
-"""Which kernel for each operator: the fewest estimated cycles under a budget of flash, found exactly."""
+"""The ways to compute an operator: by what families estimate, or by what was measured on a board."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Operator
-from utvm.kernels import Kernel, KernelFamily
+from utvm.kernels import Config, Kernel, KernelFamily, code_digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a config of a family cost on a board: cycles (instructions where the board knows no cycles) and bytes.
+
+    `code` is `utvm.kernels.code_digest` of what was measured, `origin` where it is known from, for people.
+    """
+
+    family: str
+    config: Config
+    cost: int
+    code: str
+    scratch_bytes: int
+    flash_bytes: int
+    origin: str
+
+
+Measurements = Mapping[str, Sequence[Measured]]
+"""Workload → what was measured of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidate:
-    """A way to compute one operator. `cycles` is the family's estimate, 0 where it competes with no other."""
+    """A way to compute one operator.
+
+    `cycles` is what was measured, else the family's estimate, 0 where it competes with no other. `outdated` is whether
+    there are measurements of the operator that today's generator makes other code for.
+    """
 
     kernel: Kernel
     cycles: float = 0.0
+    measured: Measured | None = None
+    outdated: bool = False
 
     @property
     def flash_bytes(self) -> int:
@@ -25,12 +51,39 @@ class Candidate:
         return self.kernel.flash_bytes
 
 
-def candidates(op: Operator, core: Core, families: Sequence[KernelFamily]) -> list[Candidate]:
+def candidates(
+    op: Operator, core: Core, families: Sequence[KernelFamily], measured: Sequence[Measured] = (), *, every: bool = True
+) -> list[Candidate]:
     """Return the ways to compute `op`, the fastest first.
 
     Families that estimate their cycles compete; of the others the first that applies is taken, and only where none
-    competes.
+    competes. What was measured comes before what is only estimated, if it was measured together with what would be
+    taken without it, and of code that is still generated.
+
+    Args:
+        op, core: what is computed where.
+        families: what may be chosen.
+        measured: what was measured of the workload.
+        every: whether slower ones with less flash or scratch are wanted too.
     """
+    estimated = _estimated(op, core, families)
+    if not estimated or not measured:
+        return estimated
+    default = estimated[0]
+    base = _measurement_of(default.kernel, measured)
+    if base is None:
+        return [Candidate(kernel=c.kernel, cycles=c.cycles, outdated=True) for c in estimated]
+    found: list[Candidate] = []
+    for known in _worthwhile(op, core, families, measured):
+        kernel = default.kernel if known is base else _rebuilt(op, core, families, known)
+        if kernel is not None:
+            found.append(Candidate(kernel=kernel, cycles=float(known.cost), measured=known))
+            if not every:
+                return found
+    return found + _unmeasured(estimated, found, base)
+
+
+def _estimated(op: Operator, core: Core, families: Sequence[KernelFamily]) -> list[Candidate]:
     found: list[Candidate] = []
     for family in families:
         if not family.applies(op, core):
@@ -49,40 +102,60 @@ def _fastest_first(found: list[Candidate]) -> list[Candidate]:
     return sorted(found, key=lambda candidate: (candidate.cycles, candidate.flash_bytes))
 
 
-def choose(options: Sequence[Sequence[Candidate]], budget: int | None) -> list[Candidate] | None:
-    """Return one candidate for each operator with the fewest cycles in all that fits, or None.
-
-    Exact: operator by operator, only the combinations that no other beats in both cycles and bytes are kept.
-
-    Args:
-        options: the candidates of each operator.
-        budget: bytes for all constants and micro-kernels; None is no limit.
-    """
-    if budget is None:
-        return [choices[0] for choices in options]
-    front: list[tuple[int, float, tuple[int, ...]]] = [(0, 0.0, ())]
-    for choices in options:
-        merged = [
-            (size + choice.flash_bytes, cycles + choice.cycles, (*picked, index))
-            for size, cycles, picked in front
-            for index, choice in enumerate(choices)
-            if size + choice.flash_bytes <= budget
-        ]
-        front = _undominated(merged)
-    if not front:
-        return None
-    _, _, picked = min(front, key=lambda entry: (entry[1], entry[0]))
-    return [choices[index] for choices, index in zip(options, picked, strict=True)]
+def _measurement_of(kernel: Kernel, measured: Sequence[Measured]) -> Measured | None:
+    same = (known for known in measured if known.family == kernel.family and known.config == kernel.config)
+    code = code_digest(kernel)
+    return next((known for known in same if known.code == code), None)
 
 
-def smallest(options: Sequence[Sequence[Candidate]]) -> int:
-    """Return the fewest bytes that any choice needs."""
-    return sum(min(choice.flash_bytes for choice in choices) for choices in options)
-
-
-def _undominated(entries: list[tuple[int, float, tuple[int, ...]]]) -> list[tuple[int, float, tuple[int, ...]]]:
-    kept: list[tuple[int, float, tuple[int, ...]]] = []
-    for entry in sorted(entries):
-        if not kept or entry[1] < kept[-1][1]:
-            kept.append(entry)
+def _worthwhile(
+    op: Operator, core: Core, families: Sequence[KernelFamily], measured: Sequence[Measured]
+) -> list[Measured]:
+    """Return, the fastest first, what can be built and no other config of its family beats in every way."""
+    legal = [known for known in measured if _family_of(op, core, families, known) is not None]
+    kept: list[Measured] = []
+    for known in sorted(legal, key=lambda known: (known.cost, known.flash_bytes, known.scratch_bytes)):
+        if not any(
+            other.family == known.family
+            and other.flash_bytes <= known.flash_bytes
+            and other.scratch_bytes <= known.scratch_bytes
+            for other in kept
+        ):
+            kept.append(known)
     return kept
+
+
+def _family_of(op: Operator, core: Core, families: Sequence[KernelFamily], known: Measured) -> KernelFamily | None:
+    for family in families:
+        if family.name == known.family and family.applies(op, core):
+            space = family.space(op, core)
+            inside = set(space) == set(known.config) and all(known.config[knob] in space[knob] for knob in space)
+            return family if inside and family.legal(op, core, known.config) else None
+    return None
+
+
+def _rebuilt(op: Operator, core: Core, families: Sequence[KernelFamily], known: Measured) -> Kernel | None:
+    """Return the kernel of a measured config, None if it is other code now."""
+    family = _family_of(op, core, families, known)
+    assert family is not None
+    with contextlib.suppress(ScheduleError):
+        kernel = family.build(op, core, known.config)
+        if code_digest(kernel) == known.code:
+            return kernel
+    return None
+
+
+def _unmeasured(estimated: Sequence[Candidate], found: Sequence[Candidate], base: Measured) -> list[Candidate]:
+    """Return the contenders that were not measured: budgets may need them, but never before the best measured one.
+
+    Estimates are scaled by how far that of the default was off.
+    """
+    default = estimated[0]
+    scale = base.cost / default.cycles if default.cycles else 1.0
+    known = {(c.kernel.family, tuple(sorted(c.kernel.config.items()))) for c in found}
+    least = found[0].cycles if found else 0.0
+    return [
+        Candidate(kernel=c.kernel, cycles=max(c.cycles * scale, least))
+        for c in estimated[1:]
+        if (c.kernel.family, tuple(sorted(c.kernel.config.items()))) not in known
+    ]

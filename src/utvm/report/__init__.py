@@ -3,10 +3,12 @@
 from utvm.report.boards import board_json, board_text, boards_json, boards_table
 from utvm.report.figures import (
     CompileReport,
+    RecordsUsed,
     RunReport,
     compiled_json,
     compiled_text,
     read_labels,
+    records_used,
     run_json,
     run_text,
     scores,
@@ -32,6 +34,7 @@ __all__ = [
     "LayerTuning",
     "OperatorProfile",
     "ProfileReport",
+    "RecordsUsed",
     "RunReport",
     "TuningProgress",
     "TuningReport",
@@ -51,6 +54,7 @@ __all__ = [
     "profile_table",
     "read_labels",
     "records_table",
+    "records_used",
     "run_json",
     "run_text",
     "scores",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,41 @@ from numpy.typing import NDArray
 
 from utvm.errors import UtvmError
 from utvm.graph import DType, Tensor
+from utvm.lowering import Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordsUsed:
+    """Which records chose kernels: operators by origin of the record, and how many have none, or outdated ones."""
+
+    by_origin: Mapping[str, int]
+    estimated: int
+    outdated: int
+
+    def __str__(self) -> str:
+        """One line, for people."""
+        parts = [f"{count} kernels by records ({origin})" for origin, count in self.by_origin.items()]
+        if self.estimated or not parts:
+            parts.append(f"{self.estimated} by estimate")
+        if self.outdated:
+            parts.append(f"{self.outdated} by estimate because their records are of older code: `utvm tune` mends it")
+        return ", ".join(parts)
+
+
+def records_used(program: Program) -> RecordsUsed:
+    """Return which records chose the kernels of a program."""
+    origins = Counter(call.measured.origin for call in program.calls if call.measured is not None)
+    outdated = sum(call.outdated for call in program.calls)
+    return RecordsUsed(
+        by_origin=dict(origins),
+        estimated=len(program.calls) - origins.total() - outdated,
+        outdated=outdated,
+    )
+
+
+def records_json(used: RecordsUsed) -> dict[str, Any]:
+    """Return which records chose kernels as one JSON object."""
+    return {"by_origin": dict(used.by_origin), "estimated": used.estimated, "outdated": used.outdated}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +64,7 @@ class CompileReport:
     constant_bytes: int
     flash_bytes: int
     seconds: Mapping[str, float]
+    records: RecordsUsed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,6 +82,7 @@ class RunReport:
     flash_bytes: int
     stack_bytes: int | None
     seconds: Mapping[str, float]
+    records: RecordsUsed
 
 
 def compiled_json(report: CompileReport, paths: Sequence[Path]) -> dict[str, Any]:
@@ -59,6 +97,7 @@ def compiled_json(report: CompileReport, paths: Sequence[Path]) -> dict[str, Any
         "arena_lower_bound": report.arena_lower_bound,
         "constant_bytes": report.constant_bytes,
         "flash_bytes": report.flash_bytes,
+        "records": records_json(report.records),
         "files": [str(path) for path in paths],
         "seconds": _rounded(report.seconds),
     }
@@ -70,6 +109,7 @@ def compiled_text(report: CompileReport, paths: Sequence[Path]) -> str:
         f"{report.model} for {report.board} ({report.core}): {report.operators} kernel calls, {report.macs:,} MACs",
         f"  RAM    {report.arena_bytes:>9,} B arena (lower bound {report.arena_lower_bound:,} B)",
         f"  flash  {report.flash_bytes:>9,} B, of which {report.constant_bytes:,} B constants",
+        f"  chosen {report.records}",
         f"  time   {_times(report.seconds)}",
         "  files  " + ", ".join(str(path) for path in paths),
     ]
@@ -87,6 +127,7 @@ def run_json(report: RunReport) -> dict[str, Any]:
         "arena_bytes": report.arena_bytes,
         "flash_bytes": report.flash_bytes,
         "stack_bytes": report.stack_bytes,
+        "records": records_json(report.records),
         "seconds": _rounded(report.seconds),
     }
 
@@ -103,6 +144,7 @@ def run_text(report: RunReport, labels: Sequence[str] | None = None) -> str:
     stack = "" if report.stack_bytes is None else f" + {report.stack_bytes:,} B stack used"
     lines.append(f"  RAM           {report.arena_bytes:,} B arena{stack}")
     lines.append(f"  flash         {report.flash_bytes:,} B")
+    lines.append(f"  chosen        {report.records}")
     lines.append(f"  time          {_times(report.seconds)}")
     return "\n".join(lines)
 

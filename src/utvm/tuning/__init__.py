@@ -1,7 +1,10 @@
 """Autotuning: generate, build, load into RAM, measure on the device, learn."""
 
 from utvm.tuning.build import Builder, Built, build_candidate
+from utvm.tuning.known import NO_RECORDS, measurements
+from utvm.tuning.learned import LearnedSearch, examples
 from utvm.tuning.measure import Measurer, Trial
+from utvm.tuning.optuna_search import OptunaSearch
 from utvm.tuning.record import (
     Conditions,
     Outcome,
@@ -21,6 +24,7 @@ from utvm.tuning.tuner import Job, Limits, Progress, Tuner, conditions_of
 
 __all__ = [
     "DEFAULT_SEARCH",
+    "NO_RECORDS",
     "SEARCHES",
     "Builder",
     "Built",
@@ -29,8 +33,10 @@ __all__ = [
     "EstimateSearch",
     "ExhaustiveSearch",
     "Job",
+    "LearnedSearch",
     "Limits",
     "Measurer",
+    "OptunaSearch",
     "Outcome",
     "Progress",
     "RandomSearch",
@@ -46,7 +52,9 @@ __all__ = [
     "conditions_of",
     "default_database",
     "estimate",
+    "examples",
     "family_of",
+    "measurements",
     "read_lines",
     "search_maker",
     "select",

@@ -1,0 +1,208 @@
+"""Which candidate for each operator: the fewest cycles that fit budgets of flash and RAM, found exactly.
+
+The arena depends on the combination, but what an operator needs while it runs is bounded from below by its own
+candidate: candidates over the limit go, and of the rest the combination with the fewest cycles under the flash is found
+by dynamic programming. Where its plan reaches the bound, as it does for chains and residual networks, no other can be
+better. Where gaps make the plan larger, combinations are tried in the order of their cycles.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from utvm.lowering.select import Candidate
+
+MOST_PLANS = 2000
+"""So many combinations are planned where gaps are in the way; then the next is no longer the best for certain."""
+
+Floor = Callable[[int, Candidate], int]
+"""Bytes of the arena that operator `index` needs at least while it runs by a candidate."""
+
+ArenaOf = Callable[[Sequence[Candidate]], int]
+"""Bytes of the arena of a combination."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A combination. Flash is that of constants and micro-kernels."""
+
+    cycles: float
+    flash_bytes: int
+    arena_bytes: int
+    picked: tuple[Candidate, ...]
+
+
+class RamError(Exception):
+    """No combination fits the RAM: operator `index` needs at least `needed` bytes, or the plan does with its gaps."""
+
+    def __init__(self, index: int, needed: int, *, gaps: bool = False) -> None:
+        super().__init__(index, needed)
+        self.index, self.needed, self.gaps = index, needed, gaps
+
+
+class FlashError(Exception):
+    """No combination fits the flash; `needed` is the least of those that fit the RAM."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
+def choose(
+    options: Sequence[Sequence[Candidate]], *, flash: int | None, ram: int | None, floor: Floor, arena_of: ArenaOf
+) -> tuple[Candidate, ...]:
+    """Return one candidate for each operator: the fewest cycles in all that fit.
+
+    Args:
+        options: the candidates of each operator, the fastest first.
+        flash: bytes for all constants and micro-kernels; None is no limit.
+        ram: bytes for the arena; None is no limit.
+        floor: a lower bound of the arena for one operator's candidate.
+        arena_of: the arena of a combination.
+
+    Raises:
+        RamError, FlashError: nothing fits.
+    """
+    if ram is None:
+        return _fewest_cycles(options, flash)
+    left = _within(options, ram, floor)
+    best = _fewest_cycles(left, flash)
+    arena = least = arena_of(best)
+    if arena <= ram:
+        return best
+    for count, picked in enumerate(_by_cycles(left, flash)):
+        arena = arena_of(picked)
+        least = min(least, arena)
+        if arena <= ram:
+            return picked
+        if count == MOST_PLANS:
+            break
+    raise RamError(0, least, gaps=True)
+
+
+def frontier(
+    options: Sequence[Sequence[Candidate]], *, floor: Floor, arena_of: ArenaOf, most: int | None = None
+) -> Iterator[Point]:
+    """Yield the combinations on the frontier of cycles, arena and flash, and some that others beat.
+
+    For one limit of the arena after the other, each just below the largest arena that was found under the last, yields
+    the combinations that no other within the limit beats in cycles and flash.
+
+    Args:
+        options, floor, arena_of: as for `choose`.
+        most: so many for each limit are enough, spread over the flash; None is all.
+    """
+    ram: int | None = None
+    while True:
+        try:
+            points = list(_sweep(options, ram, floor, arena_of, most))
+        except RamError:
+            return
+        yield from points
+        ram = max(point.arena_bytes for point in points) - 1
+
+
+def _sweep(
+    options: Sequence[Sequence[Candidate]], ram: int | None, floor: Floor, arena_of: ArenaOf, most: int | None
+) -> Iterator[Point]:
+    """Yield the combinations within an arena that no other beats in cycles and flash."""
+    left = options if ram is None else _within(options, ram, floor)
+    front = [_point(picked, arena_of) for picked in _spread(_front(left, None), most)]
+    if ram is None or all(point.arena_bytes <= ram for point in front):
+        yield from front
+        return
+    flash: int | None = None
+    for _ in range(most or len(front) ** 2 + MOST_PLANS):
+        try:
+            picked = choose(options, flash=flash, ram=ram, floor=floor, arena_of=arena_of)
+        except (FlashError, RamError):
+            if flash is None:
+                raise
+            return
+        point = _point(picked, arena_of)
+        yield point
+        flash = point.flash_bytes - 1
+
+
+def _point(picked: Sequence[Candidate], arena_of: ArenaOf) -> Point:
+    return Point(
+        cycles=sum(c.cycles for c in picked),
+        flash_bytes=sum(c.flash_bytes for c in picked),
+        arena_bytes=arena_of(picked),
+        picked=tuple(picked),
+    )
+
+
+def _spread(front: list[tuple[Candidate, ...]], most: int | None) -> list[tuple[Candidate, ...]]:
+    """Return at most so many of a front, the first and the last among them."""
+    if most is None or len(front) <= most:
+        return front
+    return [front[round(index * (len(front) - 1) / (most - 1))] for index in range(most)]
+
+
+def smallest(options: Sequence[Sequence[Candidate]]) -> int:
+    """Return the fewest bytes of flash that any combination needs."""
+    return sum(min(choice.flash_bytes for choice in choices) for choices in options)
+
+
+def _within(options: Sequence[Sequence[Candidate]], ram: int, floor: Floor) -> list[list[Candidate]]:
+    left = [[c for c in choices if floor(index, c) <= ram] for index, choices in enumerate(options)]
+    short = [(min(floor(index, c) for c in options[index]), index) for index, choices in enumerate(left) if not choices]
+    if short:
+        needed, index = max(short)
+        raise RamError(index, needed)
+    return left
+
+
+def _fewest_cycles(options: Sequence[Sequence[Candidate]], flash: int | None) -> tuple[Candidate, ...]:
+    if flash is None:
+        return tuple(min(choices, key=lambda c: c.cycles) for choices in options)
+    front = _front(options, flash)
+    if not front:
+        raise FlashError(smallest(options))
+    return front[-1]
+
+
+def _front(options: Sequence[Sequence[Candidate]], flash: int | None) -> list[tuple[Candidate, ...]]:
+    """Return the combinations that no other beats in cycles and flash, the least flash first."""
+    entries: list[tuple[int, float, tuple[int, ...]]] = [(0, 0.0, ())]
+    for choices in options:
+        merged = [
+            (size + choice.flash_bytes, cycles + choice.cycles, (*picked, index))
+            for size, cycles, picked in entries
+            for index, choice in enumerate(choices)
+            if flash is None or size + choice.flash_bytes <= flash
+        ]
+        entries = _undominated(merged)
+    return [tuple(choices[index] for choices, index in zip(options, picked, strict=True)) for _, _, picked in entries]
+
+
+def _undominated(entries: list[tuple[int, float, tuple[int, ...]]]) -> list[tuple[int, float, tuple[int, ...]]]:
+    kept: list[tuple[int, float, tuple[int, ...]]] = []
+    for entry in sorted(entries):
+        if not kept or entry[1] < kept[-1][1]:
+            kept.append(entry)
+    return kept
+
+
+def _by_cycles(options: Sequence[Sequence[Candidate]], flash: int | None) -> Iterator[tuple[Candidate, ...]]:
+    """Yield all combinations that fit the flash, the fewest cycles first."""
+    rest_cycles, rest_flash = [0.0], [0]
+    for choices in reversed(options):
+        rest_cycles.append(rest_cycles[-1] + min(c.cycles for c in choices))
+        rest_flash.append(rest_flash[-1] + min(c.flash_bytes for c in choices))
+    rest_cycles.reverse()
+    rest_flash.reverse()
+    waiting: list[tuple[float, tuple[int, ...], float, int]] = [(rest_cycles[0], (), 0.0, 0)]
+    while waiting:
+        _, picked, cycles, size = heapq.heappop(waiting)
+        at = len(picked)
+        if at == len(options):
+            yield tuple(choices[index] for choices, index in zip(options, picked, strict=True))
+            continue
+        for index, choice in enumerate(options[at]):
+            spent, used = cycles + choice.cycles, size + choice.flash_bytes
+            if flash is None or used + rest_flash[at + 1] <= flash:
+                heapq.heappush(waiting, (spent + rest_cycles[at + 1], (*picked, index), spent, used))

@@ -1,0 +1,225 @@
+"""Budgets: the choice is the best of all combinations, by brute force over real plans, and errors say what is short."""
+
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utvm.codegen import CArray, CFunction
+from utvm.cores import Core, get_core
+from utvm.graph import Add, DType, Graph, Operator, Quantization, Relu, Tensor
+from utvm.kernels import Config, Kernel, KernelFamily, code_digest, workload
+from utvm.kernels.base import Space
+from utvm.lowering import LoweringError, Measured, lower, lower_frontier
+from utvm.lowering.budget import FlashError, RamError, choose
+
+CORE = get_core("cortex-m7")
+QUANT = Quantization.per_tensor(1.0, 0)
+
+
+class Drawn(KernelFamily):
+    """A family whose configs have drawn cycles, flash, scratch and places of the output."""
+
+    name = "drawn"
+
+    def __init__(self, costs: Mapping[str, Sequence[tuple[int, int, int, int]]]) -> None:
+        self.costs = costs
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        return op.name in self.costs
+
+    def space(self, op: Operator, core: Core) -> Space:
+        return {"choice": tuple(range(len(self.costs[op.name])))}
+
+    def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
+        return tuple({"choice": choice} for choice in range(len(self.costs[op.name])))
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float:
+        return float(self.costs[op.name][int(config["choice"])][0])
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        _, flash, scratch, place = self.costs[op.name][int(config["choice"])]
+        parameters = [SimpleNamespace(role="input", declaration=f"x{i}") for i in range(len(op.activations))]
+        function = CFunction(stem="f", comment="", parameters=tuple(parameters), body=str((config, scratch)))  # type: ignore[arg-type]
+        return Kernel(
+            family=self.name, config=config, function=function, scratch_bytes=scratch,
+            constants={"w": CArray(c_type="int8_t", values=np.zeros(flash, np.int8))},
+            in_place=(0,) if place == 1 else (), ahead=8 if place == 2 else None,
+        )  # fmt: skip
+
+
+def network(sizes: Sequence[int], residual: Sequence[bool]) -> Graph:
+    """A chain of operators between tensors of these sizes; some also add an earlier tensor of equal size."""
+    tensors = [_tensor("t0", sizes[0])]
+    operators: list[Operator] = []
+    for index, size in enumerate(sizes[1:], 1):
+        tensors.append(_tensor(f"t{index}", size))
+        earlier = [t for t in tensors[:-2] if t.shape == tensors[-2].shape]
+        if residual[index] and earlier:
+            operators.append(Add(name=f"o{index}", a=tensors[-2], b=earlier[0], y=tensors[-1]))
+        else:
+            operators.append(Relu(name=f"o{index}", x=tensors[-2], y=tensors[-1]))
+    return Graph(name="g", inputs=(tensors[0],), outputs=(tensors[-1],), operators=tuple(operators))
+
+
+def _tensor(name: str, size: int) -> Tensor:
+    return Tensor(name=name, shape=(1, size), dtype=DType.INT8, quant=QUANT)
+
+
+def drawn_case(seed: int) -> tuple[Graph, Drawn]:
+    generator = random.Random(seed)
+    count = generator.randrange(2, 6)
+    sizes = [generator.choice((40, 64, 64, 100)) for _ in range(count + 1)]
+    graph = network(sizes, [generator.random() < 0.4 for _ in range(count + 1)])
+    costs = {
+        op.name: [
+            (
+                generator.randrange(1, 50),
+                generator.randrange(0, 30),
+                4 * generator.randrange(0, 20),
+                generator.randrange(3),
+            )
+            for _ in range(generator.randrange(1, 4))
+        ]
+        for op in graph.operators
+    }
+    return graph, Drawn(costs)
+
+
+def every_program(graph: Graph, family: Drawn) -> list[tuple[float, int, int]]:
+    """Cycles, arena and flash of all combinations."""
+    found = []
+    spaces = [family.contenders(op, CORE) for op in graph.operators]
+    for configs in itertools.product(*spaces):
+        chosen = {op.name: (family, config) for op, config in zip(graph.operators, configs, strict=True)}
+        program = lower(graph, CORE, choices=chosen)
+        cycles = sum(
+            family.estimate(op, CORE, config) for op, (_, config) in zip(graph.operators, chosen.values(), strict=True)
+        )
+        found.append((cycles, program.arena_bytes, program.flash_bytes))
+    return found
+
+
+def cycles_of(family: Drawn, program: Any) -> float:
+    return sum(family.estimate(call.op, CORE, call.kernel.config) for call in program.calls)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 10**9))
+def test_the_choice_is_the_best_of_all_that_fit(seed: int) -> None:
+    graph, family = drawn_case(seed)
+    every = every_program(graph, family)
+    generator = random.Random(seed)
+    for _ in range(4):
+        _, ram, flash = generator.choice(every)
+        ram, flash = ram + generator.randrange(-8, 9), flash + generator.randrange(-5, 6)
+        for limits in ({"ram": ram}, {"flash": flash}, {"ram": ram, "flash": flash}):
+            fitting = [c for c, a, f in every if a <= limits.get("ram", a) and f <= limits.get("flash", f)]
+            if fitting:
+                program = lower(graph, CORE, families=(family,), **limits)
+                assert cycles_of(family, program) == min(fitting)
+                assert program.arena_bytes <= limits.get("ram", program.arena_bytes)
+                assert program.flash_bytes <= limits.get("flash", program.flash_bytes)
+            else:
+                with pytest.raises(LoweringError):
+                    lower(graph, CORE, families=(family,), **limits)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**9))
+def test_the_frontier_is_every_point_that_no_other_beats(seed: int) -> None:
+    graph, family = drawn_case(seed)
+    every = set(every_program(graph, family))
+    wanted = {
+        point
+        for point in every
+        if not any(other != point and all(o <= p for o, p in zip(other, point, strict=True)) for other in every)
+    }
+    points = lower_frontier(graph, CORE, families=(family,))
+    found = {(p.cycles, p.program.arena_bytes, p.program.flash_bytes) for p in points}
+    assert found == wanted
+
+
+def test_gaps_are_tried_around_and_named_as_what_they_are() -> None:
+    slow, fast = (SimpleNamespace(cycles=float(c), flash_bytes=1) for c in (2, 1))
+    options: Any = [[fast, slow], [fast, slow]]
+    arena = {(1, 1): 120, (1, 2): 110, (2, 1): 100, (2, 2): 90}
+
+    def arena_of(picked: Sequence[Any]) -> int:
+        return arena[tuple(int(c.cycles) for c in picked)]  # type: ignore[index]
+
+    def at(ram: int) -> tuple[int, ...]:
+        return tuple(
+            int(c.cycles) for c in choose(options, flash=None, ram=ram, floor=lambda *_: 80, arena_of=arena_of)
+        )
+
+    assert [at(120), at(115), at(100), at(95)] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    with pytest.raises(RamError) as short:
+        at(85)
+    assert (short.value.gaps, short.value.needed) == (True, 90)
+
+
+def test_errors_name_the_operator_the_missing_bytes_and_what_would_fit() -> None:
+    graph = network([64, 64, 64], [False] * 3)
+    family = Drawn({"o1": [(1, 10, 40, 0), (9, 5, 20, 0)], "o2": [(1, 20, 0, 0)]})
+    with pytest.raises(LoweringError, match=r"Relu 'o1' needs 148 bytes at once and 140 are allowed, 8 too few .*148"):
+        lower(graph, CORE, families=(family,), ram=140)
+    assert lower(graph, CORE, families=(family,), ram=148).arena_bytes == 148
+    with pytest.raises(
+        LoweringError, match=r"at least 25 bytes and 24 are left for them, 1 too few; .*Relu 'o2' with 20"
+    ):
+        lower(graph, CORE, families=(family,), flash=24)
+    with pytest.raises(FlashError):
+        choose([[SimpleNamespace(cycles=1.0, flash_bytes=2)]], flash=1, ram=None, floor=lambda *_: 0, arena_of=len)  # type: ignore[list-item]
+
+
+def measured(graph: Graph, family: Drawn, costs: Mapping[int, int], **changes: object) -> dict[str, list[Measured]]:
+    """Measurements of the configs of the first operator."""
+    op = graph.operators[0]
+    found = []
+    for choice, cost in costs.items():
+        kernel = family.build(op, CORE, {"choice": choice})
+        values = {
+            "family": "drawn", "config": {"choice": choice}, "cost": cost, "code": code_digest(kernel),
+            "scratch_bytes": kernel.scratch_bytes, "flash_bytes": kernel.flash_bytes, "origin": "test",
+        }  # fmt: skip
+        found.append(Measured(**{**values, **changes}))  # type: ignore[arg-type]
+    return {workload(op): found}
+
+
+def chosen(graph: Graph, family: Drawn, known: Mapping[str, Sequence[Measured]], **limits: int) -> tuple[object, bool]:
+    (call,) = lower(graph, CORE, families=(family,), measured=known, **limits).calls
+    return call.kernel.config["choice"], call.measured is not None
+
+
+def test_measurements_come_before_estimates_while_they_are_of_today() -> None:
+    graph = network([64, 64], [False] * 2)
+    family = Drawn({"o1": [(10, 9, 40, 0), (20, 9, 0, 0), (30, 1, 0, 0)]})
+    assert chosen(graph, family, {}) == (0, False)
+    assert chosen(graph, family, measured(graph, family, {0: 100, 1: 90})) == (1, True)
+    # Without a figure of what would be taken anyway nothing is known to be better.
+    assert chosen(graph, family, measured(graph, family, {1: 90})) == (0, False)
+    assert chosen(graph, family, measured(graph, family, {0: 100, 1: 90}, code="old")) == (0, False)
+    (call,) = lower(graph, CORE, families=(family,), measured=measured(graph, family, {0: 1}, code="old")).calls
+    assert call.outdated
+    # What nobody measured is still there for tight budgets.
+    known = measured(graph, family, {0: 100, 1: 90})
+    assert chosen(graph, family, known, flash=5) == (2, False)
+    assert chosen(graph, family, known, ram=168) == (1, True)
+
+
+def test_records_of_configs_that_are_not_legal_here_are_left_out() -> None:
+    graph = network([64, 64], [False] * 2)
+    family = Drawn({"o1": [(10, 9, 40, 0), (20, 9, 0, 0)]})
+    known = measured(graph, family, {0: 100, 1: 90})
+    (name,) = known
+    alien = Measured(
+        family="drawn", config={"choice": 7}, cost=1, code="", scratch_bytes=0, flash_bytes=0, origin="test"
+    )
+    assert chosen(graph, family, {name: [alien, *known[name]]}) == (1, True)
