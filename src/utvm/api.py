@@ -12,7 +12,7 @@ print(result.outputs, result.measurement.instructions)
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from utvm.frontends.inputs import fit_array, read_inputs
 from utvm.graph import Graph
 from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, SMALL_FAMILIES
-from utvm.lowering import Program, lower
+from utvm.lowering import FlashBudgetError, LoweringError, Program, lower
 from utvm.passes import run_passes
 from utvm.report import CompileReport, RunReport, records_used
 from utvm.toolchain import Image, Source, default_cache_directory
@@ -149,22 +149,62 @@ def compile(
     families = SMALL_FAMILIES if small else FAMILIES
     with watch.stage("records"):
         measured = measurements(target, assume=assume or "", records=records)
-    budget = flash
-    while True:
+
+    def build(budget: int | None) -> tuple[Program, Mapping[str, str], Image]:
         with watch.stage("lowering"):
             program = lower(optimised, core, name=name, families=families, measured=measured, flash=budget, ram=ram)
         with watch.stage("codegen"):
             files = program.render(steps=steps)
         with watch.stage("build"):
-            image = build_program(target, program, files, steps=steps)
-        if flash is None or image.flash_bytes <= flash:
-            break
-        # The size of the compiled C is known only now: leave that much less room for the rest.
-        budget = program.flash_bytes - max(image.flash_bytes - flash, 1)
+            return program, files, build_program(target, program, files, steps=steps)
+
+    program, files, image = build(None) if flash is None else _within_flash(build, flash)
     stages.program(program)
     stages.files(files)
     stages.image(image)
     return Compiled(board=target, program=program, files=files, image=image, seconds=watch.seconds)
+
+
+_FLASH_ATTEMPTS = 8
+
+
+def _within_flash(
+    build: Callable[[int | None], tuple[Program, Mapping[str, str], Image]], flash: int
+) -> tuple[Program, Mapping[str, str], Image]:
+    """Return the fastest build whose image fits.
+
+    The size of the compiled C is known only after building: what the last build took beside its kernels is left free in
+    the next, and what it took less is given to it.
+
+    Raises:
+        UtvmError: none fits.
+    """
+    budget = flash
+    best: tuple[Program, Mapping[str, str], Image] | None = None
+    fits, exceeds = -1, flash + 2**31
+    for _ in range(_FLASH_ATTEMPTS):
+        try:
+            built = build(budget)
+        except FlashBudgetError as error:
+            if best is not None:
+                break
+            if error.needed >= exceeds:
+                raise
+            # Code that calls share is counted for each of them: the smallest choice may fit all the same.
+            budget = error.needed
+            continue
+        program, _, image = built
+        left = flash - image.flash_bytes
+        if left >= 0:
+            best, fits = built, budget
+        else:
+            exceeds = budget
+        budget = min(program.flash_bytes + left, exceeds - 1)
+        if budget <= fits:
+            break
+    if best is None:
+        raise LoweringError(f"the flash does not suffice: no choice of kernels fits {flash:,} bytes (allow more)")
+    return best
 
 
 def build_program(board: Board, program: Program, files: Mapping[str, str], *, steps: bool = False) -> Image:

@@ -13,7 +13,6 @@ from utvm.graph import Graph
 from utvm.graph.cost import macs_of
 from utvm.graph.samples import random_input
 from utvm.report import OperatorProfile, ProfileReport
-from utvm.toolchain import Image
 
 _SEED = 0
 
@@ -86,12 +85,12 @@ def profile_in(
                 cycles=measured.cycles,
                 scratch_bytes=call.kernel.scratch_bytes,
                 constant_bytes=call.kernel.constant_bytes,
-                code_bytes=sum(_code_bytes(image, name) for name in {symbol, *parts} - seen),
+                code_bytes=sum(image.function_bytes(name) for name in {symbol, *parts} - seen),
             )
         )
         seen |= {symbol, *parts}
     core = compiled.board.core
-    steps = sum(_code_bytes(image, step_symbol(program.name, index)) for index in range(len(rows)))
+    steps = sum(image.function_bytes(step_symbol(program.name, index)) for index in range(len(rows)))
     report = ProfileReport(
         model=program.name,
         board=compiled.board.name,
@@ -108,8 +107,3 @@ def profile_in(
         flash_bytes=image.flash_bytes - steps,
     )
     return report, compiled
-
-
-def _code_bytes(image: Image, symbol: str) -> int:
-    """Return the size of a function; the compiler may have specialised it under its name and a suffix."""
-    return sum(s.size for s in image.symbols.values() if s.name == symbol or s.name.startswith(f"{symbol}."))

@@ -1,6 +1,6 @@
 """Graph → Program: kernels, lifetimes, arena offsets."""
 
-from utvm.lowering.lower import Choice, FrontierPoint, LoweringError, lower, lower_frontier
+from utvm.lowering.lower import Choice, FlashBudgetError, FrontierPoint, LoweringError, lower, lower_frontier
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
 from utvm.lowering.program import Call, Program, c_identifier
 from utvm.lowering.select import Measured, Measurements
@@ -9,6 +9,7 @@ __all__ = [
     "BUFFER_ALIGNMENT",
     "Call",
     "Choice",
+    "FlashBudgetError",
     "FrontierPoint",
     "LoweringError",
     "Measured",

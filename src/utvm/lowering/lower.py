@@ -22,6 +22,14 @@ class LoweringError(UtvmError):
     """A graph that cannot become a program."""
 
 
+class FlashBudgetError(LoweringError):
+    """No choice of kernels takes as few bytes as are left; `needed` is the least that any takes."""
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+
 Choice = tuple[KernelFamily, Config]
 
 
@@ -68,7 +76,7 @@ def lower(
     except RamError as short:
         raise LoweringError(layout.short_of_ram(short, ram or 0)) from None
     except FlashError as short:
-        raise LoweringError(layout.short_of_flash(short, options, flash or 0)) from None
+        raise FlashBudgetError(layout.short_of_flash(short, options, flash or 0), short.needed) from None
     return layout.program(picked)
 
 

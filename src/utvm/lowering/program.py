@@ -28,6 +28,11 @@ class Call:
     measured: Measured | None = None
     outdated: bool = False
 
+    @property
+    def flash_bytes(self) -> int:
+        """Flash of its constants and code: as it was measured, else about that of micro-kernels alone."""
+        return self.kernel.flash_bytes if self.measured is None else self.measured.flash_bytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Program:
@@ -52,8 +57,8 @@ class Program:
 
     @property
     def flash_bytes(self) -> int:
-        """Bytes of all constants and, about, of the micro-kernels, each call's counted for itself."""
-        return sum(call.kernel.flash_bytes for call in self.calls)
+        """Bytes of all constants and, about, of the code of kernels, each call's counted for itself."""
+        return sum(call.flash_bytes for call in self.calls)
 
     def c_model(self) -> CModel:
         """Return what the model file writer needs."""

@@ -47,8 +47,8 @@ class Candidate:
 
     @property
     def flash_bytes(self) -> int:
-        """Flash of its constants and micro-kernels."""
-        return self.kernel.flash_bytes
+        """Flash of its constants and of its code: as it was measured, else about that of micro-kernels alone."""
+        return self.kernel.flash_bytes if self.measured is None else self.measured.flash_bytes
 
 
 def candidates(

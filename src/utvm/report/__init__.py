@@ -13,6 +13,7 @@ from utvm.report.figures import (
     run_text,
     scores,
 )
+from utvm.report.frontier import FrontierReport, PlanPoint, frontier_json, frontier_svg, frontier_table
 from utvm.report.plan import plan_svg, plan_table, plan_text
 from utvm.report.profile import OperatorProfile, ProfileReport, profile_html, profile_json, profile_table
 from utvm.report.tables import print_table, write_text
@@ -31,8 +32,10 @@ from utvm.report.tuning_page import knob_worth, tuning_html
 
 __all__ = [
     "CompileReport",
+    "FrontierReport",
     "LayerTuning",
     "OperatorProfile",
+    "PlanPoint",
     "ProfileReport",
     "RecordsUsed",
     "RunReport",
@@ -44,6 +47,9 @@ __all__ = [
     "boards_table",
     "compiled_json",
     "compiled_text",
+    "frontier_json",
+    "frontier_svg",
+    "frontier_table",
     "knob_worth",
     "plan_svg",
     "plan_table",

@@ -106,6 +106,10 @@ class Image:
             raise ToolchainError(f"the image has no symbol '{name}'")
         return self.symbols[name]
 
+    def function_bytes(self, name: str) -> int:
+        """Return the size of a function; the compiler may have specialised it under its name and a suffix."""
+        return sum(s.size for s in self.symbols.values() if s.name == name or s.name.startswith(f"{name}."))
+
     @property
     def code_bytes(self) -> int:
         """Bytes of executable sections."""

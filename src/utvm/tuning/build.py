@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from utvm.boards import Board
-from utvm.codegen import RUN_SYMBOL, CPort, entry_source
+from utvm.codegen import RUN_SYMBOL, CPort, entry_source, function_names
 from utvm.cores.microkernel import ScheduleError
 from utvm.device import build_image
 from utvm.errors import UtvmError
@@ -72,6 +72,11 @@ def build_candidate(op: Operator, board: Board, candidate: Candidate, known: str
     except UtvmError as error:
         outcome, message = Outcome.NOT_BUILT, str(error)
     model = program.c_model()
+    flash = call.kernel.flash_bytes
+    if image is not None:
+        function = call.kernel.function
+        names = {function_names(model.calls)[function], *(part.name for part in function.support)}
+        flash = call.kernel.constant_bytes + sum(image.function_bytes(name) for name in names)
     return Built(
         outcome=outcome,
         message=message,
@@ -81,7 +86,7 @@ def build_candidate(op: Operator, board: Board, candidate: Candidate, known: str
         inputs=model.inputs,
         outputs=model.outputs,
         scratch_bytes=call.kernel.scratch_bytes,
-        flash_bytes=call.kernel.flash_bytes,
+        flash_bytes=flash,
         seconds=time.perf_counter() - started,
     )
 

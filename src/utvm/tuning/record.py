@@ -60,7 +60,8 @@ class Record:
         cold_cycles: the first run after loading, on a physical board.
         cycles_source: who counted or modelled the cycles.
         spread: the slowest of several runs over the median, less one; 0 for a model, which runs once.
-        scratch_bytes, flash_bytes: what the kernel needs (`Kernel.scratch_bytes`, `Kernel.flash_bytes`).
+        scratch_bytes: what the kernel needs (`Kernel.scratch_bytes`).
+        flash_bytes: of its constants and of its functions as they were linked.
         time: when it ended, seconds since 1970.
         build_seconds, load_seconds, run_seconds: the host's.
     """

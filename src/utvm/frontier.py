@@ -1,0 +1,91 @@
+"""What a model can cost on a board: the frontier of cycles, RAM and flash, every point compiled."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from utvm import api
+from utvm.boards import Board
+from utvm.frontends import load
+from utvm.graph import Graph
+from utvm.kernels import FAMILIES, SMALL_FAMILIES
+from utvm.lowering import FrontierPoint, lower_frontier
+from utvm.passes import run_passes
+from utvm.report import FrontierReport, PlanPoint
+from utvm.toolchain import MemoryOverflowError
+from utvm.tuning import measurements
+
+_FOR_EACH_ARENA = 12
+
+
+def frontier(
+    model: str | Path | Graph,
+    board: str | Path | Board,
+    *,
+    points: int = 12,
+    small: bool = False,
+    assume: str | None = None,
+    records: str | Path | None = None,
+) -> FrontierReport:
+    """Return combinations of kernels that no other beats in cycles, RAM and flash together, as far apart as can be.
+
+    Cycles are the sums of what was measured of each kernel, of what is estimated where nothing was; RAM is the arena
+    and flash the linked image, both exact.
+
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+        points: how many are compiled at most.
+        small, assume, records: as for `api.compile`.
+
+    Raises:
+        UtvmError: the model can't be read or lowered, or a tool is missing.
+    """
+    target = api.as_board(board)
+    core = api.assumed_core(target, assume)
+    graph = run_passes(model if isinstance(model, Graph) else load(Path(model)))
+    known = measurements(target, assume=assume or "", records=records)
+    families = SMALL_FAMILIES if small else FAMILIES
+    found = lower_frontier(graph, core, families=families, measured=known, most=_FOR_EACH_ARENA)
+    compiled = []
+    for point in _apart(found, points):
+        program = point.program
+        try:
+            image = api.build_program(target, program, program.render())
+        except MemoryOverflowError:
+            continue
+        compiled.append(
+            PlanPoint(
+                cycles=round(point.cycles),
+                measured=all(call.measured is not None for call in program.calls),
+                arena_bytes=program.arena_bytes,
+                flash_bytes=image.flash_bytes,
+                kernels=tuple((call.op.name, call.kernel.family, dict(call.kernel.config)) for call in program.calls),
+            )
+        )
+    return FrontierReport(model=graph.name, board=target.name, core=core.name, points=tuple(_undominated(compiled)))
+
+
+def _apart(found: list[FrontierPoint], most: int) -> list[FrontierPoint]:
+    """Return the extremes and then, again and again, the point farthest from all that are taken."""
+    if len(found) <= most:
+        return found
+    logs = [
+        [math.log(max(value, 1)) for value in (p.cycles, p.program.arena_bytes, p.program.flash_bytes)] for p in found
+    ]
+    spans = [max(axis) - min(axis) or 1.0 for axis in zip(*logs, strict=True)]
+    places = [[value / span for value, span in zip(log, spans, strict=True)] for log in logs]
+    taken = list(dict.fromkeys(min(range(len(found)), key=lambda i: places[i][axis]) for axis in range(3)))
+    while len(taken) < most:
+        taken.append(max(range(len(found)), key=lambda i: min(math.dist(places[i], places[t]) for t in taken)))
+    return [found[index] for index in sorted(taken)]
+
+
+def _undominated(points: list[PlanPoint]) -> list[PlanPoint]:
+    """Return the points, the fewest cycles first, without those that another beats once code is linked."""
+    kept: list[PlanPoint] = []
+    for point in sorted(points, key=lambda p: (p.cycles, p.arena_bytes, p.flash_bytes)):
+        if not any(k.arena_bytes <= point.arena_bytes and k.flash_bytes <= point.flash_bytes for k in kept):
+            kept.append(point)
+    return kept
