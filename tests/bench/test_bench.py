@@ -122,8 +122,11 @@ def test_cmsis_nn_says_what_it_is_not_for() -> None:
     assert graph is not None
     with api.connect("qemu-cortex-m7") as session, pytest.raises(PeerError, match="no function"):
         measure_cmsis_nn(session, graph, {})
-    with api.connect("qemu-riscv32") as session, pytest.raises(PeerError, match="for Arm's cores"):
-        measure_cmsis_nn(session, graph, {})
+    with api.connect("qemu-riscv32") as session:
+        with pytest.raises(PeerError, match="for Arm's cores"):
+            measure_cmsis_nn(session, graph, {})
+        with pytest.raises(PeerError, match="for Arm's cores"):
+            measure_bakenn(session, graph, WITH_CMSIS_NN, {})
 
 
 def test_a_plan_that_is_not_possible_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.bench.cmsis_nn import require_arm
 from utvm.bench.figures import Figures, PeerError
 from utvm.device import Session, build_image
 from utvm.errors import UtvmError
@@ -41,8 +42,10 @@ def measure_bakenn(session: Session, graph: Graph, peer: str, inputs: Mapping[st
         inputs: values by name.
 
     Raises:
-        PeerError: the package is missing, or it can't compile this network.
+        PeerError: the package is missing, it can't compile this network, or the library is not for this core.
     """
+    if peer == WITH_CMSIS_NN:
+        require_arm(session)
     trimmed, without = _supported(graph)
     sources, arena = _generate(trimmed, peer)
     image = build_image(session.board, sources, entries=[_ENTRY], optimize=_OPTIMIZE, extra_flags=_FLAGS)

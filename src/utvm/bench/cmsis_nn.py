@@ -83,8 +83,7 @@ def measure_cmsis_nn(session: Session, graph: Graph, inputs: Mapping[str, NDArra
     Raises:
         PeerError: the package is missing, the core is not Arm's, or no operator is served.
     """
-    if session.board.core.isa != "arm":
-        raise PeerError(f"CMSIS-NN is for Arm's cores, {session.board.core.name} is none")
+    require_arm(session)
     library = _library()
     rounded = graph.rewrite(map(_with_tflite_rounding, graph.operators))
     program = _Program(rounded)
@@ -105,6 +104,16 @@ def measure_cmsis_nn(session: Session, graph: Graph, inputs: Mapping[str, NDArra
         source=f"same run, same compiler, {_OPTIMIZE}{note}",
         leaves_out=program.left_out,
     )
+
+
+def require_arm(session: Session) -> None:
+    """Make sure that the library can be built for a board's core.
+
+    Raises:
+        PeerError: the core is not Arm's.
+    """
+    if session.board.core.isa != "arm":
+        raise PeerError(f"CMSIS-NN is for Arm's cores, {session.board.core.name} is none")
 
 
 class _Program:
