@@ -17,8 +17,20 @@ Silicon = Literal["never run", "run"]
 LINK_NAMES: Mapping[LinkKind, str] = {"gdb": "GDB remote", "openocd": "OpenOCD", "pyocd": "pyOCD"}
 
 
+ConsoleKind = Literal["cmsdk", "ns16550", "nrf51"]
+
+
 class BoardError(UtvmError):
     """A board that is not described, or whose description is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """The UART on which a firmware answers: what it is, and the address of its registers."""
+
+    kind: ConsoleKind
+    base: int
+    baud: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +115,8 @@ class Board:
         memory_model: what estimates and modelled cycles know of the caches; None is zero-wait memory.
         silicon: whether µTVM has run on such a board; None for an emulator.
         unverified: what nobody has checked on silicon.
+        firmware: where a program that boots by itself goes; None if nothing is said of it.
+        console: the UART on which such a program answers, None if nothing is said of it.
         sources: documents and sections that the description was made from.
         part: the microcontroller whose description it builds on, None if it stands alone.
     """
@@ -122,6 +136,8 @@ class Board:
     memory_model: MemoryModel | None = None
     silicon: Silicon | None = None
     unverified: tuple[str, ...] = ()
+    firmware: Placement | None = None
+    console: Console | None = None
     sources: tuple[str, ...] = ()
     part: str | None = None
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from utvm.boards.board import Board, BoardError, CycleCounter, Silicon
 from utvm.boards.fields import check_keys, texts, typed
 from utvm.boards.read_emulator import read_emulator
+from utvm.boards.read_firmware import read_console, read_firmware
 from utvm.boards.read_link import read_link
 from utvm.boards.read_memory import check_stack, read_memories, read_memory_model, read_placements
 from utvm.boards.read_startup import read_caches, read_clock
@@ -27,7 +28,7 @@ _TYPES: Mapping[str, type] = {
 _KEYS = {
     *_TYPES,
     *("part", "cflags", "image", "link", "emulator", "cycle_counter", "clock", "caches", "memory_model"),
-    *("silicon", "unverified", "sources"),
+    *("silicon", "unverified", "sources", "firmware", "console"),
 }
 DEFAULT_STACK_BYTES = 4096
 _PARTS_FOLDER = Path(str(files("utvm.boards"))) / "parts"
@@ -77,6 +78,8 @@ class _Reader:
         memories = read_memories(self.data.get("memory"), problems)
         placements = read_placements(self.data.get("image"), memories, problems)
         check_stack(self.data.get("stack_bytes", DEFAULT_STACK_BYTES), placements, problems)
+        firmware = read_firmware(self.data.get("firmware"), memories, problems)
+        console = read_console(self.data.get("console"), problems)
         clock = read_clock(self.data.get("clock"), problems)
         caches = read_caches(self.data.get("caches"), problems)
         model = read_memory_model(self.data.get("memory_model"), problems)
@@ -108,6 +111,8 @@ class _Reader:
             memory_model=model,
             silicon=silicon,
             unverified=unverified,
+            firmware=firmware or (placements[0] if emulator is not None else None),
+            console=console,
             sources=sources,
         )
 

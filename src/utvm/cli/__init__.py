@@ -12,10 +12,25 @@ import sys
 from collections.abc import Callable, Sequence
 
 from utvm import __version__
-from utvm.cli import bench, boards, compile, demo, doctor, export, plan, profile, records, run, space, tune, verify
+from utvm.cli import (
+    bench,
+    boards,
+    compile,
+    demo,
+    doctor,
+    export,
+    flash,
+    plan,
+    profile,
+    records,
+    run,
+    space,
+    tune,
+    verify,
+)
 from utvm.errors import UtvmError
 
-_COMMANDS = (compile, run, export, verify, profile, plan, tune, records, space, bench, boards, doctor, demo)
+_COMMANDS = (compile, run, export, verify, flash, profile, plan, tune, records, space, bench, boards, doctor, demo)
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT

@@ -26,16 +26,46 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the files go")
     parser.add_argument("--name", help="prefix of the C symbols and files (default: the model's name)")
     parser.add_argument("--stack", type=nbytes, metavar="BYTES", help="stack that a run may need, as 2K")
+    parser.add_argument(
+        "--format",
+        choices=("c", "firmware", "mlperf"),
+        default="c",
+        help="c: files for a program of yours; firmware: also an ELF, HEX and BIN that boot by themselves and answer "
+        "on the board's UART; mlperf: the same with MLPerf Tiny's device protocol (default: c)",
+    )
+    parser.add_argument(
+        "--with",
+        dest="others",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="a further model in the same firmware; may be repeated",
+    )
+    parser.add_argument("--task", choices=("kws", "sww", "ic", "vww", "ad"), help="MLPerf Tiny's task, for mlperf")
     parser.add_argument("--json", action="store_true", help="print the manifest instead of text")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from utvm.deploy import export, export_text
+    from utvm.deploy import export, export_text, mlperf_firmware, shell_firmware
+    from utvm.errors import UtvmError
 
-    exported = export(
-        arguments.model, arguments.board, name=arguments.name, stack=arguments.stack, **compile_options(arguments)
-    )
-    paths = exported.write(arguments.output)
-    print(exported.manifest.to_json() if arguments.json else export_text(exported.manifest, paths))
+    if arguments.others and arguments.format != "firmware":
+        raise UtvmError("--with puts a further model into a firmware: say --format firmware")
+    if (arguments.task is None) == (arguments.format == "mlperf"):
+        raise UtvmError("--task says what an MLPerf firmware does: give it with --format mlperf, and only then")
+    options = {"stack": arguments.stack, **compile_options(arguments)}
+    exports = [export(arguments.model, arguments.board, name=arguments.name, **options)]
+    exports += [export(model, arguments.board, **options) for model in arguments.others]
+    paths = [path for exported in exports for path in exported.write(arguments.output, alone=len(exports) == 1)]
+    if arguments.format != "c":
+        made = mlperf_firmware(exports[0], arguments.task) if arguments.task else shell_firmware(exports)
+        paths += made.write(arguments.output)
+    if arguments.json:
+        print("".join(exported.manifest.to_json() for exported in exports), end="")
+        return 0
+    for exported in exports:
+        print(export_text(exported.manifest))
+    print(f"  files  {', '.join(map(str, paths))}")
     return 0

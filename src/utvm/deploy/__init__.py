@@ -1,22 +1,31 @@
 """Self-hosted models: C libraries, firmware, and checks that they are what they claim."""
 
 from utvm.deploy.export import BudgetError, Export, export
+from utvm.deploy.firmware import MLPERF_TASKS, Firmware, FirmwareError, mlperf_firmware, shell_firmware
+from utvm.deploy.flash import Flashed, flash
 from utvm.deploy.manifest import MANIFEST_FILE, Manifest, ManifestError
 from utvm.deploy.text import export_text, verification_text
 from utvm.deploy.verify import Check, Difference, Verification, VerifyError, verify
 
 __all__ = [
     "MANIFEST_FILE",
+    "MLPERF_TASKS",
     "BudgetError",
     "Check",
     "Difference",
     "Export",
+    "Firmware",
+    "FirmwareError",
+    "Flashed",
     "Manifest",
     "ManifestError",
     "Verification",
     "VerifyError",
     "export",
     "export_text",
+    "flash",
+    "mlperf_firmware",
+    "shell_firmware",
     "verification_text",
     "verify",
 ]

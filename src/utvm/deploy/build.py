@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from utvm.boards import Board
 from utvm.deploy.harness import RUN_SYMBOL
@@ -15,6 +16,13 @@ _NOTHING = Source(
     name="utvm_nothing.c",
     text=f"#include <stdint.h>\n\nint32_t {RUN_SYMBOL}(void);\n\nint32_t {RUN_SYMBOL}(void) {{\n  return 0;\n}}\n",
 )
+
+
+def shipping(board: Board) -> Board:
+    """Return the board with the memories of its firmware as a further place for images that its RAM does not hold."""
+    if board.firmware is None or board.firmware in board.placements:
+        return board
+    return replace(board, placements=(*board.placements, board.firmware))
 
 
 def library_image(

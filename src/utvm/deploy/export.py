@@ -12,7 +12,7 @@ import utvm
 from utvm import api
 from utvm.boards import Board
 from utvm.codegen import CLibrary, port_names, render_library
-from utvm.deploy.build import PEDANTIC, count_build, library_image
+from utvm.deploy.build import PEDANTIC, count_build, library_image, shipping
 from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
 from utvm.deploy.manifest import MANIFEST_FILE, Build, Expected, Form, Manifest, OperatorEntry, Port, Result
 from utvm.deploy.readme import README_FILE, readme
@@ -41,12 +41,18 @@ class Export:
     files: Mapping[str, str]
     manifest: Manifest
 
-    def write(self, directory: Path) -> tuple[Path, ...]:
+    def write(self, directory: Path, *, alone: bool = True) -> tuple[Path, ...]:
         """Write all files into a directory, made if missing, and return their paths.
+
+        Args:
+            directory: where to.
+            alone: whether the directory is this export's; if not, its files go into one of the model's name there.
 
         Raises:
             UtvmError: one can't be written.
         """
+        if not alone:
+            directory = directory / self.manifest.name
         paths = tuple(directory / name for name in self.files)
         for path, text in zip(paths, self.files.values(), strict=True):
             write_text(path, text)
@@ -76,7 +82,7 @@ def export(
         UtvmError: the model can't be compiled for the board.
     """
     path = Path(model)
-    compiled = api.compile(path, board, name=name, **options)
+    compiled = api.compile(path, shipping(api.as_board(board)), name=name, **options)
     program, target = compiled.program, compiled.board
     prefix = program.name
     portable = None
@@ -223,8 +229,8 @@ def _check_budgets(program: Program, builds: tuple[Build, ...], budgets: Mapping
 
 
 def _expected(board: Board, graph: Graph, ports: tuple[Port, ...], image: Image) -> Expected:
-    if board.emulator is None:
-        return Expected(optimize=OPTIMIZATIONS[0], instructions=None, cycles=None, source="not run: no emulator")
+    if board.emulator is None or board.emulator.kind != "qemu":
+        return Expected(optimize=OPTIMIZATIONS[0], instructions=None, cycles=None, source="not run")
     with api.connect(board) as session:
         session.load(image)
         for index, (tensor, port) in enumerate(zip(graph.inputs, ports, strict=True)):

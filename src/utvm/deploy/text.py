@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from utvm.deploy.manifest import Manifest
 from utvm.deploy.verify import Verification
 
 
-def export_text(manifest: Manifest, paths: Sequence[Path]) -> str:
-    """Return the cost of an export and its files, one line each."""
+def export_text(manifest: Manifest) -> str:
+    """Return the cost of an export, one line each."""
     m = manifest
     lines = [
         f"{m.name} for {m.core} ({m.board}): {len(m.core_form.operators)} kernel calls",
@@ -25,7 +22,7 @@ def export_text(manifest: Manifest, paths: Sequence[Path]) -> str:
     elif m.expected.instructions is not None:
         lines.append(f"  instructions {m.expected.instructions:,} ({m.expected.source})")
     lines += [f"  {key} budget {limit:,} B: kept" for key, limit in m.budgets.items()]
-    return "\n".join([*lines, f"  files  {', '.join(map(str, paths))}"])
+    return "\n".join(lines)
 
 
 def _deepest(manifest: Manifest) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from utvm import api
 from utvm.boards import Board
-from utvm.deploy.build import library_image
+from utvm.deploy.build import library_image, shipping
 from utvm.deploy.export import sha256
 from utvm.deploy.harness import (
     COPY_SYMBOL,
@@ -136,7 +136,7 @@ def verify(
         kernels = "portable kernels" if manifest.portable_form is not None else "same kernels"
         with _on_host(manifest, files, form) as run:
             checks.append(_check(f"this machine ({kernels}, sanitizers)", run, reference, form, layers))
-    target = api.as_board(manifest.board if board is None else board)
+    target = shipping(api.as_board(manifest.board if board is None else board))
     if target.emulator is not None:
         with _on_board(manifest, files, target) as run:
             checks.append(_check(f"board {target.name}", run, reference, manifest.core_form, layers))

@@ -62,13 +62,14 @@ def _build(
     return toolchain.build(every, board_layout(board, placement), entries=[*ours, *entries])
 
 
-def board_layout(board: Board, placement: Placement) -> Layout:
-    """Return where the linker puts what on a board."""
+def board_layout(board: Board, placement: Placement, *, boots: bool = False) -> Layout:
+    """Return where the linker puts what on a board; `boots` is for programs that start by themselves."""
     return Layout(
         code=_region(placement.code),
         constants=_region(placement.constants),
         data=_region(placement.data),
         stack_bytes=board.stack_bytes,
+        boots=boots,
     )
 
 

@@ -131,6 +131,25 @@ class Session:
         with self._recovering():
             self._place()
 
+    def program(self, segments: Sequence[tuple[int, bytes]]) -> None:
+        """Write bytes at addresses, read them back, and start the board from reset, out of this session's hands.
+
+        Raises:
+            VerificationError: the target holds something else.
+            DeviceError: the link failed.
+        """
+        link = self._live
+        link.halt()
+        self._set_breakpoints(set())
+        for address, data in segments:
+            link.write_memory(address, data)
+        for address, data in segments:
+            if link.read_memory(address, len(data)) != data:
+                raise VerificationError(f"what was written at 0x{address:08x} reads back differently: is it writable?")
+        self._image = None
+        link.reset()
+        link.resume()
+
     def call(self, function: str | int, *arguments: int, timeout: float | None = None) -> Measurement:
         """Call a function with integer or pointer arguments and wait until it returns.
 

@@ -1,6 +1,7 @@
 """Emulated boards and what they count."""
 
 from utvm.emulators.assumptions import Assumption, assumptions, get_assumption
+from utvm.emulators.boot import BootedBoard
 from utvm.emulators.errors import EmulatorError
 from utvm.emulators.launch import emulator_target
 from utvm.emulators.qemu import QemuTarget
@@ -8,6 +9,7 @@ from utvm.emulators.rtl import RtlTarget
 
 __all__ = [
     "Assumption",
+    "BootedBoard",
     "EmulatorError",
     "QemuTarget",
     "RtlTarget",

@@ -1,14 +1,16 @@
 """The cross-compiler, linker scripts, and linked images."""
 
 from utvm.cache import Cache, CacheError, default_cache_directory, digest
+from utvm.toolchain.formats import Segment, intel_hex, load_segments
 from utvm.toolchain.image import Image, Location, Section, Symbol
-from utvm.toolchain.linker import STACK_LIMIT_SYMBOL, STACK_SYMBOL, linker_script
+from utvm.toolchain.linker import RESET_SYMBOL, STACK_LIMIT_SYMBOL, STACK_SYMBOL, linker_script
 from utvm.toolchain.listing import instruction_listing
 from utvm.toolchain.source import Layout, MemoryOverflowError, Region, Source, ToolchainError
 from utvm.toolchain.stack import CallGraph, Frame, StackBound
 from utvm.toolchain.toolchain import Toolchain, compiler_version
 
 __all__ = [
+    "RESET_SYMBOL",
     "STACK_LIMIT_SYMBOL",
     "STACK_SYMBOL",
     "Cache",
@@ -21,6 +23,7 @@ __all__ = [
     "MemoryOverflowError",
     "Region",
     "Section",
+    "Segment",
     "Source",
     "StackBound",
     "Symbol",
@@ -30,5 +33,7 @@ __all__ = [
     "default_cache_directory",
     "digest",
     "instruction_listing",
+    "intel_hex",
     "linker_script",
+    "load_segments",
 ]

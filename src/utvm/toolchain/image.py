@@ -145,10 +145,13 @@ class Image:
             ToolchainError: there is no such function, or there is no bound: recursion, a call through a pointer, or
                 a frame of variable size.
         """
+        self.symbol(function.rpartition(":")[2])
         return self.call_graph.bound(function, self._disassembled)
 
     def _disassembled(self, name: str) -> Frame:
-        symbol = self.symbol(name.rpartition(":")[2])
+        symbol = self.symbols.get(name.rpartition(":")[2])
+        if symbol is None:
+            return Frame(size=0)  # the compiler names it, but took the call out later: nothing of it is linked
         start, size = symbol.address, symbol.size
         if not size:
             later = [symbol.address for symbol in self._functions if symbol.address > start]

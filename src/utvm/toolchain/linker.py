@@ -6,6 +6,7 @@ from utvm.toolchain.source import Layout
 
 STACK_SYMBOL = "utvm_stack_top"
 STACK_LIMIT_SYMBOL = "utvm_stack_limit"
+RESET_SYMBOL = "utvm_reset"
 
 
 def linker_script(layout: Layout) -> str:
@@ -17,13 +18,15 @@ def linker_script(layout: Layout) -> str:
     memories = "\n".join(
         f"  {region.name} (rwx) : ORIGIN = 0x{region.origin:08x}, LENGTH = {region.length}" for region in layout.regions
     )
+    entry = RESET_SYMBOL if layout.boots else "utvm_start"
+    load = f" AT > {layout.constants.name}" if layout.boots else ""
     page = 4096 if layout.code.length >= 256 * 1024 else 16
     return f"""\
 MEMORY {{
 {memories}
 }}
 
-ENTRY(utvm_start)
+ENTRY({entry})
 
 SECTIONS {{
   .vectors : ALIGN(1024) {{ KEEP(*(.vectors)) }} > {layout.code.name}
@@ -31,8 +34,13 @@ SECTIONS {{
   .traps : ALIGN({page}) {{ KEEP(*(.traps)) . = ALIGN({page}); }} > {layout.code.name}
   .ARM.exidx : {{ *(.ARM.exidx*) *(.ARM.extab*) }} > {layout.code.name}
   .rodata : ALIGN(16) {{ *(.rodata .rodata.* .srodata .srodata.*) . = ALIGN(16); }} > {layout.constants.name}
-  .data : ALIGN(16) {{ *(.data .data.* .sdata .sdata.*) . = ALIGN(16); }} > {layout.data.name}
+  .data : ALIGN(16) {{ *(.data .data.* .sdata .sdata.*) . = ALIGN(16); }} > {layout.data.name}{load}
   .bss (NOLOAD) : ALIGN(16) {{ *(.bss .bss.* .sbss .sbss.*) *(COMMON) . = ALIGN(16); }} > {layout.data.name}
+  utvm_data_load = LOADADDR(.data);
+  utvm_data_start = ADDR(.data);
+  utvm_data_end = ADDR(.data) + SIZEOF(.data);
+  utvm_bss_start = ADDR(.bss);
+  utvm_bss_end = ADDR(.bss) + SIZEOF(.bss);
   .stack (NOLOAD) : ALIGN(16) {{
     {STACK_LIMIT_SYMBOL} = .;
     . += {layout.stack_bytes};

@@ -48,12 +48,16 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Which region holds what. Regions may be the same; the stack is at the end of its region."""
+    """Which region holds what. Regions may be the same; the stack is at the end of its region.
+
+    A program that `boots` by itself keeps the initial values of its data beside its constants and copies them.
+    """
 
     code: Region
     constants: Region
     data: Region
     stack_bytes: int
+    boots: bool = False
 
     @property
     def regions(self) -> tuple[Region, ...]:

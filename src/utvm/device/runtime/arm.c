@@ -36,7 +36,7 @@ __attribute__((naked, used, section(".traps"))) void utvm_trap(void) {
   __asm__ volatile("1: b 1b\n nop");
 }
 
-#if UTVM_SYSTICK
+#if UTVM_SYSTICK || defined(UTVM_BOOTS)
 /* SysTick counts 24 bits: these are its turns. */
 volatile uint32_t utvm_systick_turns;
 
@@ -46,8 +46,15 @@ void utvm_systick(void) { utvm_systick_turns++; }
 #define ON_SYSTICK utvm_trap
 #endif
 
+#ifdef UTVM_BOOTS
+void utvm_reset(void);
+#define ON_RESET utvm_reset
+#else
+#define ON_RESET utvm_trap
+#endif
+
 __attribute__((used, section(".vectors"))) void (*const utvm_vectors[16])(void) = {
-    utvm_stack_top, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap,
+    utvm_stack_top, ON_RESET, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap,
     utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, utvm_trap, ON_SYSTICK,
 };
 
@@ -113,7 +120,7 @@ __attribute__((used)) uint32_t utvm_start(void) {
   DWT_CTRL |= 1u;
   __asm__ volatile("dsb\n isb");
 #endif
-#if UTVM_SYSTICK
+#if UTVM_SYSTICK || defined(UTVM_BOOTS)
   SYST_RVR = 0xFFFFFFu;
   SYST_CVR = 0;
   SYST_CSR = 7;

@@ -1,0 +1,222 @@
+"""Programs that boot by themselves: models, start-up, clock, and a command loop on the board's UART."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from utvm.boards import Board, BoardError
+from utvm.codegen import comment
+from utvm.deploy.build import PEDANTIC
+from utvm.deploy.export import Export
+from utvm.deploy.manifest import Manifest, Port
+from utvm.device.firmware import board_layout, runtime_sources
+from utvm.errors import UtvmError
+from utvm.toolchain import RESET_SYMBOL, Image, Segment, Source, Toolchain, intel_hex, load_segments
+
+MLPERF_TASKS: Mapping[str, tuple[str, str]] = {
+    "kws": ("TASK_RAW", "kws01"),
+    "sww": ("TASK_RAW", "sww01"),
+    "ic": ("TASK_IMAGE", "ic01"),
+    "vww": ("TASK_IMAGE", "vww01"),
+    "ad": ("TASK_ANOMALY", "ad01"),
+}
+"""How inputs and results of MLPerf Tiny's tasks travel, and what the benchmark calls its models."""
+
+_STACK_RESERVE = 512
+"""Bytes of stack for the command loop and an interrupt, beside a run of the model."""
+
+
+class FirmwareError(UtvmError):
+    """A firmware that can't be made for this board."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Firmware:
+    """A linked program that boots by itself. `segments` are the bytes to program and where."""
+
+    name: str
+    board: Board
+    image: Image
+    segments: tuple[Segment, ...]
+
+    def write(self, directory: Path) -> tuple[Path, ...]:
+        """Write NAME.elf, NAME.hex, and NAME.bin (one a segment, named after its address if there are several).
+
+        Raises:
+            UtvmError: one can't be written.
+        """
+        binaries = {
+            f"{self.name}.bin" if len(self.segments) == 1 else f"{self.name}-{segment.address:08x}.bin": segment.data
+            for segment in self.segments
+        }
+        every = {
+            f"{self.name}.elf": self.image.path.read_bytes(),
+            f"{self.name}.hex": intel_hex(self.segments, self.image.entry).encode(),
+            **binaries,
+        }
+        paths = []
+        for name, data in every.items():
+            path = directory / name
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            except OSError as error:
+                raise UtvmError(f"{path} can't be written: {error.strerror}") from error
+            paths.append(path)
+        return tuple(paths)
+
+
+def shell_firmware(exports: Sequence[Export]) -> Firmware:
+    """Return the firmware of one or more models with the command loop for people.
+
+    Raises:
+        FirmwareError: two models share a name, the board lacks a description of its firmware, or a run needs more
+            stack than the board has.
+        MemoryOverflowError: it does not fit.
+    """
+    sources = [_runtime("shell.c"), *_models(exports)]
+    return build_firmware(exports, sources, name=exports[0].manifest.name)
+
+
+def mlperf_firmware(export: Export, task: str) -> Firmware:
+    """Return the firmware of a model with MLPerf Tiny's device protocol.
+
+    Args:
+        export: a model of one int8 input and one int8 output.
+        task: a key of `MLPERF_TASKS`.
+
+    Raises:
+        FirmwareError: the model or the task does not fit the protocol, or as for `shell_firmware`.
+        MemoryOverflowError: it does not fit.
+    """
+    if task not in MLPERF_TASKS:
+        raise FirmwareError(f"MLPerf Tiny has no task '{task}'; known: {', '.join(MLPERF_TASKS)}")
+    m = export.manifest
+    if len(m.inputs) != 1 or len(m.outputs) != 1 or {m.inputs[0].dtype, m.outputs[0].dtype} != {"int8"}:
+        raise FirmwareError(f"{m.name}: MLPerf Tiny's protocol takes models of one int8 input and one int8 output")
+    kind, version = MLPERF_TASKS[task]
+    defines = {
+        "UTVM_TASK": kind,
+        "UTVM_MODEL_VERSION": f'"{version}"',
+        "UTVM_DEVICE_NAME": f'"utvm {export.board.name}"',
+        "UTVM_INPUT_ELEMENTS": f"{m.name.upper()}_INPUT_ELEMENTS",
+        "UTVM_QUANTIZE": f"{m.name}_quantize_input",
+    }
+    head = "\n".join([f'#include "{m.name}.h"\n', *(f"#define {key} {value}" for key, value in defines.items())])
+    loop = _runtime("mlperf.c")
+    sources = [Source(name=loop.name, text=f"{head}\n\n{loop.text}"), *_models([export])]
+    return build_firmware([export], sources, name=f"{m.name}_mlperf")
+
+
+def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name: str) -> Firmware:
+    """Link exports and a program (`main`) with the board's start-up, clock and console; see `shell_firmware`."""
+    board = exports[0].board
+    if board.firmware is None or board.console is None:
+        lacking = " and ".join(
+            f"[{n}]" for n, v in (("firmware", board.firmware), ("console", board.console)) if v is None
+        )
+        raise FirmwareError(f"the description of board '{board.name}' has no {lacking}: add it to boot programs there")
+    names = [export.manifest.name for export in exports]
+    if len(set(names)) < len(names):
+        raise FirmwareError(f"two models are named alike ({', '.join(names)}): export one under another --name")
+    for export in exports:
+        needed = export.manifest.stack_bytes + _STACK_RESERVE
+        if needed > board.stack_bytes:
+            raise FirmwareError(
+                f"{export.manifest.name} needs {needed:,} bytes of stack with the command loop, the board's file gives "
+                f"{board.stack_bytes:,}: raise 'stack_bytes' of '{board.name}'"
+            )
+    toolchain = Toolchain(
+        prefix=board.core.tool_prefix,
+        machine_flags=board.core.cflags,
+        extra_flags=(*PEDANTIC, "-DUTVM_BOOTS=1"),
+    )
+    libraries = [
+        Source(name=file, text=text)
+        for export in exports
+        for file, text in export.files.items()
+        if file.endswith((".c", ".h"))
+    ]
+    every = [*runtime_sources(board, board.firmware), *_console(board), *sources, *libraries]
+    layout = board_layout(board, board.firmware, boots=True)
+    image = toolchain.build(every, layout, entries=[RESET_SYMBOL, "main"])
+    return Firmware(name=name, board=board, image=image, segments=load_segments(image.path))
+
+
+def _runtime(name: str) -> Source:
+    folder = files("utvm.deploy") / "runtime"
+    return Source(name=f"utvm_{name}", text=(folder / name).read_text(encoding="utf-8"))
+
+
+def _console(board: Board) -> list[Source]:
+    """Return the console's driver and what stands on it; the header says where the registers are."""
+    if board.console is None:
+        raise BoardError(f"the description of board '{board.name}' has no [console]")
+    header = _runtime("console.h")
+    defines = (
+        f"#define UTVM_CONSOLE_BASE 0x{board.console.base:08X}u\n"
+        f"#define UTVM_CONSOLE_BAUD {board.console.baud}u\n"
+        f"#define UTVM_TICKS_HZ {board.clock_hz}u\n"
+    )
+    placed = header.text.replace("#include <stdint.h>\n", f"#include <stdint.h>\n\n{defines}", 1)
+    return [
+        Source(name=header.name, text=placed),
+        _runtime("console.c"),
+        _runtime(f"uart_{board.console.kind}.c"),
+        _runtime("boot.c"),
+    ]
+
+
+def _models(exports: Sequence[Export]) -> list[Source]:
+    """Return the table of models, and the arena that they share."""
+    manifests = [export.manifest for export in exports]
+    sizes = [f"{m.name.upper()}_ARENA_BYTES" for m in manifests]
+    parts = [
+        comment("The models of this firmware."),
+        "\n".join(['#include "utvm_models.h"', *(f'#include "{m.name}.h"' for m in manifests)]),
+        "typedef union {\n"
+        + "\n".join(f"  uint8_t {m.name}[{size}];" for m, size in zip(manifests, sizes, strict=True))
+        + "\n} arenas;",
+        "_Alignas(16) uint8_t utvm_arena[sizeof(arenas)];",
+        *(_model_functions(m) for m in manifests),
+        "const utvm_model utvm_models[] = {\n" + "\n".join(_model_row(m) for m in manifests) + "\n};",
+        f"const int32_t utvm_model_count = {len(manifests)};",
+    ]
+    return [_runtime("models.h"), Source(name="utvm_models.c", text="\n\n".join(parts) + "\n")]
+
+
+def _model_functions(m: Manifest) -> str:
+    nulls = ", ".join(["NULL"] * (len(m.inputs) + len(m.outputs)))
+    parts = [
+        f"static int32_t {m.name}_run_in(void *arena) {{\n"
+        f"  return (int32_t){m.name}_run({nulls}, arena, {m.name.upper()}_ARENA_BYTES);\n}}"
+    ]
+    for kind, ports in (("input", m.inputs), ("output", m.outputs)):
+        for port in ports:
+            cast = "" if kind == "input" else "(void *)"
+            parts.append(
+                f"static void *{m.name}_{port.parameter}_place(void *arena) {{\n"
+                f"  return {cast}{m.name}_{port.parameter}(arena);\n}}"
+            )
+        rows = "\n".join(_port_row(m, port) for port in ports)
+        parts.append(f"static const utvm_port {m.name}_{kind}s[] = {{\n{rows}\n}};")
+    return "\n\n".join(parts)
+
+
+def _port_row(m: Manifest, port: Port) -> str:
+    prefix = f"{m.name.upper()}_{port.parameter.upper()}"
+    quant = f"{prefix}_ZERO_POINT, {prefix}_SCALE" if port.scale is not None else "0, 0.0f"
+    size = f"{prefix}_BYTES / {prefix}_ELEMENTS"
+    return f'    {{"{port.parameter}", {m.name}_{port.parameter}_place, {prefix}_ELEMENTS, {size}, {quant}}},'
+
+
+def _model_row(m: Manifest) -> str:
+    upper = m.name.upper()
+    summary = f"made by utvm {m.utvm} for {m.core}, {len(m.core_form.operators)} operators"
+    return (
+        f'    {{"{m.name}", "{summary}", {upper}_ARENA_BYTES, {upper}_FLASH_BYTES, {upper}_STACK_BYTES, '
+        f"{m.name}_inputs, {m.name}_outputs, {len(m.inputs)}, {len(m.outputs)}, {m.name}_run_in}},"
+    )
