@@ -33,18 +33,12 @@ class WordMaxPool2D(KernelFamily):
         with w.loop("n", batch), w.loop("oy", out_height):
             _write_bounds(w, "y", op.stride[0], op.padding.top, op.filter[0], height)
             w(f"const uint32_t *rows = from + (n * {height} + first_y) * {row};")
-            with w.loop("i", row):
-                w("uint32_t most = rows[i];")
-                with w.block("for (int32_t k = 1; k < count_y; k++)"):
-                    w(f"most = utvm_max4(most, rows[k * {row} + i]);")
-                w("line[i] = most;")
+            _write_most(w, row, op.filter[0], "count_y", at="rows", step=row, target="line")
             with w.loop("ox", out_width):
                 _write_bounds(w, "x", op.stride[1], op.padding.left, op.filter[1], width)
-                with w.loop("c", pixel):
-                    w(f"uint32_t most = line[first_x * {pixel} + c];")
-                    with w.block("for (int32_t k = 1; k < count_x; k++)"):
-                        w(f"most = utvm_max4(most, line[(first_x + k) * {pixel} + c]);")
-                    w(f"to[((n * {out_height} + oy) * {out_width} + ox) * {pixel} + c] = most;")
+                w(f"const uint32_t *at = line + first_x * {pixel};")
+                w(f"uint32_t *out = to + ((n * {out_height} + oy) * {out_width} + ox) * {pixel};")
+                _write_most(w, pixel, op.filter[1], "count_x", at="at", step=pixel, target="out")
         return Kernel(
             family=self.name,
             config=config,
@@ -120,6 +114,23 @@ class WordAveragePool2D(KernelFamily):
             ),
             ahead=nest_ahead(op),
         )
+
+
+def _write_most(w: CWriter, words: int, size: int, count: str, *, at: str, step: int, target: str) -> None:
+    """Write the maxima of `count` words each, `step` words apart; whole windows, of `size`, without a loop over it."""
+    with w.block(f"if ({count} == {size})"):
+        if words % 4 == 0:
+            w("#pragma GCC unroll 4")
+        with w.loop("i", words):
+            w(f"uint32_t most = {at}[i];")
+            for k in range(1, size):
+                w(f"most = utvm_max4(most, {at}[i + {k * step}]);")
+            w(f"{target}[i] = most;")
+    with w.block("else"), w.loop("i", words):
+        w(f"uint32_t most = {at}[i];")
+        with w.block(f"for (int32_t k = 1; k < {count}; k++)"):
+            w(f"most = utvm_max4(most, {at}[k * {step} + i]);")
+        w(f"{target}[i] = most;")
 
 
 def _write_bounds(w: CWriter, axis: str, stride: int, padding: int, size: int, limit: int) -> None:

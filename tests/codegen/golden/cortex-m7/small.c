@@ -692,26 +692,48 @@ static __attribute__((noinline)) void max_pool_6x6x4_words(
       const int32_t end_y = start_y + 2 < 6 ? start_y + 2 : 6;
       const int32_t count_y = end_y - first_y;
       const uint32_t *rows = from + (n * 6 + first_y) * 6;
-      for (int32_t i = 0; i < 6; i++) {
-        uint32_t most = rows[i];
-        for (int32_t k = 1; k < count_y; k++) {
-          most = utvm_max4(most, rows[k * 6 + i]);
+      if (count_y == 2) {
+        for (int32_t i = 0; i < 6; i++) {
+          uint32_t most = rows[i];
+          most = utvm_max4(most, rows[i + 6]);
+          line[i] = most;
         }
-        line[i] = most;
+      }
+      else {
+        for (int32_t i = 0; i < 6; i++) {
+          uint32_t most = rows[i];
+          for (int32_t k = 1; k < count_y; k++) {
+            most = utvm_max4(most, rows[k * 6 + i]);
+          }
+          line[i] = most;
+        }
       }
       for (int32_t ox = 0; ox < 3; ox++) {
         const int32_t start_x = ox * 2 - 0;
         const int32_t first_x = start_x < 0 ? 0 : start_x;
         const int32_t end_x = start_x + 2 < 6 ? start_x + 2 : 6;
         const int32_t count_x = end_x - first_x;
-        {
-          const int32_t c = 0;
-          (void)c;
-          uint32_t most = line[first_x * 1 + c];
-          for (int32_t k = 1; k < count_x; k++) {
-            most = utvm_max4(most, line[(first_x + k) * 1 + c]);
+        const uint32_t *at = line + first_x * 1;
+        uint32_t *out = to + ((n * 3 + oy) * 3 + ox) * 1;
+        if (count_x == 2) {
+          {
+            const int32_t i = 0;
+            (void)i;
+            uint32_t most = at[i];
+            most = utvm_max4(most, at[i + 1]);
+            out[i] = most;
           }
-          to[((n * 3 + oy) * 3 + ox) * 1 + c] = most;
+        }
+        else {
+          {
+            const int32_t i = 0;
+            (void)i;
+            uint32_t most = at[i];
+            for (int32_t k = 1; k < count_x; k++) {
+              most = utvm_max4(most, at[k * 1 + i]);
+            }
+            out[i] = most;
+          }
         }
       }
     }
