@@ -20,7 +20,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tfli
     [
         ("qemu-cortex-m7", "model: cortex-m7"),
         ("qemu-cortex-m4", "model: cortex-m4"),
-        ("qemu-riscv32", "model: cv32e40p (unvalidated)"),
+        ("qemu-riscv32", "model: cv32e40p"),
     ],
 )
 def test_the_calls_sum_up_to_the_whole(

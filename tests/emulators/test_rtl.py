@@ -226,6 +226,23 @@ def test_simulator_killed_between_calls_and_during_one(session: Session) -> None
     assert target_of(session).process_id != victim
 
 
+def test_openocd_killed_between_calls_and_during_a_load(session: Session) -> None:
+    def kill() -> None:
+        os.kill(session._live.by_jtag.server.process_id, signal.SIGKILL)
+
+    kill()
+    with pytest.raises(LinkLostError, match="started again"):
+        session.call("answer")
+    assert session.call("answer").value == 42
+    killer = threading.Timer(0.1, kill)
+    killer.start()
+    code = session.board.code
+    with pytest.raises(LinkLostError, match="started again"):
+        session.write(code.origin + code.length // 2, bytes(200_000))  # through JTAG: seconds
+    killer.join()
+    assert session.call("answer").value == 42
+
+
 def test_simulator_dies_with_us_and_listens_on_loopback_only(tmp_path: Path) -> None:
     script = (
         "import os, utvm\n"
