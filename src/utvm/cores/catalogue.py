@@ -141,7 +141,7 @@ RV32IMC = Core(
 CV32E40P = replace(RV32IMC, name="cv32e40p")
 """OpenHW Group's CV32E40P: RV32IMC in four stages, in order."""
 
-CV32E40P_XPULP = replace(CV32E40P, name="cv32e40p-xpulp", macs_per_cycle=4.0)
+CV32E40P_XPULP = replace(CV32E40P, name="cv32e40p-xpulp", xpulp=True, macs_per_cycle=4.0)
 """The same with the Xpulp extension, which GCC 12 does not know: what uses it writes its instructions by `.insn`."""
 
 CORES = {

@@ -35,9 +35,10 @@ class Core:
     """A processor core.
 
     `cflags` are GCC's machine options, `part_number` is PARTNO of the CPUID register (None on RISC-V). `dsp` is the Arm
-    DSP extension (16-bit SIMD), `mve` the M-profile vector extension, `fault_status` whether the fault status registers
-    of Armv7-M exist, `vector_table_register` whether vectors can be anywhere (VTOR: optional on the Cortex-M0+, where
-    every part that is described has it), `timing` the model of the pipeline if there is one, `macs_per_cycle` the most
+    DSP extension (16-bit SIMD), `mve` the M-profile vector extension, `xpulp` the Xpulp extension of RISC-V (dot
+    products of bytes, hardware loops), `fault_status` whether the fault status registers of Armv7-M exist,
+    `vector_table_register` whether vectors can be anywhere (VTOR: optional on the Cortex-M0+, where every part that is
+    described has it), `timing` the model of the pipeline if there is one, `macs_per_cycle` the most
     multiply-accumulates that its multiplier can do (loads not counted), `caches` what estimates know of the memories of
     a part; None is zero-wait memory.
     """
@@ -51,6 +52,7 @@ class Core:
     fpu: bool = False
     dsp: bool = False
     mve: bool = False
+    xpulp: bool = False
     unaligned: bool = False
     fault_status: bool = False
     vector_table_register: bool = False

@@ -23,6 +23,7 @@ from utvm.kernels.portable import (
 )
 from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.workload import workload
+from utvm.kernels.xpulp import XpulpConv2D, XpulpFullyConnected
 
 PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConv2D(),
@@ -47,6 +48,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     WordMaxPool2D(),
     WordAveragePool2D(),
     TableAdd(),
+    XpulpConv2D(),
+    XpulpFullyConnected(),
     *PORTABLE_FAMILIES,
 )
 """All families. Where several apply, the first is taken."""

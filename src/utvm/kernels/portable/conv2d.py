@@ -29,6 +29,7 @@ class PortableConv2D(KernelFamily):
     """
 
     name = "portable"
+    write_products = staticmethod(write_products)
 
     def applies(self, op: Operator, core: Core) -> bool:
         """Whether `op` is a convolution."""
@@ -45,7 +46,7 @@ class PortableConv2D(KernelFamily):
         with windows(w, op) as (ty, tx), w.loop("oc", out_channels, step=block):
             accumulators(w, block, "oc")
             with ty.loop(w) as ky:
-                _write_row(w, op, block, ky, ty, tx)
+                self._write_row(w, op, block, ky, ty, tx)
             target = f"y[((n * {op.y.shape[1]} + oy) * {op.y.shape[2]} + ox) * {out_channels} + oc"
             helpers = write_requantized(w, op, count=block, channel="oc", target=target)
         return Kernel(
@@ -61,6 +62,26 @@ class PortableConv2D(KernelFamily):
             constants=weighted_constants(op),
             ahead=nest_ahead(op),
         )
+
+    def _write_row(self, w: CWriter, op: Conv2D, block: int, ky: str, ty: Taps, tx: Taps) -> None:
+        """Write the products of one row of the window."""
+        _, height, width, channels = op.x.shape
+        out_channels, kernel_height, kernel_width, depth = op.weights.shape
+        apart = kernel_height * kernel_width * depth
+        row = f"(n * {height} + {ty.position(ky)}) * {width}"
+        if op.groups == 1 and (tx.dilation == 1 or kernel_width == 1):
+            with tx.if_any(w):
+                w(f"const int8_t *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
+                first = f"((oc * {kernel_height} + {ky}) * {kernel_width} + {tx.first}) * {depth}"
+                w(f"const int8_t *pw = weights + {first};")
+                run = kernel_width * depth if tx.all_inside else f"{tx.count} * {depth}"
+                self.write_products(w, op, block=block, run=run, apart=apart)
+            return
+        group = "" if op.groups == 1 else f" + oc / {out_channels // op.groups} * {depth}"
+        with tx.loop(w) as kx:
+            w(f"const int8_t *px = x + ({row} + {tx.position(kx)}) * {channels}{group};")
+            w(f"const int8_t *pw = weights + ((oc * {kernel_height} + {ky}) * {kernel_width} + {kx}) * {depth};")
+            self.write_products(w, op, block=block, run=depth, apart=apart)
 
 
 @contextmanager
@@ -90,23 +111,3 @@ def windows(w: CWriter, op: Conv2D | DepthwiseConv2D) -> Iterator[tuple[Taps, Ta
                 output=op.y.shape[2],
             )
             yield ty, tx
-
-
-def _write_row(w: CWriter, op: Conv2D, block: int, ky: str, ty: Taps, tx: Taps) -> None:
-    """Write the products of one row of the window."""
-    _, height, width, channels = op.x.shape
-    out_channels, kernel_height, kernel_width, depth = op.weights.shape
-    apart = kernel_height * kernel_width * depth
-    row = f"(n * {height} + {ty.position(ky)}) * {width}"
-    if op.groups == 1 and (tx.dilation == 1 or kernel_width == 1):
-        with tx.if_any(w):
-            w(f"const int8_t *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
-            w(f"const int8_t *pw = weights + ((oc * {kernel_height} + {ky}) * {kernel_width} + {tx.first}) * {depth};")
-            run = kernel_width * depth if tx.all_inside else f"{tx.count} * {depth}"
-            write_products(w, op, block=block, run=run, apart=apart)
-        return
-    group = "" if op.groups == 1 else f" + oc / {out_channels // op.groups} * {depth}"
-    with tx.loop(w) as kx:
-        w(f"const int8_t *px = x + ({row} + {tx.position(kx)}) * {channels}{group};")
-        w(f"const int8_t *pw = weights + ((oc * {kernel_height} + {ky}) * {kernel_width} + {kx}) * {depth};")
-        write_products(w, op, block=block, run=depth, apart=apart)

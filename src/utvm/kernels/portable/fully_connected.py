@@ -21,6 +21,7 @@ class PortableFullyConnected(KernelFamily):
     """FullyConnected as a loop nest; up to four outputs share each load of an input."""
 
     name = "portable"
+    write_products = staticmethod(write_products)
 
     def applies(self, op: Operator, core: Core) -> bool:
         """Whether `op` is fully connected."""
@@ -37,7 +38,7 @@ class PortableFullyConnected(KernelFamily):
         with w.loop("n", op.x.elements // inputs), w.loop("o", units, step=block):
             accumulators(w, block, "o")
             w(f"const int8_t *px = x + n * {inputs};", f"const int8_t *pw = weights + o * {inputs};")
-            write_products(w, op, block=block, run=inputs, apart=inputs)
+            self.write_products(w, op, block=block, run=inputs, apart=inputs)
             helpers = write_requantized(w, op, count=block, channel="o", target=f"y[n * {units} + o")
         return Kernel(
             family=self.name,

@@ -1,0 +1,30 @@
+"""Convolution and fully connected layers whose products are made four at a time."""
+
+from __future__ import annotations
+
+from utvm.cores import Core
+from utvm.graph import Operator
+from utvm.kernels.portable import PortableConv2D, PortableFullyConnected
+from utvm.kernels.xpulp.products import write_products
+
+
+class XpulpConv2D(PortableConv2D):
+    """The portable loop nest around dot products of words; memory of inputs and weights is the same."""
+
+    name = "xpulp"
+    write_products = staticmethod(write_products)
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` is a convolution and the core has the extension."""
+        return core.xpulp and super().applies(op, core)
+
+
+class XpulpFullyConnected(PortableFullyConnected):
+    """The portable loop nest around dot products of words."""
+
+    name = "xpulp"
+    write_products = staticmethod(write_products)
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` is fully connected and the core has the extension."""
+        return core.xpulp and super().applies(op, core)

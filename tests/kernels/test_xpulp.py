@@ -1,0 +1,53 @@
+"""Kernels of the Xpulp extension, on the core that has it: exact for drawn shapes, and several times as fast."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import utvm
+from tests.kernels.test_portable import drawn
+from tests.support.target import run_on_target
+from utvm.bench import layer_graph
+from utvm.cores import get_core
+from utvm.device import Session
+from utvm.graph.reference import evaluate
+from utvm.kernels import PORTABLE_FAMILIES
+from utvm.lowering import lower
+from utvm.profile import profile
+
+BOARD = "rtl-cv32e40p-xpulp"
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with utvm.connect(BOARD) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("kind", ["Conv2D", "FullyConnected"])
+def test_exact(session: Session, kind: str) -> None:
+    """Zero points of 0, of -128 and others take different instructions; words are rarely aligned."""
+    for graph, inputs in drawn(kind, 8):
+        program = lower(graph, session.board.core)
+        assert [call.kernel.family for call in program.calls] == ["xpulp"]
+        wanted = evaluate(graph, inputs)
+        for tensor, value in zip(graph.outputs, run_on_target(session, graph, inputs), strict=True):
+            np.testing.assert_array_equal(value, wanted[tensor.name], err_msg=str(graph))
+
+
+def test_a_core_without_the_extension_keeps_the_portable_kernels() -> None:
+    (graph, _), *_ = drawn("Conv2D", 1)
+    assert [call.kernel.family for call in lower(graph, get_core("cv32e40p")).calls] == ["portable"]
+
+
+def test_cycles_of_a_convolution() -> None:
+    """Four channels share a word of inputs: nine instructions for 16 products, ten where the zero point is -128."""
+    graph = layer_graph("conv_8x8x32_16_k3")
+    assert graph is not None
+    report, compiled = profile(graph, BOARD)
+    assert compiled.program.calls[0].kernel.family == "xpulp"
+    portable = lower(graph, compiled.board.core, families=PORTABLE_FAMILIES)
+    assert [call.kernel.family for call in portable.calls] == ["portable"]
+    assert report.cycles is not None
+    assert report.cycles < 1.2 * report.macs
