@@ -3,8 +3,9 @@
 Source: CV32E40P user manual, chapter "Pipeline Details": one instruction a cycle, but 5 for the upper half of a
 product, 3 to 35 for a division by the leading zeros of the divisor, 2 for a jump, 3 for a taken branch, each 1 more
 where the target is an instruction of 32 bits that does not start at a word, 2 for an access that crosses a word, 4 for
-most control registers; 1 more where a load's result or a jump's register was made by the instruction before. Validated against the core's RTL:
-docs/cycle-model.md.
+most control registers; 1 more where a load's result or a jump's register was made by the instruction before.
+
+Validated against the core's RTL: docs/cycle-model.md.
 """
 
 from __future__ import annotations
