@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import utvm
 from tests.device.conftest import test_image as image_for
 from utvm.device import (
     CallTimeoutError,
@@ -127,19 +128,20 @@ def test_interrupted_from_the_keyboard(session: Session) -> None:
     assert session.call("answer").value == 42
 
 
-def test_a_load_that_goes_wrong_is_found_out(board: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_that_goes_wrong_is_found_out(board: str, monkeypatch: pytest.MonkeyPatch) -> None:
     image = image_for(board)
     text = next(s for s in image.sections if s.name == ".text")
-    link = type(session._live)
-    write = link.write_memory
-    spoil = [True]
+    with utvm.connect(board) as session:
+        link = type(session._live)
+        write = link.write_memory
+        spoil = [True]
 
-    def broken(self: object, address: int, data: bytes) -> None:
-        if address == text.address and spoil:
-            spoil.clear()
-            data = data[:-1] + bytes([data[-1] ^ 1])
-        write(self, address, data)
+        def broken(self: object, address: int, data: bytes) -> None:
+            if address == text.address and spoil:
+                spoil.clear()
+                data = data[:-1] + bytes([data[-1] ^ 1])
+            write(self, address, data)
 
-    monkeypatch.setattr(link, "write_memory", broken)
-    with told_as(VerificationError, session, "section .text", "does not hold what was written"):
-        session.load(image)
+        monkeypatch.setattr(link, "write_memory", broken)
+        with told_as(VerificationError, session, "section .text", "does not hold what was written"):
+            session.load(image)

@@ -14,11 +14,12 @@ START_SYMBOL = "utvm_start"
 RETURN_SYMBOL = "utvm_return"
 TRAP_SYMBOL = "utvm_trap"
 CHECKSUM_SYMBOL = "utvm_checksum"
+FILL_SYMBOL = "utvm_fill"
 SYSTICK_TURNS_SYMBOL = "utvm_systick_turns"
 MEASURED_SYMBOL = "utvm_measured"
 """RISC-V only: calls the function at t0 and counts."""
 
-_ENTRIES = (START_SYMBOL, RETURN_SYMBOL, TRAP_SYMBOL, CHECKSUM_SYMBOL)
+_ENTRIES = (START_SYMBOL, RETURN_SYMBOL, TRAP_SYMBOL, CHECKSUM_SYMBOL, FILL_SYMBOL)
 
 
 def build_image(

@@ -9,7 +9,6 @@ from utvm.device.link import DeviceError
 
 INVOKE_SYMBOL, FRAME_SYMBOL = "utvm_invoke", "utvm_frame"
 ARGUMENTS = 12
-FRAME_BYTES = 16 + 4 * ARGUMENTS
 DONE_OFFSET, DONE_BYTES = 8, 8
 
 

@@ -14,19 +14,23 @@ class DeviceError(UtvmError):
     """A board did not do what it was asked to."""
 
 
-class LinkLostError(DeviceError):
+class LinkError(DeviceError):
+    """The debug link failed, not the program on the board: what was tried may work when it is tried again."""
+
+
+class LinkLostError(LinkError):
     """The debug link, or what is behind it, went away."""
 
 
-class LinkTimeoutError(DeviceError):
+class LinkTimeoutError(LinkError):
     """The debug link did not answer within its deadline."""
 
 
-class LinkRefusedError(DeviceError):
+class LinkRefusedError(LinkError):
     """The debug link answered with an error, such as an address that can't be read."""
 
 
-class LinkGarbledError(DeviceError):
+class LinkGarbledError(LinkError):
     """The debug link changes data on its way."""
 
 

@@ -14,9 +14,10 @@ from typing import Self
 from utvm.boards import Board
 from utvm.device.abi import CONVENTIONS
 from utvm.device.calls import Calls, FrameCalls, RegisterCalls
-from utvm.device.contents import Piece, constant, variable, written
+from utvm.device.contents import Piece, constant, initial, zeroed
 from utvm.device.faults import read_arm_fault, read_riscv_fault
-from utvm.device.firmware import CHECKSUM_SYMBOL, RETURN_SYMBOL, START_SYMBOL, TRAP_SYMBOL, is_wired
+from utvm.device.firmware import CHECKSUM_SYMBOL, FILL_SYMBOL, RETURN_SYMBOL, START_SYMBOL, TRAP_SYMBOL, is_wired
+from utvm.device.holdings import Holdings
 from utvm.device.link import (
     Count,
     DebugLink,
@@ -34,7 +35,8 @@ from utvm.toolchain import STACK_LIMIT_SYMBOL, STACK_SYMBOL, Image
 DEFAULT_TIMEOUT = 60.0
 _CANARY = bytes.fromhex("a55ac33c")
 _CANARY_BYTES = 256
-_CHECKSUM_WORTH = 16 * 1024
+_CHECKSUM_WORTH = 1024
+_TRAPS_SECTION = ".traps"
 _PLACING_SECONDS = 20.0
 _REPAIR_PAUSES = (0.0, 0.2, 1.0)
 _VECTORS_AT_RESET = 0
@@ -92,6 +94,7 @@ class Session:
         self._image: Image | None = None
         self._link: DebugLink | None = None
         self._breakpoints: set[int] = set()
+        self._holdings = Holdings()
         self._connect()
 
     def __enter__(self) -> Self:
@@ -119,7 +122,7 @@ class Session:
         return self._image
 
     def load(self, image: Image) -> None:
-        """Write an image into RAM, run its start-up, and verify it.
+        """Write an image into RAM, run its start-up, and verify it. Of a second image, only what differs is written.
 
         Constants that its board's file puts into flash are programmed unless flash holds them already.
 
@@ -248,13 +251,14 @@ class Session:
         """
         if self._closed:
             return
+        self._holdings.forget()
         if not relaunch:
             try:
                 self._live.reset()
                 self._replace_image()
                 return
             except DeviceError:
-                pass
+                self._holdings.forget()
         reason = ""
         for pause in _REPAIR_PAUSES:
             time.sleep(pause)
@@ -271,6 +275,7 @@ class Session:
                     return
                 raise
             except DeviceError as error:
+                self._holdings.forget()
                 reason = str(error)
         self._disconnect()
         raise LinkLostError(
@@ -285,45 +290,45 @@ class Session:
     def _place(self) -> None:
         """Load and start the image, verify all of it, and program what flash does not hold yet."""
         self._load_ram()
-        in_flash = [piece for piece in constant(self.image) if self._is_flash(piece.address)]
+        constants = constant(self.image)
+        in_flash = [piece for piece in constants if self._is_flash(piece.address)]
         stale = [piece for piece in in_flash if not self._holds(piece)]
         if stale:
+            self._holdings.forget()  # programming may use RAM
             self._program(stale)
-            self._load_ram()  # programming may have used RAM
-        for piece in (*(p for p in self._in_ram() if len(p.data) >= _CHECKSUM_WORTH), *stale):
-            self._verify(piece)
+            self._load_ram()
+        for piece in constants:
+            if piece.name != _TRAPS_SECTION and (piece not in in_flash or stale):
+                self._verify(piece)
         self._paint_stack()
 
     def _load_ram(self) -> None:
-        """Write all sections that go to RAM, paint the stack, and run the start-up; verify before it what is small."""
+        """Send what RAM lacks of code and constants, run the start-up, and zero variables."""
         link, image = self._live, self.image
         link.halt()
         if self.board.clock or self.board.caches:
             # Clock and caches start from the state that their set-up knows: off. A cache would hide what is written.
             link.reset()
         self._set_breakpoints(set())  # some are instructions in memory
-        for piece in written(image):
-            if not self._is_flash(piece.address):
-                self._unverified.write_memory(piece.address, piece.data)
+        constants = [piece for piece in constant(image) if not self._is_flash(piece.address)]
+        for piece in (*self._holdings.replace(constants), *initial(image)):
+            # What is large is verified by checksum alone.
+            writer = self._live if len(piece.data) < _CHECKSUM_WORTH else self._unverified
+            writer.write_memory(piece.address, piece.data)
         self._paint_stack()
-        for piece in self._in_ram():
-            if len(piece.data) < _CHECKSUM_WORTH:
-                self._verify(piece)
         if self.board.core.isa == "arm" and not self.board.core.vector_table_register:
             self._write_vectors(self._stack[1], image.symbol(TRAP_SYMBOL).address)
         self._set_breakpoints({image.symbol(symbol).address for symbol in (RETURN_SYMBOL, TRAP_SYMBOL)})
-        status = self._call(START_SYMBOL, image.symbol(START_SYMBOL).address, (), _PLACING_SECONDS).value
+        status = self._call_ours(START_SYMBOL)
         if status:
             raise startup_failure(self.board, status)
+        # Only now: code that fills may use vector instructions, which the start-up enables.
+        for section in zeroed(image):
+            self._call_ours(FILL_SYMBOL, section.address, section.size // 4, 0)
 
     def _paint_stack(self) -> None:
         limit, top = self._stack
         self._live.write_memory(limit, _CANARY * ((top - limit) // 4))
-
-    def _in_ram(self) -> list[Piece]:
-        """Return what RAM must hold after the start-up. An emulator is trusted with variables."""
-        pieces = constant(self.image) + (variable(self.image) if self._wired else [])
-        return [piece for piece in pieces if not self._is_flash(piece.address)]
 
     def _is_flash(self, address: int) -> bool:
         return any(memory.kind == "flash" and memory.holds(address) for memory in self.board.memories)
@@ -359,9 +364,7 @@ class Session:
     def _holds(self, piece: Piece) -> bool:
         """Compare by a checksum that the target computes where that is less work than reading back."""
         if len(piece.data) >= _CHECKSUM_WORTH:
-            function = self.image.symbol(CHECKSUM_SYMBOL).address
-            arguments = (piece.address, len(piece.data))
-            return self._call(CHECKSUM_SYMBOL, function, arguments, _PLACING_SECONDS).value == zlib.crc32(piece.data)
+            return self._call_ours(CHECKSUM_SYMBOL, piece.address, len(piece.data)) == zlib.crc32(piece.data)
         return self._live.read_memory(piece.address, len(piece.data)) == piece.data
 
     def _verify(self, piece: Piece) -> None:
@@ -371,6 +374,10 @@ class Session:
                 f"section {piece.name} at 0x{piece.address:08x} ({len(piece.data):,} bytes) does not hold what was "
                 f"written: is there {kind} on board '{self.board.name}'?"
             )
+
+    def _call_ours(self, symbol: str, *arguments: int) -> int:
+        """Call a function of the start-up code."""
+        return self._call(symbol, self.image.symbol(symbol).address, arguments, _PLACING_SECONDS).value
 
     def _call(
         self, name: str, address: int, arguments: tuple[int, ...], timeout: float, *, measured: bool = False

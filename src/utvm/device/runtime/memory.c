@@ -1,4 +1,4 @@
-/* What compiled code may call without asking: memcpy, memmove, memset; and a checksum for verification. */
+/* What compiled code may call without asking: memcpy, memmove, memset; and what the host calls: a checksum, and to fill. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -6,6 +6,7 @@ void *memcpy(void *restrict to, const void *restrict from, size_t count);
 void *memmove(void *to, const void *from, size_t count);
 void *memset(void *to, int value, size_t count);
 uint32_t utvm_checksum(const uint8_t *bytes, uint32_t count);
+void utvm_fill(uint32_t *words, uint32_t count, uint32_t value);
 
 void *memcpy(void *restrict to, const void *restrict from, size_t count) {
   unsigned char *target = to;
@@ -52,4 +53,10 @@ __attribute__((used)) uint32_t utvm_checksum(const uint8_t *bytes, uint32_t coun
     crc = (crc >> 4) ^ table[crc & 15u];
   }
   return ~crc;
+}
+
+__attribute__((used)) void utvm_fill(uint32_t *words, uint32_t count, uint32_t value) {
+  while (count--) {
+    *words++ = value;
+  }
 }
