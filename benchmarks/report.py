@@ -1,4 +1,4 @@
-"""Writes the tables of docs/benchmarks.md, and of the README the first of them.
+"""Writes the tables of docs/benchmarks.md, the first of them in the README too, and those of docs/cycle-model.md.
 
     python benchmarks/report.py --models DIR [--write] [--only NAME,...]
 
@@ -16,6 +16,8 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
+import silicon
+
 from utvm import api
 from utvm.bench import CMSIS_NN, Row, bench_layers, bench_mlperf_tiny, bench_talk, write_chart
 from utvm.bench.run import PLANS
@@ -29,7 +31,7 @@ from utvm.report import OperatorProfile
 from utvm.tuning import NO_RECORDS
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
+DOCUMENTS = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "cycle-model.md", ROOT / "README.md")
 CHARTS = ROOT / "docs" / "charts"
 M7, M4 = "qemu-cortex-m7", "qemu-cortex-m4"
 NAMES = {
@@ -216,6 +218,9 @@ TABLES: Mapping[str, Callable[[Path], Iterator[str]]] = {
     "choices": choice_table,
     "peers": peer_table,
     "layers": layer_table,
+    "fastest": silicon.fastest_table,
+    "paper": silicon.paper_table,
+    "microtvm": silicon.microtvm_tables,
 }
 
 

@@ -100,10 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--models", type=Path, required=True, metavar="DIR")
     models: Path = parser.parse_args().models
-    sections = [paper_table(models)]
-    sections += [microtvm_table(part, models) for part in PARTS if part.microtvm]
-    sections.append(fastest_table(models))
-    for section in sections:
+    for section in (paper_table(models), microtvm_tables(models), fastest_table(models)):
         print("\n".join(section) + "\n", flush=True)
 
 
@@ -120,6 +117,12 @@ def paper_table(models: Path) -> Iterator[str]:
         modelled, measured = milliseconds(cycles, F746_HZ), PAPER[-1][3]
         ratio = modelled / measured
         yield f"| the same by CMSIS-NN 4.0.0, {memory} | {modelled:.2f} ms | {measured} ms | {ratio:.2f} |"
+
+
+def microtvm_tables(models: Path) -> Iterator[str]:
+    """Yield a table for each part with results of microTVM."""
+    tables = ["\n".join(microtvm_table(part, models)) for part in PARTS if part.microtvm]
+    yield "\n\n".join(tables)
 
 
 def microtvm_table(part: Part, models: Path) -> Iterator[str]:
@@ -154,7 +157,7 @@ def fastest_table(models: Path) -> Iterator[str]:
             path = network(models, name)
             compiled = api.compile(path, part.board, assume=part.assume, records=NO_RECORDS)
             inputs = {t.name: random_input(t, i) for i, t in enumerate(compiled.program.graph.inputs)}
-            with api.connect(part.board, assume=part.assume, records=NO_RECORDS) as session:
+            with api.connect(part.board, assume=part.assume) as session:
                 cycles = api.Model(session, compiled).run(inputs).measurement.cycles
             assert cycles is not None
             whose = (*(part.fastest.get(who, {}) for who in ("Plumerai", "STMicroelectronics")), part.microtvm)
