@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.boards import PHYSICAL
 from utvm import api
-from utvm.boards import Board, Memory, list_parts
+from utvm.boards import Board, Memory, list_parts, parse_board
 from utvm.emulators import get_assumption
 
 CNN = Path(__file__).resolve().parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
@@ -111,15 +111,22 @@ def test_pyocd_knows_the_target(board: Board) -> None:
 
 
 @EVERY
-def test_an_image_of_the_shipped_network_links_in_ram(board: Board) -> None:
+def test_an_image_of_the_shipped_network_links(board: Board) -> None:
+    """In RAM alone, or with constants in flash where RAM is too small."""
     compiled = api.compile(CNN, board)
     used: dict[str, int] = {}
     for section in compiled.image.sections:
         memory = holding(board, section.address, section.size)
-        assert memory.kind == "ram", f"{section.name} is in {memory.name}"
+        assert memory.kind == "ram" or section.name == ".rodata", f"{section.name} is in {memory.name}"
         used[memory.name] = used.get(memory.name, 0) + section.size
     lengths = {memory.name: memory.length for memory in board.memories}
     assert all(size <= lengths[name] for name, size in used.items())
+    in_ram = {name for name in used if name != "flash"}
+    assert in_ram == {board.code.name, board.data.name} | (
+        {board.constants.name} - {"flash"} if "flash" not in used else set()
+    )
+    if "flash" in used:
+        assert used["flash"] > board.constants.length - used[board.code.name]
     assert used[board.data.name] >= compiled.program.arena_bytes + board.stack_bytes
 
 
@@ -145,3 +152,23 @@ def test_boards_of_one_part_differ_only_in_what_is_the_board_s() -> None:
     assert [getattr(alike, field) for field in ("memories", "placements", "clock", "memory_model")] == [
         getattr(nucleo, field) for field in ("memories", "placements", "clock", "memory_model")
     ]
+
+
+def test_the_guide_lists_them_as_they_are() -> None:
+    guide = (CNN.parents[2] / "docs" / "boards.md").read_text(encoding="utf-8")
+    for board in PHYSICAL.values():
+        row = next(line for line in guide.splitlines() if line.startswith(f"| `{board.name}`"))
+        assert f"| `{board.part}` |" in row
+        assert f"{board.clock_hz // 10**6} MHz" in row
+        first = row.split("|")[4].split(",")[0].strip().removesuffix(" (pack)")
+        assert first == {"openocd": "OpenOCD", "pyocd": "pyOCD"}[board.link.kind]
+
+
+def test_the_guide_s_example_is_a_board() -> None:
+    guide = (CNN.parents[2] / "docs" / "boards.md").read_text(encoding="utf-8")
+    indented = guide.split("## The file")[1].split("Registers of 8")[0]
+    text = "\n".join(line.removeprefix("    ") for line in indented.splitlines())
+    dtcm = '\n[[memory]]\nname = "dtcm"\nkind = "ram"\norigin = 0x20000000\nlength = 0x10000\n'
+    board = parse_board("example", text + dtcm)
+    assert [step.kind for step in board.clock] == ["modify", "wait", "write", "pause"]
+    assert board.link.described == ("openocd", "gdb", "pyocd")

@@ -22,35 +22,30 @@ def image() -> Image:
 class Board:
     """A debug link to counters that run `cycles` between begin and count."""
 
-    def __init__(self, image: Image, *, late: bool = False) -> None:
+    def __init__(self, image: Image, *, late: bool = False, left: int = 99) -> None:
         self.turns_at = image.symbol(SYSTICK_TURNS_SYMBOL).address
-        self.words = {CYCCNT: 77, CVR: 99, ICSR: 0, self.turns_at: 5}
+        self.words = {CYCCNT: 77, CVR: left, ICSR: 0, self.turns_at: 5}
         self.late = late
-
-    def write_memory(self, address: int, data: bytes) -> None:
-        self.words[address] = 0 if address == CVR else int.from_bytes(data, "little")
 
     def read_memory(self, address: int, length: int) -> bytes:
         return self.words[address].to_bytes(length, "little")
 
     def run(self, cycles: int) -> None:
-        """SysTick reloads 0xffffff in the first cycle after a write; counting to 0 makes its exception pending."""
+        """SysTick reloads 0xffffff in the cycle after 0; counting to 0 makes its exception pending."""
         self.words[CYCCNT] = (self.words[CYCCNT] + cycles) & 0xFFFFFFFF
-        value, turns = self.words[CVR], 0
-        for _ in range(min(cycles, 3)):
-            value, turns = (0xFFFFFF, turns) if value == 0 else (value - 1, turns + (value == 1))
-        left = cycles - min(cycles, 3)
-        turns += max(0, (left - value) // (1 << 24) + 1) if left >= value else 0
-        self.words[CVR] = (value - left) % (1 << 24)
+        first = self.words[CVR] or 1 << 24
+        turns = 0 if cycles < first else 1 + (cycles - first) // (1 << 24)
+        self.words[CVR] = (self.words[CVR] - cycles) % (1 << 24)
         pending = int(self.late and turns > 0)
         self.words[self.turns_at] += turns - pending
         self.words[ICSR] = pending << 26
 
 
 @pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("cycles", [1, 2, 1000, (1 << 24) - 1, 1 << 24, (1 << 24) + 1, 3 * (1 << 24) + 12345])
-def test_systick_counts_over_its_24_bits(image: Image, cycles: int, late: bool) -> None:
-    board, counter = Board(image, late=late), CycleCounter(PICO)
+@pytest.mark.parametrize("left", [0, 1, 99, 0xFFFFFF])
+@pytest.mark.parametrize("cycles", [1, 2, 99, 1000, (1 << 24) - 1, 1 << 24, (1 << 24) + 1, 3 * (1 << 24) + 12345])
+def test_systick_counts_over_its_24_bits(image: Image, cycles: int, left: int, late: bool) -> None:
+    board, counter = Board(image, late=late, left=left), CycleCounter(PICO)
     counter.begin(image, board)  # type: ignore[arg-type]
     board.run(cycles)
     count = counter.count(image, board)  # type: ignore[arg-type]

@@ -28,32 +28,37 @@ class CycleCounter:
         self._kind = board.cycle_counter
         self._clock_hz = board.clock_hz
         self._began = 0.0
+        self._position = 0
 
     def begin(self, image: Image, link: DebugLink) -> None:
-        """Start from 0."""
-        if self._kind == "dwt":
-            link.write_memory(_CYCCNT, bytes(4))
-        elif self._kind == "systick":
-            link.write_memory(image.symbol(SYSTICK_TURNS_SYMBOL).address, bytes(4))
-            link.write_memory(_SYST_CVR, bytes(4))  # any write clears it: it starts from its reload value
-        elif self._kind == "mcycle":
+        """Count from here on. An Arm core's counter is only read: before the start-up code ran it takes no writes."""
+        if self._kind == "mcycle":
             begin_mcycle(image, link)
+        self._position = self._read(image, link)
         self._began = time.monotonic()
 
     def count(self, image: Image, link: DebugLink) -> Count:
         """Return the cycles since `begin`; None for what is not known."""
+        passed = self._read(image, link) - self._position
         if self._kind == "dwt":
             if (time.monotonic() - self._began) * self._clock_hz >= 1 << _CYCCNT_BITS:
                 return Count()
-            return Count(cycles=_word(link, _CYCCNT), cycles_source="DWT_CYCCNT")
+            return Count(cycles=passed % (1 << _CYCCNT_BITS), cycles_source="DWT_CYCCNT")
         if self._kind == "systick":
-            turns = _word(link, image.symbol(SYSTICK_TURNS_SYMBOL).address) + (_word(link, _ICSR) >> _PENDSTSET & 1)
-            left = _word(link, _SYST_CVR)
-            return Count(cycles=(turns << _SYSTICK_BITS) + -left % (1 << _SYSTICK_BITS), cycles_source="SysTick")
+            return Count(cycles=passed, cycles_source="SysTick")
         if self._kind == "mcycle":
             cycles, instructions = read_mcycle(link)
             return Count(instructions=instructions, cycles=cycles, cycles_source="mcycle")
         return Count()
+
+    def _read(self, image: Image, link: DebugLink) -> int:
+        if self._kind == "dwt":
+            return _word(link, _CYCCNT)
+        if self._kind == "systick":
+            # It counts down, and a turn ends at 0; its exception may be pending still.
+            turns = _word(link, image.symbol(SYSTICK_TURNS_SYMBOL).address) + (_word(link, _ICSR) >> _PENDSTSET & 1)
+            return (turns << _SYSTICK_BITS) + -_word(link, _SYST_CVR) % (1 << _SYSTICK_BITS)
+        return 0
 
 
 def _word(link: DebugLink, address: int) -> int:
