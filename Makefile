@@ -13,7 +13,7 @@ define set-up
 @python3 scripts/bootstrap.py $(1)
 endef
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench records
 .NOTPARALLEL:
 
 demo:
@@ -35,3 +35,8 @@ bench:
 	$(call set-up,bench)
 	@$(VENV)/utvm bench talk --board qemu-cortex-m7
 	@$(VENV)/utvm bench layers --board qemu-cortex-m7
+
+# MODELS: further models whose workloads the records should hold, as MODELS="a.tflite b.tflite".
+records:
+	$(call set-up,test)
+	@$(VENV)/python scripts/ship_records.py --db build/records.sqlite examples/cifar10/cifar10_cnn.tflite $(MODELS)

@@ -101,6 +101,13 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         probe=("g++", "-dumpfullversion"),
         extras=("rtl", "test"),
     ),
+    Prerequisite(
+        name="chromium",
+        purpose="draws the page of a tuning run, in a test",
+        package="chromium",
+        probe=("chromium", "--version"),
+        extras=("test",),
+    ),
 )
 """Everything, in the order in which it is reported."""
 

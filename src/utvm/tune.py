@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utvm import api
-from utvm.boards import Board
+from utvm.boards import Board, LinkKind
+from utvm.device import Session
 from utvm.frontends import load
 from utvm.graph import Graph, Operator
 from utvm.lowering import lower
@@ -64,6 +65,7 @@ def tune(
     search: str = DEFAULT_SEARCH,
     seed: int = 0,
     assume: str | None = None,
+    link: LinkKind | None = None,
     workers: int | None = None,
     observe: Observe | None = None,
 ) -> Tuned:
@@ -77,7 +79,7 @@ def tune(
         gain: the part of the network's cycles that one more trial must be expected to save.
         search: a name of `utvm.tuning.SEARCHES`.
         seed: of searches that draw.
-        assume: as in `api.connect`.
+        assume, link: as in `api.connect`.
         workers: processes that build; one a core of this host if None.
         observe: called after every trial.
 
@@ -93,8 +95,12 @@ def tune(
     target = replace(target, core=core)
     name, tasks = model_tasks(model, target)
     interrupted = False
+
+    def connect() -> Session:
+        return api.connect(target, link=link, assume=assume)
+
     with RecordStore(database or default_database()) as store:
-        tuner = Tuner(target, lambda: api.connect(target, assume=assume), store, assume=assume or "", workers=workers)
+        tuner = Tuner(target, connect, store, assume=assume or "", workers=workers)
         steps = tuner.tune(
             tasks,
             search_maker(search, store, tuner.conditions, seed=seed),

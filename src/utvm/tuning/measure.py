@@ -88,7 +88,7 @@ class Measurer:
         A link that is lost is no fault of the candidate at first: the trial is made again on the board started anew.
 
         Raises:
-            UtvmError: the board can't be reached at all.
+            UtvmError: the board can't be reached at all, or counts nothing.
         """
         if built.image is None:
             return Trial(outcome=built.outcome, message=built.message)
@@ -120,6 +120,10 @@ class Measurer:
             wrong = self._difference(session, built.outputs, expected.outputs)
             if wrong:
                 return Trial(outcome=Outcome.WRONG, message=wrong)
+        if runs[-1].cycles is None and runs[-1].instructions is None:
+            raise RecordError(
+                f"board '{self.board.name}' counts neither cycles nor instructions: name its cycle_counter in its TOML"
+            )
         ended = time.perf_counter()
         longest = max(run.seconds for run in runs)
         expected.deadline = min(expected.deadline, max(_LEAST_SECONDS, _SLOWER * longest))
