@@ -17,11 +17,13 @@ from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
 from utvm.deploy.manifest import MANIFEST_FILE, Build, Expected, Form, Manifest, OperatorEntry, Port, Result
 from utvm.deploy.readme import README_FILE, readme
 from utvm.errors import UtvmError
+from utvm.frontends import load
 from utvm.graph import Graph, Tensor
-from utvm.graph.cost import macs_of
+from utvm.graph.cost import macs, macs_of
 from utvm.graph.samples import random_input
 from utvm.kernels import PORTABLE_FAMILIES, PRELUDE, with_dependencies, workload
 from utvm.lowering import Program, lower
+from utvm.passes import run_passes
 from utvm.report import write_text
 from utvm.toolchain import Image, Toolchain, compiler_version
 
@@ -105,6 +107,7 @@ def export(
         utvm=utvm.__version__,
         name=prefix,
         model_file=path.name,
+        model_macs=macs(run_passes(load(path))),
         model_sha256=sha256(path.read_bytes()),
         board=target.name,
         core=target.core.name,

@@ -119,6 +119,7 @@ class Manifest:
     name: str
     model_file: str
     model_sha256: str
+    model_macs: int
     board: str
     core: str
     compiler: str

@@ -12,6 +12,7 @@ def export_text(manifest: Manifest) -> str:
     lines = [
         f"{m.name} for {m.core} ({m.board}): {len(m.core_form.operators)} kernel calls",
         f"  RAM    {m.core_form.arena_bytes:>9,} B arena",
+        *_stripes(m),
         f"  stack  {m.stack_bytes:>9,} B at most, by {' → '.join(_deepest(m))}",
     ]
     for build in m.builds:
@@ -23,6 +24,14 @@ def export_text(manifest: Manifest) -> str:
         lines.append(f"  instructions {m.expected.instructions:,} ({m.expected.source})")
     lines += [f"  {key} budget {limit:,} B: kept" for key, limit in m.budgets.items()]
     return "\n".join(lines)
+
+
+def _stripes(manifest: Manifest) -> list[str]:
+    """Say what the budget of RAM cost, if layers are computed in stripes."""
+    work = sum(entry.macs for entry in manifest.core_form.operators)
+    if work <= manifest.model_macs:
+        return []
+    return [f"         its first layers in stripes: {work / manifest.model_macs:.2f} times the multiply-accumulates"]
 
 
 def _deepest(manifest: Manifest) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ HOST_FLAGS = (
     "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
 )  # fmt: skip
 _HOST_SECONDS = 120
+_STRIPE = re.compile(r"(?P<whole>.*)\[(?P<first>\d+):(?P<end>\d+)\] stripe \d+", re.DOTALL)
 
 
 class VerifyError(UtvmError):
@@ -180,7 +182,7 @@ def _check(place: str, run: Runner, reference: _Reference, form: Form, layers: b
         if layers or found:
             by_name = reference.layers(number)
             for position, (index, result) in enumerate(results_of(form)):
-                value = by_name.get(result.tensor)
+                value = _wanted(by_name, result.tensor)
                 if value is None or value.shape != result.shape:
                     continue
                 compared += 1
@@ -192,6 +194,15 @@ def _check(place: str, run: Runner, reference: _Reference, form: Form, layers: b
         if found:
             return Check(place=place, inputs=number + 1, layers=compared, difference=found[0])
     return Check(place=place, inputs=len(reference.inputs), layers=compared, difference=None)
+
+
+def _wanted(by_name: Mapping[str, Array], tensor: str) -> Array | None:
+    """Return what a tensor should be; one that is computed in stripes is some rows of one of the model's."""
+    stripe = _STRIPE.fullmatch(tensor)
+    if stripe is None:
+        return by_name.get(tensor)
+    whole = by_name.get(stripe["whole"])
+    return None if whole is None else whole[:, int(stripe["first"]) : int(stripe["end"])]
 
 
 def _difference(number: int, operator: str | None, tensor: str, got: Array, wanted: Array) -> Difference | None:

@@ -24,7 +24,7 @@ class ArenaFloor:
             for tensor in (*op.activations, *op.outputs):
                 self._last[root(tensor)] = position
             for tensor in op.outputs:
-                first[tensor] = position
+                first.setdefault(root(tensor), position)
         for tensor in graph.outputs:
             self._last[root(tensor)] = len(operators)
         self._live = [

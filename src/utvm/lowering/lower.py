@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
+from utvm.codegen import CArray
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.errors import UtvmError
-from utvm.graph import Graph, Operator, Reshape, Tensor
+from utvm.graph import Graph, Operator, Tensor
 from utvm.kernels import FAMILIES, Config, Kernel, KernelFamily, workload
 from utvm.lowering.budget import FlashError, Point, RamError, choose, frontier
 from utvm.lowering.floor import ArenaFloor
+from utvm.lowering.patches import patchings
 from utvm.lowering.plan import MemoryPlan, Request, plan_memory
 from utvm.lowering.program import Call, Program, c_identifier
 from utvm.lowering.select import Candidate, Measurements, candidates
+from utvm.lowering.views import Views
 
 
 class LoweringError(UtvmError):
@@ -51,6 +55,7 @@ def lower(
     measured: Measurements | None = None,
     flash: int | None = None,
     ram: int | None = None,
+    stripes: bool = True,
 ) -> Program:
     """Choose a kernel for each operator and place every activation in the arena.
 
@@ -63,6 +68,7 @@ def lower(
         measured: what is known of workloads from trials on a board.
         flash: bytes that all constants and micro-kernels may take; None is no limit.
         ram: bytes that the arena may take; None is no limit.
+        stripes: whether the first layers may be computed in stripes where nothing else fits `ram`.
 
     Raises:
         LoweringError: operators that no kernel family computes (all of them are named), or a budget that no choice
@@ -74,7 +80,30 @@ def lower(
     try:
         picked = choose(options, flash=flash, ram=ram, floor=layout.floor, arena_of=layout.arena_bytes)
     except RamError as short:
-        raise LoweringError(layout.short_of_ram(short, ram or 0)) from None
+        found = (
+            _in_stripes(
+                graph,
+                layout,
+                options,
+                ram or 0,
+                partial(
+                    lower,
+                    core=core,
+                    name=name,
+                    families=families,
+                    choices=choices,
+                    measured=measured,
+                    flash=flash,
+                    ram=ram,
+                    stripes=False,
+                ),
+            )
+            if stripes
+            else None
+        )
+        if found is None:
+            raise LoweringError(layout.short_of_ram(short, ram or 0)) from None
+        return found
     except FlashError as short:
         raise FlashBudgetError(layout.short_of_flash(short, options, flash or 0), short.needed) from None
     return layout.program(picked)
@@ -114,6 +143,22 @@ def _undominated(points: list[Point]) -> list[Point]:
     return kept
 
 
+def _in_stripes(
+    graph: Graph,
+    layout: _Layout,
+    options: Sequence[Sequence[Candidate]],
+    ram: int,
+    lower_whole: Callable[[Graph], Program],
+) -> Program | None:
+    """Return the program with its first layers in stripes, of those that fit the one with the least work; None fits."""
+    floors = [min(layout.floor(index, c) for c in choices) for index, choices in enumerate(options)]
+    after = max((index for index, floor in enumerate(floors) if floor > ram), default=0)
+    for patching in patchings(graph, ram, after=graph.operators.index(layout.operators[after])):
+        with contextlib.suppress(LoweringError):
+            return lower_whole(patching.graph)
+    return None
+
+
 class _Layout:
     """What all combinations of kernels for a graph have in common.
 
@@ -124,8 +169,9 @@ class _Layout:
     def __init__(self, graph: Graph, core: Core, name: str | None) -> None:
         self.graph, self.core = graph, core
         self.name = c_identifier(name or graph.name)
-        self.operators = [op for op in graph.operators if not _is_view(op)]
-        self._floor = ArenaFloor(graph, self.operators, _roots(graph))
+        self.views = Views(graph)
+        self.operators = self.views.operators
+        self._floor = ArenaFloor(graph, self.operators, self.views.root)
 
     def options(
         self,
@@ -163,13 +209,14 @@ class _Layout:
     def program(self, picked: Sequence[Candidate]) -> Program:
         """Return the program of a combination."""
         memory, scratch = self._memory(picked)
+        kernels = _with_shared_constants([candidate.kernel for candidate in picked])
         return Program(
             name=self.name,
             graph=self.graph,
             core=self.core,
             calls=tuple(
-                Call(op=op, kernel=c.kernel, scratch=scratch.get(op), measured=c.measured, outdated=c.outdated)
-                for op, c in zip(self.operators, picked, strict=True)
+                Call(op=op, kernel=kernel, scratch=scratch.get(op), measured=c.measured, outdated=c.outdated)
+                for op, c, kernel in zip(self.operators, picked, kernels, strict=True)
             ),
             memory=memory,
         )
@@ -197,12 +244,21 @@ class _Layout:
 
     def _memory(self, picked: Sequence[Candidate]) -> tuple[MemoryPlan, Mapping[Operator, Request]]:
         chosen = [(op, candidate.kernel) for op, candidate in zip(self.operators, picked, strict=True)]
-        requests, scratch = _requests(self.graph, chosen)
+        requests, scratch = _requests(self.graph, self.views, chosen)
         return plan_memory([*requests, *scratch.values()]), scratch
 
 
-def _is_view(op: Operator) -> bool:
-    return isinstance(op, Reshape) and not op.x.is_constant
+def _with_shared_constants(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Return the kernels with equal constants held once."""
+    known: dict[tuple[str, bytes], CArray] = {}
+
+    def shared(array: CArray) -> CArray:
+        return known.setdefault((array.c_type, array.values.tobytes()), array)
+
+    return [
+        replace(kernel, constants={name: shared(array) for name, array in kernel.constants.items()})
+        for kernel in kernels
+    ]
 
 
 def _options(
@@ -231,22 +287,6 @@ def _options(
     return found
 
 
-def _views(graph: Graph) -> dict[Tensor, Tensor]:
-    return {op.y: op.x for op in graph.operators if isinstance(op, Reshape) and _is_view(op)}
-
-
-def _roots(graph: Graph) -> Callable[[Tensor], Tensor]:
-    """Return what maps a view to the tensor that it is a view of."""
-    views = _views(graph)
-
-    def root(tensor: Tensor) -> Tensor:
-        while tensor in views:
-            tensor = views[tensor]
-        return tensor
-
-    return root
-
-
 @dataclass(slots=True)
 class _Storage:
     """Tensors that share memory, from the call that first writes it to the last that reads it."""
@@ -258,10 +298,12 @@ class _Storage:
     ahead: int = 0
 
 
-def _requests(graph: Graph, chosen: list[tuple[Operator, Kernel]]) -> tuple[list[Request], Mapping[Operator, Request]]:
+def _requests(
+    graph: Graph, views: Views, chosen: list[tuple[Operator, Kernel]]
+) -> tuple[list[Request], Mapping[Operator, Request]]:
     """Return one request for each storage, and one for the scratch of each operator that needs some."""
     index = {op: position for position, (op, _) in enumerate(chosen)}
-    views, root = _views(graph), _roots(graph)
+    root = views.root
     end = len(chosen)
     last_use: dict[Tensor, int] = {}
     for op, position in index.items():
@@ -275,17 +317,20 @@ def _requests(graph: Graph, chosen: list[tuple[Operator, Kernel]]) -> tuple[list
         storages[tensor] = _Storage([tensor], -1, last_use.get(tensor, -1))
     for op, kernel in chosen:
         position = index[op]
-        host = _in_place_host(op, kernel, position, {t: storages.get(root(t)) for t in op.activations})
+        held = {t: storages.get(root(t)) if views.is_whole(t) else None for t in op.activations}
+        host = _in_place_host(op, kernel, position, held)
         for output in op.outputs:
-            last = last_use[output]
-            if host is not None:
+            last = last_use[root(output)]
+            if root(output) is not output:  # a part of what several operators write together
+                storages.setdefault(root(output), _Storage([root(output)], position, last))
+            elif host is not None:
                 host.tensors.append(output)
                 host.last = last
                 storages[output] = host
             else:
-                under = _under(op, kernel, position, storages.get(root(op.activations[0])) if op.activations else None)
+                under = _under(op, kernel, position, held[op.activations[0]] if op.activations else None)
                 storages[output] = _Storage([output], position, last, over=under, ahead=kernel.ahead or 0)
-    for view in views:
+    for view in views.tensors:
         storages[root(view)].tensors.append(view)
 
     requests: dict[int, Request] = {}
@@ -297,6 +342,7 @@ def _requests(graph: Graph, chosen: list[tuple[Operator, Kernel]]) -> tuple[list
                 first=storage.first,
                 last=storage.last,
                 tensors=tuple(storage.tensors),
+                places={t: start for t in storage.tensors if (start := views.offset(t))},
                 over=None if storage.over is None else requests[id(storage.over)],
                 ahead=storage.ahead,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from utvm.graph import Tensor
 
@@ -16,9 +16,9 @@ SEARCH_ROUNDS = 400
 class Request:
     """Memory that is needed from call `first` to call `last` (inclusive; -1 is before the first call).
 
-    `tensors` share the memory: views of each other, or values computed in place. Scratch has none. `over` is a request
-    that ends in the call in which this one begins, and over which it may lie where it starts at least `ahead` bytes
-    before it. Sizes in bytes.
+    `tensors` share the memory: views of each other, or values computed in place; `places` says where those start
+    that do not start at 0. Scratch has none. `over` is a request that ends in the call in which this one begins,
+    and over which it may lie where it starts at least `ahead` bytes before it. Sizes in bytes.
     """
 
     label: str
@@ -26,6 +26,7 @@ class Request:
     first: int
     last: int
     tensors: tuple[Tensor, ...] = ()
+    places: Mapping[Tensor, int] = field(default_factory=dict)
     over: Request | None = None
     ahead: int = 0
 
@@ -60,7 +61,7 @@ class MemoryPlan:
         """
         for request, offset in self.offsets.items():
             if tensor in request.tensors:
-                return offset
+                return offset + request.places.get(tensor, 0)
         raise KeyError(tensor.name)
 
     def needed_at(self, call: int) -> int:

@@ -1,0 +1,224 @@
+"""Patch-wise execution of the first layers: in stripes of rows, from the input to a later tensor, one after the other.
+
+The large tensors in between never exist as a whole; rows at the edges of stripes are computed more than once
+(MCUNetV2, Lin et al., 2021, patch-based inference; here with stripes over the whole width). It is a rewrite of the
+graph: stripes are slices, operators on fewer rows, and a concatenation, so that every kernel and the memory plan take
+it as any other graph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from utvm.graph import (
+    Add,
+    AveragePool2D,
+    Concatenation,
+    Conv2D,
+    DepthwiseConv2D,
+    Graph,
+    LeakyRelu,
+    Logistic,
+    MaxPool2D,
+    Mul,
+    Operator,
+    Padding,
+    Relu,
+    Relu6,
+    StridedSlice,
+    Sub,
+    Tensor,
+)
+from utvm.graph.cost import macs_of
+
+_WINDOWED = (Conv2D, DepthwiseConv2D, MaxPool2D, AveragePool2D)
+_ELEMENTWISE = (Add, Sub, Mul, Relu, Relu6, LeakyRelu, Logistic)
+MOST_CANDIDATES = 12
+
+Rows = tuple[int, int]
+"""First row and the row after the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patching:
+    """The layers up to a tensor in stripes of `rows` of its rows. `macs` is the work of the whole graph then."""
+
+    cut: Tensor
+    rows: int
+    macs: int
+    graph: Graph
+
+
+def patchings(graph: Graph, ram: int, *, after: int) -> Iterator[Patching]:
+    """Yield ways to compute the first layers in stripes that may fit, the least work first.
+
+    Args:
+        graph: the graph after all passes.
+        ram: bytes of the arena.
+        after: the number of the last operator that does not fit; it has to be among the striped ones.
+    """
+    found: list[tuple[int, int, Tensor, int]] = []
+    for number, prefix in enumerate(_prefixes(graph)):
+        if number < after or prefix is None:
+            continue
+        (cut,) = prefix[-1].outputs
+        for rows in range(1, cut.shape[1] // 2 + 1):
+            stripes = [_needs(prefix, cut, span) for span in _spans(cut, rows)]
+            if _estimate(graph, prefix, cut, stripes) > ram:
+                break
+            work = sum(macs_of(op) for op in graph.operators[len(prefix) :])
+            work += sum(_stripe_macs(prefix, needs) for needs in stripes)
+            found.append((work, number, cut, rows))
+    for work, number, cut, rows in sorted(found, key=lambda entry: entry[:2])[:MOST_CANDIDATES]:
+        yield Patching(cut=cut, rows=rows, macs=work, graph=_rewritten(graph, graph.operators[: number + 1], cut, rows))
+
+
+def _prefixes(graph: Graph) -> Iterator[Sequence[Operator] | None]:
+    """Yield, for each operator, those up to it if only its output and constants leave them, else None; ends early."""
+    if len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4 or graph.inputs[0].shape[0] != 1:
+        return
+    made: set[Tensor] = {*graph.inputs}
+    for number, op in enumerate(graph.operators):
+        if not _can_be_striped(op):
+            return
+        made.update(op.outputs)
+        rest = graph.operators[number + 1 :]
+        leaving = {t for later in rest for t in later.activations if t in made}
+        leaving.update(t for t in graph.outputs if t in made)
+        yield graph.operators[: number + 1] if leaving == set(op.outputs) else None
+
+
+def _can_be_striped(op: Operator) -> bool:
+    if isinstance(op, _WINDOWED):
+        return True
+    if not isinstance(op, _ELEMENTWISE) or len(op.outputs) != 1:
+        return False
+    shape = op.outputs[0].shape
+    return len(shape) == 4 and all(tensor.shape == shape and not tensor.is_constant for tensor in op.inputs)
+
+
+def _spans(cut: Tensor, rows: int) -> list[Rows]:
+    height = cut.shape[1]
+    return [(first, min(first + rows, height)) for first in range(0, height, rows)]
+
+
+def _needs(prefix: Sequence[Operator], cut: Tensor, span: Rows) -> dict[Tensor, Rows]:
+    """Return the rows of each tensor that a stripe of the cut needs."""
+    needs: dict[Tensor, Rows] = {cut: span}
+    for op in reversed(prefix):
+        rows = needs.get(op.outputs[0])
+        if rows is None:
+            continue
+        for tensor in op.activations:
+            first, last = _read(op, rows)[0]
+            held = needs.get(tensor, (first, last))
+            needs[tensor] = min(first, held[0]), max(last, held[1])
+    return needs
+
+
+def _read(op: Operator, rows: Rows) -> tuple[Rows, int, int]:
+    """Return the input rows that rows of the output read, and the padding above and below them."""
+    if not isinstance(op, _WINDOWED):
+        return rows, 0, 0
+    height = op.x.shape[1]
+    first = rows[0] * op.stride[0] - op.padding.top
+    last = (rows[1] - 1) * op.stride[0] - op.padding.top + _window(op)
+    return (max(first, 0), min(last, height)), max(-first, 0), max(last - height, 0)
+
+
+def _window(op: Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D) -> int:
+    if isinstance(op, MaxPool2D | AveragePool2D):
+        return op.filter[0]
+    return (op.weights.shape[1] - 1) * op.dilation[0] + 1
+
+
+def _bytes(tensor: Tensor, rows: Rows) -> int:
+    return tensor.nbytes // tensor.shape[1] * (rows[1] - rows[0])
+
+
+def _stripe_macs(prefix: Sequence[Operator], needs: Mapping[Tensor, Rows]) -> int:
+    total = 0
+    for op in prefix:
+        y = op.outputs[0]
+        if y in needs:
+            total += macs_of(op) // y.shape[1] * (needs[y][1] - needs[y][0])
+    return total
+
+
+def _estimate(graph: Graph, prefix: Sequence[Operator], cut: Tensor, stripes: Sequence[Mapping[Tensor, Rows]]) -> int:
+    """Return about the bytes of the arena while stripes are computed, scratch left out."""
+    whole = graph.inputs[0].nbytes + cut.nbytes
+    last = {tensor: number for number, op in enumerate(prefix) for tensor in op.activations}
+    peak = 0
+    for needs in stripes:
+        for number, op in enumerate(prefix):
+            y = op.outputs[0]
+            if y not in needs:
+                continue
+            live = [
+                t
+                for made, earlier in enumerate(prefix[:number])
+                for t in earlier.outputs
+                if t in needs and last.get(t, -1) >= number and made < number and t is not cut
+            ]
+            dying = max((_bytes(t, needs[t]) for t in live if last[t] == number), default=0)
+            held = sum(_bytes(t, needs[t]) for t in live)
+            output = 0 if y is cut else _bytes(y, needs[y])
+            peak = max(peak, held - dying + max(dying, output))
+    return whole + peak
+
+
+def _rewritten(graph: Graph, prefix: Sequence[Operator], cut: Tensor, rows: int) -> Graph:
+    operators: list[Operator] = []
+    parts: list[Tensor] = []
+    for number, span in enumerate(_spans(cut, rows)):
+        parts.append(_stripe(operators, graph.inputs[0], prefix, cut, span, number))
+    operators.append(Concatenation(name=f"{prefix[-1].name}_stripes", xs=tuple(parts), y=cut, axis=1))
+    return dataclasses.replace(graph, operators=(*operators, *graph.operators[len(prefix) :]))
+
+
+def _stripe(
+    operators: list[Operator], x: Tensor, prefix: Sequence[Operator], cut: Tensor, span: Rows, number: int
+) -> Tensor:
+    """Add the operators of one stripe; returns its part of the cut."""
+    needs = _needs(prefix, cut, span)
+    held: dict[Tensor, tuple[Tensor, Rows]] = {x: (x, (0, x.shape[1]))}
+
+    def rows_of(tensor: Tensor, wanted: Rows, reader: str) -> Tensor:
+        whole, rows = held[tensor]
+        if rows == wanted:
+            return whole
+        part = _shortened(tensor, wanted, f"{tensor.name}[{wanted[0]}:{wanted[1]}] of {reader}")
+        begin = tuple(wanted[0] - rows[0] if axis == 1 else 0 for axis in range(len(part.shape)))
+        operators.append(
+            StridedSlice(
+                name=f"{reader}_rows_{len(operators)}", x=whole, y=part, begin=begin, strides=(1, 1, 1, 1), shrink=()
+            )
+        )
+        return part
+
+    for op in prefix:
+        y = op.outputs[0]
+        if y not in needs:
+            continue
+        wanted, top, bottom = _read(op, needs[y])
+        name = f"{op.name}_stripe_{number}"
+        made = _shortened(y, needs[y], f"{y.name}[{needs[y][0]}:{needs[y][1]}] stripe {number}")
+        fields: dict[str, Any] = {
+            field: rows_of(getattr(op, field), wanted, name)
+            for field in op.input_fields
+            if isinstance(getattr(op, field), Tensor) and not getattr(op, field).is_constant
+        }
+        if isinstance(op, _WINDOWED):
+            fields["padding"] = Padding(top=top, bottom=bottom, left=op.padding.left, right=op.padding.right)
+        operators.append(dataclasses.replace(op, name=name, **fields, **{op.output_fields[0]: made}))
+        held[y] = made, needs[y]
+    return held[cut][0]
+
+
+def _shortened(tensor: Tensor, rows: Rows, name: str) -> Tensor:
+    shape = (tensor.shape[0], rows[1] - rows[0], *tensor.shape[2:])
+    return Tensor(name=name, shape=shape, dtype=tensor.dtype, quant=tensor.quant)

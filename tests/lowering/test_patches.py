@@ -1,0 +1,172 @@
+"""First layers in stripes: the rewritten graph means the same, its arena fits, and its C computes it bit by bit."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.host import run_on_host
+from utvm.cores import get_core
+from utvm.graph import (
+    Add,
+    Concatenation,
+    Conv2D,
+    DepthwiseConv2D,
+    DType,
+    Graph,
+    MaxPool2D,
+    Mean,
+    Padding,
+    Quantization,
+    Relu,
+    StridedSlice,
+    Tensor,
+)
+from utvm.graph.cost import macs
+from utvm.graph.reference import evaluate
+from utvm.kernels import PORTABLE_FAMILIES
+from utvm.lowering import LoweringError, lower
+from utvm.lowering.patches import patchings
+from utvm.lowering.views import Views
+
+PLAIN = get_core("cortex-m3")
+QUANT = Quantization.per_tensor(0.05, 3)
+SETTINGS = settings(
+    max_examples=10, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+def activation(name: str, shape: tuple[int, ...]) -> Tensor:
+    return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=QUANT)
+
+
+def weights(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Tensor:
+    data = rng.integers(-127, 128, shape).astype(np.int8)
+    return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=Quantization.per_tensor(0.004), data=data)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> Graph:
+    """Convolutions, depthwise ones, pools and residual additions on a picture, then its mean."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    height, width, channels = draw(st.integers(9, 20)), draw(st.integers(3, 6)), draw(st.sampled_from((1, 3, 4)))
+    x = activation("x", (1, height, width, channels))
+    operators, current = [], x
+    for number in range(draw(st.integers(2, 5))):
+        kind = draw(st.sampled_from(("conv", "depthwise", "pool", "residual", "relu")))
+        _, h, w, c = current.shape
+        k, s = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+        if kind in ("conv", "depthwise", "pool") and h >= 4:
+            out = (-(-h // s), -(-w // s))
+            total = [max((o - 1) * s + k - size, 0) for o, size in zip(out, (h, w), strict=True)]
+            padding = Padding(
+                top=total[0] // 2, bottom=total[0] - total[0] // 2, left=total[1] // 2, right=total[1] - total[1] // 2
+            )
+            outputs = draw(st.sampled_from((2, 4))) if kind == "conv" else c
+            y = activation(f"t{number}", (1, *out, outputs))
+            common = {"name": f"op{number}", "x": current, "y": y, "stride": (s, s), "padding": padding}
+            if kind == "pool":
+                operators.append(MaxPool2D(**common, filter=(k, k)))
+            elif kind == "conv":
+                kernel = weights(rng, f"w{number}", (outputs, k, k, c))
+                operators.append(Conv2D(**common, weights=kernel, bias=None))
+            else:
+                kernel = weights(rng, f"w{number}", (1, k, k, c))
+                operators.append(DepthwiseConv2D(**common, weights=kernel, bias=None))
+            current = y
+        elif kind == "residual":
+            inner, y = activation(f"i{number}", current.shape), activation(f"t{number}", current.shape)
+            kernel = weights(rng, f"w{number}", (c, 3, 3, c))
+            around = Padding(top=1, bottom=1, left=1, right=1)
+            operators.append(Conv2D(name=f"c{number}", x=current, weights=kernel, bias=None, y=inner, padding=around))
+            operators.append(Add(name=f"op{number}", a=current, b=inner, y=y))
+            current = y
+        else:
+            y = activation(f"t{number}", current.shape)
+            operators.append(Relu(name=f"op{number}", x=current, y=y))
+            current = y
+    result = activation("y", (1, current.shape[3]))
+    operators.append(Mean(name="mean", x=current, y=result, axes=(1, 2)))
+    return Graph(name="chain", operators=tuple(operators), inputs=(x,), outputs=(result,))
+
+
+@SETTINGS
+@given(chains(), st.integers(0, 4))
+def test_stripes_mean_what_the_whole_means(graph: Graph, after: int) -> None:
+    x = np.random.default_rng(0).integers(-128, 128, graph.inputs[0].shape).astype(np.int8)
+    (wanted,) = evaluate(graph, [x]).values()
+    for patching in list(patchings(graph, 1 << 20, after=after))[::5]:
+        (got,) = evaluate(patching.graph, [x]).values()
+        np.testing.assert_array_equal(got, wanted)
+        assert macs(patching.graph) == patching.macs
+        program = lower(patching.graph, PLAIN, families=PORTABLE_FAMILIES)
+        (held,) = run_on_host(program, [x])
+        np.testing.assert_array_equal(held.reshape(wanted.shape), wanted)
+        arrays = {id(a): a for call in program.calls for a in call.kernel.constants.values()}.values()
+        assert len({(a.c_type, a.values.tobytes()) for a in arrays}) == len(arrays), "constants are there twice"
+
+
+def residual(rng: np.random.Generator) -> Graph:
+    x, stem, inner, total, y = (
+        activation("x", (1, 24, 8, 4)),
+        *(activation(name, (1, 24, 8, 16)) for name in ("stem", "inner", "total")),
+        activation("y", (1, 16)),
+    )
+    around = Padding(top=1, bottom=1, left=1, right=1)
+    return Graph(
+        name="residual",
+        operators=(
+            Conv2D(name="stem", x=x, weights=weights(rng, "a", (16, 3, 3, 4)), bias=None, y=stem, padding=around),
+            Conv2D(name="inner", x=stem, weights=weights(rng, "b", (16, 3, 3, 16)), bias=None, y=inner, padding=around),
+            Add(name="add", a=stem, b=inner, y=total),
+            Mean(name="mean", x=total, y=y, axes=(1, 2)),
+        ),
+        inputs=(x,),
+        outputs=(y,),
+    )
+
+
+def test_a_budget_that_nothing_else_keeps_is_kept_by_stripes_with_the_least_work() -> None:
+    graph = residual(np.random.default_rng(1))
+    whole = lower(graph, PLAIN)
+    assert whole.arena_bytes >= 2 * 24 * 8 * 16
+    with pytest.raises(LoweringError, match="the arena does not fit"):
+        lower(graph, PLAIN, ram=whole.arena_bytes - 1, stripes=False)
+    striped = lower(graph, PLAIN, ram=5200)
+    assert striped.arena_bytes <= 5200
+    tighter = lower(graph, PLAIN, ram=4700)
+    assert tighter.arena_bytes <= 4700
+    assert macs(graph) < macs(striped.graph) < macs(tighter.graph)
+    assert striped.constant_bytes == whole.constant_bytes
+    with pytest.raises(LoweringError, match="the arena does not fit"):
+        lower(graph, PLAIN, ram=3000)
+
+
+def test_rows_and_their_concatenation_cost_no_call() -> None:
+    x, top, bottom = activation("x", (1, 4, 2, 2)), activation("top", (1, 2, 2, 2)), activation("bottom", (1, 2, 2, 2))
+    up, down, y = activation("up", (1, 2, 2, 2)), activation("down", (1, 2, 2, 2)), activation("y", (1, 4, 2, 2))
+    rows = {"strides": (1, 1, 1, 1), "shrink": ()}
+    graph = Graph(
+        name="halves",
+        operators=(
+            StridedSlice(name="first", x=x, y=top, begin=(0, 0, 0, 0), **rows),
+            StridedSlice(name="second", x=x, y=bottom, begin=(0, 2, 0, 0), **rows),
+            Relu(name="up", x=top, y=up),
+            Relu(name="down", x=bottom, y=down),
+            Concatenation(name="both", xs=(up, down), y=y, axis=1),
+        ),
+        inputs=(x,),
+        outputs=(y,),
+    )
+    views = Views(graph)
+    assert [op.name for op in views.operators] == ["up", "down"]
+    assert (views.root(bottom), views.offset(bottom), views.root(down), views.offset(down)) == (x, 8, y, 8)
+    program = lower(graph, PLAIN)
+    value = np.arange(-8, 8, dtype=np.int8).reshape(1, 4, 2, 2)
+    (held,) = run_on_host(program, [value])
+    np.testing.assert_array_equal(held, evaluate(graph, [value])["y"])
+    odd = dataclasses.replace(graph.operators[1], begin=(0, 1, 0, 0))
+    shifted = dataclasses.replace(graph, operators=(graph.operators[0], odd, *graph.operators[2:]))
+    assert Views(shifted).offset(bottom) == 4
