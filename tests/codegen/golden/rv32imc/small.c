@@ -247,8 +247,8 @@ int32_t small_run(uint8_t *arena) {
       (const int8_t *)(arena + 48),
       small_1_weights,
       small_1_bias,
-      small_1_multiplier,
-      small_1_shift,
+      small_0_multiplier,
+      small_0_shift,
       (int8_t *)(arena + 0));
   /* 2: pool */
   max_pool_6x6x4((const int8_t *)(arena + 0), (int8_t *)(arena + 144));
