@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.chip import probe as _registers_the_probes  # noqa: F401
+from tests.support.chip.bench import plugged
 from tests.support.chip.process import PINS_VARIABLE, ChipProcess, board_file
 from tests.support.oracle import Oracle
 from utvm.cli import main
@@ -40,4 +42,10 @@ def test_through_stock_openocd(
     with ChipProcess("cortex-m7") as chip:
         monkeypatch.setenv(PINS_VARIABLE, str(chip.pins))
         assert run(picture, "openocd", capsys) == expected(picture)
-        assert chip.control()["instructions"] > 11_000_000
+        assert chip.control()["instructions"] > 5_000_000
+
+
+def test_through_stock_pyocd(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with plugged("cortex-m7") as bench:
+        assert run(picture, "pyocd", capsys) == expected(picture)
+        assert bench.chip.core.engine.instructions > 5_000_000

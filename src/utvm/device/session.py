@@ -25,16 +25,16 @@ from utvm.device.link import (
     FlashProgrammer,
     LinkGarbledError,
     LinkLostError,
+    LinkRefusedError,
     LinkTimeoutError,
     Target,
 )
+from utvm.device.stack import Guard, WatchedStack
 from utvm.device.startup import startup_failure
 from utvm.device.verified_link import VerifiedLink
-from utvm.toolchain import STACK_LIMIT_SYMBOL, STACK_SYMBOL, Image
+from utvm.toolchain import Image
 
 DEFAULT_TIMEOUT = 60.0
-_CANARY = bytes.fromhex("a55ac33c")
-_CANARY_BYTES = 256
 _CHECKSUM_WORTH = 1024
 _TRAPS_SECTION = ".traps"
 _PLACING_SECONDS = 20.0
@@ -184,13 +184,8 @@ class Session:
 
     def stack_used(self) -> int:
         """Return the most bytes of stack in use by any call since the image was loaded."""
-        limit, top = self._stack
         with self._recovering():
-            held = self._live.read_memory(limit, top - limit)
-        untouched = 0
-        while held[untouched : untouched + 4] == _CANARY:
-            untouched += 4
-        return len(held) - untouched
+            return self._stack.used(self._live)
 
     @property
     def _live(self) -> DebugLink:
@@ -204,8 +199,8 @@ class Session:
         return self._live.unverified if isinstance(self._live, VerifiedLink) else self._live
 
     @property
-    def _stack(self) -> tuple[int, int]:
-        return self.image.symbol(STACK_LIMIT_SYMBOL).address, self.image.symbol(STACK_SYMBOL).address
+    def _stack(self) -> WatchedStack:
+        return WatchedStack(self.image)
 
     def _address(self, where: str | int) -> int:
         return self.image.symbol(where).address if isinstance(where, str) else where
@@ -300,7 +295,7 @@ class Session:
         for piece in constants:
             if piece.name != _TRAPS_SECTION and (piece not in in_flash or stale):
                 self._verify(piece)
-        self._paint_stack()
+        self._stack.paint(self._live)
 
     def _load_ram(self) -> None:
         """Send what RAM lacks of code and constants, run the start-up, and zero variables."""
@@ -315,9 +310,9 @@ class Session:
             # What is large is verified by checksum alone.
             writer = self._live if len(piece.data) < _CHECKSUM_WORTH else self._unverified
             writer.write_memory(piece.address, piece.data)
-        self._paint_stack()
+        self._stack.paint(self._live)
         if self.board.core.isa == "arm" and not self.board.core.vector_table_register:
-            self._write_vectors(self._stack[1], image.symbol(TRAP_SYMBOL).address)
+            self._write_vectors(self._stack.top, image.symbol(TRAP_SYMBOL).address)
         self._set_breakpoints({image.symbol(symbol).address for symbol in (RETURN_SYMBOL, TRAP_SYMBOL)})
         status = self._call_ours(START_SYMBOL)
         if status:
@@ -325,10 +320,6 @@ class Session:
         # Only now: code that fills may use vector instructions, which the start-up enables.
         for section in zeroed(image):
             self._call_ours(FILL_SYMBOL, section.address, section.size // 4, 0)
-
-    def _paint_stack(self) -> None:
-        limit, top = self._stack
-        self._live.write_memory(limit, _CANARY * ((top - limit) // 4))
 
     def _is_flash(self, address: int) -> bool:
         return any(memory.kind == "flash" and memory.holds(address) for memory in self.board.memories)
@@ -406,15 +397,24 @@ class Session:
         )
 
     def _check_stack(self, name: str) -> None:
-        limit, top = self._stack
-        room = min(_CANARY_BYTES, (top - limit) // 4)
-        held = self._live.read_memory(limit, room)
-        pointer = self._live.read_register(self._convention.stack_pointer)
-        if held != _CANARY * (room // 4) or not limit <= pointer <= top:
-            raise StackOverflowError(
-                f"{name} overran the stack of {top - limit:,} bytes on board '{self.board.name}': give it more with "
-                "stack_bytes in the board's TOML; the board was reset and the image reloaded"
+        stack = self._stack
+        guard = stack.guard(self._live, self._live.read_register(self._convention.stack_pointer))
+        if guard is Guard.INTACT:
+            return
+        if self._wired and (guard is Guard.ALTERED or not self._remembers()):
+            raise LinkGarbledError(
+                f"memory changed by itself while {name} ran: the board lost power, or the debug link garbles data: "
+                "make it slower or its cable shorter; the board was reset and the image reloaded"
             )
+        raise StackOverflowError(
+            f"{name} overran the stack of {stack.size:,} bytes on board '{self.board.name}': give it more with "
+            "stack_bytes in the board's TOML; the board was reset and the image reloaded"
+        )
+
+    def _remembers(self) -> bool:
+        """Return whether memory still holds what is loaded, as far as that is quickly read and has no breakpoints."""
+        small = (piece for piece in constant(self.image) if len(piece.data) < _CHECKSUM_WORTH)
+        return all(self._holds(piece) for piece in small if piece.name != _TRAPS_SECTION)
 
     def _timed_out(self, name: str, timeout: float) -> CallTimeoutError:
         pc = self._live.read_register(self._convention.program_counter)
@@ -425,10 +425,23 @@ class Session:
             "the board was reset and the image reloaded"
         )
 
+    def _is_breakpoint(self, pc: int) -> bool:
+        try:
+            held = self._live.read_memory(pc, 4)
+        except LinkRefusedError:
+            return False
+        return self._convention.is_breakpoint(int.from_bytes(held, "little"))
+
     def _stopped_elsewhere(self, name: str, pc: int) -> DeviceError:
         if pc != self.image.symbol(TRAP_SYMBOL).address:
             where = self.image.locate(pc)
             inside = "" if where is None else f" in {where}"
+            if self._wired and not self._is_breakpoint(pc):
+                return LinkGarbledError(
+                    f"{name} was stopped at 0x{pc:08x}{inside}, where there is no breakpoint: the debug link garbles "
+                    "data or loses its place: make it slower or its cable shorter; the board was reset and the image "
+                    "reloaded"
+                )
             return DeviceError(f"{name} stopped at 0x{pc:08x}{inside} and did not return: is there a breakpoint?")
         core = self.board.core
         if core.isa == "riscv":
