@@ -3,8 +3,9 @@
 //   0x0000_0000  4 KiB      the debug module's ROM and buffers, for the core in debug mode
 //   0x8000_0000  RAM_BYTES  RAM: two ports for the core, one for the debug module
 //
-// Elsewhere there is nothing: fetches find 0, an illegal instruction; loads find 0 and stores are lost, both of which the
-// interrupt 31 tells (the core has no input for bus errors). The debug module's accesses to RAM, words alone, report an error.
+// Elsewhere there is nothing: fetches find 0, an illegal instruction; loads find 0 and stores are lost, and either raises
+// interrupt 31 (the core has no input for bus errors). The debug module reaches RAM alone, by words; it tells of other
+// addresses.
 module soc #(
     parameter bit PULP = 0,
     parameter int unsigned RAM_BYTES = 4 << 20
