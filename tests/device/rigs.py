@@ -137,3 +137,8 @@ CHIP_RIGS = [
 ]
 RTL_RIGS = [_rtl(board) for board in list_boards() if board.emulator is not None and board.emulator.kind == "rtl"]
 RIGS = [*QEMU_RIGS, *CHIP_RIGS, *RTL_RIGS]
+
+
+def rig_named(name: str) -> Rig:
+    """Return a rig by its name."""
+    return next(rig for rig in RIGS if rig.name == name)

@@ -31,6 +31,7 @@ from utvm.device.session import (
     StackOverflowError,
     VerificationError,
 )
+from utvm.device.verified_link import VerifiedLink
 
 __all__ = [
     "AttachedTarget",
@@ -56,6 +57,7 @@ __all__ = [
     "Target",
     "TargetFaultError",
     "VerificationError",
+    "VerifiedLink",
     "WrappingTarget",
     "begin_mcycle",
     "build_image",

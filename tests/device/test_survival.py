@@ -1,0 +1,189 @@
+"""Servers that are killed, cables that are pulled, keyboards: told or mended, and nothing is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.device.conftest import ENTRIES, PROGRAM
+from tests.device.rigs import Rig, rig_named
+from tests.support.chip.process import ChipProcess
+from utvm.boards import Board
+from utvm.device import DeviceError, LinkLostError, OpenOcdLink, Session, VerifiedLink, build_image
+from utvm.toolchain import Image, Source
+
+_LISTEN = "0A"
+_OPENOCD, _PYOCD = "openocd-cortex-m7", "pyocd-cortex-m7"
+
+
+@cache
+def image_for(board: Board, table_bytes: int = 0) -> Image:
+    text = PROGRAM + (f"\nconst uint8_t table[{table_bytes}] = {{1}};\n" if table_bytes else "")
+    entries = [*ENTRIES, *(["table"] if table_bytes else [])]
+    return build_image(board, [Source(name="program.c", text=text)], entries=entries, optimize="-O1")
+
+
+def children() -> set[int]:
+    """The processes that we started and that still run."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+        except (OSError, ValueError):
+            continue
+        if parent == str(os.getpid()) and state != "Z":
+            found.add(int(entry.name))
+    return found
+
+
+def listening(process: int) -> list[str]:
+    """The addresses, in hex, at which a process listens by TCP."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the directory itself
+            inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN and fields[9] in inodes:
+                found.append(fields[1].rpartition(":")[0])
+    return found
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Whatever is started inside has ended behind it, and we listen nowhere that we did not before."""
+    before, ports = children(), listening(os.getpid())
+    yield
+    assert children() <= before
+    assert listening(os.getpid()) == ports
+
+
+@contextmanager
+def session_on(name: str) -> Iterator[tuple[Session, Rig]]:
+    rig = rig_named(name)
+    with nothing_left(), rig.session() as session:
+        session.load(image_for(rig.board))
+        yield session, rig
+
+
+def openocd_of(session: Session) -> int:
+    link = session._live
+    assert isinstance(link, VerifiedLink)
+    assert isinstance(link.unverified, OpenOcdLink)
+    assert link.unverified.server is not None
+    assert link.unverified.server.process_id is not None
+    return link.unverified.server.process_id
+
+
+@contextmanager
+def soon(seconds: float, action: Callable[[], None]) -> Iterator[None]:
+    timer = threading.Timer(seconds, action)
+    timer.start()
+    yield
+    timer.join()
+
+
+def test_openocd_listens_on_one_loopback_port() -> None:
+    with session_on(_OPENOCD) as (session, _):
+        assert listening(openocd_of(session)) == ["0100007F"]
+
+
+def test_openocd_killed_during_a_load() -> None:
+    with session_on(_OPENOCD) as (session, rig):
+        victim = openocd_of(session)
+        with (
+            soon(0.5, lambda: os.kill(victim, signal.SIGKILL)),
+            pytest.raises(LinkLostError, match=r"OpenOCD ended with signal SIGKILL.* started again.* reloaded"),
+        ):
+            session.load(image_for(rig.board, 200_000))
+        assert openocd_of(session) != victim
+        assert session.call("answer").value == 42
+        assert session.read("table", 2) == b"\x01\x00"
+
+
+def test_openocd_killed_during_a_call() -> None:
+    with session_on(_OPENOCD) as (session, _):
+        victim = openocd_of(session)
+        with (
+            soon(0.3, lambda: os.kill(victim, signal.SIGKILL)),
+            pytest.raises(LinkLostError, match="OpenOCD ended with signal SIGKILL"),
+        ):
+            session.call("forever", timeout=20)
+        assert session.call("answer").value == 42
+
+
+def test_the_connection_to_openocd_cut() -> None:
+    with session_on(_OPENOCD) as (session, _):
+        link = session._live
+        assert isinstance(link, VerifiedLink)
+        assert isinstance(link.unverified, OpenOcdLink)
+        link.unverified._rpc.close()
+        with pytest.raises(LinkLostError, match=r"connection to OpenOCD is gone.* reloaded"):
+            session.call("answer")
+        assert session.call("answer").value == 42
+
+
+def test_the_simulator_killed_during_a_call() -> None:
+    with session_on(_OPENOCD) as (session, _):
+        chip = session._target
+        assert isinstance(chip, ChipProcess)
+        assert chip.process_id is not None
+        victim = chip.process_id
+        with (
+            soon(0.3, lambda: os.kill(victim, signal.SIGKILL)),
+            pytest.raises(DeviceError, match="the simulated chip ended with signal SIGKILL"),
+        ):
+            session.call("forever", timeout=20)
+        assert chip.process_id != victim
+        assert session.call("answer").value == 42
+
+
+def test_the_pins_cut_during_a_call() -> None:
+    with session_on(_OPENOCD) as (session, _):
+        chip = session._target
+        assert isinstance(chip, ChipProcess)
+        with soon(0.3, lambda: chip.control(cut=True)), pytest.raises(DeviceError):
+            session.call("forever", timeout=5)
+        assert session.call("answer").value == 42
+
+
+@pytest.mark.parametrize("name", [_OPENOCD, _PYOCD, "gdb-openocd-cortex-m7", "gdb-pyocd-cortex-m7"])
+def test_ctrl_c_halts_the_core_and_the_session_goes_on(name: str) -> None:
+    with session_on(name) as (session, _):
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with soon(0.4, lambda: os.kill(os.getpid(), signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+                session.call("forever", timeout=20)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert session._live.wait(0)
+        assert session.call("answer").value == 42
+
+
+def test_openocd_dies_with_us(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from tests.device.rigs import rig_named\n"
+        "from tests.device.test_survival import openocd_of\n"
+        f"session = rig_named({_OPENOCD!r}).session()\n"
+        "print(openocd_of(session), session._target.process_id, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    for process in map(int, done.stdout.split()):
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{process}").exists() and " Z " not in Path(f"/proc/{process}/stat").read_text():
+            assert time.monotonic() < deadline, f"process {process} still runs"
+            time.sleep(0.02)
+    assert len(done.stdout.split()) == 2
