@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from utvm.boards import Board, LinkKind, load_board
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, entry_source, step_symbol
 from utvm.cores import Core
-from utvm.device import Measurement, Session, build_image, open_session
+from utvm.device import LinkError, Measurement, Session, build_image, open_session
 from utvm.dump import Dump
 from utvm.emulators import emulator_target, get_assumption
 from utvm.errors import UtvmError
@@ -38,6 +38,9 @@ from utvm.passes import run_passes
 from utvm.report import CompileReport, RunReport, records_used
 from utvm.toolchain import Image, Source, default_cache_directory
 from utvm.tuning.known import measurements
+
+_RUNS = 3
+"""How often a run is tried that the debug link breaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -327,7 +330,16 @@ class Model:
 
         Raises:
             UtvmError: an input does not fit, or the call failed (fault, time-out, lost link); the session stays usable.
+                A run that the debug link broke is tried again first.
         """
+        for _ in range(_RUNS - 1):
+            with suppress(LinkError):
+                return self._run(inputs, timeout)
+        return self._run(inputs, timeout)
+
+    def _run(
+        self, inputs: NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]], timeout: float | None
+    ) -> Result:
         watch = Stopwatch()
         with watch.stage("write"):
             self.write_inputs(inputs)

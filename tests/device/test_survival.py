@@ -11,13 +11,16 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import utvm
 from tests.device.conftest import ENTRIES, PROGRAM
 from tests.device.rigs import Rig, rig_named
 from tests.support.chip.process import ChipProcess
 from utvm.boards import Board
 from utvm.device import DeviceError, LinkLostError, OpenOcdLink, Session, VerifiedLink, build_image
+from utvm.emulators import QemuTarget
 from utvm.toolchain import Image, Source
 
 _LISTEN = "0A"
@@ -187,3 +190,18 @@ def test_openocd_dies_with_us(tmp_path: Path) -> None:
             assert time.monotonic() < deadline, f"process {process} still runs"
             time.sleep(0.02)
     assert len(done.stdout.split()) == 2
+
+
+def test_a_run_that_the_link_breaks_is_made_again() -> None:
+    network = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
+    compiled = utvm.compile(network, "qemu-cortex-m7")
+    picture = np.random.default_rng(5).integers(-128, 128, (1, 32, 32, 3), dtype=np.int8)
+    with nothing_left(), utvm.connect("qemu-cortex-m7") as session:
+        model = utvm.Model(session, compiled)
+        (expected,) = model.run(picture).outputs.values()
+        qemu = session._target
+        assert isinstance(qemu, QemuTarget)
+        assert qemu.process_id is not None
+        os.kill(qemu.process_id, signal.SIGKILL)
+        (again,) = model.run(picture).outputs.values()
+    assert (again == expected).all()
