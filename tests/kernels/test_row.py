@@ -1,4 +1,4 @@
-"""Fully connected layers with their row in the stack frame: drawn shapes, configs and clamps, bit-exact on boards."""
+"""Fully connected layers that extend their row themselves: drawn shapes, configs and clamps, bit-exact on boards."""
 
 from collections.abc import Iterator
 
@@ -107,4 +107,4 @@ def test_rows_that_do_not_suit_are_refused() -> None:
     assert FAMILY.applies(short, core)
     assert not FAMILY.applies(odd, core), "its words are not full"
     assert not FAMILY.applies(long, core), "it would take too much of the stack"
-    assert not FAMILY.legal(short, core, {"n": 8, "form": "int16"}), "four channels are no block of eight"
+    assert not FAMILY.legal(short, core, {"n": 8, "form": "int16", "row": "bytes"}), "four are no block of eight"

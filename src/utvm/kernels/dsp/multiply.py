@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 
 from utvm.codegen import CSupport
@@ -22,8 +23,19 @@ _FIXED = {"%pa": "r0", "%pw": "r1"}
 _MAX_OFFSET = 4095
 _INSTRUCTION_BYTES = 4
 ROW_IN_FRAME = 8
-"""Where in the frame a row lies, in bytes from sp, for a spec that is `in_frame`."""
+"""Where in the frame a row lies, in bytes from sp, for `Source.FRAME`."""
 _OUT, _END, _WALKER = 0, 4, 8
+
+
+class Source(StrEnum):
+    """Where a micro-kernel finds its activations."""
+
+    TABLE = "table"
+    """Rows of int16 lanes, behind a table of their addresses."""
+    FRAME = "frame"
+    """One row of int16 lanes in the kernel's own stack frame, which leaves one register more."""
+    BYTES = "bytes"
+    """One row of int8, its address in r0; each block of channels extends it anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +44,8 @@ class MultiplySpec:
 
     `offsets[m]` holds, for each lane pair of a row, its byte offset from the row's address for pixel m. The kernel
     reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`,
-    the channels finish as `UniformFinish` says; weights of form `int16` and their biases are then doubled. If
-    `in_frame`, the only row lies in the kernel's own stack frame, which leaves one register more.
+    the channels finish as `UniformFinish` says; weights of form `int16` and their biases are then doubled. `source`
+    says where the rows are.
     """
 
     rows: int
@@ -45,7 +57,7 @@ class MultiplySpec:
     saturation: Saturation
     unrolled: bool
     uniform: bool
-    in_frame: bool = False
+    source: Source = Source.TABLE
 
     @property
     def pixels(self) -> int:
@@ -138,8 +150,8 @@ def multiply_code_bytes(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -
 def multiply_body(spec: MultiplySpec, timing: Timing, shift: int) -> tuple[tuple[str, ...], float]:
     """Return the code for one block of N channels and its cycles; arguments and errors as `multiply_kernel`.
 
-    Around it, [sp] holds the next output's address and [sp, #4] the end of the outputs, r1 the stream's position. With
-    `in_frame` the row starts at `ROW_IN_FRAME` from sp.
+    Around it, [sp] holds the next output's address and [sp, #4] the end of the outputs, r1 the stream's position. A row
+    in the frame starts at `ROW_IN_FRAME` from sp.
     """
     write_body = _unrolled_body if spec.unrolled else _repeated_body
     try:
@@ -252,7 +264,15 @@ def _load_lanes(
     name, when = loaded.get(offset, ("", -9))
     if pair - when > 1:
         name = f"%a{row}_{pair}_{m}"
-        block(f"ldr {name}, [sp, #{ROW_IN_FRAME + offset}]" if spec.in_frame else f"ldr {name}, [%pa, #{offset}]")
+        match spec.source:
+            case Source.TABLE:
+                block(f"ldr {name}, [%pa, #{offset}]")
+            case Source.FRAME:
+                block(f"ldr {name}, [sp, #{ROW_IN_FRAME + offset}]")
+            case Source.BYTES if pair % 2 == 0:
+                block(f"ldr %x{pair}, [%pa, #{2 * pair}]", f"sxtb16 {name}, %x{pair}")
+            case Source.BYTES:
+                block(f"sxtb16 {name}, %x{pair - 1}, ror #8")
     loaded[offset] = (name, pair)
     return name
 
@@ -266,11 +286,11 @@ def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: boo
     started = set(accumulators[-1][: spec.biases])
     table = _table_offset(spec)
     for row in range(spec.rows):
-        if not spec.in_frame:
+        if spec.source is Source.TABLE:
             block(f"ldr %pa, [sp, #{table + 4 * row}]")
         _multiply_row(block, stream, spec, row, started, reuse=reuse)
     _finish(block, stream, spec, shift)
-    if spec.in_frame:
+    if spec.source is Source.FRAME:
         body = schedule(block, timing, pool=("r0", *REGISTERS), fixed={"%pw": "r1"})
     else:
         body = schedule(block, timing, pool=REGISTERS, fixed=_FIXED)

@@ -1,7 +1,8 @@
-"""Fully connected layers whose input row the micro-kernel expands into its own stack frame.
+"""Fully connected layers whose input row the micro-kernel extends to int16 itself.
 
-Reached from sp, the row needs no address register. On a core that takes loads one after the other and pays for each
-batch of them, eight channels with all their weights in flight then need fewer batches.
+Either once, into its own stack frame: reached from sp, the row needs no address register, and on a core that takes
+loads one after the other and pays for each batch of them, eight channels with all their weights in flight need fewer
+batches. Or in registers, anew for each block of channels, which is less work where there are few blocks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from utvm.graph import FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import assembler_function
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
-from utvm.kernels.dsp.multiply import ROW_IN_FRAME, MultiplySpec, multiply_body, multiply_cycles
+from utvm.kernels.dsp.multiply import ROW_IN_FRAME, MultiplySpec, Source, multiply_body, multiply_cycles
 from utvm.kernels.dsp.stream import WeightForm, requantizer
 from utvm.kernels.workload import workload
 
@@ -34,7 +35,9 @@ _PARAMETERS = (
 
 
 class RowFullyConnected(KernelFamily):
-    """FullyConnected with short rows. Knobs: `n` channels at once, `form` of the weights (`pair8` or `int16`)."""
+    """FullyConnected with short rows. Knobs: `n` channels at once, `form` of the weights (`pair8` or `int16`), `row`
+    (extended into the stack `frame`, or read as `bytes`).
+    """
 
     name = "row"
 
@@ -48,7 +51,7 @@ class RowFullyConnected(KernelFamily):
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit are refused by `legal`."""
         del op, core
-        return {"n": (1, 2, 4, 6, 8), "form": ("pair8", "int16")}
+        return {"n": (1, 2, 4, 6, 8), "form": ("pair8", "int16"), "row": ("frame", "bytes")}
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
         """Whether the channels divide into blocks, and can share lanes if they are to."""
@@ -71,8 +74,8 @@ class RowFullyConnected(KernelFamily):
         if not narrow or op.weights.values.nbytes <= WIDE_WEIGHTS:
             forms.append(WeightForm.INT16)
         found: list[tuple[float, Config]] = []
-        for n, form in product((8, 6, 4, 2, 1), forms):
-            config: Config = {"n": n, "form": str(form)}
+        for n, form, row in product((8, 6, 4, 2, 1), forms, ("frame", "bytes")):
+            config: Config = {"n": n, "form": str(form), "row": row}
             if self.legal(op, core, config):
                 try:
                     found.append((_RowPlan.of(op, config).cycles(core), config))
@@ -107,8 +110,7 @@ class RowFullyConnected(KernelFamily):
                 support=(_row_kernel(plan.symbol, plan.spec, core.timing, plan.direct.shift),),
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.direct.stream())},
-            # A row is read whole before its outputs are written.
-            ahead=max(units - inputs, plan.batch * (units - inputs)),
+            ahead=plan.ahead,
         )
 
 
@@ -117,14 +119,28 @@ class _RowPlan:
     """What the C, the micro-kernel and the stream of one layer agree on: a direct plan of one pixel at a time."""
 
     direct: DirectPlan
+    source: Source
 
     @staticmethod
     def of(op: FullyConnected, config: Config) -> _RowPlan:
-        return _RowPlan(direct=DirectPlan.of(op, {"m": 1, "unroll": 1, **config}))
+        direct = DirectPlan.of(op, {"m": 1, "unroll": 1, **config})
+        return _RowPlan(direct=direct, source=Source(str(config["row"])))
 
     @property
     def batch(self) -> int:
         return self.direct.window.out_width
+
+    @property
+    def ahead(self) -> int:
+        """Bytes by which the output must start before the input; see `Kernel`.
+
+        A row in the frame is read whole before its outputs are written; bytes are read again for each block.
+        """
+        units, inputs = self.direct.op.weights.shape
+        grows = units - inputs
+        if self.source is Source.FRAME:
+            return max(grows, self.batch * grows)
+        return units - self.direct.n + max(0, (self.batch - 1) * grows)
 
     @property
     def spec(self) -> MultiplySpec:
@@ -139,7 +155,7 @@ class _RowPlan:
             saturation=direct.requantizer.saturation,
             unrolled=True,
             uniform=direct.uniform is not None,
-            in_frame=True,
+            source=self.source,
         )
 
     @property
@@ -151,8 +167,10 @@ class _RowPlan:
         timing = core.timing
         assert timing is not None
         blocks = self.direct.window.out_channels // self.direct.n
-        words, turn = _expansion(self.spec.pairs // 2, timing)
-        row = (self.spec.pairs // 2 // words) * turn[1] + _CALL_CYCLES
+        row: float = _CALL_CYCLES
+        if self.source is Source.FRAME:
+            at_once, _, turn = _expansion(self.spec.pairs // 2, timing)
+            row += self.spec.pairs // 2 // at_once * turn
         row += blocks * multiply_cycles(self.spec, timing, shift=self.direct.shift)
         if core.caches is not None:
             row += core.caches.streaming(4 * len(multiply_body(self.spec, timing, self.direct.shift)[0]), 0, blocks)
@@ -164,19 +182,25 @@ class _RowPlan:
 def _row_kernel(name: str, spec: MultiplySpec, timing: Timing, shift: int) -> CSupport:
     """Return `void name(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end)`."""
     body, _ = multiply_body(spec, timing, shift)
-    words, turn = _expansion(spec.pairs // 2, timing)
-    frame = (ROW_IN_FRAME + 4 * spec.pairs + 7) // 8 * 8 + 4
+    expansion: list[str] = []
+    frame = ROW_IN_FRAME + 4
+    if spec.source is Source.FRAME:
+        at_once, turn, _ = _expansion(spec.pairs // 2, timing)
+        frame += (4 * spec.pairs + 7) // 8 * 8
+        expansion = [
+            f"add r2, sp, #{ROW_IN_FRAME}",
+            f"mov r3, #{spec.pairs // 2 // at_once}",
+            ".balign 8",
+            "2:",
+            *turn,
+            "bne.w 2b",
+        ]
     prototype = f"void {name}(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end)"
     lines = [
         "push {r4-r11, lr}",
         f"sub sp, sp, #{frame}",
         "strd r2, r3, [sp]",
-        f"add r2, sp, #{ROW_IN_FRAME}",
-        f"mov r3, #{spec.pairs // 2 // words}",
-        ".balign 8",
-        "2:",
-        *turn[0],
-        "bne.w 2b",
+        *expansion,
         ".balign 8",
         "1:",
         *body,
@@ -188,8 +212,8 @@ def _row_kernel(name: str, spec: MultiplySpec, timing: Timing, shift: int) -> CS
     return assembler_function(name, prototype, lines, what)
 
 
-def _expansion(words: int, timing: Timing) -> tuple[int, tuple[tuple[str, ...], float]]:
-    """Return how many of a row's words one turn expands to int16, and its code and cycles."""
+def _expansion(words: int, timing: Timing) -> tuple[int, tuple[str, ...], float]:
+    """Return how many of a row's words one turn expands to int16, its code and its cycles."""
     at_once = next(count for count in (8, 5, 4, 3, 2, 1) if words % count == 0)
     block = Block()
     for i in range(at_once):
@@ -200,4 +224,4 @@ def _expansion(words: int, timing: Timing) -> tuple[int, tuple[tuple[str, ...], 
     block(f"add %x, %x, #{4 * at_once}", f"add %row, %row, #{8 * at_once}", "subs %turns, %turns, #1")
     fixed = {"%x": "r0", "%row": "r2", "%turns": "r3"}
     body = schedule(block, timing, pool=("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr"), fixed=fixed)
-    return at_once, (body.lines, body.cycles + _BRANCH_CYCLES)
+    return at_once, body.lines, body.cycles + _BRANCH_CYCLES

@@ -58,14 +58,14 @@ static inline uint32_t utvm_extend_odd(uint32_t x) {
 }
 
 /* 3 pixels x 2 channels, 3 rows of 6 lane pairs, int16 weights */
-void utvm_multiply_m3n2_3x6_68a0645f(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+void utvm_multiply_m3n2_3x6_1e12a94d(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
 __asm__(
-    ".pushsection .text.utvm_multiply_m3n2_3x6_68a0645f, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_multiply_m3n2_3x6_1e12a94d, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_multiply_m3n2_3x6_68a0645f, %function\n"
-    "utvm_multiply_m3n2_3x6_68a0645f:\n"
+    ".type utvm_multiply_m3n2_3x6_1e12a94d, %function\n"
+    "utvm_multiply_m3n2_3x6_1e12a94d:\n"
     "push {r4-r11, lr}\n"
     "sub sp, sp, #28\n"
     "mov r4, #2\n"
@@ -326,7 +326,7 @@ __asm__(
     "bne.w 1b\n"
     "add sp, sp, #28\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_multiply_m3n2_3x6_68a0645f, . - utvm_multiply_m3n2_3x6_68a0645f\n"
+    ".size utvm_multiply_m3n2_3x6_1e12a94d, . - utvm_multiply_m3n2_3x6_1e12a94d\n"
     ".popsection\n");
 
 /* 6 pixels a row of one of 4 channels as int16 */
@@ -468,115 +468,101 @@ __asm__(
     ".popsection\n");
 
 /* a row of 36 inputs, 1 channels at once, int16 weights */
-void utvm_row_n1_36_353448f7(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end);
+void utvm_row_n1_36_2c99ede3(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end);
 __asm__(
-    ".pushsection .text.utvm_row_n1_36_353448f7, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_row_n1_36_2c99ede3, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_row_n1_36_353448f7, %function\n"
-    "utvm_row_n1_36_353448f7:\n"
+    ".type utvm_row_n1_36_2c99ede3, %function\n"
+    "utvm_row_n1_36_2c99ede3:\n"
     "push {r4-r11, lr}\n"
-    "sub sp, sp, #84\n"
+    "sub sp, sp, #12\n"
     "strd r2, r3, [sp]\n"
-    "add r2, sp, #8\n"
-    "mov r3, #3\n"
-    ".balign 8\n"
-    "2:\n"
-    "subs r3, r3, #1\n"
-    "ldr r4, [r0, #0]\n"
-    "ldr r5, [r0, #4]\n"
-    "ldr r6, [r0, #8]\n"
-    "add r0, r0, #12\n"
-    "sxtb16 r7, r4\n"
-    "str r7, [r2, #0]\n"
-    "sxtb16 r4, r4, ror #8\n"
-    "str r4, [r2, #4]\n"
-    "sxtb16 r4, r5\n"
-    "str r4, [r2, #8]\n"
-    "sxtb16 r5, r5, ror #8\n"
-    "str r5, [r2, #12]\n"
-    "sxtb16 r5, r6\n"
-    "str r5, [r2, #16]\n"
-    "sxtb16 r6, r6, ror #8\n"
-    "str r6, [r2, #20]\n"
-    "add r2, r2, #24\n"
-    "bne.w 2b\n"
     ".balign 8\n"
     "1:\n"
-    "ldr r0, [r1, #0]\n"
-    "ldr r2, [sp, #8]\n"
-    "ldr r3, [r1, #4]\n"
-    "ldr r4, [sp, #12]\n"
+    "ldr r2, [r1, #0]\n"
+    "ldr r3, [r0, #0]\n"
+    "sxtb16 r4, r3\n"
+    "ldr r5, [r1, #4]\n"
+    "sxtb16 r3, r3, ror #8\n"
+    "smlad r2, r4, r5, r2\n"
     "ldr r5, [r1, #8]\n"
-    "smlad r0, r2, r3, r0\n"
-    "ldr r3, [sp, #16]\n"
-    "smlad r0, r4, r5, r0\n"
+    "ldr r4, [r0, #4]\n"
+    "sxtb16 r6, r4\n"
+    "smlad r2, r3, r5, r2\n"
     "ldr r5, [r1, #12]\n"
-    "ldr r4, [sp, #20]\n"
-    "ldr r2, [r1, #16]\n"
-    "smlad r0, r3, r5, r0\n"
-    "ldr r5, [sp, #24]\n"
-    "smlad r0, r4, r2, r0\n"
-    "ldr r2, [r1, #20]\n"
-    "ldr r4, [sp, #28]\n"
-    "ldr r3, [r1, #24]\n"
-    "smlad r0, r5, r2, r0\n"
-    "ldr r2, [sp, #32]\n"
-    "smlad r0, r4, r3, r0\n"
-    "ldr r3, [r1, #28]\n"
-    "ldr r4, [sp, #36]\n"
+    "ldr r3, [r1, #16]\n"
+    "sxtb16 r4, r4, ror #8\n"
+    "smlad r2, r6, r5, r2\n"
+    "ldr r5, [r0, #8]\n"
+    "smlad r2, r4, r3, r2\n"
+    "sxtb16 r3, r5\n"
+    "ldr r4, [r1, #20]\n"
+    "sxtb16 r5, r5, ror #8\n"
+    "smlad r2, r3, r4, r2\n"
+    "ldr r4, [r1, #24]\n"
+    "ldr r3, [r0, #12]\n"
+    "sxtb16 r6, r3\n"
+    "smlad r2, r5, r4, r2\n"
+    "ldr r4, [r1, #28]\n"
     "ldr r5, [r1, #32]\n"
-    "smlad r0, r2, r3, r0\n"
-    "ldr r3, [sp, #40]\n"
-    "smlad r0, r4, r5, r0\n"
-    "ldr r5, [r1, #36]\n"
-    "ldr r4, [sp, #44]\n"
-    "ldr r2, [r1, #40]\n"
-    "smlad r0, r3, r5, r0\n"
-    "ldr r5, [sp, #48]\n"
-    "smlad r0, r4, r2, r0\n"
-    "ldr r2, [r1, #44]\n"
-    "ldr r4, [sp, #52]\n"
-    "ldr r3, [r1, #48]\n"
-    "smlad r0, r5, r2, r0\n"
-    "ldr r2, [sp, #56]\n"
-    "smlad r0, r4, r3, r0\n"
-    "ldr r3, [r1, #52]\n"
-    "ldr r4, [sp, #60]\n"
+    "sxtb16 r3, r3, ror #8\n"
+    "smlad r2, r6, r4, r2\n"
+    "ldr r4, [r0, #16]\n"
+    "smlad r2, r3, r5, r2\n"
+    "sxtb16 r5, r4\n"
+    "ldr r3, [r1, #36]\n"
+    "sxtb16 r4, r4, ror #8\n"
+    "smlad r2, r5, r3, r2\n"
+    "ldr r3, [r1, #40]\n"
+    "ldr r5, [r0, #20]\n"
+    "sxtb16 r6, r5\n"
+    "smlad r2, r4, r3, r2\n"
+    "ldr r3, [r1, #44]\n"
+    "ldr r4, [r1, #48]\n"
+    "sxtb16 r5, r5, ror #8\n"
+    "smlad r2, r6, r3, r2\n"
+    "ldr r3, [r0, #24]\n"
+    "smlad r2, r5, r4, r2\n"
+    "sxtb16 r4, r3\n"
+    "ldr r5, [r1, #52]\n"
+    "sxtb16 r3, r3, ror #8\n"
+    "smlad r2, r4, r5, r2\n"
     "ldr r5, [r1, #56]\n"
-    "smlad r0, r2, r3, r0\n"
-    "ldr r3, [sp, #64]\n"
-    "smlad r0, r4, r5, r0\n"
+    "ldr r4, [r0, #28]\n"
+    "sxtb16 r6, r4\n"
+    "smlad r2, r3, r5, r2\n"
     "ldr r5, [r1, #60]\n"
-    "ldr r4, [sp, #68]\n"
-    "ldr r2, [r1, #64]\n"
-    "smlad r0, r3, r5, r0\n"
-    "ldr r5, [sp, #72]\n"
-    "smlad r0, r4, r2, r0\n"
-    "ldr r2, [r1, #68]\n"
-    "ldr r4, [sp, #76]\n"
-    "ldr r3, [r1, #72]\n"
-    "smlad r0, r5, r2, r0\n"
-    "ldr r2, [sp, #0]\n"
-    "smlad r0, r4, r3, r0\n"
-    "ldr r3, [r1, #76]\n"
+    "ldr r3, [r1, #64]\n"
+    "sxtb16 r4, r4, ror #8\n"
+    "smlad r2, r6, r5, r2\n"
+    "ldr r5, [r0, #32]\n"
+    "smlad r2, r4, r3, r2\n"
+    "sxtb16 r3, r5\n"
+    "ldr r4, [r1, #68]\n"
+    "sxtb16 r5, r5, ror #8\n"
+    "smlad r2, r3, r4, r2\n"
+    "ldr r4, [r1, #72]\n"
+    "ldr r3, [sp, #0]\n"
+    "ldr r6, [r1, #76]\n"
+    "smlad r2, r5, r4, r2\n"
     "ldr r4, [r1, #80]\n"
     "ldr r5, [r1, #84]\n"
-    "smmlar r0, r0, r4, r0\n"
     "add r1, r1, #88\n"
+    "smmlar r2, r2, r4, r2\n"
     "ldr r4, [sp, #4]\n"
-    "add r0, r0, r0, asr #31\n"
-    "smmlar r0, r0, r5, r3\n"
-    "ssat r0, #8, r0\n"
-    "strb r0, [r2, #0]\n"
-    "add r2, r2, #1\n"
-    "str r2, [sp, #0]\n"
-    "cmp r2, r4\n"
+    "add r2, r2, r2, asr #31\n"
+    "smmlar r2, r2, r5, r6\n"
+    "ssat r2, #8, r2\n"
+    "strb r2, [r3, #0]\n"
+    "add r3, r3, #1\n"
+    "str r3, [sp, #0]\n"
+    "cmp r3, r4\n"
     "bne.w 1b\n"
-    "add sp, sp, #84\n"
+    "add sp, sp, #12\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_row_n1_36_353448f7, . - utvm_row_n1_36_353448f7\n"
+    ".size utvm_row_n1_36_2c99ede3, . - utvm_row_n1_36_2c99ede3\n"
     ".popsection\n");
 
 /*
@@ -627,7 +613,7 @@ static __attribute__((noinline)) void conv2d_6x6x4_4_k3x3_direct(
       }
       int8_t *out = y + n * 144 + oy * 24;
       for (int32_t block = 0; block < 2; block++) {
-        utvm_multiply_m3n2_3x6_68a0645f((const void *const *)rows, stream, out, 2);
+        utvm_multiply_m3n2_3x6_1e12a94d((const void *const *)rows, stream, out, 2);
         out += 12;
         for (int32_t k = 0; k < 3; k++) {
           rows[k] = (const int8_t *)rows[k] + 24;
@@ -743,7 +729,7 @@ static __attribute__((noinline)) void max_pool_6x6x4_words(
 /*
  * FullyConnected(x=int8[1x3x3x4]zp-3, weights=int8[3x36], bias=int32[3], y=int8[1x3]zp-3,
  * clamp=-128/127, rounding=double)
- * family row, n 1, form int16
+ * family row, n 1, form int16, row bytes
  */
 static __attribute__((noinline)) void fully_connected_36_3_row(
     const int8_t *x,
@@ -752,7 +738,7 @@ static __attribute__((noinline)) void fully_connected_36_3_row(
   {
     const int32_t row = 0;
     (void)row;
-    utvm_row_n1_36_353448f7(x + row * 36, stream, y + row * 3, y + (row + 1) * 3);
+    utvm_row_n1_36_2c99ede3(x + row * 36, stream, y + row * 3, y + (row + 1) * 3);
   }
 }
 
@@ -806,8 +792,8 @@ int32_t small_run(uint8_t *arena) {
       (uint32_t *)(void *)(arena + 36),
       (int8_t *)(arena + 0));
   /* 3: dense */
-  fully_connected_36_3_row((const int8_t *)(arena + 0), small_3_stream, (int8_t *)(arena + 0));
+  fully_connected_36_3_row((const int8_t *)(arena + 0), small_3_stream, (int8_t *)(arena + 36));
   /* 4: softmax */
-  softmax_1x3((const int8_t *)(arena + 0), small_4_exponentials, (int8_t *)(arena + 0));
+  softmax_1x3((const int8_t *)(arena + 36), small_4_exponentials, (int8_t *)(arena + 36));
   return 0;
 }
