@@ -20,6 +20,7 @@ from tests.support.chip.damage import KINDS, Plan
 from tests.support.chip.process import PINS_VARIABLE, ChipProcess, board_file
 from utvm.boards import Board, load_board
 from utvm.device import (
+    DeviceError,
     LinkGarbledError,
     LinkLostError,
     LinkRefusedError,
@@ -176,7 +177,11 @@ def test_results_are_right_or_errors_say_why(rig: Callable[[str], Iterator[Rig]]
                 outcomes[type(error).__name__] += 1
             assert time.monotonic() - started < HANG_SECONDS, f"call {number} hung: {plan}"
             damaged.mend()
-            assert call(session, dice), f"after call {number} the link does not work: {plan}"
+            try:
+                usable = call(session, dice)
+            except DeviceError as error:
+                pytest.fail(f"after call {number} the link does not work: {error}: {plan}")
+            assert usable, f"after call {number} something wrong came back: {plan}"
         done = damaged.done()
     print(f"{CALLS} calls, faults {dict(done)}, outcomes {dict(outcomes)}")
     assert done.total() >= CALLS // 4

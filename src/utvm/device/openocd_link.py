@@ -70,9 +70,12 @@ class OpenOcdLink(DebugLink):
             self._read = "get_reg -force" if self._run("[target current] cget -type") == "riscv" else "get_reg"
             try:
                 self._run("halt")
-            except DeviceError:
-                self._run(_CLEAR_STICKY_FLAGS)
-                self._run("halt")
+            except DeviceError as error:
+                try:
+                    self._run(_CLEAR_STICKY_FLAGS)
+                    self._run("halt")
+                except DeviceError:
+                    raise error from None  # it tells more
             self._running = False
         except BaseException:
             self._rpc.close()
