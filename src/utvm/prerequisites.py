@@ -81,6 +81,13 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
     _compiler("gcc", "gcc", "compiles the instruction counter, and in tests kernels for this host"),
     _headers("C library", "libc6-dev", ("gcc",), r"no version in these headers"),
     Prerequisite(
+        name="cmake",
+        purpose="builds exported CMake packages and firmware that uses them",
+        package="cmake",
+        probe=("cmake", "--version"),
+        extras=("test",),
+    ),
+    Prerequisite(
         name="clang",
         purpose="compiles exported models for this host, beside GCC",
         package="clang",

@@ -28,10 +28,11 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--stack", type=nbytes, metavar="BYTES", help="stack that a run may need, as 2K")
     parser.add_argument(
         "--format",
-        choices=("c", "firmware", "mlperf"),
+        choices=("c", "cmake", "make", "arduino", "zephyr", "firmware", "mlperf"),
         default="c",
-        help="c: files for a program of yours; firmware: also an ELF, HEX and BIN that boot by themselves and answer "
-        "on the board's UART; mlperf: the same with MLPerf Tiny's device protocol (default: c)",
+        help="c: files for a program of yours; cmake, make, arduino (PlatformIO too), zephyr: with that build's files; "
+        "firmware: also an ELF, HEX and BIN that boot by themselves and answer on the board's UART; mlperf: the same "
+        "with MLPerf Tiny's device protocol (default: c)",
     )
     parser.add_argument(
         "--with",
@@ -48,7 +49,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from utvm.deploy import export, export_text, mlperf_firmware, shell_firmware
+    from utvm.deploy import PROJECTS, export, export_text, mlperf_firmware, shell_firmware
     from utvm.errors import UtvmError
 
     if arguments.others and arguments.format != "firmware":
@@ -58,8 +59,10 @@ def _run(arguments: argparse.Namespace) -> int:
     options = {"stack": arguments.stack, **compile_options(arguments)}
     exports = [export(arguments.model, arguments.board, name=arguments.name, **options)]
     exports += [export(model, arguments.board, **options) for model in arguments.others]
+    if arguments.format in PROJECTS:
+        exports = [exported.as_project(arguments.format) for exported in exports]
     paths = [path for exported in exports for path in exported.write(arguments.output, alone=len(exports) == 1)]
-    if arguments.format != "c":
+    if arguments.format in ("firmware", "mlperf"):
         made = mlperf_firmware(exports[0], arguments.task) if arguments.task else shell_firmware(exports)
         paths += made.write(arguments.output)
     if arguments.json:

@@ -4,12 +4,14 @@ from utvm.deploy.export import BudgetError, Export, export
 from utvm.deploy.firmware import MLPERF_TASKS, Firmware, FirmwareError, mlperf_firmware, shell_firmware
 from utvm.deploy.flash import Flashed, flash
 from utvm.deploy.manifest import MANIFEST_FILE, Manifest, ManifestError
+from utvm.deploy.projects import PROJECTS, project
 from utvm.deploy.text import export_text, verification_text
 from utvm.deploy.verify import Check, Difference, Verification, VerifyError, verify
 
 __all__ = [
     "MANIFEST_FILE",
     "MLPERF_TASKS",
+    "PROJECTS",
     "BudgetError",
     "Check",
     "Difference",
@@ -25,6 +27,7 @@ __all__ = [
     "export_text",
     "flash",
     "mlperf_firmware",
+    "project",
     "shell_firmware",
     "verification_text",
     "verify",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from utvm.codegen import CLibrary, port_names, render_library
 from utvm.deploy.build import PEDANTIC, count_build, library_image, shipping
 from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
 from utvm.deploy.manifest import MANIFEST_FILE, Build, Expected, Form, Manifest, OperatorEntry, Port, Result
+from utvm.deploy.projects import project
 from utvm.deploy.readme import README_FILE, readme
 from utvm.errors import UtvmError
 from utvm.frontends import load
@@ -42,6 +43,10 @@ class Export:
     program: Program
     files: Mapping[str, str]
     manifest: Manifest
+
+    def as_project(self, kind: str) -> Export:
+        """Return the export with the files of a build system, a key of `PROJECTS`."""
+        return replace(self, files=project(kind, self.manifest, self.files))
 
     def write(self, directory: Path, *, alone: bool = True) -> tuple[Path, ...]:
         """Write all files into a directory, made if missing, and return their paths.
