@@ -19,7 +19,7 @@ from tests.device.conftest import ENTRIES, PROGRAM
 from tests.device.rigs import Rig, rig_named
 from tests.support.chip.process import ChipProcess
 from utvm.boards import Board
-from utvm.device import DeviceError, LinkLostError, OpenOcdLink, Session, VerifiedLink, build_image
+from utvm.device import DeviceError, LinkGarbledError, LinkLostError, OpenOcdLink, Session, VerifiedLink, build_image
 from utvm.emulators import QemuTarget
 from utvm.toolchain import Image, Source
 
@@ -205,3 +205,20 @@ def test_a_run_that_the_link_breaks_is_made_again() -> None:
         os.kill(qemu.process_id, signal.SIGKILL)
         (again,) = model.run(picture).outputs.values()
     assert (again == expected).all()
+
+
+def test_a_write_that_strays_is_not_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written again, the data are right; what the first attempt hit is not."""
+    with session_on(_PYOCD) as (session, _):
+        link = session._live
+        assert isinstance(link, VerifiedLink)
+        write, victim = link.unverified.write_memory, session.image.symbol("answer").address
+
+        def stray(address: int, data: bytes) -> None:
+            monkeypatch.undo()
+            write(victim, data)
+
+        monkeypatch.setattr(link.unverified, "write_memory", stray)
+        with pytest.raises(LinkGarbledError, match="may have gone anywhere"):
+            session.write("buffer", b"\xff" * 8)
+        assert session.call("answer").value == 42

@@ -150,6 +150,7 @@ class Session:
             if link.read_memory(address, len(data)) != data:
                 raise VerificationError(f"what was written at 0x{address:08x} reads back differently: is it writable?")
         self._image = None
+        self._holdings.forget()
         link.reset()
         link.resume()
 
@@ -227,6 +228,11 @@ class Session:
             self._repair("the board was away", relaunch=True)
         try:
             yield
+            if isinstance(self._link, VerifiedLink) and self._link.has_strayed:
+                raise LinkGarbledError(
+                    "the debug link garbled a write, which may have gone anywhere: make it slower or its cable "
+                    "shorter; the board was reset and the image reloaded"
+                )
         except LinkLostError as error:
             death = self._target.describe_death()
             self._repair(death or str(error), relaunch=True)
@@ -296,6 +302,8 @@ class Session:
             if piece.name != _TRAPS_SECTION and (piece not in in_flash or stale):
                 self._verify(piece)
         self._stack.paint(self._live)
+        if isinstance(self._live, VerifiedLink):
+            self._live.has_strayed = False  # everything has just been verified
 
     def _load_ram(self) -> None:
         """Send what RAM lacks of code and constants, run the start-up, and zero variables."""

@@ -17,12 +17,16 @@ class VerifiedLink(DebugLink):
     Args:
         link: does the work.
 
+    Attributes:
+        has_strayed: whether a write had to be repeated. Its first attempt may have gone anywhere.
+
     Raises (reads and writes):
         LinkGarbledError: the link shows something else each time.
     """
 
     def __init__(self, link: DebugLink) -> None:
         self.unverified = link
+        self.has_strayed = False
 
     def halt(self) -> None:
         """See `DebugLink`."""
@@ -50,6 +54,7 @@ class VerifiedLink(DebugLink):
             self.unverified.write_memory(address, data)
             if self.unverified.read_memory(address, len(data)) == data:
                 return
+            self.has_strayed = True
         raise LinkGarbledError(
             f"{len(data):,} bytes at 0x{address:08x} do not hold what was written, {_ATTEMPTS} times: is there RAM? "
             "If so, the debug link garbles data: make it slower or its cable shorter"
