@@ -109,6 +109,13 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         extras=("rtl", "test"),
     ),
     Prerequisite(
+        name="postgres",
+        purpose="a server that tests start, as a team has one for its tuning records",
+        package="postgresql",
+        probe=("sh", "-c", "set -- /usr/lib/postgresql/*/bin/postgres && exec $1 --version"),
+        extras=("test",),
+    ),
+    Prerequisite(
         name="chromium",
         purpose="draws the page of a tuning run, in a test",
         package="chromium",

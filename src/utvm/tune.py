@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from utvm import api
 from utvm.boards import Board, LinkKind
 from utvm.device import Session
+from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.graph import Graph, Operator
 from utvm.lowering import lower
@@ -19,11 +21,13 @@ from utvm.tuning import (
     DEFAULT_SEARCH,
     Job,
     Limits,
+    LocalRack,
     Outcome,
     Progress,
     RecordStore,
     Task,
     Tuner,
+    board_kind,
     default_database,
     family_of,
     search_maker,
@@ -54,10 +58,29 @@ def model_tasks(model: str | Path | Graph, board: str | Path | Board) -> tuple[s
     return graph.name, tasks_of(run_passes(graph), api.as_board(board).core)
 
 
+def boards_of_one_kind(boards: Sequence[str | Path | Board]) -> list[Board]:
+    """Return boards that differ in their names and links alone.
+
+    Raises:
+        UtvmError: one can't be read, is of another kind, or is the same physical board as another.
+    """
+    found = [api.as_board(board) for board in boards]
+    for number, board in enumerate(found):
+        if board_kind(board) != board_kind(found[0]):
+            raise UtvmError(
+                f"boards '{found[0].name}' and '{board.name}' are not of one kind, so that their cycles can't be "
+                "compared: tune for each of them"
+            )
+        if board.emulator is None and any(board.link == other.link for other in found[:number]):
+            raise UtvmError(f"board '{board.name}' is named twice by the same link: give each probe's serial number")
+    return found
+
+
 def tune(
     model: str | Path | Graph,
     board: str | Path | Board,
     *,
+    others: Sequence[str | Path | Board] = (),
     database: str | Path | None = None,
     trials: int | None = None,
     seconds: float | None = None,
@@ -74,6 +97,8 @@ def tune(
     Args:
         model: a model file, or a graph.
         board: a board's name, the path of its TOML, or the board.
+        others: more boards of its kind on this host, which measure at the same time; an emulated one may be named
+            again.
         database: an SQLite file or a URL; `default_database()` if None.
         trials, seconds: limits of this call; None is none.
         gain: the part of the network's cycles that one more trial must be expected to save.
@@ -90,17 +115,19 @@ def tune(
         UtvmError: the model, the board, the compiler or the store can't be used.
     """
     started = time.time()
-    target = api.as_board(board)
+    every = boards_of_one_kind([board, *others])
+    target = every[0]
     core = api.assumed_core(target, assume)
     target = replace(target, core=core)
     name, tasks = model_tasks(model, target)
     interrupted = False
 
-    def connect() -> Session:
-        return api.connect(target, link=link, assume=assume)
+    def connect(to: Board) -> Session:
+        return api.connect(replace(to, core=core), link=link, assume=assume)
 
     with RecordStore(database or default_database()) as store:
-        tuner = Tuner(target, connect, store, assume=assume or "", workers=workers)
+        rack = LocalRack([(each, partial(connect, each)) for each in every])
+        tuner = Tuner(target, rack, store, assume=assume or "", workers=workers)
         steps = tuner.tune(
             tasks,
             search_maker(search, store, tuner.conditions, seed=seed),

@@ -1,6 +1,7 @@
 """Small tasks, made-up records, and programs that are broken on purpose."""
 
 import dataclasses
+from pathlib import Path
 
 from utvm import api
 from utvm.bench import layer_graph
@@ -51,3 +52,4 @@ def broken(board: Board, of: Task, body: str) -> Built:
 
 
 M7 = api.as_board("qemu-cortex-m7")
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"

@@ -9,8 +9,8 @@ import pytest
 
 import utvm
 from tests.tuning.support import M7, broken, task
-from utvm.device import Session
-from utvm.tuning import Candidate, Measurer, Outcome, build_candidate
+from utvm.device import DeviceError, Session
+from utvm.tuning import BoardLostError, Candidate, Measurer, Outcome, build_candidate, expectation
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_good_candidate_costs_the_same_every_time_and_equal_code_has_one_diges
     built = [build_candidate(wanted.op, M7, wanted.default) for _ in range(2)]
     assert built[0].code == built[1].code
     assert built[0].content == built[1].content
-    first, second = (measurer.measure(wanted, each) for each in built)
+    first, second = (measurer.measure(expectation(wanted), each) for each in built)
     assert first.outcome is Outcome.OK
     assert first.cycles == second.cycles
     assert first.cycles_source == "model: cortex-m7"
@@ -53,11 +53,11 @@ def test_bad_candidates_are_told_apart_and_the_next_one_runs(
 ) -> None:
     wanted = task(M7)
     good = build_candidate(wanted.op, M7, wanted.default)
-    before = measurer.measure(wanted, good)
-    trial = measurer.measure(wanted, broken(M7, wanted, body))
+    before = measurer.measure(expectation(wanted), good)
+    trial = measurer.measure(expectation(wanted), broken(M7, wanted, body))
     assert trial.outcome is outcome
     assert says in trial.message
-    assert measurer.measure(wanted, good).cycles == before.cycles
+    assert measurer.measure(expectation(wanted), good).cycles == before.cycles
 
 
 def test_what_does_not_fit_or_compile_is_a_result() -> None:
@@ -80,9 +80,18 @@ def test_an_emulator_that_is_killed_costs_no_trial() -> None:
     measurer = Measurer(board=M7, connect=connect)
     wanted = task(M7)
     built = build_candidate(wanted.op, M7, wanted.default)
-    before = measurer.measure(wanted, built)
+    before = measurer.measure(expectation(wanted), built)
     process = sessions[0]._target.process_id  # type: ignore[attr-defined]
     os.kill(process, signal.SIGKILL)
-    assert measurer.measure(wanted, built).cycles == before.cycles
+    assert measurer.measure(expectation(wanted), built).cycles == before.cycles
     assert len(sessions) == 2
     measurer.close()
+
+
+def test_a_board_that_can_not_be_reached_is_no_outcome_of_a_candidate() -> None:
+    def connect() -> Session:
+        raise DeviceError("no probe")
+
+    wanted = task(M7)
+    with pytest.raises(BoardLostError, match="no probe"):
+        Measurer(board=M7, connect=connect).measure(expectation(wanted), build_candidate(wanted.op, M7, wanted.default))

@@ -39,14 +39,17 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in ("small", "flash", "ram", "assume", "records")}
 
 
-def add_board(parser: argparse.ArgumentParser) -> None:
-    """Add --board and --assume."""
-    parser.add_argument(
-        "--board",
-        required=True,
-        metavar="BOARD",
-        help="a board's name (see `utvm boards`) or the path of its TOML",
-    )
+def add_board(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add --board, --boards beside it if several can be used, and --assume."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--board", metavar="BOARD", help="a board's name (see `utvm boards`) or the path of its TOML")
+    if several:
+        which.add_argument(
+            "--boards",
+            type=names,
+            metavar="A,B,...",
+            help="several boards of one kind at once: TOMLs of different probes, or an emulated board's name repeated",
+        )
     parser.add_argument(
         "--assume",
         metavar="NAME",
@@ -63,6 +66,18 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         help="where records are: an SQLite file or postgresql://user@host/database (default: $UTVM_RECORDS, or "
         "utvm/records.sqlite below the user's data directory)",
     )
+
+
+def names(text: str) -> list[str]:
+    """Parse names between commas.
+
+    Raises:
+        argparse.ArgumentTypeError: one is empty.
+    """
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"'{text}' has an empty name: write them between commas")
+    return found
 
 
 def nbytes(text: str) -> int:

@@ -25,7 +25,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
-    add_board(parser)
+    add_board(parser, several=True)
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--trials", type=int, metavar="N", help="measure at most so many candidates")
     limit.add_argument("--minutes", type=float, metavar="M", help="tune at most so long")
@@ -48,11 +48,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from utvm.tune import DEFAULT_GAIN, tune
     from utvm.tuning import DEFAULT_SEARCH
 
+    boards = arguments.boards or [arguments.board]
     seconds = None if arguments.minutes is None else 60 * arguments.minutes
     with TuningProgress(trials=arguments.trials, seconds=seconds) as progress:
         tuned = tune(
             arguments.model,
-            arguments.board,
+            boards[0],
+            others=boards[1:],
             database=arguments.db,
             trials=arguments.trials,
             seconds=seconds,

@@ -3,8 +3,9 @@
 from utvm.tuning.build import Builder, Built, build_candidate
 from utvm.tuning.known import NO_RECORDS, measurements
 from utvm.tuning.learned import LearnedSearch, examples
-from utvm.tuning.measure import Measurer, Trial
+from utvm.tuning.measure import BoardLostError, Expectation, Measurer, Trial, expectation
 from utvm.tuning.optuna_search import OptunaSearch
+from utvm.tuning.rack import LocalRack, Rack, board_kind
 from utvm.tuning.record import (
     Conditions,
     Outcome,
@@ -26,19 +27,23 @@ __all__ = [
     "DEFAULT_SEARCH",
     "NO_RECORDS",
     "SEARCHES",
+    "BoardLostError",
     "Builder",
     "Built",
     "Candidate",
     "Conditions",
     "EstimateSearch",
     "ExhaustiveSearch",
+    "Expectation",
     "Job",
     "LearnedSearch",
     "Limits",
+    "LocalRack",
     "Measurer",
     "OptunaSearch",
     "Outcome",
     "Progress",
+    "Rack",
     "RandomSearch",
     "Record",
     "RecordError",
@@ -47,12 +52,14 @@ __all__ = [
     "Task",
     "Trial",
     "Tuner",
+    "board_kind",
     "build_candidate",
     "candidate_key",
     "conditions_of",
     "default_database",
     "estimate",
     "examples",
+    "expectation",
     "family_of",
     "measurements",
     "read_lines",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.boards import Board
+from utvm.cache import digest
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, CPort
 from utvm.device import (
     CallTimeoutError,
@@ -20,6 +21,7 @@ from utvm.device import (
     Measurement,
     Session,
 )
+from utvm.errors import UtvmError
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.tuning.build import Built
@@ -50,13 +52,27 @@ class Trial:
     run_seconds: float = 0.0
 
 
-@dataclass(slots=True)
-class _Expectation:
-    """Inputs of a workload, what must come out, and how long a run may take."""
+class BoardLostError(UtvmError):
+    """A board can't be reached: no fault of what was to be measured there."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Expectation:
+    """What candidates of a workload run on and what must come out, by tensors' names; `key` tells it from others."""
+
+    key: str
     inputs: Arrays
     outputs: Arrays
-    deadline: float = _FIRST_SECONDS
+
+
+def expectation(task: Task) -> Expectation:
+    """Return seeded inputs of a task and what the reference makes of them."""
+    graph = single(task.op)
+    inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
+    outputs = evaluate(graph, inputs)
+    arrays = [*inputs.values(), *outputs.values()]
+    key = digest([task.workload, *(np.ascontiguousarray(array).tobytes() for array in arrays)])
+    return Expectation(key=key, inputs=inputs, outputs=outputs)
 
 
 @dataclass(slots=True)
@@ -74,7 +90,20 @@ class Measurer:
     board: Board
     connect: Callable[[], Session]
     _session: Session | None = None
-    _expected: dict[str, _Expectation] = field(default_factory=dict)
+    _deadlines: dict[str, float] = field(default_factory=dict)
+
+    def open(self) -> Session:
+        """Return the session with the board, a new one if there is none.
+
+        Raises:
+            BoardLostError: the board can't be reached.
+        """
+        if self._session is None:
+            try:
+                self._session = self.connect()
+            except UtvmError as error:
+                raise BoardLostError(str(error)) from error
+        return self._session
 
     def close(self) -> None:
         """End the session; never fails."""
@@ -82,17 +111,17 @@ class Measurer:
             self._session.close()
             self._session = None
 
-    def measure(self, task: Task, built: Built) -> Trial:
-        """Return what a candidate of a task costs, or how it failed; it takes its deadline at most.
+    def measure(self, expected: Expectation, built: Built) -> Trial:
+        """Return what a candidate costs, or how it failed; it takes its deadline at most.
 
         A link that is lost is no fault of the candidate at first: the trial is made again on the board started anew.
 
         Raises:
-            UtvmError: the board can't be reached at all, or counts nothing.
+            BoardLostError: the board can't be reached.
+            RecordError: it counts nothing.
         """
         if built.image is None:
             return Trial(outcome=built.outcome, message=built.message)
-        expected = self._expectation(task)
         for attempt in range(_ATTEMPTS):
             try:
                 return self._measure(expected, built)
@@ -107,16 +136,17 @@ class Measurer:
                 return Trial(outcome=Outcome.HUNG if hung else Outcome.CRASHED, message=str(error))
         raise RecordError("a trial ended without an outcome")  # pragma: no cover - the loop returns
 
-    def _measure(self, expected: _Expectation, built: Built) -> Trial:
+    def _measure(self, expected: Expectation, built: Built) -> Trial:
         assert built.image is not None
-        session = self._open()
+        session = self.open()
+        deadline = self._deadlines.get(expected.key, _FIRST_SECONDS)
         started = time.perf_counter()
         session.load(built.image)
         loaded = time.perf_counter()
         runs: list[Measurement] = []
         for _ in range(1 if self.board.emulator is not None else 1 + _HARDWARE_RUNS):
             self._write(session, built.inputs, expected.inputs)
-            runs.append(session.call(RUN_SYMBOL, timeout=expected.deadline))
+            runs.append(session.call(RUN_SYMBOL, timeout=deadline))
             wrong = self._difference(session, built.outputs, expected.outputs)
             if wrong:
                 return Trial(outcome=Outcome.WRONG, message=wrong)
@@ -126,7 +156,7 @@ class Measurer:
             )
         ended = time.perf_counter()
         longest = max(run.seconds for run in runs)
-        expected.deadline = min(expected.deadline, max(_LEAST_SECONDS, _SLOWER * longest))
+        self._deadlines[expected.key] = min(deadline, max(_LEAST_SECONDS, _SLOWER * longest))
         cycles, spread = _typical([run.cycles for run in runs[1:]] or [runs[0].cycles])
         return Trial(
             outcome=Outcome.OK,
@@ -138,18 +168,6 @@ class Measurer:
             load_seconds=loaded - started,
             run_seconds=ended - loaded,
         )
-
-    def _open(self) -> Session:
-        if self._session is None:
-            self._session = self.connect()
-        return self._session
-
-    def _expectation(self, task: Task) -> _Expectation:
-        if task.workload not in self._expected:
-            graph = single(task.op)
-            inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
-            self._expected[task.workload] = _Expectation(inputs=inputs, outputs=evaluate(graph, inputs))
-        return self._expected[task.workload]
 
     def _write(self, session: Session, ports: tuple[CPort, ...], values: Arrays) -> None:
         for port in ports:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from utvm.tuning.record import Conditions, Outcome, Record, RecordError, from_values
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 _BUSY_SECONDS = 30
+_RETRY_SECONDS = 0.5
 _PLACES = ("board", "core", "assume", "compiler")
+_Result = TypeVar("_Result")
 
 
 def default_database() -> Path:
@@ -29,6 +32,9 @@ def default_database() -> Path:
 
 class RecordStore:
     """Records in a database; close it, or use it in a `with` statement.
+
+    A PostgreSQL server that goes away is waited for half a minute, so that its restart costs nothing. What was not
+    committed then is sent again; what was is found by its digest and stays as it is.
 
     Args:
         where: the path of an SQLite file (made if missing), or a URL such as `postgresql://user@host/database`.
@@ -59,10 +65,13 @@ class RecordStore:
         rows = [_row(record) for record in records]
         if not rows:
             return 0
-        with self._explaining(), self._engine.begin() as connection:
+
+        def insert(connection: sa.Connection) -> int:
             before = self._count(connection)
             connection.execute(_insert(self._engine, self._table), rows)
             return self._count(connection) - before
+
+        return self._transaction(insert)
 
     def records(
         self, *, conditions: Conditions | None = None, workloads: Sequence[str] | None = None, after: int = 0
@@ -83,28 +92,46 @@ class RecordStore:
                 query = query.where(columns[place] == getattr(conditions, place))
         if workloads is not None:
             query = query.where(columns.workload.in_(list(workloads)))
-        with self._explaining(), self._engine.connect() as connection:
-            return [_record(row._mapping) for row in connection.execute(query)]
+        return self._transaction(lambda connection: [_record(row._mapping) for row in connection.execute(query)])
 
     @property
     def last(self) -> int:
         """A number that grows with every record."""
         import sqlalchemy as sa
 
-        with self._explaining(), self._engine.connect() as connection:
-            return int(connection.execute(sa.select(sa.func.max(self._table.c.id))).scalar() or 0)
+        query = sa.select(sa.func.max(self._table.c.id))
+        return self._transaction(lambda connection: int(connection.execute(query).scalar() or 0))
 
     def remove(self, digests: Iterable[str]) -> int:
         """Delete the records of these digests and return how many there were."""
         import sqlalchemy as sa
 
         wanted = list(digests)
-        with self._explaining(), self._engine.begin() as connection:
+
+        def delete(connection: sa.Connection) -> int:
             before = self._count(connection)
             for start in range(0, len(wanted), 500):
                 part = wanted[start : start + 500]
                 connection.execute(sa.delete(self._table).where(self._table.c.digest.in_(part)))
             return before - self._count(connection)
+
+        return self._transaction(delete)
+
+    def _transaction(self, work: Callable[[sa.Connection], _Result]) -> _Result:
+        """Return what `work` returns, in one transaction; begun anew while the server is away."""
+        import sqlalchemy as sa
+
+        deadline = time.monotonic() + _BUSY_SECONDS
+        with self._explaining():
+            while True:
+                try:
+                    with self._engine.begin() as connection:
+                        return work(connection)
+                except sa.exc.OperationalError:
+                    # SQLite waits by itself for other writers; what it says then is final.
+                    if self._engine.dialect.name == "sqlite" or time.monotonic() > deadline:
+                        raise
+                    time.sleep(_RETRY_SECONDS)
 
     def _count(self, connection: sa.Connection) -> int:
         import sqlalchemy as sa

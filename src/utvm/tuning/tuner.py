@@ -1,19 +1,20 @@
-"""The loop: ask a search, build, measure, record, learn. The next candidates are built while the board measures."""
+"""The loop: ask a search, build, measure, record, learn. The next candidates are built while boards measure."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from typing import Any
 
 from utvm import __version__
 from utvm.boards import Board
-from utvm.device import Session
 from utvm.toolchain import compiler_version
 from utvm.tuning.build import Builder, Built
-from utvm.tuning.measure import Measurer, Trial
+from utvm.tuning.measure import Expectation, Trial, expectation
+from utvm.tuning.rack import Rack
 from utvm.tuning.record import Conditions, Record
 from utvm.tuning.search import Search
 from utvm.tuning.space import Candidate, Task
@@ -75,19 +76,26 @@ class Progress:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A candidate that is being built."""
+    """A candidate that is being built, and then measured: `built` says which."""
 
     job: Job
     candidate: Candidate
-    future: Future[Built]
+    building: Future[Built]
+    built: Built | None = None
+    measuring: Future[Trial] | None = None
+
+    @property
+    def future(self) -> Future[Built] | Future[Trial]:
+        """What it waits for."""
+        return self.building if self.measuring is None else self.measuring
 
 
 class Tuner:
-    """Tunes tasks on one board. Every trial is in the store before the next is measured.
+    """Tunes tasks on boards of one kind. Every trial is in the store before anything is told of it.
 
     Args:
-        board: the board.
-        connect: opens a session with it.
+        board: the board that candidates are built for, and under whose name records are.
+        rack: measures them; closed with the iterator of `tune`.
         store: where records are read and added.
         assume: what the cycle model assumes, empty for nothing.
         workers: processes that build; one a core of this host if None.
@@ -98,7 +106,7 @@ class Tuner:
     def __init__(
         self,
         board: Board,
-        connect: Callable[[], Session],
+        rack: Rack,
         store: RecordStore,
         *,
         assume: str = "",
@@ -107,9 +115,10 @@ class Tuner:
         self.board = board
         self.store = store
         self.conditions = conditions_of(board, assume)
-        self._measurer = Measurer(board=board, connect=connect)
+        self._rack = rack
         self._workers = workers
-        self._measured: dict[tuple[str, str], Trial] = {}
+        self._measured: dict[tuple[str, str], Future[Trial]] = {}
+        self._expected: dict[str, Expectation] = {}
         self._last = 0
         self.jobs: dict[str, Job] = {}
 
@@ -129,33 +138,41 @@ class Tuner:
             yield from self._tune(self.jobs, builder, limits)
         finally:
             builder.close()
-            self._measurer.close()
+            self._rack.close()
 
     def _tune(self, jobs: Mapping[str, Job], builder: Builder, limits: Limits) -> Generator[Progress, None, None]:
         started, trials = time.time(), 0
         flights: list[_Flight] = []
         held = self._held(jobs)
         while True:
-            while len(flights) < builder.workers + _AHEAD - 1 and _may_go_on(limits, started, trials + len(flights)):
+            most = builder.workers + self._rack.boards + _AHEAD - 2
+            while len(flights) < most and _may_go_on(limits, started, trials + len(flights)):
                 job = self._next_job(jobs, limits)
                 candidate = None if job is None else job.search.ask()
                 if job is None or candidate is None:
                     break
                 record = held.get((job.task.workload, candidate.key))
-                future = builder.submit(job.task.workload, candidate, "" if record is None else record.code)
-                flights.append(_Flight(job, candidate, future))
+                building = builder.submit(job.task.workload, candidate, "" if record is None else record.code)
+                flights.append(_Flight(job, candidate, building))
             if not flights:
                 return
-            flight = next((each for each in flights if each.future.done()), flights[0])
-            flights.remove(flight)
+            futures: list[Future[Any]] = [each.future for each in flights]
+            wait(futures, return_when=FIRST_COMPLETED)
+            flight = next(each for each in flights if each.future.done())
             job, task = flight.job, flight.job.task
-            built = builder.result(task.workload, flight.candidate, flight.future)
-            known = held.get((task.workload, flight.candidate.key))
-            if known is not None and known.code == built.code:
-                job.known += 1
-                job.search.tell(flight.candidate, known.cost)
+            if flight.built is None:
+                built = flight.built = builder.result(task.workload, flight.candidate, flight.building)
+                known = held.get((task.workload, flight.candidate.key))
+                if known is not None and known.code == built.code:
+                    flights.remove(flight)
+                    job.known += 1
+                    job.search.tell(flight.candidate, known.cost)
+                else:
+                    flight.measuring = self._measure(task, built)
                 continue
-            record = self._record(task, flight.candidate, built, self._measure(task, built))
+            assert flight.measuring is not None
+            flights.remove(flight)
+            record = self._record(task, flight.candidate, flight.built, flight.measuring.result())
             self.store.add([record])
             held |= self._held(jobs)
             job.trials += 1
@@ -183,11 +200,17 @@ class Tuner:
         self._last = last
         return {(record.workload, record.candidate): record for record in records}
 
-    def _measure(self, task: Task, built: Built) -> Trial:
-        """Measure, once for all candidates that became the same program."""
+    def _measure(self, task: Task, built: Built) -> Future[Trial]:
+        """Begin to measure, once for all candidates that became the same program."""
+        if built.image is None:
+            failed: Future[Trial] = Future()
+            failed.set_result(Trial(outcome=built.outcome, message=built.message))
+            return failed
+        if task.workload not in self._expected:
+            self._expected[task.workload] = expectation(task)
         key = task.workload, built.content
-        if built.image is None or key not in self._measured:
-            self._measured[key] = self._measurer.measure(task, built)
+        if key not in self._measured:
+            self._measured[key] = self._rack.submit(self._expected[task.workload], built)
         return self._measured[key]
 
     def _record(self, task: Task, candidate: Candidate, built: Built, trial: Trial) -> Record:
