@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utvm.codegen import CArray, CFunction
+from utvm.codegen import CArray, CFunction, CParameter
 from utvm.cores import Core, get_core
 from utvm.graph import Add, DType, Graph, Operator, Quantization, Relu, Tensor
 from utvm.kernels import Config, Kernel, KernelFamily, code_digest, workload
@@ -45,8 +45,9 @@ class Drawn(KernelFamily):
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         _, flash, scratch, place = self.costs[op.name][int(config["choice"])]
-        parameters = [SimpleNamespace(role="input", declaration=f"x{i}") for i in range(len(op.activations))]
-        function = CFunction(stem="f", comment="", parameters=tuple(parameters), body=str((config, scratch)))  # type: ignore[arg-type]
+        names = [f"x{index}" for index in range(len(op.activations))]
+        parameters = [CParameter(name=name, c_type="int8_t", role="input") for name in names]
+        function = CFunction(stem="f", comment="", parameters=tuple(parameters), body=str((config, scratch)))
         return Kernel(
             family=self.name, config=config, function=function, scratch_bytes=scratch,
             constants={"w": CArray(c_type="int8_t", values=np.zeros(flash, np.int8))},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from utvm.cli import main
 from utvm.report import compiled_json, records_used
 from utvm.tune import tune
 from utvm.tuning import Outcome, RecordError, RecordStore, measurements, write_lines
+from utvm.tuning.known import shipped
 
 
 def known(tmp_path: Path, *records: object) -> list[tuple[str, int, str]]:
@@ -85,3 +87,14 @@ def test_the_commands_list_show_move_and_prune_records(tmp_path: Path, capsys: p
     file.write_text("{}\n")
     assert main(["records", "import", str(file), "--db", str(database)]) == 2
     assert "line 1" in capsys.readouterr().err
+
+
+def test_the_records_that_come_along_are_small_whole_and_have_the_default_of_each_workload() -> None:
+    packed = files("utvm.tuning") / "shipped.jsonl.gz"
+    assert len(packed.read_bytes()) < 256 * 1024
+    for core in ("cortex-m4", "cortex-m7", "cortex-m33"):
+        records = shipped(core)
+        assert {each.conditions.core for each in records} == {core}
+        assert all(each.cost and each.code for each in records)
+        assert len({each.workload for each in records}) > 15
+        assert len({(each.workload, each.candidate) for each in records}) == len(records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -196,7 +197,11 @@ class _Layout:
         ]
         if problems:
             raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))
-        return options
+        same = Counter(map(workload, self.operators))
+        return [
+            [replace(candidate, shares=same[workload(op)]) for candidate in found]
+            for op, found in zip(self.operators, options, strict=True)
+        ]
 
     def floor(self, index: int, candidate: Candidate) -> int:
         """Return the bytes of the arena that an operator needs at least."""
@@ -215,7 +220,14 @@ class _Layout:
             graph=self.graph,
             core=self.core,
             calls=tuple(
-                Call(op=op, kernel=kernel, scratch=scratch.get(op), measured=c.measured, outdated=c.outdated)
+                Call(
+                    op=op,
+                    kernel=kernel,
+                    scratch=scratch.get(op),
+                    measured=c.measured,
+                    outdated=c.outdated,
+                    code_bytes=c.code_bytes,
+                )
                 for op, c, kernel in zip(self.operators, picked, kernels, strict=True)
             ),
             memory=memory,

@@ -19,7 +19,8 @@ class Call:
     """One kernel call.
 
     `scratch` is the memory for the kernel's scratch parameter, if it has one; `measured` the record that chose the
-    kernel, None if an estimate did; `outdated` whether there are records, but of other code than is generated now.
+    kernel, None if an estimate did; `outdated` whether there are records, but of other code than is generated now;
+    `code_bytes` the flash of its code, as measured or about that of micro-kernels.
     """
 
     op: Operator
@@ -27,11 +28,7 @@ class Call:
     scratch: Request | None = None
     measured: Measured | None = None
     outdated: bool = False
-
-    @property
-    def flash_bytes(self) -> int:
-        """Flash of its constants and code: as it was measured, else about that of micro-kernels alone."""
-        return self.kernel.flash_bytes if self.measured is None else self.measured.flash_bytes
+    code_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,8 +54,9 @@ class Program:
 
     @property
     def flash_bytes(self) -> int:
-        """Bytes of all constants and, about, of the code of kernels, each call's counted for itself."""
-        return sum(call.flash_bytes for call in self.calls)
+        """Bytes of all constants and, about, of the code of kernels; calls of the same function share it."""
+        code = {call.kernel.function: call.code_bytes for call in self.calls}
+        return sum(call.kernel.constant_bytes for call in self.calls) + sum(code.values())
 
     def c_model(self) -> CModel:
         """Return what the model file writer needs."""

@@ -37,18 +37,26 @@ class Candidate:
     """A way to compute one operator.
 
     `cycles` is what was measured, else the family's estimate, 0 where it competes with no other. `outdated` is whether
-    there are measurements of the operator that today's generator makes other code for.
+    there are measurements of the operator that today's generator makes other code for. `shares` is how many operators
+    have the same workload: they will choose alike and share their code.
     """
 
     kernel: Kernel
     cycles: float = 0.0
     measured: Measured | None = None
     outdated: bool = False
+    shares: int = 1
+
+    @property
+    def code_bytes(self) -> int:
+        """Flash of its code: as it was measured, else about that of micro-kernels alone."""
+        total = self.kernel.flash_bytes if self.measured is None else self.measured.flash_bytes
+        return total - self.kernel.constant_bytes
 
     @property
     def flash_bytes(self) -> int:
-        """Flash of its constants and of its code: as it was measured, else about that of micro-kernels alone."""
-        return self.kernel.flash_bytes if self.measured is None else self.measured.flash_bytes
+        """Flash of its constants and its share of the code."""
+        return self.kernel.constant_bytes - (-self.code_bytes // self.shares)
 
 
 def candidates(
