@@ -16,7 +16,7 @@ class Guard(Enum):
 
     INTACT = auto()
     OVERRUN = auto()  # what is above it was used too, as calls do that go too deep
-    ALTERED = auto()  # only the guard changed: nothing on the target does that
+    ALTERED = auto()  # only the guard or the stack pointer changed: nothing on the target does that
 
 
 class WatchedStack:
@@ -45,10 +45,8 @@ class WatchedStack:
 
     def guard(self, link: DebugLink, pointer: int) -> Guard:
         """Return what the guard tells while the stack pointer is `pointer`."""
-        if not self.limit <= pointer <= self.top:
-            return Guard.OVERRUN
         room = min(_GUARD_BYTES, self.size // 4)
         painted = _PAINT * (room // 4)
-        if link.read_memory(self.limit, room) == painted:
+        if self.limit <= pointer <= self.top and link.read_memory(self.limit, room) == painted:
             return Guard.INTACT
         return Guard.ALTERED if link.read_memory(self.limit + room, room) == painted else Guard.OVERRUN
