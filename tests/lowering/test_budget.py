@@ -215,6 +215,15 @@ def test_measurements_come_before_estimates_while_they_are_of_today() -> None:
     assert chosen(graph, family, known, ram=168) == (1, True)
 
 
+def test_outdated_measurements_hide_none_of_today() -> None:
+    graph = network([64, 64], [False] * 2)
+    family = Drawn({"o1": [(10, 9, 0, 0), (20, 9, 0, 0)]})
+    (name,) = known = measured(graph, family, {0: 100, 1: 110})
+    old = measured(graph, family, {0: 50, 1: 40}, code="old")[name]
+    assert chosen(graph, family, {name: [*old, *known[name]]}) == (0, True)
+    assert chosen(graph, family, {name: [*old, *known[name]]}, flash=9) == (0, True)
+
+
 def test_records_of_configs_that_are_not_legal_here_are_left_out() -> None:
     graph = network([64, 64], [False] * 2)
     family = Drawn({"o1": [(10, 9, 40, 0), (20, 9, 0, 0)]})

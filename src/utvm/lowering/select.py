@@ -82,7 +82,9 @@ def candidates(
     if base is None:
         return [Candidate(kernel=c.kernel, cycles=c.cycles, outdated=True) for c in estimated]
     found: list[Candidate] = []
-    for known in _worthwhile(op, core, families, measured):
+    for known in sorted(measured, key=lambda known: (known.cost, known.flash_bytes, known.scratch_bytes)):
+        if known is not base and any(_beats(better, known) for better in found):
+            continue
         kernel = default.kernel if known is base else _rebuilt(op, core, families, known)
         if kernel is not None:
             found.append(Candidate(kernel=kernel, cycles=float(known.cost), measured=known))
@@ -116,21 +118,15 @@ def _measurement_of(kernel: Kernel, measured: Sequence[Measured]) -> Measured | 
     return next((known for known in same if known.code == code), None)
 
 
-def _worthwhile(
-    op: Operator, core: Core, families: Sequence[KernelFamily], measured: Sequence[Measured]
-) -> list[Measured]:
-    """Return, the fastest first, what can be built and no other config of its family beats in every way."""
-    legal = [known for known in measured if _family_of(op, core, families, known) is not None]
-    kept: list[Measured] = []
-    for known in sorted(legal, key=lambda known: (known.cost, known.flash_bytes, known.scratch_bytes)):
-        if not any(
-            other.family == known.family
-            and other.flash_bytes <= known.flash_bytes
-            and other.scratch_bytes <= known.scratch_bytes
-            for other in kept
-        ):
-            kept.append(known)
-    return kept
+def _beats(better: Candidate, known: Measured) -> bool:
+    """Whether a faster candidate of the same family needs no more flash and scratch either."""
+    measured = better.measured
+    return (
+        measured is not None
+        and measured.family == known.family
+        and measured.flash_bytes <= known.flash_bytes
+        and measured.scratch_bytes <= known.scratch_bytes
+    )
 
 
 def _family_of(op: Operator, core: Core, families: Sequence[KernelFamily], known: Measured) -> KernelFamily | None:
@@ -143,9 +139,10 @@ def _family_of(op: Operator, core: Core, families: Sequence[KernelFamily], known
 
 
 def _rebuilt(op: Operator, core: Core, families: Sequence[KernelFamily], known: Measured) -> Kernel | None:
-    """Return the kernel of a measured config, None if it is other code now."""
+    """Return the kernel of a measured config, None if it is not legal here or other code now."""
     family = _family_of(op, core, families, known)
-    assert family is not None
+    if family is None:
+        return None
     with contextlib.suppress(ScheduleError):
         kernel = family.build(op, core, known.config)
         if code_digest(kernel) == known.code:
