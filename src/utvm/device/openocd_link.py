@@ -251,6 +251,14 @@ def openocd_opener(settings: OpenOcdSettings) -> Callable[[str], DebugLink]:
         server = OpenOcdServer(settings, simulator=simulator)
         try:
             return OpenOcdLink(server=server)
+        except LinkLostError as error:
+            server.stop()
+            hint = (
+                ""
+                if simulator
+                else ": see that it has power and is plugged in, and that this user may open USB devices"
+            )
+            raise LinkLostError(f"the board can't be reached: {error}{hint}") from error
         except BaseException:
             server.stop()
             raise
