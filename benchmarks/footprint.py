@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +65,12 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     paths = {name: EXAMPLE if name == "cifar10" else arguments.models / f"{name}.tflite" for name in TFLITE_MICRO}
-    lines = [
-        line
-        for name, path in paths.items()
-        for board in arguments.boards.split(",")
-        for line in measured(name, path, board)
-    ]
+    lines = []
+    for name, path in paths.items():
+        for board in arguments.boards.split(","):
+            for line in measured(name, path, board):
+                print(f"{line.network} on {line.board}, {line.plan}: done", file=sys.stderr, flush=True)
+                lines.append(line)
     text = "\n".join(table(lines)) + "\n"
     print(text)
     if arguments.write:

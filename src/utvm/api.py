@@ -32,7 +32,7 @@ from utvm.frontends import load
 from utvm.frontends.inputs import fit_array, read_inputs
 from utvm.graph import Graph
 from utvm.graph.cost import macs
-from utvm.kernels import FAMILIES, SMALL_FAMILIES
+from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES, Config, KernelFamily
 from utvm.lowering import FlashBudgetError, Program, lower
 from utvm.passes import run_passes
 from utvm.report import CompileReport, RunReport, records_used
@@ -118,6 +118,7 @@ def compile(
     ram: int | None = None,
     assume: str | None = None,
     records: str | Path | None = None,
+    portable: Sequence[str] = (),
     steps: bool = False,
     dump: Path | None = None,
 ) -> Compiled:
@@ -135,6 +136,7 @@ def compile(
             `utvm.emulators.assumptions()`; None is what the board's file says, zero-wait memory if nothing.
         records: tuning records to choose kernels by: a file or URL, "none", or None for those that came with µTVM and
             those in the user's database (see `utvm.tuning.measurements`).
+        portable: operators, by the names that a manifest or a profile shows, that get kernels in plain C; "all" is all.
         steps: whether the image has a function for each kernel call too, for profiling.
         dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
 
@@ -152,10 +154,13 @@ def compile(
     families = SMALL_FAMILIES if small else FAMILIES
     with watch.stage("records"):
         measured = measurements(target, assume=assume or "", records=records)
+    choices = _portable_choices(optimised, core, portable)
 
     def build(budget: int | None) -> tuple[Program, Mapping[str, str], Image]:
         with watch.stage("lowering"):
-            program = lower(optimised, core, name=name, families=families, measured=measured, flash=budget, ram=ram)
+            program = lower(
+                optimised, core, name=name, families=families, choices=choices, measured=measured, flash=budget, ram=ram
+            )
         with watch.stage("codegen"):
             files = program.render(steps=steps)
         with watch.stage("build"):
@@ -282,6 +287,25 @@ def run_once(
         seconds=watch.seconds,
         records=records_used(compiled.program),
     )
+
+
+def _portable_choices(graph: Graph, core: Core, names: Sequence[str]) -> dict[str, tuple[KernelFamily, Config]]:
+    """Return the portable family of each named operator.
+
+    Raises:
+        UtvmError: the graph has no operator of that name.
+    """
+    found: dict[str, tuple[KernelFamily, Config]] = {}
+    for op in graph.operators:
+        family = next((family for family in PORTABLE_FAMILIES if family.applies(op, core)), None)
+        if family is not None:
+            found[op.name] = family, family.default(op, core)
+    if "all" in names:
+        return found
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise UtvmError(f"no operator is named {', '.join(unknown)}; there are: {', '.join(found)}")
+    return {name: found[name] for name in names}
 
 
 def image_sources(name: str, files: Mapping[str, str]) -> tuple[Source, ...]:

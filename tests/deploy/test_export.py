@@ -251,3 +251,21 @@ def test_hooks_stand_around_each_operator(tmp_path: Path) -> None:
     subprocess.run(["gcc", *STRICT, hooks, *units, "-o", "run"], cwd=tmp_path, check=True)
     done = subprocess.run(["./run"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "".join(f"<{index}>" for index in range(len(made.program.calls)))
+
+
+def test_plain_c_is_chosen_operator_by_operator(tmp_path: Path) -> None:
+    path, fast = model_path("kws_dscnn_int8"), exported("kws_dscnn_int8").manifest
+    mixed = export(path, "qemu-cortex-m4", portable=("conv_2d_2", "fully_connected_11"))
+    families = {entry.name: entry.family for entry in mixed.manifest.core_form.operators}
+    assert [name for name in ("conv_2d_2", "fully_connected_11", "conv_2d_4") if families[name] == "portable"] == [
+        "conv_2d_2",
+        "fully_connected_11",
+    ]
+    mixed.write(tmp_path)
+    assert verify(tmp_path, path, inputs=2).passed
+    plain = export(path, "qemu-cortex-m4", portable=("all",)).manifest
+    assert plain.portable_form is None
+    code = [min(build.code_bytes for build in manifest.builds) for manifest in (plain, fast)]
+    assert code[0] < code[1]
+    with pytest.raises(UtvmError, match="no operator is named conv; there are: conv_2d_0, "):
+        export(path, "qemu-cortex-m4", portable=("conv",))

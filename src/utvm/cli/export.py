@@ -25,6 +25,13 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     add_model(parser, dump=False)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the files go")
     parser.add_argument("--name", help="prefix of the C symbols and files (default: the model's name)")
+    parser.add_argument(
+        "--portable",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="OPERATORS",
+        help="operators, comma-separated and named as in the manifest, that get kernels in plain C, or all",
+    )
     parser.add_argument("--stack", type=nbytes, metavar="BYTES", help="stack that a run may need, as 2K")
     parser.add_argument(
         "--format",
@@ -56,9 +63,9 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UtvmError("--with puts a further model into a firmware: say --format firmware")
     if (arguments.task is None) == (arguments.format == "mlperf"):
         raise UtvmError("--task says what an MLPerf firmware does: give it with --format mlperf, and only then")
-    options = {"stack": arguments.stack, **compile_options(arguments)}
+    options = {"stack": arguments.stack, "portable": arguments.portable, **compile_options(arguments)}
     exports = [export(arguments.model, arguments.board, name=arguments.name, **options)]
-    exports += [export(model, arguments.board, **options) for model in arguments.others]
+    exports += [export(model, arguments.board, **{**options, "portable": ()}) for model in arguments.others]
     if arguments.format in PROJECTS:
         exports = [exported.as_project(arguments.format) for exported in exports]
     paths = [path for exported in exports for path in exported.write(arguments.output, alone=len(exports) == 1)]
