@@ -91,6 +91,7 @@ def measured(name: str, path: Path, board: str) -> Iterator[Line]:
     least = smallest(path, board)
     if least.program.arena_bytes < small.program.arena_bytes:
         yield _ours(name, core, f"µTVM, --small --ram {least.manifest.budgets['ram']}", least)
+    yield _ours(name, core, "µTVM, --portable all", export(path, board, portable=("all",)))
     known = TFLITE_MICRO[name]
     if known is not None:
         yield Line(network=name, board=core, plan="tflite-micro", arena=known)
