@@ -51,7 +51,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="a further model in the same firmware; may be repeated",
     )
     parser.add_argument("--task", choices=("kws", "sww", "ic", "vww", "ad"), help="MLPerf Tiny's task, for mlperf")
-    parser.add_argument("--json", action="store_true", help="print the manifest instead of text")
+    parser.add_argument("--json", action="store_true", help="print the manifest instead of text; a list of several")
     parser.set_defaults(run=_run)
 
 
@@ -73,7 +73,8 @@ def _run(arguments: argparse.Namespace) -> int:
         made = mlperf_firmware(exports[0], arguments.task) if arguments.task else shell_firmware(exports)
         paths += made.write(arguments.output)
     if arguments.json:
-        print("".join(exported.manifest.to_json() for exported in exports), end="")
+        manifests = [exported.manifest.to_json() for exported in exports]
+        print(manifests[0] if len(manifests) == 1 else f"[{','.join(manifests)}]")
         return 0
     for exported in exports:
         print(export_text(exported.manifest))
