@@ -30,7 +30,9 @@ class RecordsUsed:
         if self.estimated or not parts:
             parts.append(f"{self.estimated} by estimate")
         if self.outdated:
-            parts.append(f"{self.outdated} by estimate because their records are of older code: `utvm tune` mends it")
+            parts.append(
+                f"{self.outdated} by estimate, their records being of other code (`utvm tune` renews them)"
+            )
         return ", ".join(parts)
 
 
