@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from utvm.lowering.select import Candidate
 
-MOST_PLANS = 2000
+MOST_PLANS = 300
 """So many combinations are planned where gaps are in the way; then the next is no longer the best for certain."""
 
 Floor = Callable[[int, Candidate], int]
@@ -113,8 +113,15 @@ def _sweep(
     if ram is None or all(point.arena_bytes <= ram for point in front):
         yield from front
         return
+    if most is not None:
+        # Gaps are in the way of some; those that fit are enough, and without any the frontier ends here.
+        fitting = [point for point in front if point.arena_bytes <= ram]
+        if not fitting:
+            raise RamError(0, min(point.arena_bytes for point in front), gaps=True)
+        yield from fitting
+        return
     flash: int | None = None
-    for _ in range(most or len(front) ** 2 + MOST_PLANS):
+    while True:
         try:
             picked = choose(options, flash=flash, ram=ram, floor=floor, arena_of=arena_of)
         except (FlashError, RamError):
