@@ -109,6 +109,13 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         extras=("rtl", "test"),
     ),
     Prerequisite(
+        name="openssl",
+        purpose="makes certificates for fleets over networks",
+        package="openssl",
+        probe=("openssl", "version"),
+        extras=("test",),
+    ),
+    Prerequisite(
         name="postgres",
         purpose="a server that tests start, as a team has one for its tuning records",
         package="postgresql",

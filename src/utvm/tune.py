@@ -12,6 +12,7 @@ from utvm import api
 from utvm.boards import Board, LinkKind
 from utvm.device import Session
 from utvm.errors import UtvmError
+from utvm.fleet import Fleet, fleet_rack
 from utvm.frontends import load
 from utvm.graph import Graph, Operator
 from utvm.lowering import lower
@@ -24,6 +25,7 @@ from utvm.tuning import (
     LocalRack,
     Outcome,
     Progress,
+    Rack,
     RecordStore,
     Task,
     Tuner,
@@ -81,6 +83,7 @@ def tune(
     board: str | Path | Board,
     *,
     others: Sequence[str | Path | Board] = (),
+    fleet: Fleet | None = None,
     database: str | Path | None = None,
     trials: int | None = None,
     seconds: float | None = None,
@@ -99,6 +102,7 @@ def tune(
         board: a board's name, the path of its TOML, or the board.
         others: more boards of its kind on this host, which measure at the same time; an emulated one may be named
             again.
+        fleet: measure on all boards of that kind of a fleet instead of on those of this host.
         database: an SQLite file or a URL; `default_database()` if None.
         trials, seconds: limits of this call; None is none.
         gain: the part of the network's cycles that one more trial must be expected to save.
@@ -126,7 +130,11 @@ def tune(
         return api.connect(replace(to, core=core), link=link, assume=assume)
 
     with RecordStore(database or default_database()) as store:
-        rack = LocalRack([(each, partial(connect, each)) for each in every])
+        rack: Rack
+        if fleet is None:
+            rack = LocalRack([(each, partial(connect, each)) for each in every])
+        else:
+            rack = fleet_rack(fleet, every[0], assume=assume)
         tuner = Tuner(target, rack, store, assume=assume or "", workers=workers)
         steps = tuner.tune(
             tasks,

@@ -20,6 +20,7 @@ from utvm.cli import (
     doctor,
     export,
     flash,
+    fleet,
     plan,
     profile,
     records,
@@ -30,7 +31,23 @@ from utvm.cli import (
 )
 from utvm.errors import UtvmError
 
-_COMMANDS = (compile, run, export, verify, flash, profile, plan, tune, records, space, bench, boards, doctor, demo)
+_COMMANDS = (
+    compile,
+    run,
+    export,
+    verify,
+    flash,
+    profile,
+    plan,
+    tune,
+    fleet,
+    records,
+    space,
+    bench,
+    boards,
+    doctor,
+    demo,
+)
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT

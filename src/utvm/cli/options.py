@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from utvm.fleet import Tls
 
 
 def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
@@ -66,6 +69,29 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         help="where records are: an SQLite file or postgresql://user@host/database (default: $UTVM_RECORDS, or "
         "utvm/records.sqlite below the user's data directory)",
     )
+
+
+def add_tls(parser: argparse.ArgumentParser) -> None:
+    """Add the files of TLS, named as Dask names them."""
+    parser.add_argument("--tls-ca-file", type=Path, metavar="PEM", help="TLS: the authority that all of a fleet trust")
+    parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="TLS: the certificate of this side")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="TLS: its key")
+
+
+def tls_files(arguments: argparse.Namespace) -> Tls | None:
+    """Return the files of TLS that `add_tls` added, None if none was given.
+
+    Raises:
+        FleetError: only some were given, or one is not there.
+    """
+    from utvm.fleet import FleetError, Tls
+
+    files = {name: getattr(arguments, f"tls_{name}") for name in ("ca_file", "cert", "key")}
+    if not any(files.values()):
+        return None
+    if not all(files.values()):
+        raise FleetError("TLS needs all of --tls-ca-file, --tls-cert and --tls-key")
+    return Tls(**files)
 
 
 def names(text: str) -> list[str]:

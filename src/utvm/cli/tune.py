@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_board, add_database
+from utvm.cli.options import add_board, add_database, add_tls, tls_files
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -26,6 +26,10 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
     add_board(parser, several=True)
+    parser.add_argument(
+        "--fleet", metavar="ADDRESS", help="measure on all boards of that kind behind this scheduler (see `utvm fleet`)"
+    )
+    add_tls(parser)
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--trials", type=int, metavar="N", help="measure at most so many candidates")
     limit.add_argument("--minutes", type=float, metavar="M", help="tune at most so long")
@@ -44,6 +48,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from utvm.fleet import Fleet
     from utvm.report import TuningProgress, print_table, tuning_html, tuning_json, tuning_table, write_text
     from utvm.tune import DEFAULT_GAIN, tune
     from utvm.tuning import DEFAULT_SEARCH
@@ -55,6 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.model,
             boards[0],
             others=boards[1:],
+            fleet=None if arguments.fleet is None else Fleet(address=arguments.fleet, tls=tls_files(arguments)),
             database=arguments.db,
             trials=arguments.trials,
             seconds=seconds,
