@@ -26,6 +26,7 @@ from utvm.tuning.record import Outcome
 from utvm.tuning.space import Candidate, Task, estimate, family_of, single
 
 _ATTEMPTS = 2
+_RESTART_SECONDS = 0.1
 _Result = TypeVar("_Result")
 
 
@@ -141,11 +142,14 @@ class Builder:
             process.join(timeout=5)
 
     def _submit(self, call: Callable[[], _Result]) -> Future[_Result]:
-        try:
-            return self._pool.submit(call)
-        except BrokenExecutor:
-            self._pool = self._start()
-            return self._pool.submit(call)
+        while True:
+            try:
+                return self._pool.submit(call)
+            except BrokenExecutor:
+                self._pool = self._start()
+            except ConnectionRefusedError:  # by a fork server that was killed a moment ago; the next one is started
+                time.sleep(_RESTART_SECONDS)
+                self._pool = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
         # Not forked from here: a worker must not hold the board's link or the emulator's pipes.
