@@ -21,6 +21,7 @@ from tests.support.chip.damage import KINDS, Plan
 from tests.support.chip.process import PINS_VARIABLE, ChipProcess, board_file
 from utvm.boards import Board, load_board
 from utvm.device import (
+    CallTimeoutError,
     LinkGarbledError,
     LinkLostError,
     LinkRefusedError,
@@ -31,7 +32,6 @@ from utvm.device import (
     build_image,
     open_session,
 )
-from utvm.device.session import CallTimeoutError
 from utvm.toolchain import Image, Source
 
 CALLS = int(os.environ.get("UTVM_FAULTY_CALLS", "10"))

@@ -2,6 +2,7 @@
 
 from utvm.device.attach import AttachedTarget, link_opener, open_session
 from utvm.device.check import Check, check_board, check_connected
+from utvm.device.execution import CallTimeoutError, Measurement, StackOverflowError
 from utvm.device.faults import TargetFaultError
 from utvm.device.firmware import build_image
 from utvm.device.gdb_link import GdbRemoteLink
@@ -19,18 +20,13 @@ from utvm.device.link import (
     WrappingTarget,
     check_range,
 )
+from utvm.device.loader import VerificationError
 from utvm.device.mcycle import begin_mcycle, read_mcycle
 from utvm.device.openocd_link import OpenOcdLink
 from utvm.device.openocd_server import OpenOcdServer
 from utvm.device.process import ChildProcess
 from utvm.device.pyocd_link import PyOcdLink
-from utvm.device.session import (
-    CallTimeoutError,
-    Measurement,
-    Session,
-    StackOverflowError,
-    VerificationError,
-)
+from utvm.device.session import Session
 from utvm.device.verified_link import VerifiedLink
 
 __all__ = [

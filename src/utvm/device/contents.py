@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from utvm.toolchain import Image, Section
 
+CHECKSUM_WORTH = 1024
+"""Bytes from which on a checksum that the target computes is less work than reading back."""
+TRAPS_SECTION = ".traps"
+"""Where breakpoints may be: what is read there can differ from what was written."""
 _DATA = ".data"
 
 
@@ -21,6 +25,11 @@ class Piece:
 def constant(image: Image) -> list[Piece]:
     """Return what a running program leaves as it was loaded."""
     return [piece for piece in _loaded(image) if piece.name != _DATA]
+
+
+def small_constants(image: Image) -> list[Piece]:
+    """Return what of that is quickly read and free of breakpoints."""
+    return [p for p in constant(image) if len(p.data) < CHECKSUM_WORTH and p.name != TRAPS_SECTION]
 
 
 def initial(image: Image) -> list[Piece]:

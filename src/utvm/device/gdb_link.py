@@ -87,7 +87,7 @@ class GdbRemoteLink(DebugLink):
     def resume(self) -> None:
         """See `DebugLink`."""
         self._expect_halted()
-        self._packets.send(b"c")  # every server knows it; QEMU 7.2 does nothing on vCont after a reset
+        self._packets.send(b"c")  # every server knows it
         self._running = True
 
     def wait(self, timeout: float) -> bool:
