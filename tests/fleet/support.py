@@ -42,6 +42,14 @@ class FleetProcesses:
             assert "offered" in line, line
         return process
 
+    def start_scheduler_again(self) -> None:
+        """Kill the scheduler and start one in its place."""
+        self.scheduler.kill()
+        self.scheduler.wait()
+        port = self.fleet.address.rpartition(":")[2]
+        self.scheduler, said = self._start("scheduler", "--port", port)
+        assert said.split()[-1] == self.fleet.address
+
     def _start(self, *arguments: str) -> tuple[subprocess.Popen[str], str]:
         command = [sys.executable, "-m", "utvm", "fleet", *arguments, *self._tls]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -1,6 +1,9 @@
 """Fleets as users run them: the same results as one board, whatever dies meanwhile."""
 
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from utvm import api
 from utvm.fleet import Fleet, FleetError, fleet_rack
 from utvm.fleet.worker import offered
 from utvm.tune import tune
-from utvm.tuning import Outcome, Progress, RecordStore, build_candidate, expectation
+from utvm.tuning import Built, Expectation, Outcome, Progress, RecordStore, build_candidate, expectation
 
 Found = set[tuple[str, Outcome, int | None]]
 
@@ -118,6 +121,44 @@ def test_a_scheduler_that_dies_is_one_clear_error(tmp_path: Path) -> None:
             tune(layer(), M7, fleet=fleet.fleet, database=tmp_path / "store.sqlite", gain=0.0, observe=kill)
     with RecordStore(tmp_path / "store.sqlite") as store:
         assert len(store.records()) >= 2
+
+
+def test_hosts_find_a_scheduler_that_was_started_again() -> None:
+    wanted = task(api.as_board(M7))
+    built = build_candidate(wanted.op, api.as_board(M7), wanted.default)
+    with FleetProcesses() as fleet:
+        fleet.worker([M7])
+        fleet.start_scheduler_again()
+        rack = fleet_rack(fleet.fleet, api.as_board(M7))
+        assert rack.submit(expectation(wanted), built).result(120).outcome is Outcome.OK
+        rack.close()
+
+
+def test_a_board_that_vanishes_leaves_the_fleet_and_comes_back(tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    with FleetProcesses() as fleet:
+        command = [sys.executable, "-m", "tests.fleet.flaky_host", fleet.fleet.address, str(away)]
+        host = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        fleet.processes.append(host)
+        rack = fleet_rack(fleet.fleet, api.as_board(M7))
+        nothing, built = Expectation(key="", inputs={}, outputs={}), Built(outcome=Outcome.OK)
+
+        def until(boards: int) -> None:
+            deadline = time.monotonic() + 120
+            while rack.boards != boards:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+        until(2)
+        away.touch()
+        trials = [rack.submit(nothing, built) for _ in range(12)]
+        assert {each.result(120).message for each in trials} == {"good"}
+        until(1)
+        away.unlink()
+        until(2)
+        trials = [rack.submit(nothing, built) for _ in range(40)]
+        assert {each.result(120).message for each in trials} == {"good", "flaky"}
+        rack.close()
 
 
 def test_one_kind_of_board_has_one_resource() -> None:

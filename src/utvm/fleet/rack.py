@@ -74,6 +74,11 @@ class FleetRack(Rack):
         """Those that workers offer at present, one at least."""
         return max(1, self._count)
 
+    @property
+    def places(self) -> int:
+        """One trial more for each board: its next is there when it ends one."""
+        return 2 * self.boards
+
     def submit(self, expected: Expectation, built: Built) -> Future[Trial]:
         """Begin a trial on any free board."""
         work = _Work(expected, built, Future())

@@ -24,7 +24,7 @@ from utvm.fleet.address import Fleet, security
 from utvm.fleet.servers import QuietWorker, first_of, hush, stop_on_signals
 from utvm.tuning import BoardLostError, Built, Expectation, Measurer, Trial, board_kind
 
-_RETRY_SECONDS = 5.0
+_RETRY_SECONDS = 3.0
 _JOIN_SECONDS = "20s"
 _TELL_SECONDS = 0.5
 

@@ -35,6 +35,11 @@ class Rack(ABC):
     def boards(self) -> int:
         """How many trials it can make at once now."""
 
+    @property
+    def places(self) -> int:
+        """How many trials should be in flight, so that no board waits for its next."""
+        return self.boards
+
     @abstractmethod
     def submit(self, expected: Expectation, built: Built) -> Future[Trial]:
         """Begin a trial. The future raises `UtvmError` if no board is left."""

@@ -145,7 +145,7 @@ class Tuner:
         flights: list[_Flight] = []
         held = self._held(jobs)
         while True:
-            most = builder.workers + self._rack.boards + _AHEAD - 2
+            most = builder.workers + self._rack.places + _AHEAD - 2
             while len(flights) < most and _may_go_on(limits, started, trials + len(flights)):
                 job = self._next_job(jobs, limits)
                 candidate = None if job is None else job.search.ask()
