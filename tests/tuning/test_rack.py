@@ -1,5 +1,6 @@
 """Several boards of one host: the same results as one, and boards that vanish and come back."""
 
+import dataclasses
 import os
 import signal
 import threading
@@ -154,6 +155,15 @@ def test_boards_of_several_kinds_are_refused() -> None:
         boards_of_one_kind(["qemu-cortex-m7", "qemu-cortex-m4"])
     with pytest.raises(UtvmError, match="serial number"):
         boards_of_one_kind(["nucleo-f746zg", "nucleo-f746zg"])
+
+
+def test_boards_that_differ_in_name_and_probe_are_of_one_kind() -> None:
+    board = utvm.api.as_board("nucleo-f746zg")
+    assert board.link.openocd is not None
+    probes = [dataclasses.replace(board.link.openocd, probe=probe) for probe in ("A1", "B2")]
+    links = [dataclasses.replace(board.link, openocd=probe) for probe in probes]
+    boards = [dataclasses.replace(board, name=f"desk {link.openocd}", link=link) for link in links]
+    assert boards_of_one_kind(boards) == boards
 
 
 def test_a_board_lost_at_connection_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
