@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import os
 import re
 import shutil
@@ -114,15 +115,15 @@ def _built(model: Path, count: int) -> tuple[list[Work], float]:
     spaces = [[(task, candidate) for candidate in task.candidates] for task in tasks]
     wanted = [work for turn in zip_longest(*spaces) for work in turn if work is not None]
     expected = {task.workload: expectation(task) for task in tasks}
-    os.environ["UTVM_CACHE"] = tempfile.mkdtemp(prefix="utvm-bench-")  # or only the first run would build
+    # A cache of its own, or only the first run would build; images are read from it until the end.
+    os.environ["UTVM_CACHE"] = tempfile.mkdtemp(prefix="utvm-bench-")
+    atexit.register(shutil.rmtree, os.environ["UTVM_CACHE"])
     started, works = time.perf_counter(), []
     for task, candidate in wanted[:count]:
         built = build_candidate(task.op, board, candidate)
         if built.outcome is Outcome.OK:
             works.append((expected[task.workload], built))
-    seconds = time.perf_counter() - started
-    shutil.rmtree(os.environ.pop("UTVM_CACHE"))
-    return works, min(count, len(wanted)) / seconds
+    return works, min(count, len(wanted)) / (time.perf_counter() - started)
 
 
 def _measure(rack: Rack, works: list[Work]) -> list[Trial]:

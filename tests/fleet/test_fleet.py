@@ -1,5 +1,7 @@
 """Fleets as users run them: the same results as one board, whatever dies meanwhile."""
 
+import dataclasses
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,9 +16,10 @@ from tests.fleet.support import M7, FleetProcesses, make_tls
 from tests.tuning.support import layer, task
 from utvm import api
 from utvm.fleet import Fleet, FleetError, fleet_rack
+from utvm.fleet.shipment import Shipment
 from utvm.fleet.worker import offered
 from utvm.tune import tune
-from utvm.tuning import Built, Expectation, Outcome, Progress, RecordStore, build_candidate, expectation
+from utvm.tuning import Built, Expectation, Measurer, Outcome, Progress, RecordStore, build_candidate, expectation
 
 Found = set[tuple[str, Outcome, int | None]]
 
@@ -70,6 +73,25 @@ def test_a_host_that_joins_again_is_used_and_nothing_outlives_one_that_is_killed
             assert not alive
         assert rack is not None
         rack.close()
+
+
+def test_a_host_needs_no_file_of_the_host_that_built(tmp_path: Path) -> None:
+    board = api.as_board(M7)
+    wanted = task(board)
+    built = build_candidate(wanted.op, board, wanted.default)
+    assert built.image is not None
+    away = tmp_path / "built.elf"
+    away.write_bytes(built.image.path.read_bytes())
+    sent = dataclasses.replace(built, image=dataclasses.replace(built.image, path=away))
+    shipment = pickle.loads(pickle.dumps(Shipment.pack(expectation(wanted), sent, None)))
+    away.unlink()
+    measurer = Measurer(board=board, connect=lambda: api.connect(board))
+    with shipment.unpacked(tmp_path) as here:
+        trial = measurer.measure(shipment.expected, here)
+    assert (trial.outcome, trial.cycles) == (Outcome.OK, measurer.measure(expectation(wanted), built).cycles)
+    assert trial.cycles is not None
+    measurer.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_all_ports_are_on_loopback_and_no_more_than_needed() -> None:

@@ -14,6 +14,7 @@ from utvm.boards import Board
 from utvm.errors import UtvmError
 from utvm.fleet.address import Fleet, FleetError, security
 from utvm.fleet.servers import hush
+from utvm.fleet.shipment import Shipment
 from utvm.fleet.worker import measure_here, offered
 from utvm.tuning import BoardLostError, Built, Expectation, Rack, Trial
 from utvm.tuning.rack import MOST_LOSSES, after_losses
@@ -26,8 +27,7 @@ _LOOK_SECONDS = 1.0
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    expected: Expectation
-    built: Built
+    shipment: Shipment
     future: Future[Trial]
     losses: int = 0
     sent: distributed.Future[Trial] | None = None
@@ -80,8 +80,15 @@ class FleetRack(Rack):
         return 2 * self.boards
 
     def submit(self, expected: Expectation, built: Built) -> Future[Trial]:
-        """Begin a trial on any free board."""
-        work = _Work(expected, built, Future())
+        """Begin a trial on any free board.
+
+        Raises:
+            FleetError: the candidate's file is gone.
+        """
+        try:
+            work = _Work(Shipment.pack(expected, built, self._assume), Future())
+        except OSError as error:
+            raise FleetError(f"the program of a candidate can't be read: {error}; tune again") from error
         with self._lock:
             self._works.add(work)
         self._send(work)
@@ -96,9 +103,7 @@ class FleetRack(Rack):
         try:
             work.sent = self._client.submit(
                 measure_here,
-                work.expected,
-                work.built,
-                self._assume,
+                work.shipment,
                 key=f"utvm-trial-{uuid.uuid4().hex}",
                 pure=False,
                 resources={self._kind: 1},

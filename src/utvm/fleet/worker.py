@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import distributed
@@ -22,6 +23,7 @@ from utvm.errors import UtvmError
 from utvm.fleet import Say
 from utvm.fleet.address import Fleet, security
 from utvm.fleet.servers import QuietWorker, first_of, hush, stop_on_signals
+from utvm.fleet.shipment import Shipment
 from utvm.tuning import BoardLostError, Built, Expectation, Measurer, Trial, board_kind
 
 _RETRY_SECONDS = 3.0
@@ -113,7 +115,7 @@ def offered(board: Board) -> str:
     return f"utvm-board-{digest([__version__, board_kind(board)])[:16]}"
 
 
-def measure_here(expected: Expectation, built: Built, assume: str | None) -> Trial:
+def measure_here(shipment: Shipment) -> Trial:
     """On a worker: make a trial on its board.
 
     Raises:
@@ -125,7 +127,8 @@ def measure_here(expected: Expectation, built: Built, assume: str | None) -> Tri
         time.sleep(_TELL_SECONDS)
         raise distributed.Reschedule
     try:
-        return worker.slot.measure(expected, built, assume)
+        with shipment.unpacked(Path(worker.local_directory)) as built:
+            return worker.slot.measure(shipment.expected, built, shipment.assume)
     except BoardLostError:
         worker.lost.set()
         worker.loop.add_callback(worker.left.set)
