@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -108,7 +109,7 @@ def tune(
         gain: the part of the network's cycles that one more trial must be expected to save.
         search: a name of `utvm.tuning.SEARCHES`.
         seed: of searches that draw.
-        assume, link: as in `api.connect`.
+        assume, link: as in `api.connect`; the links of a fleet's boards are its workers'.
         workers: processes that build; one a core of this host if None.
         observe: called after every trial.
 
@@ -118,6 +119,8 @@ def tune(
     Raises:
         UtvmError: the model, the board, the compiler or the store can't be used.
     """
+    if fleet is not None and others:
+        raise UtvmError("several boards are of this host; with a fleet, name one: all of its kind there are used")
     started = time.time()
     every = boards_of_one_kind([board, *others])
     target = every[0]
@@ -129,12 +132,12 @@ def tune(
     def connect(to: Board) -> Session:
         return api.connect(replace(to, core=core), link=link, assume=assume)
 
-    with RecordStore(database or default_database()) as store:
-        rack: Rack
+    def make_rack() -> Rack:
         if fleet is None:
-            rack = LocalRack([(each, partial(connect, each)) for each in every])
-        else:
-            rack = fleet_rack(fleet, every[0], assume=assume)
+            return LocalRack([(each, partial(connect, each)) for each in every])
+        return fleet_rack(fleet, every[0], assume=assume)
+
+    with RecordStore(database or default_database()) as store, closing(make_rack()) as rack:
         tuner = Tuner(target, rack, store, assume=assume or "", workers=workers)
         steps = tuner.tune(
             tasks,

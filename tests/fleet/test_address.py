@@ -1,5 +1,6 @@
 """What may listen and connect where."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,12 @@ def test_a_scheduler_does_not_listen_on_a_network_without_tls(host: str) -> None
         run_scheduler(host, 0, None, say=print)
 
 
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(FleetError, match=r"pip install 'utvm\[fleet\]'"):
+        run_scheduler("127.0.0.1", 0, None, say=print)
+
+
 def test_the_command_line_says_what_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for arguments in (
         ["scheduler", "--host", "0.0.0.0"],
@@ -54,6 +61,11 @@ def test_the_command_line_says_what_is_missing(capsys: pytest.CaptureFixture[str
     ):
         assert main(["fleet", *arguments]) == 2
         assert "--tls-cert" in capsys.readouterr().err
+    assert main(["tune", "m.tflite", "--boards", "qemu-cortex-m7,qemu-cortex-m7", "--fleet", "tcp://127.0.0.1:1"]) == 2
+    assert "name one" in capsys.readouterr().err
+    files = [word for name in ("ca-file", "cert", "key") for word in (f"--tls-{name}", __file__)]
+    assert main(["tune", "m.tflite", "--board", "qemu-cortex-m7", *files]) == 2
+    assert "--fleet" in capsys.readouterr().err
     absent = str(tmp_path / "absent")
     assert main(["fleet", "scheduler", "--tls-key", absent, "--tls-cert", absent, "--tls-ca-file", absent]) == 2
     assert absent in capsys.readouterr().err

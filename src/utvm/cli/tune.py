@@ -48,11 +48,14 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from utvm.fleet import Fleet
+    from utvm.fleet import Fleet, FleetError
     from utvm.report import TuningProgress, print_table, tuning_html, tuning_json, tuning_table, write_text
     from utvm.tune import DEFAULT_GAIN, tune
     from utvm.tuning import DEFAULT_SEARCH
 
+    tls = tls_files(arguments)
+    if tls is not None and arguments.fleet is None:
+        raise FleetError("TLS is for the connection to a fleet: give --fleet tls://HOST:PORT")
     boards = arguments.boards or [arguments.board]
     seconds = None if arguments.minutes is None else 60 * arguments.minutes
     with TuningProgress(trials=arguments.trials, seconds=seconds) as progress:
@@ -60,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.model,
             boards[0],
             others=boards[1:],
-            fleet=None if arguments.fleet is None else Fleet(address=arguments.fleet, tls=tls_files(arguments)),
+            fleet=None if arguments.fleet is None else Fleet(address=arguments.fleet, tls=tls),
             database=arguments.db,
             trials=arguments.trials,
             seconds=seconds,

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
 from utvm.boards import Board
 from utvm.fleet.address import DEFAULT_PORT, Fleet, FleetError, Tls, check_listener
 from utvm.tuning import Rack
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 __all__ = ["DEFAULT_PORT", "Fleet", "FleetError", "Tls", "fleet_rack", "run_scheduler", "run_worker"]
 
@@ -54,9 +49,8 @@ def run_scheduler(host: str, port: int, tls: Tls | None, *, say: Say) -> None:
     serve(host, port, tls, say=say)
 
 
-def _require_distributed() -> ModuleType:
+def _require_distributed() -> None:
     try:
-        import distributed
+        import distributed  # noqa: F401
     except ImportError as error:
         raise FleetError(f"fleets need {error.name}: `pip install 'utvm[fleet]'`") from error
-    return distributed
