@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
 from utvm.boards import Board
 from utvm.fleet.address import DEFAULT_PORT, Fleet, FleetError, Tls, check_listener
 from utvm.tuning import Rack
