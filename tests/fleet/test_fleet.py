@@ -24,6 +24,11 @@ from utvm.tuning import Built, Expectation, Measurer, Outcome, Progress, RecordS
 Found = set[tuple[str, Outcome, int | None]]
 
 
+def _listening(process: int) -> list[str]:
+    """Return the addresses on which a process listens."""
+    return [each.laddr.ip for each in psutil.Process(process).net_connections("inet") if each.status == "LISTEN"]
+
+
 def _tuned(database: Path, fleet: Fleet | None, observe: Callable[[Progress], None] | None = None) -> Found:
     """The whole space of a small layer; each candidate once."""
     done = tune(layer(), M7, fleet=fleet, database=database, search="exhaustive", gain=0.0, observe=observe)
@@ -65,6 +70,7 @@ def test_a_host_that_joins_again_is_used_and_nothing_outlives_one_that_is_killed
             host = fleet.worker([M7])
             rack = rack or fleet_rack(fleet.fleet, api.as_board(M7))
             assert rack.submit(expected, built).result(120).outcome is Outcome.OK
+            assert _listening(fleet.scheduler.pid) == _listening(host.pid) == ["127.0.0.1"]  # one port, on loopback
             family = psutil.Process(host.pid).children(recursive=True)
             assert family
             host.send_signal(how)
@@ -92,16 +98,6 @@ def test_a_host_needs_no_file_of_the_host_that_built(tmp_path: Path) -> None:
     assert trial.cycles is not None
     measurer.close()
     assert not list(tmp_path.iterdir())
-
-
-def test_all_ports_are_on_loopback_and_no_more_than_needed() -> None:
-    with FleetProcesses() as fleet:
-        host = fleet.worker([M7, M7])
-        for process, count in ((fleet.scheduler, 1), (host, 2)):
-            listening = [
-                each.laddr for each in psutil.Process(process.pid).net_connections("inet") if each.status == "LISTEN"
-            ]
-            assert [address.ip for address in listening] == ["127.0.0.1"] * count
 
 
 def test_tls_lets_in_whom_the_authority_signed(tmp_path: Path) -> None:
