@@ -1,6 +1,7 @@
 """Tuning through a fleet into PostgreSQL while one of them all is killed: records stay whole, and tuning goes on.
 
-UTVM_FLEET_KILLS sets the number of runs; each kills the next of worker, server, tuner and emulator. UTVM_SEED varies when.
+UTVM_FLEET_KILLS sets the number of runs; each kills the next of worker, server, tuner and emulator. UTVM_SEED varies
+when.
 """
 
 import os

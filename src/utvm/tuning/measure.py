@@ -29,7 +29,7 @@ from utvm.tuning.record import Outcome, RecordError
 from utvm.tuning.space import Task, single
 
 _FIRST_SECONDS = 60.0
-_LEAST_SECONDS = 2.0
+_LEAST_SECONDS = 10.0
 _SLOWER = 20
 _ATTEMPTS = 2
 _HARDWARE_RUNS = 7
