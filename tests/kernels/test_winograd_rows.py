@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 import utvm
 from tests.kernels.test_winograd import convolution
 from tests.support.target import run_program
+from utvm import api
 from utvm.cores import get_core
 from utvm.cores.microkernel import Block
 from utvm.device import Session
 from utvm.graph import Conv2D, Graph, Padding, Rounding
 from utvm.graph.reference import evaluate
 from utvm.kernels.dsp.winograd_rows import WinogradRows
+from utvm.kernels.dsp.winograd_rows_plan import RowsPlan
 from utvm.kernels.dsp.winograd_transforms import ROW_TRANSFORMS, Emit
 from utvm.lowering import lower
 
@@ -161,3 +163,18 @@ def test_what_is_not_proven_is_refused() -> None:
     assert not found, "the sums, sixteen times as large, exceed int32"
     (op,) = convolution(np.ones((2, 3, 3, 4), np.int8), size=(4, 5)).operators
     assert not FAMILY.applies(op, M7), "rows of five outputs are no tiles"
+
+
+def test_long_products_are_a_loop_where_code_comes_through_a_small_cache() -> None:
+    weights = np.random.default_rng(7).integers(-127, 128, (16, 5, 5, 32)).astype(np.int8)
+    graph = convolution(weights, size=(6, 16), scale=1e-5)
+    (op,) = graph.operators
+    cached = api.assumed_core(api.as_board("qemu-cortex-m7"), "stm32f746")
+    assert isinstance(op, Conv2D)
+    assert RowsPlan.of(op, 4, M7).unrolled
+    assert not RowsPlan.of(op, 4, cached).unrolled
+    x = np.random.default_rng(8).integers(-128, 128, op.x.shape).astype(np.int8)
+    program = lower(graph, cached, choices={"op": (FAMILY, {"tile": 4})})
+    with utvm.connect("qemu-cortex-m7") as session:
+        (got,) = run_program(session, program, [x])
+    np.testing.assert_array_equal(got, evaluate(graph, [x])["y"])
