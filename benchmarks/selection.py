@@ -1,6 +1,6 @@
 """How near the default choice of each layer is to the best of all families and configs, on an emulated board.
 
-    python benchmarks/selection.py --board BOARD [--kinds Conv2D,FullyConnected] MODEL ...
+    python benchmarks/selection.py --board BOARD [--assume PART] [--kinds Conv2D,FullyConnected] MODEL ...
 
 Builds and runs every legal config of every family for every distinct operator with weights; minutes for each network.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -33,9 +34,11 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
     parser.add_argument("--board", default="qemu-cortex-m7")
     parser.add_argument("--kinds", default="Conv2D,FullyConnected,DepthwiseConv2D")
+    parser.add_argument("--assume", metavar="PART", help="choose for, and model, the memories of a part: stm32f746")
     arguments = parser.parse_args()
     board, seen, worst = api.as_board(arguments.board), set(), 0.0
-    with api.connect(board) as session, ThreadPoolExecutor(2) as builders:
+    board = replace(board, core=api.assumed_core(board, arguments.assume))
+    with api.connect(board, assume=arguments.assume) as session, ThreadPoolExecutor(2) as builders:
         for model in arguments.models:
             for op in run_passes(load(model)).operators:
                 if op.kind not in arguments.kinds.split(",") or not macs_of(op) or workload(op) in seen:
