@@ -62,7 +62,7 @@ def test_the_cycle_counter_is_the_core_s(core: str, counter: str) -> None:
 
 def test_an_image_links_for_it() -> None:
     assert add("mine", *FACTS, "--ram", "0x10000000+64K") == 0
-    compiled = api.compile(Path("examples/cifar10/cifar10_cnn.tflite"), "mine")
+    compiled = api.compile(Path("examples/cifar10/cifar10_cnn.tflite"), "mine", small=True)
     assert {s.address >> 28 for s in compiled.image.sections} == {1, 2}
 
 

@@ -70,7 +70,7 @@ int32_t again(int32_t n) { return n < 2 ? pad(n) : again(n - 1) * pad(n) + again
 """
     region = Region(name="ram", origin=0x20000000, length=0x10000)
     layout = Layout(code=region, constants=region, data=region, stack_bytes=1024)
-    image = arm.build([Source(name="calls.c", text=text)], layout, entries=["divide"])
+    image = arm.build([Source(name="calls.c", text=text)], layout, entries=["divide", "sized", "again"])
     graph = image.call_graph
     own = graph.frames["calls.c:pad"].size
     assert 100 <= own < 150

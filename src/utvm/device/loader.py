@@ -58,7 +58,7 @@ class Loader:
         """
         self._load_ram(link, image)
         constants = constant(image)
-        in_flash = [piece for piece in constants if self._is_flash(piece.address)]
+        in_flash = [piece for piece in constants if self._is_programmed(image, piece)]
         stale = [piece for piece in in_flash if not self._holds(link, image, piece)]
         if stale:
             self._holdings.forget()  # programming may use RAM
@@ -97,7 +97,7 @@ class Loader:
             # Clock and caches start from the state that their set-up knows: off. A cache would hide what is written.
             link.reset()
         self._set_breakpoints(link, set())  # some are instructions in memory
-        constants = [piece for piece in constant(image) if not self._is_flash(piece.address)]
+        constants = [piece for piece in constant(image) if not self._is_programmed(image, piece)]
         for piece in (*self._holdings.replace(constants), *initial(image)):
             # What is large is verified by checksum alone.
             writer = link if len(piece.data) < CHECKSUM_WORTH else _unverified(link)
@@ -112,6 +112,13 @@ class Loader:
         # Only now: code that fills may use vector instructions, which the start-up enables.
         for section in zeroed(image):
             self._call(link, image, FILL_SYMBOL, section.address, section.size // 4, 0)
+
+    def _is_programmed(self, image: Image, piece: Piece) -> bool:
+        """Return whether a piece has to be programmed into flash by code that runs from RAM.
+
+        Only an emulator takes an image whose code is in flash too, and its flash is written like RAM.
+        """
+        return self._is_flash(piece.address) and not self._is_flash(image.symbol(START_SYMBOL).address)
 
     def _is_flash(self, address: int) -> bool:
         return any(memory.kind == "flash" and memory.holds(address) for memory in self._board.memories)
