@@ -148,9 +148,9 @@ def test_the_frontier_is_every_point_that_no_other_beats(seed: int) -> None:
 
 
 def test_gaps_are_tried_around_and_named_as_what_they_are() -> None:
-    slow, fast = (SimpleNamespace(cycles=float(c), flash_bytes=1) for c in (2, 1))
+    slow, fast = (SimpleNamespace(cycles=float(c), flash_bytes=1, memory=c) for c in (2, 1))
     options: Any = [[fast, slow], [fast, slow]]
-    arena = {(1, 1): 120, (1, 2): 110, (2, 1): 100, (2, 2): 90}
+    arena = {(1, 1): 120, (1, 2): 100, (2, 1): 110, (2, 2): 90}
 
     def arena_of(picked: Sequence[Any]) -> int:
         return arena[tuple(int(c.cycles) for c in picked)]  # type: ignore[index]
@@ -160,10 +160,27 @@ def test_gaps_are_tried_around_and_named_as_what_they_are() -> None:
             int(c.cycles) for c in choose(options, flash=None, ram=ram, floor=lambda *_: 80, arena_of=arena_of)
         )
 
-    assert [at(120), at(115), at(100), at(95)] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert [at(120), at(115), at(105), at(95)] == [(1, 1), (2, 1), (1, 2), (2, 2)]
     with pytest.raises(RamError) as short:
         at(85)
     assert (short.value.gaps, short.value.needed) == (True, 90)
+
+
+def test_combinations_that_ask_the_same_of_the_memory_are_planned_once() -> None:
+    """Ten operators with thirty sizes of code each, and for the last a slow one without the gap: two plans."""
+    one: Any = [SimpleNamespace(cycles=float(c), flash_bytes=60 - c, memory="much") for c in range(30)]
+    slow: Any = SimpleNamespace(cycles=1000.0, flash_bytes=40, memory="little")
+    planned = []
+
+    def arena_of(picked: Sequence[Any]) -> int:
+        planned.append(picked)
+        return 100 if picked[-1] is slow else 110
+
+    picked = choose([one] * 9 + [[*one, slow]], flash=400, ram=100, floor=lambda *_: 90, arena_of=arena_of)
+    assert picked[-1] is slow
+    assert sum(c.flash_bytes for c in picked) <= 400
+    assert sum(c.cycles for c in picked[:-1]) == 9 * 60 - 360
+    assert len(planned) == 2
 
 
 def test_errors_name_the_operator_the_missing_bytes_and_what_would_fit() -> None:

@@ -3,19 +3,22 @@
 The arena depends on the combination, but what an operator needs while it runs is bounded from below by its own
 candidate: candidates over the limit go, and of the rest the combination with the fewest cycles under the flash is found
 by dynamic programming. Where its plan reaches the bound, as it does for chains and residual networks, no other can be
-better. Where gaps make the plan larger, combinations are tried in the order of their cycles.
+better. Where gaps make the plan larger, the next are tried in the order of their cycles; combinations that ask the same
+of the memory are placed alike, so that only the fastest of them is planned.
 """
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from utvm.lowering.select import Candidate
 
 MOST_PLANS = 300
-"""So many combinations are planned where gaps are in the way; then the next is no longer the best for certain."""
+"""So many memory plans are made where gaps are in the way; then none is said to fit, though another might."""
 
 Floor = Callable[[int, Candidate], int]
 """Bytes of the arena that operator `index` needs at least while it runs by a candidate."""
@@ -67,18 +70,13 @@ def choose(
     """
     if ram is None:
         return _fewest_cycles(options, flash)
-    left = _within(options, ram, floor)
-    best = _fewest_cycles(left, flash)
-    arena = least = arena_of(best)
-    if arena <= ram:
-        return best
-    for count, picked in enumerate(_by_cycles(left, flash)):
+    least: int | None = None
+    for picked in itertools.islice(_by_memory(_within(options, ram, floor), flash), MOST_PLANS):
         arena = arena_of(picked)
-        least = min(least, arena)
         if arena <= ram:
             return picked
-        if count == MOST_PLANS:
-            break
+        least = arena if least is None else min(least, arena)
+    assert least is not None
     raise RamError(0, least, gaps=True)
 
 
@@ -135,7 +133,7 @@ def _sweep(
 
 def _point(picked: Sequence[Candidate], arena_of: ArenaOf) -> Point:
     return Point(
-        cycles=sum(c.cycles for c in picked),
+        cycles=_cycles(picked),
         flash_bytes=sum(c.flash_bytes for c in picked),
         arena_bytes=arena_of(picked),
         picked=tuple(picked),
@@ -194,22 +192,32 @@ def _undominated(entries: list[tuple[int, float, tuple[int, ...]]]) -> list[tupl
     return kept
 
 
-def _by_cycles(options: Sequence[Sequence[Candidate]], flash: int | None) -> Iterator[tuple[Candidate, ...]]:
-    """Yield all combinations that fit the flash, the fewest cycles first."""
-    rest_cycles, rest_flash = [0.0], [0]
-    for choices in reversed(options):
-        rest_cycles.append(rest_cycles[-1] + min(c.cycles for c in choices))
-        rest_flash.append(rest_flash[-1] + min(c.flash_bytes for c in choices))
-    rest_cycles.reverse()
-    rest_flash.reverse()
-    waiting: list[tuple[float, tuple[int, ...], float, int]] = [(rest_cycles[0], (), 0.0, 0)]
+def _by_memory(options: Sequence[Sequence[Candidate]], flash: int | None) -> Iterator[tuple[Candidate, ...]]:
+    """Yield the fastest combination of each memory plan that fits the flash, the fewest cycles first.
+
+    After each, what is left of its part of the combinations is divided by the first operator that asks something else
+    of the memory (E. L. Lawler, "A procedure for computing the K best solutions to discrete optimization problems",
+    1972), and the fastest of every part waits for its turn.
+
+    Raises:
+        FlashError: none fits.
+    """
+    order = itertools.count()
+    first = _fewest_cycles(options, flash)
+    waiting: list[tuple[float, int, tuple[Candidate, ...], list[Sequence[Candidate]]]] = []
+    heapq.heappush(waiting, (_cycles(first), next(order), first, list(options)))
     while waiting:
-        _, picked, cycles, size = heapq.heappop(waiting)
-        at = len(picked)
-        if at == len(options):
-            yield tuple(choices[index] for choices, index in zip(options, picked, strict=True))
-            continue
-        for index, choice in enumerate(options[at]):
-            spent, used = cycles + choice.cycles, size + choice.flash_bytes
-            if flash is None or used + rest_flash[at + 1] <= flash:
-                heapq.heappush(waiting, (spent + rest_cycles[at + 1], (*picked, index), spent, used))
+        _, _, picked, part = heapq.heappop(waiting)
+        yield picked
+        for index, choice in enumerate(picked):
+            others = [c for c in part[index] if c.memory != choice.memory]
+            part[index] = [c for c in part[index] if c.memory == choice.memory]
+            if others:
+                rest = [*part[:index], others, *part[index + 1 :]]
+                with contextlib.suppress(FlashError):
+                    best = _fewest_cycles(rest, flash)
+                    heapq.heappush(waiting, (_cycles(best), next(order), best, rest))
+
+
+def _cycles(picked: Sequence[Candidate]) -> float:
+    return sum(c.cycles for c in picked)

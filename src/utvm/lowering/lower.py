@@ -173,7 +173,6 @@ class _Layout:
         self.views = Views(graph)
         self.operators = self.views.operators
         self._floor = ArenaFloor(graph, self.operators, self.views.root)
-        self._arenas: dict[tuple[object, ...], int] = {}
 
     def options(
         self,
@@ -210,10 +209,7 @@ class _Layout:
 
     def arena_bytes(self, picked: Sequence[Candidate]) -> int:
         """Return the bytes of the arena of a combination."""
-        needs = tuple((c.kernel.scratch_bytes, c.kernel.in_place, c.kernel.ahead) for c in picked)
-        if needs not in self._arenas:
-            self._arenas[needs] = self._memory(picked)[0].arena_bytes
-        return self._arenas[needs]
+        return self._memory(picked)[0].arena_bytes
 
     def program(self, picked: Sequence[Candidate]) -> Program:
         """Return the program of a combination."""

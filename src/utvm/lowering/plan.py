@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from utvm.graph import Tensor
 
@@ -76,25 +77,21 @@ def plan_memory(requests: Sequence[Request]) -> MemoryPlan:
     soon as the lower bound is reached, which for chains and residual networks is at once. Deterministic.
     """
     bound = lower_bound(requests)
-    orders = [
-        sorted(requests, key=lambda r: (-r.aligned_bytes, r.first, r.label)),
-        sorted(requests, key=lambda r: (r.first - r.last, -r.aligned_bytes, r.label)),
-        sorted(requests, key=lambda r: (-r.aligned_bytes * (r.last - r.first + 1), r.first, r.label)),
-        list(requests),
-        sorted(requests, key=lambda r: (-r.first, -r.aligned_bytes, r.label)),
-    ]
-    best_order, best = min(((o, _first_fit(o)) for o in orders), key=lambda found: _peak(found[1]))
-    generator = random.Random(0)
-    for _ in range(SEARCH_ROUNDS):
-        if _peak(best) <= bound:
-            break
-        order = list(best_order)
-        order.insert(generator.randrange(len(order)), order.pop(generator.randrange(len(order))))
-        found = _first_fit(order)
-        if _peak(found) <= _peak(best):
-            best_order, best = order, found
-    placed = {request: best[request] for request in requests}
-    return MemoryPlan(offsets=placed, arena_bytes=_peak(placed), lower_bound=bound)
+    places = {request: place for place, request in enumerate(requests)}
+    shapes = tuple(
+        _Shape(
+            label=r.label,
+            nbytes=r.aligned_bytes,
+            first=r.first,
+            last=r.last,
+            over=None if r.over is None else places.get(r.over),
+            ahead=r.aligned_ahead,
+        )
+        for r in requests
+    )
+    offsets = dict(zip(requests, _placed(shapes, bound), strict=True))
+    arena = max((offset + request.aligned_bytes for request, offset in offsets.items()), default=0)
+    return MemoryPlan(offsets=offsets, arena_bytes=arena, lower_bound=bound)
 
 
 def lower_bound(requests: Iterable[Request]) -> int:
@@ -117,27 +114,85 @@ def live_bytes(requests: Iterable[Request], call: int) -> int:
     return total
 
 
-def _first_fit(order: Sequence[Request]) -> dict[Request, int]:
-    placed: dict[Request, int] = {}
-    for request in order:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """What of a request decides on its place. `over` is the place of another in the list."""
+
+    label: str
+    nbytes: int
+    first: int
+    last: int
+    over: int | None
+    ahead: int
+
+
+_Conflicts = Sequence[Mapping[int, tuple[int, int]]]
+"""For each request, those that live at the same time: between which distances from their start it can't start."""
+
+
+@lru_cache(maxsize=2048)
+def _placed(shapes: tuple[_Shape, ...], bound: int) -> tuple[int, ...]:
+    """Return offsets. Budgets ask for the same plans again and again, while the flash of a model is found."""
+    conflicts = _conflicts(shapes)
+
+    def peak(offsets: Mapping[int, int]) -> int:
+        return max((offset + shapes[place].nbytes for place, offset in offsets.items()), default=0)
+
+    def by(key: Callable[[_Shape], tuple[int | str, ...]]) -> list[int]:
+        return sorted(range(len(shapes)), key=lambda place: key(shapes[place]))
+
+    orders = [
+        by(lambda s: (-s.nbytes, s.first, s.label)),
+        by(lambda s: (s.first - s.last, -s.nbytes, s.label)),
+        by(lambda s: (-s.nbytes * (s.last - s.first + 1), s.first, s.label)),
+        list(range(len(shapes))),
+        by(lambda s: (-s.first, -s.nbytes, s.label)),
+    ]
+    least, best_order, best = min(
+        ((peak(found), order, found) for order in orders for found in [_first_fit(order, conflicts)]),
+        key=lambda tried: tried[0],
+    )
+    generator = random.Random(0)
+    for _ in range(SEARCH_ROUNDS):
+        if least <= bound:
+            break
+        order = list(best_order)
+        order.insert(generator.randrange(len(order)), order.pop(generator.randrange(len(order))))
+        found = _first_fit(order, conflicts)
+        if peak(found) <= least:
+            least, best_order, best = peak(found), order, found
+    return tuple(best[place] for place in range(len(shapes)))
+
+
+def _first_fit(order: Sequence[int], conflicts: _Conflicts) -> dict[int, int]:
+    placed: dict[int, int] = {}
+    for place in order:
+        near = conflicts[place].items()
+        taken = sorted((placed[other] + low, placed[other] + high) for other, (low, high) in near if other in placed)
         offset = 0
-        taken = sorted(_taken(request, other, start) for other, start in placed.items() if request.overlaps(other))
         for start, stop in taken:
             if start < offset < stop:
                 offset = stop
-        placed[request] = offset
+        placed[place] = offset
     return placed
 
 
-def _taken(request: Request, other: Request, at: int) -> tuple[int, int]:
-    """Return between which offsets, themselves allowed, `request` can't start because `other` starts `at`."""
-    start, stop = at - request.aligned_bytes, at + other.aligned_bytes
-    if request.over is other:
-        return max(start, at - request.aligned_ahead), stop
-    if other.over is request:
-        return start, min(stop, at + other.aligned_ahead)
-    return start, stop
+def _conflicts(shapes: Sequence[_Shape]) -> _Conflicts:
+    return [
+        {
+            index: _between(shape, place, other, index)
+            for index, other in enumerate(shapes)
+            if index != place and shape.first <= other.last and other.first <= shape.last
+        }
+        for place, shape in enumerate(shapes)
+    ]
 
 
-def _peak(offsets: Mapping[Request, int]) -> int:
-    return max((offset + request.aligned_bytes for request, offset in offsets.items()), default=0)
+def _between(shape: _Shape, place: int, other: _Shape, index: int) -> tuple[int, int]:
+    """Return between which distances from the start of `other`, themselves allowed, `shape` can't start."""
+    low, high = -shape.nbytes, other.nbytes
+    if shape.over == index:
+        return max(low, -shape.ahead), high
+    if other.over == place:
+        return low, min(high, other.ahead)
+    return low, high

@@ -48,6 +48,11 @@ class Candidate:
     shares: int = 1
 
     @property
+    def memory(self) -> tuple[object, ...]:
+        """What it asks of the memory plan: one that asks the same is placed alike."""
+        return self.kernel.scratch_bytes, self.kernel.in_place, self.kernel.ahead
+
+    @property
     def code_bytes(self) -> int:
         """Flash of its code: as it was measured, else about that of micro-kernels alone."""
         total = self.kernel.flash_bytes if self.measured is None else self.measured.flash_bytes
