@@ -207,7 +207,7 @@ def _within_flash(
         if left >= 0:
             best, fits = built, budget
         else:
-            exceeds = budget
+            exceeds = min(budget, program.budgeted_bytes)  # from there on the choice would be the same
         budget = min(program.flash_bytes + left, exceeds - 1)
         if budget <= fits:
             break

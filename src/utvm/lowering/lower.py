@@ -231,6 +231,7 @@ class _Layout:
                 for op, c, kernel in zip(self.operators, picked, kernels, strict=True)
             ),
             memory=memory,
+            budgeted_bytes=sum(candidate.flash_bytes for candidate in picked),
         )
 
     def short_of_ram(self, short: RamError, ram: int) -> str:

@@ -33,13 +33,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Program:
-    """A network ready for code generation. RAM and constants are known; code size is known after compiling."""
+    """A network ready for code generation. RAM and constants are known; code size is known after compiling.
+
+    `budgeted_bytes` is the flash that the choice of kernels counted for it, which is near `flash_bytes`.
+    """
 
     name: str
     graph: Graph
     core: Core
     calls: tuple[Call, ...]
     memory: MemoryPlan
+    budgeted_bytes: int
 
     @property
     def arena_bytes(self) -> int:
