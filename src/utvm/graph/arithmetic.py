@@ -70,6 +70,11 @@ class ChannelRequantization:
     multiplier: Int32Array
     shift: Int32Array
 
+    @property
+    def uniform(self) -> bool:
+        """Whether all channels share one pair, as under weights that are quantised as a whole."""
+        return bool((self.multiplier == self.multiplier[0]).all() and (self.shift == self.shift[0]).all())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requantization:

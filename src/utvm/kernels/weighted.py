@@ -23,15 +23,18 @@ WEIGHTED_PARAMETERS = (
 
 
 def weighted_constants(op: Weighted) -> Mapping[str, CArray]:
-    """Return weights, bias (zeros if there is none) and the requantisation of each output channel."""
+    """Return weights, bias (zeros if there is none) and the requantisation of each output channel.
+
+    Where all channels share one requantisation, its arrays have one element: `write_requantized` knows.
+    """
     table = channel_requantization(op)
-    channels = table.multiplier.size
-    bias = np.zeros(channels, np.int32) if op.bias is None else op.bias.values
+    bias = np.zeros(table.multiplier.size, np.int32) if op.bias is None else op.bias.values
+    stored = slice(1) if table.uniform else slice(None)
     return {
         "weights": CArray(c_type="int8_t", values=op.weights.values),
         "bias": CArray(c_type="int32_t", values=bias),
-        "multiplier": CArray(c_type="int32_t", values=table.multiplier),
-        "shift": CArray(c_type="int8_t", values=table.shift.astype(np.int8)),
+        "multiplier": CArray(c_type="int32_t", values=table.multiplier[stored]),
+        "shift": CArray(c_type="int8_t", values=table.shift[stored].astype(np.int8)),
     }
 
 
@@ -57,8 +60,9 @@ def write_products(w: CWriter, op: Weighted, *, block: int, run: int | str, apar
 def write_requantized(w: CWriter, op: Weighted, *, count: int, channel: str, target: str) -> tuple[str, ...]:
     """Write the stores of `acc0` and on as int8; returns the helpers used. `target` is an element without its `]`."""
     helper = f"utvm_requantize_{op.rounding.value.replace('-', '_')}"
+    uniform = channel_requantization(op).uniform
     for k in range(count):
-        place = f"{channel}{offset(k)}"
+        place = "0" if uniform else f"{channel}{offset(k)}"
         w(f"acc{k} = {helper}(acc{k}, multiplier[{place}], shift[{place}]){offset(op.y.zero_point)};")
         w(f"{target}{offset(k)}] = (int8_t)utvm_clamp(acc{k}, {op.clamp[0]}, {op.clamp[1]});")
     return helper, "utvm_clamp"
