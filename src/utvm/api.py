@@ -195,10 +195,8 @@ def _within_flash(
         try:
             built = build(budget)
         except FlashBudgetError as error:
-            if best is not None:
+            if best is not None or error.needed >= exceeds:
                 break
-            if error.needed >= exceeds:
-                raise
             # Code that calls share is counted for each of them: the smallest choice may fit all the same.
             budget = error.needed
             continue
@@ -212,7 +210,12 @@ def _within_flash(
         if budget <= fits:
             break
         attempts += best is not None
-    assert best is not None
+    if best is None:
+        raise FlashBudgetError(
+            f"the flash does not suffice: the smallest image that was found takes {image.flash_bytes:,} bytes and "
+            f"{flash:,} are allowed, {-left:,} too few (allow more, or choose a smaller model)",
+            image.flash_bytes,
+        )
     return best
 
 

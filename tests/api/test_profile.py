@@ -55,7 +55,8 @@ def test_a_budget_of_flash_is_kept_and_slower_kernels_pay_for_it() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--flash", "16K"], "flash does not suffice"),
+        (["--flash", "16K"], "flash does not suffice: the smallest image that was found takes"),
+        (["--flash", "1"], "flash does not suffice: the smallest image that was found takes"),
         (["--ram", "8K"], "the arena does not fit: Conv2D"),
         (["--assume", "stm32l4r5"], "nothing is known to assume"),
     ],
@@ -103,3 +104,15 @@ def test_a_budget_of_ram_is_kept_by_smaller_scratch() -> None:
     tight = api.compile(graph, "qemu-cortex-m7", ram=free.arena_bytes - 1).program
     assert tight.arena_bytes < free.arena_bytes
     assert tight.calls[0].kernel.scratch_bytes < free.calls[0].kernel.scratch_bytes
+
+
+def test_portable_kernels_are_the_last_resort_of_a_budget_of_flash() -> None:
+    small = api.compile(EXAMPLE, "qemu-cortex-m4", small=True, records="none")
+    assert all(call.kernel.family != "portable" for call in small.program.calls if call.op.kind == "Conv2D")
+    tight = api.compile(EXAMPLE, "qemu-cortex-m4", flash=100_000)
+    families = [call.kernel.family for call in tight.program.calls if call.op.kind == "Conv2D"]
+    assert tight.image.flash_bytes <= 100_000 < small.image.flash_bytes
+    assert "portable" in families
+    # They mend no budget of RAM: that costs less in stripes.
+    striped = api.compile(EXAMPLE, "qemu-cortex-m4", small=True, ram=17_200, flash=200_000)
+    assert {call.kernel.family for call in striped.program.calls if call.op.kind == "Conv2D"} == {"direct"}

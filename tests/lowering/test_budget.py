@@ -148,7 +148,7 @@ def test_the_frontier_is_every_point_that_no_other_beats(seed: int) -> None:
 
 
 def test_gaps_are_tried_around_and_named_as_what_they_are() -> None:
-    slow, fast = (SimpleNamespace(cycles=float(c), flash_bytes=1, memory=c) for c in (2, 1))
+    slow, fast = (SimpleNamespace(last_resort=False, cycles=float(c), flash_bytes=1, memory=c) for c in (2, 1))
     options: Any = [[fast, slow], [fast, slow]]
     arena = {(1, 1): 120, (1, 2): 100, (2, 1): 110, (2, 2): 90}
 
@@ -168,8 +168,10 @@ def test_gaps_are_tried_around_and_named_as_what_they_are() -> None:
 
 def test_combinations_that_ask_the_same_of_the_memory_are_planned_once() -> None:
     """Ten operators with thirty sizes of code each, and for the last a slow one without the gap: two plans."""
-    one: Any = [SimpleNamespace(cycles=float(c), flash_bytes=60 - c, memory="much") for c in range(30)]
-    slow: Any = SimpleNamespace(cycles=1000.0, flash_bytes=40, memory="little")
+    one: Any = [
+        SimpleNamespace(last_resort=False, cycles=float(c), flash_bytes=60 - c, memory="much") for c in range(30)
+    ]
+    slow: Any = SimpleNamespace(last_resort=False, cycles=1000.0, flash_bytes=40, memory="little")
     planned = []
 
     def arena_of(picked: Sequence[Any]) -> int:
@@ -194,7 +196,13 @@ def test_errors_name_the_operator_the_missing_bytes_and_what_would_fit() -> None
     ):
         lower(graph, CORE, families=(family,), flash=24)
     with pytest.raises(FlashError):
-        choose([[SimpleNamespace(cycles=1.0, flash_bytes=2)]], flash=1, ram=None, floor=lambda *_: 0, arena_of=len)  # type: ignore[list-item]
+        choose(
+            [[SimpleNamespace(last_resort=False, cycles=1.0, flash_bytes=2)]],
+            flash=1,
+            ram=None,
+            floor=lambda *_: 0,
+            arena_of=len,
+        )  # type: ignore[list-item]
 
 
 def measured(graph: Graph, family: Drawn, costs: Mapping[int, int], **changes: object) -> dict[str, list[Measured]]:

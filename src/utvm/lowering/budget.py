@@ -154,7 +154,12 @@ def smallest(options: Sequence[Sequence[Candidate]]) -> int:
 
 def _within(options: Sequence[Sequence[Candidate]], ram: int, floor: Floor) -> list[list[Candidate]]:
     left = [[c for c in choices if floor(index, c) <= ram] for index, choices in enumerate(options)]
-    short = [(min(floor(index, c) for c in options[index]), index) for index, choices in enumerate(left) if not choices]
+    # What is there for the flash does not mend the RAM: stripes cost less.
+    short = [
+        (min(floor(index, c) for c in options[index] if not c.last_resort), index)
+        for index, choices in enumerate(left)
+        if all(c.last_resort for c in choices)
+    ]
     if short:
         needed, index = max(short)
         raise RamError(index, needed)

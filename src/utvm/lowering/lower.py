@@ -121,6 +121,8 @@ def lower_frontier(
 ) -> list[FrontierPoint]:
     """Return the programs that no other beats in cycles, arena and flash together, the fewest cycles first.
 
+    Last resorts for a small flash are left out: they are several times slower.
+
     Args:
         graph, core, name, families, measured: as for `lower`.
         most: so many for each limit of the arena are enough, spread over the flash; None is all.
@@ -129,7 +131,8 @@ def lower_frontier(
         LoweringError: operators that no kernel family computes.
     """
     layout = _Layout(graph, core, name)
-    options = layout.options(families, {}, measured or {}, every=True)
+    every = layout.options(families, {}, measured or {}, every=True)
+    options = [[candidate for candidate in choices if not candidate.last_resort] for choices in every]
     points = frontier(options, floor=layout.floor, arena_of=layout.arena_bytes, most=most)
     return [
         FrontierPoint(cycles=point.cycles, program=layout.program(point.picked)) for point in _undominated(list(points))
@@ -152,7 +155,9 @@ def _in_stripes(
     lower_whole: Callable[[Graph], Program],
 ) -> Program | None:
     """Return the program with its first layers in stripes, of those that fit the one with the least work; None fits."""
-    floors = [min(layout.floor(index, c) for c in choices) for index, choices in enumerate(options)]
+    floors = [
+        min(layout.floor(index, c) for c in choices if not c.last_resort) for index, choices in enumerate(options)
+    ]
     after = max((index for index, floor in enumerate(floors) if floor > ram), default=0)
     for patching in patchings(graph, ram, after=graph.operators.index(layout.operators[after])):
         with contextlib.suppress(LoweringError):

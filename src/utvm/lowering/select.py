@@ -28,6 +28,9 @@ class Measured:
     origin: str
 
 
+_LAST_RESORT_TIMES = 4
+"""By so much, at least, the compiler's code is slower than micro-kernels: 4 to 6 times for weighted operators."""
+
 Measurements = Mapping[str, Sequence[Measured]]
 """Workload → what was measured of it."""
 
@@ -46,6 +49,7 @@ class Candidate:
     measured: Measured | None = None
     outdated: bool = False
     shares: int = 1
+    last_resort: bool = False
 
     @property
     def memory(self) -> tuple[object, ...]:
@@ -69,9 +73,9 @@ def candidates(
 ) -> list[Candidate]:
     """Return the ways to compute `op`, the fastest first.
 
-    Families that estimate their cycles compete; of the others the first that applies is taken, and only where none
-    competes. What was measured comes before what is only estimated, if it was measured together with what would be
-    taken without it, and of code that is still generated.
+    Families that estimate their cycles compete; of the others the first that applies is taken, where none competes, or
+    as a last resort. What was measured comes before what is only estimated, if it was measured together with what would
+    be taken without it, and of code that is still generated.
 
     Args:
         op, core: what is computed where.
@@ -79,9 +83,25 @@ def candidates(
         measured: what was measured of the workload.
         every: whether slower ones with less flash or scratch are wanted too.
     """
-    estimated = _estimated(op, core, families)
-    if not estimated or not measured:
-        return estimated
+    estimated, last = _estimated(op, core, families)
+    found = _by_measurements(op, core, families, estimated, measured, every=every) if measured else estimated
+    if last is None or (found and not every):
+        return found
+    slow = max((candidate.cycles for candidate in found), default=0.0) * _LAST_RESORT_TIMES
+    return [*found, Candidate(kernel=last, cycles=slow, last_resort=bool(found))]
+
+
+def _by_measurements(
+    op: Operator,
+    core: Core,
+    families: Sequence[KernelFamily],
+    estimated: Sequence[Candidate],
+    measured: Sequence[Measured],
+    *,
+    every: bool,
+) -> list[Candidate]:
+    if not estimated:
+        return []
     default = estimated[0]
     base = _measurement_of(default.kernel, measured)
     if base is None:
@@ -98,7 +118,8 @@ def candidates(
     return found + _unmeasured(estimated, found, base)
 
 
-def _estimated(op: Operator, core: Core, families: Sequence[KernelFamily]) -> list[Candidate]:
+def _estimated(op: Operator, core: Core, families: Sequence[KernelFamily]) -> tuple[list[Candidate], Kernel | None]:
+    """Return what competes, the fastest first, and the kernel of the first family that does not."""
     found: list[Candidate] = []
     for family in families:
         if not family.applies(op, core):
@@ -108,9 +129,9 @@ def _estimated(op: Operator, core: Core, families: Sequence[KernelFamily]) -> li
             for config in family.contenders(op, core):
                 cycles = family.estimate(op, core, config)
                 if cycles is None:
-                    return _fastest_first(found) or [Candidate(kernel=family.build(op, core, config))]
+                    return _fastest_first(found), family.build(op, core, config)
                 found.append(Candidate(kernel=family.build(op, core, config), cycles=cycles))
-    return _fastest_first(found)
+    return _fastest_first(found), None
 
 
 def _fastest_first(found: list[Candidate]) -> list[Candidate]:
