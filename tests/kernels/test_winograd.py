@@ -15,7 +15,7 @@ from utvm.device import Session
 from utvm.graph import Conv2D, DType, Graph, Padding, Quantization, Rounding, Tensor
 from utvm.graph.reference import evaluate
 from utvm.kernels.dsp.winograd import WinogradConvolution
-from utvm.kernels.dsp.winograd_transforms import TRANSFORMS
+from utvm.kernels.dsp.winograd.transforms import TRANSFORMS
 from utvm.lowering import lower
 
 FAMILY = WinogradConvolution()

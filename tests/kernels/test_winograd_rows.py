@@ -18,9 +18,9 @@ from utvm.cores.microkernel import Block
 from utvm.device import Session
 from utvm.graph import Conv2D, Graph, Padding, Rounding
 from utvm.graph.reference import evaluate
-from utvm.kernels.dsp.winograd_rows import WinogradRows
-from utvm.kernels.dsp.winograd_rows_plan import RowsPlan
-from utvm.kernels.dsp.winograd_transforms import ROW_TRANSFORMS, Emit
+from utvm.kernels.dsp.winograd import WinogradRows
+from utvm.kernels.dsp.winograd.rows_plan import RowsPlan
+from utvm.kernels.dsp.winograd.transforms import ROW_TRANSFORMS, Emit
 from utvm.lowering import lower
 
 FAMILY = WinogradRows()
@@ -36,7 +36,7 @@ def board(request: pytest.FixtureRequest) -> Iterator[Session]:
 def matrix(emit: Emit, inputs: int) -> np.ndarray:
     """The matrix that the additions, subtractions and shifts of a transform amount to."""
     block = Block()
-    results = emit(block, [f"%d{i}" for i in range(inputs)], "")
+    results = emit(block, [f"%d{i}" for i in range(inputs)])
     values = {f"%d{i}": row for i, row in enumerate(np.eye(inputs, dtype=np.int64))}
     for instruction in block.code:
         name, _, operands = instruction.text.partition(" ")

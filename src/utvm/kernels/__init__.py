@@ -6,8 +6,7 @@ from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.pool import WordAveragePool2D, WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
-from utvm.kernels.dsp.winograd import WinogradConvolution
-from utvm.kernels.dsp.winograd_rows import WinogradRows
+from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
 from utvm.kernels.portable import (
     PortableBinary,

@@ -19,7 +19,7 @@ from utvm.cores.timing import Timing
 from utvm.graph import FULL_INT8, Add, Operator, Sub, Tensor
 from utvm.graph.arithmetic import Requantization, addition_parameters
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.dsp.assembly import assembler_loop
 from utvm.kernels.dsp.stream import Finish, Saturation, UniformFinish, to_words
 from utvm.kernels.workload import dims, workload
 from utvm.numerics import multiply_by_quantized_multiplier
@@ -143,15 +143,14 @@ def _loop(finish: Finish, shift: int, subtracts: bool, timing: Timing) -> CSuppo
     }  # fmt: skip
     body = schedule(block, timing, pool=("r7", "r8", "r9", "r10", "r11", "r12", "lr"), fixed=fixed)
     entry = [
-        "push {r4-r11, lr}",
         "ldr r4, [sp, #36]",
         f"ldr r5, [r4, #{_TABLE_BYTES}]",
         f"ldr r6, [r4, #{_TABLE_BYTES + 4}]",
     ]
-    prototype = "const int8_t *shifted, const int8_t *looked, int8_t *y, int32_t words, const int32_t *table"
-    return assembler_function(
+    return assembler_loop(
         name,
-        f"void {name}({prototype})",
-        [*entry, ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
+        "const int8_t *shifted, const int8_t *looked, int8_t *y, int32_t words, const int32_t *table",
+        body.lines,
         f"y = requantised table[looked] {'-' if subtracts else '+'} (shifted << 20), four elements a turn",
+        entry=entry,
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 
 from utvm.codegen import CSupport
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
+
+MAX_OFFSET = 4095
+"""The largest offset of a Thumb-2 load or store, and the largest constant of an addition, in bytes."""
+LOOP_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+"""What a function that keeps its arguments in r0 to r3 has left for its values."""
 
 
 def assembler_function(name: str, prototype: str, lines: Iterable[str], comment: str) -> CSupport:
@@ -30,6 +36,39 @@ def assembler_function(name: str, prototype: str, lines: Iterable[str], comment:
     text = [*directives, *body, f".size {name}, . - {name}", ".popsection"]
     quoted = "\n".join(f'    "{_quote(line)}\\n"' for line in text)
     return CSupport(name=name, text=f"/* {comment} */\n{prototype};\n__asm__(\n{quoted});\n", assembly=body)
+
+
+def assembler_loop(
+    name: str, arguments: str, turn: Sequence[str], comment: str, *, entry: Sequence[str] = (), frame: int = 0
+) -> CSupport:
+    """Return a void function that is one loop: `turn` leaves Z clear as long as another one follows.
+
+    Args:
+        name: its symbol, as for `assembler_function`.
+        arguments: its parameters in C.
+        turn: the instructions of one turn.
+        comment: what it does.
+        entry: what comes before the loop; all registers are saved and the frame is made already.
+        frame: bytes of its stack frame, a multiple of 8 and 4 more, so that sp stays aligned to 8 bytes; 0 is none.
+    """
+    assert frame == 0 or frame % 8 == 4, "nine registers are saved"
+    lines = [
+        "push {r4-r11, lr}",
+        *([f"sub sp, sp, #{frame}"] if frame else []),
+        *entry,
+        ".balign 8",
+        "1:",
+        *turn,
+        "bne.w 1b",
+        *([f"add sp, sp, #{frame}"] if frame else []),
+        "pop {r4-r11, pc}",
+    ]
+    return assembler_function(name, f"void {name}({arguments})", lines, comment)
+
+
+def short_digest(*parts: object) -> str:
+    """Return eight hexadecimal digits that stand for values in the name of a function that depends on them."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
 def loop_cycles(function: CSupport, timing: Timing) -> float:

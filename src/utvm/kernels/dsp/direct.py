@@ -15,7 +15,7 @@ from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.direct_plan import UNROLL_LIMIT, WIDE_WEIGHTS, BlockSize, DirectPlan, most_pairs, pairs_exactly
-from utvm.kernels.dsp.expand import write_expansion
+from utvm.kernels.dsp.expand import both_lanes, write_expansion
 from utvm.kernels.dsp.geometry import Rows, Window
 from utvm.kernels.dsp.stream import WeightForm, requantizer
 from utvm.kernels.overlap import ring_ahead
@@ -166,7 +166,6 @@ def _stem(op: Conv2D | FullyConnected) -> str:
 def _write_function(w: CWriter, plan: DirectPlan) -> tuple[str, ...]:
     window, rows = plan.window, plan.rows
     slots, lanes = window.slots, rows.row_bytes // 2
-    zero = plan.op.x.zero_point & 0xFFFF
     words = plan.scratch_bytes // 4
     batch = plan.op.x.shape[0] if isinstance(plan.op, Conv2D) else 1
     image, out_image = (
@@ -175,7 +174,7 @@ def _write_function(w: CWriter, plan: DirectPlan) -> tuple[str, ...]:
     )
     if window.padding.any:
         with w.loop("i", words):
-            w(f"((uint32_t *)(void *)scratch)[i] = 0x{zero << 16 | zero:08x}u;")
+            w(f"((uint32_t *)(void *)scratch)[i] = {both_lanes(plan.op.x.zero_point)};")
     if plan.vertical_padding:
         w(f"const int16_t *const padding = scratch + {slots * lanes};")
     with w.loop("n", batch):

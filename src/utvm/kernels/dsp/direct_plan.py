@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, FullyConnected
 from utvm.kernels.base import Config
+from utvm.kernels.dsp.assembly import short_digest
 from utvm.kernels.dsp.geometry import Rows, Window
 from utvm.kernels.dsp.multiply import (
     MultiplySpec,
@@ -24,7 +23,6 @@ from utvm.kernels.dsp.multiply import (
 )
 from utvm.kernels.dsp.stream import (
     PAIR8_BOUND,
-    Finish,
     Requantizer,
     UniformFinish,
     WeightForm,
@@ -160,17 +158,14 @@ class DirectPlan:
 
     @property
     def shift(self) -> int:
-        if self.uniform is not None:
-            return self.uniform.shift
-        return int(self.requantizer.first[0]) if self.requantizer.finish is Finish.SHIFT else 0
+        return self.requantizer.shift if self.uniform is None else self.uniform.shift
 
     def symbol(self, block: BlockSize) -> str:
         spec = self.spec(block)
-        digest = hashlib.sha256(repr((spec, self.shift)).encode()).hexdigest()[:8]
-        return f"utvm_multiply_m{block.m}n{block.n}_{spec.rows}x{spec.pairs}_{digest}"
+        return f"utvm_multiply_m{block.m}n{block.n}_{spec.rows}x{spec.pairs}_{short_digest(spec, self.shift)}"
 
     def kernel(self, block: BlockSize, timing: Timing) -> CSupport:
-        return _cached_kernel(self.symbol(block), self.spec(block), timing, self.shift)
+        return multiply_kernel(self.symbol(block), self.spec(block), timing, shift=self.shift)
 
     def stream(self) -> NDArray[np.int32]:
         """Return the stream: full blocks of N channels, then one of the remaining channels."""
@@ -199,8 +194,3 @@ class DirectPlan:
             for channel in range(start, start + n):
                 tail += [int(self.requantizer.first[channel]), int(self.requantizer.second[channel])]
         return np.concatenate([starts, words, np.array(tail, np.int64)])
-
-
-@lru_cache(maxsize=4096)
-def _cached_kernel(symbol: str, spec: MultiplySpec, timing: Timing, shift: int) -> CSupport:
-    return multiply_kernel(symbol, spec, timing, shift=shift)

@@ -1,4 +1,4 @@
-"""C that expands one row of int8 input to int16 lanes."""
+"""C that expands rows of int8 input to int16 lanes."""
 
 from __future__ import annotations
 
@@ -54,3 +54,20 @@ def _write_words(w: CWriter, rows: Rows, words: int, source: str, target: str, z
     if rows.two_copies:
         w(f"second[{2 * words}] = (before >> 16) | {(zero_point & 0xFFFF) << 16}u;")
     return return_helpers
+
+
+def write_quads(w: CWriter, variable: str, words: int) -> tuple[str, ...]:
+    """Write the expansion of `words` words from `from` to lane pairs at `to`; returns the helpers.
+
+    The lanes of each four bytes come in the order of `geometry.extension_order`.
+    """
+    with w.loop(variable, words):
+        w(f"const uint32_t four = from[{variable}];")
+        w(f"to[2 * {variable}] = utvm_extend_even(four);", f"to[2 * {variable} + 1] = utvm_extend_odd(four);")
+    return ("utvm_extend_even", "utvm_extend_odd")
+
+
+def both_lanes(value: int) -> str:
+    """Return the C literal of a word whose two int16 lanes are `value`, such as a zero point for padding."""
+    lane = value & 0xFFFF
+    return f"0x{lane << 16 | lane:08x}u"

@@ -173,10 +173,17 @@ class Rows:
         out_channels, height, width, channels = weights.shape
         lanes = weights.astype(np.int64)
         if self.quads:
-            grouped = lanes.reshape(out_channels, height, width, channels // 4, 4)
-            lanes = grouped[..., [0, 2, 1, 3]].reshape(out_channels, height, width, channels)
+            lanes = extension_order(lanes)
         if self.packed:
             flat = lanes.reshape(out_channels, height, width * channels)
             return np.pad(flat, ((0, 0), (0, 0), (0, (width * channels) % 2)))
         padded = np.pad(lanes, ((0, 0), (0, 0), (0, 0), (0, self.pitch - channels)))
         return padded.reshape(out_channels, height, width * self.pitch)
+
+
+def extension_order(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return an array with each four elements of its last axis in the order 0, 2, 1, 3.
+
+    So SXTB16 and SXTB16 with a rotation by 8 leave the four bytes of a word in two words of int16 lanes.
+    """
+    return values.reshape(*values.shape[:-1], -1, 4)[..., [0, 2, 1, 3]].reshape(values.shape)

@@ -15,12 +15,11 @@ from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, ScheduleError, schedule
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
-from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_loop
 from utvm.kernels.dsp.stream import Finish, Saturation, UniformFinish, WeightForm
 
 REGISTERS = ("r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 _FIXED = {"%pa": "r0", "%pw": "r1"}
-_MAX_OFFSET = 4095
 _INSTRUCTION_BYTES = 4
 ROW_IN_FRAME = 8
 """Where in the frame a row lies, in bytes from sp, for `Source.FRAME`."""
@@ -112,27 +111,21 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
     walker = 0 if spec.unrolled else 4
     table = _table_offset(spec)
     frame = (table + 4 * spec.rows + walker + 7) // 8 * 8 + 4
-    lines = [
-        "push {r4-r11, lr}",
-        f"sub sp, sp, #{frame}",
+    entry = [
         f"mov r4, #{spec.out_bytes * spec.channels}",
         "mla r3, r3, r4, r2",
         "strd r2, r3, [sp]",
         *_copied_table(spec, table),
         *(["mov r4, #0", f"str r4, [sp, #{table + 4 * spec.rows}]"] if not spec.unrolled else []),
-        ".balign 8",
-        "1:",
-        *body,
-        "bne.w 1b",
-        f"add sp, sp, #{frame}",
-        "pop {r4-r11, pc}",
     ]
-    return assembler_function(
+    return assembler_loop(
         name,
-        f"void {name}(const void *const *rows, const int32_t *stream, {element} *out, int32_t blocks)",
-        lines,
+        f"const void *const *rows, const int32_t *stream, {element} *out, int32_t blocks",
+        body,
         f"{spec.pixels} pixels x {spec.channels} channels, {spec.rows} rows of {spec.pairs} lane pairs, "
         f"{spec.form} weights",
+        entry=entry,
+        frame=frame,
     )
 
 
@@ -184,7 +177,7 @@ class _Stream:
 
     def take(self) -> int:
         """Return the offset of the next word."""
-        if self.offset > _MAX_OFFSET - 3:
+        if self.offset > MAX_OFFSET - 3:
             self.flush()
         self.offset += 4
         return self.offset - 4
@@ -193,7 +186,7 @@ class _Stream:
         """Move the pointer to the next word."""
         left = self.offset
         while left:
-            step = min(left, _MAX_OFFSET - 3)
+            step = min(left, MAX_OFFSET - 3)
             self.block(f"add %pw, %pw, #{step}")
             left -= step
         self.offset = 0

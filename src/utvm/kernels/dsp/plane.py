@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
-from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.dsp.assembly import LOOP_REGISTERS, MAX_OFFSET, assembler_loop
 from utvm.kernels.dsp.stream import Finish, Saturation
 
-_POOL = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
-_MAX_OFFSET = 4095
 HEAD_WORDS = 4
 """Words of a channel's stream before its weights: bias, first, second, output zero point."""
 
@@ -72,11 +70,11 @@ def plane_kernel(name: str, spec: PlaneSpec, timing: Timing) -> CSupport:
         "subs %steps, %steps, #1",
     )
     fixed = {"%plane": "r0", "%stream": "r1", "%out": "r2", "%steps": "r3"}
-    body = schedule(block, timing, pool=_POOL, fixed=fixed)
-    return assembler_function(
+    body = schedule(block, timing, pool=LOOP_REGISTERS, fixed=fixed)
+    return assembler_loop(
         name,
-        f"void {name}(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps)",
-        ["push {r4-r11, lr}", ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
+        "const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps",
+        body.lines,
         f"{spec.rows} x {spec.columns} outputs of one channel, kernel {spec.kernel[0]}x{spec.kernel[1]}, "
         f"stride {spec.stride[0]}x{spec.stride[1]}",
     )
@@ -152,7 +150,7 @@ def fits_offsets(spec: PlaneSpec) -> bool:
         4 * (HEAD_WORDS + spec.kernel[0] * spec.pair_words - 1),
         spec.columns * spec.out_pixel,
     )
-    return largest <= _MAX_OFFSET
+    return largest <= MAX_OFFSET
 
 
 def extract_kernel(
@@ -171,20 +169,20 @@ def extract_kernel(
         block(f"ldrsb %v{pixel}, [%x, #{pixel * channels}]", f"strh %v{pixel}, [%plane, #{2 * pixel}]")
     left = source_row
     while left:
-        step = min(left, _MAX_OFFSET)
+        step = min(left, MAX_OFFSET)
         block(f"add %x, %x, #{step}")
         left -= step
     block(f"add %plane, %plane, #{plane_pitch}", "subs %rows, %rows, #1")
     fixed = {"%x": "r0", "%plane": "r1", "%rows": "r2"}
-    body = schedule(block, timing, pool=("r3", *_POOL), fixed=fixed)
-    return assembler_function(
+    body = schedule(block, timing, pool=("r3", *LOOP_REGISTERS), fixed=fixed)
+    return assembler_loop(
         name,
-        f"void {name}(const int8_t *x, int16_t *plane, int32_t rows)",
-        ["push {r4-r11, lr}", ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
+        "const int8_t *x, int16_t *plane, int32_t rows",
+        body.lines,
         f"{count} pixels a row of one of {channels} channels as int16",
     )
 
 
 def most_pixels(channels: int) -> int:
     """Return how many pixels of a row one extraction can reach."""
-    return min(_MAX_OFFSET // channels + 1, 32)
+    return min(MAX_OFFSET // channels + 1, 32)

@@ -7,7 +7,6 @@ batches. Or in registers, anew for each block of channels, which is less work wh
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -18,7 +17,7 @@ from utvm.cores.microkernel import Block, ScheduleError, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, short_digest
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.multiply import ROW_IN_FRAME, MultiplySpec, Source, multiply_body, multiply_cycles
 from utvm.kernels.dsp.stream import WeightForm, requantizer
@@ -160,8 +159,7 @@ class _RowPlan:
 
     @property
     def symbol(self) -> str:
-        digest = hashlib.sha256(repr((self.spec, self.direct.shift)).encode()).hexdigest()[:8]
-        return f"utvm_row_n{self.direct.n}_{2 * self.spec.pairs}_{digest}"
+        return f"utvm_row_n{self.direct.n}_{2 * self.spec.pairs}_{short_digest(self.spec, self.direct.shift)}"
 
     def cycles(self, core: Core) -> float:
         timing = core.timing
@@ -195,21 +193,14 @@ def _row_kernel(name: str, spec: MultiplySpec, timing: Timing, shift: int) -> CS
             *turn,
             "bne.w 2b",
         ]
-    prototype = f"void {name}(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end)"
-    lines = [
-        "push {r4-r11, lr}",
-        f"sub sp, sp, #{frame}",
-        "strd r2, r3, [sp]",
-        *expansion,
-        ".balign 8",
-        "1:",
-        *body,
-        "bne.w 1b",
-        f"add sp, sp, #{frame}",
-        "pop {r4-r11, pc}",
-    ]
-    what = f"a row of {2 * spec.pairs} inputs, {spec.channels} channels at once, {spec.form} weights"
-    return assembler_function(name, prototype, lines, what)
+    return assembler_loop(
+        name,
+        "const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end",
+        body,
+        f"a row of {2 * spec.pairs} inputs, {spec.channels} channels at once, {spec.form} weights",
+        entry=["strd r2, r3, [sp]", *expansion],
+        frame=frame,
+    )
 
 
 def _expansion(words: int, timing: Timing) -> tuple[int, tuple[str, ...], float]:
@@ -223,5 +214,5 @@ def _expansion(words: int, timing: Timing) -> tuple[int, tuple[str, ...], float]
         block(f"sxtb16 %w{i}, %w{i}, ror #8", f"str %w{i}, [%row, #{8 * i + 4}]")
     block(f"add %x, %x, #{4 * at_once}", f"add %row, %row, #{8 * at_once}", "subs %turns, %turns, #1")
     fixed = {"%x": "r0", "%row": "r2", "%turns": "r3"}
-    body = schedule(block, timing, pool=("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr"), fixed=fixed)
+    body = schedule(block, timing, pool=LOOP_REGISTERS, fixed=fixed)
     return at_once, body.lines, body.cycles + _BRANCH_CYCLES

@@ -91,6 +91,11 @@ class Requantizer:
     second: NDArray[np.int64]
     bias_addend: NDArray[np.int64]
 
+    @property
+    def shift(self) -> int:
+        """The right shift of `Finish.SHIFT`, which all channels share; 0 for other finishes."""
+        return int(self.first[0]) if self.finish is Finish.SHIFT else 0
+
 
 def requantizer(op: Weighted) -> Requantizer | None:
     """Return how the micro-kernel finishes `op`, or None where its short forms are not exact."""

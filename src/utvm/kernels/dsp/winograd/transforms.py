@@ -1,9 +1,25 @@
 """Exact integer Winograd transforms: F(2,3), F(4,3), F(2,5) and F(4,5) in one dimension.
 
-Interpolation at 0, ±1, (±2, (±1/2,)) and infinity. The rows of the weight transform are scaled so that all entries are
-integers; the inverse transform undoes the differences between rows with shifts and leaves one factor, `scale` for each
-dimension.
-Source: S. Winograd, Arithmetic Complexity of Computations (1980); the integer scaling is ours.
+F(m, r) computes m outputs y of a filter g of r taps from m + r - 1 inputs d by as many products:
+
+    y = A^T [(G g) . (B^T d)]        with . element by element.
+
+It is multiplication of polynomials by interpolation, transposed. Row p of G evaluates the filter at a point p, with the
+powers 1, p, p^2, ...; column p of A^T holds the same powers; row p of B^T holds the coefficients of the product of
+(x - q) over all other points q. The last point is infinity: there G takes the last tap, A^T gives to the last output,
+and B^T has the product over all finite points. That leaves one factor for each point, 1 / product of (p - q), which may
+stand in any of the three.
+
+The points are 0, 1, -1, then 2, -2, then 1/2, -1/2, and infinity. Small numbers keep the entries of B^T small, which
+decides whether data fit int16 (`data_gain`); points of opposite sign share their sums of even and of odd terms; powers
+of two make A^T a matter of shifts.
+
+All entries here are integers: each row of G is multiplied by what the denominators ask for, but by few powers of two,
+since its bits are those of the weights; A^T shifts the sums of such a point up instead. So y comes out `scale` times
+too large, and `exactness` divides that out again.
+
+Sources: S. Winograd, Arithmetic Complexity of Computations (SIAM, 1980); A. Lavin and S. Gray, Fast Algorithms for
+Convolutional Neural Networks (CVPR 2016), section 4, for the three matrices. The integer scaling is ours.
 """
 
 from __future__ import annotations
@@ -16,16 +32,17 @@ from numpy.typing import NDArray
 
 from utvm.cores.microkernel import Block
 
-Emit = Callable[[Block, list[str], str], list[str]]
+Emit = Callable[[Block, list[str]], list[str]]
+"""Appends instructions to a block for the names of its inputs; returns the names of its results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Transform:
     """One F(m, r): `points` = m + r - 1 inputs give m outputs of a filter of r taps.
 
-    `data` (two int16 lanes a word, SADD16) and `inverse` (int32) append their instructions to a block, for the names of
-    their inputs and a prefix for names of their own, and return the names of the results. `data_gain` bounds the sum of
-    |coefficients| of the data transform. The result is `scale` times the convolution, for each dimension.
+    Points come in the order of the module's text. `weights` is G: [points, taps]. `data` is B^T (on two int16 lanes a
+    word, by SADD16), `inverse` is A^T (on int32). `data_gain` bounds the sum of |entries| in a row of B^T. The result
+    is `scale` times the convolution, for each dimension.
     """
 
     outputs: int
@@ -45,8 +62,8 @@ class Transform:
 class _Writer:
     """Appends two-operand operations under fresh names."""
 
-    def __init__(self, block: Block, prefix: str, add: str, subtract: str) -> None:
-        self._block, self._prefix, self._add, self._subtract = block, prefix, add, subtract
+    def __init__(self, block: Block, add: str, subtract: str) -> None:
+        self._block, self._add, self._subtract = block, add, subtract
         self._count = 0
 
     def add(self, a: str, b: str, shift: int = 0) -> str:
@@ -63,18 +80,20 @@ class _Writer:
 
     def _emit(self, operation: str, a: str, b: str, shift: int) -> str:
         self._count += 1
-        name = f"%{self._prefix}t{self._count}"
+        name = f"%t{self._count}"
         self._block(f"{operation} {name}, {a}, {b}" + (f", lsl #{shift}" if shift else ""))
         return name
 
 
-def _data4(block: Block, d: list[str], prefix: str) -> list[str]:
-    w = _Writer(block, prefix, "sadd16", "ssub16")
+def _data4(block: Block, d: list[str]) -> list[str]:
+    """B^T for 0, 1, -1 and infinity."""
+    w = _Writer(block, "sadd16", "ssub16")
     return [w.subtract(d[0], d[2]), w.add(d[1], d[2]), w.subtract(d[2], d[1]), w.subtract(d[1], d[3])]
 
 
-def _data6(block: Block, d: list[str], prefix: str) -> list[str]:
-    w = _Writer(block, prefix, "sadd16", "ssub16")
+def _data6(block: Block, d: list[str]) -> list[str]:
+    """B^T for 0, 1, -1, 2, -2 and infinity."""
+    w = _Writer(block, "sadd16", "ssub16")
     far = w.subtract(d[4], d[2])
     near = w.twice(w.twice(w.subtract(d[0], d[2])))
     first = w.add(near, far)  # 4 d0 - 5 d2 + d4
@@ -93,13 +112,13 @@ def _data6(block: Block, d: list[str], prefix: str) -> list[str]:
     ]
 
 
-def _inverse_2_3(block: Block, m: list[str], prefix: str) -> list[str]:
-    w = _Writer(block, prefix, "add", "sub")
+def _inverse_2_3(block: Block, m: list[str]) -> list[str]:
+    w = _Writer(block, "add", "sub")
     return [w.add(m[0], w.add(m[1], m[2])), w.subtract(w.subtract(m[1], m[2]), m[3])]
 
 
-def _inverse_4_3(block: Block, m: list[str], prefix: str) -> list[str]:
-    w = _Writer(block, prefix, "add", "sub")
+def _inverse_4_3(block: Block, m: list[str]) -> list[str]:
+    w = _Writer(block, "add", "sub")
     s, d = w.add(m[1], m[2]), w.subtract(m[1], m[2])
     p, q = w.add(m[3], m[4]), w.subtract(m[3], m[4])
     return [
@@ -110,16 +129,17 @@ def _inverse_4_3(block: Block, m: list[str], prefix: str) -> list[str]:
     ]
 
 
-def _inverse_2_5(block: Block, m: list[str], prefix: str) -> list[str]:
-    w = _Writer(block, prefix, "add", "sub")
+def _inverse_2_5(block: Block, m: list[str]) -> list[str]:
+    w = _Writer(block, "add", "sub")
     s, d = w.add(m[1], m[2]), w.subtract(m[1], m[2])
     p, q = w.add(m[3], m[4]), w.subtract(m[3], m[4])
     second = w.add(w.add(q, d, 1), m[5], 1)
     return [w.add(w.add(m[0], p), s, 2), w.twice(second)]
 
 
-def _data8(block: Block, d: list[str], prefix: str) -> list[str]:
-    w = _Writer(block, prefix, "sadd16", "ssub16")
+def _data8(block: Block, d: list[str]) -> list[str]:
+    """B^T for 0, 1, -1, 2, -2, 1/2, -1/2 and infinity."""
+    w = _Writer(block, "sadd16", "ssub16")
     half, sloped, steep, first = _data8_columns(w, d[2], d[4], d[6], d[0])
     even1, even2 = w.add(half, sloped), half  # 4 d2 - 17 d4 + 4 d6, d2 - 5 d4 + 4 d6
     even_half = w.add(even1, w.add(steep, w.twice(steep)))  # 16 d2 - 20 d4 + 4 d6
@@ -143,8 +163,8 @@ def _data8_columns(w: _Writer, a: str, b: str, c: str, end: str) -> tuple[str, s
     return half, w.add(slope, w.twice(slope)), steep, outer
 
 
-def _inverse_4_5(block: Block, m: list[str], prefix: str) -> list[str]:
-    w = _Writer(block, prefix, "add", "sub")
+def _inverse_4_5(block: Block, m: list[str]) -> list[str]:
+    w = _Writer(block, "add", "sub")
     s1, d1 = w.add(m[1], m[2]), w.subtract(m[1], m[2])
     s2, d2 = w.add(m[3], m[4]), w.subtract(m[3], m[4])
     s3, d3 = w.add(m[5], m[6]), w.subtract(m[5], m[6])

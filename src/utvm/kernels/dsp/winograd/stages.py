@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
 
 from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.thumb import Kind
 from utvm.cores.timing import Timing
-from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.dsp.assembly import LOOP_REGISTERS, MAX_OFFSET, assembler_function, assembler_loop
 from utvm.kernels.dsp.stream import Finish, Saturation
-from utvm.kernels.dsp.winograd_transforms import Emit
-
-_MAX_OFFSET = 4095
-_POOL = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
-Direction = Literal["source", "target"]
+from utvm.kernels.dsp.winograd.transforms import Emit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +24,7 @@ class Strided:
     @property
     def two(self) -> bool:
         """Whether a second base is needed."""
-        return (self.count - 1) * self.stride > _MAX_OFFSET
+        return (self.count - 1) * self.stride > MAX_OFFSET
 
     @property
     def half(self) -> int:
@@ -39,7 +34,7 @@ class Strided:
     @property
     def reachable(self) -> bool:
         """Whether two bases are enough."""
-        return (self.half - 1) * self.stride <= _MAX_OFFSET
+        return (self.half - 1) * self.stride <= MAX_OFFSET
 
     def place(self, base: str, index: int) -> str:
         """Return the address operand of a place."""
@@ -48,17 +43,18 @@ class Strided:
         return f"[%{base}, #{index * self.stride}]"
 
 
-def transform_loop(name: str, emit: Emit, source: Strided, target: Strided, timing: Timing, *, what: str) -> CSupport:
+@lru_cache(maxsize=1024)
+def transform_loop(name: str, emit: Emit, source: Strided, target: Strided, timing: Timing, what: str) -> CSupport:
     """Return `void name(const void *source, void *target, int32_t words)`: one word of each place a turn."""
     block = Block()
     inputs = [f"%d{i}" for i in range(source.count)]
     for i, value in enumerate(inputs):
         block(f"ldr {value}, {source.place('source', i)}")
-    for i, value in enumerate(emit(block, inputs, "")):
+    for i, value in enumerate(emit(block, inputs)):
         block(f"str {value}, {target.place('target', i)}")
     fixed = {"%source": "r0", "%target": "r1", "%words": "r2"}
     entry = []
-    spare = ["r3", *_POOL]
+    spare = ["r3", *LOOP_REGISTERS]
     block("add %source, %source, #4", "add %target, %target, #4")
     for base, strided, register in (("source", source, "r0"), ("target", target, "r1")):
         if strided.two:
@@ -68,12 +64,7 @@ def transform_loop(name: str, emit: Emit, source: Strided, target: Strided, timi
             block(f"add %{base}_far, %{base}_far, #4")
     block("subs %words, %words, #1")
     body = schedule(_loads_late(block), timing, pool=spare, fixed=fixed)
-    return assembler_function(
-        name,
-        f"void {name}(const void *source, void *target, int32_t words)",
-        ["push {r4-r11, lr}", *entry, ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
-        what,
-    )
+    return assembler_loop(name, "const void *source, void *target, int32_t words", body.lines, what, entry=entry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +77,7 @@ class Products:
     blocks: int
 
 
+@lru_cache(maxsize=1024)
 def products_loop(name: str, spec: Products, timing: Timing) -> CSupport:
     """Return `void name(const void *data, const int32_t *weights, int32_t *sums, int32_t points)`.
 
@@ -117,7 +109,7 @@ def products_loop(name: str, spec: Products, timing: Timing) -> CSupport:
     if spec.blocks == 1:
         block(*_advance("%weights", step))
     block("ldr %left, [sp, #0]", "subs %left, %left, #1", "str %left, [sp, #0]")
-    body = schedule(block, timing, pool=("r2", "r3", *_POOL), fixed={"%data": "r0", "%weights": "r1"})
+    body = schedule(block, timing, pool=("r2", "r3", *LOOP_REGISTERS), fixed={"%data": "r0", "%weights": "r1"})
     loop = [".balign 8", "1:", *body.lines, "bne.w 1b"]
     if spec.blocks == 1:
         lines = ["str r3, [sp, #0]", *loop]
@@ -154,6 +146,7 @@ class Ending:
     shift: int
 
 
+@lru_cache(maxsize=1024)
 def ending_loop(name: str, emit: Emit, spec: Ending, timing: Timing) -> CSupport:
     """Return `void name(const int32_t *sums, const int32_t *stream, int8_t *out, int32_t turns)`.
 
@@ -163,7 +156,7 @@ def ending_loop(name: str, emit: Emit, spec: Ending, timing: Timing) -> CSupport
     inputs = [f"%d{i}" for i in range(spec.points)]
     for i, value in enumerate(inputs):
         block(f"ldr {value}, [%sums, #{i * spec.point_bytes}]")
-    results = emit(block, inputs, "")
+    results = emit(block, inputs)
     names = ["bias", "inverse", "first", "second", "zero"]
     wanted = {"bias", *(["inverse"] if spec.odd != 1 else [])}
     wanted |= {"first", "second", "zero"} if spec.finish.multiplies else set()
@@ -186,19 +179,19 @@ def ending_loop(name: str, emit: Emit, spec: Ending, timing: Timing) -> CSupport
         "subs %turns, %turns, #1",
     )
     fixed = {"%sums": "r0", "%stream": "r1", "%out": "r2", "%turns": "r3"}
-    body = schedule(_loads_late(block), timing, pool=_POOL, fixed=fixed)
-    return assembler_function(
+    body = schedule(_loads_late(block), timing, pool=LOOP_REGISTERS, fixed=fixed)
+    return assembler_loop(
         name,
-        f"void {name}(const int32_t *sums, const int32_t *stream, int8_t *out, int32_t turns)",
-        ["push {r4-r11, lr}", ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
+        "const int32_t *sums, const int32_t *stream, int8_t *out, int32_t turns",
+        body.lines,
         f"inverse along a row of tiles, bias, requantisation: {spec.outputs} outputs a tile",
     )
 
 
 def _advance(register: str, nbytes: int) -> list[str]:
     return [
-        f"add {register}, {register}, #{min(_MAX_OFFSET - 3, nbytes - done)}"
-        for done in range(0, nbytes, _MAX_OFFSET - 3)
+        f"add {register}, {register}, #{min(MAX_OFFSET - 3, nbytes - done)}"
+        for done in range(0, nbytes, MAX_OFFSET - 3)
     ]
 
 
@@ -222,7 +215,7 @@ def _loads_late(block: Block) -> Block:
     for position, instruction in enumerate(block.code):
         if instruction.kind in (Kind.LOAD, Kind.STORE):
             continue
-        for name in _used(instruction.uses):
+        for name in dict.fromkeys(instruction.uses):
             if name in loads and name not in done:
                 done.add(name)
                 ordered(loads[name].text)
@@ -231,7 +224,3 @@ def _loads_late(block: Block) -> Block:
             if final[name] == position:
                 ordered(*stores.pop(name, []))
     return ordered
-
-
-def _used(names: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(names))
