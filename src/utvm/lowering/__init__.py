@@ -1,6 +1,8 @@
 """Graph → Program: kernels, lifetimes, arena offsets."""
 
-from utvm.lowering.lower import Choice, FlashBudgetError, FrontierPoint, LoweringError, lower, lower_frontier
+from utvm.lowering.errors import FlashBudgetError, LoweringError
+from utvm.lowering.layout import Choice
+from utvm.lowering.lower import FrontierPoint, lower, lower_frontier
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
 from utvm.lowering.program import Call, Program, c_identifier
 from utvm.lowering.select import Measured, Measurements

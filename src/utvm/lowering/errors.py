@@ -1,0 +1,17 @@
+"""What goes wrong on the way from a graph to a program."""
+
+from __future__ import annotations
+
+from utvm.errors import UtvmError
+
+
+class LoweringError(UtvmError):
+    """A graph that cannot become a program."""
+
+
+class FlashBudgetError(LoweringError):
+    """No choice of kernels takes as few bytes as are left; `needed` is the least that any takes."""
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed

@@ -1,0 +1,164 @@
+"""What all combinations of kernels for a graph have in common, and the program that one of them makes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from utvm.codegen import CArray
+from utvm.cores import Core
+from utvm.cores.microkernel import ScheduleError
+from utvm.graph import Graph, Operator
+from utvm.kernels import Config, Kernel, KernelFamily, workload
+from utvm.lowering.budget import FlashError, RamError
+from utvm.lowering.errors import LoweringError
+from utvm.lowering.floor import ArenaFloor
+from utvm.lowering.plan import MemoryPlan, Request, plan_memory
+from utvm.lowering.program import Call, Program, c_identifier
+from utvm.lowering.select import Candidate, Measurements, candidates
+from utvm.lowering.storage import requests_of
+from utvm.lowering.views import Views
+
+Choice = tuple[KernelFamily, Config]
+
+
+class Layout:
+    """What all combinations of kernels for a graph have in common.
+
+    Raises:
+        LoweringError: the graph can't be lowered by any.
+    """
+
+    def __init__(self, graph: Graph, core: Core, name: str | None) -> None:
+        self.graph, self.core = graph, core
+        self.name = c_identifier(name or graph.name)
+        self.views = Views(graph)
+        self.operators = self.views.operators
+        self._floor = ArenaFloor(graph, self.operators, self.views.root)
+
+    def options(
+        self,
+        families: Sequence[KernelFamily],
+        choices: Mapping[str, Choice],
+        measured: Measurements,
+        *,
+        every: bool,
+    ) -> list[list[Candidate]]:
+        """Return the candidates of each operator; all problems are in one error."""
+        options: list[list[Candidate]] = []
+        problems: list[str] = []
+        for op in self.operators:
+            try:
+                options.append(_options(op, self.core, families, choices.get(op.name), measured, every=every))
+            except LoweringError as error:
+                problems.append(str(error))
+        problems += [
+            f"the output '{t.name}' is a constant: it does not depend on the input"
+            for t in self.graph.outputs
+            if t.is_constant
+        ]
+        if problems:
+            raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        same = Counter(map(workload, self.operators))
+        return [
+            [replace(candidate, shares=same[workload(op)]) for candidate in found]
+            for op, found in zip(self.operators, options, strict=True)
+        ]
+
+    def floor(self, index: int, candidate: Candidate) -> int:
+        """Return the bytes of the arena that an operator needs at least."""
+        return self._floor(index, candidate.kernel)
+
+    def arena_bytes(self, picked: Sequence[Candidate]) -> int:
+        """Return the bytes of the arena of a combination."""
+        return self._memory(picked)[0].arena_bytes
+
+    def program(self, picked: Sequence[Candidate]) -> Program:
+        """Return the program of a combination."""
+        memory, scratch = self._memory(picked)
+        kernels = _with_shared_constants([candidate.kernel for candidate in picked])
+        return Program(
+            name=self.name,
+            graph=self.graph,
+            core=self.core,
+            calls=tuple(
+                Call(
+                    op=op,
+                    kernel=kernel,
+                    scratch=scratch.get(op),
+                    measured=c.measured,
+                    outdated=c.outdated,
+                    code_bytes=c.code_bytes,
+                )
+                for op, c, kernel in zip(self.operators, picked, kernels, strict=True)
+            ),
+            memory=memory,
+            budgeted_bytes=sum(candidate.flash_bytes for candidate in picked),
+        )
+
+    def short_of_ram(self, short: RamError, ram: int) -> str:
+        """Say which operator needs more RAM than is allowed, by how much, and what would fit."""
+        op = self.operators[short.index]
+        reason = f"{op.kind} '{op.name}' needs {short.needed:,} bytes at once"
+        if short.gaps:
+            reason = f"with its gaps the plan takes {short.needed:,} bytes"
+        return (
+            f"the arena does not fit: {reason} and {ram:,} are allowed, {short.needed - ram:,} too few "
+            f"(--ram {short.needed} would fit; or choose a smaller model)"
+        )
+
+    def short_of_flash(self, short: FlashError, options: Sequence[Sequence[Candidate]], flash: int) -> str:
+        """Say by how much the flash is too small, and which operator takes most of it."""
+        least = [min(c.flash_bytes for c in choices) for choices in options]
+        op, most = max(zip(self.operators, least, strict=True), key=lambda pair: pair[1])
+        return (
+            f"the flash does not suffice: weights and micro-kernels take at least {short.needed:,} bytes and "
+            f"{max(flash, 0):,} are left for them, {short.needed - flash:,} too few; most of it is {op.kind} "
+            f"'{op.name}' with {most:,} bytes (allow more, or choose a smaller model)"
+        )
+
+    def _memory(self, picked: Sequence[Candidate]) -> tuple[MemoryPlan, Mapping[Operator, Request]]:
+        chosen = [(op, candidate.kernel) for op, candidate in zip(self.operators, picked, strict=True)]
+        requests, scratch = requests_of(self.graph, self.views, chosen)
+        return plan_memory([*requests, *scratch.values()]), scratch
+
+
+def _with_shared_constants(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Return the kernels with equal constants held once."""
+    known: dict[tuple[str, bytes], CArray] = {}
+
+    def shared(array: CArray) -> CArray:
+        return known.setdefault((array.c_type, array.values.tobytes()), array)
+
+    return [
+        replace(kernel, constants={name: shared(array) for name, array in kernel.constants.items()})
+        for kernel in kernels
+    ]
+
+
+def _options(
+    op: Operator,
+    core: Core,
+    families: Sequence[KernelFamily],
+    choice: Choice | None,
+    measured: Measurements,
+    *,
+    every: bool,
+) -> list[Candidate]:
+    if choice is None:
+        found = candidates(op, core, families, measured.get(workload(op), ()), every=every)
+    else:
+        found = []
+        with contextlib.suppress(ScheduleError):
+            if choice[0].applies(op, core):
+                found = [Candidate(kernel=choice[0].build(op, core, choice[1]))]
+    if not found:
+        chosen = "" if choice is None else f" by family '{choice[0].name}' with {dict(choice[1])}"
+        raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}{chosen}")
+    for candidate in found:
+        wanted = sum(p.role == "input" for p in candidate.kernel.function.parameters)
+        if wanted != len(op.activations):
+            raise LoweringError(f"{op.kind} '{op.name}': constant operands of this kind are not supported")
+    return found

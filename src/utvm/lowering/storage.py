@@ -1,0 +1,99 @@
+"""What a combination of kernels asks of the arena: storages of tensors, which may share or overlap, and scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from utvm.graph import Graph, Operator, Tensor
+from utvm.kernels import Kernel
+from utvm.lowering.plan import Request
+from utvm.lowering.views import Views
+
+
+def requests_of(
+    graph: Graph, views: Views, chosen: list[tuple[Operator, Kernel]]
+) -> tuple[list[Request], Mapping[Operator, Request]]:
+    """Return one request for each storage, and one for the scratch of each operator that needs some."""
+    index = {op: position for position, (op, _) in enumerate(chosen)}
+    root = views.root
+    end = len(chosen)
+    last_use: dict[Tensor, int] = {}
+    for op, position in index.items():
+        for tensor in (*op.activations, *op.outputs):
+            last_use[root(tensor)] = position
+    for tensor in graph.outputs:
+        last_use[root(tensor)] = end
+
+    storages: dict[Tensor, _Storage] = {}
+    for tensor in graph.inputs:
+        storages[tensor] = _Storage([tensor], -1, last_use.get(tensor, -1))
+    for op, kernel in chosen:
+        position = index[op]
+        held = {t: storages.get(root(t)) if views.is_whole(t) else None for t in op.activations}
+        host = _in_place_host(op, kernel, position, held)
+        for output in op.outputs:
+            last = last_use[root(output)]
+            if root(output) is not output:  # a part of what several operators write together
+                storages.setdefault(root(output), _Storage([root(output)], position, last))
+            elif host is not None:
+                host.tensors.append(output)
+                host.last = last
+                storages[output] = host
+            else:
+                under = _under(op, kernel, position, held[op.activations[0]] if op.activations else None)
+                storages[output] = _Storage([output], position, last, over=under, ahead=kernel.ahead or 0)
+    for view in views.tensors:
+        storages[root(view)].tensors.append(view)
+
+    requests: dict[int, Request] = {}
+    for storage in storages.values():
+        if id(storage) not in requests:
+            requests[id(storage)] = Request(
+                label=storage.tensors[0].name,
+                nbytes=max(t.nbytes for t in storage.tensors),
+                first=storage.first,
+                last=storage.last,
+                tensors=tuple(storage.tensors),
+                places={t: start for t in storage.tensors if (start := views.offset(t))},
+                over=None if storage.over is None else requests[id(storage.over)],
+                ahead=storage.ahead,
+            )
+    scratch = {
+        op: Request(label=f"{op.name} scratch", nbytes=kernel.scratch_bytes, first=position, last=position)
+        for position, (op, kernel) in enumerate(chosen)
+        if kernel.scratch_bytes
+    }
+    return list(requests.values()), scratch
+
+
+@dataclass(slots=True)
+class _Storage:
+    """Tensors that share memory, from the call that first writes it to the last that reads it."""
+
+    tensors: list[Tensor]
+    first: int
+    last: int
+    over: _Storage | None = None
+    ahead: int = 0
+
+
+def _under(op: Operator, kernel: Kernel, position: int, storage: _Storage | None) -> _Storage | None:
+    """Return the storage of the first input if it dies here and the output may lie over it."""
+    if kernel.ahead is None or len(op.outputs) != 1 or storage is None or storage.last != position:
+        return None
+    return storage
+
+
+def _in_place_host(
+    op: Operator, kernel: Kernel, position: int, storages: Mapping[Tensor, _Storage | None]
+) -> _Storage | None:
+    """Return the storage of an input that dies here and whose place the output may take."""
+    if len(op.outputs) != 1:
+        return None
+    for candidate in kernel.in_place:
+        tensor = op.activations[candidate]
+        storage = storages[tensor]
+        if storage is not None and storage.last == position and tensor.nbytes >= op.outputs[0].nbytes:
+            return storage
+    return None
