@@ -16,6 +16,7 @@ from utvm.errors import UtvmError
 from utvm.fleet import Fleet, fleet_rack
 from utvm.frontends import load
 from utvm.graph import Graph, Operator
+from utvm.interrupts import Interrupts
 from utvm.lowering import lower
 from utvm.passes import run_passes
 from utvm.report import LayerTuning, TuningReport
@@ -137,7 +138,11 @@ def tune(
             return LocalRack([(each, partial(connect, each)) for each in every])
         return fleet_rack(fleet, every[0], assume=assume)
 
-    with RecordStore(database or default_database()) as store, closing(make_rack()) as rack:
+    with (
+        Interrupts() as interrupts,
+        RecordStore(database or default_database()) as store,
+        closing(make_rack()) as rack,
+    ):
         tuner = Tuner(target, rack, store, assume=assume or "", workers=workers)
         steps = tuner.tune(
             tasks,
@@ -148,6 +153,7 @@ def tune(
             for progress in steps:
                 if observe is not None:
                     observe(progress)
+                interrupts.check()
         except KeyboardInterrupt:
             interrupted = True
         finally:

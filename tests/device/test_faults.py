@@ -10,6 +10,7 @@ import pytest
 
 import utvm
 from tests.device.conftest import test_image as image_for
+from tests.support.interrupts import heard_interrupts
 from utvm.device import (
     CallTimeoutError,
     DeviceError,
@@ -116,15 +117,12 @@ def test_emulator_that_does_not_answer(session: Session) -> None:
 
 
 def test_interrupted_from_the_keyboard(session: Session) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have been ignored from the start
-    try:
-        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    with heard_interrupts():
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             session.call("forever", timeout=20)
         timer.join()
-    finally:
-        signal.signal(signal.SIGINT, before)
     assert session.call("answer").value == 42
 
 

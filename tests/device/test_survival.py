@@ -18,12 +18,25 @@ import utvm
 from tests.device.conftest import ENTRIES, PROGRAM
 from tests.device.rigs import Rig, rig_named
 from tests.support.chip.process import ChipProcess
+from tests.support.interrupts import heard_interrupts
 from utvm.boards import Board
-from utvm.device import DeviceError, LinkGarbledError, LinkLostError, OpenOcdLink, Session, VerifiedLink, build_image
+from utvm.cli import main
+from utvm.device import (
+    CallInterruptedError,
+    DeviceError,
+    GdbRemoteLink,
+    LinkGarbledError,
+    LinkLostError,
+    OpenOcdLink,
+    Session,
+    VerifiedLink,
+    build_image,
+)
 from utvm.emulators import QemuTarget
 from utvm.toolchain import Image, Source
 
 _LISTEN = "0A"
+_NETWORK = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
 _OPENOCD, _PYOCD = "openocd-cortex-m7", "pyocd-cortex-m7"
 
 
@@ -163,14 +176,41 @@ def test_the_pins_cut_during_a_call() -> None:
 @pytest.mark.parametrize("name", [_OPENOCD, _PYOCD, "gdb-openocd-cortex-m7", "gdb-pyocd-cortex-m7"])
 def test_ctrl_c_halts_the_core_and_the_session_goes_on(name: str) -> None:
     with session_on(name) as (session, _):
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            with soon(0.4, lambda: os.kill(os.getpid(), signal.SIGINT)), pytest.raises(KeyboardInterrupt):
-                session.call("forever", timeout=20)
-        finally:
-            signal.signal(signal.SIGINT, before)
+        interrupt = soon(0.4, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with heard_interrupts(), interrupt, pytest.raises(KeyboardInterrupt):
+            session.call("forever", timeout=20)
         assert session._live.wait(0)
         assert session.call("answer").value == 42
+
+
+@pytest.mark.parametrize(
+    "command", [["run", str(_NETWORK), "--input", "zeros.npy"], ["profile", str(_NETWORK)], ["bench", "layers"]]
+)
+def test_ctrl_c_in_a_command_is_status_130(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("zeros.npy", np.zeros((1, 32, 32, 3), np.int8))
+    resume, calls = GdbRemoteLink.resume, []
+
+    def resume_and_interrupt(link: GdbRemoteLink) -> None:
+        resume(link)
+        calls.append(link)
+        if len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(GdbRemoteLink, "resume", resume_and_interrupt)
+    with nothing_left(), heard_interrupts():
+        assert main([*command, "--board", "qemu-cortex-m7"]) == 130
+    assert len(calls) >= 5
+
+
+@pytest.mark.parametrize("name", [_OPENOCD, _PYOCD, "gdb-openocd-cortex-m7", "gdb-qemu-cortex-m7"])
+def test_another_thread_ends_a_call_which_halts_the_core(name: str) -> None:
+    with session_on(name) as (session, _):
+        with soon(0.4, session.interrupt), pytest.raises(CallInterruptedError):
+            session.call("forever", timeout=60)
+        assert session._live.wait(0)
+        with pytest.raises(CallInterruptedError):
+            session.call("answer")
 
 
 def test_openocd_dies_with_us(tmp_path: Path) -> None:
@@ -193,8 +233,7 @@ def test_openocd_dies_with_us(tmp_path: Path) -> None:
 
 
 def test_a_run_that_the_link_breaks_is_made_again() -> None:
-    network = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
-    compiled = utvm.compile(network, "qemu-cortex-m7")
+    compiled = utvm.compile(_NETWORK, "qemu-cortex-m7")
     picture = np.random.default_rng(5).integers(-128, 128, (1, 32, 32, 3), dtype=np.int8)
     with nothing_left(), utvm.connect("qemu-cortex-m7") as session:
         model = utvm.Model(session, compiled)

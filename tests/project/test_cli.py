@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
+from tests.support.interrupts import InterruptsWhenDropped, dropped_exceptions, heard_interrupts
 from utvm import __version__, cli
 from utvm.errors import UtvmError
 
@@ -51,6 +53,24 @@ def test_a_user_error_is_one_message_and_status_2(
 def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_fake(monkeypatch, raising(KeyboardInterrupt())) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_interrupt_that_python_drops_or_that_ends_in_an_error_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drop(_: argparse.Namespace) -> int:
+        InterruptsWhenDropped()
+        return 0
+
+    def fail(_: argparse.Namespace) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise UtvmError("the board can't be brought back") from None
+        return 0
+
+    with heard_interrupts(), dropped_exceptions() as dropped:
+        assert run_fake(monkeypatch, drop) == 130
+        assert run_fake(monkeypatch, fail) == 130
+    assert dropped == [KeyboardInterrupt]
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import utvm
+from tests.support.interrupts import InterruptsWhenDropped, dropped_exceptions, heard_interrupts
 from tests.tuning.support import EXAMPLE, M7, layer
 from utvm.report import knob_worth, tuning_html, tuning_json
 from utvm.tune import tune
@@ -23,6 +24,7 @@ from utvm.tuning import (
     Limits,
     LocalRack,
     Outcome,
+    Progress,
     RandomSearch,
     RecordStore,
     Tuner,
@@ -167,13 +169,14 @@ def test_kills_lose_at_most_the_trial_in_flight(tmp_path: Path) -> None:
 def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(tmp_path: Path) -> None:
     database = tmp_path / "store.sqlite"
     command = [sys.executable, "-m", "utvm", "tune", str(EXAMPLE), "--board", "qemu-cortex-m7", "--db", str(database)]
-    process = subprocess.Popen(
-        [*command, "--json", "--gain", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    with heard_interrupts():
+        process = subprocess.Popen(
+            [*command, "--json", "--gain", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("trial 2"):
@@ -185,6 +188,21 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(tmp_path: Path) -> Non
     with RecordStore(database) as store:
         assert len(store.records()) >= 2
     assert len(json.loads(out)["layers"]) == 7
+
+
+def test_a_ctrl_c_that_python_drops_ends_tuning_all_the_same(tmp_path: Path) -> None:
+    seen = []
+
+    def observe(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == 2:
+            InterruptsWhenDropped()
+
+    with heard_interrupts(), dropped_exceptions() as dropped:
+        done = tune(layer(), M7, database=tmp_path / "store.sqlite", gain=0.0, observe=observe)
+    assert dropped == [KeyboardInterrupt]
+    assert done.interrupted
+    assert len(seen) == 2
 
 
 def test_configs_that_become_the_same_program_are_measured_once(tmp_path: Path) -> None:

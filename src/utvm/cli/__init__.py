@@ -30,6 +30,7 @@ from utvm.cli import (
     verify,
 )
 from utvm.errors import UtvmError
+from utvm.interrupts import Interrupts
 
 _COMMANDS = (
     compile,
@@ -55,19 +56,22 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, or 2 after an error that the user can mend.
+    """Run one command and return its exit status: 0, 2 after an error that the user can mend, or 130 after Ctrl-C.
 
     Raises:
         SystemExit: the arguments can't be parsed (status 2), or only help or the version was asked for (0).
     """
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
+    interrupts = Interrupts()
     try:
-        status = run(arguments)
-        sys.stdout.flush()
+        with interrupts:
+            status = run(arguments)
+            sys.stdout.flush()
+            interrupts.check()
     except UtvmError as error:
         print(f"utvm: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return EXIT_INTERRUPTED if interrupts.happened else EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("utvm: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

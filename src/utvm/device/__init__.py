@@ -2,7 +2,7 @@
 
 from utvm.device.attach import AttachedTarget, link_opener, open_session
 from utvm.device.check import Check, check_board, check_connected
-from utvm.device.execution import CallTimeoutError, Measurement, StackOverflowError
+from utvm.device.execution import CallInterruptedError, CallTimeoutError, Measurement, StackOverflowError
 from utvm.device.faults import TargetFaultError
 from utvm.device.firmware import build_image
 from utvm.device.gdb_link import GdbRemoteLink
@@ -31,6 +31,7 @@ from utvm.device.verified_link import VerifiedLink
 
 __all__ = [
     "AttachedTarget",
+    "CallInterruptedError",
     "CallTimeoutError",
     "Check",
     "ChildProcess",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +17,15 @@ from utvm.device.link import Count, DebugLink, DeviceError, LinkGarbledError, Li
 from utvm.device.stack import Guard, WatchedStack
 from utvm.toolchain import Image
 
+_LOOK_SECONDS = 2.0
+
 
 class CallTimeoutError(DeviceError):
     """A call did not return in time."""
+
+
+class CallInterruptedError(DeviceError):
+    """A call was ended from another thread."""
 
 
 class StackOverflowError(DeviceError):
@@ -42,9 +49,13 @@ class Executor:
     Args:
         board: the board.
         target: what counts.
+
+    Attributes:
+        interrupted: set by another thread, it ends the call that runs, within two seconds, and all that follow.
     """
 
     def __init__(self, board: Board, target: Target) -> None:
+        self.interrupted = threading.Event()
         self._board = board
         self._target = target
         self._convention = CONVENTIONS[board.core.isa]
@@ -67,6 +78,7 @@ class Executor:
             TargetFaultError: the target raised a fault; the message decodes it.
             CallTimeoutError: it did not return in `timeout` seconds.
             StackOverflowError: it overran the stack.
+            CallInterruptedError: `interrupted` is set.
             LinkError: the link failed.
         """
         convention = self._convention
@@ -75,10 +87,15 @@ class Executor:
         self._calls.prepare(link, image, address, arguments)
         self._target.begin_count(image, link)
         started = time.perf_counter()
+        self._check_interrupted(name)
         link.resume()
-        if not link.wait(timeout):
-            link.halt()
-            raise self._timed_out(link, image, name, timeout)
+        while not link.wait(max(min(started + timeout - time.perf_counter(), _LOOK_SECONDS), 0)):
+            if self.interrupted.is_set():
+                link.halt()
+            self._check_interrupted(name)
+            if time.perf_counter() - started >= timeout:
+                link.halt()
+                raise self._timed_out(link, image, name, timeout)
         seconds = time.perf_counter() - started
         pc = link.read_register(convention.program_counter) & ~1
         self._check_stack(link, image, name)
@@ -92,6 +109,10 @@ class Executor:
             cycles_source=count.cycles_source,
             seconds=seconds,
         )
+
+    def _check_interrupted(self, name: str) -> None:
+        if self.interrupted.is_set():
+            raise CallInterruptedError(f"{name} was ended: its session is being closed")
 
     def _check_stack(self, link: DebugLink, image: Image, name: str) -> None:
         stack = WatchedStack(image)

@@ -58,6 +58,13 @@ class Session:
     ) -> None:
         self.close()
 
+    def interrupt(self) -> None:
+        """From another thread: end the call that runs, within two seconds, the core halted, and refuse all others.
+
+        They raise `CallInterruptedError`, and nothing is repaired; close the session next.
+        """
+        self._executor.interrupted.set()
+
     def close(self) -> None:
         """End the session; never fails, and may be called twice."""
         self._closed = True
@@ -109,6 +116,7 @@ class Session:
             TargetFaultError: the target raised a fault; the message decodes it.
             CallTimeoutError: it did not return in time.
             StackOverflowError: it overran the stack.
+            CallInterruptedError: another thread called `interrupt`.
             LinkLostError: the link, or the emulator, went away.
         """
         image, seconds = self.image, DEFAULT_TIMEOUT if timeout is None else timeout
@@ -185,7 +193,7 @@ class Session:
         Raises:
             LinkLostError: it does not come back; the next call tries again.
         """
-        if self._closed:
+        if self._closed or self._executor.interrupted.is_set():
             return
         self._loader.forget()
         if not relaunch:

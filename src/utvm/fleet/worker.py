@@ -18,7 +18,6 @@ import distributed
 from utvm import __version__, api
 from utvm.boards import Board
 from utvm.cache import digest
-from utvm.device import Session
 from utvm.errors import UtvmError
 from utvm.fleet import Say
 from utvm.fleet.address import Fleet, security
@@ -29,6 +28,7 @@ from utvm.tuning import BoardLostError, Built, Expectation, Measurer, Trial, boa
 _RETRY_SECONDS = 3.0
 _JOIN_SECONDS = "20s"
 _TELL_SECONDS = 0.5
+_CLOSE_SECONDS = 5.0
 
 
 class Slot(Protocol):
@@ -55,6 +55,7 @@ class BoardSlot:
         self.kind = offered(board)
         self._board = board
         self._closing = False
+        self._measuring = threading.Lock()
         self._take(None)
 
     def open(self) -> None:
@@ -63,30 +64,25 @@ class BoardSlot:
 
     def measure(self, expected: Expectation, built: Built, assume: str | None) -> Trial:
         """Make a trial under what the tuner's cycle model assumes."""
-        if assume != self._assume:
-            self._measurer.close()
-            self._take(assume)
-        return self._measurer.measure(expected, built)
+        with self._measuring:
+            if assume != self._assume and not self._closing:
+                self._measurer.close()
+                self._take(assume)
+            return self._measurer.measure(expected, built)
 
     def close(self) -> None:
-        """End the session."""
+        """End the trial that runs, which leaves the core halted, and the session."""
         self._closing = True
+        self._measurer.interrupt()
+        ended = self._measuring.acquire(timeout=_CLOSE_SECONDS)
         self._measurer.close()
+        if ended:
+            self._measuring.release()
 
     def _take(self, assume: str | None) -> None:
         board = replace(self._board, core=api.assumed_core(self._board, assume))
-
-        def connect() -> Session:
-            if self._closing:
-                raise UtvmError(f"board '{board.name}' is given back")
-            session = api.connect(board, assume=assume)
-            if self._closing:
-                session.close()
-                raise UtvmError(f"board '{board.name}' is given back")
-            return session
-
         self._assume = assume
-        self._measurer = Measurer(board=board, connect=connect)
+        self._measurer = Measurer(board=board, connect=lambda: api.connect(board, assume=assume))
 
 
 class BoardWorker(QuietWorker):
@@ -178,8 +174,8 @@ async def _offer(fleet: Fleet, slot: Slot, directory: str, stop: asyncio.Event, 
                     if worker.left.is_set():
                         await asyncio.sleep(_TELL_SECONDS)  # the tuner hears of the loss from the trial itself
                     if stop.is_set():
-                        slot.close()
+                        await asyncio.to_thread(slot.close)
             except (OSError, TimeoutError) as error:
                 tell(f"no scheduler at {fleet.address}: {error}")
         await first_of(stop.wait(), seconds=_RETRY_SECONDS)
-    slot.close()
+    await asyncio.to_thread(slot.close)

@@ -14,6 +14,7 @@ from utvm.boards import Board
 from utvm.cache import digest
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, CPort
 from utvm.device import (
+    CallInterruptedError,
     CallTimeoutError,
     DeviceError,
     LinkLostError,
@@ -90,6 +91,7 @@ class Measurer:
     board: Board
     connect: Callable[[], Session]
     _session: Session | None = None
+    _interrupted: bool = False
     _deadlines: dict[str, float] = field(default_factory=dict)
 
     def open(self) -> Session:
@@ -98,12 +100,22 @@ class Measurer:
         Raises:
             BoardLostError: the board can't be reached.
         """
-        if self._session is None:
+        if self._session is None and not self._interrupted:
             try:
                 self._session = self.connect()
             except UtvmError as error:
                 raise BoardLostError(str(error)) from error
+        if self._session is None or self._interrupted:  # perhaps while it was opened
+            self.close()
+            raise BoardLostError(f"board '{self.board.name}' is given back")
         return self._session
+
+    def interrupt(self) -> None:
+        """From another thread: end the trial that runs soon, the core halted, and refuse all others; close it next."""
+        self._interrupted = True
+        session = self._session
+        if session is not None:
+            session.interrupt()
 
     def close(self) -> None:
         """End the session; never fails."""
@@ -129,6 +141,8 @@ class Measurer:
                 self.close()
                 if attempt + 1 == _ATTEMPTS:
                     return Trial(outcome=Outcome.CRASHED, message=str(error))
+            except CallInterruptedError as error:
+                raise BoardLostError(str(error)) from error
             except DeviceError as error:
                 # The next candidate starts on a board that nothing is left on.
                 self.close()

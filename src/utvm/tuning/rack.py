@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,7 +13,6 @@ from dataclasses import dataclass, fields
 from utvm.boards import Board
 from utvm.cache import digest
 from utvm.device import Session
-from utvm.errors import UtvmError
 from utvm.tuning.build import Built
 from utvm.tuning.measure import BoardLostError, Expectation, Measurer, Trial
 from utvm.tuning.record import Outcome
@@ -82,7 +82,7 @@ class LocalRack(Rack):
         self._waiting: deque[_Work] = deque()
         self._away: set[int] = set()
         self._closing = False
-        self._measurers = [Measurer(board=board, connect=self._unless_closing(connect)) for board, connect in boards]
+        self._measurers = [Measurer(board=board, connect=connect) for board, connect in boards]
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), name=f"board {number}", daemon=True)
             for number in range(len(boards))
@@ -104,14 +104,17 @@ class LocalRack(Rack):
         return work.future
 
     def close(self) -> None:
-        """End all sessions, which ends what runs in them."""
+        """End all trials, which leaves the cores halted, and all sessions."""
         with self._changed:
             self._closing = True
             self._waiting.clear()
             self._changed.notify_all()
         for measurer in self._measurers:
-            measurer.close()
-        for thread in self._threads:
+            measurer.interrupt()
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        for thread, measurer in zip(self._threads, self._measurers, strict=True):
+            thread.join(max(deadline - time.monotonic(), 0))
+            measurer.close()  # that of a board that does not answer
             thread.join(_CLOSE_SECONDS)
 
     def _serve(self, number: int) -> None:
@@ -154,17 +157,3 @@ class LocalRack(Rack):
             else:
                 self._waiting.appendleft(work)
                 self._changed.notify()
-
-    def _unless_closing(self, connect: Connect) -> Connect:
-        """A session that is opened while the rack closes would be forgotten."""
-
-        def guarded() -> Session:
-            if self._closing:
-                raise UtvmError("tuning has ended")
-            session = connect()
-            if self._closing:
-                session.close()
-                raise UtvmError("tuning has ended")
-            return session
-
-        return guarded
