@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import distributed
 import psutil
 import pytest
 
@@ -16,10 +17,21 @@ from tests.fleet.support import M7, FleetProcesses, make_tls
 from tests.tuning.support import layer, task
 from utvm import api
 from utvm.fleet import Fleet, FleetError, fleet_rack
+from utvm.fleet.rack import FleetRack
 from utvm.fleet.shipment import Shipment
 from utvm.fleet.worker import offered
 from utvm.tune import tune
-from utvm.tuning import Built, Expectation, Measurer, Outcome, Progress, RecordStore, build_candidate, expectation
+from utvm.tuning import (
+    Built,
+    Expectation,
+    Measurer,
+    Outcome,
+    Progress,
+    RecordStore,
+    Trial,
+    build_candidate,
+    expectation,
+)
 
 Found = set[tuple[str, Outcome, int | None]]
 
@@ -149,6 +161,27 @@ def test_hosts_find_a_scheduler_that_was_started_again() -> None:
         fleet.start_scheduler_again()
         rack = fleet_rack(fleet.fleet, api.as_board(M7))
         assert rack.submit(expectation(wanted), built).result(120).outcome is Outcome.OK
+        rack.close()
+
+
+def test_a_result_that_dies_with_its_host_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = task(api.as_board(M7))
+    built = build_candidate(wanted.op, api.as_board(M7), wanted.default)
+    with FleetProcesses() as fleet:
+        fleet.worker([M7])
+        rack = fleet_rack(fleet.fleet, api.as_board(M7))
+        assert isinstance(rack, FleetRack)
+        done, lost = rack._done, list[str]()
+
+        def done_when_it_is_gone(work: object, sent: distributed.Future[Trial]) -> None:
+            if not lost:
+                sent._state.lose()
+                lost.append(sent.status)
+            done(work, sent)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(rack, "_done", done_when_it_is_gone)
+        assert rack.submit(expectation(wanted), built).result(120).outcome is Outcome.OK
+        assert lost == ["lost"]
         rack.close()
 
 

@@ -118,6 +118,9 @@ class FleetRack(Rack):
         if sent.status == "finished":
             self._end(work, sent.result())
             return
+        if sent.status in ("lost", "pending"):  # its host died with the result before it was asked for it
+            self._send(work)
+            return
         if sent.status != "error":
             self._end(work, FleetError(f"the scheduler at {self._fleet.address} is gone: tune again when it is back"))
             return
