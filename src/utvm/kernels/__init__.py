@@ -2,6 +2,7 @@
 
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.add import TableAdd
+from utvm.kernels.dsp.channels import ChannelDepthwise
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.pool import WordAveragePool2D, WordMaxPool2D
@@ -44,6 +45,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     DirectConvolution(),
     RowFullyConnected(),
     PlaneDepthwise(),
+    ChannelDepthwise(),
     WordMaxPool2D(),
     WordAveragePool2D(),
     TableAdd(),

@@ -80,5 +80,10 @@ def loop_cycles(function: CSupport, timing: Timing) -> float:
     return timing.cost(turn, turn, jumped=True)
 
 
+def frame_cycles(timing: Timing) -> float:
+    """Return the modelled cycles of saving and restoring all registers around a function."""
+    return timing.cost((), [parse("push {r4-r11, lr}"), parse("pop {r4-r11, pc}")])
+
+
 def _quote(line: str) -> str:
     return line.replace('"', '\\"')

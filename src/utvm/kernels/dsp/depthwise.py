@@ -18,13 +18,13 @@ from utvm.cores.microkernel import ScheduleError
 from utvm.cores.timing import Timing, word_crossing_cycles
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import loop_cycles
+from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles
 from utvm.kernels.dsp.plane import HEAD_WORDS, PlaneSpec, extract_kernel, fits_offsets, most_pixels, plane_kernel
 from utvm.kernels.dsp.stream import Finish, Requantizer, folded_bias, lane_words, requantizer, to_words
 from utvm.kernels.workload import dims, workload
 
 _MOST_ROWS = 4
-_CALL_CYCLES = 20
+_CALLER_CYCLES, _FILL_CYCLES = 9, 2
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
     CParameter(name="stream", c_type="int32_t", role="constant"),
@@ -70,10 +70,16 @@ class PlaneDepthwise(KernelFamily):
             plan = _Plan.of(op, config)
             if columns <= op.y.shape[2] and fits_offsets(plan.spec(rows, columns)):
                 with contextlib.suppress(ScheduleError):
-                    found.append((plan.cycles(core.timing), config))
+                    found.append((plan.plane_cycles(core.timing), config))
         if not found:
             raise ScheduleError(f"{op.kind} '{op.name}': no block of outputs fits the registers")
         return min(found, key=lambda item: item[0])[1]
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the cycles of extracting and of computing all planes."""
+        assert isinstance(op, DepthwiseConv2D)
+        assert core.timing is not None
+        return _Plan.of(op, config).cycles(core.timing)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a depthwise convolution."""
@@ -170,8 +176,8 @@ class _Plan:
             shift=shift,
         )
 
-    def cycles(self, timing: Timing) -> float:
-        """Return the modelled cycles of one channel's outputs, the extraction of its plane left out.
+    def plane_cycles(self, timing: Timing) -> float:
+        """Return the modelled cycles of the outputs that one plane gives a channel, its extraction left out.
 
         Raises:
             ScheduleError: so many outputs at once do not fit the registers.
@@ -181,13 +187,27 @@ class _Plan:
         for rows, columns in self.blocks():
             across = out_width // self.columns if columns == self.columns else out_width % self.columns
             down = out_height // self.rows if rows == self.rows else 1
-            total += down * (across * loop_cycles(self.kernel(rows, columns, timing), timing) + _CALL_CYCLES)
+            total += down * (across * loop_cycles(self.kernel(rows, columns, timing), timing) + _call_cycles(timing))
             total += down * timing.mispredict_cycles * (across > 1)
             if columns * self.op.stride[1] % 2:
                 # Every other step starts in the middle of a word.
                 spec = self.spec(rows, columns)
                 total += down * (across // 2) * spec.lines * spec.words * word_crossing_cycles(timing)
         return total
+
+    def cycles(self, timing: Timing) -> float:
+        """Return the modelled cycles of all channels, the extraction of their planes included.
+
+        Raises:
+            ScheduleError: so many outputs at once do not fit the registers.
+        """
+        extraction = sum(
+            _call_cycles(timing) + self.op.x.shape[1] * loop_cycles(self.extraction(count, timing), timing)
+            for count, _ in self.chunks()
+        )
+        channel = extraction + self.op.multiplier * self.plane_cycles(timing)
+        filling = _FILL_CYCLES * self.plane_rows * self.pitch / 4
+        return filling + self.op.x.shape[0] * self.op.x.shape[3] * channel
 
     def symbol(self, rows: int, columns: int) -> str:
         digest = hashlib.sha256(repr(self.spec(rows, columns)).encode()).hexdigest()[:8]
@@ -220,6 +240,10 @@ class _Plan:
             ]
         )
         return to_words(np.concatenate([head, words]).T.reshape(-1))
+
+
+def _call_cycles(timing: Timing) -> float:
+    return frame_cycles(timing) + _CALLER_CYCLES
 
 
 @lru_cache(maxsize=1024)

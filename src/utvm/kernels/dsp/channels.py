@@ -1,0 +1,326 @@
+"""Depthwise convolution for cores with the DSP extension: four channels of one output at a time, straight from int8.
+
+Channels stand next to each other in memory, so a word of the input holds a pixel's four, and needs no rearrangement:
+SXTB16 makes lanes of them, SMLABB and SMLATT multiply each by its channel's weight. That is more multiplications than
+pairs of pixels need (`depthwise`), but nothing has to be gathered into a plane before: it wins where outputs are few or
+windows are columns. Outputs at an edge, which see a part of the kernel, have micro-kernels and biases of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.cores import Core
+from utvm.cores.microkernel import Block, schedule
+from utvm.cores.timing import Timing
+from utvm.graph import DepthwiseConv2D, Operator
+from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.dsp.assembly import assembler_function, frame_cycles, loop_cycles
+from utvm.kernels.dsp.stream import Finish, Requantizer, Saturation, folded_bias, lane_words, requantizer, to_words
+from utvm.kernels.overlap import nest_ahead
+from utvm.kernels.workload import dims, workload
+
+AT_ONCE = 4
+"""Channels of a word."""
+_MOST_PARTS = 9
+"""Micro-kernels of a layer: a 3x3 kernel with padding has so many, and larger ones are not worth their code."""
+_MAX_OFFSET = 4095
+_CALLER_CYCLES = 12
+_POOL = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+_FIXED = {"%x": "r0", "%stream": "r1", "%out": "r2", "%groups": "r3"}
+_PARAMETERS = (
+    CParameter(name="x", c_type="int8_t", role="input"),
+    CParameter(name="stream", c_type="int32_t", role="constant"),
+    CParameter(name="y", c_type="int8_t", role="output"),
+)
+
+
+class ChannelDepthwise(KernelFamily):
+    """DepthwiseConv2D of four or more channels without multiplier; any kernel, stride, dilation and padding.
+
+    It has no knobs and needs no scratch.
+    """
+
+    name = "channels"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether `op` has the short exact requantisation, few kinds of edges, and windows that loads can reach."""
+        if not (core.dsp and core.timing is not None) or not isinstance(op, DepthwiseConv2D):
+            return False
+        if op.multiplier != 1 or op.x.shape[3] < AT_ONCE or requantizer(op) is None:
+            return False
+        plan = _Plan.of(op)
+        if len(plan.parts) > _MOST_PARTS:
+            return False
+        return all(spec.reach <= _MAX_OFFSET for spec in map(plan.spec, plan.parts))
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the cycles of all outputs."""
+        del config
+        assert isinstance(op, DepthwiseConv2D)
+        return _Plan.of(op).cycles(core)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a depthwise convolution."""
+        assert isinstance(op, DepthwiseConv2D)
+        assert core.timing is not None
+        plan = _Plan.of(op)
+        w = CWriter()
+        _write_function(w, plan)
+        height, width = op.weights.shape[1:3]
+        kernels = {kernel.name: kernel for kernel in (plan.kernel(part, core.timing) for part in plan.parts)}
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"depthwise_{dims(op.x.shape[1:])}_k{height}x{width}_channels",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=_PARAMETERS,
+                body=w.text,
+                support=tuple(kernels.values()),
+            ),
+            constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
+            ahead=nest_ahead(op),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Band:
+    """Outputs `start` to below `stop` of one dimension, which see the taps `first` to below `last` inside the input."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start
+
+
+Part = tuple[_Band, _Band]
+"""Rows and columns of outputs that see the same taps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelsSpec:
+    """What a micro-kernel computes.
+
+    `taps` holds, for each tap that the outputs see, its byte offset in the input and the position of its two words
+    among the weights. A group of channels has `words` words in the stream: biases of all parts (these outputs' are at
+    `bias`), weights from `weights` on, constants of the finish from `tail` on.
+    """
+
+    taps: tuple[tuple[int, int], ...]
+    bias: int
+    weights: int
+    tail: int
+    words: int
+    finish: Finish
+    saturation: Saturation
+    shift: int
+
+    @property
+    def reach(self) -> int:
+        """The largest offset of a load or addition."""
+        return max(4 * self.words, *(offset for offset, _ in self.taps), 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Plan:
+    """Everything that the C, the micro-kernels and the stream of one layer agree on."""
+
+    op: DepthwiseConv2D
+    requantizer: Requantizer
+    rows: tuple[_Band, ...]
+    columns: tuple[_Band, ...]
+
+    @staticmethod
+    def of(op: DepthwiseConv2D) -> _Plan:
+        found = requantizer(op)
+        assert found is not None
+        return _Plan(
+            op=op,
+            requantizer=found,
+            rows=_bands(op, 0, op.padding.top),
+            columns=_bands(op, 1, op.padding.left),
+        )
+
+    @property
+    def parts(self) -> list[Part]:
+        return list(product(self.rows, self.columns))
+
+    @property
+    def starts(self) -> list[int]:
+        """The first channel of each group; the last group repeats channels where they do not divide into fours."""
+        channels = self.op.x.shape[3]
+        return [*range(0, channels - AT_ONCE + 1, AT_ONCE), *([channels - AT_ONCE] if channels % AT_ONCE else [])]
+
+    def spec(self, part: Part) -> ChannelsSpec:
+        op, (rows, columns) = self.op, part
+        _, kernel_height, kernel_width, channels = op.weights.shape
+        down, across = op.x.shape[2] * channels * op.dilation[0], channels * op.dilation[1]
+        weights = AT_ONCE * len(self.parts)
+        tail = weights + 2 * kernel_height * kernel_width
+        finish = self.requantizer.finish
+        return ChannelsSpec(
+            taps=tuple(
+                ((ky - rows.first) * down + (kx - columns.first) * across, ky * kernel_width + kx)
+                for ky in range(rows.first, rows.last)
+                for kx in range(columns.first, columns.last)
+            ),
+            bias=AT_ONCE * self.parts.index(part),
+            weights=weights,
+            tail=tail,
+            words=tail + (1 + 2 * AT_ONCE if finish.multiplies else 0),
+            finish=finish,
+            saturation=self.requantizer.saturation,
+            shift=int(self.requantizer.first[0]) if finish is Finish.SHIFT else 0,
+        )
+
+    def cycles(self, core: Core) -> float:
+        """Return the modelled cycles of all outputs and their calls."""
+        timing = core.timing
+        assert timing is not None
+        groups, left = divmod(self.op.x.shape[3], AT_ONCE)
+        call = frame_cycles(timing) + _CALLER_CYCLES
+        total = 0.0
+        for part in self.parts:
+            spec = self.spec(part)
+            turn = loop_cycles(self.kernel(part, timing), timing)
+            if left:  # pixels start anywhere in a word
+                turn += len(spec.taps) * _misaligned_cycles(timing, self.op.x.shape[3])
+            outputs = part[0].count * part[1].count
+            total += outputs * (groups * turn + call + (turn + call if left else 0))
+            if core.caches is not None:
+                total += core.caches.streaming(0, 4 * spec.words * (groups + bool(left)), outputs)
+        return self.op.x.shape[0] * total
+
+    def symbol(self, part: Part) -> str:
+        spec = self.spec(part)
+        digest = hashlib.sha256(repr(spec).encode()).hexdigest()[:8]
+        return f"utvm_channels_{len(spec.taps)}_{digest}"
+
+    def kernel(self, part: Part, timing: Timing) -> CSupport:
+        return _channels_kernel(self.symbol(part), self.spec(part), timing)
+
+    def stream(self) -> NDArray[np.int32]:
+        """Return biases, weight words and requantisation of each group of channels."""
+        weights = self.op.weights.values[0].astype(np.int64)
+        addend, whole = self.requantizer.bias_addend, folded_bias(self.op, 3)
+        biases = [whole + self.op.x.zero_point * _unseen(weights, part) + addend for part in self.parts]
+        groups: list[NDArray[np.int64]] = []
+        for start in self.starts:
+            four = slice(start, start + AT_ONCE)
+            lanes = weights[:, :, four].reshape(-1, AT_ONCE)
+            words = lane_words(lanes[:, :2], lanes[:, 2:])
+            groups += [bias[four] for bias in biases] + [words.reshape(-1)]
+            if self.requantizer.finish.multiplies:
+                pairs = np.stack([self.requantizer.first[four], self.requantizer.second[four]], axis=1)
+                groups += [np.array([self.op.y.zero_point], np.int64), pairs.reshape(-1)]
+        return to_words(np.concatenate(groups))
+
+
+def _bands(op: DepthwiseConv2D, axis: int, before: int) -> tuple[_Band, ...]:
+    size, outputs, taps = op.x.shape[1 + axis], op.y.shape[1 + axis], op.weights.shape[1 + axis]
+    bands: list[_Band] = []
+    for output in range(outputs):
+        top = output * op.stride[axis] - before
+        inside = [tap for tap in range(taps) if 0 <= top + tap * op.dilation[axis] < size]
+        first, last = (inside[0], inside[-1] + 1) if inside else (0, 0)
+        if bands and (bands[-1].first, bands[-1].last) == (first, last):
+            bands[-1] = _Band(start=bands[-1].start, stop=output + 1, first=first, last=last)
+        else:
+            bands.append(_Band(start=output, stop=output + 1, first=first, last=last))
+    return tuple(bands)
+
+
+def _unseen(weights: NDArray[np.int64], part: Part) -> NDArray[np.int64]:
+    """Return the sum of each channel's weights outside the taps of a part."""
+    rows, columns = part
+    seen = weights[rows.first : rows.last, columns.first : columns.last]
+    unseen: NDArray[np.int64] = weights.sum(axis=(0, 1)) - seen.sum(axis=(0, 1))
+    return unseen
+
+
+def _misaligned_cycles(timing: Timing, channels: int) -> float:
+    """Return what a word costs more on average where pixels of so many channels start."""
+    crossing = timing.unaligned_cycles.get("crosses_word", 0)
+    odd, half = (max(crossing, timing.unaligned_cycles.get(kind, 0)) for kind in ("word_at_odd", "word_at_2"))
+    return (2 * odd + half) / 4 if channels % 2 else half / 2
+
+
+@lru_cache(maxsize=1024)
+def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing) -> CSupport:
+    """Return `void name(const int8_t *x, const int32_t *stream, int8_t *out, int32_t groups)`."""
+    block = Block()
+    for c in range(AT_ONCE):
+        block(f"ldr %c{c}, [%stream, #{4 * (spec.bias + c)}]")
+    for offset, tap in spec.taps:
+        low, high, words = f"%x{tap}", f"%h{tap}", spec.weights + 2 * tap
+        block(
+            f"ldr {low}, [%x, #{offset}]",
+            f"sxtb16 {high}, {low}, ror #8",
+            f"sxtb16 {low}, {low}",
+            f"ldr %v{tap}, [%stream, #{4 * words}]",
+            f"smlabb %c0, {low}, %v{tap}, %c0",
+            f"smlatt %c2, {low}, %v{tap}, %c2",
+            f"ldr %w{tap}, [%stream, #{4 * words + 4}]",
+            f"smlabb %c1, {high}, %w{tap}, %c1",
+            f"smlatt %c3, {high}, %w{tap}, %c3",
+        )
+    if spec.finish.multiplies:
+        block(f"ldr %zero, [%stream, #{4 * spec.tail}]")
+    for c in range(AT_ONCE):
+        if spec.finish.multiplies:
+            first = 4 * (spec.tail + 1 + 2 * c)
+            block(f"ldr %first{c}, [%stream, #{first}]", f"ldr %second{c}, [%stream, #{first + 4}]")
+        block(
+            *spec.finish.lines(f"%c{c}", spec.saturation, n=c, shift=spec.shift),
+            f"strb %c{c}, [%out, #{c}]",
+        )
+    block(
+        f"add %x, %x, #{AT_ONCE}",
+        f"add %stream, %stream, #{4 * spec.words}",
+        f"add %out, %out, #{AT_ONCE}",
+        "subs %groups, %groups, #1",
+    )
+    body = schedule(block, timing, pool=_POOL, fixed=_FIXED)
+    return assembler_function(
+        name,
+        f"void {name}(const int8_t *x, const int32_t *stream, int8_t *out, int32_t groups)",
+        ["push {r4-r11, lr}", ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
+        f"{AT_ONCE} channels of one output at a time, {len(spec.taps)} taps",
+    )
+
+
+def _write_function(w: CWriter, plan: _Plan) -> None:
+    op = plan.op
+    batch, height, width, channels = op.x.shape
+    _, out_height, out_width, _ = op.y.shape
+    with w.loop("n", batch):
+        for rows in plan.rows:
+            with w.loop("oy", rows.stop, start=rows.start):
+                for columns in plan.columns:
+                    with w.loop("ox", columns.stop, start=columns.start):
+                        top = f"oy * {op.stride[0]} + {rows.first * op.dilation[0] - op.padding.top}"
+                        left = f"ox * {op.stride[1]} + {columns.first * op.dilation[1] - op.padding.left}"
+                        w(f"const int8_t *from = x + ((n * {height} + {top}) * {width} + {left}) * {channels};")
+                        w(f"int8_t *to = y + ((n * {out_height} + oy) * {out_width} + ox) * {channels};")
+                        _write_calls(w, plan, (rows, columns))
+
+
+def _write_calls(w: CWriter, plan: _Plan, part: Part) -> None:
+    channels, name = plan.op.x.shape[3], plan.symbol(part)
+    groups = channels // AT_ONCE
+    w(f"{name}(from, stream, to, {groups});")
+    if channels % AT_ONCE:
+        last = channels - AT_ONCE
+        w(f"{name}(from + {last}, stream + {groups * plan.spec(part).words}, to + {last}, 1);")

@@ -1,0 +1,175 @@
+"""Depthwise layers by groups of channels: drawn shapes, edges and clamps, bit-exact on boards; and where they win."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import utvm
+from tests.support.cases import drawn_cases
+from tests.support.target import run_program
+from utvm.codegen import RUN_SYMBOL
+from utvm.cores import get_core
+from utvm.device import Session
+from utvm.graph import DepthwiseConv2D, DType, Graph, Padding, Quantization, Rounding, Tensor
+from utvm.graph.reference import evaluate
+from utvm.kernels import FAMILIES
+from utvm.kernels.dsp.channels import ChannelDepthwise
+from utvm.kernels.dsp.depthwise import PlaneDepthwise
+from utvm.lowering import lower
+from utvm.lowering.select import candidates
+
+FAMILY = ChannelDepthwise()
+UNPADDED = Padding()
+WAYS = [
+    (Rounding.DOUBLE, (-128, 127)),
+    (Rounding.DOUBLE, (0, 127)),
+    (Rounding.HALF_UP_SHIFT, (-128, 127)),
+    (Rounding.HALF_UP_SHIFT, (0, 127)),
+]
+
+
+@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
+def board(request: pytest.FixtureRequest) -> Iterator[Session]:
+    with utvm.connect(request.param) as session:
+        yield session
+
+
+def layer(
+    size: tuple[int, int],
+    weights: np.ndarray,
+    *,
+    batch: int = 1,
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    padding: Padding = UNPADDED,
+    zero_points: tuple[int, int] = (-128, -128),
+    way: tuple[Rounding, tuple[int, int]] = WAYS[0],
+) -> Graph:
+    """A depthwise layer of `weights` [kernel height, kernel width, channels]."""
+    rounding, clamp = way
+    (height, width), (*kernel, channels) = size, weights.shape
+    span = [(taps - 1) * step + 1 for taps, step in zip(kernel, dilation, strict=True)]
+    out_height = (height + padding.top + padding.bottom - span[0]) // stride[0] + 1
+    out_width = (width + padding.left + padding.right - span[1]) // stride[1] + 1
+    scales = Quantization(
+        scale=tuple(0.001 + 1e-4 * (c % 7) for c in range(channels)), zero_point=(0,) * channels, axis=3
+    )
+    shifted = Quantization.per_tensor(2.0**-10)
+    bias = np.random.default_rng(1).integers(-2000, 2000, channels).astype(np.int32)
+    x_scale, y_scale = (0.5, 1.0) if rounding is Rounding.HALF_UP_SHIFT else (0.4, 0.9)
+    op = DepthwiseConv2D(
+        name="op",
+        x=_tensor("x", (batch, height, width, channels), Quantization.per_tensor(x_scale, zero_points[0])),
+        weights=Tensor(
+            name="w",
+            shape=(1, *weights.shape),
+            dtype=DType.INT8,
+            quant=shifted if rounding is Rounding.HALF_UP_SHIFT else scales,
+            data=weights[None],
+        ),
+        bias=Tensor(name="b", shape=bias.shape, dtype=DType.INT32, data=bias),
+        y=_tensor("y", (batch, out_height, out_width, channels), Quantization.per_tensor(y_scale, zero_points[1])),
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        rounding=rounding,
+        clamp=clamp,
+    )
+    return Graph(name="depthwise", operators=(op,), inputs=(op.x,), outputs=(op.y,))
+
+
+def _tensor(name: str, shape: tuple[int, ...], quant: Quantization) -> Tensor:
+    return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=quant)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Graph, np.ndarray]:
+    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
+    kernel, dilation = ((draw(st.integers(1, 5)), draw(st.integers(1, 5))) for _ in range(2))
+    dilation = tuple(min(step, 2) for step in dilation)
+    sides = [draw(st.integers(0, (taps - 1) * step)) for taps, step in zip(kernel, dilation, strict=True) for _ in "ab"]
+    padding = Padding(top=sides[0], bottom=sides[1], left=sides[2], right=sides[3])
+    size = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    assume(size[0] + sides[0] + sides[1] > (kernel[0] - 1) * dilation[0])
+    assume(size[1] + sides[2] + sides[3] > (kernel[1] - 1) * dilation[1])
+    graph = layer(
+        size,
+        generator.integers(-127, 128, (*kernel, draw(st.integers(4, 18)))).astype(np.int8),
+        batch=draw(st.integers(1, 2)),
+        stride=(draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+        dilation=dilation,
+        padding=padding,
+        zero_points=(draw(st.integers(-128, 127)), draw(st.sampled_from([-128, 0, 127, 5]))),
+        way=draw(st.sampled_from(WAYS)),
+    )
+    assume(FAMILY.applies(graph.operators[0], get_core("cortex-m7")))
+    shape = graph.inputs[0].shape
+    ends = draw(st.booleans())
+    values = generator.choice([-128, 127], shape) if ends else generator.integers(-128, 128, shape)
+    return graph, values.astype(np.int8)
+
+
+def test_bit_exact_on_drawn_layers(board: Session) -> None:
+    @drawn_cases()
+    @given(cases())
+    def property_holds(case: tuple[Graph, np.ndarray]) -> None:
+        graph, x = case
+        program = lower(graph, board.board.core, choices={"op": (FAMILY, {})})
+        (got,) = run_program(board, program, [x])
+        np.testing.assert_array_equal(got, evaluate(graph, [x])["y"], err_msg=str(graph))
+
+    property_holds()
+
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.int8)
+
+
+def test_layers_that_do_not_suit_are_refused() -> None:
+    core = get_core("cortex-m4")
+    around = Padding(top=2, bottom=2, left=2, right=2)
+    fits, narrow, many_edges, far = (
+        layer((9, 9), ones(5, 5, 8)),
+        layer((9, 9), ones(5, 5, 3)),
+        layer((9, 9), ones(5, 5, 8), padding=around),
+        layer((3, 200), ones(3, 3, 16)),
+    )
+    assert FAMILY.applies(fits.operators[0], core)
+    assert not FAMILY.applies(narrow.operators[0], core), "three channels are no word"
+    assert not FAMILY.applies(many_edges.operators[0], core), "25 kinds of outputs"
+    assert not FAMILY.applies(far.operators[0], core), "the third row is out of a load's reach"
+    assert not FAMILY.applies(fits.operators[0], get_core("cortex-m3")), "no DSP extension"
+
+
+@pytest.mark.parametrize(
+    ("graph", "family"),
+    [
+        (layer((15, 1), ones(15, 1, 128)), FAMILY),
+        (layer((24, 1), ones(10, 1, 128)), FAMILY),
+        (layer((12, 12), ones(3, 3, 60), stride=(2, 2), padding=Padding(bottom=1, right=1)), FAMILY),
+        (layer((24, 24), ones(3, 3, 32), padding=Padding(top=1, bottom=1, left=1, right=1)), PlaneDepthwise()),
+    ],
+    ids=["one output", "columns", "stride 2", "plane"],
+)
+def test_the_faster_family_is_taken_by_estimates_that_are_near(
+    graph: Graph, family: ChannelDepthwise | PlaneDepthwise, board: Session
+) -> None:
+    (op,) = graph.operators
+    core = board.board.core
+    found = candidates(op, core, FAMILIES)
+    assert found[0].kernel.family == family.name
+    measured = []
+    for candidate in found:
+        choice = next(f for f in FAMILIES if f.name == candidate.kernel.family), candidate.kernel.config
+        program = lower(graph, core, choices={"op": choice})
+        x = np.random.default_rng(0).integers(-128, 128, graph.inputs[0].shape).astype(np.int8)
+        run_program(board, program, [x])
+        cycles = board.call(RUN_SYMBOL).cycles
+        assert cycles is not None
+        assert candidate.cycles == pytest.approx(cycles, rel=0.05)
+        measured.append(cycles)
+    assert len(measured) == 2
+    assert measured[0] < measured[1]
