@@ -8,7 +8,6 @@ windows are columns. Outputs at an edge, which see a part of the kernel, have mi
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -22,7 +21,14 @@ from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.dsp.assembly import assembler_function, frame_cycles, loop_cycles
+from utvm.kernels.dsp.assembly import (
+    LOOP_REGISTERS,
+    MAX_OFFSET,
+    assembler_loop,
+    frame_cycles,
+    loop_cycles,
+    short_digest,
+)
 from utvm.kernels.dsp.stream import Finish, Requantizer, Saturation, folded_bias, lane_words, requantizer, to_words
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.workload import dims, workload
@@ -31,9 +37,7 @@ AT_ONCE = 4
 """Channels of a word."""
 _MOST_PARTS = 9
 """Micro-kernels of a layer: a 3x3 kernel with padding has so many, and larger ones are not worth their code."""
-_MAX_OFFSET = 4095
 _CALLER_CYCLES = 12
-_POOL = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 _FIXED = {"%x": "r0", "%stream": "r1", "%out": "r2", "%groups": "r3"}
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
@@ -59,7 +63,7 @@ class ChannelDepthwise(KernelFamily):
         plan = _Plan.of(op)
         if len(plan.parts) > _MOST_PARTS:
             return False
-        return all(spec.reach <= _MAX_OFFSET for spec in map(plan.spec, plan.parts))
+        return all(spec.reach <= MAX_OFFSET for spec in map(plan.spec, plan.parts))
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all outputs."""
@@ -182,7 +186,7 @@ class _Plan:
             words=tail + (1 + 2 * AT_ONCE if finish.multiplies else 0),
             finish=finish,
             saturation=self.requantizer.saturation,
-            shift=int(self.requantizer.first[0]) if finish is Finish.SHIFT else 0,
+            shift=self.requantizer.shift,
         )
 
     def cycles(self, core: Core) -> float:
@@ -205,8 +209,7 @@ class _Plan:
 
     def symbol(self, part: Part) -> str:
         spec = self.spec(part)
-        digest = hashlib.sha256(repr(spec).encode()).hexdigest()[:8]
-        return f"utvm_channels_{len(spec.taps)}_{digest}"
+        return f"utvm_channels_{len(spec.taps)}_{short_digest(spec)}"
 
     def kernel(self, part: Part, timing: Timing) -> CSupport:
         return _channels_kernel(self.symbol(part), self.spec(part), timing)
@@ -292,11 +295,11 @@ def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing) -> CSupport:
         f"add %out, %out, #{AT_ONCE}",
         "subs %groups, %groups, #1",
     )
-    body = schedule(block, timing, pool=_POOL, fixed=_FIXED)
-    return assembler_function(
+    body = schedule(block, timing, pool=LOOP_REGISTERS, fixed=_FIXED)
+    return assembler_loop(
         name,
-        f"void {name}(const int8_t *x, const int32_t *stream, int8_t *out, int32_t groups)",
-        ["push {r4-r11, lr}", ".balign 8", "1:", *body.lines, "bne.w 1b", "pop {r4-r11, pc}"],
+        "const int8_t *x, const int32_t *stream, int8_t *out, int32_t groups",
+        body.lines,
         f"{AT_ONCE} channels of one output at a time, {len(spec.taps)} taps",
     )
 
