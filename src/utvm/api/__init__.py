@@ -1,0 +1,26 @@
+"""The way through in a few calls: load a model, compile it for a board, run it there.
+
+import utvm
+
+compiled = utvm.compile("model.tflite", board="qemu-cortex-m7")
+with utvm.connect("qemu-cortex-m7") as session:
+    model = utvm.Model(session, compiled)
+    result = model.run(image)
+print(result.outputs, result.measurement.instructions)
+"""
+
+from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources
+from utvm.api.running import Model, Result, connect, run_once
+
+__all__ = [
+    "Compiled",
+    "Model",
+    "Result",
+    "as_board",
+    "assumed_core",
+    "build_program",
+    "compile",
+    "connect",
+    "image_sources",
+    "run_once",
+]

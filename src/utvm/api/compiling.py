@@ -1,0 +1,182 @@
+"""A model compiled for a board: from its file to a linked image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from utvm.api.flash_budget import Built, within_flash
+from utvm.api.stopwatch import Stopwatch
+from utvm.boards import Board, load_board
+from utvm.codegen import RUN_SYMBOL, entry_source, step_symbol
+from utvm.cores import Core
+from utvm.device import build_image
+from utvm.dump import Dump
+from utvm.emulators import get_assumption
+from utvm.errors import UtvmError
+from utvm.frontends import load
+from utvm.graph import Graph
+from utvm.graph.cost import macs
+from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES, Config, KernelFamily
+from utvm.lowering import Program, lower
+from utvm.passes import run_passes
+from utvm.report import CompileReport, records_used
+from utvm.toolchain import Image, Source
+from utvm.tuning.known import measurements
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compiled:
+    """A model compiled for a board: its program, its C files, the linked image, seconds spent per stage."""
+
+    board: Board
+    program: Program
+    files: Mapping[str, str]
+    image: Image
+    seconds: Mapping[str, float]
+
+    def report(self) -> CompileReport:
+        """Return what the compilation showed."""
+        return CompileReport(
+            model=self.program.name,
+            board=self.board.name,
+            core=self.board.core.name,
+            operators=len(self.program.calls),
+            macs=macs(self.program.graph),
+            arena_bytes=self.program.arena_bytes,
+            arena_lower_bound=self.program.memory.lower_bound,
+            constant_bytes=self.program.constant_bytes,
+            flash_bytes=self.image.flash_bytes,
+            seconds=self.seconds,
+            records=records_used(self.program),
+        )
+
+    def write(self, directory: Path) -> tuple[Path, ...]:
+        """Write the model's C files into `directory` (made if missing) and return their paths."""
+        directory.mkdir(parents=True, exist_ok=True)
+        paths = tuple(directory / name for name in self.files)
+        for path, text in zip(paths, self.files.values(), strict=True):
+            path.write_text(text, encoding="utf-8")
+        return paths
+
+
+def compile(
+    model: str | Path | Graph,
+    board: str | Path | Board,
+    *,
+    name: str | None = None,
+    small: bool = False,
+    flash: int | None = None,
+    ram: int | None = None,
+    assume: str | None = None,
+    records: str | Path | None = None,
+    portable: Sequence[str] = (),
+    steps: bool = False,
+    dump: Path | None = None,
+) -> Compiled:
+    """Compile a model for a board.
+
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+        name: the prefix of the C symbols; the model's name if None.
+        small: whether to leave out kernels that buy speed with several times the flash and tens of KB of RAM.
+        flash: bytes that code, weights and tables may take: kernels are chosen to fit; None is no limit, and an image
+            larger than the board's memory is an error.
+        ram: bytes that the arena may take; None likewise.
+        assume: a part whose caches and flash the choice of kernels should suit: a name of
+            `utvm.emulators.assumptions()`; None is what the board's file says, zero-wait memory if nothing.
+        records: tuning records to choose kernels by: a file or URL, "none", or None for those that came with µTVM and
+            those in the user's database (see `utvm.tuning.measurements`).
+        portable: operators, by the names that a manifest or a profile shows, that get kernels in plain C; "all" is all.
+        steps: whether the image has a function for each kernel call too, for profiling.
+        dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
+
+    Raises:
+        UtvmError: the model can't be read or lowered, a tool is missing, or it does not fit the board.
+    """
+    watch, stages = Stopwatch(), Dump(dump)
+    target = as_board(board)
+    core = assumed_core(target, assume)
+    with watch.stage("import"):
+        graph = model if isinstance(model, Graph) else load(Path(model))
+        stages.graph("imported", graph)
+    with watch.stage("passes"):
+        optimised = run_passes(graph, observe=stages.graph)
+    families = SMALL_FAMILIES if small else FAMILIES
+    with watch.stage("records"):
+        measured = measurements(target, assume=assume or "", records=records)
+    choices = _portable_choices(optimised, core, portable)
+
+    def build(budget: int | None) -> Built:
+        with watch.stage("lowering"):
+            program = lower(
+                optimised, core, name=name, families=families, choices=choices, measured=measured, flash=budget, ram=ram
+            )
+        with watch.stage("codegen"):
+            files = program.render(steps=steps)
+        with watch.stage("build"):
+            return Built(program=program, files=files, image=build_program(target, program, files, steps=steps))
+
+    built = build(None) if flash is None else within_flash(build, flash)
+    stages.program(built.program)
+    stages.files(built.files)
+    stages.image(built.image)
+    return Compiled(board=target, program=built.program, files=built.files, image=built.image, seconds=watch.seconds)
+
+
+def as_board(board: str | Path | Board) -> Board:
+    """Return a board by name, by the path of its TOML, or as it is."""
+    return board if isinstance(board, Board) else load_board(board)
+
+
+def assumed_core(board: Board, assume: str | None) -> Core:
+    """Return a board's core with the caches of an assumed part (None: those that the board's file says).
+
+    Raises:
+        UtvmError: nothing of that name can be assumed for it.
+    """
+    memory = None if assume is None else get_assumption(assume, board.core.name).memory
+    return board.core if memory is None else replace(board.core, caches=memory.caches("flash"))
+
+
+def build_program(board: Board, program: Program, files: Mapping[str, str], *, steps: bool = False) -> Image:
+    """Build the image that runs a program on a board.
+
+    Args:
+        board: the board.
+        program: the program.
+        files: what it was rendered to.
+        steps: whether a function for each kernel call was rendered too.
+
+    Raises:
+        ToolchainError: it does not fit, or a tool is missing.
+    """
+    entries = [step_symbol(program.name, index) for index in range(len(program.calls))] if steps else []
+    return build_image(board, image_sources(program.name, files), entries=[RUN_SYMBOL, *entries])
+
+
+def image_sources(name: str, files: Mapping[str, str]) -> tuple[Source, ...]:
+    """Return the sources of an image that runs model `name`: its files and the entry that owns the arena."""
+    every = {**files, f"{name}_entry.c": entry_source(name)}
+    return tuple(Source(name=file, text=text) for file, text in every.items())
+
+
+def _portable_choices(graph: Graph, core: Core, names: Sequence[str]) -> dict[str, tuple[KernelFamily, Config]]:
+    """Return the portable family of each named operator.
+
+    Raises:
+        UtvmError: the graph has no operator of that name.
+    """
+    found: dict[str, tuple[KernelFamily, Config]] = {}
+    for op in graph.operators:
+        family = next((family for family in PORTABLE_FAMILIES if family.applies(op, core)), None)
+        if family is not None:
+            found[op.name] = family, family.default(op, core)
+    if "all" in names:
+        return found
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise UtvmError(f"no operator is named {', '.join(unknown)}; there are: {', '.join(found)}")
+    return {name: found[name] for name in names}

@@ -1,0 +1,160 @@
+"""Compiled models on boards: sessions, runs, and one run of a model file on an input file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.api.compiling import Compiled, as_board, compile
+from utvm.api.stopwatch import Stopwatch
+from utvm.boards import Board, LinkKind
+from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL
+from utvm.device import LinkError, Measurement, Session, open_session
+from utvm.emulators import emulator_target, get_assumption
+from utvm.errors import UtvmError
+from utvm.frontends.inputs import fit_array, read_inputs
+from utvm.graph import Graph
+from utvm.report import RunReport, records_used
+from utvm.toolchain import default_cache_directory
+
+_RUNS = 3
+"""How often a run is tried that the debug link breaks."""
+
+Inputs = NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]
+"""One array, one a model input in order, or by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """One run: outputs by name, and what the session measured. `seconds` are the host's, per stage."""
+
+    outputs: Mapping[str, NDArray[Any]]
+    measurement: Measurement
+    seconds: Mapping[str, float]
+
+
+def connect(board: str | Path | Board, *, link: LinkKind | None = None, assume: str | None = None) -> Session:
+    """Open a session with a board; close it with `with` or `close()`.
+
+    Args:
+        board: a board's name, the path of its TOML, or the board.
+        link: which of the board's debug links to use; the one its TOML names if None.
+        assume: what modelled cycles assume instead of zero-wait memory: a name in `utvm.emulators.assumptions()`.
+
+    Raises:
+        UtvmError: the board or its emulator can't be reached.
+    """
+    described = as_board(board) if link is None else as_board(board).linked_by(link)
+    assumption = None if assume is None else get_assumption(assume, described.core.name)
+    target = emulator_target(described, cache_directory=default_cache_directory(), assume=assumption)
+    return open_session(described, target)
+
+
+class Model:
+    """A compiled model in a session: loaded once, run as often as wanted."""
+
+    def __init__(self, session: Session, compiled: Compiled) -> None:
+        """Load the image; raises `UtvmError` if it can't be loaded or verified."""
+        self.session = session
+        self.compiled = compiled
+        self._c_model = compiled.program.c_model()
+        session.load(compiled.image)
+
+    def run(self, inputs: Inputs, *, timeout: float | None = None) -> Result:
+        """Run once.
+
+        Args:
+            inputs: one array, one a model input in order, or by name; converted as `fit_array` says.
+            timeout: seconds the target may take; the session's default if None.
+
+        Raises:
+            UtvmError: an input does not fit, or the call failed (fault, time-out, lost link); the session stays usable.
+                A run that the debug link broke is tried again first.
+        """
+        for _ in range(_RUNS - 1):
+            with suppress(LinkError):
+                return self._run(inputs, timeout)
+        return self._run(inputs, timeout)
+
+    def _run(self, inputs: Inputs, timeout: float | None) -> Result:
+        watch = Stopwatch()
+        with watch.stage("write"):
+            self.write_inputs(inputs)
+        with watch.stage("run"):
+            measurement = self.session.call(RUN_SYMBOL, timeout=timeout)
+        with watch.stage("read"):
+            outputs = {}
+            for port in self._c_model.outputs:
+                raw = self.session.read(ARENA_SYMBOL, port.tensor.nbytes, offset=port.offset)
+                outputs[port.tensor.name] = np.frombuffer(raw, dtype=port.tensor.dtype.value).reshape(port.tensor.shape)
+        return Result(outputs=outputs, measurement=measurement, seconds=watch.seconds)
+
+    def write_inputs(self, inputs: Inputs) -> None:
+        """Write the inputs into the arena; see `run`."""
+        for port, array in zip(self._c_model.inputs, self._arrays(inputs), strict=True):
+            self.session.write(ARENA_SYMBOL, fit_array(array, port.tensor).tobytes(), offset=port.offset)
+
+    def _arrays(self, inputs: Inputs) -> list[NDArray[Any]]:
+        names = [port.tensor.name for port in self._c_model.inputs]
+        if isinstance(inputs, Mapping):
+            missing = [name for name in names if name not in inputs]
+            if missing:
+                raise UtvmError(f"no value for the inputs {', '.join(missing)}; the model takes {', '.join(names)}")
+            return [np.asarray(inputs[name]) for name in names]
+        arrays = [inputs] if isinstance(inputs, np.ndarray) else [np.asarray(value) for value in inputs]
+        if len(arrays) != len(names):
+            raise UtvmError(f"the model takes {len(names)} inputs ({', '.join(names)}), got {len(arrays)}")
+        return arrays
+
+
+def run_once(
+    model: str | Path | Graph,
+    board: str | Path | Board,
+    input_file: Path,
+    *,
+    small: bool = False,
+    flash: int | None = None,
+    ram: int | None = None,
+    assume: str | None = None,
+    records: str | Path | None = None,
+    link: LinkKind | None = None,
+    dump: Path | None = None,
+    timeout: float | None = None,
+) -> RunReport:
+    """Compile a model, run it once on a board on an input file, and return outputs and cost.
+
+    Raises:
+        UtvmError: any of it failed; the message says what to do.
+    """
+    watch = Stopwatch()
+    compiled = compile(model, board, small=small, flash=flash, ram=ram, assume=assume, records=records, dump=dump)
+    watch.seconds.update(compiled.seconds)
+    inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
+    with watch.stage("connect"):
+        session = connect(compiled.board, link=link, assume=assume)
+    with session:
+        with watch.stage("load"):
+            loaded = Model(session, compiled)
+        result = loaded.run(inputs, timeout=timeout)
+        watch.seconds.update(result.seconds)
+        stack_bytes = session.stack_used()
+    return RunReport(
+        model=compiled.program.name,
+        board=compiled.board.name,
+        tensors=compiled.program.graph.outputs,
+        outputs=result.outputs,
+        instructions=result.measurement.instructions,
+        cycles=result.measurement.cycles,
+        cycles_source=result.measurement.cycles_source,
+        arena_bytes=compiled.program.arena_bytes,
+        flash_bytes=compiled.image.flash_bytes,
+        stack_bytes=stack_bytes,
+        seconds=watch.seconds,
+        records=records_used(compiled.program),
+    )
