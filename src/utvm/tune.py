@@ -52,14 +52,26 @@ class Tuned:
     interrupted: bool
 
 
-def model_tasks(model: str | Path | Graph, board: str | Path | Board) -> tuple[str, list[Task]]:
+def model_tasks(
+    model: str | Path | Graph, board: str | Path | Board, operators: Sequence[str] = ()
+) -> tuple[str, list[Task]]:
     """Return a model's name and the workloads of it that kernels compute on a board.
 
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+        operators: names of operators: only their workloads; all if empty.
+
     Raises:
-        UtvmError: the model or the board can't be read.
+        UtvmError: the model or the board can't be read, or no operator has one of these names.
     """
     graph = model if isinstance(model, Graph) else load(Path(model))
-    return graph.name, tasks_of(run_passes(graph), api.as_board(board).core)
+    tasks = tasks_of(run_passes(graph), api.as_board(board).core)
+    known = [name for task in tasks for name in task.names]
+    unknown = [name for name in operators if name not in known]
+    if unknown:
+        raise UtvmError(f"{graph.name} has no operator {', '.join(unknown)}; it has {', '.join(known)}")
+    return graph.name, [task for task in tasks if not operators or not set(operators).isdisjoint(task.names)]
 
 
 def boards_of_one_kind(boards: Sequence[str | Path | Board]) -> list[Board]:
@@ -84,6 +96,7 @@ def tune(
     model: str | Path | Graph,
     board: str | Path | Board,
     *,
+    operators: Sequence[str] = (),
     others: Sequence[str | Path | Board] = (),
     fleet: Fleet | None = None,
     database: str | Path | None = None,
@@ -102,6 +115,7 @@ def tune(
     Args:
         model: a model file, or a graph.
         board: a board's name, the path of its TOML, or the board.
+        operators: names of operators: only their workloads are tuned; all if empty.
         others: more boards of its kind on this host, which measure at the same time; an emulated one may be named
             again.
         fleet: measure on all boards of that kind of a fleet instead of on those of this host.
@@ -127,7 +141,7 @@ def tune(
     target = every[0]
     core = api.assumed_core(target, assume)
     target = replace(target, core=core)
-    name, tasks = model_tasks(model, target)
+    name, tasks = model_tasks(model, target, operators)
     interrupted = False
 
     def connect(to: Board) -> Session:

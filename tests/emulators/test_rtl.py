@@ -20,6 +20,7 @@ from tests.device.conftest import test_image as image_for
 from tests.support.boards import RTL
 from tests.support.oracle import Oracle
 from utvm import api
+from utvm.bench import layer_graph
 from utvm.cache import default_cache_directory
 from utvm.cli import main
 from utvm.device import (
@@ -39,6 +40,7 @@ from utvm.frontends import load
 from utvm.graph.reference import evaluate
 from utvm.profile import profile, random_input
 from utvm.toolchain import Source
+from utvm.tune import tune
 
 BOARD = "rtl-cv32e40p"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
@@ -280,6 +282,24 @@ def listeners(process: int) -> list[str]:
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
                 found.append(fields[1].partition(":")[0])
     return found
+
+
+@pytest.mark.parametrize("board", RTL)
+def test_a_convolution_is_tuned_by_the_core_s_own_cycles(board: str, tmp_path: Path) -> None:
+    """From no records to the best of the whole space, and what is compiled then runs in as many cycles."""
+    graph = layer_graph("conv_8x8x32_16_k3")
+    assert graph is not None
+    every = tune(graph, board, database=tmp_path / "every.sqlite", search="exhaustive", gain=0.0).report.layers[0]
+    done = tune(graph, board, database=tmp_path / "store.sqlite").report.layers[0]
+    assert done.best is not None
+    assert every.best is not None
+    assert done.best.cycles_source == CYCLES_SOURCE
+    costs = {record.candidate: record.cost for record in every.records}
+    assert len(costs) == every.space == (2 if board.endswith("xpulp") else 1)
+    assert (done.best.candidate, done.best.cost) == (every.best.candidate, min(costs.values()))
+    (compiled,) = profile(graph, board, records=tmp_path / "store.sqlite")[0].operators
+    assert compiled.family == done.best.family
+    assert abs(compiled.cycles - done.best.cost) < 200
 
 
 def test_a_missing_package_or_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 import dataclasses
 from pathlib import Path
 
+from tests.support.chip.process import ChipProcess, board_file
 from utvm import api
 from utvm.bench import layer_graph
-from utvm.boards import Board
+from utvm.boards import Board, load_board
 from utvm.codegen import RUN_SYMBOL, entry_source
-from utvm.device import build_image
+from utvm.device import Count, DebugLink, Session, build_image, link_opener
+from utvm.device.cycle_counter import CycleCounter
 from utvm.graph import Graph
 from utvm.lowering import lower
-from utvm.toolchain import Source
+from utvm.toolchain import Image, Source
 from utvm.tuning import Built, Conditions, Outcome, Record, Task, tasks_of
 from utvm.tuning.space import single
 
@@ -49,6 +51,33 @@ def broken(board: Board, of: Task, body: str) -> Built:
     image = build_image(board, sources, entries=[RUN_SYMBOL])
     good = Built(outcome=Outcome.OK, content=body, image=image)
     return dataclasses.replace(good, inputs=model.inputs, outputs=model.outputs)
+
+
+class CountedChip(ChipProcess):
+    """A simulated Cortex-M behind JTAG pins whose cycle counter is read as that of a physical board.
+
+    What it counts are instructions.
+    """
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board.core.name)
+        self._counter = CycleCounter(board)
+
+    def begin_count(self, image: Image, link: DebugLink) -> None:
+        self._counter.begin(image, link)
+
+    def count(self, image: Image, link: DebugLink) -> Count:
+        return self._counter.count(image, link)
+
+
+def chip_board(core: str) -> Board:
+    """The simulated chip with a core as a board with DWT_CYCCNT, behind stock OpenOCD."""
+    slow = 1_000_000  # so that the counter does not turn by the host's clock
+    return dataclasses.replace(load_board(board_file(core)), cycle_counter="dwt", clock_hz=slow)
+
+
+def chip_session(board: Board) -> Session:
+    return Session(board, CountedChip(board), link_opener(board))
 
 
 M7 = api.as_board("qemu-cortex-m7")

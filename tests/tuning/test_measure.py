@@ -4,13 +4,26 @@ import dataclasses
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import utvm
-from tests.tuning.support import M7, broken, task
-from utvm.device import DeviceError, Session
-from utvm.tuning import BoardLostError, Candidate, Measurer, Outcome, build_candidate, expectation
+from tests.tuning.support import M7, CountedChip, broken, chip_board, task
+from utvm.device import DeviceError, Measurement, Session, link_opener
+from utvm.tuning import (
+    BoardLostError,
+    Candidate,
+    Limits,
+    LocalRack,
+    Measurer,
+    Outcome,
+    RandomSearch,
+    RecordStore,
+    Tuner,
+    build_candidate,
+    expectation,
+)
 
 
 @pytest.fixture
@@ -68,6 +81,33 @@ def test_what_does_not_fit_or_compile_is_a_result() -> None:
     built = build_candidate(wanted.op, board, wanted.default)
     assert (built.outcome, built.image) == (Outcome.TOO_LARGE, None)
     assert build_candidate(wanted.op, M7, Candidate(family="absent", config={})).outcome is Outcome.NOT_BUILT
+
+
+def test_through_jtag_a_candidate_runs_cold_once_and_warm_seven_times(tmp_path: Path) -> None:
+    board = chip_board("cortex-m7")
+    calls: list[str] = []
+
+    class Counted(Session):
+        def call(self, function: str | int, *arguments: int, timeout: float | None = None) -> Measurement:
+            calls.append(str(function))
+            return super().call(function, *arguments, timeout=timeout)
+
+    def connect() -> Session:
+        return Counted(board, CountedChip(board), link_opener(board))
+
+    with RecordStore(tmp_path / "store.sqlite") as store:
+        tuner = Tuner(board, LocalRack([(board, connect)]), store)
+        steps = tuner.tune([task(board)], lambda of, _: RandomSearch(of, estimates={}), Limits(trials=2))
+        records = [progress.record for progress in steps]
+    assert len(records) == 2
+    assert len(calls) == 16
+    for record in records:
+        assert record.outcome is Outcome.OK
+        assert record.cycles_source == "DWT_CYCCNT"
+        assert record.cycles
+        assert record.cold_cycles == record.cycles  # the simulated chip has no caches, and counts instructions
+        assert record.spread == 0
+        assert min(record.build_seconds, record.load_seconds, record.run_seconds) > 0
 
 
 def test_an_emulator_that_is_killed_costs_no_trial() -> None:

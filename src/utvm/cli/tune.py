@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_board, add_database, add_tls, tls_files
+from utvm.cli.options import add_board, add_database, add_tls, names, tls_files
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -30,6 +30,13 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "--fleet", metavar="ADDRESS", help="measure on all boards of that kind behind this scheduler (see `utvm fleet`)"
     )
     add_tls(parser)
+    parser.add_argument(
+        "--operators",
+        type=names,
+        default=[],
+        metavar="A,B,...",
+        help="tune only these operators of the model, by the names that `utvm space` shows",
+    )
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--trials", type=int, metavar="N", help="measure at most so many candidates")
     limit.add_argument("--minutes", type=float, metavar="M", help="tune at most so long")
@@ -62,6 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
         tuned = tune(
             arguments.model,
             boards[0],
+            operators=arguments.operators,
             others=boards[1:],
             fleet=None if arguments.fleet is None else Fleet(address=arguments.fleet, tls=tls),
             database=arguments.db,

@@ -153,13 +153,19 @@ def space_table(name: str, board: str, tasks: Sequence[Task]) -> Table:
     """Return the workloads of a model, their families and how many configs each has."""
     total = sum(len(task.candidates) for task in tasks)
     table = Table(title=f"{name} on {board}: {total} candidates", title_justify="left")
-    for index, heading in enumerate(("layer", "times", "MACs", "families", "space", "default")):
-        table.add_column(heading, justify="right" if index in (1, 2, 4) else "left", overflow="fold")
+    for index, heading in enumerate(("layer", "operators", "MACs", "families", "space", "default")):
+        table.add_column(heading, justify="right" if index in (2, 4) else "left", overflow="fold")
     for task in tasks:
         families = Counter(candidate.family for candidate in task.candidates)
         listed = ", ".join(f"{family} {count}" for family, count in families.items())
-        row = (task.label, str(task.count), _number(task.macs), listed, str(len(task.candidates)), task.default.key)
-        table.add_row(*row)
+        table.add_row(
+            task.label,
+            ", ".join(task.names),
+            _number(task.macs),
+            listed,
+            str(len(task.candidates)),
+            task.default.key,
+        )
     return table
 
 

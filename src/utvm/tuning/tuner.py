@@ -189,7 +189,7 @@ class Tuner:
         if not waiting:
             return None
         gain, job = max(waiting, key=lambda entry: entry[0])
-        return job if total is None or gain > limits.gain * total else None
+        return job if total is None or gain >= limits.gain * total else None
 
     def _held(self, jobs: Mapping[str, Job]) -> dict[tuple[str, str], Record]:
         """Return what came into the store since the last look, from this tuner or another."""
