@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from utvm.graph import Graph
 from utvm.lowering import Program
-from utvm.report import plan_svg, plan_text
+from utvm.report import plan_svg, plan_text, write_bytes, write_text
 from utvm.toolchain import Image
 
 
 class Dump:
-    """Writes numbered files into a directory; does nothing when that is None."""
+    """Writes numbered files into a directory; does nothing when that is None.
+
+    Raises:
+        UtvmError: from every method: a file can't be written.
+    """
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
         self._graphs = 0
-        if directory is not None:
-            directory.mkdir(parents=True, exist_ok=True)
 
     def graph(self, stage: str, graph: Graph) -> None:
         """Write a graph as text after the stage of that name."""
@@ -41,9 +42,9 @@ class Dump:
         """Write the linked ELF and the link map."""
         if self._directory is None:
             return
-        shutil.copyfile(image.path, self._directory / "image.elf")
+        write_bytes(self._directory / "image.elf", image.path.read_bytes())
         self._text("image.map", image.link_map)
 
     def _text(self, name: str, text: str) -> None:
         if self._directory is not None:
-            (self._directory / name).write_text(text, encoding="utf-8")
+            write_text(self._directory / name, text)

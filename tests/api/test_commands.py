@@ -91,6 +91,11 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, picture: Path) -> None:
     fails("run", EXAMPLE, *board, "--input", tmp_path / "absent.npy", message="there is no file")
     fails("run", EXAMPLE, "--board", "qemu-cortex-m0", "--input", picture, message="bytes too small")
     fails("compile", EXAMPLE, *board, message="-o")
+    fails("compile", tmp_path, *board, "-o", tmp_path / "out", message="this is a directory")
+    fails("compile", EXAMPLE, *board, "-o", text, message=f"{text} is no directory")
+    fails(
+        "compile", EXAMPLE, *board, "-o", tmp_path / "out", "--dump", "/dev/null", message="/dev/null is no directory"
+    )
 
 
 def test_missing_tools_are_named(tmp_path: Path, picture: Path) -> None:

@@ -267,5 +267,5 @@ def test_plain_c_is_chosen_operator_by_operator(tmp_path: Path) -> None:
     assert plain.portable_form is None
     code = [min(build.code_bytes for build in manifest.builds) for manifest in (plain, fast)]
     assert code[0] < code[1]
-    with pytest.raises(UtvmError, match="no operator is named conv; there are: conv_2d_0, "):
+    with pytest.raises(UtvmError, match="no operator is named 'conv'; there are: conv_2d_0, "):
         export(path, "qemu-cortex-m4", portable=("conv",))

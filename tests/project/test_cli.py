@@ -1,6 +1,7 @@
 """The frame of the command line: statuses, messages, and what a user must never see."""
 
 import argparse
+import errno
 import os
 import signal
 import subprocess
@@ -48,6 +49,46 @@ def test_a_user_error_is_one_message_and_status_2(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "utvm: no such board: lunar; see `utvm boards`\n"
+
+
+def test_a_full_disk_is_one_message_and_other_errors_of_the_system_are_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_fake(monkeypatch, raising(OSError(errno.ENOSPC, "No space left on device"))) == 2
+    assert capsys.readouterr().err.startswith("utvm: No space left on device: make room there, or set UTVM_CACHE")
+    assert run_fake(monkeypatch, raising(PermissionError(errno.EACCES, "Permission denied", "/x"))) == 2
+    assert capsys.readouterr().err.startswith("utvm: /x: Permission denied: let this user write there")
+    with pytest.raises(ProcessLookupError):
+        run_fake(monkeypatch, raising(ProcessLookupError(errno.ESRCH, "No such process")))
+
+
+def test_an_interrupt_while_arguments_are_parsed_is_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Slow(FakeCommand):
+        def add_parser(self, subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_COMMANDS", (Slow(lambda _: 0),))
+    assert cli.main(["fake"]) == 130
+    assert capsys.readouterr().err == "utvm: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tune", "m.tflite", "--board", "b", "--trials", "0"],
+        ["tune", "m.tflite", "--board", "b", "--minutes", "-1"],
+        ["plan", "m.tflite", "--board", "b", "--points", "-3"],
+        ["run", "m.tflite", "--board", "b", "--input", "i.npy", "--timeout", "nan"],
+        ["verify", "d", "--against", "m.tflite", "--inputs", "many"],
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(command)
+    assert stopped.value.code == 2
+    assert f"'{command[-1]}' is not a" in capsys.readouterr().err
 
 
 def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES, Config, KernelFamily
 from utvm.lowering import Program, lower
 from utvm.passes import run_passes
-from utvm.report import CompileReport, records_used
+from utvm.report import CompileReport, records_used, write_text
 from utvm.toolchain import Image, Source
 from utvm.tuning.known import measurements
 
@@ -53,11 +53,14 @@ class Compiled:
         )
 
     def write(self, directory: Path) -> tuple[Path, ...]:
-        """Write the model's C files into `directory` (made if missing) and return their paths."""
-        directory.mkdir(parents=True, exist_ok=True)
+        """Write the model's C files into `directory` (made if missing) and return their paths.
+
+        Raises:
+            UtvmError: one can't be written.
+        """
         paths = tuple(directory / name for name in self.files)
         for path, text in zip(paths, self.files.values(), strict=True):
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
         return paths
 
 
@@ -178,5 +181,6 @@ def _portable_choices(graph: Graph, core: Core, names: Sequence[str]) -> dict[st
         return found
     unknown = [name for name in names if name not in found]
     if unknown:
-        raise UtvmError(f"no operator is named {', '.join(unknown)}; there are: {', '.join(found)}")
+        lacking = ", ".join(f"'{name}'" for name in unknown)
+        raise UtvmError(f"no operator is named {lacking}; there are: {', '.join(found)}")
     return {name: found[name] for name in names}

@@ -7,6 +7,7 @@ arguments to the exit status. It imports what it needs inside that function, so 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -54,6 +55,21 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
+_FULL = "make room there, or set UTVM_CACHE (what is built) and TMPDIR (other temporary files) to another disk"
+_FORBIDDEN = "let this user write there, or choose another place"
+_OF_THE_MACHINE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: _FORBIDDEN,
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EIO: "see to the disk",
+    errno.EMFILE: "allow more open files (`ulimit -n`)",
+    errno.ENFILE: "end other programs",
+    errno.ENOMEM: "end other programs",
+}
+"""What to do about errors of the operating system that can happen to any file; others would be our mistakes."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 after an error that the user can mend, or 130 after Ctrl-C.
@@ -61,11 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: the arguments can't be parsed (status 2), or only help or the version was asked for (0).
     """
-    arguments = _parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
     interrupts = Interrupts()
     try:
         with interrupts:
+            arguments = _parser().parse_args(argv)
+            run: Callable[[argparse.Namespace], int] = arguments.run
             status = run(arguments)
             sys.stdout.flush()
             interrupts.check()
@@ -79,6 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output left (`utvm ... | head`); the flush at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"utvm: {place}{error.strerror}: {_OF_THE_MACHINE[error.errno]}", file=sys.stderr)
+        return EXIT_USER_ERROR
     return status
 
 

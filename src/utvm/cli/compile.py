@@ -30,7 +30,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from utvm import api
-    from utvm.report import compiled_json, compiled_text, plan_svg, plan_table, print_table
+    from utvm.report import compiled_json, compiled_text, plan_svg, plan_table, print_table, write_text
 
     compiled = api.compile(
         arguments.model,
@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     paths = compiled.write(arguments.output)
     if arguments.plan:
-        (arguments.output / "plan.svg").write_text(plan_svg(compiled.program), encoding="utf-8")
+        write_text(arguments.output / "plan.svg", plan_svg(compiled.program))
     if arguments.json:
         print(json.dumps(compiled_json(compiled.report(), paths), indent=2))
         return 0

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_model, compile_options
+from utvm.cli.options import add_model, compile_options, count
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -25,7 +25,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     add_model(parser, dump=False)
     parser.add_argument("--pareto", action="store_true", help="show the frontier of cycles, RAM and flash")
-    parser.add_argument("--points", type=int, default=12, metavar="N", help="of the frontier, at most (default: 12)")
+    parser.add_argument("--points", type=count, default=12, metavar="N", help="of the frontier, at most (default: 12)")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw it")
     parser.add_argument("--json", action="store_true", help="print one JSON object (with --pareto)")
     parser.set_defaults(run=_run)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_model, compile_options
+from utvm.cli.options import add_model, amount, compile_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -27,7 +27,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     add_model(parser, dump=False)
     parser.add_argument("--input", type=Path, metavar="FILE", help="the input (default: seeded random values)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with bars and the arena over time")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the target may take for a call")
+    parser.add_argument("--timeout", type=amount, metavar="SECONDS", help="how long the target may take for a call")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.set_defaults(run=_run)
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_model, compile_options
+from utvm.cli.options import add_model, amount, compile_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -37,7 +37,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="which of the board's debug links to use; default: as its TOML says",
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line, to name the scores")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the target may take for the run")
+    parser.add_argument("--timeout", type=amount, metavar="SECONDS", help="how long the target may take for the run")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(run=_run)
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_board, add_database, add_tls, names, tls_files
+from utvm.cli.options import add_board, add_database, add_tls, amount, count, names, tls_files
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -38,8 +38,8 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="tune only these operators of the model, by the names that `utvm space` shows",
     )
     limit = parser.add_mutually_exclusive_group()
-    limit.add_argument("--trials", type=int, metavar="N", help="measure at most so many candidates")
-    limit.add_argument("--minutes", type=float, metavar="M", help="tune at most so long")
+    limit.add_argument("--trials", type=count, metavar="N", help="measure at most so many candidates")
+    limit.add_argument("--minutes", type=amount, metavar="M", help="tune at most so long")
     parser.add_argument(
         "--gain",
         type=float,

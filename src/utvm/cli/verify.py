@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utvm.cli.options import count
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -24,7 +26,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="what `utvm export` wrote")
     parser.add_argument("--against", type=Path, required=True, metavar="MODEL", help="the model file")
-    parser.add_argument("--inputs", type=int, default=16, metavar="N", help="how many inputs (default: 16)")
+    parser.add_argument("--inputs", type=count, default=16, metavar="N", help="how many inputs (default: 16)")
     parser.add_argument("--layers", action="store_true", help="compare every operator's result, not only the outputs")
     parser.add_argument("--board", metavar="BOARD", help="an emulated board (default: the one it was exported for)")
     parser.set_defaults(run=_run)

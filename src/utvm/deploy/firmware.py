@@ -14,6 +14,7 @@ from utvm.deploy.export import Export
 from utvm.deploy.manifest import Manifest, Port
 from utvm.device.firmware import board_layout, runtime_sources
 from utvm.errors import UtvmError
+from utvm.report import write_bytes
 from utvm.toolchain import RESET_SYMBOL, Image, Segment, Source, Toolchain, intel_hex, load_segments
 
 MLPERF_TASKS: Mapping[str, tuple[str, str]] = {
@@ -59,13 +60,8 @@ class Firmware:
         }
         paths = []
         for name, data in every.items():
-            path = directory / name
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-            except OSError as error:
-                raise UtvmError(f"{path} can't be written: {error.strerror}") from error
-            paths.append(path)
+            paths.append(directory / name)
+            write_bytes(paths[-1], data)
         return tuple(paths)
 
 

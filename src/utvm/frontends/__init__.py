@@ -17,7 +17,8 @@ def load(path: Path) -> Graph:
         FrontendError: the file is missing, unknown, damaged, or can't be represented.
     """
     if not path.is_file():
-        raise FrontendError(str(path), ["there is no such file"])
+        missing = "this is a directory: name a file in it" if path.is_dir() else "there is no such file"
+        raise FrontendError(str(path), [missing])
     if path.suffix.lower() == ".npz":
         return load_q7(path)
     return load_tflite(path)

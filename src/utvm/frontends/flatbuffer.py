@@ -92,7 +92,8 @@ def read_flatbuffer(data: bytes, source: str) -> RawModel:
     try:
         return _Reader(data, source).read()
     except _BROKEN as error:
-        raise FrontendError(source, [f"the file is damaged or truncated ({type(error).__name__}: {error})"]) from error
+        problem = f"the file of {len(data):,} bytes is damaged or truncated: what it refers to is not there"
+        raise FrontendError(source, [problem]) from error
 
 
 class _Reader:

@@ -16,7 +16,7 @@ from utvm.report.figures import (
 from utvm.report.frontier import FrontierReport, PlanPoint, frontier_json, frontier_svg, frontier_table
 from utvm.report.plan import plan_svg, plan_table, plan_text
 from utvm.report.profile import OperatorProfile, ProfileReport, profile_html, profile_json, profile_table
-from utvm.report.tables import print_table, write_text
+from utvm.report.tables import print_table, write_bytes, write_text
 from utvm.report.tuning import (
     LayerTuning,
     TuningProgress,
@@ -70,5 +70,6 @@ __all__ = [
     "tuning_html",
     "tuning_json",
     "tuning_table",
+    "write_bytes",
     "write_text",
 ]

@@ -20,13 +20,20 @@ def print_table(table: Table) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a report's file.
+    """Write a file of text, and the directories that it lacks; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, and the directories that it lacks.
 
     Raises:
         UtvmError: it can't be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(data)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UtvmError(f"{path} can't be written: {error.filename} is no directory") from error
     except OSError as error:
         raise UtvmError(f"{path} can't be written: {error.strerror}") from error
