@@ -17,7 +17,7 @@ Silicon = Literal["never run", "run"]
 LINK_NAMES: Mapping[LinkKind, str] = {"gdb": "GDB remote", "openocd": "OpenOCD", "pyocd": "pyOCD"}
 
 
-ConsoleKind = Literal["cmsdk", "ns16550", "nrf51"]
+ConsoleKind = Literal["cmsdk", "ns16550", "nrf_uart", "nrf_uarte", "pl011", "stm32_usart", "stm32_lpuart"]
 
 
 class BoardError(UtvmError):
@@ -26,11 +26,17 @@ class BoardError(UtvmError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Console:
-    """The UART on which a firmware answers: what it is, and the address of its registers."""
+    """The UART on which a firmware answers: what it is, and the address of its registers.
+
+    `clock_hz` is what the UART divides for its rate after start-up. `setup` is done to registers before it is opened:
+    clocks of the UART and its pins, and which pins are its.
+    """
 
     kind: ConsoleKind
     base: int
     baud: int
+    clock_hz: int
+    setup: tuple[RegisterOperation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +121,7 @@ class Board:
         memory_model: what estimates and modelled cycles know of the caches; None is zero-wait memory.
         silicon: whether µTVM has run on such a board; None for an emulator.
         unverified: what nobody has checked on silicon.
-        firmware: where a program that boots by itself goes; None if nothing is said of it.
+        firmware: where programs that boot by themselves go, tried in this order; empty if nothing is said of it.
         console: the UART on which such a program answers, None if nothing is said of it.
         sources: documents and sections that the description was made from.
         part: the microcontroller whose description it builds on, None if it stands alone.
@@ -136,7 +142,7 @@ class Board:
     memory_model: MemoryModel | None = None
     silicon: Silicon | None = None
     unverified: tuple[str, ...] = ()
-    firmware: Placement | None = None
+    firmware: tuple[Placement, ...] = ()
     console: Console | None = None
     sources: tuple[str, ...] = ()
     part: str | None = None

@@ -15,7 +15,7 @@ from utvm.boards.read_emulator import read_emulator
 from utvm.boards.read_firmware import read_console, read_firmware
 from utvm.boards.read_link import read_link
 from utvm.boards.read_memory import check_stack, read_memories, read_memory_model, read_placements
-from utvm.boards.read_startup import read_caches, read_clock
+from utvm.boards.read_startup import read_caches, read_operations
 from utvm.cores import CORES, Core
 
 _TYPES: Mapping[str, type] = {
@@ -79,8 +79,8 @@ class _Reader:
         placements = read_placements(self.data.get("image"), memories, problems)
         check_stack(self.data.get("stack_bytes", DEFAULT_STACK_BYTES), placements, problems)
         firmware = read_firmware(self.data.get("firmware"), memories, problems)
-        console = read_console(self.data.get("console"), problems)
-        clock = read_clock(self.data.get("clock"), problems)
+        console = read_console(self.data.get("console"), self.data.get("clock_hz"), problems)
+        clock = read_operations("clock", self.data.get("clock"), problems)
         caches = read_caches(self.data.get("caches"), problems)
         model = read_memory_model(self.data.get("memory_model"), problems)
         silicon = self._choice("silicon", get_args(Silicon))
@@ -111,7 +111,7 @@ class _Reader:
             memory_model=model,
             silicon=silicon,
             unverified=unverified,
-            firmware=firmware or (placements[0] if emulator is not None else None),
+            firmware=firmware or ((placements[0],) if emulator is not None else ()),
             console=console,
             sources=sources,
         )

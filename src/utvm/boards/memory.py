@@ -18,6 +18,7 @@ class Memory:
         alias: a second address of the same bytes, None if there is none.
         wait_states: cycles of the bus that an access waits at the board's clock, None where it is not said.
         cached: whether the core's own caches hold it.
+        kept: how many bytes at its start stay a firmware's: constants of models that run from RAM go behind them.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Memory:
     alias: int | None = None
     wait_states: int | None = None
     cached: bool = False
+    kept: int = 0
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:

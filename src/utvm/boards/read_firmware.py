@@ -8,18 +8,28 @@ from typing import Any, get_args
 from utvm.boards.board import Console, ConsoleKind
 from utvm.boards.fields import check_keys, typed
 from utvm.boards.memory import Memory, Placement
+from utvm.boards.read_startup import read_operations
 
 _PLACES = ("code", "constants", "data")
-_CONSOLE: Mapping[str, type] = {"kind": str, "base": int, "baud": int}
+_CONSOLE: Mapping[str, type] = {"kind": str, "base": int, "baud": int, "clock_hz": int}
 
 
-def read_firmware(table: Any, memories: Mapping[str, Memory], problems: list[str]) -> Placement | None:
-    """Return where firmware goes, None if nothing is said; what is wrong is added to `problems`."""
-    if table is None:
-        return None
-    if not isinstance(table, dict):
+def read_firmware(entries: Any, memories: Mapping[str, Memory], problems: list[str]) -> tuple[Placement, ...]:
+    """Return where firmware goes, in the order of preference: one table [firmware], several [[firmware]], or none.
+
+    What is wrong is added to `problems`.
+    """
+    if entries is None:
+        return ()
+    tables = entries if isinstance(entries, list) else [entries]
+    if not all(isinstance(table, dict) for table in tables):
         problems.append("[firmware] is not a table")
-        return None
+        return ()
+    found = [_placement(table, memories, problems) for table in tables]
+    return tuple(placement for placement in found if placement is not None)
+
+
+def _placement(table: Mapping[str, Any], memories: Mapping[str, Memory], problems: list[str]) -> Placement | None:
     check_keys(table, _PLACES, "[firmware]", problems)
     places = {}
     for key in _PLACES:
@@ -34,15 +44,20 @@ def read_firmware(table: Any, memories: Mapping[str, Memory], problems: list[str
     return Placement(**places) if len(places) == len(_PLACES) else None
 
 
-def read_console(table: Any, problems: list[str]) -> Console | None:
-    """Return the UART of the console, None if nothing is said; what is wrong is added to `problems`."""
+def read_console(table: Any, clock_hz: Any, problems: list[str]) -> Console | None:
+    """Return the UART of the console, None if nothing is said; what is wrong is added to `problems`.
+
+    Its clock is that of the core, `clock_hz`, unless the table says another.
+    """
     if table is None:
         return None
     if not isinstance(table, dict):
         problems.append("[console] is not a table")
         return None
-    check_keys(table, _CONSOLE, "[console]", problems)
-    if not all(typed(table, key, kind, "[console]", problems) for key, kind in _CONSOLE.items()):
+    table = {"clock_hz": clock_hz} | table
+    check_keys(table, (*_CONSOLE, "setup"), "[console]", problems)
+    setup = read_operations("setup", table.get("setup"), problems)
+    if not all([typed(table, key, kind, "[console]", problems) for key, kind in _CONSOLE.items()]):
         return None
     if table["kind"] not in get_args(ConsoleKind):
         problems.append(f"'kind' of [console] is '{table['kind']}'; known: {', '.join(get_args(ConsoleKind))}")
@@ -50,4 +65,6 @@ def read_console(table: Any, problems: list[str]) -> Console | None:
     if table["baud"] < 1:
         problems.append("'baud' of [console] must be positive")
         return None
-    return Console(kind=table["kind"], base=table["base"], baud=table["baud"])
+    return Console(
+        kind=table["kind"], base=table["base"], baud=table["baud"], clock_hz=table["clock_hz"], setup=setup
+    )

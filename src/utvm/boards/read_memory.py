@@ -10,7 +10,7 @@ from utvm.boards.fields import check_keys, typed
 from utvm.boards.memory import CacheGeometry, Memory, MemoryModel, Placement
 
 _NEEDED: Mapping[str, type] = {"name": str, "kind": str, "origin": int, "length": int}
-_OPTIONAL: Mapping[str, type] = {"alias": int, "wait_states": int, "cached": bool}
+_OPTIONAL: Mapping[str, type] = {"alias": int, "wait_states": int, "cached": bool, "kept": int}
 _PLACES = ("code", "constants", "data")
 _GEOMETRY = ("line_bytes", "sets", "ways")
 _CACHES = ("instruction_cache", "data_cache")
@@ -42,6 +42,8 @@ def read_memories(entries: Any, problems: list[str]) -> dict[str, Memory]:
             problems.append(f"'kind' of {where} is '{memory.kind}', not ram or flash")
         if not memory.name.isidentifier():
             problems.append(f"'name' of {where} is '{memory.name}', not an identifier")
+        if memory.kept >= memory.length:
+            problems.append(f"'kept' of {where} is {memory.kept}, of {memory.length} bytes")
         if memory.name in found:
             problems.append(f"two memories are named '{memory.name}'")
         if any(end > 1 << 32 for _, end in memory.ranges):

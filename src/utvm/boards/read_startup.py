@@ -1,4 +1,4 @@
-"""The list `clock` and the list `caches` of a board's TOML."""
+"""The list `caches` of a board's TOML, and lists of register operations: `clock`, `setup` of the console."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _NEEDED: Mapping[OperationKind, tuple[str, ...]] = {
 _ADDRESSES = 1 << 32
 
 
-def read_clock(entries: Any, problems: list[str]) -> tuple[RegisterOperation, ...]:
-    """Return the register operations in order; what is wrong is added to `problems`."""
+def read_operations(name: str, entries: Any, problems: list[str]) -> tuple[RegisterOperation, ...]:
+    """Return the register operations of a list in order; what is wrong is added to `problems`."""
     if entries is None:
         return ()
     if not isinstance(entries, list):
         problems.append(
-            "'clock' must be a list of { write|modify|wait = REGISTER, at = ADDRESS, ... }, { pause = TIME, ... }"
+            f"'{name}' must be a list of {{ write|modify|wait = REGISTER, at = ADDRESS, ... }}, {{ pause = TIME, ... }}"
         )
         return ()
     found = []
     for position, entry in enumerate(entries):
         before = len(problems)
-        where = f"clock step {position}"
+        where = f"{name} step {position}"
         if not isinstance(entry, dict):
             problems.append(f"{where} is not a table")
             continue

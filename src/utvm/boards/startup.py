@@ -1,4 +1,4 @@
-"""What on-target start-up code does to a part's registers before anything is measured."""
+"""What code on the target does to a part's registers before anything else: the clock, the pins of the console."""
 
 from __future__ import annotations
 

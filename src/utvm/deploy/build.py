@@ -19,10 +19,15 @@ _NOTHING = Source(
 
 
 def shipping(board: Board) -> Board:
-    """Return the board with the memories of its firmware as a further place for images that its RAM does not hold."""
-    if board.firmware is None or board.firmware in board.placements:
+    """Return the board as a product uses it: kernels are chosen for caches in front of what its firmware is in, and the
+    memories of firmware are further places for images that RAM does not hold."""
+    further = tuple(place for place in board.firmware if place not in board.placements)
+    if not further:
         return board
-    return replace(board, placements=(*board.placements, board.firmware))
+    core = board.core
+    if board.memory_model is not None:
+        core = replace(core, caches=board.memory_model.caches(further[0].code.kind))
+    return replace(board, core=core, placements=(*board.placements, *further))
 
 
 def library_image(

@@ -7,15 +7,25 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from utvm.boards import Board, BoardError
+from utvm.boards import Board, Console, Placement
 from utvm.codegen import comment
 from utvm.deploy.build import PEDANTIC
 from utvm.deploy.export import Export
 from utvm.deploy.manifest import Manifest, Port
 from utvm.device.firmware import board_layout, runtime_sources
+from utvm.device.startup import operations_source
 from utvm.errors import UtvmError
 from utvm.report import write_bytes
-from utvm.toolchain import RESET_SYMBOL, Image, Segment, Source, Toolchain, intel_hex, load_segments
+from utvm.toolchain import (
+    RESET_SYMBOL,
+    Image,
+    MemoryOverflowError,
+    Segment,
+    Source,
+    Toolchain,
+    intel_hex,
+    load_segments,
+)
 
 MLPERF_TASKS: Mapping[str, tuple[str, str]] = {
     "kws": ("TASK_RAW", "kws01"),
@@ -25,6 +35,12 @@ MLPERF_TASKS: Mapping[str, tuple[str, str]] = {
     "ad": ("TASK_ANOMALY", "ad01"),
 }
 """How inputs and results of MLPerf Tiny's tasks travel, and what the benchmark calls its models."""
+
+BOARD_SYMBOL = "utvm_firmware_board"
+"""The name of the board that a firmware is for, in the firmware."""
+
+_DRIVERS: Mapping[str, tuple[str, int]] = {"stm32_usart": ("uart_stm32.c", 1), "stm32_lpuart": ("uart_stm32.c", 256)}
+"""Kinds of consoles that share a driver, and the steps of a bit that their divider counts."""
 
 _STACK_RESERVE = 512
 """Bytes of stack for the command loop and an interrupt, beside a run of the model."""
@@ -110,11 +126,11 @@ def mlperf_firmware(export: Export, task: str) -> Firmware:
 def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name: str) -> Firmware:
     """Link exports and a program (`main`) with the board's start-up, clock and console; see `shell_firmware`."""
     board = exports[0].board
-    if board.firmware is None or board.console is None:
-        lacking = " and ".join(
-            f"[{n}]" for n, v in (("firmware", board.firmware), ("console", board.console)) if v is None
+    if not board.firmware or board.console is None:
+        lacking = " and ".join(f"[{n}]" for n, v in (("firmware", board.firmware), ("console", board.console)) if not v)
+        raise FirmwareError(
+            f"the description of board '{board.name}' has no {lacking}: add it to boot programs there (docs/boards.md)"
         )
-        raise FirmwareError(f"the description of board '{board.name}' has no {lacking}: add it to boot programs there")
     names = [export.manifest.name for export in exports]
     if len(set(names)) < len(names):
         raise FirmwareError(f"two models are named alike ({', '.join(names)}): export one under another --name")
@@ -136,10 +152,25 @@ def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name
         for file, text in export.files.items()
         if file.endswith((".c", ".h"))
     ]
-    every = [*runtime_sources(board, board.firmware), *_console(board), *sources, *libraries]
-    layout = board_layout(board, board.firmware, boots=True)
-    image = toolchain.build(every, layout, entries=[RESET_SYMBOL, "main"])
+    image = _first_that_fits(toolchain, board, [*_console(board, board.console), *sources, *libraries])
     return Firmware(name=name, board=board, image=image, segments=load_segments(image.path))
+
+
+def _first_that_fits(toolchain: Toolchain, board: Board, sources: Sequence[Source]) -> Image:
+    """Link for the first of the board's places for firmware that holds it."""
+    entries = [RESET_SYMBOL, "main", BOARD_SYMBOL]
+    *others, last = board.firmware
+
+    def build(placement: Placement) -> Image:
+        every = [*runtime_sources(board, placement, boots=True), *sources]
+        return toolchain.build(every, board_layout(board, placement, boots=True), entries=entries)
+
+    for placement in others:
+        try:
+            return build(placement)
+        except MemoryOverflowError:
+            continue
+    return build(last)
 
 
 def _runtime(name: str) -> Source:
@@ -147,21 +178,28 @@ def _runtime(name: str) -> Source:
     return Source(name=f"utvm_{name}", text=(folder / name).read_text(encoding="utf-8"))
 
 
-def _console(board: Board) -> list[Source]:
-    """Return the console's driver and what stands on it; the header says where the registers are."""
-    if board.console is None:
-        raise BoardError(f"the description of board '{board.name}' has no [console]")
+def _console(board: Board, console: Console) -> list[Source]:
+    """Return the console's driver, its pins and what stands on it; the header says where the registers are."""
+    driver, steps = _DRIVERS.get(console.kind, (f"uart_{console.kind}.c", None))
+    defines = {
+        "UTVM_CONSOLE_BASE": f"0x{console.base:08X}u",
+        "UTVM_CONSOLE_BAUD": f"{console.baud}u",
+        "UTVM_CONSOLE_CLOCK_HZ": f"{console.clock_hz}u",
+        **({} if steps is None else {"UTVM_CONSOLE_STEPS": f"{steps}u"}),
+        "UTVM_TICKS_HZ": f"{board.clock_hz}u",
+    }
     header = _runtime("console.h")
-    defines = (
-        f"#define UTVM_CONSOLE_BASE 0x{board.console.base:08X}u\n"
-        f"#define UTVM_CONSOLE_BAUD {board.console.baud}u\n"
-        f"#define UTVM_TICKS_HZ {board.clock_hz}u\n"
-    )
-    placed = header.text.replace("#include <stdint.h>\n", f"#include <stdint.h>\n\n{defines}", 1)
+    lines = "".join(f"#define {name} {value}\n" for name, value in defines.items())
+    placed = header.text.replace("#include <stdint.h>\n", f"#include <stdint.h>\n\n{lines}", 1)
+    title = f"Clocks and pins of the console of {board.name}, from its description."
+    pins = operations_source(title, header.name, "console_setup", console.setup)
+    name = f'\n/* Whose firmware it is; `utvm flash` asks. */\nconst char {BOARD_SYMBOL}[] = "{board.name}";\n'
+    declared = f"extern const char {BOARD_SYMBOL}[];\n"
     return [
         Source(name=header.name, text=placed),
+        Source(name="utvm_console_pins.c", text=f"{pins}\n{declared}{name}"),
         _runtime("console.c"),
-        _runtime(f"uart_{board.console.kind}.c"),
+        _runtime(driver),
         _runtime("boot.c"),
     ]
 

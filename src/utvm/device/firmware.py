@@ -66,21 +66,23 @@ def _build(
 def board_layout(board: Board, placement: Placement, *, boots: bool = False) -> Layout:
     """Return where the linker puts what on a board; `boots` is for programs that start by themselves."""
     return Layout(
-        code=_region(placement.code),
-        constants=_region(placement.constants),
-        data=_region(placement.data),
+        code=_region(placement.code, boots),
+        constants=_region(placement.constants, boots),
+        data=_region(placement.data, boots),
         stack_bytes=board.stack_bytes,
         boots=boots,
     )
 
 
-def runtime_sources(board: Board, placement: Placement) -> tuple[Source, ...]:
-    """Return the on-target start-up of a board's core and clock."""
+def runtime_sources(board: Board, placement: Placement, *, boots: bool = False) -> tuple[Source, ...]:
+    """Return the on-target start-up of a board's core and clock; `boots` is for programs that start by themselves."""
     folder = files("utvm.device") / "runtime"
-    names = (f"{board.core.isa}.c", "memory.c", *(("call.c",) if is_wired(board) else ()))
+    names = (f"{board.core.isa}.c", "memory.c", *(("call.c",) if is_wired(board) and not boots else ()))
     fixed = tuple(Source(name=f"utvm_{name}", text=(folder / name).read_text(encoding="utf-8")) for name in names)
-    return (*startup_sources(board, placement), *fixed)
+    return (*startup_sources(board, placement, boots=boots), *fixed)
 
 
-def _region(memory: Memory) -> Region:
-    return Region(name=memory.name, origin=memory.origin, length=memory.length)
+def _region(memory: Memory, boots: bool) -> Region:
+    """Return what of a memory the linker may fill: a program that boots owns all of it."""
+    kept = 0 if boots else memory.kept
+    return Region(name=memory.name, origin=memory.origin + kept, length=memory.length - kept)

@@ -6,6 +6,8 @@ It returns 0, or the number of the wait that did not end, counted from 1: no wai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from utvm.boards import WAIT_TURNS, Board, Placement, RegisterOperation
 from utvm.device.link import DeviceError
 from utvm.toolchain import Source
@@ -15,12 +17,43 @@ class StartupError(DeviceError):
     """A part did not do what its clock set-up waits for."""
 
 
-def startup_sources(board: Board, placement: Placement) -> tuple[Source, ...]:
-    """Return `utvm_board.h` and `utvm_board.c` of a board whose image goes to the memories of `placement`."""
+def startup_sources(board: Board, placement: Placement, *, boots: bool = False) -> tuple[Source, ...]:
+    """Return `utvm_board.h` and `utvm_board.c` of a board whose image goes to the memories of `placement`.
+
+    `boots` is for programs that start by themselves.
+    """
+    title = f"Clock, flash and buses of {board.name}, from its description."
     return (
-        Source(name="utvm_board.h", text=_header(board, placement)),
-        Source(name="utvm_board.c", text=_clock(board)),
+        Source(name="utvm_board.h", text=_header(board, placement, boots=boots)),
+        Source(name="utvm_board.c", text=operations_source(title, "utvm_board.h", "utvm_board_clock", board.clock)),
     )
+
+
+def operations_source(title: str, header: str, function: str, operations: Sequence[RegisterOperation]) -> str:
+    """Return C with a function that does what a list says to registers; `header` declares it.
+
+    It returns 0, or the number of the wait that did not end.
+    """
+    body: list[str] = []
+    waits = 0
+    for operation in operations:
+        waits += operation.kind == "wait"
+        body += [f"  /* {operation.register}: {operation.why} */", f"  {_statement(operation, waits)}"]
+    kinds = {(operation.kind, operation.bits) for operation in operations}
+    helpers = [_HELPERS[kind].format(bits=bits, turns=WAIT_TURNS) for kind, bits in sorted(kinds) if kind in _HELPERS]
+    pause = _PAUSE if any(kind == "pause" for kind, _ in kinds) else ""
+    text = [
+        f"/* {title} */",
+        f'#include "{header}"',
+        *[f"\n{helper}".rstrip("\n") for helper in (*helpers, pause) if helper],
+        "",
+        f"uint32_t {function}(void) {{",
+        *body,
+        "  return 0;",
+        "}",
+        "",
+    ]
+    return "\n".join(text)
 
 
 def startup_failure(board: Board, status: int) -> StartupError:
@@ -36,12 +69,12 @@ def startup_failure(board: Board, status: int) -> StartupError:
     )
 
 
-def _header(board: Board, placement: Placement) -> str:
+def _header(board: Board, placement: Placement, *, boots: bool) -> str:
     defines = {
         "UTVM_VECTOR_TABLE_REGISTER": board.core.vector_table_register,
         "UTVM_INSTRUCTION_CACHE": "instruction" in board.caches,
         # A probe may read memory behind the core's data cache: the cache stays off where data are there.
-        "UTVM_DATA_CACHE": "data" in board.caches and not placement.data.cached,
+        "UTVM_DATA_CACHE": "data" in board.caches and (boots or not placement.data.cached),
         "UTVM_SYSTICK": board.cycle_counter == "systick",
     }
     lines = [f"#define {name} {int(value)}" for name, value in defines.items()]
@@ -59,29 +92,6 @@ def _header(board: Board, placement: Placement) -> str:
             "",
         ]
     )
-
-
-def _clock(board: Board) -> str:
-    body: list[str] = []
-    waits = 0
-    for operation in board.clock:
-        waits += operation.kind == "wait"
-        body += [f"  /* {operation.register}: {operation.why} */", f"  {_statement(operation, waits)}"]
-    kinds = {(operation.kind, operation.bits) for operation in board.clock}
-    helpers = [_HELPERS[kind].format(bits=bits, turns=WAIT_TURNS) for kind, bits in sorted(kinds) if kind in _HELPERS]
-    pause = _PAUSE if any(kind == "pause" for kind, _ in kinds) else ""
-    text = [
-        f"/* Clock, flash and buses of {board.name}, from its description. */",
-        '#include "utvm_board.h"',
-        *[f"\n{helper}".rstrip("\n") for helper in (*helpers, pause) if helper],
-        "",
-        "uint32_t utvm_board_clock(void) {",
-        *body,
-        "  return 0;",
-        "}",
-        "",
-    ]
-    return "\n".join(text)
 
 
 def _statement(operation: RegisterOperation, number: int) -> str:

@@ -13,14 +13,17 @@ def linker_script(layout: Layout) -> str:
     """Return a GNU ld script: vectors and code, constants, data, zero-filled data, stack.
 
     Section `.traps` (code on which breakpoints are set) gets 4 KB aligned room of its own where the code region is
-    large enough for it, since emulators single-step whatever shares a page with a breakpoint.
+    large enough for it, since emulators single-step whatever shares a page with a breakpoint. What boots has its vectors
+    first, or behind the second stage of a boot ROM (256 bytes), and with them what a boot ROM looks for.
     """
     memories = "\n".join(
         f"  {region.name} (rwx) : ORIGIN = 0x{region.origin:08x}, LENGTH = {region.length}" for region in layout.regions
     )
     entry = RESET_SYMBOL if layout.boots else "utvm_start"
     load = f" AT > {layout.constants.name}" if layout.boots else ""
-    page = 4096 if layout.code.length >= 256 * 1024 else 16
+    first = f"  .second_stage : {{ KEEP(*(.second_stage)) }} > {layout.code.name}\n" if layout.boots else ""
+    table = 256 if layout.boots else 1024
+    page = 4096 if layout.code.length >= 256 * 1024 and not layout.boots else 16
     return f"""\
 MEMORY {{
 {memories}
@@ -29,7 +32,7 @@ MEMORY {{
 ENTRY({entry})
 
 SECTIONS {{
-  .vectors : ALIGN(1024) {{ KEEP(*(.vectors)) }} > {layout.code.name}
+{first}  .vectors : ALIGN({table}) {{ KEEP(*(.vectors)) KEEP(*(.image_definition)) }} > {layout.code.name}
   .text : {{ *(.text .text.*) . = ALIGN(16); }} > {layout.code.name}
   .traps : ALIGN({page}) {{ KEEP(*(.traps)) . = ALIGN({page}); }} > {layout.code.name}
   .ARM.exidx : {{ *(.ARM.exidx*) *(.ARM.extab*) }} > {layout.code.name}

@@ -21,6 +21,7 @@ __attribute__((used)) void utvm_boot(void) {
   for (uint8_t *to = utvm_bss_start; to < utvm_bss_end; to++) {
     *to = 0;
   }
+  console_setup();
   console_open();
   if (failed) {
     console_text("e-[clock]\r\n");

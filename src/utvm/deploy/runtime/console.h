@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* Clocks and pins, from the board's description; returns 0, or the number of the wait that did not end. */
+uint32_t console_setup(void);
+
 void console_open(void);
 void console_put(char c);
 char console_get(void);

@@ -8,7 +8,7 @@
 #define BAUDDIV REGISTER(0x10u)
 
 void console_open(void) {
-  BAUDDIV = UTVM_TICKS_HZ / UTVM_CONSOLE_BAUD;
+  BAUDDIV = UTVM_CONSOLE_CLOCK_HZ / UTVM_CONSOLE_BAUD;
   CTRL = 3u;
 }
 

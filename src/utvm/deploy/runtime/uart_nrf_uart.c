@@ -1,4 +1,5 @@
-/* UART of the nRF51 series (reference manual, chapter 29); pins as on the BBC micro:bit, 115200 baud. */
+/* UART of the nRF51 and nRF52 series (nRF51 Reference Manual, chapter 29; nRF52840 Product Specification, chapter UART);
+   115200 baud. Its pins have been chosen before. */
 #include "utvm_console.h"
 
 #define REGISTER(offset) (*(volatile uint32_t *)(UTVM_CONSOLE_BASE + (offset)))
@@ -7,15 +8,11 @@
 #define RXDRDY REGISTER(0x108u)
 #define TXDRDY REGISTER(0x11Cu)
 #define ENABLE REGISTER(0x500u)
-#define PSELTXD REGISTER(0x50Cu)
-#define PSELRXD REGISTER(0x514u)
 #define RXD REGISTER(0x518u)
 #define TXD REGISTER(0x51Cu)
 #define BAUDRATE REGISTER(0x524u)
 
 void console_open(void) {
-  PSELTXD = 24u;
-  PSELRXD = 25u;
   BAUDRATE = 0x01D7E000u;
   ENABLE = 4u;
   STARTTX = 1u;
