@@ -2,7 +2,7 @@
 
 from utvm.deploy.export import BudgetError, Export, export
 from utvm.deploy.firmware import MLPERF_TASKS, Firmware, FirmwareError, mlperf_firmware, shell_firmware
-from utvm.deploy.flash import Flashed, flash
+from utvm.deploy.flash import Programming, flash, plan_flash
 from utvm.deploy.manifest import MANIFEST_FILE, Manifest, ManifestError
 from utvm.deploy.projects import PROJECTS, project
 from utvm.deploy.text import export_text, verification_text
@@ -18,15 +18,16 @@ __all__ = [
     "Export",
     "Firmware",
     "FirmwareError",
-    "Flashed",
     "Manifest",
     "ManifestError",
+    "Programming",
     "Verification",
     "VerifyError",
     "export",
     "export_text",
     "flash",
     "mlperf_firmware",
+    "plan_flash",
     "project",
     "shell_firmware",
     "verification_text",

@@ -2,55 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.common.exceptions import ELFError
-
 from utvm import api
-from utvm.boards import Board, Memory
+from utvm.boards import Board, LinkKind, Memory
 from utvm.deploy.firmware import FirmwareError
-from utvm.toolchain import Segment, load_segments
+from utvm.deploy.program import Program, read_program
+from utvm.device import DeviceError, LinkError
+from utvm.toolchain import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flashed:
-    """What was programmed: bytes at addresses, read back and found equal."""
+class Programming:
+    """What is to be programmed: bytes at addresses, each range in one memory."""
 
-    board: str
+    board: Board
     segments: tuple[Segment, ...]
+    memories: tuple[Memory, ...]
 
     @property
     def nbytes(self) -> int:
         """Bytes in all."""
         return sum(len(segment.data) for segment in self.segments)
 
+    @property
+    def described(self) -> tuple[str, ...]:
+        """The ranges, for people."""
+        return tuple(
+            f"0x{segment.address:08x} to 0x{segment.end - 1:08x} of {memory.name} ({len(segment.data):,} B)"
+            for segment, memory in zip(self.segments, self.memories, strict=True)
+        )
 
-def flash(program: Path, board: str | Path | Board) -> Flashed:
-    """Write a firmware into a board's memories through its debug link, read it back, and start it.
 
-    On an emulated board the emulator ends afterwards, and the firmware with it.
+def plan_flash(program: Path, board: str | Path | Board, *, link: LinkKind | None = None) -> Programming:
+    """Return what `flash` would write, without touching the board.
 
     Raises:
-        FirmwareError: the file is no program, does not lie in the board's memories, or needs flash that this link can't
-            program.
-        DeviceError: the link failed, or what was read back differs.
+        FirmwareError: the file is no program, is not for this board or core, or does not lie in the board's memories.
     """
-    target = api.as_board(board)
-    try:
-        segments = load_segments(program)
-    except (OSError, ELFError) as error:
-        raise FirmwareError(f"{program} can't be read as an ELF file: {error}") from error
-    for segment in segments:
-        memory = _memory(target, segment)
-        if memory.kind == "flash" and target.emulator is None:
+    target = api.as_board(board) if link is None else api.as_board(board).linked_by(link)
+    read = read_program(program)
+    if not read.runs_on(target.core.architecture):
+        raise FirmwareError(
+            f"{program} has code that the {target.core.name} of board '{target.name}' can't execute: export for that "
+            "board"
+        )
+    if read.board not in (None, target.name):
+        raise FirmwareError(f"{program} is the firmware of board '{read.board}', not of '{target.name}'")
+    memories = [_memory(target, segment) for segment in read.segments]
+    if target.emulator is None:
+        return _in_flash(target, read, memories)
+    return Programming(board=target, segments=read.segments, memories=tuple(memories))
+
+
+def flash(program: Path, board: str | Path | Board, *, link: LinkKind | None = None) -> Programming:
+    """Program a firmware into a board's memories through its debug link, read it back, and start it.
+
+    Flash is erased by whole sectors: what else they hold is lost. On an emulated board the emulator ends afterwards, and
+    the firmware with it.
+
+    Raises:
+        FirmwareError: see `plan_flash`.
+        DeviceError: the link failed or can't program flash, or what was read back differs.
+    """
+    plan = plan_flash(program, board, link=link)
+    with api.connect(plan.board) as session:
+        try:
+            session.program([(segment.address, segment.data) for segment in plan.segments])
+        except LinkError as error:
+            raise DeviceError(
+                f"{error}; {program.name} may be in board '{plan.board.name}' in part: run `utvm flash` again"
+            ) from error
+    return plan
+
+
+def _in_flash(board: Board, program: Program, memories: Sequence[Memory]) -> Programming:
+    """Return one range for each flash: sectors are erased under a range, which must not hit another one."""
+    joined: dict[str, tuple[Segment, Memory]] = {}
+    for segment, memory in zip(program.segments, memories, strict=True):
+        if memory.kind != "flash":
             raise FirmwareError(
-                f"memory '{memory.name}' of board '{target.name}' is flash, which is not written through this link: "
-                f"program {program.name} with the tool of the probe (OpenOCD: `program {program} verify reset`)"
+                f"{program.path} has {len(segment.data):,} bytes at 0x{segment.address:08x}, in the {memory.name} of board "
+                f"'{board.name}': a firmware must lie in flash, RAM is lost at the next power-up"
             )
-    with api.connect(target) as session:
-        session.program([(segment.address, segment.data) for segment in segments])
-    return Flashed(board=target.name, segments=segments)
+        if memory.name in joined:
+            before, _ = joined[memory.name]
+            gap = b"\xff" * (segment.address - before.end)
+            segment = Segment(address=before.address, data=before.data + gap + segment.data)
+        joined[memory.name] = (segment, memory)
+    segments, places = zip(*joined.values(), strict=True)
+    return Programming(board=board, segments=segments, memories=places)
 
 
 def _memory(board: Board, segment: Segment) -> Memory:

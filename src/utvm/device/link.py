@@ -99,8 +99,8 @@ class DebugLink(Protocol):
 
 
 @runtime_checkable
-class FlashProgrammer(Protocol):
-    """What a debug link offers besides where it can program the part's flash."""
+class FlashProgrammer(DebugLink, Protocol):
+    """A debug link that can program the part's flash besides."""
 
     def program_flash(self, address: int, data: bytes) -> None:
         """Erase the sectors under a range and program it; the core is halted.
@@ -110,6 +110,13 @@ class FlashProgrammer(Protocol):
         Raises:
             LinkLostError, LinkTimeoutError: the link failed.
             LinkRefusedError: there is no flash, or it could not be erased or programmed.
+        """
+
+    def leave(self) -> None:
+        """Reset the core and let it run by itself, also after the link is closed, which is all that may follow.
+
+        Raises:
+            LinkLostError, LinkTimeoutError, LinkRefusedError: the link failed.
         """
 
 

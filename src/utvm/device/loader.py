@@ -72,22 +72,31 @@ class Loader:
             link.has_strayed = False  # everything has just been verified
 
     def hand_over(self, link: DebugLink, segments: Sequence[tuple[int, bytes]]) -> None:
-        """Write bytes at addresses, read them back, and start the board from reset.
+        """Write bytes at addresses, read them back, and start the board from reset. An emulator's flash is RAM to us.
 
         Raises:
             VerificationError: the target holds something else.
-            DeviceError: the link failed.
+            DeviceError: the link failed, or can't program flash.
         """
         link.halt()
         self._set_breakpoints(link, set())
-        for address, data in segments:
-            link.write_memory(address, data)
-        for address, data in segments:
-            if link.read_memory(address, len(data)) != data:
-                raise VerificationError(f"what was written at 0x{address:08x} reads back differently: is it writable?")
         self._holdings.forget()
-        link.reset()
-        link.resume()
+        programmer = self._programmer(link, "a firmware goes to flash") if self._board.emulator is None else None
+        if programmer is not None:
+            programmer.reset()  # a flash algorithm runs in RAM: no cache may hold what was there
+        for address, data in segments:
+            if programmer is None:
+                link.write_memory(address, data)
+            else:
+                programmer.program_flash(address, data)
+        for address, data in segments:
+            if _unverified(link).read_memory(address, len(data)) != data:
+                raise VerificationError(f"what was written at 0x{address:08x} reads back differently: is it writable?")
+        if programmer is not None:
+            programmer.leave()
+        else:
+            link.reset()
+            link.resume()
 
     def _load_ram(self, link: DebugLink, image: Image) -> None:
         """Send what RAM lacks of code and constants, run the start-up, and zero variables."""
@@ -124,17 +133,22 @@ class Loader:
         return any(memory.kind == "flash" and memory.holds(address) for memory in self._board.memories)
 
     def _program_flash(self, link: DebugLink, pieces: Sequence[Piece]) -> None:
-        programmer = _unverified(link)
-        if not isinstance(programmer, FlashProgrammer):
-            total = sum(len(piece.data) for piece in pieces)
-            raise DeviceError(
-                f"{total:,} bytes of constants do not fit the RAM of board '{self._board.name}', and its "
-                f"{self._board.link.kind} link can't program flash: use a link of OpenOCD or pyOCD (--link)"
-            )
+        total = sum(len(piece.data) for piece in pieces)
+        programmer = self._programmer(link, f"{total:,} bytes of constants do not fit RAM")
         # A flash algorithm runs in RAM: no cache may hold what was there.
         programmer.reset()
         for piece in pieces:
             programmer.program_flash(piece.address, piece.data)
+
+    def _programmer(self, link: DebugLink, need: str) -> FlashProgrammer:
+        """Return the link as one that can program flash; `need` says what for."""
+        programmer = _unverified(link)
+        if isinstance(programmer, FlashProgrammer):
+            return programmer
+        raise DeviceError(
+            f"{need}, and the {self._board.link.kind} link of board '{self._board.name}' can't program it: use a link of "
+            "OpenOCD or pyOCD (--link)"
+        )
 
     def _set_breakpoints(self, link: DebugLink, wanted: set[int]) -> None:
         for address in self._breakpoints - wanted:

@@ -57,6 +57,7 @@ class OpenOcdLink(DebugLink):
         self._server = server
         self._timeout = timeout
         self._running = True
+        self._left = False
         self._breakpoints: set[int] = set()
         where = endpoint or (server.endpoint if server is not None else "")
         try:
@@ -184,14 +185,22 @@ class OpenOcdLink(DebugLink):
             failure = f"{len(data):,} bytes of flash at 0x{address:08x} can't be programmed"
             self._run(f"flash write_image erase {{{file}}} {address:#x} bin", failure, seconds=_FLASH_SECONDS)
 
+    def leave(self) -> None:
+        """See `FlashProgrammer`."""
+        for address in sorted(self._breakpoints):
+            self.clear_breakpoint(address)
+        self._run("reset run")
+        self._left = self._running = True
+
     def close(self) -> None:
-        """See `DebugLink`. The core stays halted; an OpenOCD of ours gives the probe back and ends."""
+        """See `DebugLink`. The core stays halted unless it was left; an OpenOCD of ours gives the probe back and ends."""
         self._timeout = _GOODBYE_SECONDS
         patience = 0.0
         with contextlib.suppress(DeviceError):
-            self.halt()
-            for address in sorted(self._breakpoints):
-                self.clear_breakpoint(address)
+            if not self._left:
+                self.halt()
+                for address in sorted(self._breakpoints):
+                    self.clear_breakpoint(address)
             if self._server is not None:
                 patience = _GOODBYE_SECONDS
                 self._run("shutdown")

@@ -48,7 +48,7 @@ class PyOcdLink(DebugLink):
         self, settings: PyOcdSettings, find_probe: Callable[[], Any], *, timeout: float = _ANSWER_SECONDS
     ) -> None:
         self._timeout = timeout
-        self._running = False
+        self._running = self._left = False
         self._breakpoints: set[int] = set()
         self._session: Any = None
         self._worker = Worker("utvm-pyocd")
@@ -164,13 +164,22 @@ class PyOcdLink(DebugLink):
         failure = f"{len(data):,} bytes of flash at 0x{address:08x} can't be programmed"
         self._do(program, failure, seconds=_FLASH_SECONDS)
 
+    def leave(self) -> None:
+        """See `FlashProgrammer`."""
+        self._expect_halted()
+        for address in sorted(self._breakpoints):
+            self.clear_breakpoint(address)
+        self._do(self._target.reset, "the core can't be reset")
+        self._left = self._running = True
+
     def close(self) -> None:
         """See `DebugLink`."""
         self._timeout = _GOODBYE_SECONDS
         with contextlib.suppress(DeviceError):
-            self.halt()
-            for address in sorted(self._breakpoints):
-                self.clear_breakpoint(address)
+            if not self._left:
+                self.halt()
+                for address in sorted(self._breakpoints):
+                    self.clear_breakpoint(address)
         with contextlib.suppress(DeviceError):
             if self._session is not None:
                 self._do(self._session.close, "the probe can't be closed")

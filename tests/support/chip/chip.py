@@ -11,6 +11,7 @@ from tests.support.chip.core import Core
 from tests.support.chip.core_debug import CoreDebug
 from tests.support.chip.engine import PERIPHERAL_BUS, PERIPHERAL_BYTES, Engine
 from tests.support.chip.memory import BusError, Memory
+from tests.support.chip.part_peripherals import PERIPHERALS, PERIPHERALS_BYTES, PartPeripherals
 from tests.support.chip.parts import FLASH, Part
 from tests.support.chip.rom_table import identification_words
 from tests.support.chip.trace_unit import TraceUnit
@@ -36,10 +37,13 @@ class Chip:
         vectors = struct.pack("<II", _STACK_TOP, _RESET_HANDLER | 1)
         self.memory.program(FLASH, vectors.ljust(_RESET_HANDLER - FLASH, b"\xff") + _SLEEP_LOOP)
         self._identification = identification_words(part)
-        self._engine = Engine(part.unicorn_model, self.memory, self._software_read, self._software_write)
+        self.peripherals = None if part.board is None else PartPeripherals(self.memory)
+        self._engine = self._make_engine()
         self._breakpoints = BreakpointUnit(part)
         self.core = Core(part, self.memory, self._engine, self._breakpoints)
         self._debug = CoreDebug(part, self.core, poll_instructions)
+        if self.peripherals is not None:
+            self.core.on_reset = self.peripherals.reset
         self._trace = TraceUnit(lambda: self._engine.instructions, lockable=part.dwt_lock)
         self.core.reset()
 
@@ -66,6 +70,8 @@ class Chip:
             raise BusError(address)
         if PERIPHERAL_BUS <= address < PERIPHERAL_BUS + PERIPHERAL_BYTES:
             return self._read_register(address & ~3) >> 8 * (address & 3) & ((1 << 8 * size) - 1)
+        if self.peripherals is not None and self.peripherals.holds(address):
+            return self.peripherals.read(address, size)
         return int.from_bytes(self.memory.read(address, size), "little")
 
     def write(self, address: int, size: int, value: int) -> None:
@@ -74,13 +80,31 @@ class Chip:
             raise BusError(address)
         if PERIPHERAL_BUS <= address < PERIPHERAL_BUS + PERIPHERAL_BYTES:
             self._write_register(address, size, value, debugger=True)
+            return
+        data = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+        if self.peripherals is not None and self.peripherals.holds(address):
+            self.peripherals.write(address, size, value)
+        elif self.peripherals is not None and self.peripherals.flash.holds(address):
+            self.peripherals.flash.program(address, data)
         else:
-            self.memory.write(address, (value & ((1 << 8 * size) - 1)).to_bytes(size, "little"))
+            self.memory.write(address, data)
+
+    def _make_engine(self) -> Engine:
+        reach = (self.part.unicorn_model, self.memory, self._software_read, self._software_write)
+        if self.peripherals is None:
+            return Engine(*reach)
+        everywhere = [(PERIPHERALS, PERIPHERALS_BYTES)]
+        return Engine(*reach, programs=self.peripherals.programs, registers=everywhere)
 
     def _software_read(self, address: int, size: int) -> int:
+        if self.peripherals is not None and self.peripherals.holds(address):
+            return self.peripherals.read(address, size)
         return self._read_register(address & ~3) >> 8 * (address & 3) & ((1 << 8 * size) - 1)
 
     def _software_write(self, address: int, size: int, value: int) -> None:
+        if self.peripherals is not None and self.peripherals.holds(address):
+            self.peripherals.write(address, size, value)
+            return
         self._write_register(address, size, value, debugger=False)
 
     def _read_register(self, address: int) -> int:

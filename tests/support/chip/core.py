@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.support.chip import system_control as scb
 from tests.support.chip.breakpoints import BreakpointUnit
 from tests.support.chip.engine import LR, SP, Engine, Stop, Why
@@ -33,6 +35,7 @@ class Core:
     Attributes:
         debug_enabled: DHCSR.C_DEBUGEN. catches: DEMCR's vector catch bits. reasons: DFSR.
         was_reset, has_retired: sticky bits of DHCSR.
+        on_reset: called when the system is reset.
     """
 
     def __init__(self, part: Part, memory: Memory, engine: Engine, breakpoints: BreakpointUnit) -> None:
@@ -52,6 +55,7 @@ class Core:
         self._running = False
         self._reset_wanted = False
         self._invalidation_wanted = False
+        self.on_reset: Callable[[], None] = lambda: None
 
     @property
     def runs(self) -> bool:
@@ -94,6 +98,7 @@ class Core:
         self._reset_wanted = self._invalidation_wanted = False
         self.halted = self.sleeping = self.exceptions.locked_up = False
         self.control.reset()
+        self.on_reset()
         self._apply_control()
         self.was_reset = True
         for register in range(LR):

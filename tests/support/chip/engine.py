@@ -8,7 +8,7 @@ cache would). What is lacking still: alignment faults, the MPU, interrupts, PRIM
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -58,7 +58,9 @@ class Engine:
     Args:
         model: Unicorn's name of it.
         memory: its memories.
-        read_register, write_register: how loads and stores reach the private peripheral bus.
+        read_register, write_register: how loads and stores reach registers, by address and size.
+        programs: whether a store to memory that is not writable, of bytes at an address, goes there all the same.
+        registers: where registers are besides the private peripheral bus, as (first address, bytes).
     """
 
     def __init__(
@@ -67,25 +69,30 @@ class Engine:
         memory: Memory,
         read_register: Callable[[int, int], int],
         write_register: Callable[[int, int, int], None],
+        *,
+        programs: Callable[[int, bytes], bool] = lambda _address, _data: False,
+        registers: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.breakpoints: frozenset[int] = frozenset()
         self.division_traps = False
         self.fpu_enabled = False
         self._memory = memory
+        self._programs = programs
         self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{model}"))
         for position, bank in enumerate(memory.banks):
             rights = unicorn.UC_PROT_ALL if bank.writable else unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
             place = ctypes.c_void_p(memory.host_address(position))
             self._uc.mem_map_ptr(bank.origin, bank.length, rights, place)
-        self._uc.mmio_map(
-            PERIPHERAL_BUS,
-            PERIPHERAL_BYTES,
-            lambda _uc, offset, size, _data: read_register(PERIPHERAL_BUS + offset, size),
-            None,
-            lambda _uc, offset, size, value, _data: write_register(PERIPHERAL_BUS + offset, size, value),
-            None,
-        )
+        for base, length in ((PERIPHERAL_BUS, PERIPHERAL_BYTES), *registers):
+            self._uc.mmio_map(
+                base,
+                length,
+                lambda _uc, offset, size, origin: read_register(origin + offset, size),
+                base,
+                lambda _uc, offset, size, value, origin: write_register(origin + offset, size, value),
+                base,
+            )
         self._uc.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
         self._uc.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid)
         self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
@@ -275,7 +282,9 @@ class Engine:
         self._stop = self._stop or Stop(Why.UNDEFINED)
         return False
 
-    def _on_bad_access(self, _uc: unicorn.Uc, kind: int, address: int, _size: int, _value: int, _data: object) -> bool:
+    def _on_bad_access(self, _uc: unicorn.Uc, kind: int, address: int, size: int, value: int, _data: object) -> bool:
+        if kind == unicorn.UC_MEM_WRITE_PROT and self._programs(address, (value & _MASK).to_bytes(8, "little")[:size]):
+            return True
         why = {
             unicorn.UC_MEM_FETCH_UNMAPPED: Why.FETCH,
             unicorn.UC_MEM_FETCH_PROT: Why.FETCH,

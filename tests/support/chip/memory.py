@@ -42,9 +42,15 @@ class Memory:
 
     def write(self, address: int, data: bytes) -> None:
         """Write bytes into one bank, or raise `BusError`."""
+        if not any(bank.writable and bank.origin <= address < bank.origin + bank.length for bank in self.banks):
+            raise BusError(address)
+        self.overwrite(address, data)
+
+    def overwrite(self, address: int, data: bytes) -> None:
+        """Write bytes into one bank whatever it is, or raise `BusError`."""
         for bank, buffer in zip(self.banks, self._buffers, strict=True):
             offset = address - bank.origin
-            if offset >= 0 and offset + len(data) <= bank.length and bank.writable:
+            if offset >= 0 and offset + len(data) <= bank.length:
                 buffer[offset : offset + len(data)] = data
                 self.written.add(address // self.BLOCK)
                 if len(data) > 4:

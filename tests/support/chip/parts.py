@@ -8,7 +8,7 @@ the memory maps, TAP and debug port identifiers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 FLASH = 0x08000000
 
@@ -49,6 +49,7 @@ class Part:
         increment_bytes: the block within which the access port increments addresses; it wraps at the end.
         dwt_lock: whether software must unlock the DWT before it writes there.
         v8: whether the debug registers are Armv8-M's.
+        board: the board of µTVM's whose peripherals are simulated too; None leaves their addresses empty.
     """
 
     core: str
@@ -68,6 +69,7 @@ class Part:
     dwt_lock: bool = False
     v8: bool = False
     reset_vectors: int = field(default=FLASH)
+    board: str | None = None
 
 
 _CPUID, _ICTR, _PFR0, _CLIDR, _CTR, _CCSIDR, _MVFR0 = (
@@ -103,7 +105,7 @@ _V8_COMPONENTS = (
     Component(base=_FPB, part_number=0xD21, component_class=_CORESIGHT, architecture=0x1A03),
 )
 
-PARTS: Mapping[str, Part] = {
+_CORES: Mapping[str, Part] = {
     "cortex-m7": Part(
         core="Cortex-M7",
         unicorn_model="CORTEX_M7",
@@ -166,3 +168,19 @@ PARTS: Mapping[str, Part] = {
     ),
 }
 """By the name of the core, as `utvm` names it."""
+
+_DBGMCU_IDCODE, INFORMATION, FLASH_SIZE = 0xE0042000, 0x1FFF7000, 0x1FFF75E0
+
+PARTS: Mapping[str, Part] = {
+    **_CORES,
+    "stm32l4r5": replace(
+        _CORES["cortex-m4"],
+        banks=(
+            *_CORES["cortex-m4"].banks,
+            Bank(name="information", origin=INFORMATION, length=0x1000, writable=False),
+        ),
+        identification={**_CORES["cortex-m4"].identification, _DBGMCU_IDCODE: 0x101F6470},
+        board="nucleo-l4r5zi",
+    ),
+}
+"""Cores alone by their names, and a part with its flash controller and a UART."""

@@ -88,6 +88,8 @@ class Server:
             self._chip.lose_power(self._damage.plan.seed)
         if request.get("power") is True and not self._chip.powered:
             self._pins.return_power()
+        if "type" in request and self._chip.peripherals is not None:
+            self._chip.peripherals.uart.receive(request["type"].encode())
         if request.get("cut") and self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -96,6 +98,7 @@ class Server:
             "powered": self._chip.powered,
             "instructions": self._chip.core.engine.instructions,
             "connected": self._connection is not None,
+            "said": "" if self._chip.peripherals is None else self._chip.peripherals.uart.sent.decode("latin-1"),
         }
 
 
