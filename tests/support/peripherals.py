@@ -18,8 +18,8 @@ from utvm.device.firmware import RETURN_SYMBOL, START_SYMBOL
 from utvm.toolchain import STACK_SYMBOL, Image
 
 _READS_UNTIL_SHOWN = 3
-_PERIPHERALS, _PRIVATE = (0x40000000, 0x20000000), (0xE0000000, 0x100000)
-_MODELS = {
+PERIPHERALS, PRIVATE = (0x40000000, 0x20000000), (0xE0000000, 0x100000)
+MODELS = {
     "armv6-m": arm_const.UC_CPU_ARM_CORTEX_M0,
     "armv7e-m": arm_const.UC_CPU_ARM_CORTEX_M7,
     "armv8-m.main": arm_const.UC_CPU_ARM_CORTEX_M33,
@@ -100,15 +100,19 @@ class Registers:
         self.written[address] = value
 
 
+def map_memories(engine: unicorn.Uc, board: Board) -> None:
+    """Give an engine the memories of a board, all of them RAM."""
+    for memory in board.memories:
+        if memory.origin + memory.length <= PERIPHERALS[0]:
+            engine.mem_map(memory.origin // 4096 * 4096, memory.length)
+
+
 def run_start(board: Board, image: Image, registers: Registers) -> int:
     """Run an image's start-up code and return what it returns."""
     engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-    engine.ctl_set_cpu_model(_MODELS[board.core.architecture])
-    for memory in board.memories:
-        if memory.origin + memory.length <= _PERIPHERALS[0]:
-            start = memory.origin // 4096 * 4096
-            engine.mem_map(start, memory.length)
-    for base, length in (_PERIPHERALS, _PRIVATE):
+    engine.ctl_set_cpu_model(MODELS[board.core.architecture])
+    map_memories(engine, board)
+    for base, length in (PERIPHERALS, PRIVATE):
         engine.mmio_map(
             base,
             length,

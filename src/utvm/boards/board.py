@@ -14,6 +14,7 @@ from utvm.errors import UtvmError
 LinkKind = Literal["gdb", "openocd", "pyocd"]
 CycleCounter = Literal["dwt", "systick", "mcycle"]
 Silicon = Literal["never run", "run"]
+BootRom = Literal["rp2040", "rp2350"]
 LINK_NAMES: Mapping[LinkKind, str] = {"gdb": "GDB remote", "openocd": "OpenOCD", "pyocd": "pyOCD"}
 
 
@@ -123,6 +124,7 @@ class Board:
         unverified: what nobody has checked on silicon.
         firmware: where programs that boot by themselves go, tried in this order; empty if nothing is said of it.
         console: the UART on which such a program answers, None if nothing is said of it.
+        boot_rom: the part whose boot ROM looks for something of its own in flash, None where vectors are enough.
         sources: documents and sections that the description was made from.
         part: the microcontroller whose description it builds on, None if it stands alone.
     """
@@ -144,6 +146,7 @@ class Board:
     unverified: tuple[str, ...] = ()
     firmware: tuple[Placement, ...] = ()
     console: Console | None = None
+    boot_rom: BootRom | None = None
     sources: tuple[str, ...] = ()
     part: str | None = None
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
-from utvm.boards.board import Board, BoardError, CycleCounter, Silicon
+from utvm.boards.board import Board, BoardError, BootRom, CycleCounter, Silicon
 from utvm.boards.fields import check_keys, texts, typed
 from utvm.boards.read_emulator import read_emulator
 from utvm.boards.read_firmware import read_console, read_firmware
@@ -28,7 +28,7 @@ _TYPES: Mapping[str, type] = {
 _KEYS = {
     *_TYPES,
     *("part", "cflags", "image", "link", "emulator", "cycle_counter", "clock", "caches", "memory_model"),
-    *("silicon", "unverified", "sources", "firmware", "console"),
+    *("silicon", "unverified", "sources", "firmware", "console", "boot_rom"),
 }
 DEFAULT_STACK_BYTES = 4096
 _PARTS_FOLDER = Path(str(files("utvm.boards"))) / "parts"
@@ -85,6 +85,7 @@ class _Reader:
         model = read_memory_model(self.data.get("memory_model"), problems)
         silicon = self._choice("silicon", get_args(Silicon))
         unverified, sources = texts(self.data, "unverified", problems), texts(self.data, "sources", problems)
+        boot_rom = self._choice("boot_rom", get_args(BootRom))
         described = self.data.get("emulator")
         emulator = read_emulator(described, problems)
         link = read_link(self.data.get("link"), problems, folder=self.folder, emulated=described is not None)
@@ -113,6 +114,7 @@ class _Reader:
             unverified=unverified,
             firmware=firmware or ((placements[0],) if emulator is not None else ()),
             console=console,
+            boot_rom=boot_rom,
             sources=sources,
         )
 

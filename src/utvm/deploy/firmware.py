@@ -9,6 +9,7 @@ from pathlib import Path
 
 from utvm.boards import Board, Console, Placement
 from utvm.codegen import comment
+from utvm.deploy.boot_rom import boot_sources
 from utvm.deploy.build import PEDANTIC
 from utvm.deploy.export import Export
 from utvm.deploy.manifest import Manifest, Port
@@ -152,7 +153,7 @@ def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name
         for file, text in export.files.items()
         if file.endswith((".c", ".h"))
     ]
-    image = _first_that_fits(toolchain, board, [*_console(board, board.console), *sources, *libraries])
+    image = _first_that_fits(toolchain, board, [*boot_sources(board, toolchain), *_console(board, board.console), *sources, *libraries])
     return Firmware(name=name, board=board, image=image, segments=load_segments(image.path))
 
 

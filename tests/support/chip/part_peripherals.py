@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.support.chip import flash_controller, uart
+from tests.support.chip import flash_controller
 from tests.support.chip.flash_controller import FlashController
 from tests.support.chip.memory import BusError, Memory
 from tests.support.chip.parts import FLASH_SIZE, INFORMATION
-from tests.support.chip.uart import Uart
 from tests.support.oscillators import PARTS
 from tests.support.peripherals import Registers
+from tests.support.uarts import WIRINGS
 
 PERIPHERALS, PERIPHERALS_BYTES = 0x40000000, 0x20000000
 _GPIOG_MODER, _ALL_ANALOG = 0x48001800, 0xFFFFFFFF
@@ -29,7 +29,8 @@ class PartPeripherals:
         self.flash = FlashController(memory)
         self._make: Callable[[], Registers] = PARTS["stm32l4r5"][0]
         self._others = self._make()
-        self.uart = Uart(self._others)
+        wiring = WIRINGS["nucleo-l4r5zi"]
+        self.uart = wiring.make(wiring, self._others)
         self.reset()
 
     def reset(self) -> None:
@@ -49,8 +50,8 @@ class PartPeripherals:
         """Return a register."""
         if flash_controller.BASE <= address < flash_controller.BASE + flash_controller.BYTES:
             return self.flash.read(address - flash_controller.BASE)
-        if uart.BASE <= address < uart.BASE + uart.BYTES:
-            return self.uart.read(address - uart.BASE)
+        if self.uart.holds(address):
+            return self.uart.read(address - self.uart.wiring.base)
         self._others.log.clear()
         return self._others.read(address, size)
 
@@ -58,8 +59,8 @@ class PartPeripherals:
         """Set a register."""
         if flash_controller.BASE <= address < flash_controller.BASE + flash_controller.BYTES:
             self.flash.write(address - flash_controller.BASE, value)
-        elif uart.BASE <= address < uart.BASE + uart.BYTES:
-            self.uart.write(address - uart.BASE, value)
+        elif self.uart.holds(address):
+            self.uart.write(address - self.uart.wiring.base, value)
         else:
             self._others.write(address, size, value)
 

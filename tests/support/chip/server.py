@@ -89,7 +89,7 @@ class Server:
         if request.get("power") is True and not self._chip.powered:
             self._pins.return_power()
         if "type" in request and self._chip.peripherals is not None:
-            self._chip.peripherals.uart.receive(request["type"].encode())
+            self._chip.peripherals.uart.waiting += request["type"].encode()
         if request.get("cut") and self._connection is not None:
             self._connection.close()
             self._connection = None
