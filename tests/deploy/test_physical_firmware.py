@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-unicorn = pytest.importorskip("unicorn", reason="Unicorn comes with the extra 'test'")
-arm_const = pytest.importorskip("unicorn.arm_const")
+pytest.importorskip("unicorn", reason="Unicorn comes with the extra 'test'")
+
+import unicorn
+from unicorn import arm_const
 
 from tests.support.boards import PHYSICAL
 from tests.support.booted import BootedOnUnicorn

@@ -75,6 +75,9 @@ class Programmer(Locked):
         GdbRemoteLink.write_memory(self, CODE.origin, b"\xaa" * 8192)
         self.programmed.append((address, len(data)))
 
+    def leave(self) -> None:
+        raise AssertionError("a session stays")
+
 
 @pytest.fixture
 def links() -> list[DebugLink]:

@@ -1,4 +1,4 @@
-"""UARTs of boards that people own, and whether they are wired up: by the words of the manuals, not by the boards' files.
+"""UARTs of boards that people own, and whether they are wired up: by the manuals' words, not by the boards' files.
 
 What is sent arrives as text only if clocks, pins and rate are right; else each byte arrives as '?'.
 """
@@ -18,7 +18,7 @@ _BAUD, _TOLERANCE = 115200, 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """Where a board has its UART, and what must hold for it to work: `clock` is what its rate is divided from, in Hz."""
+    """Where a board has its UART, and what must hold for it to work; `clock` is what its rate is divided from."""
 
     base: int
     make: Callable[[Wiring, Registers], Uart]
@@ -115,7 +115,7 @@ class Stm32LowPower(Stm32):
 
 
 class NordicPins(Uart):
-    """What Nordic's two kinds share: the pins are chosen in their own registers, and the port drives the sender's high."""
+    """What Nordic's two kinds share: they choose their pins, and the port drives the sender's high until then."""
 
     PORT, SENDS, RECEIVES = 0, 0, 0
 
@@ -155,7 +155,7 @@ class Nordic(NordicPins):
 
 
 class NordicDma(NordicPins):
-    """nRF5340 Product Specification, UARTE; nRF5340 DK hardware guide: P0.20 and P0.22. `load` and `store` reach RAM."""
+    """nRF5340 Product Specification, UARTE; the DK's hardware guide: P0.20 and P0.22. `load`, `store` reach RAM."""
 
     PORT, SENDS, RECEIVES = 0x50842500, 20, 22
 

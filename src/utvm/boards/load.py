@@ -56,7 +56,10 @@ def parse_board(name: str, text: str, *, folder: Path | None = None) -> Board:
     if part is not None:
         if part not in list_parts():
             raise BoardError(f"board '{name}': 'part' is {part!r}; known: {', '.join(list_parts())}")
-        data = tomllib.loads((_PARTS_FOLDER / f"{part}.toml").read_text(encoding="utf-8")) | data
+        of_part = tomllib.loads((_PARTS_FOLDER / f"{part}.toml").read_text(encoding="utf-8"))
+        if "memory" in data:
+            of_part.pop("firmware", None)  # it names the part's memories
+        data = of_part | data
     return _Reader(name, data, folder).board()
 
 

@@ -57,7 +57,8 @@ def read_console(table: Any, clock_hz: Any, problems: list[str]) -> Console | No
     table = {"clock_hz": clock_hz} | table
     check_keys(table, (*_CONSOLE, "setup"), "[console]", problems)
     setup = read_operations("setup", table.get("setup"), problems)
-    if not all([typed(table, key, kind, "[console]", problems) for key, kind in _CONSOLE.items()]):
+    checks = [typed(table, key, kind, "[console]", problems) for key, kind in _CONSOLE.items()]
+    if not all(checks):
         return None
     if table["kind"] not in get_args(ConsoleKind):
         problems.append(f"'kind' of [console] is '{table['kind']}'; known: {', '.join(get_args(ConsoleKind))}")
@@ -65,6 +66,4 @@ def read_console(table: Any, clock_hz: Any, problems: list[str]) -> Console | No
     if table["baud"] < 1:
         problems.append("'baud' of [console] must be positive")
         return None
-    return Console(
-        kind=table["kind"], base=table["base"], baud=table["baud"], clock_hz=table["clock_hz"], setup=setup
-    )
+    return Console(kind=table["kind"], base=table["base"], baud=table["baud"], clock_hz=table["clock_hz"], setup=setup)

@@ -31,7 +31,7 @@ def boot_sources(board: Board, toolchain: Toolchain) -> tuple[Source, ...]:
 
 
 def checksum_rp2040(data: bytes) -> int:
-    """Return the sum that the RP2040's ROM computes: CRC-32, most significant bit first, from all ones, not inverted."""
+    """Return the sum that the RP2040's ROM computes: CRC-32, most significant bit first, all ones at first."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte << 24
@@ -43,7 +43,9 @@ def checksum_rp2040(data: bytes) -> int:
 def _second_stage(toolchain: Toolchain) -> Source:
     """Return the second stage as a constant: built for the RAM that it is copied to, with its sum behind it."""
     layout = Layout(code=_STAGE, constants=_STAGE, data=_UNUSED, stack_bytes=0)
-    image = toolchain.build([Source(name="stage.c", text=_text("stage_rp2040.c"))], layout, entries=["utvm_second_stage"])
+    image = toolchain.build(
+        [Source(name="stage.c", text=_text("stage_rp2040.c"))], layout, entries=["utvm_second_stage"]
+    )
     code = b"".join(section.data for section in image.sections if section.data is not None and section.name == ".text")
     if image.symbol("utvm_second_stage").address != _STAGE.origin or len(code) > _STAGE.length:
         raise UtvmError(f"the second stage of the RP2040 has {len(code)} bytes, or does not begin with its function")

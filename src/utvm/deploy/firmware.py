@@ -153,7 +153,9 @@ def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name
         for file, text in export.files.items()
         if file.endswith((".c", ".h"))
     ]
-    image = _first_that_fits(toolchain, board, [*boot_sources(board, toolchain), *_console(board, board.console), *sources, *libraries])
+    image = _first_that_fits(
+        toolchain, board, [*boot_sources(board, toolchain), *_console(board, board.console), *sources, *libraries]
+    )
     return Firmware(name=name, board=board, image=image, segments=load_segments(image.path))
 
 

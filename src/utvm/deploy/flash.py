@@ -60,8 +60,8 @@ def plan_flash(program: Path, board: str | Path | Board, *, link: LinkKind | Non
 def flash(program: Path, board: str | Path | Board, *, link: LinkKind | None = None) -> Programming:
     """Program a firmware into a board's memories through its debug link, read it back, and start it.
 
-    Flash is erased by whole sectors: what else they hold is lost. On an emulated board the emulator ends afterwards, and
-    the firmware with it.
+    Flash is erased by whole sectors: what else they hold is lost. On an emulated board the emulator ends afterwards,
+    and the firmware with it.
 
     Raises:
         FirmwareError: see `plan_flash`.
@@ -84,8 +84,8 @@ def _in_flash(board: Board, program: Program, memories: Sequence[Memory]) -> Pro
     for segment, memory in zip(program.segments, memories, strict=True):
         if memory.kind != "flash":
             raise FirmwareError(
-                f"{program.path} has {len(segment.data):,} bytes at 0x{segment.address:08x}, in the {memory.name} of board "
-                f"'{board.name}': a firmware must lie in flash, RAM is lost at the next power-up"
+                f"{program.path} has {len(segment.data):,} bytes at 0x{segment.address:08x}, in the {memory.name} of "
+                f"board '{board.name}': a firmware must lie in flash, RAM is lost at the next power-up"
             )
         if memory.name in joined:
             before, _ = joined[memory.name]

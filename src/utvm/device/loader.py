@@ -146,7 +146,7 @@ class Loader:
         if isinstance(programmer, FlashProgrammer):
             return programmer
         raise DeviceError(
-            f"{need}, and the {self._board.link.kind} link of board '{self._board.name}' can't program it: use a link of "
+            f"{need}, and the {self._board.link.kind} link of board '{self._board.name}' can't program it: use one of "
             "OpenOCD or pyOCD (--link)"
         )
 

@@ -193,7 +193,7 @@ class OpenOcdLink(DebugLink):
         self._left = self._running = True
 
     def close(self) -> None:
-        """See `DebugLink`. The core stays halted unless it was left; an OpenOCD of ours gives the probe back and ends."""
+        """See `DebugLink`. The core stays halted unless it was left; an OpenOCD of ours gives the probe back."""
         self._timeout = _GOODBYE_SECONDS
         patience = 0.0
         with contextlib.suppress(DeviceError):

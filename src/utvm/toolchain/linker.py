@@ -13,8 +13,8 @@ def linker_script(layout: Layout) -> str:
     """Return a GNU ld script: vectors and code, constants, data, zero-filled data, stack.
 
     Section `.traps` (code on which breakpoints are set) gets 4 KB aligned room of its own where the code region is
-    large enough for it, since emulators single-step whatever shares a page with a breakpoint. What boots has its vectors
-    first, or behind the second stage of a boot ROM (256 bytes), and with them what a boot ROM looks for.
+    large enough for it, since emulators single-step whatever shares a page with a breakpoint. What boots has its
+    vectors first, or behind the second stage of a boot ROM (256 bytes), and with them what a boot ROM looks for.
     """
     memories = "\n".join(
         f"  {region.name} (rwx) : ORIGIN = 0x{region.origin:08x}, LENGTH = {region.length}" for region in layout.regions

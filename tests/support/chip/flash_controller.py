@@ -1,7 +1,7 @@
 """The flash of an STM32L4+ and its controller (RM0432, 3.3 and 3.7): keys, pages, double words, what goes wrong.
 
-Nothing takes time: BSY is never seen. Options can be read, not changed. A write that is not programming is an error of the
-bus here; on silicon some are flags alone.
+Nothing takes time: BSY is never seen. Options can be read, not changed. A write that is not programming is an error of
+the bus here; on silicon some are flags alone.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class FlashController:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        self.programmed = 0  # double words, since the chip was made
         self.reset()
 
     def reset(self) -> None:
@@ -50,7 +51,9 @@ class FlashController:
         """Return a register."""
         if offset in _WRITE_PROTECTION:
             return _NONE_PROTECTED
-        return {_ACR: self._latency, _SR: self._status, _CR: self._control, _OPTR: _TWO_BANKS_UNPROTECTED}.get(offset, 0)
+        return {_ACR: self._latency, _SR: self._status, _CR: self._control, _OPTR: _TWO_BANKS_UNPROTECTED}.get(
+            offset, 0
+        )
 
     def write(self, offset: int, value: int) -> None:
         """Set a register."""
@@ -93,6 +96,7 @@ class FlashController:
         if self._memory.read(start, 8) not in (b"\xff" * 8, low + b"\xff" * 4):  # a CPU has written the first already
             self._fail(_PROGERR, address)
         self._memory.overwrite(start, low + data)
+        self.programmed += 1
         self._status |= _EOP
 
     def _erase(self, offset: int) -> None:

@@ -98,6 +98,7 @@ class Server:
             "powered": self._chip.powered,
             "instructions": self._chip.core.engine.instructions,
             "connected": self._connection is not None,
+            "programmed": 0 if self._chip.peripherals is None else self._chip.peripherals.flash.programmed,
             "said": "" if self._chip.peripherals is None else self._chip.peripherals.uart.sent.decode("latin-1"),
         }
 

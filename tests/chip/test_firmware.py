@@ -1,0 +1,159 @@
+"""From a model to a firmware that stock OpenOCD programs into a simulated STM32L4R5, where it boots and answers.
+
+The chip has the part's flash controller, a UART, and oscillators that are stubs: see `tests/support/chip`.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.chip.chip import Chip
+from tests.support.chip.flash_controller import BASE, PAGE
+from tests.support.chip.memory import BusError
+from tests.support.chip.parts import FLASH, PARTS
+from tests.support.chip.process import PINS_VARIABLE, ChipProcess, board_file
+from utvm.boards import load_board
+from utvm.cli import main
+from utvm.deploy import Export, export, shell_firmware
+from utvm.device import link_opener
+from utvm.frontends import load
+from utvm.graph.reference import evaluate
+
+CNN = Path(__file__).resolve().parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
+BOARD = board_file("stm32l4r5")
+SECONDS = 120.0
+
+
+@cache
+def exported() -> Export:
+    """In plain C: 100 KB instead of 290 KB to program."""
+    return export(CNN, BOARD, portable=("all",))
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> Path:
+    shell_firmware([exported()]).write(tmp_path)
+    return tmp_path / "cifar10_cnn.elf"
+
+
+@pytest.fixture
+def part(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChipProcess]:
+    with ChipProcess("stm32l4r5") as started:
+        monkeypatch.setenv(PINS_VARIABLE, str(started.pins))
+        yield started
+
+
+def hear(chip: ChipProcess, end: str, after: int = 0) -> str:
+    """Return what the UART said from a position on, as soon as that ends so."""
+    deadline = time.monotonic() + SECONDS
+    while not (said := chip.control()["said"][after:]).endswith(end):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.02)
+    return str(said)
+
+
+def ask(chip: ChipProcess, line: str) -> str:
+    after = len(chip.control()["said"])
+    chip.control(type=line + "\n")
+    return hear(chip, "ok\r\n", after)
+
+
+def test_a_model_is_programmed_boots_from_flash_and_is_exact(
+    part: ChipProcess, firmware: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["flash", str(firmware), "--board", str(BOARD), "--yes"]) == 0
+    shown = capsys.readouterr().out
+    assert "erases the sectors under 0x08000000 to" in shown
+    assert "programmed, read back, started" in shown
+    assert hear(part, "ready\r\n") == "utvm cifar10_cnn ready\r\n"
+    assert not part.control()["connected"]
+    x = np.random.default_rng(5).integers(-128, 128, (1, 32, 32, 3)).astype(np.int8)
+    raw = x.tobytes()
+    for start in range(0, len(raw), 512):
+        assert ask(part, f"input 0 {start} {raw[start : start + 512].hex()}") == "ok\r\n"
+    (wanted,) = evaluate(load(CNN), [x]).values()
+    answer = ask(part, "infer").splitlines()[0].split()
+    assert [int(value) for value in answer[2:]] == wanted.reshape(-1).tolist()
+
+
+def test_nothing_is_programmed_before_somebody_said_yes(
+    part: ChipProcess, firmware: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["flash", str(firmware), "--board", str(BOARD)]) == 2
+    assert "nothing was programmed: say --yes" in capsys.readouterr().err
+    assert part.control()["programmed"] == 0
+    assert not part.control()["connected"]
+
+
+def test_a_board_that_vanishes_while_it_is_programmed_is_one_message(
+    part: ChipProcess, firmware: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pull() -> None:
+        while part.control()["programmed"] < 500:
+            time.sleep(0.01)
+        part.control(power=False)
+
+    puller = threading.Thread(target=pull)
+    puller.start()
+    status = main(["flash", str(firmware), "--board", str(BOARD), "--yes"])
+    puller.join()
+    said = capsys.readouterr().err
+    assert status == 2
+    assert said.count("utvm: ") == 1
+    assert "in part: run `utvm flash` again" in said
+    part.control(power=True)
+    after = len(part.control()["said"])  # what is there of it may have said something
+    assert main(["flash", str(firmware), "--board", str(BOARD), "--yes"]) == 0
+    assert hear(part, "ready\r\n", after).endswith("utvm cifar10_cnn ready\r\n")
+
+
+def test_only_the_pages_under_a_range_are_erased(part: ChipProcess) -> None:
+    board = load_board(BOARD)
+    link = link_opener(board)(str(part.pins))
+    bank_2 = FLASH + (1 << 20)
+    try:
+        for where, byte in ((FLASH + 8 * PAGE, 1), (FLASH + 9 * PAGE, 2), (bank_2, 3)):
+            link.program_flash(where, bytes([byte]) * PAGE)
+        link.program_flash(FLASH + 9 * PAGE, bytes([4]) * 100)
+        held = [link.read_memory(FLASH + 8 * PAGE, 2 * PAGE), link.read_memory(bank_2, PAGE)]
+    finally:
+        link.close()
+    assert held[0] == b"\x01" * PAGE + (b"\x04" * 100).ljust(104, b"\xff") + b"\xff" * (PAGE - 104)
+    assert held[1] == b"\x03" * PAGE
+
+
+def test_the_controller_takes_what_the_manual_allows_and_nothing_else() -> None:
+    chip = Chip(PARTS["stm32l4r5"])
+    keyr, sr, cr = BASE + 0x08, BASE + 0x10, BASE + 0x14
+    place = FLASH + 0x10000
+    with pytest.raises(BusError):
+        chip.write(place, 4, 1)  # locked
+    assert chip.read(sr, 4) == 1 << 7
+    chip.write(sr, 4, 1 << 7)
+    chip.write(cr, 4, 1)
+    assert chip.read(cr, 4) == 3 << 30
+    for key in (0x45670123, 0xCDEF89AB):
+        chip.write(keyr, 4, key)
+    chip.write(cr, 4, 1)
+    for word in (0, 4):
+        chip.write(place + word, 4, 0x1000 + word)
+    assert (chip.read(place, 4), chip.read(place + 4, 4)) == (0x1000, 0x1004)
+    chip.write(place, 4, 5)
+    with pytest.raises(BusError):
+        chip.write(place + 4, 4, 5)  # not erased
+    assert chip.read(sr, 4) == 1 << 3 | 1
+    with pytest.raises(BusError):
+        chip.write(place + 8, 2, 5)
+    assert chip.read(place, 4) == 0x1000
+    chip.write(cr, 4, 1 << 16 | 16 << 3 | 2)
+    assert chip.read(place, 4) == 0xFFFFFFFF
+    chip.core.reset()
+    assert chip.read(cr, 4) == 3 << 30
+    chip.write(keyr, 4, 0x45670123)
+    with pytest.raises(BusError):
+        chip.write(keyr, 4, 1)
