@@ -5,8 +5,8 @@ From outside in: `server` (a process with OpenOCD's remote_bitbang protocol) or 
 `core_debug`, `breakpoints`, `trace_unit`, `rom_table`, `system_control` (its registers), `core` and `exceptions` (what
 the core does), `engine` (its instructions, by Unicorn). `parts` describes the chips, `damage` what goes wrong.
 
-One part has more than its core: `part_peripherals`, `flash_controller`, and what `tests/support` knows of oscillators and
-UARTs.
+One part has more than its core: `part_peripherals`, `flash_controller`, and what `tests/support` knows of oscillators
+and UARTs.
 
 Not simulated: caches but for stale code, the MPU, interrupts, wait states, alignment faults, and cycles: the cycle
 counter counts instructions.
