@@ -17,7 +17,8 @@ from utvm.graph import Add, DType, Graph, Operator, Quantization, Relu, Tensor
 from utvm.kernels import Config, Kernel, KernelFamily, code_digest, workload
 from utvm.kernels.base import Space
 from utvm.lowering import LoweringError, Measured, lower, lower_frontier
-from utvm.lowering.budget import FlashError, RamError, choose
+from utvm.lowering.budget import NEARLY, FlashError, RamError, choose
+from utvm.lowering.layout import Layout
 
 CORE = get_core("cortex-m7")
 QUANT = Quantization.per_tensor(1.0, 0)
@@ -73,7 +74,7 @@ def _tensor(name: str, size: int) -> Tensor:
     return Tensor(name=name, shape=(1, size), dtype=DType.INT8, quant=QUANT)
 
 
-def drawn_case(seed: int) -> tuple[Graph, Drawn]:
+def drawn_case(seed: int, cycles: range = range(1, 50)) -> tuple[Graph, Drawn]:
     generator = random.Random(seed)
     count = generator.randrange(2, 6)
     sizes = [generator.choice((40, 64, 64, 100)) for _ in range(count + 1)]
@@ -81,7 +82,7 @@ def drawn_case(seed: int) -> tuple[Graph, Drawn]:
     costs = {
         op.name: [
             (
-                generator.randrange(1, 50),
+                generator.choice(cycles),
                 generator.randrange(0, 30),
                 4 * generator.randrange(0, 20),
                 generator.randrange(3),
@@ -132,6 +133,34 @@ def test_the_choice_is_the_best_of_all_that_fit(seed: int) -> None:
                     lower(graph, CORE, families=(family,), **limits)
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 10**9))
+def test_without_a_budget_of_flash_the_smallest_of_what_is_nearly_as_fast_is_taken(seed: int) -> None:
+    graph, family = drawn_case(seed, range(10_000, 10_030))
+    every = every_program(graph, family)
+    for ram in (None, random.Random(seed).choice(every)[1]):
+        fitting = [point for point in every if ram is None or point[1] <= ram]
+        best = min(cycles for cycles, _, _ in fitting)
+        program = lower(graph, CORE, families=(family,), ram=ram)
+        assert cycles_of(family, program) <= best * (1 + NEARLY)
+        assert any(
+            program.arena_bytes <= arena
+            and program.flash_bytes == min(f for c, a, f in fitting if c <= best * (1 + NEARLY) and a <= arena)
+            for cycles, arena, _ in fitting
+            if cycles == best
+        )
+        # Who says what flash there is gets the last cycle for it.
+        assert cycles_of(family, lower(graph, CORE, families=(family,), ram=ram, flash=10**6)) == best
+
+
+def test_what_was_only_estimated_is_not_nearly_as_fast_as_what_was_measured() -> None:
+    graph = network([64, 64], [False] * 2)
+    family = Drawn({"o1": [(10_000, 9, 0, 0), (10_001, 5, 0, 0), (10_002, 1, 0, 0)]})
+    assert chosen(graph, family, {}) == (2, False)
+    assert chosen(graph, family, measured(graph, family, {0: 10_000, 1: 10_001})) == (1, True)
+    assert chosen(graph, family, measured(graph, family, {0: 10_000, 1: 10_100})) == (0, True)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(0, 10**9))
 def test_the_frontier_is_every_point_that_no_other_beats(seed: int) -> None:
@@ -148,7 +177,9 @@ def test_the_frontier_is_every_point_that_no_other_beats(seed: int) -> None:
 
 
 def test_gaps_are_tried_around_and_named_as_what_they_are() -> None:
-    slow, fast = (SimpleNamespace(last_resort=False, cycles=float(c), flash_bytes=1, memory=c) for c in (2, 1))
+    slow, fast = (
+        SimpleNamespace(measured=None, last_resort=False, cycles=float(c), flash_bytes=1, memory=c) for c in (2, 1)
+    )
     options: Any = [[fast, slow], [fast, slow]]
     arena = {(1, 1): 120, (1, 2): 100, (2, 1): 110, (2, 2): 90}
 
@@ -169,9 +200,10 @@ def test_gaps_are_tried_around_and_named_as_what_they_are() -> None:
 def test_combinations_that_ask_the_same_of_the_memory_are_planned_once() -> None:
     """Ten operators with thirty sizes of code each, and for the last a slow one without the gap: two plans."""
     one: Any = [
-        SimpleNamespace(last_resort=False, cycles=float(c), flash_bytes=60 - c, memory="much") for c in range(30)
+        SimpleNamespace(measured=None, last_resort=False, cycles=float(c), flash_bytes=60 - c, memory="much")
+        for c in range(30)
     ]
-    slow: Any = SimpleNamespace(last_resort=False, cycles=1000.0, flash_bytes=40, memory="little")
+    slow: Any = SimpleNamespace(measured=None, last_resort=False, cycles=1000.0, flash_bytes=40, memory="little")
     planned = []
 
     def arena_of(picked: Sequence[Any]) -> int:
@@ -183,6 +215,21 @@ def test_combinations_that_ask_the_same_of_the_memory_are_planned_once() -> None
     assert sum(c.flash_bytes for c in picked) <= 400
     assert sum(c.cycles for c in picked[:-1]) == 9 * 60 - 360
     assert len(planned) == 2
+
+
+def test_where_the_search_ends_at_its_bound_the_error_says_so() -> None:
+    """Twelve operators that can ask two things of the memory: 4,096 plans, of which none of the tried ones fits."""
+    both: Any = [
+        SimpleNamespace(measured=None, last_resort=False, cycles=float(c), flash_bytes=1, memory=c) for c in (1, 2)
+    ]
+    with pytest.raises(RamError) as short:
+        choose([both] * 12, flash=None, ram=100, floor=lambda *_: 90, arena_of=lambda picked: 101 + len(picked))
+    assert (short.value.bounded, short.value.needed) == (True, 113)
+    graph = network([64, 64], [False] * 2)
+    layout = Layout(graph, CORE, None)
+    assert "of the 300 fastest plans, which were tried, the smallest takes 113 bytes" in layout.short_of_ram(
+        short.value, 100
+    )
 
 
 def test_errors_name_the_operator_the_missing_bytes_and_what_would_fit() -> None:
@@ -197,7 +244,7 @@ def test_errors_name_the_operator_the_missing_bytes_and_what_would_fit() -> None
         lower(graph, CORE, families=(family,), flash=24)
     with pytest.raises(FlashError):
         choose(
-            [[SimpleNamespace(last_resort=False, cycles=1.0, flash_bytes=2)]],
+            [[SimpleNamespace(measured=None, last_resort=False, cycles=1.0, flash_bytes=2)]],
             flash=1,
             ram=None,
             floor=lambda *_: 0,

@@ -5,20 +5,32 @@ candidate: candidates over the limit go, and of the rest the combination with th
 by dynamic programming. Where its plan reaches the bound, as it does for chains and residual networks, no other can be
 better. Where gaps make the plan larger, the next are tried in the order of their cycles; combinations that ask the same
 of the memory are placed alike, so that only the fastest of them is planned.
+
+Without a budget of flash, cycles that make no difference are not bought with it: of the combinations that are nearly as
+fast as the fastest and need no more RAM, the one with the least flash is taken, found in the same way.
 """
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from utvm.lowering.select import Candidate
 
 MOST_PLANS = 300
-"""So many memory plans are made where gaps are in the way; then none is said to fit, though another might."""
+"""So many memory plans are made where gaps are in the way; then none is found to fit, though another might."""
+
+NEARLY = 1e-3
+"""So much more of the whole network's cycles is taken for less flash, where no budget says what flash is for."""
+
+Options = Sequence[Sequence[Candidate]]
+"""The candidates of each operator."""
+
+Picked = tuple[Candidate, ...]
+"""A combination: one candidate for each operator."""
 
 Floor = Callable[[int, Candidate], int]
 """Bytes of the arena that operator `index` needs at least while it runs by a candidate."""
@@ -34,15 +46,18 @@ class Point:
     cycles: float
     flash_bytes: int
     arena_bytes: int
-    picked: tuple[Candidate, ...]
+    picked: Picked
 
 
 class RamError(Exception):
-    """No combination fits the RAM: operator `index` needs at least `needed` bytes, or the plan does with its gaps."""
+    """No combination fits the RAM: operator `index` needs at least `needed` bytes, or the plan does with its gaps.
 
-    def __init__(self, index: int, needed: int, *, gaps: bool = False) -> None:
+    `bounded` says that the search ended at `MOST_PLANS`, so that one which was not tried might fit.
+    """
+
+    def __init__(self, index: int, needed: int, *, gaps: bool = False, bounded: bool = False) -> None:
         super().__init__(index, needed)
-        self.index, self.needed, self.gaps = index, needed, gaps
+        self.index, self.needed, self.gaps, self.bounded = index, needed, gaps, bounded
 
 
 class FlashError(Exception):
@@ -53,10 +68,10 @@ class FlashError(Exception):
         self.needed = needed
 
 
-def choose(
-    options: Sequence[Sequence[Candidate]], *, flash: int | None, ram: int | None, floor: Floor, arena_of: ArenaOf
-) -> tuple[Candidate, ...]:
+def choose(options: Options, *, flash: int | None, ram: int | None, floor: Floor, arena_of: ArenaOf) -> Picked:
     """Return one candidate for each operator: the fewest cycles in all that fit.
+
+    Without a limit of the flash, that is the least flash within `NEARLY` of the fewest cycles, in an arena no larger.
 
     Args:
         options: the candidates of each operator, the fastest first.
@@ -68,21 +83,11 @@ def choose(
     Raises:
         RamError, FlashError: nothing fits.
     """
-    if ram is None:
-        return _fewest_cycles(options, flash)
-    least: int | None = None
-    for picked in itertools.islice(_by_memory(_within(options, ram, floor), flash), MOST_PLANS):
-        arena = arena_of(picked)
-        if arena <= ram:
-            return picked
-        least = arena if least is None else min(least, arena)
-    assert least is not None
-    raise RamError(0, least, gaps=True)
+    fastest = _fastest(options, flash, ram, floor, arena_of)
+    return fastest if flash is not None else _smaller(options, fastest, floor, arena_of)
 
 
-def frontier(
-    options: Sequence[Sequence[Candidate]], *, floor: Floor, arena_of: ArenaOf, most: int | None = None
-) -> Iterator[Point]:
+def frontier(options: Options, *, floor: Floor, arena_of: ArenaOf, most: int | None = None) -> Iterator[Point]:
     """Yield the combinations on the frontier of cycles, arena and flash, and some that others beat.
 
     For one limit of the arena after the other, each just below the largest arena that was found under the last, yields
@@ -102,12 +107,10 @@ def frontier(
         ram = max(point.arena_bytes for point in points) - 1
 
 
-def _sweep(
-    options: Sequence[Sequence[Candidate]], ram: int | None, floor: Floor, arena_of: ArenaOf, most: int | None
-) -> Iterator[Point]:
+def _sweep(options: Options, ram: int | None, floor: Floor, arena_of: ArenaOf, most: int | None) -> Iterator[Point]:
     """Yield the combinations within an arena that no other beats in cycles and flash."""
     left = options if ram is None else _within(options, ram, floor)
-    front = [_point(picked, arena_of) for picked in _spread(_front(left, None), most)]
+    front = [_point(picked, arena_of) for picked in _spread(_front(left), most)]
     if ram is None or all(point.arena_bytes <= ram for point in front):
         yield from front
         return
@@ -121,7 +124,7 @@ def _sweep(
     flash: int | None = None
     while True:
         try:
-            picked = choose(options, flash=flash, ram=ram, floor=floor, arena_of=arena_of)
+            picked = _fastest(options, flash, ram, floor, arena_of)
         except (FlashError, RamError):
             if flash is None:
                 raise
@@ -131,28 +134,66 @@ def _sweep(
         flash = point.flash_bytes - 1
 
 
-def _point(picked: Sequence[Candidate], arena_of: ArenaOf) -> Point:
+def _point(picked: Picked, arena_of: ArenaOf) -> Point:
     return Point(
         cycles=_cycles(picked),
-        flash_bytes=sum(c.flash_bytes for c in picked),
+        flash_bytes=_flash(picked),
         arena_bytes=arena_of(picked),
-        picked=tuple(picked),
+        picked=picked,
     )
 
 
-def _spread(front: list[tuple[Candidate, ...]], most: int | None) -> list[tuple[Candidate, ...]]:
+def _spread(front: list[Picked], most: int | None) -> list[Picked]:
     """Return at most so many of a front, the first and the last among them."""
     if most is None or len(front) <= most:
         return front
     return [front[round(index * (len(front) - 1) / (most - 1))] for index in range(most)]
 
 
-def smallest(options: Sequence[Sequence[Candidate]]) -> int:
+def smallest(options: Options) -> int:
     """Return the fewest bytes of flash that any combination needs."""
     return sum(min(choice.flash_bytes for choice in choices) for choices in options)
 
 
-def _within(options: Sequence[Sequence[Candidate]], ram: int, floor: Floor) -> list[list[Candidate]]:
+def _fastest(options: Options, flash: int | None, ram: int | None, floor: Floor, arena_of: ArenaOf) -> Picked:
+    """Return the combination with the fewest cycles in what fits."""
+    left = options if ram is None else _within(options, ram, floor)
+    best = partial(_fewest_cycles, flash=flash)
+    first = best(left)
+    if first is None:
+        raise FlashError(smallest(left))
+    if ram is None:
+        return first
+    arenas: list[int] = []
+    for picked in itertools.islice(_by_memory(left, best, _cycles), MOST_PLANS):
+        arenas.append(arena_of(picked))
+        if arenas[-1] <= ram:
+            return picked
+    raise RamError(0, min(arenas), gaps=True, bounded=len(arenas) == MOST_PLANS)
+
+
+def _smaller(options: Options, fastest: Picked, floor: Floor, arena_of: ArenaOf) -> Picked:
+    """Return the combination with the least flash that is nearly as fast and needs no more RAM.
+
+    Where the fastest was measured, what was only estimated is not known to be nearly as fast.
+    """
+    cycles = _cycles(fastest) * (1 + NEARLY)
+    near = [
+        [c for c in choices if c is chosen or not (c.last_resort or (chosen.measured and not c.measured))]
+        for choices, chosen in zip(options, fastest, strict=True)
+    ]
+    best = partial(_least_flash, cycles=cycles)
+    if best(near) == fastest:
+        return fastest
+    arena = arena_of(fastest)
+    left = [[c for c in choices if floor(index, c) <= arena] for index, choices in enumerate(near)]
+    for picked in itertools.islice(_by_memory(left, best, _flash), MOST_PLANS):
+        if arena_of(picked) <= arena:
+            return picked
+    return fastest
+
+
+def _within(options: Options, ram: int, floor: Floor) -> list[list[Candidate]]:
     left = [[c for c in choices if floor(index, c) <= ram] for index, choices in enumerate(options)]
     # What is there for the flash does not mend the RAM: stripes cost less.
     short = [
@@ -166,24 +207,30 @@ def _within(options: Sequence[Sequence[Candidate]], ram: int, floor: Floor) -> l
     return left
 
 
-def _fewest_cycles(options: Sequence[Sequence[Candidate]], flash: int | None) -> tuple[Candidate, ...]:
+def _fewest_cycles(options: Options, flash: int | None) -> Picked | None:
     if flash is None:
         return tuple(min(choices, key=lambda c: c.cycles) for choices in options)
-    front = _front(options, flash)
-    if not front:
-        raise FlashError(smallest(options))
-    return front[-1]
+    front = _front(options, flash=flash)
+    return front[-1] if front else None
 
 
-def _front(options: Sequence[Sequence[Candidate]], flash: int | None) -> list[tuple[Candidate, ...]]:
-    """Return the combinations that no other beats in cycles and flash, the least flash first."""
+def _least_flash(options: Options, cycles: float) -> Picked | None:
+    front = _front(options, cycles=cycles)
+    return front[0] if front else None
+
+
+def _front(options: Options, *, flash: int | None = None, cycles: float | None = None) -> list[Picked]:
+    """Return the combinations within limits that no other beats in cycles and flash, the least flash first."""
+    least = [min((c.cycles for c in choices), default=0.0) for choices in options]
     entries: list[tuple[int, float, tuple[int, ...]]] = [(0, 0.0, ())]
-    for choices in options:
+    for position, choices in enumerate(options):
+        rest = sum(least[position + 1 :])
         merged = [
-            (size + choice.flash_bytes, cycles + choice.cycles, (*picked, index))
-            for size, cycles, picked in entries
+            (size + choice.flash_bytes, spent + choice.cycles, (*picked, index))
+            for size, spent, picked in entries
             for index, choice in enumerate(choices)
-            if flash is None or size + choice.flash_bytes <= flash
+            if (flash is None or size + choice.flash_bytes <= flash)
+            and (cycles is None or spent + choice.cycles + rest <= cycles)
         ]
         entries = _undominated(merged)
     return [tuple(choices[index] for choices, index in zip(options, picked, strict=True)) for _, _, picked in entries]
@@ -197,20 +244,29 @@ def _undominated(entries: list[tuple[int, float, tuple[int, ...]]]) -> list[tupl
     return kept
 
 
-def _by_memory(options: Sequence[Sequence[Candidate]], flash: int | None) -> Iterator[tuple[Candidate, ...]]:
-    """Yield the fastest combination of each memory plan that fits the flash, the fewest cycles first.
+def _by_memory(
+    options: Options, best: Callable[[Options], Picked | None], cost: Callable[[Picked], float]
+) -> Iterator[Picked]:
+    """Yield the best combination of each memory plan, the one with the least cost first.
 
     After each, what is left of its part of the combinations is divided by the first operator that asks something else
     of the memory (E. L. Lawler, "A procedure for computing the K best solutions to discrete optimization problems",
-    1972), and the fastest of every part waits for its turn.
+    1972), and the best of every part waits for its turn.
 
-    Raises:
-        FlashError: none fits.
+    Args:
+        options: what to choose from.
+        best: the combination of a part with the least cost that is allowed, None if none is.
+        cost: what `best` makes as small as it can.
     """
     order = itertools.count()
-    first = _fewest_cycles(options, flash)
-    waiting: list[tuple[float, int, tuple[Candidate, ...], list[Sequence[Candidate]]]] = []
-    heapq.heappush(waiting, (_cycles(first), next(order), first, list(options)))
+    waiting: list[tuple[float, int, Picked, list[Sequence[Candidate]]]] = []
+
+    def wait(part: list[Sequence[Candidate]]) -> None:
+        picked = best(part)
+        if picked is not None:
+            heapq.heappush(waiting, (cost(picked), next(order), picked, part))
+
+    wait(list(options))
     while waiting:
         _, _, picked, part = heapq.heappop(waiting)
         yield picked
@@ -218,11 +274,12 @@ def _by_memory(options: Sequence[Sequence[Candidate]], flash: int | None) -> Ite
             others = [c for c in part[index] if c.memory != choice.memory]
             part[index] = [c for c in part[index] if c.memory == choice.memory]
             if others:
-                rest = [*part[:index], others, *part[index + 1 :]]
-                with contextlib.suppress(FlashError):
-                    best = _fewest_cycles(rest, flash)
-                    heapq.heappush(waiting, (_cycles(best), next(order), best, rest))
+                wait([*part[:index], others, *part[index + 1 :]])
 
 
-def _cycles(picked: Sequence[Candidate]) -> float:
+def _cycles(picked: Picked) -> float:
     return sum(c.cycles for c in picked)
+
+
+def _flash(picked: Picked) -> int:
+    return sum(c.flash_bytes for c in picked)

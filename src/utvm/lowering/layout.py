@@ -12,7 +12,7 @@ from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Graph, Operator
 from utvm.kernels import Config, Kernel, KernelFamily, workload
-from utvm.lowering.budget import FlashError, RamError
+from utvm.lowering.budget import MOST_PLANS, FlashError, RamError
 from utvm.lowering.errors import LoweringError
 from utvm.lowering.floor import ArenaFloor
 from utvm.lowering.plan import MemoryPlan, Request, plan_memory
@@ -43,15 +43,13 @@ class Layout:
         families: Sequence[KernelFamily],
         choices: Mapping[str, Choice],
         measured: Measurements,
-        *,
-        every: bool,
     ) -> list[list[Candidate]]:
         """Return the candidates of each operator; all problems are in one error."""
         options: list[list[Candidate]] = []
         problems: list[str] = []
         for op in self.operators:
             try:
-                options.append(_options(op, self.core, families, choices.get(op.name), measured, every=every))
+                options.append(_options(op, self.core, families, choices.get(op.name), measured))
             except LoweringError as error:
                 problems.append(str(error))
         problems += [
@@ -104,6 +102,8 @@ class Layout:
         reason = f"{op.kind} '{op.name}' needs {short.needed:,} bytes at once"
         if short.gaps:
             reason = f"with its gaps the plan takes {short.needed:,} bytes"
+        if short.bounded:
+            reason = f"of the {MOST_PLANS} fastest plans, which were tried, the smallest takes {short.needed:,} bytes"
         return (
             f"the arena does not fit: {reason} and {ram:,} are allowed, {short.needed - ram:,} too few "
             f"(--ram {short.needed} would fit; or choose a smaller model)"
@@ -144,11 +144,9 @@ def _options(
     families: Sequence[KernelFamily],
     choice: Choice | None,
     measured: Measurements,
-    *,
-    every: bool,
 ) -> list[Candidate]:
     if choice is None:
-        found = candidates(op, core, families, measured.get(workload(op), ()), every=every)
+        found = candidates(op, core, families, measured.get(workload(op), ()))
     else:
         found = []
         with contextlib.suppress(ScheduleError):

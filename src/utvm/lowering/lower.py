@@ -47,7 +47,8 @@ def lower(
         families: what may be chosen: the fewest cycles that the budgets allow, measured or estimated.
         choices: family and config of operators by their names, instead.
         measured: what is known of workloads from trials on a board.
-        flash: bytes that all constants and micro-kernels may take; None is no limit.
+        flash: bytes that all constants and micro-kernels may take; None is no limit, but of what is nearly as fast the
+            smallest is taken.
         ram: bytes that the arena may take; None is no limit.
         stripes: whether the first layers may be computed in stripes where nothing else fits `ram`.
 
@@ -56,8 +57,7 @@ def lower(
             of kernels meets.
     """
     layout = Layout(graph, core, name)
-    every = flash is not None or ram is not None
-    options = layout.options(families, choices or {}, measured or {}, every=every)
+    options = layout.options(families, choices or {}, measured or {})
     try:
         picked = choose(options, flash=flash, ram=ram, floor=layout.floor, arena_of=layout.arena_bytes)
     except RamError as short:
@@ -111,7 +111,7 @@ def lower_frontier(
         LoweringError: operators that no kernel family computes.
     """
     layout = Layout(graph, core, name)
-    every = layout.options(families, {}, measured or {}, every=True)
+    every = layout.options(families, {}, measured or {})
     options = [[candidate for candidate in choices if not candidate.last_resort] for choices in every]
     points = frontier(options, floor=layout.floor, arena_of=layout.arena_bytes, most=most)
     return [

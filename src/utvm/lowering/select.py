@@ -69,7 +69,7 @@ class Candidate:
 
 
 def candidates(
-    op: Operator, core: Core, families: Sequence[KernelFamily], measured: Sequence[Measured] = (), *, every: bool = True
+    op: Operator, core: Core, families: Sequence[KernelFamily], measured: Sequence[Measured] = ()
 ) -> list[Candidate]:
     """Return the ways to compute `op`, the fastest first.
 
@@ -81,11 +81,10 @@ def candidates(
         op, core: what is computed where.
         families: what may be chosen.
         measured: what was measured of the workload.
-        every: whether slower ones with less flash or scratch are wanted too.
     """
     estimated, last = _estimated(op, core, families)
-    found = _by_measurements(op, core, families, estimated, measured, every=every) if measured else estimated
-    if last is None or (found and not every):
+    found = _by_measurements(op, core, families, estimated, measured) if measured else estimated
+    if last is None:
         return found
     slow = max((candidate.cycles for candidate in found), default=0.0) * _LAST_RESORT_TIMES
     return [*found, Candidate(kernel=last, cycles=slow, last_resort=bool(found))]
@@ -97,8 +96,6 @@ def _by_measurements(
     families: Sequence[KernelFamily],
     estimated: Sequence[Candidate],
     measured: Sequence[Measured],
-    *,
-    every: bool,
 ) -> list[Candidate]:
     if not estimated:
         return []
@@ -113,8 +110,6 @@ def _by_measurements(
         kernel = default.kernel if known is base else _rebuilt(op, core, families, known)
         if kernel is not None:
             found.append(Candidate(kernel=kernel, cycles=float(known.cost), measured=known))
-            if not every:
-                return found
     return found + _unmeasured(estimated, found, base)
 
 
