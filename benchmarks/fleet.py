@@ -1,9 +1,13 @@
 """How tuning scales with boards, and whether the scheduler of a fleet keeps up with a laboratory of them.
 
     python benchmarks/fleet.py boards [--trials N] [--model MODEL]
+    python benchmarks/fleet.py compare [--model MODEL]
     python benchmarks/fleet.py simulated [--boards 64] [--seconds 1.0] [--trials N]
 
 `boards` measures the same candidates, built before, on 1, 2 and 4 emulated boards of this host.
+
+`compare` tunes the whole space of a model twice from no records: on one board, and on four boards of two workers of
+Dask. Every candidate must have the same outcome and the same cycles in both.
 
 `simulated` has no boards: in place of each, a stub sleeps as long as a candidate takes over JTAG. Built candidates go
 through a real scheduler to real workers of Dask all the same, so that the figure is what the scheduler and the network
@@ -31,17 +35,33 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from utvm import api
-from utvm.fleet import Fleet, fleet_rack
-from utvm.tune import model_tasks
-from utvm.tuning import Built, Expectation, LocalRack, Outcome, Rack, Trial, build_candidate, expectation
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.fleet.support import FleetProcesses  # noqa: E402
+
+from utvm import api  # noqa: E402
+from utvm.fleet import Fleet, fleet_rack  # noqa: E402
+from utvm.tune import model_tasks, tune  # noqa: E402
+from utvm.tuning import (  # noqa: E402
+    Built,
+    Expectation,
+    LocalRack,
+    Outcome,
+    Rack,
+    RecordStore,
+    Trial,
+    build_candidate,
+    expectation,
+)
 
 BOARD = "qemu-cortex-m7"
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cifar10" / "cifar10_cnn.tflite"
+EXAMPLE = ROOT / "examples" / "cifar10" / "cifar10_cnn.tflite"
 AHEAD = 2
 HOSTS = 4
 
 Work = tuple[Expectation, Built]
+Found = tuple[Outcome, int | None]
 
 
 def main() -> None:
@@ -51,6 +71,8 @@ def main() -> None:
     boards = actions.add_parser("boards")
     boards.add_argument("--trials", type=int, default=40)
     boards.add_argument("--model", type=Path, default=EXAMPLE)
+    compare = actions.add_parser("compare")
+    compare.add_argument("--model", type=Path, default=EXAMPLE)
     simulated = actions.add_parser("simulated")
     simulated.add_argument("--boards", type=int, default=64)
     simulated.add_argument("--seconds", type=float, default=1.0)
@@ -64,6 +86,8 @@ def main() -> None:
         _serve_stubs(arguments.address, arguments.boards, arguments.seconds)
     elif arguments.action == "boards":
         _scaling(arguments.model, arguments.trials)
+    elif arguments.action == "compare":
+        _compare(arguments.model)
     else:
         _simulated(arguments.boards, arguments.seconds, arguments.trials)
 
@@ -84,6 +108,37 @@ def _scaling(model: Path, trials: int) -> None:
         cycles.append([trial.cycles for trial in found])
         print(f"| {count} | {seconds:.1f} | {len(works) / seconds:.1f} | {alone / seconds:.2f} |", flush=True)
     assert cycles[0] == cycles[1] == cycles[2]
+
+
+def _compare(model: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder, FleetProcesses() as fleet:
+        alone = _tuned(model, Path(folder) / "alone.sqlite", None)
+        for _ in range(2):
+            fleet.worker([BOARD, BOARD])
+        four = _tuned(model, Path(folder) / "four.sqlite", fleet.fleet)
+    for key in sorted(alone.keys() | four.keys()):
+        if alone.get(key) != four.get(key):
+            print(f"{key}: {alone.get(key)} on one, {four.get(key)} on four")
+    same = sum(four.get(key) == found for key, found in alone.items())
+    best = [{workload: _best(found, workload) for workload, _ in found} for found in (alone, four)]
+    same_best = sum(best[0][workload] == best[1][workload] for workload in best[0])
+    print(
+        f"{model.stem}: {same} of {len(alone)} records of four boards of two workers are those of one, and the best "
+        f"of {same_best} of {len(best[0])} workloads; load {os.getloadavg()[0]:.1f}"
+    )
+    assert alone == four
+
+
+def _tuned(model: Path, database: Path, fleet: Fleet | None) -> dict[tuple[str, str], Found]:
+    """Return what each candidate of each workload came to."""
+    tune(model, BOARD, fleet=fleet, database=database, search="exhaustive", gain=0.0)
+    with RecordStore(database) as store:
+        return {(each.workload, each.candidate): (each.outcome, each.cycles) for each in store.records()}
+
+
+def _best(found: dict[tuple[str, str], Found], wanted: str) -> str:
+    costs = {key: cycles for (workload, key), (_, cycles) in found.items() if workload == wanted and cycles is not None}
+    return min(costs, key=lambda key: (costs[key], key))
 
 
 def _simulated(boards: int, seconds: float, trials: int) -> None:

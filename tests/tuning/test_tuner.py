@@ -3,7 +3,9 @@
 import itertools
 import json
 import os
+import pickle
 import random
+import select
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +18,8 @@ import pytest
 import utvm
 from tests.support.interrupts import InterruptsWhenDropped, dropped_exceptions, heard_interrupts
 from tests.tuning.support import EXAMPLE, M7, layer
+from utvm.frontends import load
+from utvm.passes import run_passes
 from utvm.report import knob_worth, tuning_html, tuning_json
 from utvm.tune import tune
 from utvm.tuning import (
@@ -31,6 +35,7 @@ from utvm.tuning import (
     build_candidate,
     tasks_of,
 )
+from utvm.tuning.build import Builder
 
 LAYER = "conv_6x6x4_4_k3"
 KILLS = int(os.environ.get("UTVM_KILLS", "3"))
@@ -115,6 +120,17 @@ def test_a_builder_that_loses_its_workers_goes_on(tmp_path: Path) -> None:
                 for child in _descendants(os.getpid(), "forkserver"):
                     os.kill(child, signal.SIGKILL)
         assert count == 5
+
+
+def test_what_a_worker_sends_is_short_enough_for_one_write() -> None:
+    """pipe(7): up to PIPE_BUF bytes are written whole or not at all, so that no killed worker leaves half a result."""
+    tasks = tasks_of(run_passes(load(EXAMPLE)), M7.core)
+    builder = Builder(M7, tasks)
+    for wanted in tasks:
+        future = builder.submit(wanted.workload, wanted.default)
+        assert len(pickle.dumps(future.result())) < select.PIPE_BUF / 2
+        assert builder.result(wanted.workload, wanted.default, future).image is not None
+    builder.close()
 
 
 def test_knobs_are_worth_what_their_best_config_costs(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from utvm.boards import Board
@@ -97,6 +98,18 @@ def _sources(program: Program) -> list[Source]:
     return [Source(name=name, text=text) for name, text in files.items()]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BuiltFile:
+    """What a worker process says of a candidate: all but the image, and where its ELF file is.
+
+    A result is so short that it goes through the pool's pipe in one piece: of one that is cut off by a worker's death,
+    the pool would wait for the rest for ever.
+    """
+
+    built: Built
+    path: Path | None
+
+
 class Builder:
     """Worker processes that build candidates of given tasks for a board; close it.
 
@@ -109,7 +122,7 @@ class Builder:
         self._setup = (board, {task.workload: task.op for task in tasks})
         self._pool = self._start()
 
-    def submit(self, workload: str, candidate: Candidate, known: str = "") -> Future[Built]:
+    def submit(self, workload: str, candidate: Candidate, known: str = "") -> Future[BuiltFile]:
         """Begin to build a candidate of a task; without an image if its code is what is `known` already."""
         return self._submit(partial(_build, workload, candidate, known))
 
@@ -122,11 +135,14 @@ class Builder:
             found.update(future.result())
         return found
 
-    def result(self, workload: str, candidate: Candidate, future: Future[Built]) -> Built:
+    def result(self, workload: str, candidate: Candidate, future: Future[BuiltFile]) -> Built:
         """Return what a future that `submit` gave holds; builds again what a dead worker left."""
+        board, _ = self._setup
         for attempt in range(_ATTEMPTS):
             try:
-                return future.result()
+                found = future.result()
+                image = None if found.path is None else Image.read(found.path, tool_prefix=board.core.tool_prefix)
+                return replace(found.built, image=image)
             except BrokenExecutor:
                 if attempt + 1 < _ATTEMPTS:
                     future = self.submit(workload, candidate)
@@ -178,8 +194,9 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _build(workload: str, candidate: Candidate, known: str) -> Built:
-    return build_candidate(_operators[workload], _board, candidate, known)
+def _build(workload: str, candidate: Candidate, known: str) -> BuiltFile:
+    built = build_candidate(_operators[workload], _board, candidate, known)
+    return BuiltFile(built=replace(built, image=None), path=None if built.image is None else built.image.path)
 
 
 def _estimate(workload: str, candidates: Sequence[Candidate]) -> dict[str, float]:

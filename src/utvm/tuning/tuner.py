@@ -12,7 +12,7 @@ from typing import Any
 from utvm import __version__
 from utvm.boards import Board
 from utvm.toolchain import compiler_version
-from utvm.tuning.build import Builder, Built
+from utvm.tuning.build import Builder, Built, BuiltFile
 from utvm.tuning.measure import Expectation, Trial, expectation
 from utvm.tuning.rack import Rack
 from utvm.tuning.record import Conditions, Record
@@ -80,12 +80,12 @@ class _Flight:
 
     job: Job
     candidate: Candidate
-    building: Future[Built]
+    building: Future[BuiltFile]
     built: Built | None = None
     measuring: Future[Trial] | None = None
 
     @property
-    def future(self) -> Future[Built] | Future[Trial]:
+    def future(self) -> Future[BuiltFile] | Future[Trial]:
         """What it waits for."""
         return self.building if self.measuring is None else self.measuring
 
