@@ -1,20 +1,17 @@
 """Depthwise layers by groups of channels: drawn shapes, edges and clamps, bit-exact on boards; and where they win."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume
 from hypothesis import strategies as st
 
-import utvm
-from tests.support.cases import drawn_cases
+from tests.kernels.support import WAYS, Case, check, values
+from tests.support.cases import drawn
 from tests.support.target import run_program
 from utvm.codegen import RUN_SYMBOL
 from utvm.cores import get_core
 from utvm.device import Session
 from utvm.graph import DepthwiseConv2D, DType, Graph, Padding, Quantization, Rounding, Tensor
-from utvm.graph.reference import evaluate
 from utvm.kernels import FAMILIES
 from utvm.kernels.dsp.channels import ChannelDepthwise
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
@@ -23,18 +20,6 @@ from utvm.lowering.select import candidates
 
 FAMILY = ChannelDepthwise()
 UNPADDED = Padding()
-WAYS = [
-    (Rounding.DOUBLE, (-128, 127)),
-    (Rounding.DOUBLE, (0, 127)),
-    (Rounding.HALF_UP_SHIFT, (-128, 127)),
-    (Rounding.HALF_UP_SHIFT, (0, 127)),
-]
-
-
-@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
-def board(request: pytest.FixtureRequest) -> Iterator[Session]:
-    with utvm.connect(request.param) as session:
-        yield session
 
 
 def layer(
@@ -86,7 +71,7 @@ def _tensor(name: str, shape: tuple[int, ...], quant: Quantization) -> Tensor:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Graph, np.ndarray]:
+def cases(draw: st.DrawFn) -> Case:
     generator = np.random.default_rng(draw(st.integers(0, 10**6)))
     kernel, dilation = ((draw(st.integers(1, 5)), draw(st.integers(1, 5))) for _ in range(2))
     dilation = tuple(min(step, 2) for step in dilation)
@@ -106,22 +91,11 @@ def cases(draw: st.DrawFn) -> tuple[Graph, np.ndarray]:
         way=draw(st.sampled_from(WAYS)),
     )
     assume(FAMILY.applies(graph.operators[0], get_core("cortex-m7")))
-    shape = graph.inputs[0].shape
-    ends = draw(st.booleans())
-    values = generator.choice([-128, 127], shape) if ends else generator.integers(-128, 128, shape)
-    return graph, values.astype(np.int8)
+    return Case(graph, FAMILY, {}, [values(generator, graph.inputs[0].shape, ends=draw(st.booleans()))])
 
 
 def test_bit_exact_on_drawn_layers(board: Session) -> None:
-    @drawn_cases()
-    @given(cases())
-    def property_holds(case: tuple[Graph, np.ndarray]) -> None:
-        graph, x = case
-        program = lower(graph, board.board.core, choices={"op": (FAMILY, {})})
-        (got,) = run_program(board, program, [x])
-        np.testing.assert_array_equal(got, evaluate(graph, [x])["y"], err_msg=str(graph))
-
-    property_holds()
+    check(board, drawn(cases()))
 
 
 def ones(*shape: int) -> np.ndarray:

@@ -1,18 +1,17 @@
 """Every DSP family with random legal configs against the reference, executed on emulated M4, M7 and M33."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume
 from hypothesis import strategies as st
 
-import utvm
-from tests.support.cases import drawn_cases
+from tests.kernels.support import Case, check
+from tests.support.cases import drawn
 from tests.support.draw import case_with
-from tests.support.target import run_program
-from utvm.cores import get_core
+from tests.support.target import run_programs
+from utvm.cores import Core, get_core
 from utvm.cores.microkernel import ScheduleError
 from utvm.device import Session
 from utvm.graph import FULL_INT8, Conv2D, DType, FullyConnected, Graph, Quantization, Tensor
@@ -25,45 +24,29 @@ FAST = [family for family in FAMILIES if family not in PORTABLE_FAMILIES]
 KINDS = ("Conv2D", "DepthwiseConv2D", "FullyConnected", "MaxPool2D", "AveragePool2D", "Add", "Sub")
 
 
-@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
-def board(request: pytest.FixtureRequest) -> Iterator[Session]:
-    with utvm.connect(request.param) as session:
-        yield session
-
-
 @st.composite
-def applicable(draw: st.DrawFn, kind: str) -> tuple[Graph, list[np.ndarray]]:
-    """A case of one operator that some fast family takes: its clamp opened, its channels rounded to words."""
+def cases(draw: st.DrawFn, kind: str, core: Core) -> Case:
+    """One operator, its clamp opened, and any legal config of any fast family that takes it."""
     graph, inputs = draw(case_with(kind))
     (op,) = graph.operators
     if hasattr(op, "clamp"):
         graph = dataclasses.replace(graph, operators=(dataclasses.replace(op, clamp=FULL_INT8),))
     (op,) = graph.operators
-    assume(any(family.applies(op, get_core("cortex-m7")) for family in FAST))
-    return graph, inputs
+    families = [family for family in FAST if family.applies(op, core)]
+    assume(families)
+    family = draw(st.sampled_from(families))
+    config = {knob: draw(st.sampled_from(choices)) for knob, choices in family.space(op, core).items()}
+    assume(family.legal(op, core, config))
+    try:
+        family.build(op, core, config)
+    except ScheduleError:
+        assume(False)
+    return Case(graph, family, config, inputs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bit_exact_with_any_config(kind: str, board: Session) -> None:
-    core = board.board.core
-
-    @drawn_cases()
-    @given(st.data())
-    def property_holds(data: st.DataObject) -> None:
-        graph, inputs = data.draw(applicable(kind))
-        (op,) = graph.operators
-        family = data.draw(st.sampled_from([f for f in FAST if f.applies(op, core)]))
-        config = {knob: data.draw(st.sampled_from(choices)) for knob, choices in family.space(op, core).items()}
-        assume(family.legal(op, core, config))
-        try:
-            program = lower(graph, core, choices={op.name: (family, config)})
-        except LoweringError:
-            assume(False)
-        wanted = evaluate(graph, inputs)
-        for tensor, value in zip(graph.outputs, run_program(board, program, inputs), strict=True):
-            np.testing.assert_array_equal(value, wanted[tensor.name], err_msg=f"{family.name} {config}\n{graph}")
-
-    property_holds()
+    check(board, drawn(cases(kind, board.board.core)))
 
 
 def extreme(kind: str, channels: int, weight: int) -> Graph:
@@ -86,16 +69,20 @@ def extreme(kind: str, channels: int, weight: int) -> Graph:
     return Graph(name="extreme", operators=(op,), inputs=(x,), outputs=(y,))
 
 
-@pytest.mark.parametrize("kind", ["Conv2D", "FullyConnected"])
-@pytest.mark.parametrize("weight", [-127, 127, -128])
-@pytest.mark.parametrize("channels", [32, 512])
-def test_extreme_accumulators(kind: str, weight: int, channels: int, board: Session) -> None:
+def test_extreme_accumulators(board: Session) -> None:
     """Sums beyond the bound of paired weights must take another form, and be right all the same."""
-    graph = extreme(kind, channels, weight)
+    graphs = [
+        extreme(kind, channels, weight)
+        for kind in ("Conv2D", "FullyConnected")
+        for channels in (32, 512)
+        for weight in (-127, 127, -128)
+    ]
+    programs = [lower(graph, board.board.core) for graph in graphs]
     for value in (-128, 127):
-        inputs = [np.full(graph.inputs[0].shape, value, np.int8)]
-        (got,) = run_program(board, lower(graph, board.board.core), inputs)
-        np.testing.assert_array_equal(got, evaluate(graph, inputs)["y"])
+        inputs = [[np.full(graph.inputs[0].shape, value, np.int8)] for graph in graphs]
+        for graph, arrays, got in zip(graphs, inputs, run_programs(board, programs, inputs), strict=True):
+            assert got is not None
+            np.testing.assert_array_equal(got[0], evaluate(graph, arrays)["y"], err_msg=f"{value}\n{graph}")
 
 
 def test_a_block_that_does_not_fit_is_refused() -> None:

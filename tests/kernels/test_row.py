@@ -1,35 +1,17 @@
 """Fully connected layers that extend their row themselves: drawn shapes, configs and clamps, bit-exact on boards."""
 
-from collections.abc import Iterator
-
 import numpy as np
-import pytest
-from hypothesis import assume, given
+from hypothesis import assume
 from hypothesis import strategies as st
 
-import utvm
-from tests.support.cases import drawn_cases
-from tests.support.target import run_program
+from tests.kernels.support import WAYS, Case, check, values
+from tests.support.cases import drawn
 from utvm.cores import get_core
 from utvm.device import Session
 from utvm.graph import DType, FullyConnected, Graph, Quantization, Rounding, Tensor
-from utvm.graph.reference import evaluate
 from utvm.kernels.dsp.row import RowFullyConnected
-from utvm.lowering import lower
 
 FAMILY = RowFullyConnected()
-WAYS = [
-    (Rounding.DOUBLE, (-128, 127)),
-    (Rounding.DOUBLE, (0, 127)),
-    (Rounding.HALF_UP_SHIFT, (-128, 127)),
-    (Rounding.HALF_UP_SHIFT, (0, 127)),
-]
-
-
-@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
-def board(request: pytest.FixtureRequest) -> Iterator[Session]:
-    with utvm.connect(request.param) as session:
-        yield session
 
 
 def layer(
@@ -67,7 +49,7 @@ def layer(
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Graph, dict[str, int | str], np.ndarray]:
+def cases(draw: st.DrawFn) -> Case:
     generator = np.random.default_rng(draw(st.integers(0, 10**6)))
     most = draw(st.sampled_from([3, 127, 128]))
     shape = draw(st.integers(1, 24)), 4 * draw(st.integers(1, 48))
@@ -83,22 +65,11 @@ def cases(draw: st.DrawFn) -> tuple[Graph, dict[str, int | str], np.ndarray]:
     assume(FAMILY.applies(op, core))
     config = {knob: draw(st.sampled_from(choices)) for knob, choices in FAMILY.space(op, core).items()}
     assume(FAMILY.legal(op, core, config))
-    ends = draw(st.booleans())
-    x = graph.inputs[0].shape
-    values = generator.choice([-128, 127], x) if ends else generator.integers(-128, 128, x)
-    return graph, config, values.astype(np.int8)
+    return Case(graph, FAMILY, config, [values(generator, graph.inputs[0].shape, ends=draw(st.booleans()))])
 
 
 def test_bit_exact_on_drawn_layers(board: Session) -> None:
-    @drawn_cases()
-    @given(cases())
-    def property_holds(case: tuple[Graph, dict[str, int | str], np.ndarray]) -> None:
-        graph, config, x = case
-        program = lower(graph, board.board.core, choices={"op": (FAMILY, config)})
-        (got,) = run_program(board, program, [x])
-        np.testing.assert_array_equal(got, evaluate(graph, [x])["y"], err_msg=f"{config}\n{graph}")
-
-    property_holds()
+    check(board, drawn(cases()))
 
 
 def test_rows_that_do_not_suit_are_refused() -> None:

@@ -1,31 +1,21 @@
 """Exact integer Winograd convolution: drawn shapes, extreme weights and inputs, and the proof that guards it."""
 
-from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
-import pytest
-from hypothesis import assume, given
+from hypothesis import assume
 from hypothesis import strategies as st
 
-import utvm
-from tests.support.cases import drawn_cases
-from tests.support.target import run_program
+from tests.kernels.support import WAYS, Case, check, values
+from tests.support.cases import drawn
 from utvm.cores import get_core
 from utvm.device import Session
 from utvm.graph import Conv2D, DType, Graph, Padding, Quantization, Rounding, Tensor
-from utvm.graph.reference import evaluate
 from utvm.kernels.dsp.winograd import WinogradConvolution
 from utvm.kernels.dsp.winograd.transforms import TRANSFORMS
-from utvm.lowering import lower
 
 FAMILY = WinogradConvolution()
 M7 = get_core("cortex-m7")
-
-
-@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
-def board(request: pytest.FixtureRequest) -> Iterator[Session]:
-    with utvm.connect(request.param) as session:
-        yield session
 
 
 def convolution(
@@ -62,14 +52,8 @@ def convolution(
     return Graph(name="winograd", operators=(op,), inputs=(x,), outputs=(y,))
 
 
-def check(session: Session, graph: Graph, tile: int, x: np.ndarray) -> None:
-    program = lower(graph, session.board.core, choices={"op": (FAMILY, {"tile": tile})})
-    (got,) = run_program(session, program, [x])
-    np.testing.assert_array_equal(got, evaluate(graph, [x])["y"], err_msg=f"tile {tile}\n{graph}")
-
-
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Graph, int, np.ndarray]:
+def cases(draw: st.DrawFn) -> Case:
     taps, tile = draw(st.sampled_from(sorted(TRANSFORMS)))
     size = tile * draw(st.integers(1, 4)), tile * draw(st.integers(1, 5))
     channels, out_channels = 4 * draw(st.integers(1, 5)), 2 * draw(st.integers(1, 3))
@@ -77,16 +61,7 @@ def cases(draw: st.DrawFn) -> tuple[Graph, int, np.ndarray]:
     most = draw(st.sampled_from([3, 30, 127]))
     weights = generator.integers(-most, most + 1, (out_channels, taps, taps, channels)).astype(np.int8)
     before = draw(st.integers(0, (taps - 1) // 2)), draw(st.integers(0, (taps - 1) // 2))
-    rounding, clamp = draw(
-        st.sampled_from(
-            [
-                (Rounding.DOUBLE, (-128, 127)),
-                (Rounding.DOUBLE, (0, 127)),
-                (Rounding.HALF_UP_SHIFT, (-128, 127)),
-                (Rounding.HALF_UP_SHIFT, (0, 127)),
-            ]
-        )
-    )
+    rounding, clamp = draw(st.sampled_from(WAYS))
     graph = convolution(
         weights,
         size=size,
@@ -99,32 +74,26 @@ def cases(draw: st.DrawFn) -> tuple[Graph, int, np.ndarray]:
     )
     (op,) = graph.operators
     assume(FAMILY.applies(op, M7) and tile in FAMILY.space(op, M7)["tile"])
-    ends = draw(st.booleans())
-    shape = graph.inputs[0].shape
-    x = generator.choice([-128, 127], shape) if ends else generator.integers(-128, 128, shape)
-    return graph, tile, x.astype(np.int8)
+    x = values(generator, graph.inputs[0].shape, ends=draw(st.booleans()))
+    return Case(graph, FAMILY, {"tile": tile}, [x])
 
 
 def test_bit_exact_on_drawn_shapes(board: Session) -> None:
-    @drawn_cases(2)
-    @given(cases())
-    def property_holds(case: tuple[Graph, int, np.ndarray]) -> None:
-        check(board, *case)
-
-    property_holds()
+    check(board, drawn(cases(), 2))
 
 
-@pytest.mark.parametrize(("taps", "tile"), sorted(TRANSFORMS))
-@pytest.mark.parametrize("weight", [-127, 127])
-def test_extreme_weights_and_inputs(board: Session, taps: int, tile: int, weight: int) -> None:
+def test_extreme_weights_and_inputs(board: Session) -> None:
     """All ends together: what the bound allows must be right; what it can't prove must be refused."""
-    amount = weight if taps == 3 else weight // 4
-    weights = np.full((2, taps, taps, 32), amount, np.int8)
-    graph = convolution(weights, size=(tile * 2, tile * 2), scale=1e-5)
-    (op,) = graph.operators
-    assert tile in FAMILY.space(op, M7)["tile"]
-    for value in (-128, 127):
-        check(board, graph, tile, np.full(graph.inputs[0].shape, value, np.int8))
+    extreme = []
+    for (taps, tile), weight in product(sorted(TRANSFORMS), (-127, 127)):
+        amount = weight if taps == 3 else weight // 4
+        weights = np.full((2, taps, taps, 32), amount, np.int8)
+        graph = convolution(weights, size=(tile * 2, tile * 2), scale=1e-5)
+        (op,) = graph.operators
+        assert tile in FAMILY.space(op, M7)["tile"]
+        inputs = [np.full(op.x.shape, value, np.int8) for value in (-128, 127)]
+        extreme += [Case(graph, FAMILY, {"tile": tile}, [x]) for x in inputs]
+    check(board, extreme)
 
 
 def test_what_is_not_proven_is_refused() -> None:

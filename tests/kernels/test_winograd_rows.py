@@ -1,22 +1,23 @@
 """Exact Winograd convolution along rows: the transforms, drawn shapes, extreme weights and inputs, and the proof."""
 
 import dataclasses
-import os
-from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume
 from hypothesis import strategies as st
 
 import utvm
+from tests.kernels.support import WAYS, Case, check, values
 from tests.kernels.test_winograd import convolution
+from tests.support.cases import drawn
 from tests.support.target import run_program
 from utvm import api
 from utvm.cores import get_core
 from utvm.cores.microkernel import Block
 from utvm.device import Session
-from utvm.graph import Conv2D, Graph, Padding, Rounding
+from utvm.graph import Conv2D, Graph, Padding
 from utvm.graph.reference import evaluate
 from utvm.kernels.dsp.winograd import WinogradRows
 from utvm.kernels.dsp.winograd.rows_plan import RowsPlan
@@ -25,12 +26,6 @@ from utvm.lowering import lower
 
 FAMILY = WinogradRows()
 M7 = get_core("cortex-m7")
-
-
-@pytest.fixture(scope="module", params=["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55"])
-def board(request: pytest.FixtureRequest) -> Iterator[Session]:
-    with utvm.connect(request.param) as session:
-        yield session
 
 
 def matrix(emit: Emit, inputs: int) -> np.ndarray:
@@ -75,22 +70,13 @@ def tall(graph: Graph, *, height: int, stride: int, above: int, below: int) -> G
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Graph, int, np.ndarray]:
+def cases(draw: st.DrawFn) -> Case:
     taps, tile = draw(st.sampled_from(sorted(ROW_TRANSFORMS)))
     channels, out_channels = draw(st.integers(1, 20)), draw(st.integers(1, 10))
     generator = np.random.default_rng(draw(st.integers(0, 10**6)))
     most = draw(st.sampled_from([3, 30, 127]))
     weights = generator.integers(-most, most + 1, (out_channels, taps, taps, channels)).astype(np.int8)
-    rounding, clamp = draw(
-        st.sampled_from(
-            [
-                (Rounding.DOUBLE, (-128, 127)),
-                (Rounding.DOUBLE, (0, 127)),
-                (Rounding.HALF_UP_SHIFT, (-128, 127)),
-                (Rounding.HALF_UP_SHIFT, (0, 127)),
-            ]
-        )
-    )
+    rounding, clamp = draw(st.sampled_from(WAYS))
     graph = convolution(
         weights,
         size=(draw(st.integers(taps, 8)), tile * draw(st.integers(1, 5))),
@@ -110,43 +96,25 @@ def cases(draw: st.DrawFn) -> tuple[Graph, int, np.ndarray]:
     )
     (op,) = graph.operators
     assume(FAMILY.applies(op, M7) and tile in FAMILY.space(op, M7)["tile"])
-    shape = graph.inputs[0].shape
-    x = generator.choice([-128, 127], shape) if draw(st.booleans()) else generator.integers(-128, 128, shape)
-    return graph, tile, x.astype(np.int8)
-
-
-def check(session: Session, graph: Graph, tile: int, x: np.ndarray) -> None:
-    program = lower(graph, session.board.core, choices={"op": (FAMILY, {"tile": tile})})
-    (got,) = run_program(session, program, [x])
-    np.testing.assert_array_equal(got, evaluate(graph, [x])["y"], err_msg=f"tile {tile}\n{graph}")
+    x = values(generator, graph.inputs[0].shape, ends=draw(st.booleans()))
+    return Case(graph, FAMILY, {"tile": tile}, [x])
 
 
 def test_bit_exact_on_drawn_shapes(board: Session) -> None:
-    @settings(
-        max_examples=int(os.environ.get("UTVM_PROPERTY_EXAMPLES", "16")) * 2,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture),
-    )
-    @given(cases())
-    def property_holds(case: tuple[Graph, int, np.ndarray]) -> None:
-        check(board, *case)
-
-    property_holds()
+    check(board, drawn(cases(), 2))
 
 
-@pytest.mark.parametrize(("taps", "tile"), sorted(ROW_TRANSFORMS))
-@pytest.mark.parametrize("weight", [-128, 127])
-def test_extreme_weights_and_inputs(board: Session, taps: int, tile: int, weight: int) -> None:
+def test_extreme_weights_and_inputs(board: Session) -> None:
     """All weights at one end are proven in one dimension, and must be right, whatever comes in."""
-    weights = np.full((2, taps, taps, 32), weight, np.int8)
-    graph = convolution(weights, size=(3, tile * 2), scale=1e-5)
-    assert tile in FAMILY.space(graph.operators[0], M7)["tile"]
-    shape = graph.inputs[0].shape
-    alternating = np.where(np.indices(shape)[2] % 2, 127, -128).astype(np.int8)
-    for x in (np.full(shape, -128, np.int8), np.full(shape, 127, np.int8), alternating):
-        check(board, graph, tile, x)
+    extreme = []
+    for (taps, tile), weight in product(sorted(ROW_TRANSFORMS), (-128, 127)):
+        graph = convolution(np.full((2, taps, taps, 32), weight, np.int8), size=(3, tile * 2), scale=1e-5)
+        assert tile in FAMILY.space(graph.operators[0], M7)["tile"]
+        shape = graph.inputs[0].shape
+        alternating = np.where(np.indices(shape)[2] % 2, 127, -128).astype(np.int8)
+        inputs = np.full(shape, -128, np.int8), np.full(shape, 127, np.int8), alternating
+        extreme += [Case(graph, FAMILY, {"tile": tile}, [x]) for x in inputs]
+    check(board, extreme)
 
 
 def test_a_row_without_padding_above_or_beside_has_no_slot_for_it() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import utvm
-from tests.kernels.test_portable import drawn
-from tests.support.target import run_on_target
+from tests.support.cases import drawn
+from tests.support.draw import case_with
+from tests.support.target import run_programs
 from utvm.bench import layer_graph
 from utvm.cores import get_core
 from utvm.device import Session
@@ -28,16 +29,19 @@ def session() -> Iterator[Session]:
 @pytest.mark.parametrize("kind", ["Conv2D", "FullyConnected"])
 def test_exact(session: Session, kind: str) -> None:
     """Zero points of 0, of -128 and others take different instructions; words are rarely aligned."""
-    for graph, inputs in drawn(kind, 8):
-        program = lower(graph, session.board.core)
-        assert [call.kernel.family for call in program.calls] == ["xpulp"]
+    cases = drawn(case_with(kind), 1 / 2)
+    programs = [lower(graph, session.board.core) for graph, _ in cases]
+    assert all([call.kernel.family for call in program.calls] == ["xpulp"] for program in programs)
+    outputs = run_programs(session, programs, [inputs for _, inputs in cases])
+    for (graph, inputs), got in zip(cases, outputs, strict=True):
+        assert got is not None
         wanted = evaluate(graph, inputs)
-        for tensor, value in zip(graph.outputs, run_on_target(session, graph, inputs), strict=True):
+        for tensor, value in zip(graph.outputs, got, strict=True):
             np.testing.assert_array_equal(value, wanted[tensor.name], err_msg=str(graph))
 
 
 def test_a_core_without_the_extension_keeps_the_portable_kernels() -> None:
-    (graph, _), *_ = drawn("Conv2D", 1)
+    (graph, _), *_ = drawn(case_with("Conv2D"), 1 / 16)
     assert [call.kernel.family for call in lower(graph, get_core("cv32e40p")).calls] == ["portable"]
 
 

@@ -102,7 +102,7 @@ def test_stripes_mean_what_the_whole_means(graph: Graph, after: int) -> None:
         np.testing.assert_array_equal(got, wanted)
         assert macs(patching.graph) == patching.macs
         program = lower(patching.graph, PLAIN, families=PORTABLE_FAMILIES)
-        (held,) = run_on_host(program, [x])
+        ((held,),) = run_on_host([program], [[x]])
         np.testing.assert_array_equal(held.reshape(wanted.shape), wanted)
         arrays = {id(a): a for call in program.calls for a in call.kernel.constants.values()}.values()
         assert len({(a.c_type, a.values.tobytes()) for a in arrays}) == len(arrays), "constants are there twice"
@@ -165,7 +165,7 @@ def test_rows_and_their_concatenation_cost_no_call() -> None:
     assert (views.root(bottom), views.offset(bottom), views.root(down), views.offset(down)) == (x, 8, y, 8)
     program = lower(graph, PLAIN)
     value = np.arange(-8, 8, dtype=np.int8).reshape(1, 4, 2, 2)
-    (held,) = run_on_host(program, [value])
+    ((held,),) = run_on_host([program], [[value]])
     np.testing.assert_array_equal(held, evaluate(graph, [value])["y"])
     odd = dataclasses.replace(graph.operators[1], begin=(0, 1, 0, 0))
     shifted = dataclasses.replace(graph, operators=(graph.operators[0], odd, *graph.operators[2:]))

@@ -2,11 +2,28 @@
 
 import os
 from collections.abc import Callable
+from typing import TypeVar
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+T = TypeVar("T")
 
 
-def drawn_cases(times: int = 1) -> Callable:
+def drawn(strategy: st.SearchStrategy[T], times: float = 1) -> list[T]:
+    """Return cases, to be run together; how many, and which, as `drawn_cases` says."""
+    found: list[T] = []
+
+    @drawn_cases(times)
+    @given(strategy)
+    def collect(case: T) -> None:
+        found.append(case)
+
+    collect()
+    return found
+
+
+def drawn_cases(times: float = 1) -> Callable:
     """Return a decorator that goes over `@given`: so many cases, the same in every run.
 
     UTVM_PROPERTY_EXAMPLES says how many cases are drawn (16 without it), `times` multiplies them; with
@@ -14,11 +31,11 @@ def drawn_cases(times: int = 1) -> Callable:
     """
     chosen = os.environ.get("UTVM_PROPERTY_SEED")
     bounded = settings(
-        max_examples=int(os.environ.get("UTVM_PROPERTY_EXAMPLES", "16")) * times,
+        max_examples=max(1, round(int(os.environ.get("UTVM_PROPERTY_EXAMPLES", "16")) * times)),
         deadline=None,
         derandomize=chosen is None,
         database=None,
-        suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture),
+        suppress_health_check=list(HealthCheck),
     )
 
     def decorate(test: Callable) -> Callable:

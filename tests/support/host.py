@@ -4,12 +4,13 @@ import ctypes
 import dataclasses
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.batch import NAME, Batch, batches
 from utvm.graph import Tensor
 from utvm.lowering import MemoryPlan, Program, Request
 from utvm.toolchain import Source, Toolchain
@@ -19,6 +20,7 @@ ALIGNMENT = 16
 GAP = 36
 """Bytes between the buffers of a plan of `layouts`; a multiple of 4 only, so that no more alignment is given."""
 FILLS = (0x5A, 0xA5)
+_AT_ONCE = 48
 
 STRICT = ("-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O1", "-ffp-contract=off")
 SANITIZED = {
@@ -32,15 +34,24 @@ SANITIZED = {
 """Options by compiler; what they find ends the program."""
 
 
-def run_on_host(program: Program, inputs: Sequence[NDArray], toolchain: Toolchain = HOST) -> list[NDArray]:
-    """Build the program's C for this machine, run it and return its outputs.
+def run_on_host(
+    programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]], toolchain: Toolchain = HOST
+) -> list[list[NDArray]]:
+    """Build the programs' C for this machine, run each and return its outputs.
 
-    It runs twice, with different bytes in all memory that is not an input: outputs may not depend on them, and bytes of
-    the arena that belong to no buffer must be as they were.
+    Each runs twice, with different bytes in all memory that is not an input: outputs may not depend on them, and bytes
+    of the arena that belong to no buffer must be as they were.
     """
-    sources = [Source(name=name, text=text) for name, text in program.render().items()]
-    library = ctypes.CDLL(str(toolchain.shared_library(sources)))
-    run = getattr(library, f"{program.name}_run")
+    found: list[list[NDArray]] = []
+    for batch in batches(programs, _AT_ONCE):
+        sources = [Source(name=name, text=text) for name, text in batch.render().items()]
+        library = ctypes.CDLL(str(toolchain.shared_library(sources)))
+        for program, symbols in zip(batch.programs, batch.steps(), strict=True):
+            found.append(_run_twice(program, inputs[len(found)], [getattr(library, symbol) for symbol in symbols]))
+    return found
+
+
+def _run_twice(program: Program, inputs: Sequence[NDArray], calls: Sequence[Callable]) -> list[NDArray]:
     results = []
     for fill in FILLS:
         image = arena_image(program, inputs, fill)
@@ -48,7 +59,8 @@ def run_on_host(program: Program, inputs: Sequence[NDArray], toolchain: Toolchai
         start = -memory.ctypes.data % ALIGNMENT
         arena = memory[start : start + image.size]
         arena[:] = image
-        assert run(ctypes.c_void_p(arena.ctypes.data)) == 0
+        for call in calls:
+            call(ctypes.c_void_p(arena.ctypes.data))
         assert (memory[:start] == fill).all()
         assert (memory[start + image.size :] == fill).all()
         assert (arena[outside(program)] == fill).all(), "written outside of every buffer"
@@ -61,14 +73,13 @@ def run_on_host(program: Program, inputs: Sequence[NDArray], toolchain: Toolchai
 def run_sanitized(
     programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]], compiler: str
 ) -> list[list[NDArray]]:
-    """Run programs with different names in one process built with `SANITIZED`; return the outputs of each.
+    """Run programs in one process built with `SANITIZED`; return the outputs of each.
 
     Memory that belongs to no buffer is out of bounds where the compiler has an address sanitizer.
     """
     with tempfile.TemporaryDirectory() as folder:
-        texts = {"main.c": _harness(programs)}
-        for program in programs:
-            texts |= program.render()
+        batch = Batch(tuple(programs))
+        texts = {"main.c": _harness(batch), **batch.render()}
         for name, text in texts.items():
             (Path(folder) / name).write_text(text, encoding="utf-8")
         units = [name for name in texts if name.endswith(".c")]
@@ -157,7 +168,7 @@ def _laid_over(program: Program, further: int) -> Program:
     return dataclasses.replace(program, memory=MemoryPlan(offsets=offsets, arena_bytes=end, lower_bound=end))
 
 
-def _harness(programs: Sequence[Program]) -> str:
+def _harness(batch: Batch) -> str:
     """Return a main that reads each arena, runs its program with the memory between buffers poisoned, and writes it."""
     lines = [
         "#include <stdio.h>",
@@ -168,11 +179,13 @@ def _harness(programs: Sequence[Program]) -> str:
         "#define ASAN_POISON_MEMORY_REGION(start, count) ((void)(start), (void)(count))",
         "#define ASAN_UNPOISON_MEMORY_REGION(start, count) ((void)(start), (void)(count))",
         "#endif",
-        *(f'#include "{program.name}.h"' for program in programs),
+        f'#include "{NAME}.h"',
+        "",
+        *(f"void {symbol}(uint8_t *arena);" for symbols in batch.steps() for symbol in symbols),
         "",
         "int main(void) {",
     ]
-    for program in programs:
+    for program, symbols in zip(batch.programs, batch.steps(), strict=True):
         size = program.arena_bytes
         edges = np.flatnonzero(np.diff(np.concatenate([[False], outside(program), [False]]).astype(np.int8)))
         lines += [
@@ -183,7 +196,7 @@ def _harness(programs: Sequence[Program]) -> str:
                 f"    ASAN_POISON_MEMORY_REGION(arena + {start}, {stop - start});"
                 for start, stop in edges.reshape(-1, 2)
             ),
-            f"    if ({program.name}_run(arena) != 0) return 2;",
+            *(f"    {symbol}(arena);" for symbol in symbols),
             f"    ASAN_UNPOISON_MEMORY_REGION(arena, {size});",
             f"    if (fwrite(arena, 1, {size}, stdout) != {size}) return 3;",
             "    free(arena);",

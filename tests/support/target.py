@@ -2,23 +2,66 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.batch import NAME, Batch, batches
 from utvm import api
-from utvm.codegen import RUN_SYMBOL
+from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL
 from utvm.device import Session, build_image
-from utvm.graph import Graph
-from utvm.lowering import Program, lower
+from utvm.lowering import Program
+from utvm.toolchain import MemoryOverflowError
 
-
-def run_on_target(session: Session, graph: Graph, inputs: Sequence[NDArray]) -> list[NDArray]:
-    """Lower a graph for the session's board, load it, run it once and return its outputs."""
-    return run_program(session, lower(graph, session.board.core), inputs)
+_AT_ONCE = 32
 
 
 def run_program(session: Session, program: Program, inputs: Sequence[NDArray]) -> list[NDArray]:
-    """Load a program into the session's board, run it once and return its outputs."""
+    """Load a program into the session's board, run it once as users do and return its outputs."""
     files = program.render()
     image = build_image(session.board, api.image_sources(program.name, files), entries=[RUN_SYMBOL])
     compiled = api.Compiled(board=session.board, program=program, files=files, image=image, seconds={})
     return list(api.Model(session, compiled).run(list(inputs)).outputs.values())
+
+
+def run_programs(
+    session: Session, programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]]
+) -> list[list[NDArray] | None]:
+    """Run programs, each alone in the arena, from as few images as hold them, and return the outputs of each.
+
+    None stands for a program that the board's memory does not hold even alone.
+    """
+    found: list[list[NDArray] | None] = []
+    for batch in batches(programs, _AT_ONCE):
+        found += _run_batch(session, batch, inputs[len(found) : len(found) + len(batch.programs)])
+    return found
+
+
+def _run_batch(session: Session, batch: Batch, inputs: Sequence[Sequence[NDArray]]) -> list[list[NDArray] | None]:
+    steps = batch.steps()
+    entries = [RUN_SYMBOL, *(symbol for symbols in steps for symbol in symbols)]
+    try:
+        image = build_image(session.board, api.image_sources(NAME, batch.render()), entries=entries)
+    except MemoryOverflowError:
+        if len(batch.programs) == 1:
+            return [None]
+        half = len(batch.programs) // 2
+        parts = (batch.programs[:half], inputs[:half]), (batch.programs[half:], inputs[half:])
+        return [outputs for programs, given in parts for outputs in _run_batch(session, Batch(programs), given)]
+    session.load(image)
+    arena = image.symbol(ARENA_SYMBOL).address
+    found: list[list[NDArray] | None] = []
+    for program, arrays, symbols in zip(batch.programs, inputs, steps, strict=True):
+        for tensor, value in zip(program.graph.inputs, arrays, strict=True):
+            session.write(ARENA_SYMBOL, np.ascontiguousarray(value).tobytes(), offset=program.memory.offset_of(tensor))
+        for symbol in symbols:
+            session.call(symbol, arena)
+        found.append(
+            [
+                np.frombuffer(
+                    session.read(ARENA_SYMBOL, tensor.nbytes, offset=program.memory.offset_of(tensor)),
+                    tensor.dtype.value,
+                ).reshape(tensor.shape)
+                for tensor in program.graph.outputs
+            ]
+        )
+    return found

@@ -1,0 +1,52 @@
+"""Cases of one operator for one kernel family, and their check on a board."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tests.support.target import run_programs
+from utvm.device import Session
+from utvm.graph import Graph, Rounding
+from utvm.graph.reference import evaluate
+from utvm.kernels import Config, KernelFamily
+from utvm.lowering import lower
+
+WAYS = [
+    (Rounding.DOUBLE, (-128, 127)),
+    (Rounding.DOUBLE, (0, 127)),
+    (Rounding.HALF_UP_SHIFT, (-128, 127)),
+    (Rounding.HALF_UP_SHIFT, (0, 127)),
+]
+"""The roundings and clamps that micro-kernels finish with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A graph of one operator, what computes it, and its inputs."""
+
+    graph: Graph
+    family: KernelFamily
+    config: Config
+    inputs: Sequence[np.ndarray]
+
+
+def check(session: Session, cases: Sequence[Case]) -> None:
+    """Run all cases on a board; every output is that of the reference, to the bit."""
+    core = session.board.core
+    programs = [
+        lower(case.graph, core, choices={op.name: (case.family, case.config) for op in case.graph.operators})
+        for case in cases
+    ]
+    for case, got in zip(cases, run_programs(session, programs, [case.inputs for case in cases]), strict=True):
+        assert got is not None, f"{case.graph} has no room on {session.board.name}"
+        wanted = evaluate(case.graph, case.inputs)
+        for tensor, value in zip(case.graph.outputs, got, strict=True):
+            message = f"{case.family.name} {case.config}\n{case.graph}"
+            np.testing.assert_array_equal(value, wanted[tensor.name], err_msg=message)
+
+
+def values(generator: np.random.Generator, shape: tuple[int, ...], *, ends: bool) -> np.ndarray:
+    """Activations of a shape: anything, or only the ends of int8."""
+    drawn = generator.choice([-128, 127], shape) if ends else generator.integers(-128, 128, shape)
+    return drawn.astype(np.int8)
