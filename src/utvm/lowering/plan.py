@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from utvm.graph import Tensor
 
 BUFFER_ALIGNMENT = 4
 SEARCH_ROUNDS = 400
+_MOST_PERMUTED = 5
+_SHUFFLED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,8 +76,9 @@ class MemoryPlan:
 def plan_memory(requests: Sequence[Request]) -> MemoryPlan:
     """Place all requests so that no two live ones overlap, in as few bytes as can be found.
 
-    First fit over several orders (large first, long-lived first, …), then a seeded local search over orders; it ends as
-    soon as the lower bound is reached, which for chains and residual networks is at once. Deterministic.
+    First fit over several orders (large first, long-lived first, …), then over all orders of few requests or a seeded
+    local search over those of many; it ends as soon as the lower bound is reached, which for chains and residual
+    networks is at once. Deterministic.
     """
     bound = lower_bound(requests)
     places = {request: place for place, request in enumerate(requests)}
@@ -153,15 +157,31 @@ def _placed(shapes: tuple[_Shape, ...], bound: int) -> tuple[int, ...]:
         key=lambda tried: tried[0],
     )
     generator = random.Random(0)
-    for _ in range(SEARCH_ROUNDS):
+    permutations = itertools.permutations(range(len(shapes))) if len(shapes) <= _MOST_PERMUTED else None
+    for turn in range(SEARCH_ROUNDS):
         if least <= bound:
             break
-        order = list(best_order)
-        order.insert(generator.randrange(len(order)), order.pop(generator.randrange(len(order))))
+        if permutations is None:
+            highest = max(best, key=lambda place: best[place] + shapes[place].nbytes)
+            order = _varied(best_order, highest, turn, generator)
+        else:
+            order = list(next(permutations, best_order))
         found = _first_fit(order, conflicts)
         if peak(found) <= least:
             least, best_order, best = peak(found), order, found
     return tuple(best[place] for place in range(len(shapes)))
+
+
+def _varied(order: Sequence[int], highest: int, turn: int, generator: random.Random) -> list[int]:
+    """Return an order with one request moved, in every other turn the one at the top; in every eighth any order."""
+    varied = list(order)
+    if turn % _SHUFFLED == 0:
+        generator.shuffle(varied)
+        return varied
+    mover = highest if turn % 2 else generator.choice(varied)
+    varied.remove(mover)
+    varied.insert(generator.randrange(len(varied) + 1), mover)
+    return varied
 
 
 def _first_fit(order: Sequence[int], conflicts: _Conflicts) -> dict[int, int]:
