@@ -19,7 +19,7 @@ from utvm.cores.timing import Timing
 from utvm.graph import FULL_INT8, Add, Operator, Sub, Tensor
 from utvm.graph.arithmetic import Requantization, addition_parameters
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.dsp.assembly import assembler_loop
+from utvm.kernels.dsp.assembly import assembler_loop, frame_cycles, loop_cycles
 from utvm.kernels.dsp.stream import Finish, Saturation, UniformFinish, to_words
 from utvm.kernels.workload import dims, workload
 from utvm.numerics import multiply_by_quantized_multiplier
@@ -41,6 +41,15 @@ class TableAdd(KernelFamily):
         if not op.a.shape == op.b.shape == op.y.shape or op.y.elements % 4 or op.clamp != FULL_INT8:
             return False
         return not op.a.is_constant and not op.b.is_constant and _plan(op) is not None
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the cycles of all turns of the loop."""
+        assert isinstance(op, Add | Sub)
+        assert core.timing is not None
+        plan = _plan(op)
+        assert plan is not None
+        turn = loop_cycles(_loop(plan.finish, plan.shift, plan.subtracts, core.timing), core.timing)
+        return frame_cycles(core.timing) + op.y.elements // 4 * turn
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an addition."""

@@ -6,7 +6,8 @@ computes M pixels by N channels in registers. Scratch is the ring.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 from utvm.codegen import CArray, CFunction, CParameter, CWriter
@@ -22,6 +23,7 @@ from utvm.kernels.overlap import ring_ahead
 from utvm.kernels.workload import dims, workload
 
 _BLOCKS = ((4, 2), (3, 2), (2, 4), (2, 3), (2, 2), (1, 8), (1, 6), (1, 4), (1, 2), (4, 1), (3, 1), (2, 1), (1, 1))
+_SMALL_BLOCKS = ((2, 2), (1, 4), (1, 2))
 _MOST_CANDIDATES, _MOST_WITH_CACHES = 7, 21
 _BLOCK_COST = 0.1
 _EXPANSION_CYCLES = 1.5
@@ -80,13 +82,24 @@ class DirectConvolution(KernelFamily):
         return self._fastest(op, core, self._candidates(op, core))
 
     def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
-        """Return the default, and the fastest with narrow weights and its rows in a loop, which needs less flash."""
+        """Return the default, and what needs less flash: the fastest with narrow weights and its rows in a loop, and
+        small blocks.
+        """
         assert isinstance(op, Conv2D | FullyConnected)
         every = self._candidates(op, core)
-        best = self._fastest(op, core, every)
         compact = [{**config, "unroll": 0} for config in every if config["form"] == WeightForm.PAIR8]
-        compact = [config for config in compact if self.legal(op, core, config)]
-        return (best, self._fastest(op, core, compact)) if compact else (best,)
+        found = [self._fastest(op, core, every)]
+        found += self._smaller(op, core, compact)
+        return tuple(config for index, config in enumerate(found) if config not in found[:index])
+
+    def _smaller(self, op: Conv2D | FullyConnected, core: Core, compact: Sequence[Config]) -> Iterator[Config]:
+        choices = [compact]
+        for m, n in _SMALL_BLOCKS:
+            looped: Config = {"m": m, "n": n, "form": str(WeightForm.PAIR8), "unroll": 0}
+            choices.append([looped if self.legal(op, core, looped) else {**looped, "unroll": 1}])
+        for choice in choices:
+            with contextlib.suppress(ScheduleError):
+                yield self._fastest(op, core, [config for config in choice if self.legal(op, core, config)])
 
     def _fastest(self, op: Conv2D | FullyConnected, core: Core, candidates: Sequence[Config]) -> Config:
         best: tuple[float, Config] | None = None
