@@ -1,33 +1,44 @@
-"""What each network costs as a product ships it: flash, arena, stack, cycles; beside tflite-micro's arena and BakeNN.
+"""What each network costs as a product ships it: arena, stack, flash, cycles; beside tflite-micro and BakeNN.
 
     python benchmarks/footprint.py --models DIR [--boards qemu-cortex-m4,qemu-cortex-m7] [--write]
 
-DIR has MLPerf Tiny's int8 .tflite files. Flash is what linking the model adds to a program (code and constants); the
-arena holds inputs, outputs and all that lies between. BakeNN's code (utvm[bench]) is built by the same compiler and
-counted the same way, under its own -Ofast and under -Os; it leaves out a softmax at the end. tflite-micro's arenas are
-those of its interpreter. With --write the table of docs/deploy.md is replaced.
+DIR has MLPerf Tiny's int8 .tflite files. Flash is what linking the model adds to a program (code and constants), stack
+the worst case from the compiler's frames; the arena holds inputs, outputs and all that lies between. BakeNN's code
+(utvm[bench]) is built by the same compiler under the same -O3 and -Os, and counted the same way; it leaves out a
+softmax at the end. tflite-micro's arenas are those of its interpreter. Kernels are chosen by the records that come with
+µTVM, not by yours. Takes ten minutes; --write replaces the tables of docs/deploy.md, between `<!-- NAME -->` and
+`<!-- end -->`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
+import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from utvm import api
 from utvm.bench.bakenn import PORTABLE, WITH_CMSIS_NN, measure_bakenn
 from utvm.bench.figures import PeerError
-from utvm.boards import load_board
 from utvm.deploy import Export, export
-from utvm.deploy.build import runtime_bytes
+from utvm.deploy.build import empty_image, library_image, shipping
+from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
+from utvm.device import Session
+from utvm.errors import UtvmError
 from utvm.frontends import load
+from utvm.graph import Graph
 from utvm.graph.samples import random_input
 from utvm.kernels import SMALL_FAMILIES
 from utvm.lowering import LoweringError, lower
 from utvm.passes import run_passes
+from utvm.tuning import measurements
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "deploy.md"
@@ -41,123 +52,239 @@ TFLITE_MICRO = {
     "sww_conv1d_int8": 16_640,
 }
 """Bytes of arena that tflite-micro's interpreter reports for the same models."""
+LEVELS = ("-O3", "-Os")
+OURS = "µTVM, "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """Code under one -O: bytes of flash, of them code, and of stack; cycles of a run."""
+
+    flash: int
+    code: int
+    stack: int
+    cycles: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One row: a network on a board under a plan of ours or another's code. Bytes and cycles; None is not known."""
+    """One row: a network on a core under a plan of ours or another's code. `builds` has one for each of `LEVELS`."""
 
     network: str
-    board: str
+    core: str
     plan: str
-    flash: int | None = None
-    arena: int | None = None
-    stack: int | None = None
-    cycles: int | None = None
+    arena: int
+    builds: tuple[Built, ...] = ()
     note: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.plan.startswith(OURS)
+
+    @property
+    def ram(self) -> int:
+        return self.arena + max((build.stack for build in self.builds), default=0)
 
 
 def main() -> None:
-    """Measure and print or write the table."""
+    """Measure, and print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--boards", default="qemu-cortex-m4,qemu-cortex-m7")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--models", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--boards", default="qemu-cortex-m4,qemu-cortex-m7", metavar="A,B,...")
+    parser.add_argument("--write", action="store_true", help="replace the tables in docs/deploy.md")
     arguments = parser.parse_args()
     paths = {name: EXAMPLE if name == "cifar10" else arguments.models / f"{name}.tflite" for name in TFLITE_MICRO}
-    lines = []
+    try:
+        with tempfile.TemporaryDirectory() as nothing:
+            os.environ["UTVM_RECORDS"] = str(Path(nothing) / "records.sqlite")
+            lines = list(measured(paths, arguments.boards.split(",")))
+    except UtvmError as error:
+        sys.exit(f"footprint: {error}")
+    for name, table in TABLES.items():
+        text = "\n".join(table(lines))
+        print(f"{text}\n")
+        if arguments.write:
+            held = DOCUMENT.read_text(encoding="utf-8")
+            marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+            new = marked.sub(lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", held)
+            DOCUMENT.write_text(new, encoding="utf-8")
+
+
+def measured(paths: dict[str, Path], boards: Sequence[str]) -> Iterator[Line]:
+    """Yield every row, and say on standard error which are done."""
+    start = time.monotonic()
     for name, path in paths.items():
-        for board in arguments.boards.split(","):
-            for line in measured(name, path, board):
-                print(f"{line.network} on {line.board}, {line.plan}: done", file=sys.stderr, flush=True)
-                lines.append(line)
-    text = "\n".join(table(lines)) + "\n"
-    print(text)
-    if arguments.write:
-        document = DOCUMENT.read_text(encoding="utf-8")
-        pattern = re.compile(r"(<!-- footprint -->\n).*?(<!-- end -->)", re.DOTALL)
-        replaced = pattern.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", document)
-        DOCUMENT.write_text(replaced, encoding="utf-8")
+        graph = load(path)
+        for board in boards:
+            core = api.as_board(board).core.name.removeprefix("cortex-").upper()
+            with api.connect(shipping(api.as_board(board))) as session:
+                peers: list[Line] = []
+                # Theirs first, since some of our plans have theirs for a budget; in the table they come last.
+                for line in itertools.chain(
+                    _peers(name, core, graph, session), _plans(name, core, path, session, peers)
+                ):
+                    done = f"{time.monotonic() - start:4.0f} s: {name} on {core}, {line.plan}"
+                    print(done, file=sys.stderr, flush=True)
+                    if line.is_ours or not line.builds:
+                        yield line
+                    else:
+                        peers.append(line)
+                yield from peers
 
 
-def measured(name: str, path: Path, board: str) -> Iterator[Line]:
-    """Yield our plans, then the others."""
-    core = load_board(board).core.name.removeprefix("cortex-").upper()
-    fast = export(path, board)
-    yield _ours(name, core, "µTVM, fastest", fast)
-    small = export(path, board, small=True)
-    if small.manifest.flash_bytes < fast.manifest.flash_bytes or small.program.arena_bytes < fast.program.arena_bytes:
-        yield _ours(name, core, "µTVM, --small", small)
-    least = smallest(path, board)
-    if least.program.arena_bytes < small.program.arena_bytes:
-        yield _ours(name, core, f"µTVM, --small --ram {least.manifest.budgets['ram']}", least)
-    yield _ours(name, core, "µTVM, --portable all", export(path, board, portable=("all",)))
+def _plans(name: str, core: str, path: Path, session: Session, peers: Sequence[Line]) -> Iterator[Line]:
+    """Yield what µTVM offers, of plans that are the same the first."""
+
+    def made(options: str, **given: object) -> Line:
+        return _ours(name, core, options, export(path, session.board, **given), session)  # type: ignore[arg-type]
+
+    least = smallest(path, session)
+    lines = [made("fastest"), made("--small", small=True), made(f"--small --ram {least}", small=True, ram=least)]
+    for peer in peers:
+        if peer.plan == WITH_CMSIS_NN and lines[0].builds[0].flash > peer.builds[0].flash:
+            # As much as theirs, or what little more it takes.
+            for flash in (peer.builds[0].flash, peer.builds[0].flash * 103 // 100, peer.builds[0].flash * 106 // 100):
+                with contextlib.suppress(UtvmError):
+                    lines.append(made(f"--flash {flash}", flash=flash))
+                    break
+    lines.append(made("--portable all", portable=("all",)))
+    seen: set[tuple[int, tuple[Built, ...]]] = set()
+    for line in lines:
+        if (line.arena, line.builds) not in seen:
+            seen.add((line.arena, line.builds))
+            yield line
     known = TFLITE_MICRO[name]
     if known is not None:
-        yield Line(network=name, board=core, plan="tflite-micro", arena=known)
-    yield from _peers(name, path, board, core)
+        smaller = min(lines, key=lambda line: (line.arena, line.builds[0].cycles))
+        yield Line(
+            network=name,
+            core=core,
+            plan="tflite-micro",
+            arena=known,
+            note=f"{smaller.plan.removeprefix(OURS)}: {100 * smaller.arena / known:.0f} % of it",
+        )
 
 
-def smallest(path: Path, board: str) -> Export:
-    """Return the export with the least RAM that bisection finds, to 512 bytes."""
-    graph, core = run_passes(load(path)), load_board(board).core
-    low, high = 0, lower(graph, core, families=SMALL_FAMILIES).arena_bytes
-    while high - low > 512:
+def smallest(path: Path, session: Session) -> int:
+    """Return the least RAM that bisection finds kernels with assembler for, to 256 bytes."""
+    board = session.board
+    graph, known = run_passes(load(path)), measurements(board)
+
+    def arena(ram: int | None) -> int:
+        return lower(graph, board.core, families=SMALL_FAMILIES, measured=known, ram=ram).arena_bytes
+
+    low, high = 0, arena(None)
+    while high - low > 256:
         limit = (low + high) // 2
         try:
-            high = lower(graph, core, families=SMALL_FAMILIES, ram=limit).arena_bytes
+            high = arena(limit)
         except LoweringError:
             low = limit
-    return export(path, board, small=True, ram=high)
+    return high
 
 
-def _ours(name: str, core: str, plan: str, made: Export) -> Line:
-    builds = {build.optimize: build for build in made.manifest.builds}
-    return Line(
-        network=name,
-        board=core,
-        plan=plan,
-        flash=builds["-O3"].flash_bytes,
-        arena=made.program.arena_bytes,
-        stack=made.manifest.stack_bytes,
-        cycles=made.manifest.expected.cycles,
-        note=f"{builds['-Os'].flash_bytes:,} B under -Os",
+def _ours(name: str, core: str, options: str, made: Export, session: Session) -> Line:
+    ports = made.manifest.inputs, made.manifest.outputs
+    harness = board_harness(made.program.name, *ports)
+    builds = []
+    for build in made.manifest.builds:
+        session.load(library_image(made.board, made.files, harness, optimize=build.optimize))
+        for index, (tensor, port) in enumerate(zip(made.program.graph.inputs, ports[0], strict=True)):
+            session.write(buffer(port), random_input(tensor, index).tobytes())
+        cycles = session.call(RUN_SYMBOL).cycles
+        assert cycles is not None
+        builds.append(Built(flash=build.flash_bytes, code=build.code_bytes, stack=build.stack_bytes, cycles=cycles))
+    return Line(network=name, core=core, plan=f"{OURS}{options}", arena=made.program.arena_bytes, builds=tuple(builds))
+
+
+def _peers(name: str, core: str, graph: Graph, session: Session) -> Iterator[Line]:
+    inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
+    for peer in (PORTABLE, WITH_CMSIS_NN):
+        builds = []
+        try:
+            for level in LEVELS:
+                found = measure_bakenn(session, graph, peer, inputs, optimize=level)
+                empty = empty_image(session.board, level)
+                assert found.flash_bytes is not None
+                assert found.code_bytes is not None
+                assert found.stack_bytes is not None
+                assert found.cycles is not None
+                builds.append(
+                    Built(
+                        flash=found.flash_bytes - empty.flash_bytes,
+                        code=found.code_bytes - empty.code_bytes,
+                        stack=found.stack_bytes,
+                        cycles=found.cycles,
+                    )
+                )
+        except PeerError as error:
+            print(f"{name} on {core}, {peer}: {error}", file=sys.stderr)
+            continue
+        notes = [f"without {found.leaves_out}"] if found.leaves_out else []
+        if not found.exact:
+            notes.append("not bit-exact")
+        assert found.arena_bytes is not None
+        yield Line(
+            network=name,
+            core=core,
+            plan=peer,
+            arena=found.arena_bytes,
+            builds=tuple(builds),
+            note=", ".join(notes),
+        )
+
+
+def footprint(lines: Sequence[Line]) -> Iterator[str]:
+    """Yield the rows of the table of costs."""
+    yield "| network | core | code | arena | stack | flash, -O3 | -Os | cycles (modelled), -O3 | -Os | |"
+    yield "|---|---|---|--:|--:|--:|--:|--:|--:|---|"
+    for line in lines:
+        cells = [f"{line.arena:,}"]
+        cells.append(f"{max(build.stack for build in line.builds):,}" if line.builds else "")
+        for value in ("flash", "cycles"):
+            cells += [f"{getattr(build, value):,}" for build in line.builds] or ["", ""]
+        note = "; ".join(part for part in (line.note, "" if line.is_ours else against(line, lines)) if part)
+        yield f"| {line.network} | {line.core} | {line.plan} | {' | '.join(cells)} | {note} |"
+
+
+def against(peer: Line, lines: Iterable[Line]) -> str:
+    """Say which plan of ours is smaller in RAM and flash and no slower, under both -O; or what the nearest lacks."""
+    if not peer.builds:
+        return ""
+    plans = [line for line in lines if line.is_ours and (line.network, line.core) == (peer.network, peer.core)]
+    lacking = [(_lacks(line, peer), line) for line in plans]
+    better = [line for lacks, line in lacking if not lacks]
+    if better:
+        fastest = min(better, key=lambda line: line.builds[0].cycles)
+        return f"more of everything than {fastest.plan.removeprefix(OURS)}"
+    lacks, nearest = min(lacking, key=lambda pair: sum(pair[0].values()))
+    return (
+        f"{nearest.plan.removeprefix(OURS)} has more {', '.join(f'{n} (+{100 * x:.1f} %)' for n, x in lacks.items())}"
     )
 
 
-def _peers(name: str, path: Path, board: str, core: str) -> Iterator[Line]:
-    graph = load(path)
-    inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
-    with api.connect(board) as session:
-        for peer in (PORTABLE, WITH_CMSIS_NN):
-            try:
-                found = measure_bakenn(session, graph, peer, inputs)
-            except PeerError as error:
-                yield Line(network=name, board=core, plan=peer, note=str(error))
-                continue
-            notes = ["-Ofast", *([f"without {found.leaves_out}"] if found.leaves_out else [])]
-            if found.exact is False:
-                notes.append("not bit-exact")
-            yield Line(
-                network=name,
-                board=core,
-                plan=peer,
-                flash=None if found.flash_bytes is None else found.flash_bytes - runtime_bytes(session.board),
-                arena=found.arena_bytes,
-                stack=session.stack_used(),
-                cycles=found.cycles,
-                note=", ".join(notes),
-            )
+def _lacks(line: Line, peer: Line) -> dict[str, float]:
+    """Return by how much a plan of ours is larger or slower than another's code, as fractions."""
+    pairs = {"RAM": (line.ram, peer.ram)}
+    for level, mine, theirs in zip(LEVELS, line.builds, peer.builds, strict=True):
+        pairs[f"flash {level}"] = mine.flash, theirs.flash
+        pairs[f"cycles {level}"] = mine.cycles, theirs.cycles
+    return {name: mine / theirs - 1 for name, (mine, theirs) in pairs.items() if mine > theirs}
 
 
-def table(lines: Iterable[Line]) -> Iterator[str]:
-    """Yield the rows of a Markdown table."""
-    yield "| network | core | code | flash | arena | stack | cycles (modelled) | |"
-    yield "|---|---|---|--:|--:|--:|--:|---|"
+def code(lines: Sequence[Line]) -> Iterator[str]:
+    """Yield the rows of the table of code beside constants."""
+    yield "| network | core | code | constants | code, -O3 | -Os | code, of all: -O3 | -Os |"
+    yield "|---|---|---|--:|--:|--:|--:|--:|"
     for line in lines:
-        figures = [line.flash, line.arena, line.stack, line.cycles]
-        cells = ["" if value is None else f"{value:,}" for value in figures]
-        yield f"| {line.network} | {line.board} | {line.plan} | {' | '.join(cells)} | {line.note} |"
+        if line.builds:
+            constants = line.builds[0].flash - line.builds[0].code
+            cells = [f"{constants:,}", *(f"{build.code:,}" for build in line.builds)]
+            cells += [f"{100 * build.code / build.flash:.0f} %" for build in line.builds]
+            yield f"| {line.network} | {line.core} | {line.plan} | {' | '.join(cells)} |"
+
+
+TABLES: dict[str, Callable[[Sequence[Line]], Iterator[str]]] = {"footprint": footprint, "code": code}
 
 
 if __name__ == "__main__":

@@ -32,7 +32,14 @@ _FLAGS = ("-w", "-fhosted")
 """CMSIS-NN reads words by memcpy, which the compiler replaces by a load only in a hosted program."""
 
 
-def measure_bakenn(session: Session, graph: Graph, peer: str, inputs: Mapping[str, NDArray[np.generic]]) -> Figures:
+def measure_bakenn(
+    session: Session,
+    graph: Graph,
+    peer: str,
+    inputs: Mapping[str, NDArray[np.generic]],
+    *,
+    optimize: str = _OPTIMIZE,
+) -> Figures:
     """Build a peer's program for a network of one int8 input, run it and compare its output with the reference.
 
     Args:
@@ -40,6 +47,7 @@ def measure_bakenn(session: Session, graph: Graph, peer: str, inputs: Mapping[st
         graph: the network as imported, before our passes.
         peer: `WITH_CMSIS_NN` or `PORTABLE`.
         inputs: values by name.
+        optimize: how the compiler is to optimise.
 
     Raises:
         PeerError: the package is missing, it can't compile this network, or the library is not for this core.
@@ -48,7 +56,7 @@ def measure_bakenn(session: Session, graph: Graph, peer: str, inputs: Mapping[st
         require_arm(session)
     trimmed, without = _supported(graph)
     sources, arena = _generate(trimmed, peer)
-    image = build_image(session.board, sources, entries=[_ENTRY], optimize=_OPTIMIZE, extra_flags=_FLAGS)
+    image = build_image(session.board, sources, entries=[_ENTRY], optimize=optimize, extra_flags=_FLAGS)
     session.load(image)
     value = next(iter(inputs.values()))
     session.write("peer_input", np.ascontiguousarray(value).tobytes())
@@ -61,8 +69,10 @@ def measure_bakenn(session: Session, graph: Graph, peer: str, inputs: Mapping[st
         cycles=measured.cycles,
         arena_bytes=arena,
         flash_bytes=image.flash_bytes,
+        code_bytes=image.code_bytes,
+        stack_bytes=image.worst_stack(f"bknn_{_PREFIX}_infer").bytes,
         exact=bool((held == expected).all()),
-        source=f"same run, same compiler, {_OPTIMIZE}",
+        source=f"same run, same compiler, {optimize}",
         leaves_out=without,
     )
 

@@ -15,6 +15,7 @@ class PeerError(UtvmError):
 class Figures:
     """A peer's cost; None is not known.
 
+    Flash and code are those of the image, its start-up included; stack is the worst case of the compiler's frames.
     `source` says where it comes from, or why there is none; `leaves_out` which operators it does not have in it.
     """
 
@@ -24,4 +25,6 @@ class Figures:
     cycles: int | None = None
     arena_bytes: int | None = None
     flash_bytes: int | None = None
+    code_bytes: int | None = None
+    stack_bytes: int | None = None
     exact: bool | None = None

@@ -43,18 +43,14 @@ def library_image(
     return build_image(board, sources, entries=[RUN_SYMBOL], optimize=optimize, extra_flags=(*PEDANTIC, *flags))
 
 
-def runtime_bytes(board: Board) -> int:
-    """Return the flash of an image that has nothing but our start-up."""
-    return _empty(board, "-O3").flash_bytes
-
-
-def _empty(board: Board, optimize: str) -> Image:
+def empty_image(board: Board, optimize: str) -> Image:
+    """Return an image that has nothing but our start-up."""
     return build_image(board, [_NOTHING], entries=[RUN_SYMBOL], optimize=optimize, extra_flags=PEDANTIC)
 
 
 def count_build(board: Board, name: str, image: Image, *, optimize: str) -> Build:
     """Return what the library adds to a program: an image with it against one without."""
-    empty = _empty(board, optimize)
+    empty = empty_image(board, optimize)
     bound = image.worst_stack(f"{name}_run")
     return Build(
         optimize=optimize,
