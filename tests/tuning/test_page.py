@@ -43,10 +43,12 @@ class Tags(HTMLParser):
         super().__init__()
         self.found: list[str] = []
         self.loaded: list[str] = []
+        self.places: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append(tag)
         self.loaded += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.places += [f"#{value}" for name, value in attrs if name == "id"]
 
 
 def test_the_page_loads_nothing_and_shows_curves_knobs_failures_and_c() -> None:
@@ -54,7 +56,8 @@ def test_the_page_loads_nothing_and_shows_curves_knobs_failures_and_c() -> None:
     tags = Tags()
     tags.feed(page)
     assert "script" not in tags.found
-    assert [value for value in tags.loaded if not value.startswith("data:")] == []
+    assert {value for value in tags.loaded if not value.startswith("data:")} == {"#layer-0", "#layer-1", "#c-0"}
+    assert sorted(tags.places) == ["#c-0", "#layer-0", "#layer-1"]
     assert tags.found.count("polyline") == 1
     assert tags.found.count("circle") == 5
     for text in (
@@ -76,10 +79,11 @@ def test_a_browser_draws_it_without_a_message(tmp_path: Path) -> None:
     page.write_text(tuning_html(report()), encoding="utf-8")
     command = [
         browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr",
-        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri(),
+        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{page.as_uri()}#c-0",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in done.stderr
+    assert '<details open=""><summary>C of the chosen kernel' in done.stdout  # by the link to it
     curve = re.search(r'<polyline points="([^"]+)"', done.stdout)
     assert curve is not None
     assert len(curve[1].split()) == 5

@@ -8,6 +8,13 @@ from typing import Any
 
 from rich.table import Table
 
+from utvm.report.page import html_page
+
+_PAGE_STYLE = """
+.bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: .2rem .8rem; align-items: center; }
+.plan { overflow-x: auto; background: #fff; border-radius: 4px; width: fit-content; max-width: 100%; }
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorProfile:
@@ -91,43 +98,26 @@ def profile_html(report: ProfileReport, plan: str) -> str:
     most = max((_cost(op) for op in report.operators), default=1) or 1
     bars = "\n".join(_bar(op, most, report.total) for op in report.operators)
     rows = "\n".join(_row(op, report) for op in report.operators)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{escape(report.model)} on {escape(report.board)}</title>
-<style>
-body {{ font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #222; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; }}
-th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left; }}
-.bars {{ display: grid; grid-template-columns: max-content 1fr max-content; gap: .2rem .8rem; align-items: center; }}
-.bar {{ background: #3b7dd8; height: .9rem; border-radius: 2px; }}
-.plan {{ overflow-x: auto; }}
-</style>
-</head>
-<body>
-<h1>{escape(_title(report))}</h1>
-<p>{escape(_caption(report))}</p>
-<h2>Time</h2>
+    counted = "instructions" if report.cycles is None else f"cycles ({report.cycles_source})"
+    body = f"""<p>{escape(_caption(report))}</p>
+<h2>Time: shares of the {escape(counted)}</h2>
 <div class="bars">
 {bars}
 </div>
-<h2>Arena</h2>
+<h2>Arena: what is in RAM while each operator runs</h2>
 <div class="plan">
 {plan}
 </div>
 <h2>Operators</h2>
 <table>
-<thead><tr><th>operator</th><th>kernel</th><th>MACs</th><th>instructions</th><th>cycles</th><th>cycles/MAC</th>
+<thead><tr><th class="text">operator</th><th class="text">kernel</th>
+<th>MACs</th><th>instructions</th><th>cycles</th><th>cycles/MAC</th>
 <th>share</th><th>scratch B</th><th>constants B</th><th>code B</th></tr></thead>
 <tbody>
 {rows}
 </tbody>
-</table>
-</body>
-</html>
-"""
+</table>"""
+    return html_page(_title(report), _PAGE_STYLE, body)
 
 
 def _bar(op: OperatorProfile, most: int, total: int) -> str:
@@ -141,7 +131,8 @@ def _bar(op: OperatorProfile, most: int, total: int) -> str:
 def _row(op: OperatorProfile, report: ProfileReport) -> str:
     sizes = (op.scratch_bytes, op.constant_bytes, op.code_bytes)
     cells = (*_cells(op, report), *(f"{size:,}" for size in sizes))
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+    kinds = (' class="text"', ' class="text"', *[""] * (len(cells) - 2))
+    return f"<tr>{''.join(f'<td{kind}>{escape(cell)}</td>' for kind, cell in zip(kinds, cells, strict=True))}</tr>"
 
 
 def _cells(op: OperatorProfile, report: ProfileReport) -> tuple[str, ...]:

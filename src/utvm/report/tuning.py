@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from utvm.tuning import Outcome, Progress, Record, Task
+from utvm.tuning import Candidate, Outcome, Progress, Record, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,12 @@ def figure_source(record: Record) -> str:
     return "instructions (exact)" if record.cycles is None else f"cycles ({record.cycles_source})"
 
 
+def candidate_text(candidate: Record | Candidate) -> str:
+    """Return a family and its knobs, for people."""
+    knobs = " ".join(f"{name}={value}" for name, value in candidate.config.items())
+    return f"{candidate.family} {knobs}".strip()
+
+
 def tuning_table(report: TuningReport) -> Table:
     """Return before and after, one row a workload."""
     title = f"{report.model} on {report.board}: {report.source}"
@@ -93,7 +99,7 @@ def tuning_table(report: TuningReport) -> Table:
         table.add_column(heading, justify="left" if index in (0, 6) else "right", overflow="fold")
     for layer in report.layers:
         tried = f"{len(layer.records)} of {layer.space}"
-        chosen = "" if layer.best is None else layer.best.candidate
+        chosen = "" if layer.best is None else candidate_text(layer.best)
         table.add_row(
             layer.label,
             str(len(layer.operators)),
@@ -164,7 +170,7 @@ def space_table(name: str, board: str, tasks: Sequence[Task]) -> Table:
             _number(task.macs),
             listed,
             str(len(task.candidates)),
-            task.default.key,
+            candidate_text(task.default),
         )
     return table
 
@@ -201,7 +207,7 @@ def records_table(records: Sequence[Record]) -> Table:
             str(len(same)),
             ", ".join(f"{count} {outcome}" for outcome, count in failed.items()),
             "" if best is None else _number(best.cost),
-            "" if best is None else best.candidate,
+            "" if best is None else candidate_text(best),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(max(record.time for record in same))),
         )
     return table
@@ -216,7 +222,7 @@ def trials_table(records: Sequence[Record]) -> Table:
     for record in sorted(records, key=lambda record: (record.cost is None, record.cost)):
         seconds = (record.build_seconds, record.load_seconds, record.run_seconds)
         table.add_row(
-            record.candidate,
+            candidate_text(record),
             record.conditions.board,
             f"{record.outcome.value} {record.message}".strip(),
             _number(record.cost),

@@ -1,86 +1,87 @@
-"""The page of a tuning run: one file without scripts, works offline. Curves, what each knob is worth, kernels, C."""
+"""The page of a tuning run: curves, what each knob is worth, the chosen kernels and their C."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from utvm.report.tuning import LayerTuning, TuningReport, gain_text, tuning_summary
+from utvm.report.page import html_page
+from utvm.report.tuning import LayerTuning, TuningReport, candidate_text, gain_text, tuning_summary
 from utvm.tuning import Record
 
-_WIDTH, _HEIGHT, _MARGIN = 420, 170, 44
+_WIDTH, _HEIGHT = 460, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 10, 24
+_MOST = 2.0
 _STYLE = """
-body { font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; }
-section { border-top: 1px solid #ccc; margin-top: 1.5rem; }
+section { border-top: 1px solid var(--rule); margin-top: 1.5rem; }
+h2 { margin-bottom: 0; }
+h2 + p { margin-top: 0; }
 .pair { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start; }
 .knobs { display: grid; grid-template-columns: max-content 16rem max-content; gap: .1rem .6rem; align-items: center; }
-.bar { background: #3b7dd8; height: .7rem; border-radius: 2px; min-width: 1px; }
-.wrong { color: #b00020; font-weight: bold; }
-pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 12px; line-height: 1.35; }
+.knobs .first { margin-top: .5rem; }
+.wrong { color: var(--bad); font-weight: bold; }
+svg { font: 11px system-ui, sans-serif; fill: var(--ink); }
+svg line { stroke: var(--rule); }
+svg .default { stroke: var(--faint); stroke-dasharray: 4 3; }
+svg circle { fill: var(--dot); }
+svg polyline { fill: none; stroke: var(--line); stroke-width: 2; }
 """
 
 
 def tuning_html(report: TuningReport) -> str:
     """Return a tuned network as one HTML file that needs neither network nor scripts."""
-    title = f"{report.model} tuned on {report.board}"
-    rows = "\n".join(_row(layer) for layer in report.layers)
-    sections = "\n".join(_section(layer) for layer in report.layers)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{escape(title)}</title>
-<link rel="icon" href="data:,">
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{escape(title)}</h1>
-<p>Core {escape(report.core)}{escape(f", memory of {report.assume}" if report.assume else "")};
+    rows = "\n".join(_row(number, layer) for number, layer in enumerate(report.layers))
+    sections = "\n".join(_section(number, layer) for number, layer in enumerate(report.layers))
+    memory = f", memory of {report.assume}" if report.assume else ""
+    body = f"""<p>Core {escape(report.core)}{escape(memory)};
 figures: {escape(report.source)}; search: {escape(report.search)}. {escape(tuning_summary(report))}</p>
 <table>
-<thead><tr><th>layer</th><th>times</th><th>before</th><th>after</th><th>gain</th><th>tried</th><th>chosen</th></tr></thead>
+<thead><tr><th class="text">layer</th><th>times</th><th>without tuning</th><th>tuned</th><th>gain</th><th>tried</th>
+<th class="text">chosen (its C)</th></tr></thead>
 <tbody>
 {rows}
-<tr><td>all</td><td></td><td>{report.before:,}</td><td>{report.after:,}</td>
+<tr class="total"><td class="text">all</td><td></td><td>{report.before:,}</td><td>{report.after:,}</td>
 <td>{gain_text(report.before, report.after)}</td><td></td><td></td></tr>
 </tbody>
 </table>
-{sections}
-</body>
-</html>
-"""
+{sections}"""
+    return html_page(f"{report.model} tuned on {report.board}", _STYLE, body)
 
 
-def _row(layer: LayerTuning) -> str:
-    cells = (
-        layer.label,
+def _row(number: int, layer: LayerTuning) -> str:
+    figures = (
         str(len(layer.operators)),
         _number(layer.before),
         _number(layer.after),
         gain_text(layer.before, layer.after),
         f"{len(layer.records)} of {layer.space}",
-        "" if layer.best is None else layer.best.candidate,
     )
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+    chosen = "" if layer.best is None else escape(candidate_text(layer.best))
+    if layer.code:
+        chosen = f'<a href="#c-{number}">{chosen}</a>'
+    return (
+        f'<tr><td class="text"><a href="#layer-{number}">{escape(layer.label)}</a></td>'
+        f"{''.join(f'<td>{figure}</td>' for figure in figures)}"
+        f'<td class="text">{chosen}</td></tr>'
+    )
 
 
-def _section(layer: LayerTuning) -> str:
+def _section(number: int, layer: LayerTuning) -> str:
     good = [record for record in layer.records if record.cost is not None]
     failed = [record for record in layer.records if record.cost is None]
     wrong = "".join(f'<p class="wrong">wrong result: {escape(candidate)}</p>' for candidate in layer.wrong)
-    ends = "".join(f"<li>{escape(r.candidate)}: {escape(r.outcome.value)} {escape(r.message)}</li>" for r in failed)
-    return f"""<section>
+    ends = "".join(f"<li>{escape(candidate_text(r))}: {escape(f'{r.outcome.value} {r.message}')}</li>" for r in failed)
+    # Browsers open what a link leads into.
+    code = f'<div id="c-{number}"><pre>{escape(layer.code)}</pre></div>'
+    return f"""<section id="layer-{number}">
 <h2>{escape(layer.label)}</h2>
-<p>{escape(", ".join(layer.operators))}</p>{wrong}
+<p class="faint">{escape(", ".join(layer.operators))}</p>{wrong}
 <div class="pair">
 {_curve(good, layer)}
 {_knobs(good)}
 </div>
 {f"<details><summary>{len(failed)} failed</summary><ul>{ends}</ul></details>" if failed else ""}
-{f"<details><summary>C of the chosen kernel</summary><pre>{escape(layer.code)}</pre></details>" if layer.code else ""}
+{f"<details><summary>C of the chosen kernel</summary>{code}</details>" if layer.code else ""}
 </section>"""
 
 
@@ -92,29 +93,40 @@ def _curve(records: Sequence[Record], layer: LayerTuning) -> str:
     if not costs:
         return "<p>nothing measured</p>"
     # A kernel that is many times slower must not flatten what matters.
-    top, low = min(max(max(costs), 1.0), 2.0), min(*costs, 1.0)
+    top, low = min(max(max(costs), 1.0), _MOST), min(*costs, 1.0)
     room = (top - low) * 0.08 or 0.01
-    low, top = low - room, top + room
+    bottom, height = low - room, top - low + 2 * room
 
     def at(index: int, value: float) -> tuple[float, float]:
-        x = _MARGIN + (_WIDTH - _MARGIN - 10) * (index + 0.5) / len(costs)
-        return x, 10 + (_HEIGHT - 40) * (top - min(value, top)) / (top - low)
+        x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * (index + 0.5) / len(costs)
+        return x, _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (min(value, top) - bottom) / height
+
+    def rule(value: float, text: str, kind: str) -> str:
+        y = at(0, value)[1]
+        return (
+            f'<line class="{kind}" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>'
+            f'<text x="{_LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
+        )
 
     points, best, steps = [], costs[0], []
     for index, cost in enumerate(costs):
         x, y = at(index, cost)
-        points.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#9bb8dd"/>')
+        cycles = f"{escape(candidate_text(ordered[index]))}: {ordered[index].cost:,}"
+        points.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{cycles}</title></circle>')
         best = min(best, cost)
         steps.append("{:.1f},{:.1f}".format(*at(index, best)))
-    _, one = at(0, 1.0)
+    rules = [rule(1.0, "default", "default")]
+    if top - 1 > height / 8:
+        rules.append(rule(top, f"{'≥ ' if max(costs) > top else ''}{top:.0%}", "other"))
+    if 1 - low > height / 8:
+        rules.append(rule(low, f"{low:.1%}", "other"))
     return (
-        f'<svg class="curve" xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="11">'
-        f'<line x1="{_MARGIN}" y1="{one:.1f}" x2="{_WIDTH - 10}" y2="{one:.1f}" stroke="#bbb" stroke-dasharray="4 3"/>'
-        f'<text x="{_MARGIN - 4}" y="{one + 4:.1f}" text-anchor="end">default</text>{"".join(points)}'
-        f'<polyline points="{" ".join(steps)}" fill="none" stroke="#1f4e9c" stroke-width="2"/>'
-        f'<text x="{_WIDTH - 10}" y="{_HEIGHT - 8}" text-anchor="end">{len(costs)} trials; best '
-        f"{100 * best:.1f} % of the default's cycles</text></svg>"
+        f"<div><p>Cycles of {len(costs)} trials: dots; the best so far: line</p>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}">{"".join(rules)}{"".join(points)}<polyline points="{" ".join(steps)}"/>'
+        f'<text x="{_LEFT}" y="{_HEIGHT - 6}">first trial</text>'
+        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">best {best:.1%} of the default</text>'
+        "</svg></div>"
     )
 
 
@@ -125,15 +137,19 @@ def _knobs(records: Sequence[Record]) -> str:
     for knob, choices in knob_worth(records).items():
         if len(choices) < 2:
             continue
-        for choice, cost in choices.items():
-            over = 100 * (cost / best - 1)
+        for number, (choice, cost) in enumerate(choices.items()):
+            over, first = 100 * (cost / best - 1), "" if number else ' class="first"'
             rows.append(
-                f"<span>{escape(knob)} = {escape(choice)}</span>"
-                f'<div class="bar" style="width:{min(over, 100):.1f}%"></div><span>+{over:.1f} %</span>'
+                f"<span{first}>{escape(knob)} = {escape(choice)}</span>"
+                f'<div{first}><div class="bar" style="width:{min(over, 100):.1f}%"></div></div>'
+                f"<span{first}>{f'+{over:.1f} %' if cost > best else 'best'}</span>"
             )
     if not rows:
         return ""
-    return f'<div><p>Best with each choice, over the best of all</p><div class="knobs">{"".join(rows)}</div></div>'
+    return (
+        "<div><p>What a choice costs: the fewest cycles with it, over the best of all</p>"
+        f'<div class="knobs">{"".join(rows)}</div></div>'
+    )
 
 
 def knob_worth(records: Sequence[Record]) -> Mapping[str, Mapping[str, int]]:
