@@ -6,26 +6,32 @@ The chip has the part's flash controller, a UART, and oscillators that are stubs
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.chip import probe as _registers_the_probes  # noqa: F401
+from tests.support.chip.bench import plugged
 from tests.support.chip.chip import Chip
-from tests.support.chip.flash_controller import BASE, PAGE
+from tests.support.chip.flash_controller import BASE
 from tests.support.chip.memory import BusError
 from tests.support.chip.parts import FLASH, PARTS
 from tests.support.chip.process import PINS_VARIABLE, ChipProcess, board_file
-from utvm.boards import load_board
+from utvm.boards import Link, PyOcdSettings, load_board
 from utvm.cli import main
-from utvm.deploy import Export, export, shell_firmware
+from utvm.deploy import Export, export, flash, shell_firmware
+from utvm.deploy.firmware import build_firmware
 from utvm.device import link_opener
 from utvm.frontends import load
 from utvm.graph.reference import evaluate
+from utvm.toolchain import Source
 
 CNN = Path(__file__).resolve().parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
 BOARD = board_file("stm32l4r5")
+PAGE = 4096
 SECONDS = 120.0
 
 
@@ -157,3 +163,34 @@ def test_the_controller_takes_what_the_manual_allows_and_nothing_else() -> None:
     chip.write(keyr, 4, 0x45670123)
     with pytest.raises(BusError):
         chip.write(keyr, 4, 1)
+
+
+GREETING = """\
+#include "utvm_console.h"
+
+int main(void);
+
+int main(void) {
+  console_text("hello\\r\\n");
+  for (;;) {
+  }
+}
+"""
+
+
+def test_pyocd_programs_with_its_own_algorithm_and_leaves_the_board_running(tmp_path: Path) -> None:
+    """pyOCD has the STM32L475 built in: the chip has the flash of that one, and is an STM32L4R5 otherwise."""
+    made = exported()
+    settings = PyOcdSettings(target="stm32l475xg", probe="sim-flash-of-l475")
+    board = replace(made.board, link=Link(kind="pyocd", pyocd=settings))
+    firmware = build_firmware([made], [Source(name="greeting.c", text=GREETING)], name="greeting")
+    (segment,) = firmware.segments
+    elf, *_ = firmware.write(tmp_path)
+    with plugged("flash-of-l475") as bench:
+        assert flash(elf, board).nbytes == len(segment.data) > 1024
+        assert bench.chip.memory.read(FLASH, len(segment.data)) == segment.data
+        assert not bench.chip.core.halted
+        assert bench.chip.peripherals is not None
+        for _ in range(100):
+            bench.chip.advance(10_000)
+        assert bench.chip.peripherals.uart.sent == b"hello\r\n"

@@ -1,4 +1,4 @@
-"""The flash of an STM32L4+ and its controller (RM0432, 3.3 and 3.7): keys, pages, double words, what goes wrong.
+"""The flash of an STM32L4 or L4+ and its controller (RM0351, RM0432, chapter 3): keys, pages, double words, errors.
 
 Nothing takes time: BSY is never seen. Options can be read, not changed. A write that is not programming is an error of
 the bus here; on silicon some are flags alone.
@@ -10,7 +10,6 @@ from tests.support.chip.memory import BusError, Memory
 from tests.support.chip.parts import FLASH
 
 BASE, BYTES = 0x40022000, 0x400
-PAGE, BANK = 4096, 1 << 20
 
 _ACR, _KEYR, _SR, _CR, _OPTR = 0x00, 0x08, 0x10, 0x14, 0x20
 _WRITE_PROTECTION = (0x2C, 0x30, 0x4C, 0x50)
@@ -28,10 +27,12 @@ class FlashController:
 
     Args:
         memory: holds the flash, at its address.
+        pages: bytes of a page and of a bank, of which there are two.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, pages: tuple[int, int]) -> None:
         self._memory = memory
+        self._page, self._bank = pages
         self.programmed = 0  # double words, since the chip was made
         self.reset()
 
@@ -45,7 +46,7 @@ class FlashController:
 
     def holds(self, address: int) -> bool:
         """Return whether an address is in flash."""
-        return FLASH <= address < FLASH + 2 * BANK
+        return FLASH <= address < FLASH + 2 * self._bank
 
     def read(self, offset: int) -> int:
         """Return a register."""
@@ -72,7 +73,7 @@ class FlashController:
             if value & _LOCK:
                 self._keys = ()
             elif value & _STRT and value & _PER:
-                self._erase((value >> 3 & 0xFF) * PAGE + (BANK if value & _BANK_2 else 0))
+                self._erase((value >> 3 & 0xFF) * self._page + (self._bank if value & _BANK_2 else 0))
 
     def program(self, address: int, data: bytes) -> None:
         """Take a write to flash: the second word of a pair programs both.
@@ -100,7 +101,7 @@ class FlashController:
         self._status |= _EOP
 
     def _erase(self, offset: int) -> None:
-        self._memory.overwrite(FLASH + offset, b"\xff" * PAGE)
+        self._memory.overwrite(FLASH + offset, b"\xff" * self._page)
         self._status |= _EOP
 
     def _fail(self, flag: int, address: int) -> None:

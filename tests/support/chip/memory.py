@@ -26,7 +26,8 @@ class Memory:
     def __init__(self, banks: Sequence[Bank]) -> None:
         self.banks = banks
         self.written: set[int] = set()
-        self._buffers = [mmap.mmap(-1, bank.length) for bank in banks]
+        own = {bank.name: mmap.mmap(-1, bank.length) for bank in banks if bank.alias_of is None}
+        self._buffers = [own[bank.alias_of or bank.name] for bank in banks]
 
     def host_address(self, position: int) -> int:
         """Return where bank `position` is in this process."""

@@ -21,12 +21,13 @@ class PartPeripherals:
 
     Args:
         memory: the chip's; its information block gets what a factory writes there.
+        pages: see `FlashController`.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, pages: tuple[int, int]) -> None:
         memory.program(INFORMATION, b"")
-        memory.overwrite(FLASH_SIZE, (2048).to_bytes(2, "little"))
-        self.flash = FlashController(memory)
+        memory.overwrite(FLASH_SIZE, (2 * pages[1] // 1024).to_bytes(2, "little"))
+        self.flash = FlashController(memory, pages)
         self._make: Callable[[], Registers] = PARTS["stm32l4r5"][0]
         self._others = self._make()
         wiring = WIRINGS["nucleo-l4r5zi"]

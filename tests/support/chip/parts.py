@@ -15,12 +15,16 @@ FLASH = 0x08000000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bank:
-    """A memory. Bytes. Flash can be read and executed, and a write to it is a bus error."""
+    """A memory. Bytes. Flash can be read and executed, and a write to it is a bus error.
+
+    `alias_of` is the name of an earlier bank whose bytes are seen here too.
+    """
 
     name: str
     origin: int
     length: int
     writable: bool = True
+    alias_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ class Part:
         increment_bytes: the block within which the access port increments addresses; it wraps at the end.
         dwt_lock: whether software must unlock the DWT before it writes there.
         v8: whether the debug registers are Armv8-M's.
-        board: the board of µTVM's whose peripherals are simulated too; None leaves their addresses empty.
+        flash_pages: bytes of a page and of a bank of flash, where peripherals are simulated too; None leaves out both.
     """
 
     core: str
@@ -69,7 +73,7 @@ class Part:
     dwt_lock: bool = False
     v8: bool = False
     reset_vectors: int = field(default=FLASH)
-    board: str | None = None
+    flash_pages: tuple[int, int] | None = None
 
 
 _CPUID, _ICTR, _PFR0, _CLIDR, _CTR, _CCSIDR, _MVFR0 = (
@@ -171,16 +175,16 @@ _CORES: Mapping[str, Part] = {
 
 _DBGMCU_IDCODE, INFORMATION, FLASH_SIZE = 0xE0042000, 0x1FFF7000, 0x1FFF75E0
 
-PARTS: Mapping[str, Part] = {
-    **_CORES,
-    "stm32l4r5": replace(
-        _CORES["cortex-m4"],
-        banks=(
-            *_CORES["cortex-m4"].banks,
-            Bank(name="information", origin=INFORMATION, length=0x1000, writable=False),
-        ),
-        identification={**_CORES["cortex-m4"].identification, _DBGMCU_IDCODE: 0x101F6470},
-        board="nucleo-l4r5zi",
+_L4R5 = replace(
+    _CORES["cortex-m4"],
+    banks=(
+        *_CORES["cortex-m4"].banks,
+        Bank(name="information", origin=INFORMATION, length=0x1000, writable=False),
+        Bank(name="boot", origin=0, length=0x200000, writable=False, alias_of="flash"),
     ),
-}
-"""Cores alone by their names, and a part with its flash controller and a UART."""
+    identification={**_CORES["cortex-m4"].identification, _DBGMCU_IDCODE: 0x101F6470},
+    flash_pages=(4096, 1 << 20),
+)
+
+PARTS: Mapping[str, Part] = {**_CORES, "stm32l4r5": _L4R5, "flash-of-l475": replace(_L4R5, flash_pages=(2048, 1 << 19))}
+"""Cores alone by their names; a part with its flash controller and a UART; the same with the flash of an STM32L475."""
