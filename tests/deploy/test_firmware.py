@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from tests.deploy.exports import EVERYWHERE, exported, model_path
 from tests.support.oracle import Oracle
 from tests.support.shared import shared
+from utvm.boards import BoardError, load_board
 from utvm.cli import main
 from utvm.deploy import Firmware, FirmwareError, flash, mlperf_firmware, shell_firmware
 from utvm.deploy.firmware import build_firmware
@@ -75,6 +78,20 @@ def test_boots_by_itself_and_answers(board: str) -> None:
         runs, ticks, _ = ask(booted, "bench 2")
         assert runs == "runs 2"
         assert int(ticks.split()[1]) > 0
+
+
+def test_a_console_of_the_user_s_own_is_three_functions(tmp_path: Path) -> None:
+    driver = (files("utvm.deploy") / "runtime" / "uart_cmsdk.c").read_text(encoding="utf-8")
+    described = (files("utvm.boards") / "qemu-cortex-m4.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(re.sub(r'kind = "cmsdk"', 'kind = "file"\nfile = "mine.c"', described))
+    with pytest.raises(BoardError, match=r"'file' of \[console\] is 'mine.c': there is no such .c file"):
+        load_board(tmp_path / "mine.toml")
+    (tmp_path / "mine.c").write_text(driver)
+    board = load_board(tmp_path / "mine.toml")
+    made = replace(exported(KWS), board=board)
+    with BootedBoard(board, shell_firmware([made]).image.path) as booted:
+        assert booted.hear("ready\r\n") == f"utvm {KWS} ready\r\n"
+        assert ask(booted, "models") == [KWS]
 
 
 def test_what_it_does_not_understand_it_says() -> None:

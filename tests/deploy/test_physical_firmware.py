@@ -19,6 +19,7 @@ from tests.deploy.exports import EVERYWHERE
 from tests.support.boards import PHYSICAL
 from tests.support.booted import BootedOnUnicorn
 from tests.support.uarts import WIRINGS
+from utvm.boards import Console
 from utvm.deploy import Export, Firmware, FirmwareError, export, shell_firmware
 from utvm.deploy.boot_rom import checksum_rp2040
 from utvm.deploy.firmware import build_firmware
@@ -124,6 +125,19 @@ def test_large_arenas_go_to_the_next_memory() -> None:
     firmware = shell_firmware([replace(made, board=small)])
     sram = next(memory for memory in small.memories if memory.name == "sram1")
     assert sram.holds(firmware.image.symbol("utvm_stack_top").address - 1)
+
+
+def test_a_board_without_a_driver_links_with_functions_of_the_user_s(tmp_path: Path) -> None:
+    driver = tmp_path / "sci.c"
+    driver.write_text(
+        '#include "utvm_console.h"\nvoid console_open(void) {}\nvoid console_put(char c) { (void)c; }\n'
+        "char console_get(void) { return 0; }\n"
+    )
+    console = Console(kind="file", base=0, baud=115200, clock_hz=120_000_000, file=str(driver))
+    board = replace(PHYSICAL["ek-ra8d1"], console=console)
+    firmware = shell_firmware([replace(exported("nucleo-f746zg"), board=board)])
+    (segment,) = firmware.segments
+    assert segment.address == vectors_of(firmware) == FLASH["ra8d1"]
 
 
 def test_a_board_without_a_console_says_what_is_missing() -> None:

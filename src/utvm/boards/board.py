@@ -18,7 +18,7 @@ BootRom = Literal["rp2040", "rp2350"]
 LINK_NAMES: Mapping[LinkKind, str] = {"gdb": "GDB remote", "openocd": "OpenOCD", "pyocd": "pyOCD"}
 
 
-ConsoleKind = Literal["cmsdk", "ns16550", "nrf_uart", "nrf_uarte", "pl011", "stm32_usart", "stm32_lpuart"]
+ConsoleKind = Literal["cmsdk", "ns16550", "nrf_uart", "nrf_uarte", "pl011", "stm32_usart", "stm32_lpuart", "file"]
 
 
 class BoardError(UtvmError):
@@ -30,7 +30,7 @@ class Console:
     """The UART on which a firmware answers: what it is, and the address of its registers.
 
     `clock_hz` is what the UART divides for its rate after start-up. `setup` is done to registers before it is opened:
-    clocks of the UART and its pins, and which pins are its.
+    clocks of the UART and its pins, and which pins are its. Of the kind "file", `file` is C of the user's own.
     """
 
     kind: ConsoleKind
@@ -38,6 +38,7 @@ class Console:
     baud: int
     clock_hz: int
     setup: tuple[RegisterOperation, ...] = ()
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ class _Reader:
         placements = read_placements(self.data.get("image"), memories, problems)
         check_stack(self.data.get("stack_bytes", DEFAULT_STACK_BYTES), placements, problems)
         firmware = read_firmware(self.data.get("firmware"), memories, problems)
-        console = read_console(self.data.get("console"), self.data.get("clock_hz"), problems)
+        console = read_console(self.data.get("console"), self.data.get("clock_hz"), problems, folder=self.folder)
         clock = read_operations("clock", self.data.get("clock"), problems)
         caches = read_caches(self.data.get("caches"), problems)
         model = read_memory_model(self.data.get("memory_model"), problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 from utvm.boards.board import Console, ConsoleKind
@@ -44,21 +45,24 @@ def _placement(table: Mapping[str, Any], memories: Mapping[str, Memory], problem
     return Placement(**places) if len(places) == len(_PLACES) else None
 
 
-def read_console(table: Any, clock_hz: Any, problems: list[str]) -> Console | None:
+def read_console(table: Any, clock_hz: Any, problems: list[str], *, folder: Path | None) -> Console | None:
     """Return the UART of the console, None if nothing is said; what is wrong is added to `problems`.
 
-    Its clock is that of the core, `clock_hz`, unless the table says another.
+    Its clock is that of the core, `clock_hz`, unless the table says another. A file that it names is looked for in
+    `folder`.
     """
     if table is None:
         return None
     if not isinstance(table, dict):
         problems.append("[console] is not a table")
         return None
-    table = {"clock_hz": clock_hz} | table
-    check_keys(table, (*_CONSOLE, "setup"), "[console]", problems)
+    own = table.get("kind") == "file"
+    table = {"clock_hz": clock_hz} | ({"base": 0} if own else {}) | table
+    check_keys(table, (*_CONSOLE, "setup", *(("file",) if own else ())), "[console]", problems)
     setup = read_operations("setup", table.get("setup"), problems)
     checks = [typed(table, key, kind, "[console]", problems) for key, kind in _CONSOLE.items()]
-    if not all(checks):
+    file = _file(table, problems, folder) if own else None
+    if not all(checks) or (own and file is None):
         return None
     if table["kind"] not in get_args(ConsoleKind):
         problems.append(f"'kind' of [console] is '{table['kind']}'; known: {', '.join(get_args(ConsoleKind))}")
@@ -66,4 +70,16 @@ def read_console(table: Any, clock_hz: Any, problems: list[str]) -> Console | No
     if table["baud"] < 1:
         problems.append("'baud' of [console] must be positive")
         return None
-    return Console(kind=table["kind"], base=table["base"], baud=table["baud"], clock_hz=table["clock_hz"], setup=setup)
+    return Console(
+        kind=table["kind"], base=table["base"], baud=table["baud"], clock_hz=table["clock_hz"], setup=setup, file=file
+    )
+
+
+def _file(table: Mapping[str, Any], problems: list[str], folder: Path | None) -> str | None:
+    if not typed(table, "file", str, "[console]", problems):
+        return None
+    path = (folder or Path()) / table["file"]
+    if path.suffix != ".c" or not path.is_file():
+        problems.append(f"'file' of [console] is '{table['file']}': there is no such .c file at {path}")
+        return None
+    return str(path)

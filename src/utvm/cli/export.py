@@ -56,13 +56,16 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from utvm.deploy import PROJECTS, export, export_text, mlperf_firmware, shell_firmware
+    from utvm.api import as_board
+    from utvm.deploy import PROJECTS, console_of, export, export_text, mlperf_firmware, shell_firmware
     from utvm.errors import UtvmError
 
     if arguments.others and arguments.format != "firmware":
         raise UtvmError("--with puts a further model into a firmware: say --format firmware")
     if (arguments.task is None) == (arguments.format == "mlperf"):
         raise UtvmError("--task says what an MLPerf firmware does: give it with --format mlperf, and only then")
+    if arguments.format in ("firmware", "mlperf"):
+        console_of(as_board(arguments.board))  # before anything is written
     options = {"stack": arguments.stack, "portable": arguments.portable, **compile_options(arguments)}
     exports = [export(arguments.model, arguments.board, name=arguments.name, **options)]
     exports += [export(model, arguments.board, **{**options, "portable": ()}) for model in arguments.others]

@@ -1,7 +1,7 @@
 """Self-hosted models: C libraries, firmware, and checks that they are what they claim."""
 
 from utvm.deploy.export import BudgetError, Export, export
-from utvm.deploy.firmware import MLPERF_TASKS, Firmware, FirmwareError, mlperf_firmware, shell_firmware
+from utvm.deploy.firmware import MLPERF_TASKS, Firmware, FirmwareError, console_of, mlperf_firmware, shell_firmware
 from utvm.deploy.flash import Programming, flash, plan_flash
 from utvm.deploy.manifest import MANIFEST_FILE, Manifest, ManifestError
 from utvm.deploy.projects import PROJECTS, project
@@ -23,6 +23,7 @@ __all__ = [
     "Programming",
     "Verification",
     "VerifyError",
+    "console_of",
     "export",
     "export_text",
     "flash",

@@ -82,6 +82,20 @@ class Firmware:
         return tuple(paths)
 
 
+def console_of(board: Board) -> Console:
+    """Return the console of a board that programs can boot on.
+
+    Raises:
+        FirmwareError: its description lacks where firmware goes, or a console.
+    """
+    if board.firmware and board.console is not None:
+        return board.console
+    lacking = " and ".join(f"[{n}]" for n, v in (("firmware", board.firmware), ("console", board.console)) if not v)
+    raise FirmwareError(
+        f"the description of board '{board.name}' has no {lacking}: add it to boot programs there (docs/boards.md)"
+    )
+
+
 def shell_firmware(exports: Sequence[Export]) -> Firmware:
     """Return the firmware of one or more models with the command loop for people.
 
@@ -127,11 +141,7 @@ def mlperf_firmware(export: Export, task: str) -> Firmware:
 def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name: str) -> Firmware:
     """Link exports and a program (`main`) with the board's start-up, clock and console; see `shell_firmware`."""
     board = exports[0].board
-    if not board.firmware or board.console is None:
-        lacking = " and ".join(f"[{n}]" for n, v in (("firmware", board.firmware), ("console", board.console)) if not v)
-        raise FirmwareError(
-            f"the description of board '{board.name}' has no {lacking}: add it to boot programs there (docs/boards.md)"
-        )
+    console = console_of(board)
     names = [export.manifest.name for export in exports]
     if len(set(names)) < len(names):
         raise FirmwareError(f"two models are named alike ({', '.join(names)}): export one under another --name")
@@ -154,7 +164,7 @@ def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name
         if file.endswith((".c", ".h"))
     ]
     image = _first_that_fits(
-        toolchain, board, [*boot_sources(board, toolchain), *_console(board, board.console), *sources, *libraries]
+        toolchain, board, [*boot_sources(board, toolchain), *_console(board, console), *sources, *libraries]
     )
     return Firmware(name=name, board=board, image=image, segments=load_segments(image.path))
 
@@ -183,7 +193,8 @@ def _runtime(name: str) -> Source:
 
 def _console(board: Board, console: Console) -> list[Source]:
     """Return the console's driver, its pins and what stands on it; the header says where the registers are."""
-    driver, steps = _DRIVERS.get(console.kind, (f"uart_{console.kind}.c", None))
+    name, steps = _DRIVERS.get(console.kind, (f"uart_{console.kind}.c", None))
+    driver = _runtime(name) if console.file is None else _own_driver(Path(console.file))
     defines = {
         "UTVM_CONSOLE_BASE": f"0x{console.base:08X}u",
         "UTVM_CONSOLE_BAUD": f"{console.baud}u",
@@ -196,15 +207,22 @@ def _console(board: Board, console: Console) -> list[Source]:
     placed = header.text.replace("#include <stdint.h>\n", f"#include <stdint.h>\n\n{lines}", 1)
     title = f"Clocks and pins of the console of {board.name}, from its description."
     pins = operations_source(title, header.name, "console_setup", console.setup)
-    name = f'\n/* Whose firmware it is; `utvm flash` asks. */\nconst char {BOARD_SYMBOL}[] = "{board.name}";\n'
+    whose = f'\n/* Whose firmware it is; `utvm flash` asks. */\nconst char {BOARD_SYMBOL}[] = "{board.name}";\n'
     declared = f"extern const char {BOARD_SYMBOL}[];\n"
     return [
         Source(name=header.name, text=placed),
-        Source(name="utvm_console_pins.c", text=f"{pins}\n{declared}{name}"),
+        Source(name="utvm_console_pins.c", text=f"{pins}\n{declared}{whose}"),
         _runtime("console.c"),
-        _runtime(driver),
+        driver,
         _runtime("boot.c"),
     ]
+
+
+def _own_driver(path: Path) -> Source:
+    try:
+        return Source(name="utvm_own_console.c", text=path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FirmwareError(f"the console's file {path} can't be read: {error}") from error
 
 
 def _models(exports: Sequence[Export]) -> list[Source]:

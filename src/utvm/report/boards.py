@@ -60,6 +60,12 @@ def board_json(board: Board) -> dict[str, Any]:
             {"code": place.code.name, "constants": place.constants.name, "data": place.data.name}
             for place in board.placements
         ],
+        "firmware": [
+            {"code": place.code.name, "constants": place.constants.name, "data": place.data.name}
+            for place in board.firmware
+        ],
+        "boot_rom": board.boot_rom,
+        "console": None if board.console is None else asdict(board.console),
         "stack_bytes": board.stack_bytes,
         "links": {name: asdict(getattr(board.link, name)) for name in _settled(board)},
         "clock": [asdict(operation) for operation in board.clock],
@@ -80,6 +86,7 @@ def board_text(board: Board) -> str:
     ]
     lines += _section("memories", (f"{_memory(memory)}{_remarks(memory)}" for memory in board.memories))
     lines += _section("images, tried in this order", _placements(board))
+    lines += _section("programs that boot by themselves, tried in this order", _firmware(board))
     lines += _section("debug links", _links(board))
     if board.clock:
         lines += _section("clock, set up after each load", map(str, board.clock))
@@ -99,6 +106,17 @@ def _placements(board: Board) -> Iterator[str]:
     for place in board.placements:
         off = "; the data cache stays off" if "data" in board.caches and place.data.cached else ""
         yield f"code {place.code.name}, constants {place.constants.name}, data and stack {place.data.name}{off}"
+
+
+def _firmware(board: Board) -> Iterator[str]:
+    for place in board.firmware:
+        yield f"code {place.code.name}, constants {place.constants.name}, data and stack {place.data.name}"
+    if board.boot_rom is not None:
+        yield f"with what the boot ROM of an {board.boot_rom.upper()} looks for"
+    if board.console is not None:
+        console = board.console
+        yield f"console: {console.kind} at 0x{console.base:08x}, {console.baud} baud of {_hertz(console.clock_hz)}"
+        yield from (f"  {operation}" for operation in console.setup)
 
 
 def _links(board: Board) -> Iterator[str]:
@@ -133,6 +151,8 @@ def _remarks(memory: Memory) -> str:
         said.append(f"{memory.wait_states} wait states")
     if memory.cached:
         said.append("behind the core's caches")
+    if memory.kept:
+        said.append(f"the first {_size(memory.kept)} are a firmware's")
     return f" ({', '.join(said)})" if said else ""
 
 
