@@ -1,0 +1,101 @@
+"""What a library is and how it is called: the description, the names of its ports, and its prototypes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from utvm.codegen.model import CModel, CPort
+from utvm.graph import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CLibrary:
+    """What a library's files say.
+
+    Attributes:
+        name: the prefix of every public name; a lower-case C identifier.
+        title: the first line of the header.
+        model: the model for the core it was made for.
+        prelude: the helpers that its kernels use, in order.
+        portable: the same with portable kernels, None where `model` has no others.
+        portable_prelude: the helpers of `portable`.
+        feature: a preprocessor condition that holds where the kernels of `model` can run.
+        promises: constants of the header by name, as STACK_BYTES, with what each says.
+        budgets: limits by name, as RAM_BUDGET_BYTES.
+    """
+
+    name: str
+    title: str
+    model: CModel
+    prelude: Mapping[str, str]
+    portable: CModel | None
+    portable_prelude: Mapping[str, str]
+    feature: str
+    promises: Mapping[str, tuple[int, str]]
+    budgets: Mapping[str, int]
+
+    @property
+    def upper(self) -> str:
+        """The prefix of macros."""
+        return self.name.upper()
+
+
+STATUSES = (
+    ("OK", "it ran"),
+    ("NO_ARENA", "the arena is a null pointer"),
+    ("ARENA_TOO_SMALL", "arena_bytes is less than ARENA_BYTES"),
+    ("ARENA_MISALIGNED", "the arena's address is no multiple of ARENA_ALIGNMENT"),
+)
+"""Values of the status by name, in order from 0."""
+
+
+def port_names(tensors: Sequence[Tensor], kind: str) -> tuple[str, ...]:
+    """Return the parameter of each input or output: `kind` if there is one, else after its tensor's name."""
+    if len(tensors) == 1:
+        return (kind,)
+    names: list[str] = []
+    for tensor in tensors:
+        stem = re.sub(r"[^0-9a-z]+", "_", tensor.name.lower()).strip("_") or kind
+        stem = f"{kind}_{stem}"
+        count = names.count(stem) + sum(name.startswith(f"{stem}_") for name in names)
+        names.append(stem if not count else f"{stem}_{count + 1}")
+    return tuple(names)
+
+
+def ports(model: CModel) -> list[tuple[CPort, str]]:
+    """Return each input and output with its parameter."""
+    named = []
+    for kind, ports in (("input", model.inputs), ("output", model.outputs)):
+        named += list(zip(ports, port_names([port.tensor for port in ports], kind), strict=True))
+    return named
+
+
+def accessed(model: CModel) -> list[tuple[str, CPort, str]]:
+    """Return each port as (input or output, port, parameter)."""
+    return [("input" if port in model.inputs else "output", port, parameter) for port, parameter in ports(model)]
+
+
+def signature(library: CLibrary) -> str:
+    """Return the head of the function that runs the network."""
+    name, model = library.name, library.model
+    parameters = []
+    for kind, port, parameter in accessed(model):
+        const = "const " if kind == "input" else ""
+        parameters.append(f"{const}{port.tensor.dtype.c_type} *{parameter}")
+    return wrapped(f"{name}_status {name}_run(", [*parameters, "void *arena", "size_t arena_bytes"], ")")
+
+
+def accessor(name: str, kind: str, port: CPort, parameter: str) -> str:
+    """Return the head of the function that says where a port is in an arena."""
+    c_type = port.tensor.dtype.c_type
+    if kind == "input":
+        return f"{c_type} *{name}_{parameter}(void *arena)"
+    return f"const {c_type} *{name}_{parameter}(const void *arena)"
+
+
+def wrapped(head: str, parts: Sequence[str], tail: str) -> str:
+    """Return a list of C between its head and tail: on one line if that is short enough, else a line a part."""
+    line = f"{head}{', '.join(parts)}{tail}"
+    return line if len(line) <= 100 else f"{head}\n    " + ",\n    ".join(parts) + tail
