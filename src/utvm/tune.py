@@ -172,6 +172,7 @@ def tune(
             interrupted = True
         finally:
             steps.close()
+        ended = "interrupted: the same command goes on from here" if interrupted else tuner.ended
         report = TuningReport(
             model=name,
             board=target.name,
@@ -179,6 +180,8 @@ def tune(
             assume=assume or "",
             search=search,
             seconds=time.time() - started,
+            ended=ended,
+            records=store.name,
             layers=tuple(_layer(job, store, tuner) for job in tuner.jobs.values()),
         )
     return Tuned(report=report, interrupted=interrupted)

@@ -32,7 +32,7 @@ def report() -> TuningReport:
     )  # fmt: skip
     return TuningReport(
         model="net", board="qemu-cortex-m7", core="cortex-m7", assume="", search="estimate", seconds=9.0,
-        layers=(layer, empty),
+        ended="that was the limit", records="store.sqlite", layers=(layer, empty),
     )  # fmt: skip
 
 

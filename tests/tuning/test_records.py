@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tuning.support import CONDITIONS, record
+from utvm.cli import main
 from utvm.tuning import Outcome, Record, RecordError, RecordStore, read_lines, superseded, write_lines
 from utvm.tuning.record import from_values, to_line
 
@@ -87,6 +88,28 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
         RecordStore(file)
     with pytest.raises(RecordError, match="--db"):
         RecordStore("postgresql://nobody@127.0.0.1:1/none?connect_timeout=2")
+
+
+def test_a_password_is_not_told() -> None:
+    with pytest.raises(RecordError) as told:
+        RecordStore("postgresql://nobody:secret@127.0.0.1:1/none?connect_timeout=2")
+    assert "postgresql://nobody:***@127.0.0.1:1/none" in str(told.value)
+    assert "secret" not in str(told.value)
+
+
+def test_the_command_says_where_nothing_is_and_shows_each_workload_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = tmp_path / "store.sqlite"
+    assert main(["records", "list", "--db", str(database)]) == 0
+    assert f"no such records in {database}: `utvm tune`" in capsys.readouterr().out
+    with RecordStore(database) as store:
+        store.add([record(), record(workload="Add(a)", config={})])
+    assert main(["records", "list", "--db", str(database)]) == 0
+    assert f"2 trials in {database}" in capsys.readouterr().out.replace("\n", "")
+    assert main(["records", "show", "--db", str(database)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("Conv2D(x)") < shown.index("direct m=2 n=3") < shown.index("Add(a)")
 
 
 def _add_for_ever(path: str, number: int) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,15 @@ def test_limits_end_a_run_and_the_next_goes_on(tmp_path: Path) -> None:
         with RecordStore(tmp_path / "store.sqlite") as store:
             records = store.records()
         assert len(records) == len({each.candidate for each in records}) == expected
+
+
+def test_why_a_run_ended_is_told(tmp_path: Path) -> None:
+    def ended(**options: Any) -> str:
+        return tune(layer(), M7, database=tmp_path / "store.sqlite", **options).report.ended
+
+    assert ended(trials=2) == "that was the limit"
+    assert "expected to save 50.00% of the cycles" in ended(gain=0.5)
+    assert ended(gain=0.0) == "every candidate is measured"
 
 
 def test_a_high_threshold_of_gain_ends_after_the_defaults(tmp_path: Path) -> None:

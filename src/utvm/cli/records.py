@@ -22,10 +22,10 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     for name, text in (
         ("list", "one line for each workload and board"),
-        ("show", "every trial of a workload"),
+        ("show", "every trial, workload by workload"),
         ("export", "write records as JSON Lines"),
         ("import", "add records from JSON Lines; those that are there stay"),
-        ("prune", "delete all but the newest trial of each candidate and compiler, and failures"),
+        ("prune", "delete failures, and all but the newest trial of each candidate and compiler"),
     ):
         action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         add_database(action)
@@ -38,22 +38,24 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from utvm.report import print_table, records_table, trials_table
+    from utvm.report import print_table, records_table, trials_tables
     from utvm.tuning import RecordStore, default_database, read_lines, select, superseded, write_lines
 
-    where = arguments.db or default_database()
-    with RecordStore(where) as store:
+    with RecordStore(arguments.db or default_database()) as store:
         if arguments.action == "import":
             added = store.add(read_lines(arguments.file))
-            print(f"{added} records added to {where}")
+            print(f"{added} records added to {store.name}")
             return 0
         records = select(store.records(), board=arguments.board, workload=arguments.workload)
-        if arguments.action == "list":
-            print_table(records_table(records))
+        if arguments.action in ("list", "show") and not records:
+            print(f"no such records in {store.name}: `utvm tune` measures, `utvm records import` adds")
+        elif arguments.action == "list":
+            print_table(records_table(records, store.name))
         elif arguments.action == "show":
-            print_table(trials_table(records))
+            for table in trials_tables(records):
+                print_table(table)
         elif arguments.action == "export":
             print(f"{write_lines(records, arguments.file)} records written to {arguments.file}")
         else:
-            print(f"{store.remove(record.digest for record in superseded(records))} records deleted from {where}")
+            print(f"{store.remove(record.digest for record in superseded(records))} records deleted from {store.name}")
     return 0

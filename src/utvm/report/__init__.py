@@ -24,7 +24,7 @@ from utvm.report.tuning import (
     records_table,
     space_json,
     space_table,
-    trials_table,
+    trials_tables,
     tuning_json,
     tuning_table,
 )
@@ -66,7 +66,7 @@ __all__ = [
     "scores",
     "space_json",
     "space_table",
-    "trials_table",
+    "trials_tables",
     "tuning_html",
     "tuning_json",
     "tuning_table",

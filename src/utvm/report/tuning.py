@@ -53,7 +53,10 @@ class LayerTuning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningReport:
-    """A tuned network. Sums of layers leave out what calling them costs."""
+    """A tuned network. Sums of layers leave out what calling them costs.
+
+    `ended` says why no more was tried, `records` where the trials are.
+    """
 
     model: str
     board: str
@@ -61,6 +64,8 @@ class TuningReport:
     assume: str
     search: str
     seconds: float
+    ended: str
+    records: str
     layers: tuple[LayerTuning, ...]
 
     @property
@@ -116,10 +121,12 @@ def tuning_table(report: TuningReport) -> Table:
 
 
 def tuning_summary(report: TuningReport) -> str:
-    """Return how many trials, in which time, and what was wrong."""
+    """Return how many trials, in which time, why no more, and what was wrong."""
     trials = sum(layer.trials for layer in report.layers)
     reused = sum(layer.reused for layer in report.layers)
-    text = f"{trials} trials in {report.seconds:.0f} s, {reused} more were in the records."
+    text = f"{_count(trials, 'trial')} in {report.seconds:.0f} s"
+    text += f", {reused} more were in the records" if reused else ""
+    text += f"; {report.ended}. Records: {report.records}."
     wrong = [candidate for layer in report.layers for candidate in layer.wrong]
     if wrong:
         text += f" {len(wrong)} WRONG RESULTS, a bug of µTVM, please report: {', '.join(wrong)}."
@@ -135,6 +142,8 @@ def tuning_json(report: TuningReport) -> dict[str, Any]:
         "assume": report.assume or None,
         "search": report.search,
         "seconds": round(report.seconds, 3),
+        "ended": report.ended,
+        "records": report.records,
         "figures": report.source,
         "before": report.before,
         "after": report.after,
@@ -189,21 +198,21 @@ def space_json(tasks: Sequence[Task]) -> list[dict[str, Any]]:
     ]
 
 
-def records_table(records: Sequence[Record]) -> Table:
+def records_table(records: Sequence[Record], where: str) -> Table:
     """Return what a store holds, one row for each workload and board: trials, the best, the newest."""
-    table = Table()
+    table = Table(title=f"{_count(len(records), 'trial')} in {where}", title_justify="left")
     for index, heading in enumerate(("workload", "board", "trials", "failed", "fewest", "by", "newest")):
         table.add_column(heading, justify="right" if index in (2, 3, 4) else "left", overflow="fold")
-    groups: dict[tuple[str, str, str], list[Record]] = {}
+    groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.workload, record.conditions.board, record.conditions.assume), []).append(record)
-    for (workload, board, assume), same in groups.items():
+        groups.setdefault((record.workload, _place(record)), []).append(record)
+    for (workload, place), same in groups.items():
         good = [record for record in same if record.cost is not None]
         best = min(good, key=lambda record: record.cost or 0, default=None)
         failed = Counter(record.outcome.value for record in same if record.outcome is not Outcome.OK)
         table.add_row(
             workload,
-            f"{board} ({assume})" if assume else board,
+            place,
             str(len(same)),
             ", ".join(f"{count} {outcome}" for outcome, count in failed.items()),
             "" if best is None else _number(best.cost),
@@ -213,9 +222,16 @@ def records_table(records: Sequence[Record]) -> Table:
     return table
 
 
-def trials_table(records: Sequence[Record]) -> Table:
-    """Return single trials, the fastest first."""
-    table = Table()
+def trials_tables(records: Sequence[Record]) -> list[Table]:
+    """Return single trials, a table for each workload, the fastest first."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.workload, []).append(record)
+    return [_trials_table(workload, same) for workload, same in groups.items()]
+
+
+def _trials_table(workload: str, records: Sequence[Record]) -> Table:
+    table = Table(title=workload, title_justify="left")
     headings = ("candidate", "board", "outcome", "cost", "figures", "scratch", "flash", "build", "load", "run")
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index in (3, *range(5, 10)) else "left", overflow="fold")
@@ -223,7 +239,7 @@ def trials_table(records: Sequence[Record]) -> Table:
         seconds = (record.build_seconds, record.load_seconds, record.run_seconds)
         table.add_row(
             candidate_text(record),
-            record.conditions.board,
+            _place(record),
             f"{record.outcome.value} {record.message}".strip(),
             _number(record.cost),
             figure_source(record) if record.cost is not None else "",
@@ -232,6 +248,11 @@ def trials_table(records: Sequence[Record]) -> Table:
             *(f"{value * 1e3:.0f} ms" for value in seconds),
         )
     return table
+
+
+def _place(record: Record) -> str:
+    board, assume = record.conditions.board, record.conditions.assume
+    return f"{board} ({assume})" if assume else board
 
 
 class TuningProgress:
@@ -245,6 +266,7 @@ class TuningProgress:
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live.start()
+            self._live.update("building the first candidates", refresh=True)
         return self
 
     def __exit__(
@@ -264,8 +286,8 @@ class TuningProgress:
         if self._console.is_terminal:
             self._live.update(line, refresh=True)
         else:
-            cost = record.outcome.value if record.cost is None else f"{record.cost:,}"
-            self._console.print(f"{line}  {progress.task.label}: {record.candidate} {cost}", soft_wrap=True)
+            cost = record.outcome.value if record.cost is None else f"{record.cost:,} {_unit(record)}"
+            self._console.print(f"{line}  {progress.task.label}: {candidate_text(record)}: {cost}", soft_wrap=True)
 
     def _line(self, progress: Progress) -> str:
         spent = max(time.time() - progress.started, 1e-6)
@@ -273,7 +295,8 @@ class TuningProgress:
         parts = [f"trial {progress.trials}", f"{rate * 60:.0f} a minute"]
         if progress.best_cycles is not None and progress.default_cycles:
             gain = 1 - progress.best_cycles / progress.default_cycles
-            parts.append(f"best {progress.best_cycles:,.0f} ({gain:.2%} fewer than without tuning)")
+            fewer = f"{gain:.2%} fewer than" if gain else "as"
+            parts.append(f"best {progress.best_cycles:,.0f} {_unit(progress.record)} ({fewer} without tuning)")
         left = [progress.left / rate]
         if self._trials is not None:
             left.append((self._trials - progress.trials) / rate)
@@ -281,6 +304,14 @@ class TuningProgress:
             left.append(self._seconds - spent)
         parts.append(f"at most {max(min(left), 0):.0f} s left")
         return ", ".join(parts)
+
+
+def _unit(record: Record) -> str:
+    return "instructions" if record.cycles is None and record.instructions is not None else "cycles"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def gain_text(before: float | None, after: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _BUSY_SECONDS = 30
 _RETRY_SECONDS = 0.5
 _PLACES = ("board", "core", "assume", "compiler")
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 _Result = TypeVar("_Result")
 
 
@@ -41,12 +43,15 @@ class RecordStore:
 
     Raises:
         RecordError: a package is missing, or the database can't be reached or is not one.
+
+    Attributes:
+        name: `where`, for people: a URL's password is left out.
     """
 
     def __init__(self, where: str | Path) -> None:
-        self.where = str(where)
+        self.name = _PASSWORD.sub(r"\1***@", str(where))
         with self._explaining():
-            self._engine, self._table = _open(self.where)
+            self._engine, self._table = _open(str(where))
 
     def __enter__(self) -> Self:
         return self
@@ -146,14 +151,14 @@ class RecordStore:
             extra = "postgres" if error.name == "psycopg" else "tune"
             raise RecordError(f"the record store needs {error.name}: `pip install 'utvm[{extra}]'`") from error
         except OSError as error:
-            raise RecordError(f"the records in {self.where} can't be used: {error.strerror}") from error
+            raise RecordError(f"the records in {self.name} can't be used: {error.strerror}") from error
         except Exception as error:
             # SQLAlchemy's errors can't be named where it may not be installed.
             if type(error).__module__.split(".")[0] != "sqlalchemy":
                 raise
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise RecordError(
-                f"the records in {self.where} can't be used ({reason}): give --db the path of an SQLite file or the "
+                f"the records in {self.name} can't be used ({reason}): give --db the path of an SQLite file or the "
                 "URL of a PostgreSQL database that runs"
             ) from error
 

@@ -100,7 +100,7 @@ class Tuner:
         assume: what the cycle model assumes, empty for nothing.
         workers: processes that build; one a core of this host if None.
 
-    `jobs` holds how far each task is, by workload.
+    `jobs` holds how far each task is, by workload; `ended` says why `tune` ended by itself, for people.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Tuner:
         self._expected: dict[str, Expectation] = {}
         self._last = 0
         self.jobs: dict[str, Job] = {}
+        self.ended = ""
 
     def tune(self, tasks: Sequence[Task], make_search: MakeSearch, limits: Limits) -> Generator[Progress, None, None]:
         """Yield after every trial; end when a limit is met or no search has anything left.
@@ -155,6 +156,7 @@ class Tuner:
                 building = builder.submit(job.task.workload, candidate, "" if record is None else record.code)
                 flights.append(_Flight(job, candidate, building))
             if not flights:
+                self.ended = _reason(jobs, limits, started, trials)
                 return
             futures: list[Future[Any]] = [each.future for each in flights]
             wait(futures, return_when=FIRST_COMPLETED)
@@ -180,6 +182,7 @@ class Tuner:
             trials += 1
             yield self._progress(jobs, record, task, trials, started)
             if not _may_go_on(limits, started, trials):
+                self.ended = _reason(jobs, limits, started, trials)
                 return
 
     def _next_job(self, jobs: Mapping[str, Job], limits: Limits) -> Job | None:
@@ -257,6 +260,16 @@ def conditions_of(board: Board, assume: str = "") -> Conditions:
     """
     core = board.core
     return Conditions(board=board.name, core=core.name, assume=assume, compiler=compiler_version(core.tool_prefix))
+
+
+def _reason(jobs: Mapping[str, Job], limits: Limits, started: float, trials: int) -> str:
+    """Return why no more is measured."""
+    left = sum(len(job.search.left) for job in jobs.values())
+    if not left:
+        return "every candidate is measured"
+    if not _may_go_on(limits, started, trials):
+        return "that was the limit"
+    return f"none of the {left} left is expected to save {limits.gain:.2%} of the cycles"
 
 
 def _may_go_on(limits: Limits, started: float, trials: int) -> bool:
