@@ -63,7 +63,7 @@ def test_a_budget_of_flash_is_kept_and_slower_kernels_pay_for_it() -> None:
     [
         (["--flash", "16K"], "flash does not suffice: the smallest image that was found takes"),
         (["--flash", "1"], "flash does not suffice: the smallest image that was found takes"),
-        (["--ram", "8K"], "the arena does not fit: Conv2D"),
+        (["--ram", "8K"], "the arena does not fit: MaxPool2D"),
         (["--assume", "stm32l4r5"], "nothing is known to assume"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -176,6 +176,11 @@ def test_the_frontier_is_every_point_that_no_other_beats(seed: int) -> None:
     assert found == wanted
 
 
+def arenas(floor: int, arena_of: Callable[[Sequence[Any]], int]) -> Any:
+    """A memory of which nothing is known but the floor of any operator and the arenas of combinations."""
+    return SimpleNamespace(floor=lambda *_: floor, arena_bytes=arena_of, crowded=lambda *_: ())
+
+
 def test_gaps_are_tried_around_and_named_as_what_they_are() -> None:
     slow, fast = (
         SimpleNamespace(measured=None, last_resort=False, cycles=float(c), flash_bytes=1, memory=c) for c in (2, 1)
@@ -187,9 +192,7 @@ def test_gaps_are_tried_around_and_named_as_what_they_are() -> None:
         return arena[tuple(int(c.cycles) for c in picked)]  # type: ignore[index]
 
     def at(ram: int) -> tuple[int, ...]:
-        return tuple(
-            int(c.cycles) for c in choose(options, flash=None, ram=ram, floor=lambda *_: 80, arena_of=arena_of)
-        )
+        return tuple(int(c.cycles) for c in choose(options, flash=None, ram=ram, memory=arenas(80, arena_of)))
 
     assert [at(120), at(115), at(105), at(95)] == [(1, 1), (2, 1), (1, 2), (2, 2)]
     with pytest.raises(RamError) as short:
@@ -210,7 +213,7 @@ def test_combinations_that_ask_the_same_of_the_memory_are_planned_once() -> None
         planned.append(picked)
         return 100 if picked[-1] is slow else 110
 
-    picked = choose([one] * 9 + [[*one, slow]], flash=400, ram=100, floor=lambda *_: 90, arena_of=arena_of)
+    picked = choose([one] * 9 + [[*one, slow]], flash=400, ram=100, memory=arenas(90, arena_of))
     assert picked[-1] is slow
     assert sum(c.flash_bytes for c in picked) <= 400
     assert sum(c.cycles for c in picked[:-1]) == 9 * 60 - 360
@@ -223,13 +226,11 @@ def test_where_the_search_ends_at_its_bound_the_error_says_so() -> None:
         SimpleNamespace(measured=None, last_resort=False, cycles=float(c), flash_bytes=1, memory=c) for c in (1, 2)
     ]
     with pytest.raises(RamError) as short:
-        choose([both] * 12, flash=None, ram=100, floor=lambda *_: 90, arena_of=lambda picked: 101 + len(picked))
+        choose([both] * 12, flash=None, ram=100, memory=arenas(90, lambda picked: 101 + len(picked)))
     assert (short.value.bounded, short.value.needed) == (True, 113)
     graph = network([64, 64], [False] * 2)
     layout = Layout(graph, CORE, None)
-    assert "of the 300 fastest plans, which were tried, the smallest takes 113 bytes" in layout.short_of_ram(
-        short.value, 100
-    )
+    assert "of 50 plans that were tried the smallest takes 113 bytes" in layout.short_of_ram(short.value, 100)
 
 
 def test_errors_name_the_operator_the_missing_bytes_and_what_would_fit() -> None:
@@ -247,8 +248,7 @@ def test_errors_name_the_operator_the_missing_bytes_and_what_would_fit() -> None
             [[SimpleNamespace(measured=None, last_resort=False, cycles=1.0, flash_bytes=2)]],
             flash=1,
             ram=None,
-            floor=lambda *_: 0,
-            arena_of=len,
+            memory=arenas(0, len),
         )  # type: ignore[list-item]
 
 

@@ -3,8 +3,8 @@
 The arena depends on the combination, but what an operator needs while it runs is bounded from below by its own
 candidate: candidates over the limit go, and of the rest the combination with the fewest cycles under the flash is found
 by dynamic programming. Where its plan reaches the bound, as it does for chains and residual networks, no other can be
-better. Where gaps make the plan larger, the next are tried in the order of their cycles; combinations that ask the same
-of the memory are placed alike, so that only the fastest of them is planned.
+better. Where gaps make the plan larger, the next are tried in the order of their cycles, without those that contain
+what was too large before: mostly a few operators after one another, whatever the rest asks of the memory.
 
 Without a budget of flash, cycles that make no difference are not bought with it: of the combinations that are nearly as
 fast as the fastest and need no more RAM, the one with the least flash is taken, found in the same way.
@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from utvm.lowering.select import Candidate
 
-MOST_PLANS = 300
-"""So many memory plans are made where gaps are in the way; then none is found to fit, though another might."""
+MOST_PLANS = 50
+MOST_TURNS = 10_000
+"""So many memory plans are made, and combinations looked at; then none is found to fit, though another might."""
 
 NEARLY = 1e-3
 """So much more of the whole network's cycles is taken for less flash, where no budget says what flash is for."""
@@ -32,11 +34,21 @@ Options = Sequence[Sequence[Candidate]]
 Picked = tuple[Candidate, ...]
 """A combination: one candidate for each operator."""
 
-Floor = Callable[[int, Candidate], int]
-"""Bytes of the arena that operator `index` needs at least while it runs by a candidate."""
+Conflict = Mapping[int, object]
+"""Operators, and what they ask of the memory that can't be had all together."""
 
-ArenaOf = Callable[[Sequence[Candidate]], int]
-"""Bytes of the arena of a combination."""
+
+class Memory(Protocol):
+    """What is known of the arena of combinations, in bytes."""
+
+    def floor(self, index: int, candidate: Candidate, /) -> int:
+        """Return what operator `index` needs at least while it runs by a candidate."""
+
+    def arena_bytes(self, picked: Sequence[Candidate], /) -> int:
+        """Return the arena of a combination."""
+
+    def crowded(self, picked: Sequence[Candidate], ram: int, /) -> Sequence[int]:
+        """Return a few operators whose candidates make every plan exceed `ram`, whatever the others are, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +80,7 @@ class FlashError(Exception):
         self.needed = needed
 
 
-def choose(options: Options, *, flash: int | None, ram: int | None, floor: Floor, arena_of: ArenaOf) -> Picked:
+def choose(options: Options, *, flash: int | None, ram: int | None, memory: Memory) -> Picked:
     """Return one candidate for each operator: the fewest cycles in all that fit.
 
     Without a limit of the flash, that is the least flash within `NEARLY` of the fewest cycles, in an arena no larger.
@@ -77,40 +89,39 @@ def choose(options: Options, *, flash: int | None, ram: int | None, floor: Floor
         options: the candidates of each operator, the fastest first.
         flash: bytes for all constants and micro-kernels; None is no limit.
         ram: bytes for the arena; None is no limit.
-        floor: a lower bound of the arena for one operator's candidate.
-        arena_of: the arena of a combination.
+        memory: what combinations need of the arena.
 
     Raises:
         RamError, FlashError: nothing fits.
     """
-    fastest = _fastest(options, flash, ram, floor, arena_of)
-    return fastest if flash is not None else _smaller(options, fastest, floor, arena_of)
+    fastest = _fastest(options, flash, ram, memory)
+    return fastest if flash is not None else _smaller(options, fastest, memory)
 
 
-def frontier(options: Options, *, floor: Floor, arena_of: ArenaOf, most: int | None = None) -> Iterator[Point]:
+def frontier(options: Options, *, memory: Memory, most: int | None = None) -> Iterator[Point]:
     """Yield the combinations on the frontier of cycles, arena and flash, and some that others beat.
 
     For one limit of the arena after the other, each just below the largest arena that was found under the last, yields
     the combinations that no other within the limit beats in cycles and flash.
 
     Args:
-        options, floor, arena_of: as for `choose`.
+        options, memory: as for `choose`.
         most: so many for each limit are enough, spread over the flash; None is all.
     """
     ram: int | None = None
     while True:
         try:
-            points = list(_sweep(options, ram, floor, arena_of, most))
+            points = list(_sweep(options, ram, memory, most))
         except RamError:
             return
         yield from points
         ram = max(point.arena_bytes for point in points) - 1
 
 
-def _sweep(options: Options, ram: int | None, floor: Floor, arena_of: ArenaOf, most: int | None) -> Iterator[Point]:
+def _sweep(options: Options, ram: int | None, memory: Memory, most: int | None) -> Iterator[Point]:
     """Yield the combinations within an arena that no other beats in cycles and flash."""
-    left = options if ram is None else _within(options, ram, floor)
-    front = [_point(picked, arena_of) for picked in _spread(_front(left), most)]
+    left = options if ram is None else _within(options, ram, memory)
+    front = [_point(picked, memory) for picked in _spread(_front(left), most)]
     if ram is None or all(point.arena_bytes <= ram for point in front):
         yield from front
         return
@@ -124,21 +135,21 @@ def _sweep(options: Options, ram: int | None, floor: Floor, arena_of: ArenaOf, m
     flash: int | None = None
     while True:
         try:
-            picked = _fastest(options, flash, ram, floor, arena_of)
+            picked = _fastest(options, flash, ram, memory)
         except (FlashError, RamError):
             if flash is None:
                 raise
             return
-        point = _point(picked, arena_of)
+        point = _point(picked, memory)
         yield point
         flash = point.flash_bytes - 1
 
 
-def _point(picked: Picked, arena_of: ArenaOf) -> Point:
+def _point(picked: Picked, memory: Memory) -> Point:
     return Point(
-        cycles=_cycles(picked),
+        cycles=cycles_of(picked),
         flash_bytes=_flash(picked),
-        arena_bytes=arena_of(picked),
+        arena_bytes=memory.arena_bytes(picked),
         picked=picked,
     )
 
@@ -155,9 +166,9 @@ def smallest(options: Options) -> int:
     return sum(min(choice.flash_bytes for choice in choices) for choices in options)
 
 
-def _fastest(options: Options, flash: int | None, ram: int | None, floor: Floor, arena_of: ArenaOf) -> Picked:
+def _fastest(options: Options, flash: int | None, ram: int | None, memory: Memory) -> Picked:
     """Return the combination with the fewest cycles in what fits."""
-    left = options if ram is None else _within(options, ram, floor)
+    left = options if ram is None else _within(options, ram, memory)
     best = partial(_fewest_cycles, flash=flash)
     first = best(left)
     if first is None:
@@ -165,19 +176,53 @@ def _fastest(options: Options, flash: int | None, ram: int | None, floor: Floor,
     if ram is None:
         return first
     arenas: list[int] = []
-    for picked in itertools.islice(_by_memory(left, best, _cycles), MOST_PLANS):
-        arenas.append(arena_of(picked))
-        if arenas[-1] <= ram:
-            return picked
-    raise RamError(0, min(arenas), gaps=True, bounded=len(arenas) == MOST_PLANS)
+    found, bounded = _first_that_fits(left, best, cycles_of, ram, memory, arenas)
+    if found is not None:
+        return found
+    # The least that each operator can ask: mostly what fits if anything does.
+    least = tuple(min(choices, key=lambda c: (memory.floor(index, c), c.cycles)) for index, choices in enumerate(left))
+    arenas.append(memory.arena_bytes(least))
+    if arenas[-1] <= ram and (flash is None or _flash(least) <= flash):
+        return least
+    raise RamError(0, min(arenas), gaps=True, bounded=bounded)
 
 
-def _smaller(options: Options, fastest: Picked, floor: Floor, arena_of: ArenaOf) -> Picked:
+def _first_that_fits(
+    options: Options,
+    best: Callable[[Options], Picked | None],
+    cost: Callable[[Picked], float],
+    ram: int,
+    memory: Memory,
+    arenas: list[int],
+) -> tuple[Picked | None, bool]:
+    """Return the combination with the least cost whose plan fits, or None and whether the search ended at its bounds.
+
+    The bytes of the plans that were made are added to `arenas`.
+    """
+    parts = _Parts(options, best, cost)
+    conflicts: list[Conflict] = []
+    for turn, picked in enumerate(parts):
+        conflict = next((c for c in conflicts if all(picked[i].memory == asked for i, asked in c.items())), None)
+        if conflict is None:
+            crowded = memory.crowded(picked, ram)
+            if not crowded:
+                arenas.append(memory.arena_bytes(picked))
+                if arenas[-1] <= ram:
+                    return picked, False
+            conflict = {index: picked[index].memory for index in crowded or range(len(picked))}
+            conflicts.append(conflict)
+        if len(arenas) == MOST_PLANS or turn == MOST_TURNS:
+            return None, True
+        parts.without(conflict)
+    return None, False
+
+
+def _smaller(options: Options, fastest: Picked, memory: Memory) -> Picked:
     """Return the combination with the least flash that is nearly as fast and needs no more RAM.
 
     Where the fastest was measured, what was only estimated is not known to be nearly as fast.
     """
-    cycles = _cycles(fastest) * (1 + NEARLY)
+    cycles = cycles_of(fastest) * (1 + NEARLY)
     near = [
         [c for c in choices if c is chosen or not (c.last_resort or (chosen.measured and not c.measured))]
         for choices, chosen in zip(options, fastest, strict=True)
@@ -185,21 +230,17 @@ def _smaller(options: Options, fastest: Picked, floor: Floor, arena_of: ArenaOf)
     best = partial(_least_flash, cycles=cycles)
     if best(near) == fastest:
         return fastest
-    arena = arena_of(fastest)
-    left = [[c for c in choices if floor(index, c) <= arena] for index, choices in enumerate(near)]
-    for picked in itertools.islice(_by_memory(left, best, _flash), MOST_PLANS):
-        if arena_of(picked) <= arena:
-            return picked
-    return fastest
+    arena = memory.arena_bytes(fastest)
+    left = [[c for c in choices if memory.floor(index, c) <= arena] for index, choices in enumerate(near)]
+    return _first_that_fits(left, best, _flash, arena, memory, [])[0] or fastest
 
 
-def _within(options: Options, ram: int, floor: Floor) -> list[list[Candidate]]:
-    left = [[c for c in choices if floor(index, c) <= ram] for index, choices in enumerate(options)]
-    # What is there for the flash does not mend the RAM: stripes cost less.
+def _within(options: Options, ram: int, memory: Memory) -> list[list[Candidate]]:
+    left = [[c for c in choices if memory.floor(index, c) <= ram] for index, choices in enumerate(options)]
     short = [
-        (min(floor(index, c) for c in options[index] if not c.last_resort), index)
+        (min(memory.floor(index, c) for c in options[index]), index)
         for index, choices in enumerate(left)
-        if all(c.last_resort for c in choices)
+        if not choices
     ]
     if short:
         needed, index = max(short)
@@ -222,15 +263,15 @@ def _least_flash(options: Options, cycles: float) -> Picked | None:
 def _front(options: Options, *, flash: int | None = None, cycles: float | None = None) -> list[Picked]:
     """Return the combinations within limits that no other beats in cycles and flash, the least flash first."""
     least = [min((c.cycles for c in choices), default=0.0) for choices in options]
+    sizes = [[c.flash_bytes for c in choices] for choices in options]
     entries: list[tuple[int, float, tuple[int, ...]]] = [(0, 0.0, ())]
     for position, choices in enumerate(options):
         rest = sum(least[position + 1 :])
         merged = [
-            (size + choice.flash_bytes, spent + choice.cycles, (*picked, index))
+            (size + more, spent + choice.cycles, (*picked, index))
             for size, spent, picked in entries
-            for index, choice in enumerate(choices)
-            if (flash is None or size + choice.flash_bytes <= flash)
-            and (cycles is None or spent + choice.cycles + rest <= cycles)
+            for index, (choice, more) in enumerate(zip(choices, sizes[position], strict=True))
+            if (flash is None or size + more <= flash) and (cycles is None or spent + choice.cycles + rest <= cycles)
         ]
         entries = _undominated(merged)
     return [tuple(choices[index] for choices, index in zip(options, picked, strict=True)) for _, _, picked in entries]
@@ -244,40 +285,51 @@ def _undominated(entries: list[tuple[int, float, tuple[int, ...]]]) -> list[tupl
     return kept
 
 
-def _by_memory(
-    options: Options, best: Callable[[Options], Picked | None], cost: Callable[[Picked], float]
-) -> Iterator[Picked]:
-    """Yield the best combination of each memory plan, the one with the least cost first.
+class _Parts(Iterator[Picked]):
+    """The best combination of each part of all that are allowed, the one with the least cost first.
 
-    After each, what is left of its part of the combinations is divided by the first operator that asks something else
-    of the memory (E. L. Lawler, "A procedure for computing the K best solutions to discrete optimization problems",
-    1972), and the best of every part waits for its turn.
+    What is left of the part whose best came last is divided by `without`: by the first operator of a conflict that asks
+    something else of the memory (after E. L. Lawler, "A procedure for computing the K best solutions to discrete
+    optimization problems", 1972).
 
     Args:
         options: what to choose from.
         best: the combination of a part with the least cost that is allowed, None if none is.
         cost: what `best` makes as small as it can.
     """
-    order = itertools.count()
-    waiting: list[tuple[float, int, Picked, list[Sequence[Candidate]]]] = []
 
-    def wait(part: list[Sequence[Candidate]]) -> None:
-        picked = best(part)
-        if picked is not None:
-            heapq.heappush(waiting, (cost(picked), next(order), picked, part))
+    def __init__(
+        self, options: Options, best: Callable[[Options], Picked | None], cost: Callable[[Picked], float]
+    ) -> None:
+        self._best, self._cost = best, cost
+        self._order = itertools.count()
+        self._waiting: list[tuple[float, int, Picked, Options]] = []
+        self._part: Options = ()
+        self._add(options)
 
-    wait(list(options))
-    while waiting:
-        _, _, picked, part = heapq.heappop(waiting)
-        yield picked
-        for index, choice in enumerate(picked):
-            others = [c for c in part[index] if c.memory != choice.memory]
-            part[index] = [c for c in part[index] if c.memory == choice.memory]
+    def __next__(self) -> Picked:
+        if not self._waiting:
+            raise StopIteration
+        _, _, picked, self._part = heapq.heappop(self._waiting)
+        return picked
+
+    def without(self, conflict: Conflict) -> None:
+        """Put back the part whose best came last without the combinations that have all of a conflict."""
+        part = list(self._part)
+        for index, asked in conflict.items():
+            others = [c for c in part[index] if c.memory != asked]
             if others:
-                wait([*part[:index], others, *part[index + 1 :]])
+                self._add([*part[:index], others, *part[index + 1 :]])
+            part[index] = [c for c in part[index] if c.memory == asked]
+
+    def _add(self, part: Options) -> None:
+        picked = self._best(part)
+        if picked is not None:
+            heapq.heappush(self._waiting, (self._cost(picked), next(self._order), picked, part))
 
 
-def _cycles(picked: Picked) -> float:
+def cycles_of(picked: Picked) -> float:
+    """Return the cycles of a combination."""
     return sum(c.cycles for c in picked)
 
 

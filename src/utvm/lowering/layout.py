@@ -21,6 +21,8 @@ from utvm.lowering.select import Candidate, Measurements, candidates
 from utvm.lowering.storage import requests_of
 from utvm.lowering.views import Views
 
+_LONGEST_RUN = 5
+
 Choice = tuple[KernelFamily, Config]
 
 
@@ -69,9 +71,25 @@ class Layout:
         """Return the bytes of the arena that an operator needs at least."""
         return self._floor(index, candidate.kernel)
 
+    def crowded(self, picked: Sequence[Candidate], ram: int) -> Sequence[int]:
+        """Return operators whose candidates alone ask for more than `ram` bytes, those of the shortest run of calls.
+
+        Where it takes a longer run than few calls, the answer is empty.
+        """
+        requests = self._requests(picked)
+        for length in range(1, _LONGEST_RUN + 1):
+            for start in range(len(self.operators) - length + 1):
+                live = [r for r in requests if r.first < start + length and start <= r.last]
+                if plan_memory(live, enough=ram).arena_bytes > ram:
+                    # Who computed in place outside of the run decides how large a storage in it is.
+                    shared = {t for request in live if len(request.tensors) > 1 for t in request.tensors}
+                    makers = {i for i, op in enumerate(self.operators) if shared.intersection(op.outputs)}
+                    return sorted({*range(start, start + length), *makers})
+        return ()
+
     def arena_bytes(self, picked: Sequence[Candidate]) -> int:
         """Return the bytes of the arena of a combination."""
-        return self._memory(picked)[0].arena_bytes
+        return plan_memory(self._requests(picked)).arena_bytes
 
     def program(self, picked: Sequence[Candidate]) -> Program:
         """Return the program of a combination."""
@@ -103,7 +121,7 @@ class Layout:
         if short.gaps:
             reason = f"with its gaps the plan takes {short.needed:,} bytes"
         if short.bounded:
-            reason = f"of the {MOST_PLANS} fastest plans, which were tried, the smallest takes {short.needed:,} bytes"
+            reason = f"of {MOST_PLANS} plans that were tried the smallest takes {short.needed:,} bytes"
         return (
             f"the arena does not fit: {reason} and {ram:,} are allowed, {short.needed - ram:,} too few "
             f"(--ram {short.needed} would fit; or choose a smaller model)"
@@ -120,9 +138,15 @@ class Layout:
         )
 
     def _memory(self, picked: Sequence[Candidate]) -> tuple[MemoryPlan, Mapping[Operator, Request]]:
-        chosen = [(op, candidate.kernel) for op, candidate in zip(self.operators, picked, strict=True)]
-        requests, scratch = requests_of(self.graph, self.views, chosen)
+        requests, scratch = requests_of(self.graph, self.views, self._chosen(picked))
         return plan_memory([*requests, *scratch.values()]), scratch
+
+    def _requests(self, picked: Sequence[Candidate]) -> list[Request]:
+        requests, scratch = requests_of(self.graph, self.views, self._chosen(picked))
+        return [*requests, *scratch.values()]
+
+    def _chosen(self, picked: Sequence[Candidate]) -> list[tuple[Operator, Kernel]]:
+        return [(op, candidate.kernel) for op, candidate in zip(self.operators, picked, strict=True)]
 
 
 def _with_shared_constants(kernels: Sequence[Kernel]) -> list[Kernel]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from utvm.cores import Core
 from utvm.graph import Graph
 from utvm.kernels import FAMILIES, KernelFamily
-from utvm.lowering.budget import FlashError, Point, RamError, choose, frontier
+from utvm.lowering.budget import FlashError, Point, RamError, choose, cycles_of, frontier
 from utvm.lowering.errors import FlashBudgetError, LoweringError
 from utvm.lowering.layout import Choice, Layout
 from utvm.lowering.patches import patchings
@@ -56,38 +55,16 @@ def lower(
         LoweringError: operators that no kernel family computes (all of them are named), or a budget that no choice
             of kernels meets.
     """
-    layout = Layout(graph, core, name)
-    options = layout.options(families, choices or {}, measured or {})
-    try:
-        picked = choose(options, flash=flash, ram=ram, floor=layout.floor, arena_of=layout.arena_bytes)
-    except RamError as short:
-        found = (
-            _in_stripes(
-                graph,
-                layout,
-                options,
-                ram or 0,
-                partial(
-                    lower,
-                    core=core,
-                    name=name,
-                    families=families,
-                    choices=choices,
-                    measured=measured,
-                    flash=flash,
-                    ram=ram,
-                    stripes=False,
-                ),
-            )
-            if stripes
-            else None
-        )
-        if found is None:
-            raise LoweringError(layout.short_of_ram(short, ram or 0)) from None
-        return found
-    except FlashError as short:
-        raise FlashBudgetError(layout.short_of_flash(short, options, flash or 0), short.needed) from None
-    return layout.program(picked)
+    limits = _Limits(
+        core=core,
+        name=name,
+        families=families,
+        choices=choices or {},
+        measured=measured or {},
+        flash=flash,
+        ram=ram,
+    )
+    return _lowered(graph, limits, stripes=stripes).program
 
 
 def lower_frontier(
@@ -101,7 +78,7 @@ def lower_frontier(
 ) -> list[FrontierPoint]:
     """Return the programs that no other beats in cycles, arena and flash together, the fewest cycles first.
 
-    Last resorts for a small flash are left out: they are several times slower.
+    Last resorts are left out: they are several times slower.
 
     Args:
         graph, core, name, families, measured: as for `lower`.
@@ -113,7 +90,7 @@ def lower_frontier(
     layout = Layout(graph, core, name)
     every = layout.options(families, {}, measured or {})
     options = [[candidate for candidate in choices if not candidate.last_resort] for choices in every]
-    points = frontier(options, floor=layout.floor, arena_of=layout.arena_bytes, most=most)
+    points = frontier(options, memory=layout, most=most)
     return [
         FrontierPoint(cycles=point.cycles, program=layout.program(point.picked)) for point in _undominated(list(points))
     ]
@@ -127,19 +104,60 @@ def _undominated(points: list[Point]) -> list[Point]:
     return kept
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limits:
+    """What `lower` was asked for, but the graph."""
+
+    core: Core
+    name: str | None
+    families: Sequence[KernelFamily]
+    choices: Mapping[str, Choice]
+    measured: Measurements
+    flash: int | None
+    ram: int | None
+
+
+def _lowered(graph: Graph, limits: _Limits, *, stripes: bool, last_resorts: bool = True) -> FrontierPoint:
+    """Return the program with the fewest cycles, whole or in stripes."""
+    layout = Layout(graph, limits.core, limits.name)
+    options = layout.options(limits.families, limits.choices, limits.measured)
+    if not last_resorts:
+        options = [[c for c in choices if not c.last_resort] for choices in options]
+    whole: FrontierPoint | None = None
+    try:
+        picked = choose(options, flash=limits.flash, ram=limits.ram, memory=layout)
+        whole = FrontierPoint(cycles=cycles_of(picked), program=layout.program(picked))
+        stripes = stripes and limits.ram is not None and any(c.last_resort for c in picked)
+    except FlashError as short:
+        raise FlashBudgetError(layout.short_of_flash(short, options, limits.flash or 0), short.needed) from None
+    except RamError as short:
+        error = LoweringError(layout.short_of_ram(short, limits.ram or 0))
+    striped = _in_stripes(graph, layout, options, limits, whole) if stripes else None
+    found = [point for point in (whole, striped) if point is not None]
+    if not found:
+        raise error
+    return min(found, key=lambda point: point.cycles)
+
+
 def _in_stripes(
     graph: Graph,
     layout: Layout,
     options: Sequence[Sequence[Candidate]],
-    ram: int,
-    lower_whole: Callable[[Graph], Program],
-) -> Program | None:
-    """Return the program with its first layers in stripes, of those that fit the one with the least work; None fits."""
-    floors = [
-        min(layout.floor(index, c) for c in choices if not c.last_resort) for index, choices in enumerate(options)
-    ]
-    after = max((index for index, floor in enumerate(floors) if floor > ram), default=0)
-    for patching in patchings(graph, ram, after=graph.operators.index(layout.operators[after])):
-        with contextlib.suppress(LoweringError):
-            return lower_whole(patching.graph)
+    limits: _Limits,
+    whole: FrontierPoint | None,
+) -> FrontierPoint | None:
+    """Return the program with its first layers in stripes, of those that fit the one with the least work; None fits.
+
+    Last resorts, which mostly cost more than repeated rows, are taken only where nothing else fits.
+    """
+    assert limits.ram is not None
+    for last_resorts in (False, True) if whole is None else (False,):
+        floors = [
+            min(layout.floor(index, c) for c in choices if last_resorts or not c.last_resort)
+            for index, choices in enumerate(options)
+        ]
+        after = max((index for index, floor in enumerate(floors) if floor > limits.ram), default=0)
+        for patching in patchings(graph, limits.ram, after=graph.operators.index(layout.operators[after])):
+            with contextlib.suppress(LoweringError):
+                return _lowered(patching.graph, limits, stripes=False, last_resorts=last_resorts)
     return None

@@ -14,6 +14,7 @@ BUFFER_ALIGNMENT = 4
 SEARCH_ROUNDS = 400
 _MOST_PERMUTED = 5
 _SHUFFLED = 8
+_MOST_PLACED = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,12 +74,12 @@ class MemoryPlan:
         return live_bytes(self.offsets, call)
 
 
-def plan_memory(requests: Sequence[Request]) -> MemoryPlan:
+def plan_memory(requests: Sequence[Request], *, enough: int = 0) -> MemoryPlan:
     """Place all requests so that no two live ones overlap, in as few bytes as can be found.
 
     First fit over several orders (large first, long-lived first, …), then over all orders of few requests or a seeded
     local search over those of many; it ends as soon as the lower bound is reached, which for chains and residual
-    networks is at once. Deterministic.
+    networks is at once, or `enough` bytes. Deterministic.
     """
     bound = lower_bound(requests)
     places = {request: place for place, request in enumerate(requests)}
@@ -93,7 +94,7 @@ def plan_memory(requests: Sequence[Request]) -> MemoryPlan:
         )
         for r in requests
     )
-    offsets = dict(zip(requests, _placed(shapes, bound), strict=True))
+    offsets = dict(zip(requests, _placed(shapes, max(bound, enough)), strict=True))
     arena = max((offset + request.aligned_bytes for request, offset in offsets.items()), default=0)
     return MemoryPlan(offsets=offsets, arena_bytes=arena, lower_bound=bound)
 
@@ -158,7 +159,7 @@ def _placed(shapes: tuple[_Shape, ...], bound: int) -> tuple[int, ...]:
     )
     generator = random.Random(0)
     permutations = itertools.permutations(range(len(shapes))) if len(shapes) <= _MOST_PERMUTED else None
-    for turn in range(SEARCH_ROUNDS):
+    for turn in range(min(SEARCH_ROUNDS, _MOST_PLACED // max(len(shapes), 1))):
         if least <= bound:
             break
         if permutations is None:
