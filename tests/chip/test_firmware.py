@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.deploy.exports import EVERYWHERE
 from tests.support.chip import probe as _registers_the_probes  # noqa: F401
 from tests.support.chip.bench import plugged
 from tests.support.chip.chip import Chip
-from tests.support.chip.flash_controller import BASE
 from tests.support.chip.memory import BusError
 from tests.support.chip.parts import FLASH, PARTS
 from tests.support.chip.process import PINS_VARIABLE, ChipProcess, board_file
-from utvm.boards import Link, PyOcdSettings, load_board
+from utvm.boards import Board, Link, PyOcdSettings, load_board
 from utvm.cli import main
 from utvm.deploy import Export, Firmware, export, flash, shell_firmware
 from utvm.deploy.firmware import build_firmware
@@ -54,9 +54,14 @@ int main(void) {
 """
 
 
+def greeting_for(board: Board) -> Firmware:
+    made = replace(exported(), board=board)
+    return build_firmware([made], [Source(name="greeting.c", text=GREETING)], name="greeting")
+
+
 @cache
 def greeting() -> Firmware:
-    return build_firmware([exported()], [Source(name="greeting.c", text=GREETING)], name="greeting")
+    return greeting_for(exported().board)
 
 
 @pytest.fixture
@@ -103,6 +108,24 @@ def test_a_model_is_programmed_boots_from_flash_and_is_exact(
     (wanted,) = evaluate(load(CNN), [x]).values()
     answer = ask(part, "infer").splitlines()[0].split()
     assert [int(value) for value in answer[2:]] == wanted.reshape(-1).tolist()
+
+
+def test_another_family_is_programmed_by_another_driver_and_boots_with_its_caches_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An STM32F746: a Cortex-M7, sectors of several sizes, OpenOCD's stm32f2x. `UTVM_EVERY_BOARD`: the network too."""
+    path = board_file("stm32f746")
+    board = load_board(path)
+    firmware = shell_firmware([export(CNN, path)]) if EVERYWHERE else greeting_for(board)
+    elf, *_ = firmware.write(tmp_path)
+    with ChipProcess("stm32f746") as chip:
+        monkeypatch.setenv(PINS_VARIABLE, str(chip.pins))
+        assert main(["flash", str(elf), "--board", str(path), "--yes"]) == 0
+        assert hear(chip, "\r\n") == ("utvm cifar10_cnn ready\r\n" if EVERYWHERE else "hello\r\n")
+        if EVERYWHERE:
+            (wanted,) = evaluate(load(CNN), [np.zeros((1, 32, 32, 3), np.int8)]).values()
+            answer = ask(chip, "infer").splitlines()[0].split()  # of an arena that holds zeros
+            assert [int(value) for value in answer[2:]] == wanted.reshape(-1).tolist()
 
 
 def test_nothing_is_programmed_before_somebody_said_yes(
@@ -154,7 +177,7 @@ def test_only_the_pages_under_a_range_are_erased(part: ChipProcess) -> None:
 
 def test_the_controller_takes_what_the_manual_allows_and_nothing_else() -> None:
     chip = Chip(PARTS["stm32l4r5"])
-    keyr, sr, cr = BASE + 0x08, BASE + 0x10, BASE + 0x14
+    keyr, sr, cr = 0x40022008, 0x40022010, 0x40022014
     place = FLASH + 0x10000
     with pytest.raises(BusError):
         chip.write(place, 4, 1)  # locked
@@ -182,6 +205,26 @@ def test_the_controller_takes_what_the_manual_allows_and_nothing_else() -> None:
     chip.write(keyr, 4, 0x45670123)
     with pytest.raises(BusError):
         chip.write(keyr, 4, 1)
+
+
+def test_sectors_are_erased_and_programmed_as_wide_as_the_controller_was_told() -> None:
+    chip = Chip(PARTS["stm32f746"])
+    keyr, sr, cr = 0x40023C04, 0x40023C0C, 0x40023C10
+    for key in (0x45670123, 0xCDEF89AB):
+        chip.write(keyr, 4, key)
+    place = FLASH + 0x20000  # sector 4
+    chip.write(cr, 4, 1 | 1 << 8)
+    chip.write(place, 2, 0x1234)
+    assert chip.read(place, 4) == 0xFFFF1234
+    with pytest.raises(BusError):
+        chip.write(place + 2, 1, 0x12)
+    assert chip.read(sr, 4) == 1 << 6 | 1
+    with pytest.raises(BusError):
+        chip.write(place, 2, 0x4321)  # would set bits
+    chip.write(FLASH + 0x18000, 2, 0x5678)  # sector 3
+    chip.write(cr, 4, 1 << 16 | 4 << 3 | 2)
+    assert chip.read(place, 2) == 0xFFFF
+    assert chip.read(FLASH + 0x18000, 2) == chip.read(0x00218000, 2) == 0x5678
 
 
 def test_pyocd_programs_with_its_own_algorithm_and_leaves_the_board_running(tmp_path: Path) -> None:

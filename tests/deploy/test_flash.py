@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utvm.boards import load_board
+from utvm.boards import GdbSettings, load_board
 from utvm.cli import main
 from utvm.deploy import FirmwareError, plan_flash
 from utvm.device.firmware import board_layout, runtime_sources
@@ -77,6 +77,14 @@ def test_a_program_in_ram_is_refused(tmp_path: Path) -> None:
     source = Source(name="main.c", text=text)
     path = toolchain.build([source], board_layout(board, board.placements[0]), entries=["utvm_start"]).path
     assert "a firmware must lie in flash" in refused(path)
+
+
+def test_a_link_that_can_t_program_flash_is_refused() -> None:
+    board = load_board(BOARD)
+    served = replace(board, link=replace(board.link, kind="gdb", gdb=GdbSettings(endpoint="localhost:1")))
+    with pytest.raises(FirmwareError, match=r"GDB link of board .* can't program flash: use one of OpenOCD"):
+        plan_flash(program(), served)
+    assert plan_flash(program(), served, link="pyocd").board.link.kind == "pyocd"
 
 
 def test_what_is_no_program_is_refused(tmp_path: Path) -> None:

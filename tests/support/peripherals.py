@@ -71,6 +71,11 @@ class Registers:
     _shown: dict[int, int] = field(default_factory=dict)
     _late: dict[int, int] = field(default_factory=dict)
 
+    def reset_to(self, fresh: Registers) -> None:
+        """Take over what others hold, as a reset does."""
+        self.initial, self.written, self.log = fresh.initial, fresh.written, fresh.log
+        self._shown, self._late = fresh._shown, fresh._late
+
     def __getitem__(self, address: int) -> int:
         return self.written.get(address, self.initial.get(address, 0))
 

@@ -40,7 +40,8 @@ def plan_flash(program: Path, board: str | Path | Board, *, link: LinkKind | Non
     """Return what `flash` would write, without touching the board.
 
     Raises:
-        FirmwareError: the file is no program, is not for this board or core, or does not lie in the board's memories.
+        FirmwareError: the file is no program, is not for this board or core, or does not lie in the board's memories;
+            the link can't program flash.
     """
     target = api.as_board(board) if link is None else api.as_board(board).linked_by(link)
     read = read_program(program)
@@ -52,6 +53,11 @@ def plan_flash(program: Path, board: str | Path | Board, *, link: LinkKind | Non
     if read.board not in (None, target.name):
         raise FirmwareError(f"{program} is the firmware of board '{read.board}', not of '{target.name}'")
     memories = [_memory(target, segment) for segment in read.segments]
+    if target.emulator is None and target.link.kind == "gdb":
+        raise FirmwareError(
+            f"the GDB link of board '{target.name}' can't program flash: use one of OpenOCD or pyOCD (--link) "
+            "that its file describes"
+        )
     if target.emulator is None:
         return _in_flash(target, read, memories)
     return Programming(board=target, segments=read.segments, memories=tuple(memories))
@@ -65,7 +71,7 @@ def flash(program: Path, board: str | Path | Board, *, link: LinkKind | None = N
 
     Raises:
         FirmwareError: see `plan_flash`.
-        DeviceError: the link failed or can't program flash, or what was read back differs.
+        DeviceError: the link failed, or what was read back differs.
     """
     plan = plan_flash(program, board, link=link)
     with api.connect(plan.board) as session:

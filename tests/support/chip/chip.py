@@ -37,7 +37,7 @@ class Chip:
         vectors = struct.pack("<II", _STACK_TOP, _RESET_HANDLER | 1)
         self.memory.program(FLASH, vectors.ljust(_RESET_HANDLER - FLASH, b"\xff") + _SLEEP_LOOP)
         self._identification = identification_words(part)
-        self.peripherals = None if part.flash_pages is None else PartPeripherals(self.memory, part.flash_pages)
+        self.peripherals = None if part.peripherals is None else PartPeripherals(part.peripherals, self.memory)
         self._engine = self._make_engine()
         self._breakpoints = BreakpointUnit(part)
         self.core = Core(part, self.memory, self._engine, self._breakpoints)

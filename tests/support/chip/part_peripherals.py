@@ -1,45 +1,78 @@
-"""What an STM32L4R5 has besides the core: flash controller, a UART, and registers that behave as far as clocks need."""
+"""What parts have besides their core: flash controller, a UART, and registers that behave as far as clocks need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from tests.support.chip import flash_controller
-from tests.support.chip.flash_controller import FlashController
+from tests.support.chip.flash_controller import FlashController, PagedFlash, SectoredFlash
 from tests.support.chip.memory import BusError, Memory
-from tests.support.chip.parts import FLASH_SIZE, INFORMATION
 from tests.support.oscillators import PARTS
 from tests.support.peripherals import Registers
 from tests.support.uarts import WIRINGS
 
 PERIPHERALS, PERIPHERALS_BYTES = 0x40000000, 0x20000000
-_GPIOG_MODER, _ALL_ANALOG = 0x48001800, 0xFFFFFFFF
+_KB = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Set:
+    """The part whose oscillators they are, the board whose UART it is, the flash, and where its size is to be read."""
+
+    part: str
+    board: str
+    flash: Callable[[Memory], FlashController]
+    information: int
+    flash_size: int
+
+
+_SETS: Mapping[str, _Set] = {
+    "stm32l4r5": _Set(
+        part="stm32l4r5",
+        board="nucleo-l4r5zi",
+        flash=lambda memory: PagedFlash(memory, page=4 * _KB, bank=1024 * _KB),
+        information=0x1FFF7000,
+        flash_size=0x1FFF75E0,
+    ),
+    "flash-of-l475": _Set(
+        part="stm32l4r5",
+        board="nucleo-l4r5zi",
+        flash=lambda memory: PagedFlash(memory, page=2 * _KB, bank=512 * _KB),
+        information=0x1FFF7000,
+        flash_size=0x1FFF75E0,
+    ),
+    "stm32f746": _Set(
+        part="stm32f746",
+        board="nucleo-f746zg",
+        flash=lambda memory: SectoredFlash(memory, sectors=[*[32 * _KB] * 4, 128 * _KB, *[256 * _KB] * 3]),
+        information=0x1FF0F000,
+        flash_size=0x1FF0F442,
+    ),
+}
 
 
 class PartPeripherals:
     """Everything from 0x40000000 to 0x5fffffff.
 
     Args:
+        name: the part, as the chip's `Part` has it.
         memory: the chip's; its information block gets what a factory writes there.
-        pages: see `FlashController`.
     """
 
-    def __init__(self, memory: Memory, pages: tuple[int, int]) -> None:
-        memory.program(INFORMATION, b"")
-        memory.overwrite(FLASH_SIZE, (2 * pages[1] // 1024).to_bytes(2, "little"))
-        self.flash = FlashController(memory, pages)
-        self._make: Callable[[], Registers] = PARTS["stm32l4r5"][0]
+    def __init__(self, name: str, memory: Memory) -> None:
+        described = _SETS[name]
+        self.flash = described.flash(memory)
+        memory.program(described.information, b"")
+        memory.overwrite(described.flash_size, (self.flash.length // _KB).to_bytes(2, "little"))
+        self._make: Callable[[], Registers] = PARTS[described.part][0]
         self._others = self._make()
-        wiring = WIRINGS["nucleo-l4r5zi"]
+        wiring = WIRINGS[described.board]
         self.uart = wiring.make(wiring, self._others)
-        self.reset()
 
     def reset(self) -> None:
         """Set all registers as a system reset does."""
-        fresh = self._make()
-        fresh.initial[_GPIOG_MODER] = _ALL_ANALOG
-        for name in ("initial", "written", "log", "_shown", "_late"):
-            setattr(self._others, name, getattr(fresh, name))
+        self._others.reset_to(self._make())
         self.flash.reset()
         self.uart.reset()
 
@@ -49,8 +82,8 @@ class PartPeripherals:
 
     def read(self, address: int, size: int) -> int:
         """Return a register."""
-        if flash_controller.BASE <= address < flash_controller.BASE + flash_controller.BYTES:
-            return self.flash.read(address - flash_controller.BASE)
+        if 0 <= address - self.flash.base < flash_controller.BYTES:
+            return self.flash.read(address - self.flash.base)
         if self.uart.holds(address):
             return self.uart.read(address - self.uart.wiring.base)
         self._others.log.clear()
@@ -58,8 +91,8 @@ class PartPeripherals:
 
     def write(self, address: int, size: int, value: int) -> None:
         """Set a register."""
-        if flash_controller.BASE <= address < flash_controller.BASE + flash_controller.BYTES:
-            self.flash.write(address - flash_controller.BASE, value)
+        if 0 <= address - self.flash.base < flash_controller.BYTES:
+            self.flash.write(address - self.flash.base, value)
         elif self.uart.holds(address):
             self.uart.write(address - self.uart.wiring.base, value)
         else:

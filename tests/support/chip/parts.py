@@ -53,7 +53,7 @@ class Part:
         increment_bytes: the block within which the access port increments addresses; it wraps at the end.
         dwt_lock: whether software must unlock the DWT before it writes there.
         v8: whether the debug registers are Armv8-M's.
-        flash_pages: bytes of a page and of a bank of flash, where peripherals are simulated too; None leaves out both.
+        peripherals: which are simulated besides (see `part_peripherals`); None leaves their addresses empty.
     """
 
     core: str
@@ -73,7 +73,7 @@ class Part:
     dwt_lock: bool = False
     v8: bool = False
     reset_vectors: int = field(default=FLASH)
-    flash_pages: tuple[int, int] | None = None
+    peripherals: str | None = None
 
 
 _CPUID, _ICTR, _PFR0, _CLIDR, _CTR, _CCSIDR, _MVFR0 = (
@@ -173,18 +173,33 @@ _CORES: Mapping[str, Part] = {
 }
 """By the name of the core, as `utvm` names it."""
 
-_DBGMCU_IDCODE, INFORMATION, FLASH_SIZE = 0xE0042000, 0x1FFF7000, 0x1FFF75E0
+_DBGMCU_IDCODE = 0xE0042000
 
-_L4R5 = replace(
-    _CORES["cortex-m4"],
-    banks=(
-        *_CORES["cortex-m4"].banks,
-        Bank(name="information", origin=INFORMATION, length=0x1000, writable=False),
-        Bank(name="boot", origin=0, length=0x200000, writable=False, alias_of="flash"),
-    ),
-    identification={**_CORES["cortex-m4"].identification, _DBGMCU_IDCODE: 0x101F6470},
-    flash_pages=(4096, 1 << 20),
+
+def _whole(core: str, name: str, idcode: int, banks: tuple[Bank, ...]) -> Part:
+    """Return a part with its peripherals: its core, what DBGMCU_IDCODE says, and its memories."""
+    identification = {**_CORES[core].identification, _DBGMCU_IDCODE: idcode}
+    return replace(_CORES[core], banks=banks, identification=identification, peripherals=name)
+
+
+_L4R5_BANKS = (
+    *_CORES["cortex-m4"].banks,
+    Bank(name="information", origin=0x1FFF7000, length=0x1000, writable=False),
+    Bank(name="boot", origin=0, length=0x200000, writable=False, alias_of="flash"),
+)
+_F746_BANKS = (
+    Bank(name="itcm", origin=0x00000000, length=0x4000),
+    Bank(name="flash", origin=FLASH, length=0x100000, writable=False),
+    Bank(name="itcm_flash", origin=0x00200000, length=0x100000, writable=False, alias_of="flash"),
+    Bank(name="information", origin=0x1FF0F000, length=0x1000, writable=False),
+    Bank(name="dtcm", origin=0x20000000, length=0x10000),
+    Bank(name="sram", origin=0x20010000, length=0x40000),
 )
 
-PARTS: Mapping[str, Part] = {**_CORES, "stm32l4r5": _L4R5, "flash-of-l475": replace(_L4R5, flash_pages=(2048, 1 << 19))}
-"""Cores alone by their names; a part with its flash controller and a UART; the same with the flash of an STM32L475."""
+PARTS: Mapping[str, Part] = {
+    **_CORES,
+    "stm32l4r5": _whole("cortex-m4", "stm32l4r5", 0x101F6470, _L4R5_BANKS),
+    "flash-of-l475": _whole("cortex-m4", "flash-of-l475", 0x101F6470, _L4R5_BANKS),
+    "stm32f746": _whole("cortex-m7", "stm32f746", 0x10016449, _F746_BANKS),
+}
+"""Cores alone by their names; parts with flash controller and a UART; one with the flash of an STM32L475."""
