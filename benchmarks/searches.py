@@ -1,11 +1,12 @@
 """How many trials each search needs to come within 2 % of the best, where spaces were searched exhaustively.
 
     utvm tune MODEL --board BOARD --search exhaustive --gain 0 --db exhaustive.sqlite      # for each MODEL, once
-    python benchmarks/searches.py --board BOARD --records exhaustive.sqlite MODEL ...
+    python benchmarks/searches.py --board BOARD --records exhaustive.sqlite [--write] MODEL ...
 
 Replays records: nothing is measured. The analytic default is left out of it, because it mostly is within 2 % itself:
 every search begins with a drawn candidate, and the space in a drawn order. `learned, warm` was trained on the other
 workloads. Only workloads of which every candidate is in the records, and not every second one would do, are counted.
+--write puts the table into docs/tuning.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from tables import DOCS, write_table
 
 from utvm import api
 from utvm.tune import model_tasks
@@ -58,13 +61,20 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
     parser.add_argument("--board", default="qemu-cortex-m7")
     parser.add_argument("--records", type=Path, required=True, metavar="FILE", help="SQLite, .jsonl or .jsonl.gz")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/tuning.md")
     arguments = parser.parse_args()
     records = [record for record in _read(arguments.records) if record.conditions.board == arguments.board]
     tasks = {task.workload: task for model in arguments.models for task in model_tasks(model, arguments.board)[1]}
     costs = {name: found for name, task in tasks.items() if (found := _costs(task, records)) is not None}
     core = api.as_board(arguments.board).core
-    print(f"| workload | space | within 2 % | default | {' | '.join(SEARCHES)} |")
-    print(f"|---|--:|--:|--:|{'--:|' * len(SEARCHES)}")
+    lines: list[str] = []
+
+    def add(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    add(f"| workload | space | within 2 % | default | {' | '.join(SEARCHES)} |")
+    add(f"|---|--:|--:|--:|{'--:|' * len(SEARCHES)}")
     needed: dict[str, list[int]] = {name: [] for name in SEARCHES}
     for workload, known in costs.items():
         task = tasks[workload]
@@ -80,10 +90,12 @@ def main() -> None:
         near = sum(cost is not None and cost <= best / NEAR for cost in known.values())
         default = known[task.default.key]
         worse = "failed" if default is None else f"+{100 * (default / best - 1):.1f} %"
-        print(f"| {task.label} | {len(known)} | {near} | {worse} | {' | '.join(cells)} |", flush=True)
+        add(f"| {task.label} | {len(known)} | {near} | {worse} | {' | '.join(cells)} |")
     every = [f"{statistics.median(trials):g} / {max(trials)}" for trials in needed.values()]
-    print(f"| **all** | | | | {' | '.join(every)} |")
-    print(f"| **mean** | | | | {' | '.join(f'{statistics.mean(trials):.1f}' for trials in needed.values())} |")
+    add(f"| **all** | | | | {' | '.join(every)} |")
+    add(f"| **mean** | | | | {' | '.join(f'{statistics.mean(trials):.1f}' for trials in needed.values())} |")
+    if arguments.write:
+        write_table(DOCS / "tuning.md", "searches", lines)
 
 
 def _read(path: Path) -> list[Record]:

@@ -1,9 +1,10 @@
 """Cycles of whole networks, tuned against the analytic default, on emulated boards.
 
-    python benchmarks/tuning.py --boards B,B,... [--db FILE] [--gain PERCENT] MODEL ...
+    python benchmarks/tuning.py [--boards B,B,...] [--db FILE] [--gain PERCENT] [--write] MODEL ...
 
 Tunes each model on each board with the default search (records in FILE are reused), compiles it with and without the
-records, runs both, compares all outputs with the reference, and prints a table in Markdown.
+records, runs both, compares all outputs with the reference, and prints a table in Markdown; --write puts it into
+docs/tuning.md.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+
+from tables import DOCS, write_table
 
 from utvm import api
 from utvm.frontends import load
@@ -28,9 +31,10 @@ def main() -> None:
     parser.add_argument("--boards", default="qemu-cortex-m7,qemu-cortex-m4,qemu-cortex-m33,qemu-riscv32")
     parser.add_argument("--db", type=Path, default=Path("tuning.sqlite"), metavar="FILE")
     parser.add_argument("--gain", type=float, default=0.05, metavar="PERCENT")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/tuning.md")
     arguments = parser.parse_args()
-    print("| network | board | default | tuned | gain | trials | seconds |", flush=True)
-    print("|---|---|--:|--:|--:|--:|--:|")
+    lines = ["| network | board | default | tuned | gain | trials | seconds |", "|---|---|--:|--:|--:|--:|--:|"]
+    print("\n".join(lines), flush=True)
     for model in arguments.models:
         graph = load(model)
         for board in arguments.boards.split(","):
@@ -41,7 +45,10 @@ def main() -> None:
             default, tuned = (_cycles(graph, board, records) for records in (NO_RECORDS, arguments.db))
             gain = f"{100 * (1 - tuned / default):.2f} %"
             cells = (graph.name, board, f"{default:,}", f"{tuned:,}", gain, str(trials), f"{seconds:.0f}")
-            print(f"| {' | '.join(cells)} |", flush=True)
+            lines.append(f"| {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
+    if arguments.write:
+        write_table(DOCS / "tuning.md", "tuned", lines)
 
 
 def _cycles(graph: Graph, board: str, records: str | Path) -> int:
