@@ -82,8 +82,9 @@ class Line:
         return self.plan.startswith(OURS)
 
     @property
-    def ram(self) -> int:
-        return self.arena + max((build.stack for build in self.builds), default=0)
+    def options(self) -> str:
+        """What to give `utvm export` for a plan of ours."""
+        return self.plan.removeprefix(OURS)
 
 
 def main() -> None:
@@ -161,7 +162,7 @@ def _plans(name: str, core: str, path: Path, session: Session, peers: Sequence[L
             core=core,
             plan="tflite-micro",
             arena=known,
-            note=f"{smaller.plan.removeprefix(OURS)}: {100 * smaller.arena / known:.0f} % of it",
+            note=f"{smaller.options}, {100 * smaller.arena / known:.0f} % of it",
         )
 
 
@@ -236,40 +237,46 @@ def _peers(name: str, core: str, graph: Graph, session: Session) -> Iterator[Lin
 
 def footprint(lines: Sequence[Line]) -> Iterator[str]:
     """Yield the rows of the table of costs."""
-    yield "| network | core | code | arena | stack | flash, -O3 | -Os | cycles (modelled), -O3 | -Os | |"
+    columns = "arena | stack | flash, -O3 | -Os | cycles (modelled), -O3 | -Os | smaller and no slower"
+    yield f"| network | core | code | {columns} |"
     yield "|---|---|---|--:|--:|--:|--:|--:|--:|---|"
     for line in lines:
         cells = [f"{line.arena:,}"]
         cells.append(f"{max(build.stack for build in line.builds):,}" if line.builds else "")
         for value in ("flash", "cycles"):
             cells += [f"{getattr(build, value):,}" for build in line.builds] or ["", ""]
-        note = "; ".join(part for part in (line.note, "" if line.is_ours else against(line, lines)) if part)
-        yield f"| {line.network} | {line.core} | {line.plan} | {' | '.join(cells)} | {note} |"
+        plan = f"{line.plan}, {line.note}" if line.builds and line.note else line.plan
+        note = "" if line.is_ours else against(line, lines) or line.note
+        yield f"| {line.network} | {line.core} | {plan} | {' | '.join(cells)} | {note} |"
 
 
 def against(peer: Line, lines: Iterable[Line]) -> str:
-    """Say which plan of ours is smaller in RAM and flash and no slower, under both -O; or what the nearest lacks."""
-    if not peer.builds:
-        return ""
+    """Say under each -O which plan of ours is smaller in RAM and flash and no slower, or what the nearest lacks."""
     plans = [line for line in lines if line.is_ours and (line.network, line.core) == (peer.network, peer.core)]
-    lacking = [(_lacks(line, peer), line) for line in plans]
-    better = [line for lacks, line in lacking if not lacks]
+    found = [_against(peer, plans, level) for level in range(len(peer.builds))]
+    if len(set(found)) < 2:
+        return "".join(found[:1])
+    return "; ".join(f"{name}: {text}" for name, text in zip(LEVELS, found, strict=True))
+
+
+def _against(peer: Line, plans: Sequence[Line], level: int) -> str:
+    lacking = [(_lacks(plan, peer, level), plan) for plan in plans]
+    better = [plan for lacks, plan in lacking if not lacks]
     if better:
-        fastest = min(better, key=lambda line: line.builds[0].cycles)
-        return f"more of everything than {fastest.plan.removeprefix(OURS)}"
+        return min(better, key=lambda plan: plan.builds[level].cycles).options
     lacks, nearest = min(lacking, key=lambda pair: sum(pair[0].values()))
-    return (
-        f"{nearest.plan.removeprefix(OURS)} has more {', '.join(f'{n} (+{100 * x:.1f} %)' for n, x in lacks.items())}"
-    )
+    return f"none; {nearest.options} has {', '.join(f'{100 * more:.1f} % more {name}' for name, more in lacks.items())}"
 
 
-def _lacks(line: Line, peer: Line) -> dict[str, float]:
+def _lacks(plan: Line, peer: Line, level: int) -> dict[str, float]:
     """Return by how much a plan of ours is larger or slower than another's code, as fractions."""
-    pairs = {"RAM": (line.ram, peer.ram)}
-    for level, mine, theirs in zip(LEVELS, line.builds, peer.builds, strict=True):
-        pairs[f"flash {level}"] = mine.flash, theirs.flash
-        pairs[f"cycles {level}"] = mine.cycles, theirs.cycles
-    return {name: mine / theirs - 1 for name, (mine, theirs) in pairs.items() if mine > theirs}
+    mine, theirs = plan.builds[level], peer.builds[level]
+    pairs = {
+        "RAM": (plan.arena + mine.stack, peer.arena + theirs.stack),
+        "flash": (mine.flash, theirs.flash),
+        "cycles": (mine.cycles, theirs.cycles),
+    }
+    return {name: ours / others - 1 for name, (ours, others) in pairs.items() if ours > others}
 
 
 def code(lines: Sequence[Line]) -> Iterator[str]:
