@@ -8,7 +8,11 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
+import dask
 import distributed
+
+# A result is fetched from the host that has it; of one that has just died all others would wait half a minute.
+dask.config.set({"distributed.comm.timeouts.connect": "10s"})
 
 
 class QuietScheduler(distributed.Scheduler):
