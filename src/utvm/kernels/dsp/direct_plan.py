@@ -14,13 +14,8 @@ from utvm.graph import Conv2D, FullyConnected
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.assembly import short_digest
 from utvm.kernels.dsp.geometry import Rows, Window
-from utvm.kernels.dsp.multiply import (
-    MultiplySpec,
-    multiply_code_bytes,
-    multiply_cycles,
-    multiply_kernel,
-    plain_offsets,
-)
+from utvm.kernels.dsp.multiply import multiply_code_bytes, multiply_cycles, multiply_kernel
+from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
 from utvm.kernels.dsp.stream import (
     PAIR8_BOUND,
     Requantizer,

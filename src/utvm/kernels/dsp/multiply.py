@@ -6,90 +6,20 @@ addresses at fixed offsets; weights come as one sequential stream (`utvm.kernels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
 from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, ScheduleError, schedule
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
-from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_loop
-from utvm.kernels.dsp.stream import Finish, Saturation, UniformFinish, WeightForm
+from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop
+from utvm.kernels.dsp.multiply_code import StreamPosition, accumulators, finish, multiply_row
+from utvm.kernels.dsp.multiply_spec import WALKER_IN_FRAME, MultiplySpec, Source
+from utvm.kernels.dsp.stream import Finish
 
-REGISTERS = ("r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+_REGISTERS = ("r2", "r3", *LOOP_REGISTERS)
 _FIXED = {"%pa": "r0", "%pw": "r1"}
 _INSTRUCTION_BYTES = 4
-ROW_IN_FRAME = 8
-"""Where in the frame a row lies, in bytes from sp, for `Source.FRAME`."""
-_OUT, _END, _WALKER = 0, 4, 8
-
-
-class Source(StrEnum):
-    """Where a micro-kernel finds its activations."""
-
-    TABLE = "table"
-    """Rows of int16 lanes, behind a table of their addresses."""
-    FRAME = "frame"
-    """One row of int16 lanes in the kernel's own stack frame, which leaves one register more."""
-    BYTES = "bytes"
-    """One row of int8, its address in r0; each block of channels extends it anew."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MultiplySpec:
-    """What a micro-kernel computes.
-
-    `offsets[m]` holds, for each lane pair of a row, its byte offset from the row's address for pixel m. The kernel
-    reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`,
-    the channels finish as `UniformFinish` says; weights of form `int16` and their biases are then doubled. `source`
-    says where the rows are.
-    """
-
-    rows: int
-    offsets: tuple[tuple[int, ...], ...]
-    channels: int
-    pixel_stride: int
-    form: WeightForm
-    finish: Finish
-    saturation: Saturation
-    unrolled: bool
-    uniform: bool
-    source: Source = Source.TABLE
-
-    @property
-    def pixels(self) -> int:
-        """M, the pixels computed at once."""
-        return len(self.offsets)
-
-    @property
-    def pairs(self) -> int:
-        """Lane pairs of one row."""
-        return len(self.offsets[0])
-
-    @property
-    def weight_words(self) -> int:
-        """Words of weights for one pair of lanes of all N channels."""
-        return self.channels if self.form is WeightForm.INT16 else self.channels // 2
-
-    @property
-    def biases(self) -> int:
-        """Words of the stream that one block of N channels starts from."""
-        return 0 if self.finish is Finish.SUM else self.channels
-
-    @property
-    def out_bytes(self) -> int:
-        """Bytes of one output."""
-        return 4 if self.finish is Finish.SUM else 1
-
-    @property
-    def stream_words(self) -> int:
-        """Words of the stream for one block of N channels."""
-        finish = 0
-        if self.finish.multiplies:
-            finish = 2 if self.uniform else 1 + 2 * self.channels
-        return self.biases + self.rows * self.pairs * self.weight_words + finish
 
 
 def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> CSupport:
@@ -154,7 +84,7 @@ def multiply_body(spec: MultiplySpec, timing: Timing, shift: int) -> tuple[tuple
 
 
 def _table_offset(spec: MultiplySpec) -> int:
-    return _WALKER if spec.unrolled else _WALKER + 4
+    return WALKER_IN_FRAME if spec.unrolled else WALKER_IN_FRAME + 4
 
 
 def _copied_table(spec: MultiplySpec, table: int) -> list[str]:
@@ -168,207 +98,59 @@ def _copied_table(spec: MultiplySpec, table: int) -> list[str]:
     return lines
 
 
-class _Stream:
-    """The position in the stream, and the additions to its pointer when offsets grow too large."""
-
-    def __init__(self, block: Block, start: int = 0) -> None:
-        self.block = block
-        self.offset = start
-
-    def take(self) -> int:
-        """Return the offset of the next word."""
-        if self.offset > MAX_OFFSET - 3:
-            self.flush()
-        self.offset += 4
-        return self.offset - 4
-
-    def flush(self) -> None:
-        """Move the pointer to the next word."""
-        left = self.offset
-        while left:
-            step = min(left, MAX_OFFSET - 3)
-            self.block(f"add %pw, %pw, #{step}")
-            left -= step
-        self.offset = 0
-
-
-def _accumulators(spec: MultiplySpec) -> list[list[str]]:
-    return [[f"%c{m}_{n}" for n in range(spec.channels)] for m in range(spec.pixels)]
-
-
-def _multiply_row(
-    block: Block, stream: _Stream, spec: MultiplySpec, row: int, started: set[str], *, reuse: bool
-) -> None:
-    """Append one row. An accumulator that has not started takes the bias from the last pixel's, if there are biases.
-
-    With `reuse`, lanes that two pixels share are loaded once; that keeps more registers busy.
-    """
-    accumulators = _accumulators(spec)
-    last = accumulators[-1]
-    loaded: dict[int, tuple[str, int]] = {}
-
-    def multiply(m: int, n: int, lanes: str, weight: str) -> None:
-        target = accumulators[m][n]
-        if target in started or spec.biases:
-            block(f"smlad {target}, {lanes}, {weight}, {target if target in started else last[n]}")
-        else:
-            block(f"smuad {target}, {lanes}, {weight}")
-        started.add(target)
-
-    for pair in range(spec.pairs):
-        weights = _Weights(block, stream, spec, f"{row}_{pair}")
-        if spec.channels > spec.pixels:
-            lanes = [_load_lanes(block, spec, row, pair, m, loaded if reuse else {}) for m in range(spec.pixels)]
-            for n in range(spec.channels):
-                weight = weights.load(n)
-                for m in range(spec.pixels):
-                    multiply(m, n, lanes[m], weight)
-        else:
-            ready: list[str] = []
-            for m in range(spec.pixels):
-                fresh = _load_lanes(block, spec, row, pair, m, loaded if reuse else {})
-                for n in range(spec.channels):
-                    if m == 0:
-                        ready.append(weights.load(n))
-                    multiply(m, n, fresh, ready[n])
-
-
-class _Weights:
-    """The weights of one lane pair, loaded channel by channel."""
-
-    def __init__(self, block: Block, stream: _Stream, spec: MultiplySpec, tag: str) -> None:
-        self._block, self._stream, self._form, self._tag = block, stream, spec.form, tag
-
-    def load(self, n: int) -> str:
-        """Load or extract channel n's weights; channels come in order."""
-        name = f"%w{self._tag}_{n}"
-        if self._form is WeightForm.INT16 or n % 2 == 0:
-            self._block(f"ldr {name}, [%pw, #{self._stream.take()}]")
-        else:
-            self._block(f"sxtb16 {name}, %w{self._tag}_{n - 1}")
-        return name
-
-
-def _load_lanes(
-    block: Block, spec: MultiplySpec, row: int, pair: int, m: int, loaded: dict[int, tuple[str, int]]
-) -> str:
-    """Load the lanes of pixel m, unless the pair before or this one has just loaded the same word."""
-    offset = spec.offsets[m][pair]
-    name, when = loaded.get(offset, ("", -9))
-    if pair - when > 1:
-        name = f"%a{row}_{pair}_{m}"
-        match spec.source:
-            case Source.TABLE:
-                block(f"ldr {name}, [%pa, #{offset}]")
-            case Source.FRAME:
-                block(f"ldr {name}, [sp, #{ROW_IN_FRAME + offset}]")
-            case Source.BYTES if pair % 2 == 0:
-                block(f"ldr %x{pair}, [%pa, #{2 * pair}]", f"sxtb16 {name}, %x{pair}")
-            case Source.BYTES:
-                block(f"sxtb16 {name}, %x{pair - 1}, ror #8")
-    loaded[offset] = (name, pair)
-    return name
-
-
 def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: bool) -> tuple[tuple[str, ...], float]:
     block = Block()
-    stream = _Stream(block)
-    accumulators = _accumulators(spec)
+    stream = StreamPosition(block)
+    sums = accumulators(spec)
     for n in range(spec.biases):
-        block(f"ldr {accumulators[-1][n]}, [%pw, #{stream.take()}]")
-    started = set(accumulators[-1][: spec.biases])
+        block(f"ldr {sums[-1][n]}, [%pw, #{stream.take()}]")
+    started = set(sums[-1][: spec.biases])
     table = _table_offset(spec)
     for row in range(spec.rows):
         if spec.source is Source.TABLE:
             block(f"ldr %pa, [sp, #{table + 4 * row}]")
-        _multiply_row(block, stream, spec, row, started, reuse=reuse)
-    _finish(block, stream, spec, shift)
+        multiply_row(block, stream, spec, row, started, reuse=reuse)
+    finish(block, stream, spec, shift)
     if spec.source is Source.FRAME:
-        body = schedule(block, timing, pool=("r0", *REGISTERS), fixed={"%pw": "r1"})
+        body = schedule(block, timing, pool=("r0", *_REGISTERS), fixed={"%pw": "r1"})
     else:
-        body = schedule(block, timing, pool=REGISTERS, fixed=_FIXED)
+        body = schedule(block, timing, pool=_REGISTERS, fixed=_FIXED)
     return body.lines, body.cycles
 
 
 def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: bool) -> tuple[tuple[str, ...], float]:
-    accumulators = _accumulators(spec)
-    flat = [name for pixel in accumulators for name in pixel]
-    places = dict(zip(flat, REGISTERS, strict=False))
-    spare = REGISTERS[len(flat) :]
+    sums = accumulators(spec)
+    flat = [name for pixel in sums for name in pixel]
+    places = dict(zip(flat, _REGISTERS, strict=False))
+    spare = _REGISTERS[len(flat) :]
     channels = range(spec.channels)
-    last = [places[name] for name in accumulators[-1]]
+    last = [places[name] for name in sums[-1]]
     entry = [f"ldr {last[n]}, [r1, #{4 * n}]" if spec.biases else f"mov {last[n]}, #0" for n in channels]
-    entry += [f"mov {places[pixel[n]]}, {last[n]}" for pixel in accumulators[:-1] for n in channels]
+    entry += [f"mov {places[pixel[n]]}, {last[n]}" for pixel in sums[:-1] for n in channels]
     table = _table_offset(spec)
     entry += [
         *([f"add r1, r1, #{4 * spec.biases}"] if spec.biases else []),
         f"add lr, sp, #{table + 4}",
-        f"str lr, [sp, #{_WALKER}]",
+        f"str lr, [sp, #{WALKER_IN_FRAME}]",
         f"ldr r0, [sp, #{table}]",
         ".balign 8",
         "2:",
     ]
     block = Block()
-    stream = _Stream(block)
-    _multiply_row(block, stream, spec, 0, set(flat), reuse=reuse)
+    stream = StreamPosition(block)
+    multiply_row(block, stream, spec, 0, set(flat), reuse=reuse)
     block(
-        f"ldr %walker, [sp, #{_WALKER}]",
+        f"ldr %walker, [sp, #{WALKER_IN_FRAME}]",
         "ldr %pa, [%walker], #4",
-        f"str %walker, [sp, #{_WALKER}]",
+        f"str %walker, [sp, #{WALKER_IN_FRAME}]",
     )
     stream.flush()
     block("cmp %pa, #0")
     loop = schedule(block, timing, pool=spare, fixed={**_FIXED, **places})
     tail = Block()
-    _finish(tail, _Stream(tail), spec, shift)
-    finished = schedule(tail, timing, pool=REGISTERS, fixed=_FIXED, live_in=flat)
+    finish(tail, StreamPosition(tail), spec, shift)
+    finished = schedule(tail, timing, pool=_REGISTERS, fixed=_FIXED, live_in=flat)
     turn = [parse(line) for line in [*loop.lines, "bne.w 2b"]]
     started = [parse(line) for line in entry if not line.endswith(":") and not line.startswith(".")]
     cycles = timing.cost((), started) + spec.rows * timing.cost(turn, turn, jumped=True) + finished.cycles
     return (*entry, *loop.lines, "bne.w 2b", *finished.lines), cycles
-
-
-def _finish(block: Block, stream: _Stream, spec: MultiplySpec, shift: int) -> None:
-    """Append requantisation, stores, and the step to the next block of channels; leaves Z set after the last."""
-    accumulators = _accumulators(spec)
-    block(f"ldr %out, [sp, #{_OUT}]")
-    if spec.form is WeightForm.PAIR8:
-        for n in range(0, spec.channels, 2):
-            for m in range(spec.pixels):
-                _separate(block, accumulators[m][n], accumulators[m][n + 1], doubled=spec.uniform)
-    if spec.uniform:
-        block(f"ldr %first, [%pw, #{stream.take()}]", f"ldr %offset, [%pw, #{stream.take()}]")
-    elif spec.finish.multiplies:
-        block(f"ldr %zero, [%pw, #{stream.take()}]")
-    for n in range(spec.channels):
-        if spec.finish.multiplies and not spec.uniform:
-            block(f"ldr %first{n}, [%pw, #{stream.take()}]", f"ldr %second{n}, [%pw, #{stream.take()}]")
-        for m in range(spec.pixels):
-            name = accumulators[m][n]
-            if spec.uniform:
-                block(*UniformFinish.lines(name, spec.finish, spec.saturation, shift))
-            else:
-                block(*spec.finish.lines(name, spec.saturation, n=n, shift=shift))
-            store = "strb" if spec.out_bytes == 1 else "str"
-            block(f"{store} {name}, [%out, #{spec.out_bytes * (m * spec.pixel_stride + n)}]")
-    block(
-        f"add %out, %out, #{spec.out_bytes * spec.channels}",
-        f"str %out, [sp, #{_OUT}]",
-    )
-    stream.flush()
-    block(
-        f"ldr %end, [sp, #{_END}]",
-        "cmp %out, %end",
-    )
-
-
-def _separate(block: Block, mixed: str, odd: str, *, doubled: bool) -> None:
-    """Append the way from 256 * P + Q and Q to P and Q, or to twice both."""
-    block(f"sub {mixed}, {mixed}, {odd}", f"asr {mixed}, {mixed}, #{7 if doubled else 8}")
-    if doubled:
-        block(f"add {odd}, {odd}, {odd}")
-
-
-def plain_offsets(pixels: int, pixel_step: int, taps: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Return the offsets of `pixels` pixels that are `pixel_step` bytes apart and read the lane pairs at `taps`."""
-    return tuple(tuple(m * pixel_step + tap for tap in taps) for m in range(pixels))

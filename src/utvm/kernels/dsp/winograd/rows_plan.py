@@ -15,13 +15,8 @@ from utvm.cores.timing import Timing
 from utvm.graph import Conv2D
 from utvm.kernels.dsp.assembly import MAX_OFFSET, loop_cycles, short_digest
 from utvm.kernels.dsp.geometry import extension_order
-from utvm.kernels.dsp.multiply import (
-    MultiplySpec,
-    multiply_code_bytes,
-    multiply_cycles,
-    multiply_kernel,
-    plain_offsets,
-)
+from utvm.kernels.dsp.multiply import multiply_code_bytes, multiply_cycles, multiply_kernel
+from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
 from utvm.kernels.dsp.stream import Finish, Saturation, WeightForm, lane_words, requantizer, to_words
 from utvm.kernels.dsp.winograd.exactness import FINISH_WORDS
 from utvm.kernels.dsp.winograd.family import WinogradPlan

@@ -1,0 +1,152 @@
+"""The instructions of a multiply-accumulate micro-kernel: the products of one row, and the way from sums to outputs."""
+
+from __future__ import annotations
+
+from utvm.cores.microkernel import Block
+from utvm.kernels.dsp.assembly import MAX_OFFSET
+from utvm.kernels.dsp.multiply_spec import END_IN_FRAME, OUT_IN_FRAME, ROW_IN_FRAME, MultiplySpec, Source
+from utvm.kernels.dsp.stream import UniformFinish, WeightForm
+
+
+class StreamPosition:
+    """The position in the stream, and the additions to its pointer when offsets grow too large."""
+
+    def __init__(self, block: Block, start: int = 0) -> None:
+        self.block = block
+        self.offset = start
+
+    def take(self) -> int:
+        """Return the offset of the next word."""
+        if self.offset > MAX_OFFSET - 3:
+            self.flush()
+        self.offset += 4
+        return self.offset - 4
+
+    def flush(self) -> None:
+        """Move the pointer to the next word."""
+        left = self.offset
+        while left:
+            step = min(left, MAX_OFFSET - 3)
+            self.block(f"add %pw, %pw, #{step}")
+            left -= step
+        self.offset = 0
+
+
+def accumulators(spec: MultiplySpec) -> list[list[str]]:
+    """Return the names of the sums: [pixel][channel]."""
+    return [[f"%c{m}_{n}" for n in range(spec.channels)] for m in range(spec.pixels)]
+
+
+def multiply_row(
+    block: Block, stream: StreamPosition, spec: MultiplySpec, row: int, started: set[str], *, reuse: bool
+) -> None:
+    """Append one row. An accumulator that has not started takes the bias from the last pixel's, if there are biases.
+
+    With `reuse`, lanes that two pixels share are loaded once; that keeps more registers busy.
+    """
+    sums = accumulators(spec)
+    last = sums[-1]
+    loaded: dict[int, tuple[str, int]] = {}
+
+    def multiply(m: int, n: int, lanes: str, weight: str) -> None:
+        target = sums[m][n]
+        if target in started or spec.biases:
+            block(f"smlad {target}, {lanes}, {weight}, {target if target in started else last[n]}")
+        else:
+            block(f"smuad {target}, {lanes}, {weight}")
+        started.add(target)
+
+    for pair in range(spec.pairs):
+        weights = _Weights(block, stream, spec, f"{row}_{pair}")
+        if spec.channels > spec.pixels:
+            lanes = [_load_lanes(block, spec, row, pair, m, loaded if reuse else {}) for m in range(spec.pixels)]
+            for n in range(spec.channels):
+                weight = weights.load(n)
+                for m in range(spec.pixels):
+                    multiply(m, n, lanes[m], weight)
+        else:
+            ready: list[str] = []
+            for m in range(spec.pixels):
+                fresh = _load_lanes(block, spec, row, pair, m, loaded if reuse else {})
+                for n in range(spec.channels):
+                    if m == 0:
+                        ready.append(weights.load(n))
+                    multiply(m, n, fresh, ready[n])
+
+
+class _Weights:
+    """The weights of one lane pair, loaded channel by channel."""
+
+    def __init__(self, block: Block, stream: StreamPosition, spec: MultiplySpec, tag: str) -> None:
+        self._block, self._stream, self._form, self._tag = block, stream, spec.form, tag
+
+    def load(self, n: int) -> str:
+        """Load or extract channel n's weights; channels come in order."""
+        name = f"%w{self._tag}_{n}"
+        if self._form is WeightForm.INT16 or n % 2 == 0:
+            self._block(f"ldr {name}, [%pw, #{self._stream.take()}]")
+        else:
+            self._block(f"sxtb16 {name}, %w{self._tag}_{n - 1}")
+        return name
+
+
+def _load_lanes(
+    block: Block, spec: MultiplySpec, row: int, pair: int, m: int, loaded: dict[int, tuple[str, int]]
+) -> str:
+    """Load the lanes of pixel m, unless the pair before or this one has just loaded the same word."""
+    offset = spec.offsets[m][pair]
+    name, when = loaded.get(offset, ("", -9))
+    if pair - when > 1:
+        name = f"%a{row}_{pair}_{m}"
+        match spec.source:
+            case Source.TABLE:
+                block(f"ldr {name}, [%pa, #{offset}]")
+            case Source.FRAME:
+                block(f"ldr {name}, [sp, #{ROW_IN_FRAME + offset}]")
+            case Source.BYTES if pair % 2 == 0:
+                block(f"ldr %x{pair}, [%pa, #{2 * pair}]", f"sxtb16 {name}, %x{pair}")
+            case Source.BYTES:
+                block(f"sxtb16 {name}, %x{pair - 1}, ror #8")
+    loaded[offset] = (name, pair)
+    return name
+
+
+def finish(block: Block, stream: StreamPosition, spec: MultiplySpec, shift: int) -> None:
+    """Append requantisation, stores, and the step to the next block of channels; leaves Z set after the last."""
+    sums = accumulators(spec)
+    block(f"ldr %out, [sp, #{OUT_IN_FRAME}]")
+    if spec.form is WeightForm.PAIR8:
+        for n in range(0, spec.channels, 2):
+            for m in range(spec.pixels):
+                _separate(block, sums[m][n], sums[m][n + 1], doubled=spec.uniform)
+    if spec.uniform:
+        block(f"ldr %first, [%pw, #{stream.take()}]", f"ldr %offset, [%pw, #{stream.take()}]")
+    elif spec.finish.multiplies:
+        block(f"ldr %zero, [%pw, #{stream.take()}]")
+    for n in range(spec.channels):
+        if spec.finish.multiplies and not spec.uniform:
+            block(f"ldr %first{n}, [%pw, #{stream.take()}]", f"ldr %second{n}, [%pw, #{stream.take()}]")
+        for m in range(spec.pixels):
+            name = sums[m][n]
+            if spec.uniform:
+                block(*UniformFinish.lines(name, spec.finish, spec.saturation, shift))
+            else:
+                block(*spec.finish.lines(name, spec.saturation, n=n, shift=shift))
+            store = "strb" if spec.out_bytes == 1 else "str"
+            block(f"{store} {name}, [%out, #{spec.out_bytes * (m * spec.pixel_stride + n)}]")
+    block(
+        f"add %out, %out, #{spec.out_bytes * spec.channels}",
+        f"str %out, [sp, #{OUT_IN_FRAME}]",
+    )
+    stream.flush()
+    block(
+        f"ldr %end, [sp, #{END_IN_FRAME}]",
+        "cmp %out, %end",
+    )
+
+
+def _separate(block: Block, mixed: str, odd: str, *, doubled: bool) -> None:
+    """Append the way from 256 * P + Q and Q to P and Q, or to twice both."""
+    block(f"sub {mixed}, {mixed}, {odd}", f"asr {mixed}, {mixed}, #{7 if doubled else 8}")
+    if doubled:
+        block(f"add {odd}, {odd}, {odd}")
