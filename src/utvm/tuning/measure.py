@@ -30,6 +30,7 @@ from utvm.tuning.record import Outcome, RecordError
 from utvm.tuning.space import Task, single
 
 _FIRST_SECONDS = 60.0
+_FIRST_EMULATED_SECONDS = 300.0  # a core in RTL runs at two million cycles a second, if the host is idle
 _LEAST_SECONDS = 10.0
 _SLOWER = 20
 _ATTEMPTS = 2
@@ -153,7 +154,8 @@ class Measurer:
     def _measure(self, expected: Expectation, built: Built) -> Trial:
         assert built.image is not None
         session = self.open()
-        deadline = self._deadlines.get(expected.key, _FIRST_SECONDS)
+        first = _FIRST_SECONDS if self.board.emulator is None else _FIRST_EMULATED_SECONDS
+        deadline = self._deadlines.get(expected.key, first)
         started = time.perf_counter()
         session.load(built.image)
         loaded = time.perf_counter()
