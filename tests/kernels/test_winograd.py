@@ -52,26 +52,32 @@ def convolution(
     return Graph(name="winograd", operators=(op,), inputs=(x,), outputs=(y,))
 
 
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    taps, tile = draw(st.sampled_from(sorted(TRANSFORMS)))
-    size = tile * draw(st.integers(1, 4)), tile * draw(st.integers(1, 5))
-    channels, out_channels = 4 * draw(st.integers(1, 5)), 2 * draw(st.integers(1, 3))
-    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
+def drawn_convolution(
+    draw: st.DrawFn, generator: np.random.Generator, shape: tuple[int, ...], size: tuple[int, int], most_above: int
+) -> Graph:
+    """A convolution with weights of a shape [OC, r, r, IC]; no more padding above than given."""
+    taps = shape[1]
     most = draw(st.sampled_from([3, 30, 127]))
-    weights = generator.integers(-most, most + 1, (out_channels, taps, taps, channels)).astype(np.int8)
-    before = draw(st.integers(0, (taps - 1) // 2)), draw(st.integers(0, (taps - 1) // 2))
     rounding, clamp = draw(st.sampled_from(WAYS))
-    graph = convolution(
-        weights,
+    return convolution(
+        generator.integers(-most, most + 1, shape).astype(np.int8),
         size=size,
-        before=before,
+        before=(draw(st.integers(0, most_above)), draw(st.integers(0, (taps - 1) // 2))),
         zero_points=(draw(st.integers(-128, 127)), draw(st.integers(-128, 127))),
         bias=draw(st.sampled_from([0, 1000, 50000])),
         scale=draw(st.sampled_from([0.3, 1e-2, 1e-3])) / most,
         rounding=rounding,
         clamp=clamp,
     )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    taps, tile = draw(st.sampled_from(sorted(TRANSFORMS)))
+    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
+    shape = 2 * draw(st.integers(1, 3)), taps, taps, 4 * draw(st.integers(1, 5))
+    size = tile * draw(st.integers(1, 4)), tile * draw(st.integers(1, 5))
+    graph = drawn_convolution(draw, generator, shape, size, (taps - 1) // 2)
     (op,) = graph.operators
     assume(FAMILY.applies(op, M7) and tile in FAMILY.space(op, M7)["tile"])
     x = values(generator, graph.inputs[0].shape, ends=draw(st.booleans()))

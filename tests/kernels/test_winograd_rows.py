@@ -9,8 +9,8 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 import utvm
-from tests.kernels.support import WAYS, Case, check, values
-from tests.kernels.test_winograd import convolution
+from tests.kernels.support import Case, check, values
+from tests.kernels.test_winograd import convolution, drawn_convolution
 from tests.support.cases import drawn
 from tests.support.target import run_program
 from utvm import api
@@ -72,21 +72,10 @@ def tall(graph: Graph, *, height: int, stride: int, above: int, below: int) -> G
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     taps, tile = draw(st.sampled_from(sorted(ROW_TRANSFORMS)))
-    channels, out_channels = draw(st.integers(1, 20)), draw(st.integers(1, 10))
     generator = np.random.default_rng(draw(st.integers(0, 10**6)))
-    most = draw(st.sampled_from([3, 30, 127]))
-    weights = generator.integers(-most, most + 1, (out_channels, taps, taps, channels)).astype(np.int8)
-    rounding, clamp = draw(st.sampled_from(WAYS))
-    graph = convolution(
-        weights,
-        size=(draw(st.integers(taps, 8)), tile * draw(st.integers(1, 5))),
-        before=(0, draw(st.integers(0, (taps - 1) // 2))),
-        zero_points=(draw(st.integers(-128, 127)), draw(st.sampled_from([-128, -5, 0, 127]))),
-        bias=draw(st.sampled_from([0, 1000, 50000])),
-        scale=draw(st.sampled_from([0.3, 1e-2, 1e-3])) / most,
-        rounding=rounding,
-        clamp=clamp,
-    )
+    shape = draw(st.integers(1, 10)), taps, taps, draw(st.integers(1, 20))
+    size = draw(st.integers(taps, 8)), tile * draw(st.integers(1, 5))
+    graph = drawn_convolution(draw, generator, shape, size, 0)
     graph = tall(
         graph,
         height=draw(st.integers(2, taps)),

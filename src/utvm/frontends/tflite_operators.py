@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import tflite
@@ -87,20 +88,41 @@ def _spatial(
     return Padding(top=top, bottom=bottom, left=left, right=right)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window:
+    """How the window of a convolution moves."""
+
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: Padding
+
+    @staticmethod
+    def of(
+        options: tflite.Conv2DOptions | tflite.DepthwiseConv2DOptions,
+        x: Tensor,
+        y: Tensor,
+        channels: int,
+        kernel: tuple[int, int],
+    ) -> _Window:
+        """Return what a convolution's options say, and check y's shape."""
+        stride = options.StrideH(), options.StrideW()
+        dilation = options.DilationHFactor(), options.DilationWFactor()
+        _positive(
+            stride_height=stride[0],
+            stride_width=stride[1],
+            dilation_height=dilation[0],
+            dilation_width=dilation[1],
+        )
+        padding = _spatial(x, y, channels, options.Padding(), kernel, stride, dilation)
+        return _Window(stride=stride, dilation=dilation, padding=padding)
+
+
 def _conv2d(c: Context) -> Operator:
     c.arity((2, 3))
     options = c.options(tflite.Conv2DOptions)
     x, weights, y = c.activation(0), c.weights(1, 4, 0), c.result()
     out_channels, height, width, depth = weights.shape
-    stride = (options.StrideH(), options.StrideW())
-    dilation = (options.DilationHFactor(), options.DilationWFactor())
-    _positive(
-        stride_height=stride[0],
-        stride_width=stride[1],
-        dilation_height=dilation[0],
-        dilation_width=dilation[1],
-    )
-    padding = _spatial(x, y, out_channels, options.Padding(), (height, width), stride, dilation)
+    window = _Window.of(options, x, y, out_channels, (height, width))
     if x.shape[3] % depth or out_channels % (x.shape[3] // depth):
         raise RefusedError(f"its weights read {depth} channels, its input has {x.shape[3]}")
     return Conv2D(
@@ -109,9 +131,9 @@ def _conv2d(c: Context) -> Operator:
         weights=weights,
         bias=c.bias(2, out_channels),
         y=y,
-        stride=stride,
-        dilation=dilation,
-        padding=padding,
+        stride=window.stride,
+        dilation=window.dilation,
+        padding=window.padding,
         clamp=_clamp(options.FusedActivationFunction(), y),
     )
 
@@ -121,15 +143,7 @@ def _depthwise(c: Context) -> Operator:
     options = c.options(tflite.DepthwiseConv2DOptions)
     x, weights, y = c.activation(0), c.weights(1, 4, 3), c.result()
     one, height, width, out_channels = weights.shape
-    stride = (options.StrideH(), options.StrideW())
-    dilation = (options.DilationHFactor(), options.DilationWFactor())
-    _positive(
-        stride_height=stride[0],
-        stride_width=stride[1],
-        dilation_height=dilation[0],
-        dilation_width=dilation[1],
-    )
-    padding = _spatial(x, y, out_channels, options.Padding(), (height, width), stride, dilation)
+    window = _Window.of(options, x, y, out_channels, (height, width))
     if one != 1 or out_channels % x.shape[3]:
         raise RefusedError(f"its weights have shape {list(weights.shape)} for {x.shape[3]} input channels")
     return DepthwiseConv2D(
@@ -138,9 +152,9 @@ def _depthwise(c: Context) -> Operator:
         weights=weights,
         bias=c.bias(2, out_channels),
         y=y,
-        stride=stride,
-        dilation=dilation,
-        padding=padding,
+        stride=window.stride,
+        dilation=window.dilation,
+        padding=window.padding,
         clamp=_clamp(options.FusedActivationFunction(), y),
     )
 
