@@ -1,5 +1,6 @@
 """The loop: what it finds, what it does not measure twice, and that nothing finished is lost when it is killed."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -78,6 +79,20 @@ def test_limits_end_a_run_and_the_next_goes_on(tmp_path: Path) -> None:
         with RecordStore(tmp_path / "store.sqlite") as store:
             records = store.records()
         assert len(records) == len({each.candidate for each in records}) == expected
+
+
+def test_the_best_of_the_records_is_known_however_early_a_run_ends(tmp_path: Path) -> None:
+    database = tmp_path / "store.sqlite"
+    whole = tune(layer(), M7, database=database, search="exhaustive", gain=0.0).report.layers[0]
+    assert whole.default is not None
+    last = min(whole.records, key=lambda each: -(each.cost or 0))
+    assert last.candidate != whole.default.candidate
+    with RecordStore(database) as store:
+        store.add([dataclasses.replace(last, cycles=1, time=last.time + 1)])
+    early = tune(layer(), M7, database=database, gain=0.5).report.layers[0]
+    assert early.best is not None
+    assert (early.trials, early.best.candidate, early.best.cost) == (0, last.candidate, 1)
+    assert early.reused < whole.space
 
 
 def test_why_a_run_ended_is_told(tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ class Search(ABC):
         key = default if default in self.left else self._next()
         return self.left.pop(key)
 
+    def take(self, key: str) -> Candidate | None:
+        """Return a candidate as if `ask` had proposed it; None if it was proposed, or there is no such candidate."""
+        return self.left.pop(key, None)
+
     def tell(self, candidate: Candidate, cost: float | None) -> None:
         """Learn what a candidate costs; None is that it failed. It need not be one that was proposed."""
         self.left.pop(candidate.key, None)

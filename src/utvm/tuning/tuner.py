@@ -143,8 +143,8 @@ class Tuner:
 
     def _tune(self, jobs: Mapping[str, Job], builder: Builder, limits: Limits) -> Generator[Progress, None, None]:
         started, trials = time.time(), 0
-        flights: list[_Flight] = []
         held = self._held(jobs)
+        flights = self._best_held(jobs, held, builder)
         while True:
             most = builder.workers + self._rack.places + _AHEAD - 2
             while len(flights) < most and _may_go_on(limits, started, trials + len(flights)):
@@ -202,6 +202,19 @@ class Tuner:
         records = self.store.records(conditions=self.conditions, workloads=list(jobs), after=self._last)
         self._last = last
         return {(record.workload, record.candidate): record for record in records}
+
+    def _best_held(
+        self, jobs: Mapping[str, Job], held: Mapping[tuple[str, str], Record], builder: Builder
+    ) -> list[_Flight]:
+        """Begin with the best record of each job, which the search might not come to."""
+        flights = []
+        for job in jobs.values():
+            good = [record for (workload, _), record in held.items() if workload == job.task.workload and record.cost]
+            best = min(good, key=lambda record: record.cost or 0, default=None)
+            candidate = None if best is None else job.search.take(best.candidate)
+            if best is not None and candidate is not None:
+                flights.append(_Flight(job, candidate, builder.submit(best.workload, candidate, best.code)))
+        return flights
 
     def _measure(self, task: Task, built: Built) -> Future[Trial]:
         """Begin to measure, once for all candidates that became the same program."""
