@@ -96,7 +96,7 @@ def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     assert "can't be read" in refused(tmp_path / "missing.elf")
 
 
-@pytest.mark.parametrize(("answer", "terminal"), [("n\n", True), ("\n", True), ("yes\n", False)])
+@pytest.mark.parametrize(("answer", "terminal"), [("n\n", True), ("\n", True), ("", True), ("yes\n", False)])
 def test_without_yes_somebody_has_to_agree(
     answer: str, terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -171,6 +171,29 @@ def test_the_boot_rom_of_an_rp2040_takes_the_second_stage_which_maps_flash_and_s
     assert ssi[0x18000014] % 2 == 0
 
 
+@pytest.mark.parametrize(("name", "family"), [("raspberry-pi-pico", 0xE48BFF56), ("raspberry-pi-pico-2", 0xE48BFF59)])
+def test_a_uf2_file_holds_the_firmware_in_pages_of_flash(name: str, family: int, tmp_path: Path) -> None:
+    firmware = echo(name)
+    (segment,) = firmware.segments
+    (path,) = (path for path in firmware.write(tmp_path) if path.suffix == ".uf2")
+    file = path.read_bytes()
+    blocks = [file[start : start + 512] for start in range(0, len(file), 512)]
+    held = b""
+    for number, block in enumerate(blocks):
+        assert struct.unpack("<8I", block[:32]) == (
+            *(0x0A324655, 0x9E5D5157, 0x2000, 0x10000000 + 256 * number),
+            *(256, number, len(blocks), family),
+        )
+        assert block[-4:] == struct.pack("<I", 0x0AB16F30)
+        held += block[32 : 32 + 256]
+    assert held.rstrip(b"\xff") == segment.data.rstrip(b"\xff")
+    assert len(held) - len(segment.data) < 256
+
+
+def test_no_other_board_has_a_uf2_file(tmp_path: Path) -> None:
+    assert {path.suffix for path in echo("nucleo-l4r5zi").write(tmp_path)} == {".elf", ".hex", ".bin"}
+
+
 def test_the_boot_rom_of_an_rp2350_finds_its_block_in_the_first_4_kb() -> None:
     (segment,) = echo("raspberry-pi-pico-2").segments
     block = struct.pack("<5I", 0xFFFFDED3, 0x10210142, 0x000001FF, 0, 0xAB123579)

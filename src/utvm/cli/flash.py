@@ -53,5 +53,9 @@ def _confirm(plan: Programming, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UtvmError("nothing was programmed: say --yes to overwrite this")
-    if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input("Go on? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise UtvmError("nothing was programmed")

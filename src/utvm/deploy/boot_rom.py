@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from importlib.resources import files
 
 from utvm.boards import Board
 from utvm.errors import UtvmError
 from utvm.toolchain import Layout, Region, Source, Toolchain
 
+UF2_FAMILIES: Mapping[str, int] = {"rp2040": 0xE48BFF56, "rp2350": 0xE48BFF59}
+"""What boot ROMs that take UF2 files call themselves; of the RP2350 for secure Arm code (RP2350 Datasheet, 5.5.3)."""
 SECOND_STAGE_BYTES = 256
 _SUM_BYTES = 4
 _POLYNOMIAL = 0x04C11DB7

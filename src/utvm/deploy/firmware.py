@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utvm.boards import Board, Console, Placement
 from utvm.codegen import comment
-from utvm.deploy.boot_rom import boot_sources
+from utvm.deploy.boot_rom import UF2_FAMILIES, boot_sources
 from utvm.deploy.build import PEDANTIC
 from utvm.deploy.export import Export
 from utvm.deploy.manifest import Manifest, Port
@@ -26,6 +26,7 @@ from utvm.toolchain import (
     Toolchain,
     intel_hex,
     load_segments,
+    uf2,
 )
 
 MLPERF_TASKS: Mapping[str, tuple[str, str]] = {
@@ -63,6 +64,8 @@ class Firmware:
     def write(self, directory: Path) -> tuple[Path, ...]:
         """Write NAME.elf, NAME.hex, and NAME.bin (one a segment, named after its address if there are several).
 
+        Where the part's boot ROM takes one, NAME.uf2 too.
+
         Raises:
             UtvmError: one can't be written.
         """
@@ -75,6 +78,8 @@ class Firmware:
             f"{self.name}.hex": intel_hex(self.segments, self.image.entry).encode(),
             **binaries,
         }
+        if self.board.boot_rom is not None:
+            every[f"{self.name}.uf2"] = uf2(self.segments, UF2_FAMILIES[self.board.boot_rom])
         paths = []
         for name, data in every.items():
             paths.append(directory / name)

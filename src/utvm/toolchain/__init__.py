@@ -1,7 +1,7 @@
 """The cross-compiler, linker scripts, and linked images."""
 
 from utvm.cache import Cache, CacheError, default_cache_directory, digest
-from utvm.toolchain.formats import Segment, intel_hex, load_segments
+from utvm.toolchain.formats import Segment, intel_hex, load_segments, uf2
 from utvm.toolchain.image import Image, Location, Section, Symbol
 from utvm.toolchain.linker import RESET_SYMBOL, STACK_LIMIT_SYMBOL, STACK_SYMBOL, linker_script
 from utvm.toolchain.listing import instruction_listing
@@ -36,4 +36,5 @@ __all__ = [
     "intel_hex",
     "linker_script",
     "load_segments",
+    "uf2",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from elftools.elf.elffile import ELFFile
 
 _ROW = 16
 _MOST_GAP = 64 * 1024
+_UF2_STARTS, _UF2_END = (0x0A324655, 0x9E5D5157), 0x0AB16F30
+_UF2_HAS_FAMILY = 0x2000
+_UF2_PAYLOAD, _UF2_ROOM = 256, 476
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,27 @@ def intel_hex(segments: Sequence[Segment], entry: int) -> str:
     """Return segments as Intel HEX with 32-bit addresses (Intel, Hexadecimal Object File Format, 1988)."""
     lines = [line for segment in segments for line in _data_records(segment)]
     return "\n".join([*lines, _record(0, 5, entry.to_bytes(4, "big")), _record(0, 1, b""), ""])
+
+
+def uf2(segments: Sequence[Segment], family: int) -> bytes:
+    """Return segments as UF2, which boot ROMs take as a file on their USB drive (Microsoft, UF2 specification).
+
+    Args:
+        segments: their gaps are left out.
+        family: the number of the family of parts that it is for.
+    """
+    pieces = [
+        (segment.address + start, segment.data[start : start + _UF2_PAYLOAD].ljust(_UF2_PAYLOAD, b"\xff"))
+        for segment in segments
+        for start in range(0, len(segment.data), _UF2_PAYLOAD)
+    ]
+    blocks = [
+        struct.pack("<8I", *_UF2_STARTS, _UF2_HAS_FAMILY, address, len(data), number, len(pieces), family)
+        + data.ljust(_UF2_ROOM, b"\0")
+        + struct.pack("<I", _UF2_END)
+        for number, (address, data) in enumerate(pieces)
+    ]
+    return b"".join(blocks)
 
 
 def _data_records(segment: Segment) -> Iterator[str]:
