@@ -38,8 +38,8 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         choices=("c", "cmake", "make", "arduino", "zephyr", "firmware", "mlperf"),
         default="c",
         help="c: files for a program of yours; cmake, make, arduino (PlatformIO too), zephyr: with that build's files; "
-        "firmware: also an ELF, HEX and BIN (UF2 for Picos) that boot by themselves and answer on the board's UART; mlperf: the same "
-        "with MLPerf Tiny's device protocol (default: c)",
+        "firmware: also an ELF, HEX and BIN (UF2 for Picos) that boot by themselves and answer on the board's UART; "
+        "mlperf: the same with MLPerf Tiny's device protocol (default: c)",
     )
     parser.add_argument(
         "--with",

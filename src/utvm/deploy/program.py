@@ -64,8 +64,10 @@ def read_program(path: Path) -> Program:
                 arm_architecture=_arm_architecture(elf),
                 board=_board(elf, segments),
             )
-    except (OSError, ELFError) as error:
-        raise FirmwareError(f"{path} can't be read as an ELF file: {error}") from error
+    except OSError as error:
+        raise FirmwareError(f"{path} can't be read: {error.strerror}") from error
+    except ELFError as error:
+        raise FirmwareError(f"{path} is no ELF file: {error}") from error
     if not segments:
         raise FirmwareError(f"{path} loads nothing: is it an object file?")
     return program
