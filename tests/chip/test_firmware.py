@@ -110,15 +110,16 @@ def test_a_model_is_programmed_boots_from_flash_and_is_exact(
     assert [int(value) for value in answer[2:]] == wanted.reshape(-1).tolist()
 
 
-def test_another_family_is_programmed_by_another_driver_and_boots_with_its_caches_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An STM32F746: a Cortex-M7, sectors of several sizes, OpenOCD's stm32f2x. `UTVM_EVERY_BOARD`: the network too."""
-    path = board_file("stm32f746")
-    board = load_board(path)
-    firmware = shell_firmware([export(CNN, path)]) if EVERYWHERE else greeting_for(board)
+@pytest.mark.parametrize("name", ["stm32f746", "stm32u575"])
+def test_other_families_are_programmed_and_boot(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Cortex-M7 with sectors and its caches on, OpenOCD's stm32f2x; a Cortex-M33 programmed by four words.
+
+    `UTVM_EVERY_BOARD`: the network too.
+    """
+    path = board_file(name)
+    firmware = shell_firmware([export(CNN, path)]) if EVERYWHERE else greeting_for(load_board(path))
     elf, *_ = firmware.write(tmp_path)
-    with ChipProcess("stm32f746") as chip:
+    with ChipProcess(name) as chip:
         monkeypatch.setenv(PINS_VARIABLE, str(chip.pins))
         assert main(["flash", str(elf), "--board", str(path), "--yes"]) == 0
         assert hear(chip, "\r\n") == ("utvm cifar10_cnn ready\r\n" if EVERYWHERE else "hello\r\n")

@@ -7,7 +7,7 @@ the bus here; on silicon some are flags alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from tests.support.chip.memory import BusError, Memory
@@ -97,16 +97,17 @@ class FlashController(ABC):
 
 
 class PagedFlash(FlashController):
-    """STM32L4 and L4+ (RM0351, RM0432, 3.3 and 3.7): two banks of pages, programmed by two words at once.
+    """STM32L4 and L4+ (RM0351, RM0432, 3.3 and 3.7): two banks of pages, programmed by rows of two words.
 
     Args:
         page, bank: bytes of them.
     """
 
     base = 0x40022000
-    _acr, _keyr, _sr, _cr, _optr = 0x00, 0x08, 0x10, 0x14, 0x20
+    _acr, _keyr, _sr, _cr = 0x00, 0x08, 0x10, 0x14
     _reset_latency = 0x600
-    _write_protection = (0x2C, 0x30, 0x4C, 0x50)
+    _options: Mapping[int, int] = {0x20: 0xFFEFF8AA, 0x2C: 0xFF, 0x30: 0xFF, 0x4C: 0xFF, 0x50: 0xFF}
+    _width = 8
     _bank_2 = 1 << 11
     _progerr, _pgaerr, _sizerr, _pgserr = 1 << 3, 1 << 5, 1 << 6, 1 << 7
 
@@ -119,38 +120,44 @@ class PagedFlash(FlashController):
         """See `FlashController`."""
         super().reset()
         self._control |= 1 << 30
-        self._first: tuple[int, bytes] | None = None
+        self._row: tuple[int, bytes] | None = None
 
     def read(self, offset: int) -> int:
         """See `FlashController`: two banks, nothing protected."""
-        if offset == self._optr:
-            return 0xFFEFF8AA
-        return 0xFF if offset in self._write_protection else super().read(offset)
+        return self._options.get(offset) or super().read(offset)
 
     def program(self, address: int, data: bytes) -> None:
-        """See `FlashController`. The second word of a pair programs both."""
-        first, self._first = self._first, None
+        """See `FlashController`. The last word of a row programs all of it."""
+        row, self._row = self._row, None
         if not self._control & _PG:
             self._fail(self._pgserr, address)
         if len(data) != 4:
             self._fail(self._sizerr, address)
-        if first is None:
-            if address % 8:
-                self._fail(self._pgaerr, address)
-            self._first = (address, data)
-            return
-        start, low = first
-        if address != start + 4:
+        start, before = row or (address, b"")
+        if start % self._width or address != start + len(before):
             self._fail(self._pgaerr, address)
-        if self._memory.read(start, 8) not in (b"\xff" * 8, low + b"\xff" * 4):  # a CPU has written the first already
+        whole = before + data
+        if len(whole) < self._width:
+            self._row = (start, whole)
+            return
+        erased = b"\xff" * self._width
+        if self._memory.read(start, self._width) not in (erased, before + erased[:4]):  # a CPU has written those before
             self._fail(self._progerr, address)
-        self._memory.overwrite(start, low + data)
+        self._memory.overwrite(start, whole)
         self.programmed += 1
         self._status |= _EOP
 
     def _unit(self, control: int) -> tuple[int, int]:
         bank = self._bank if control & self._bank_2 else 0
         return (control >> 3 & 0xFF) * self._page + bank, self._page
+
+
+class WidePagedFlash(PagedFlash):
+    """STM32U5 with TrustZone off (RM0456, chapter FLASH): other registers, programmed by four words at once."""
+
+    _sr, _cr = 0x20, 0x28
+    _options: Mapping[int, int] = {0x40: 0x1FEFF8AA, 0x58: 0xFF, 0x5C: 0xFF, 0x68: 0xFF, 0x6C: 0xFF}
+    _width = 16
 
 
 class SectoredFlash(FlashController):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tests.support.chip import flash_controller
-from tests.support.chip.flash_controller import FlashController, PagedFlash, SectoredFlash
+from tests.support.chip.flash_controller import FlashController, PagedFlash, SectoredFlash, WidePagedFlash
 from tests.support.chip.memory import BusError, Memory
 from tests.support.oscillators import PARTS
 from tests.support.peripherals import Registers
@@ -48,6 +48,13 @@ _SETS: Mapping[str, _Set] = {
         flash=lambda memory: SectoredFlash(memory, sectors=[*[32 * _KB] * 4, 128 * _KB, *[256 * _KB] * 3]),
         information=0x1FF0F000,
         flash_size=0x1FF0F442,
+    ),
+    "stm32u575": _Set(
+        part="stm32u575",
+        board="nucleo-u575zi-q",
+        flash=lambda memory: WidePagedFlash(memory, page=8 * _KB, bank=1024 * _KB),
+        information=0x0BFA0000,
+        flash_size=0x0BFA07A0,
     ),
 }
 

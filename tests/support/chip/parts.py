@@ -173,12 +173,10 @@ _CORES: Mapping[str, Part] = {
 }
 """By the name of the core, as `utvm` names it."""
 
-_DBGMCU_IDCODE = 0xE0042000
 
-
-def _whole(core: str, name: str, idcode: int, banks: tuple[Bank, ...]) -> Part:
-    """Return a part with its peripherals: its core, what DBGMCU_IDCODE says, and its memories."""
-    identification = {**_CORES[core].identification, _DBGMCU_IDCODE: idcode}
+def _whole(core: str, name: str, idcode: tuple[int, int], banks: tuple[Bank, ...]) -> Part:
+    """Return a part with its peripherals: its core, where DBGMCU_IDCODE is and what it says, and its memories."""
+    identification = {**_CORES[core].identification, **dict([idcode])}
     return replace(_CORES[core], banks=banks, identification=identification, peripherals=name)
 
 
@@ -196,10 +194,13 @@ _F746_BANKS = (
     Bank(name="sram", origin=0x20010000, length=0x40000),
 )
 
+_U575_BANKS = (*_CORES["cortex-m33"].banks, Bank(name="information", origin=0x0BFA0000, length=0x1000, writable=False))
+
 PARTS: Mapping[str, Part] = {
     **_CORES,
-    "stm32l4r5": _whole("cortex-m4", "stm32l4r5", 0x101F6470, _L4R5_BANKS),
-    "flash-of-l475": _whole("cortex-m4", "flash-of-l475", 0x101F6470, _L4R5_BANKS),
-    "stm32f746": _whole("cortex-m7", "stm32f746", 0x10016449, _F746_BANKS),
+    "stm32l4r5": _whole("cortex-m4", "stm32l4r5", (0xE0042000, 0x101F6470), _L4R5_BANKS),
+    "flash-of-l475": _whole("cortex-m4", "flash-of-l475", (0xE0042000, 0x101F6470), _L4R5_BANKS),
+    "stm32f746": _whole("cortex-m7", "stm32f746", (0xE0042000, 0x10016449), _F746_BANKS),
+    "stm32u575": _whole("cortex-m33", "stm32u575", (0xE0044000, 0x20016482), _U575_BANKS),
 }
 """Cores alone by their names; parts with flash controller and a UART; one with the flash of an STM32L475."""
