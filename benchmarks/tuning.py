@@ -33,7 +33,10 @@ def main() -> None:
     parser.add_argument("--gain", type=float, default=0.05, metavar="PERCENT")
     parser.add_argument("--write", action="store_true", help="replace the table in docs/tuning.md")
     arguments = parser.parse_args()
-    lines = ["| network | board | default | tuned | gain | trials | seconds |", "|---|---|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| network | board | default | tuned | gain | flash, default | flash, tuned | trials | seconds |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     print("\n".join(lines), flush=True)
     for model in arguments.models:
         graph = load(model)
@@ -42,17 +45,17 @@ def main() -> None:
             done = tune(graph, board, database=arguments.db, gain=arguments.gain / 100).report
             seconds = time.perf_counter() - started
             trials = sum(layer.trials + layer.reused for layer in done.layers)
-            default, tuned = (_cycles(graph, board, records) for records in (NO_RECORDS, arguments.db))
+            (default, before), (tuned, after) = (_cost(graph, board, records) for records in (NO_RECORDS, arguments.db))
             gain = f"{100 * (1 - tuned / default):.2f} %"
-            cells = (graph.name, board, f"{default:,}", f"{tuned:,}", gain, str(trials), f"{seconds:.0f}")
-            lines.append(f"| {' | '.join(cells)} |")
+            cells = [f"{default:,}", f"{tuned:,}", gain, f"{before:,}", f"{after:,}", str(trials), f"{seconds:.0f}"]
+            lines.append(f"| {' | '.join([graph.name, board, *cells])} |")
             print(lines[-1], flush=True)
     if arguments.write:
         write_table(DOCS / "tuning.md", "tuned", lines)
 
 
-def _cycles(graph: Graph, board: str, records: str | Path) -> int:
-    """Return the cycles of a run, whose outputs must be exact; instructions where the board knows no cycles."""
+def _cost(graph: Graph, board: str, records: str | Path) -> tuple[int, int]:
+    """Return the cycles of a run (instructions where the board knows none), whose outputs must be exact, and flash."""
     compiled = api.compile(graph, board, records=records)
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
     with api.connect(board) as session:
@@ -62,7 +65,7 @@ def _cycles(graph: Graph, board: str, records: str | Path) -> int:
     measured = result.measurement
     cost = measured.instructions if measured.cycles is None else measured.cycles
     assert cost is not None
-    return cost
+    return cost, compiled.image.flash_bytes
 
 
 if __name__ == "__main__":
