@@ -19,7 +19,8 @@ def check(plan: MemoryPlan) -> None:
         for other in requests[i + 1 :]:
             a, b = plan.offsets[one], plan.offsets[other]
             over = (other.over is one and b + other.ahead <= a) or (one.over is other and a + one.ahead <= b)
-            if one.overlaps(other) and not over:
+            together = one.first <= other.last and other.first <= one.last
+            if together and not over:
                 assert a + one.nbytes <= b or b + other.nbytes <= a
     assert plan.arena_bytes >= plan.lower_bound
 

@@ -4,7 +4,7 @@ import ctypes
 import dataclasses
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,14 @@ from numpy.typing import NDArray
 from tests.support.batch import NAME, Batch, batches
 from utvm.graph import Tensor
 from utvm.lowering import MemoryPlan, Program, Request
-from utvm.toolchain import Source, Toolchain
 
-HOST = Toolchain(prefix="", extra_flags=("-pedantic",))
 ALIGNMENT = 16
 GAP = 36
 """Bytes between the buffers of a plan of `layouts`; a multiple of 4 only, so that no more alignment is given."""
 FILLS = (0x5A, 0xA5)
 _AT_ONCE = 48
 
-STRICT = ("-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O1", "-ffp-contract=off")
+STRICT = ("-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
 SANITIZED = {
     "gcc": (
         "-g1",
@@ -34,9 +32,7 @@ SANITIZED = {
 """Options by compiler; what they find ends the program."""
 
 
-def run_on_host(
-    programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]], toolchain: Toolchain = HOST
-) -> list[list[NDArray]]:
+def run_on_host(programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]]) -> list[list[NDArray]]:
     """Build the programs' C for this machine, run each and return its outputs.
 
     Each runs twice, with different bytes in all memory that is not an input: outputs may not depend on them, and bytes
@@ -44,11 +40,24 @@ def run_on_host(
     """
     found: list[list[NDArray]] = []
     for batch in batches(programs, _AT_ONCE):
-        sources = [Source(name=name, text=text) for name, text in batch.render().items()]
-        library = ctypes.CDLL(str(toolchain.shared_library(sources)))
+        library = _library(batch.render())
         for program, symbols in zip(batch.programs, batch.steps(), strict=True):
             found.append(_run_twice(program, inputs[len(found)], [getattr(library, symbol) for symbol in symbols]))
     return found
+
+
+def _library(files: Mapping[str, str]) -> ctypes.CDLL:
+    with tempfile.TemporaryDirectory() as folder:
+        _compile(["gcc", *STRICT, "-O2", "-fPIC", "-shared"], files, Path(folder), "library.so")
+        return ctypes.CDLL(f"{folder}/library.so")
+
+
+def _compile(command: Sequence[str], files: Mapping[str, str], folder: Path, target: str) -> None:
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    units = [name for name in files if name.endswith(".c")]
+    built = subprocess.run([*command, *units, "-o", target], cwd=folder, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
 
 
 def _run_twice(program: Program, inputs: Sequence[NDArray], calls: Sequence[Callable]) -> list[NDArray]:
@@ -79,13 +88,8 @@ def run_sanitized(
     """
     with tempfile.TemporaryDirectory() as folder:
         batch = Batch(tuple(programs))
-        texts = {"main.c": _harness(batch), **batch.render()}
-        for name, text in texts.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
-        units = [name for name in texts if name.endswith(".c")]
-        command = [compiler, *STRICT, *SANITIZED[compiler], *units, "-o", "run"]
-        built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert built.returncode == 0, built.stderr
+        files = {"main.c": _harness(batch), **batch.render()}
+        _compile([compiler, *STRICT, "-O1", *SANITIZED[compiler]], files, Path(folder), "run")
         before = b"".join(
             arena_image(p, arrays, FILLS[0]).tobytes() for p, arrays in zip(programs, inputs, strict=True)
         )

@@ -8,8 +8,6 @@ _CANDIDATE = Path(__file__).resolve().parents[2].parent / "shared"
 
 SHARED: Path | None = _CANDIDATE if _CANDIDATE.is_dir() else None
 
-needs_shared = pytest.mark.skipif(SHARED is None, reason="the shared models and data are not beside this checkout")
-
 
 def shared(path: str) -> Path:
     """Return a file below the shared folder; skips the calling test when there is none."""

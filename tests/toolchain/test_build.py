@@ -1,6 +1,5 @@
 """Builds: images, caching, the same bytes every time, and what is said when one fails."""
 
-import ctypes
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -228,14 +227,6 @@ def test_a_file_that_is_no_elf_is_our_error(tmp_path):
         (tmp_path / "a.elf").write_bytes(content)
         with pytest.raises(ToolchainError, match="can't be read as an ELF file"):
             Image.read(tmp_path / "a.elf", tool_prefix="")
-
-
-def test_a_library_for_the_host(tmp_path):
-    host = Toolchain(prefix="", cache_directory=tmp_path)
-    header, _, total, _ = PROGRAM
-    path = host.shared_library([header, total])
-    assert ctypes.CDLL(str(path)).sum(2) == 3
-    assert host.shared_library([header, total]) == path
 
 
 def test_any_processor_that_gcc_knows(tmp_path, layout):

@@ -45,10 +45,6 @@ class Request:
         """`ahead` rounded up to the alignment of buffers."""
         return -(-self.ahead // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT
 
-    def overlaps(self, other: Request) -> bool:
-        """Whether the two are needed at the same time."""
-        return self.first <= other.last and other.first <= self.last
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
@@ -68,10 +64,6 @@ class MemoryPlan:
             if tensor in request.tensors:
                 return offset + request.places.get(tensor, 0)
         raise KeyError(tensor.name)
-
-    def needed_at(self, call: int) -> int:
-        """Return the bytes that what is live during a call needs."""
-        return live_bytes(self.offsets, call)
 
 
 def plan_memory(requests: Sequence[Request], *, enough: int = 0) -> MemoryPlan:

@@ -147,27 +147,6 @@ class Toolchain:
                 region=name, needed=region.length + overflows[name], available=region.length
             ) from None
 
-    def shared_library(self, sources: Sequence[Source]) -> Path:
-        """Build a library that the host can load; for a native toolchain (empty prefix).
-
-        Raises:
-            ToolchainError: as for `build`.
-        """
-        _check_names(sources)
-        cache = Cache(self.cache_directory)
-        flags = (*WARNINGS, "-O2", "-g1", "-fPIC", "-ffp-contract=off", *self.extra_flags)
-        every = [part for source in sources for part in (source.name, source.text)]
-        key = digest([compiler_version(self.prefix), "shared", *flags, *every])
-        found = cache.find(key, ".so")
-        if found is not None:
-            return found
-        with cache.scratch() as scratch:
-            for source in sources:
-                (Path(scratch) / source.name).write_text(source.text, encoding="utf-8")
-            names = [source.name for source in sources if not source.is_header]
-            _run([f"{self.prefix}gcc", *flags, "-shared", *names, "-o", "library.so"], Path(scratch), "compile")
-            return cache.store(key, ".so", Path(scratch) / "library.so")
-
 
 @lru_cache(maxsize=16)
 def compiler_version(prefix: str) -> str:

@@ -13,9 +13,6 @@ _NEXT = (
     (IDLE, SELECT_DR),
 )  # fmt: skip
 
-STABLE_IF_LOW = frozenset({IDLE, SHIFT_DR, PAUSE_DR, SHIFT_IR, PAUSE_IR})
-"""States that clocks with TMS low do not leave."""
-
 _ABORT, _DPACC, _APACC, _IDCODE = 0x8, 0xA, 0xB, 0xE
 _IR_BITS, _IR_CAPTURE = 4, 1
 _ACK_OK_FAULT, _ACK_WAIT = 0b010, 0b001

@@ -76,6 +76,7 @@ class DirectPlan:
 
     @staticmethod
     def of(op: Conv2D | FullyConnected, config: Config) -> DirectPlan:
+        """Return the plan of an operator that `requantizer` can finish, under a legal config."""
         found = requantizer(op)
         assert found is not None
         return DirectPlan(
@@ -86,22 +87,27 @@ class DirectPlan:
 
     @property
     def window(self) -> Window:
+        """The convolution's shape."""
         return self.rows.window
 
     @property
     def vertical_padding(self) -> bool:
+        """Whether windows reach beyond the first or the last row."""
         return bool(self.window.padding.top or self.window.padding.bottom)
 
     @property
     def scratch_bytes(self) -> int:
+        """Bytes of the ring of expanded rows, and of one of padding if there is any."""
         return (self.window.slots + self.vertical_padding) * self.rows.row_bytes
 
     @property
     def tail_pixels(self) -> int:
+        """Pixels at the end of a row that fill no block."""
         return self.window.out_width % self.m
 
     @property
     def tail_channels(self) -> int:
+        """Channels at the end that fill no block."""
         return self.window.out_channels % self.n
 
     def blocks(self) -> list[BlockSize]:
@@ -111,9 +117,11 @@ class DirectPlan:
         return [BlockSize(m=m, n=n) for n in heights for m in widths]
 
     def form_of(self, block: BlockSize) -> WeightForm:
+        """Return the form of the weights of a block: an odd number of channels makes no pairs."""
         return WeightForm.INT16 if block.n % 2 else self.form
 
     def spec(self, block: BlockSize) -> MultiplySpec:
+        """Return what the micro-kernel of a block computes."""
         split = self.rows.split(self.m, most_pairs(self.m, self.n))
         assert split is not None
         parts, taps = split
@@ -153,13 +161,16 @@ class DirectPlan:
 
     @property
     def shift(self) -> int:
+        """The right shift of a uniform finish or of `Finish.SHIFT`; 0 for others."""
         return self.requantizer.shift if self.uniform is None else self.uniform.shift
 
     def symbol(self, block: BlockSize) -> str:
+        """Return the name of a block's micro-kernel, which says everything that its code depends on."""
         spec = self.spec(block)
         return f"utvm_multiply_m{block.m}n{block.n}_{spec.rows}x{spec.pairs}_{short_digest(spec, self.shift)}"
 
     def kernel(self, block: BlockSize, timing: Timing) -> CSupport:
+        """Return the micro-kernel of a block."""
         return multiply_kernel(self.symbol(block), self.spec(block), timing, shift=self.shift)
 
     def stream(self) -> NDArray[np.int32]:
