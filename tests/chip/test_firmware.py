@@ -6,7 +6,7 @@ The chip has the part's flash controller, a UART, and oscillators that are stubs
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.deploy.exports import EVERYWHERE
 from tests.support.chip import probe as _registers_the_probes  # noqa: F401
 from tests.support.chip.bench import plugged
 from tests.support.chip.chip import Chip
+from tests.support.chip.damage import Plan
 from tests.support.chip.memory import BusError
 from tests.support.chip.parts import FLASH, PARTS
 from tests.support.chip.process import PINS_VARIABLE, ChipProcess, board_file
@@ -159,6 +160,24 @@ def test_a_board_that_vanishes_while_it_is_programmed_is_one_message(
     small, *_ = greeting().write(tmp_path)
     assert main(["flash", str(small), "--board", str(BOARD), "--yes"]) == 0
     assert hear(part, "hello\r\n", after)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_link_that_garbles_never_passes_for_programmed(seed: int, part: ChipProcess, tmp_path: Path) -> None:
+    elf, *_ = greeting().write(tmp_path)
+    (segment,) = greeting().segments
+    part.control(plan=asdict(Plan(seed=seed, rates={"write_flip": 1 / 100}, limit=1)))
+    status = main(["flash", str(elf), "--board", str(BOARD), "--yes"])
+    done = part.control(plan={})["done"]
+    print(f"exit status {status} after {done}")
+    assert done
+    if status == 0:
+        held = part.control(read=[FLASH, len(segment.data)])["held"]
+        assert bytes.fromhex(held) == segment.data
+    else:
+        assert status == 2
+    assert main(["flash", str(elf), "--board", str(BOARD), "--yes"]) == 0
+    assert hear(part, "hello\r\n").endswith("hello\r\n")
 
 
 def test_only_the_pages_under_a_range_are_erased(part: ChipProcess) -> None:

@@ -10,7 +10,7 @@ from utvm import api
 from utvm.boards import Board, LinkKind, Memory
 from utvm.deploy.firmware import FirmwareError
 from utvm.deploy.program import Program, read_program
-from utvm.device import DeviceError, LinkError
+from utvm.device import DeviceError
 from utvm.toolchain import Segment
 
 
@@ -77,7 +77,7 @@ def flash(program: Path, board: str | Path | Board, *, link: LinkKind | None = N
     with api.connect(plan.board) as session:
         try:
             session.program([(segment.address, segment.data) for segment in plan.segments])
-        except LinkError as error:
+        except DeviceError as error:
             raise DeviceError(
                 f"{error}; {program.name} may be in board '{plan.board.name}' in part: run `utvm flash` again"
             ) from error

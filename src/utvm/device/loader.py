@@ -91,7 +91,10 @@ class Loader:
                 programmer.program_flash(address, data)
         for address, data in segments:
             if _unverified(link).read_memory(address, len(data)) != data:
-                raise VerificationError(f"what was written at 0x{address:08x} reads back differently: is it writable?")
+                raise VerificationError(
+                    f"what was written at 0x{address:08x} reads back differently: is it writable, and is the debug "
+                    "link's cable short enough for its speed?"
+                )
         if programmer is not None:
             programmer.leave()
         else:

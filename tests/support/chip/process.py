@@ -93,7 +93,7 @@ class ChipProcess:
             self._child = None
 
     def control(self, **request: Any) -> dict[str, Any]:
-        """Do something to the chip and return how it is: `plan`, `power`, `cut`, `type` (on its UART); see `Server`."""
+        """Do something to the chip and return how it is: `plan`, `power`, `cut`, `type`, `read`; see `Server`."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_ANSWER_SECONDS)
             connection.connect(str(self._control))

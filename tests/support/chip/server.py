@@ -93,7 +93,9 @@ class Server:
         if request.get("cut") and self._connection is not None:
             self._connection.close()
             self._connection = None
+        held = self._chip.memory.read(*request["read"]).hex() if "read" in request else ""
         return {
+            "held": held,
             "done": dict(self._damage.done),
             "powered": self._chip.powered,
             "instructions": self._chip.core.engine.instructions,
