@@ -96,6 +96,27 @@ def test_arduino_and_platformio_metadata_follow_their_rules() -> None:
     assert all(name.startswith("src/") for name in files if name.endswith((".c", ".h")))
 
 
+def test_platformio_itself_takes_the_metadata(tmp_path: Path) -> None:
+    parser = pytest.importorskip("platformio.package.manifest.parser", reason="platformio is not installed")
+    schema = pytest.importorskip("platformio.package.manifest.schema")
+    library = written("arduino", tmp_path)
+    for file in ("library.json", "library.properties"):
+        manifest = parser.ManifestParserFactory.new_from_file(str(library / file)).as_dict()
+        taken = schema.ManifestSchema().load_manifest(manifest)
+        assert (taken["name"], taken["version"], taken["headers"]) == (NAME, "1.0.0", [f"{NAME}.h"])
+
+
+def test_kconfiglib_takes_the_zephyr_module(tmp_path: Path) -> None:
+    kconfiglib = pytest.importorskip("kconfiglib", reason="kconfiglib is not installed")
+    written("zephyr", tmp_path)
+    (tmp_path / "Kconfig").write_text(f'mainmenu "test"\nrsource "{NAME}/zephyr/Kconfig"\n')
+    configuration = kconfiglib.Kconfig(str(tmp_path / "Kconfig"), warn_to_stderr=False)
+    assert configuration.warnings == []
+    symbol = configuration.syms[NAME.upper()]
+    symbol.set_value("y")
+    assert symbol.str_value == "y"
+
+
 def test_arduino_sketch_is_cpp_that_compiles(tmp_path: Path) -> None:
     library = written("arduino", tmp_path)
     (tmp_path / "Arduino.h").write_text(
@@ -113,6 +134,8 @@ def test_zephyr_module_builds_with_stand_ins_for_zephyrs_functions(tmp_path: Pat
     assert (module / "zephyr" / "module.yml").read_text() == (
         f"name: {NAME}\nbuild:\n  cmake: zephyr\n  kconfig: zephyr/Kconfig\n"
     )
+    # What these keys name has to be there, as Zephyr's own script demands.
+    assert (module / "zephyr" / "CMakeLists.txt").is_file()
     assert f"config {NAME.upper()}\n\tbool " in (module / "zephyr" / "Kconfig").read_text()
     (tmp_path / "main.c").write_text(CALLER)
     (tmp_path / "CMakeLists.txt").write_text(
