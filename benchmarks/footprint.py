@@ -6,7 +6,7 @@ DIR has MLPerf Tiny's int8 .tflite files. Flash is what linking the model adds t
 the worst case from the compiler's frames; the arena holds inputs, outputs and all that lies between. BakeNN's code
 (utvm[bench]) is built by the same compiler under the same -O3 and -Os, and counted the same way; it leaves out a
 softmax at the end. tflite-micro's arenas are those of its interpreter. Kernels are chosen by the records that come with
-µTVM, not by yours. Takes ten minutes; --write replaces the tables of docs/deploy.md, between `<!-- NAME -->` and
+µTVM, not by yours. Takes some minutes; --write replaces the tables of docs/deploy.md, between `<!-- NAME -->` and
 `<!-- end -->`.
 """
 
@@ -139,8 +139,11 @@ def _plans(name: str, core: str, path: Path, session: Session, peers: Sequence[L
     def made(options: str, **given: object) -> Line:
         return _ours(name, core, options, export(path, session.board, **given), session)  # type: ignore[arg-type]
 
-    least = smallest(path, session)
-    lines = [made("fastest"), made("--small", small=True), made(f"--small --ram {least}", small=True, ram=least)]
+    known, least = TFLITE_MICRO[name], smallest(path, session)
+    lines = [made("fastest"), made("--small", small=True)]
+    if known is not None:
+        lines.append(made(f"--ram {known // 2}", ram=known // 2))
+    lines.append(made(f"--small --ram {least}", small=True, ram=least))
     for peer in peers:
         if peer.plan == WITH_CMSIS_NN and lines[0].builds[0].flash > peer.builds[0].flash:
             # As much as theirs, or what little more it takes.
@@ -154,7 +157,6 @@ def _plans(name: str, core: str, path: Path, session: Session, peers: Sequence[L
         if (line.arena, line.builds) not in seen:
             seen.add((line.arena, line.builds))
             yield line
-    known = TFLITE_MICRO[name]
     if known is not None:
         smaller = min(lines, key=lambda line: (line.arena, line.builds[0].cycles))
         yield Line(
