@@ -124,7 +124,7 @@ def tuning_summary(report: TuningReport) -> str:
     """Return how many trials, in which time, why no more, and what was wrong."""
     trials = sum(layer.trials for layer in report.layers)
     reused = sum(layer.reused for layer in report.layers)
-    text = f"{_count(trials, 'trial')} in {report.seconds:.0f} s"
+    text = f"{count_text(trials, 'trial')} in {report.seconds:.0f} s"
     text += f", {reused} more were in the records" if reused else ""
     text += f"; {report.ended}. Records: {report.records}."
     wrong = [candidate for layer in report.layers for candidate in layer.wrong]
@@ -200,7 +200,7 @@ def space_json(tasks: Sequence[Task]) -> list[dict[str, Any]]:
 
 def records_table(records: Sequence[Record], where: str) -> Table:
     """Return what a store holds, one row for each workload and board: trials, the best, the newest."""
-    table = Table(title=f"{_count(len(records), 'trial')} in {where}", title_justify="left")
+    table = Table(title=f"{count_text(len(records), 'trial')} in {where}", title_justify="left")
     for index, heading in enumerate(("workload", "board", "trials", "failed", "fewest", "by", "newest")):
         table.add_column(heading, justify="right" if index in (2, 3, 4) else "left", overflow="fold")
     groups: dict[tuple[str, str], list[Record]] = {}
@@ -310,7 +310,8 @@ def _unit(record: Record) -> str:
     return "instructions" if record.cycles is None and record.instructions is not None else "cycles"
 
 
-def _count(number: int, noun: str) -> str:
+def count_text(number: int, noun: str) -> str:
+    """Return how many there are of something, as text."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from utvm.report.page import html_page
-from utvm.report.tuning import LayerTuning, TuningReport, candidate_text, gain_text, tuning_summary
+from utvm.report.tuning import LayerTuning, TuningReport, candidate_text, count_text, gain_text, tuning_summary
 from utvm.tuning import Record
 
 _WIDTH, _HEIGHT = 460, 190
@@ -121,7 +121,7 @@ def _curve(records: Sequence[Record], layer: LayerTuning) -> str:
     if 1 - low > height / 8:
         rules.append(rule(low, f"{low:.1%}", "other"))
     return (
-        f"<div><p>Cycles of {len(costs)} trials: dots; the best so far: line</p>"
+        f"<div><p>Cycles of {count_text(len(costs), 'trial')}: dots; the best so far: line</p>"
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}">{"".join(rules)}{"".join(points)}<polyline points="{" ".join(steps)}"/>'
         f'<text x="{_LEFT}" y="{_HEIGHT - 6}">first trial</text>'
