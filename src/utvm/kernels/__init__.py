@@ -53,7 +53,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     XpulpFullyConnected(),
     *PORTABLE_FAMILIES,
 )
-"""All families. Where several apply, the first is taken."""
+"""All families. Those that estimate their cycles compete for an operator; of the others the first that applies is
+taken."""
 
 SMALL_FAMILIES: tuple[KernelFamily, ...] = tuple(
     f for f in FAMILIES if not isinstance(f, WinogradConvolution | WinogradRows)

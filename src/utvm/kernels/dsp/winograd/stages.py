@@ -45,7 +45,19 @@ class Strided:
 
 @lru_cache(maxsize=1024)
 def transform_loop(name: str, emit: Emit, source: Strided, target: Strided, timing: Timing, what: str) -> CSupport:
-    """Return `void name(const void *source, void *target, int32_t words)`: one word of each place a turn."""
+    """Return `void name(const void *source, void *target, int32_t words)`: one word of each place a turn.
+
+    Args:
+        name: the symbol.
+        emit: the transform, of as many words as `source` has places, to as many as `target` has.
+        source: the places that are read, from `source` on; the next turn's are a word behind.
+        target: the places that are written, likewise.
+        timing: the core to schedule for.
+        what: the comment over the function.
+
+    Raises:
+        ScheduleError: the transform does not fit the registers.
+    """
     block = Block()
     inputs = [f"%d{i}" for i in range(source.count)]
     for i, value in enumerate(inputs):
@@ -81,7 +93,11 @@ class Products:
 def products_loop(name: str, spec: Products, timing: Timing) -> CSupport:
     """Return `void name(const void *data, const int32_t *weights, int32_t *sums, int32_t points)`.
 
-    Data is [point][tile][word], weights [point][word][channel], sums [point][tile][channel].
+    Data is [point][tile][word], weights [point][word][channel], sums [point][tile][channel], in words: lane pairs of
+    int16 for data and weights, int32 for sums. A turn makes the sums of one block of tiles at one point.
+
+    Raises:
+        ScheduleError: so many tiles and channels do not fit the registers.
     """
     block = Block()
     tiles, channels = range(spec.tiles), range(spec.channels)
@@ -150,7 +166,11 @@ class Ending:
 def ending_loop(name: str, emit: Emit, spec: Ending, timing: Timing) -> CSupport:
     """Return `void name(const int32_t *sums, const int32_t *stream, int8_t *out, int32_t turns)`.
 
-    The stream of a channel: scaled bias, inverse of the odd factor, first, second, output zero point.
+    `stream` points to a channel's constants as `exactness.finish_constants` has them. A turn reads a tile's sums at all
+    points of one row, and writes its outputs of that row.
+
+    Raises:
+        ScheduleError: the transform does not fit the registers.
     """
     block = Block()
     inputs = [f"%d{i}" for i in range(spec.points)]
