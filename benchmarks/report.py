@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import chain
@@ -22,6 +23,7 @@ from utvm import api
 from utvm.bench import CMSIS_NN, Row, bench_layers, bench_mlperf_tiny, bench_talk, write_chart
 from utvm.bench.run import PLANS
 from utvm.emulators import assumptions
+from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.graph.cost import macs
 from utvm.graph.samples import random_input
@@ -225,4 +227,7 @@ TABLES: Mapping[str, Callable[[Path], Iterator[str]]] = {
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UtvmError as error:
+        sys.exit(f"report: {error}")

@@ -79,6 +79,7 @@ def test_an_interrupt_while_arguments_are_parsed_is_status_130(
     [
         ["tune", "m.tflite", "--board", "b", "--trials", "0"],
         ["tune", "m.tflite", "--board", "b", "--minutes", "-1"],
+        ["tune", "m.tflite", "--board", "b", "--gain", "-5"],
         ["plan", "m.tflite", "--board", "b", "--points", "-3"],
         ["run", "m.tflite", "--board", "b", "--input", "i.npy", "--timeout", "nan"],
         ["verify", "d", "--against", "m.tflite", "--inputs", "many"],

@@ -139,6 +139,21 @@ def amount(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """Parse a percentage: 0 to 100.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage: write a number from 0 to 100")
+    return value
+
+
 def nbytes(text: str) -> int:
     """Parse a size in bytes: digits, with K or M for 1024 or 1024².
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_board, add_database, add_tls, amount, count, names, tls_files
+from utvm.cli.options import add_board, add_database, add_tls, amount, count, names, share, tls_files
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -42,7 +42,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     limit.add_argument("--minutes", type=amount, metavar="M", help="tune at most so long")
     parser.add_argument(
         "--gain",
-        type=float,
+        type=share,
         metavar="PERCENT",
         help="end when a trial is expected to save less than this of the network's cycles (default: 0.05; 0: never)",
     )
