@@ -13,11 +13,17 @@ import pytest
 
 from tests.support.shared import shared
 from utvm import api
+from utvm.boards import Board
 from utvm.cli import main
 from utvm.frontends import load
 from utvm.frontier import frontier
+from utvm.graph import Graph
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
+from utvm.kernels import FAMILIES
+from utvm.lowering import lower
+from utvm.passes import run_passes
+from utvm.report import PlanPoint
 
 SWEEP = bool(os.environ.get("UTVM_SWEEP"))
 NETWORKS = ("ic_resnet8", "ad_autoencoder", "kws_dscnn", "sww_conv1d", "vww_mobilenetv1_025_96")
@@ -34,22 +40,31 @@ def test_each_point_fits_its_own_budgets_to_the_byte_and_is_exact(name: str) -> 
     graph = load(path)
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
     wanted = evaluate(graph, inputs)
-    alike = 0
-    with api.connect(BOARD) as session:
+    board = api.as_board(BOARD)
+    with api.connect(board) as session:
         for point in report.points:
-            compiled = api.compile(graph, BOARD, ram=point.arena_bytes, flash=point.flash_bytes)
-            chosen = tuple((c.op.name, c.kernel.family, dict(c.kernel.config)) for c in compiled.program.calls)
-            assert compiled.program.arena_bytes <= point.arena_bytes
-            assert compiled.image.flash_bytes <= point.flash_bytes
-            if chosen == point.kernels:
-                alike += 1
-                held = compiled.program.arena_bytes, compiled.image.flash_bytes
-                assert held == (point.arena_bytes, point.flash_bytes)
-            outputs = api.Model(session, compiled).run(inputs).outputs
-            for tensor in graph.outputs:
-                assert (outputs[tensor.name] == wanted[tensor.name]).all()
-    assert alike
-    print(f"{name}: {len(report.points)} points, {alike} by the same kernels, {time.perf_counter() - started:.0f} s")
+            own = _by_its_kernels(graph, board, point)
+            assert (own.program.arena_bytes, own.image.flash_bytes) == (point.arena_bytes, point.flash_bytes)
+            fitting = api.compile(graph, board, ram=point.arena_bytes, flash=point.flash_bytes)
+            assert fitting.program.arena_bytes <= point.arena_bytes
+            assert fitting.image.flash_bytes <= point.flash_bytes
+            for compiled in (own, fitting):
+                outputs = api.Model(session, compiled).run(inputs).outputs
+                for tensor in graph.outputs:
+                    assert (outputs[tensor.name] == wanted[tensor.name]).all()
+    print(f"{name}: {len(report.points)} points, {time.perf_counter() - started:.0f} s")
+
+
+def _by_its_kernels(graph: Graph, board: Board, point: PlanPoint) -> api.Compiled:
+    families = {
+        (op.name, f.name): f for op in run_passes(graph).operators for f in FAMILIES if f.applies(op, board.core)
+    }
+    choices = {name: (families[name, family], config) for name, family, config in point.kernels}
+    program = lower(run_passes(graph), board.core, choices=choices)
+    files = program.render()
+    return api.Compiled(
+        board=board, program=program, files=files, image=api.build_program(board, program, files), seconds={}
+    )
 
 
 def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
