@@ -25,7 +25,7 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
         type=nbytes,
         metavar="BYTES",
         help="flash that code and weights may take, as 256K: the fastest that fits; without it, the smallest that is "
-        "nearly as fast as the fastest (within 0.1 %%)",
+        "nearly as fast as the fastest (within 1 %%)",
     )
     parser.add_argument("--ram", type=nbytes, metavar="BYTES", help="RAM that the arena may take, as 64K")
     parser.add_argument(
