@@ -140,7 +140,7 @@ def _plans(name: str, core: str, path: Path, session: Session, peers: Sequence[L
         return _ours(name, core, options, export(path, session.board, **given), session)  # type: ignore[arg-type]
 
     known, least = TFLITE_MICRO[name], smallest(path, session)
-    lines = [made("fastest"), made("--small", small=True)]
+    lines = [made("default"), made("--small", small=True)]
     if known is not None:
         lines.append(made(f"--ram {known // 2}", ram=known // 2))
     lines.append(made(f"--small --ram {least}", small=True, ram=least))

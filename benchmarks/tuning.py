@@ -3,8 +3,8 @@
     python benchmarks/tuning.py [--boards B,B,...] [--db FILE] [--gain PERCENT] [--write] MODEL ...
 
 Tunes each model on each board with the default search (records in FILE are reused), compiles the fastest program with
-and without the records, runs both, compares all outputs with the reference, and prints a table in Markdown; --write puts it into
-docs/tuning.md.
+and without the records, runs both, compares all outputs with the reference, and prints a table in Markdown; --write
+puts it into docs/tuning.md.
 """
 
 from __future__ import annotations
