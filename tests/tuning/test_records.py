@@ -106,7 +106,7 @@ def test_the_command_says_where_nothing_is_and_shows_each_workload_by_itself(
     with RecordStore(database) as store:
         store.add([record(), record(workload="Add(a)", config={})])
     assert main(["records", "list", "--db", str(database)]) == 0
-    assert f"2 trials in {database}" in capsys.readouterr().out.replace("\n", "")
+    assert f"2 trials in {database}" in capsys.readouterr().out
     assert main(["records", "show", "--db", str(database)]) == 0
     shown = capsys.readouterr().out
     assert shown.index("Conv2D(x)") < shown.index("direct m=2 n=3") < shown.index("Add(a)")

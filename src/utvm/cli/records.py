@@ -38,7 +38,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from utvm.report import print_table, records_table, trials_tables
+    from utvm.report import count_text, print_table, records_table, trials_tables
     from utvm.tuning import RecordStore, default_database, read_lines, select, superseded, write_lines
 
     with RecordStore(arguments.db or default_database()) as store:
@@ -50,7 +50,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.action in ("list", "show") and not records:
             print(f"no such records in {store.name}: `utvm tune` measures, `utvm records import` adds")
         elif arguments.action == "list":
-            print_table(records_table(records, store.name))
+            print(f"{count_text(len(records), 'trial')} in {store.name}")
+            print_table(records_table(records))
         elif arguments.action == "show":
             for table in trials_tables(records):
                 print_table(table)

@@ -198,9 +198,9 @@ def space_json(tasks: Sequence[Task]) -> list[dict[str, Any]]:
     ]
 
 
-def records_table(records: Sequence[Record], where: str) -> Table:
+def records_table(records: Sequence[Record]) -> Table:
     """Return what a store holds, one row for each workload and board: trials, the best, the newest."""
-    table = Table(title=f"{count_text(len(records), 'trial')} in {where}", title_justify="left")
+    table = Table()
     for index, heading in enumerate(("workload", "board", "trials", "failed", "fewest", "by", "newest")):
         table.add_column(heading, justify="right" if index in (2, 3, 4) else "left", overflow="fold")
     groups: dict[tuple[str, str], list[Record]] = {}
