@@ -42,6 +42,11 @@ class PostgresServer:
         return self._process.pid
 
     @property
+    def log(self) -> str:
+        """What the server said."""
+        return (self.directory / "log").read_text()
+
+    @property
     def _data(self) -> str:
         return str(self.directory / "data")
 
@@ -56,7 +61,7 @@ class PostgresServer:
         """Run the server and wait until it takes connections; after a kill its processes may still be ending."""
         deadline = time.monotonic() + _START_SECONDS
         while True:
-            assert time.monotonic() < deadline, (self.directory / "log").read_text()
+            assert time.monotonic() < deadline, self.log
             if self._process is None or self._process.poll() is not None:
                 self._process = self._launch()
             if self._run("pg_isready", "--host", str(self.directory), check=False) == 0:

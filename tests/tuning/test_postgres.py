@@ -72,19 +72,23 @@ def test_writers_and_a_server_that_dies_leave_records_without_gaps(server: Postg
     for writer in writers:
         writer.start()
     generator = random.Random(0)
-    with RecordStore(url) as store:
-        for end in (server.kill, server.stop):
+    try:
+        with RecordStore(url) as store:
+            for end in (server.kill, server.stop):
+                before = len(store.records())
+                _until(lambda before=before: len(store.records()) > before + 10)  # type: ignore[misc]
+                time.sleep(generator.random() * 0.2)
+                end()
+                server.start()
             before = len(store.records())
-            _until(lambda before=before: len(store.records()) > before + 10)  # type: ignore[misc]
-            time.sleep(generator.random() * 0.2)
-            end()
-            server.start()
-        before = len(store.records())
-        _until(lambda: len(store.records()) > before + 10 and len({each.workload for each in store.records()}) == 2)
-    for writer in writers:
-        assert writer.is_alive()
-        writer.kill()
-        writer.join()
+            _until(lambda: len(store.records()) > before + 10 and len({each.workload for each in store.records()}) == 2)
+        assert all(writer.is_alive() for writer in writers)
+    except RecordError as error:
+        raise AssertionError(server.log) from error
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.join()
     with RecordStore(url) as store:
         for number in range(2):
             times = [each.time for each in store.records(workloads=[f"writer {number}"])]
