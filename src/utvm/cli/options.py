@@ -130,10 +130,7 @@ def amount(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: it is not one.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
     return value
@@ -145,13 +142,18 @@ def share(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: it is not one.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f"'{text}' is not a percentage: write a number from 0 to 100")
     return value
+
+
+def _number(text: str) -> float:
+    """Return a number, NaN for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def nbytes(text: str) -> int:
