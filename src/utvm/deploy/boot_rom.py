@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from importlib.resources import files
 
 from utvm.boards import Board
+from utvm.deploy.runtime_files import runtime_source
 from utvm.errors import UtvmError
 from utvm.toolchain import Layout, Region, Source, Toolchain
 
@@ -27,7 +27,7 @@ def boot_sources(board: Board, toolchain: Toolchain) -> tuple[Source, ...]:
         ToolchainError: the compiler is missing.
     """
     if board.boot_rom == "rp2350":
-        return (Source(name="utvm_boot_rp2350.c", text=_text("boot_rp2350.c")),)
+        return (runtime_source("boot_rp2350.c"),)
     if board.boot_rom == "rp2040":
         return (_second_stage(toolchain),)
     return ()
@@ -46,9 +46,7 @@ def checksum_rp2040(data: bytes) -> int:
 def _second_stage(toolchain: Toolchain) -> Source:
     """Return the second stage as a constant: built for the RAM that it is copied to, with its sum behind it."""
     layout = Layout(code=_STAGE, constants=_STAGE, data=_UNUSED, stack_bytes=0)
-    image = toolchain.build(
-        [Source(name="stage.c", text=_text("stage_rp2040.c"))], layout, entries=["utvm_second_stage"]
-    )
+    image = toolchain.build([runtime_source("stage_rp2040.c")], layout, entries=["utvm_second_stage"])
     code = b"".join(section.data for section in image.sections if section.data is not None and section.name == ".text")
     if image.symbol("utvm_second_stage").address != _STAGE.origin or len(code) > _STAGE.length:
         raise UtvmError(f"the second stage of the RP2040 has {len(code)} bytes, or does not begin with its function")
@@ -64,7 +62,3 @@ def _second_stage(toolchain: Toolchain) -> Source:
         f'__attribute__((used, section(".second_stage"))) const uint32_t {name} = {{\n{rows}\n}};\n'
     )
     return Source(name="utvm_second_stage.c", text=text)
-
-
-def _text(name: str) -> str:
-    return (files("utvm.deploy") / "runtime" / name).read_text(encoding="utf-8")

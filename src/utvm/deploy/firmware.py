@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from utvm.boards import Board, Console, Placement
@@ -13,14 +12,14 @@ from utvm.deploy.boot_rom import UF2_FAMILIES, boot_sources
 from utvm.deploy.build import PEDANTIC
 from utvm.deploy.export import Export
 from utvm.deploy.manifest import Manifest, Port
-from utvm.device.firmware import board_layout, runtime_sources
+from utvm.deploy.runtime_files import runtime_source
+from utvm.device.firmware import board_layout, first_that_fits, runtime_sources
 from utvm.device.startup import operations_source
 from utvm.errors import UtvmError
 from utvm.report import write_bytes
 from utvm.toolchain import (
     RESET_SYMBOL,
     Image,
-    MemoryOverflowError,
     Segment,
     Source,
     Toolchain,
@@ -109,7 +108,7 @@ def shell_firmware(exports: Sequence[Export]) -> Firmware:
             stack than the board has.
         MemoryOverflowError: it does not fit.
     """
-    sources = [_runtime("shell.c"), *_models(exports)]
+    sources = [runtime_source("shell.c"), *_models(exports)]
     return build_firmware(exports, sources, name=exports[0].manifest.name)
 
 
@@ -138,7 +137,7 @@ def mlperf_firmware(export: Export, task: str) -> Firmware:
         "UTVM_QUANTIZE": f"{m.name}_quantize_input",
     }
     head = "\n".join([f'#include "{m.name}.h"\n', *(f"#define {key} {value}" for key, value in defines.items())])
-    loop = _runtime("mlperf.c")
+    loop = runtime_source("mlperf.c")
     sources = [Source(name=loop.name, text=f"{head}\n\n{loop.text}"), *_models([export])]
     return build_firmware([export], sources, name=f"{m.name}_mlperf")
 
@@ -168,38 +167,27 @@ def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name
         for file, text in export.files.items()
         if file.endswith((".c", ".h"))
     ]
-    image = _first_that_fits(
+    image = _linked(
         toolchain, board, [*boot_sources(board, toolchain), *_console(board, console), *sources, *libraries]
     )
     return Firmware(name=name, board=board, image=image, segments=load_segments(image.path))
 
 
-def _first_that_fits(toolchain: Toolchain, board: Board, sources: Sequence[Source]) -> Image:
+def _linked(toolchain: Toolchain, board: Board, sources: Sequence[Source]) -> Image:
     """Link for the first of the board's places for firmware that holds it."""
     entries = [RESET_SYMBOL, "main", BOARD_SYMBOL]
-    *others, last = board.firmware
 
     def build(placement: Placement) -> Image:
         every = [*runtime_sources(board, placement, boots=True), *sources]
         return toolchain.build(every, board_layout(board, placement, boots=True), entries=entries)
 
-    for placement in others:
-        try:
-            return build(placement)
-        except MemoryOverflowError:
-            continue
-    return build(last)
-
-
-def _runtime(name: str) -> Source:
-    folder = files("utvm.deploy") / "runtime"
-    return Source(name=f"utvm_{name}", text=(folder / name).read_text(encoding="utf-8"))
+    return first_that_fits(board.firmware, build)
 
 
 def _console(board: Board, console: Console) -> list[Source]:
     """Return the console's driver, its pins and what stands on it; the header says where the registers are."""
     name, steps = _DRIVERS.get(console.kind, (f"uart_{console.kind}.c", None))
-    driver = _runtime(name) if console.file is None else _own_driver(Path(console.file))
+    driver = runtime_source(name) if console.file is None else _own_driver(Path(console.file))
     defines = {
         "UTVM_CONSOLE_BASE": f"0x{console.base:08X}u",
         "UTVM_CONSOLE_BAUD": f"{console.baud}u",
@@ -207,7 +195,7 @@ def _console(board: Board, console: Console) -> list[Source]:
         **({} if steps is None else {"UTVM_CONSOLE_STEPS": f"{steps}u"}),
         "UTVM_TICKS_HZ": f"{board.clock_hz}u",
     }
-    header = _runtime("console.h")
+    header = runtime_source("console.h")
     lines = "".join(f"#define {name} {value}\n" for name, value in defines.items())
     placed = header.text.replace("#include <stdint.h>\n", f"#include <stdint.h>\n\n{lines}", 1)
     title = f"Clocks and pins of the console of {board.name}, from its description."
@@ -217,9 +205,9 @@ def _console(board: Board, console: Console) -> list[Source]:
     return [
         Source(name=header.name, text=placed),
         Source(name="utvm_console_pins.c", text=f"{pins}\n{declared}{whose}"),
-        _runtime("console.c"),
+        runtime_source("console.c"),
         driver,
-        _runtime("boot.c"),
+        runtime_source("boot.c"),
     ]
 
 
@@ -245,7 +233,7 @@ def _models(exports: Sequence[Export]) -> list[Source]:
         "const utvm_model utvm_models[] = {\n" + "\n".join(_model_row(m) for m in manifests) + "\n};",
         f"const int32_t utvm_model_count = {len(manifests)};",
     ]
-    return [_runtime("models.h"), Source(name="utvm_models.c", text="\n\n".join(parts) + "\n")]
+    return [runtime_source("models.h"), Source(name="utvm_models.c", text="\n\n".join(parts) + "\n")]
 
 
 def _model_functions(m: Manifest) -> str:

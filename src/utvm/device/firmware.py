@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 
 from utvm.boards import Board, Memory, Placement
@@ -41,13 +42,20 @@ def build_image(
     toolchain = Toolchain(
         prefix=board.core.tool_prefix, machine_flags=board.core.cflags, optimize=optimize, extra_flags=extra_flags
     )
-    *others, last = board.placements
+    return first_that_fits(board.placements, lambda placement: _build(toolchain, board, placement, sources, entries))
+
+
+def first_that_fits(placements: Sequence[Placement], build: Callable[[Placement], Image]) -> Image:
+    """Return the image for the first of some placements that holds it.
+
+    Raises:
+        MemoryOverflowError: none does; the message is the last one's.
+    """
+    *others, last = placements
     for placement in others:
-        try:
-            return _build(toolchain, board, placement, sources, entries)
-        except MemoryOverflowError:
-            continue
-    return _build(toolchain, board, last, sources, entries)
+        with contextlib.suppress(MemoryOverflowError):
+            return build(placement)
+    return build(last)
 
 
 def is_wired(board: Board) -> bool:
