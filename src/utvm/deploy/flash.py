@@ -9,7 +9,7 @@ from pathlib import Path
 from utvm import api
 from utvm.boards import Board, LinkKind, Memory
 from utvm.deploy.firmware import FirmwareError
-from utvm.deploy.program import Program, read_program
+from utvm.deploy.program import LinkedProgram, read_program
 from utvm.device import DeviceError
 from utvm.toolchain import Segment
 
@@ -84,7 +84,7 @@ def flash(program: Path, board: str | Path | Board, *, link: LinkKind | None = N
     return plan
 
 
-def _in_flash(board: Board, program: Program, memories: Sequence[Memory]) -> Programming:
+def _in_flash(board: Board, program: LinkedProgram, memories: Sequence[Memory]) -> Programming:
     """Return one range for each flash: sectors are erased under a range, which must not hit another one."""
     joined: dict[str, tuple[Segment, Memory]] = {}
     for segment, memory in zip(program.segments, memories, strict=True):

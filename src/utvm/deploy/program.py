@@ -26,7 +26,7 @@ _RUNS: Mapping[str, tuple[int, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class LinkedProgram:
     """A linked program. `board` is the one that its firmware was made for, None if it does not say.
 
     `arm_architecture` is the Tag_CPU_arch of Arm code, None for other machines' and where it is not said.
@@ -47,7 +47,7 @@ class Program:
         )
 
 
-def read_program(path: Path) -> Program:
+def read_program(path: Path) -> LinkedProgram:
     """Read an ELF file.
 
     Raises:
@@ -57,7 +57,7 @@ def read_program(path: Path) -> Program:
         segments = load_segments(path)
         with path.open("rb") as file:
             elf = ELFFile(file)
-            program = Program(
+            program = LinkedProgram(
                 path=path,
                 segments=segments,
                 machine=str(elf["e_machine"]),
