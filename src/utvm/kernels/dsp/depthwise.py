@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from numpy.typing import NDArray
 
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
-from utvm.cores.microkernel import ScheduleError
 from utvm.cores.timing import Timing, word_crossing_cycles
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles
+from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.plane import HEAD_WORDS, PlaneSpec, extract_kernel, fits_offsets, most_pixels, plane_kernel
 from utvm.kernels.dsp.stream import Finish, Requantizer, folded_bias, lane_words, requantizer, to_words
 from utvm.kernels.workload import dims, workload
@@ -63,17 +62,18 @@ class PlaneDepthwise(KernelFamily):
             ScheduleError: no block fits the registers.
         """
         assert isinstance(op, DepthwiseConv2D)
-        assert core.timing is not None
-        found: list[tuple[float, Config]] = []
+        timing = core.timing
+        assert timing is not None
+        configs: list[Config] = []
         for rows, columns in product(range(1, min(_MOST_ROWS, op.y.shape[1]) + 1), (1, 2)):
             config: Config = {"rows": rows, "columns": columns}
-            plan = _Plan.of(op, config)
-            if columns <= op.y.shape[2] and fits_offsets(plan.spec(rows, columns)):
-                with contextlib.suppress(ScheduleError):
-                    found.append((plan.plane_cycles(core.timing), config))
-        if not found:
-            raise ScheduleError(f"{op.kind} '{op.name}': no block of outputs fits the registers")
-        return min(found, key=lambda item: item[0])[1]
+            if columns <= op.y.shape[2] and fits_offsets(_Plan.of(op, config).spec(rows, columns)):
+                configs.append(config)
+        return fastest(
+            configs,
+            lambda config: _Plan.of(op, config).plane_cycles(timing),
+            f"{op.kind} '{op.name}': no block of outputs fits the registers",
+        )
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of extracting and of computing all planes."""

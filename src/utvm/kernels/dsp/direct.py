@@ -17,6 +17,7 @@ from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.direct_plan import UNROLL_LIMIT, WIDE_WEIGHTS, BlockSize, DirectPlan, most_pairs, pairs_exactly
 from utvm.kernels.dsp.expand import both_lanes, write_expansion
+from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.geometry import Rows, Window
 from utvm.kernels.dsp.stream import WeightForm, requantizer
 from utvm.kernels.overlap import ring_ahead
@@ -102,17 +103,11 @@ class DirectConvolution(KernelFamily):
                 yield self._fastest(op, core, [config for config in choice if self.legal(op, core, config)])
 
     def _fastest(self, op: Conv2D | FullyConnected, core: Core, candidates: Sequence[Config]) -> Config:
-        best: tuple[float, Config] | None = None
-        for config in candidates:
-            try:
-                cycles = DirectPlan.of(op, config).cycles(core)
-            except ScheduleError:
-                continue
-            if best is None or cycles < best[0]:
-                best = cycles, config
-        if best is None:
-            raise ScheduleError(f"{op.kind} '{op.name}': no register block is legal")
-        return best[1]
+        return fastest(
+            candidates,
+            lambda config: DirectPlan.of(op, config).cycles(core),
+            f"{op.kind} '{op.name}': no register block is legal",
+        )
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all blocks, and of expanding each input row once."""

@@ -13,12 +13,13 @@ from itertools import product
 
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
-from utvm.cores.microkernel import Block, ScheduleError, schedule
+from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, short_digest
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
+from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.multiply import multiply_body, multiply_cycles
 from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, Source
 from utvm.kernels.dsp.stream import WeightForm, requantizer
@@ -73,17 +74,15 @@ class RowFullyConnected(KernelFamily):
         forms = [WeightForm.PAIR8] if narrow else []
         if not narrow or op.weights.values.nbytes <= WIDE_WEIGHTS:
             forms.append(WeightForm.INT16)
-        found: list[tuple[float, Config]] = []
-        for n, form, row in product((8, 6, 4, 2, 1), forms, ("frame", "bytes")):
-            config: Config = {"n": n, "form": str(form), "row": row}
-            if self.legal(op, core, config):
-                try:
-                    found.append((_RowPlan.of(op, config).cycles(core), config))
-                except ScheduleError:
-                    continue
-        if not found:
-            raise ScheduleError(f"{op.kind} '{op.name}': no register block is legal")
-        return min(found, key=lambda item: item[0])[1]
+        configs: list[Config] = [
+            {"n": n, "form": str(form), "row": row}
+            for n, form, row in product((8, 6, 4, 2, 1), forms, ("frame", "bytes"))
+        ]
+        return fastest(
+            [config for config in configs if self.legal(op, core, config)],
+            lambda config: _RowPlan.of(op, config).cycles(core),
+            f"{op.kind} '{op.name}': no register block is legal",
+        )
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all rows."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from utvm.codegen import CSupport
 from utvm.cores import Core
-from utvm.cores.microkernel import ScheduleError
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D
 from utvm.kernels.dsp.assembly import MAX_OFFSET, loop_cycles, short_digest
+from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.geometry import extension_order
 from utvm.kernels.dsp.multiply import multiply_code_bytes, multiply_cycles, multiply_kernel
 from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
@@ -53,17 +53,11 @@ class RowsPlan(WinogradPlan):
         Raises:
             ScheduleError: no block fits the registers.
         """
-        best: tuple[float, RowsPlan] | None = None
-        for plan in _blocked(op, outputs, core):
-            try:
-                cycles = plan.product_cycles(core)
-            except ScheduleError:
-                continue
-            if best is None or cycles < best[0]:
-                best = cycles, plan
-        if best is None:
-            raise ScheduleError(f"{op.kind} '{op.name}': no block of tiles and channels fits the registers")
-        return best[1]
+        return fastest(
+            _blocked(op, outputs, core),
+            lambda plan: plan.product_cycles(core),
+            f"{op.kind} '{op.name}': no block of tiles and channels fits the registers",
+        )
 
     @property
     def kernel_rows(self) -> int:
