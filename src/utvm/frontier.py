@@ -10,7 +10,7 @@ from utvm.boards import Board
 from utvm.frontends import load
 from utvm.graph import Graph
 from utvm.kernels import FAMILIES, SMALL_FAMILIES
-from utvm.lowering import FrontierPoint, lower_frontier
+from utvm.lowering import FrontierPoint, lower_frontier, undominated
 from utvm.passes import run_passes
 from utvm.report import FrontierReport, PlanPoint
 from utvm.toolchain import MemoryOverflowError
@@ -64,7 +64,7 @@ def frontier(
                 kernels=tuple((call.op.name, call.kernel.family, dict(call.kernel.config)) for call in program.calls),
             )
         )
-    return FrontierReport(model=graph.name, board=target.name, core=core.name, points=tuple(_undominated(compiled)))
+    return FrontierReport(model=graph.name, board=target.name, core=core.name, points=tuple(undominated(compiled)))
 
 
 def _apart(found: list[FrontierPoint], most: int) -> list[FrontierPoint]:
@@ -80,12 +80,3 @@ def _apart(found: list[FrontierPoint], most: int) -> list[FrontierPoint]:
     while len(taken) < most:
         taken.append(max(range(len(found)), key=lambda i: min(math.dist(places[i], places[t]) for t in taken)))
     return [found[index] for index in sorted(taken)]
-
-
-def _undominated(points: list[PlanPoint]) -> list[PlanPoint]:
-    """Return the points, the fewest cycles first, without those that another beats once code is linked."""
-    kept: list[PlanPoint] = []
-    for point in sorted(points, key=lambda p: (p.cycles, p.arena_bytes, p.flash_bytes)):
-        if not any(k.arena_bytes <= point.arena_bytes and k.flash_bytes <= point.flash_bytes for k in kept):
-            kept.append(point)
-    return kept

@@ -1,5 +1,6 @@
 """Graph → Program: kernels, lifetimes, arena offsets."""
 
+from utvm.lowering.budget import undominated
 from utvm.lowering.errors import FlashBudgetError, LoweringError
 from utvm.lowering.layout import Choice
 from utvm.lowering.lower import FrontierPoint, lower, lower_frontier
@@ -24,4 +25,5 @@ __all__ = [
     "lower_bound",
     "lower_frontier",
     "plan_memory",
+    "undominated",
 ]

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from utvm.lowering.select import Candidate
 
@@ -59,6 +59,34 @@ class Point:
     flash_bytes: int
     arena_bytes: int
     picked: Picked
+
+
+class Cost(Protocol):
+    """What a combination costs."""
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of a run."""
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of the arena."""
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes of flash."""
+
+
+_Cost = TypeVar("_Cost", bound=Cost)
+
+
+def undominated(points: Iterable[_Cost]) -> list[_Cost]:
+    """Return the points, the fewest cycles first, that no other beats in cycles, arena and flash together."""
+    kept: list[_Cost] = []
+    for point in sorted(points, key=lambda p: (p.cycles, p.arena_bytes, p.flash_bytes)):
+        if not any(k.arena_bytes <= point.arena_bytes and k.flash_bytes <= point.flash_bytes for k in kept):
+            kept.append(point)
+    return kept
 
 
 class RamError(Exception):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from utvm.cores import Core
 from utvm.graph import Graph
 from utvm.kernels import FAMILIES, KernelFamily
-from utvm.lowering.budget import FlashError, Point, RamError, choose, cycles_of, frontier
+from utvm.lowering.budget import FlashError, RamError, choose, cycles_of, frontier, undominated
 from utvm.lowering.errors import FlashBudgetError, LoweringError
 from utvm.lowering.layout import Choice, Layout
 from utvm.lowering.patches import patchings
@@ -91,17 +91,7 @@ def lower_frontier(
     every = layout.options(families, {}, measured or {})
     options = [[candidate for candidate in choices if not candidate.last_resort] for choices in every]
     points = frontier(options, memory=layout, most=most)
-    return [
-        FrontierPoint(cycles=point.cycles, program=layout.program(point.picked)) for point in _undominated(list(points))
-    ]
-
-
-def _undominated(points: list[Point]) -> list[Point]:
-    kept: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cycles, p.arena_bytes, p.flash_bytes)):
-        if not any(k.arena_bytes <= point.arena_bytes and k.flash_bytes <= point.flash_bytes for k in kept):
-            kept.append(point)
-    return kept
+    return [FrontierPoint(cycles=point.cycles, program=layout.program(point.picked)) for point in undominated(points)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
