@@ -16,13 +16,14 @@ import argparse
 import contextlib
 import itertools
 import os
-import re
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tables import write_table
 
 from utvm import api
 from utvm.bench.bakenn import PORTABLE, WITH_CMSIS_NN, measure_bakenn
@@ -105,10 +106,7 @@ def main() -> None:
         text = "\n".join(table(lines))
         print(f"{text}\n")
         if arguments.write:
-            held = DOCUMENT.read_text(encoding="utf-8")
-            marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-            new = marked.sub(lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", held)
-            DOCUMENT.write_text(new, encoding="utf-8")
+            write_table(DOCUMENT, name, [text])
 
 
 def measured(paths: dict[str, Path], boards: Sequence[str]) -> Iterator[Line]:

@@ -10,7 +10,6 @@ the charts of docs/charts too.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -18,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 import silicon
+from tables import has_table, write_table
 
 from utvm import api
 from utvm.bench import CMSIS_NN, Row, bench_layers, bench_mlperf_tiny, bench_talk, write_chart
@@ -58,10 +58,8 @@ def main() -> None:
         if not arguments.write:
             print(f"{name}\n\n{text}\n")
         for document in DOCUMENTS if arguments.write else ():
-            held = document.read_text(encoding="utf-8")
-            marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-            new = marked.sub(lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", held)
-            document.write_text(new, encoding="utf-8")
+            if has_table(document, name):
+                write_table(document, name, [text])
     if arguments.write and not arguments.only:
         talk = [row for row in bench_talk(M7, arguments.models) if isinstance(row, Row)]
         write_chart(talk, CHARTS / "talk-cortex-m7.svg")

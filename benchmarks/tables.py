@@ -9,6 +9,11 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
+def has_table(document: Path, name: str) -> bool:
+    """Whether a document has a table of this name."""
+    return f"<!-- {name} -->\n" in document.read_text(encoding="utf-8")
+
+
 def write_table(document: Path, name: str, lines: Iterable[str]) -> None:
     """Replace a table in a document."""
     text = "\n".join(lines)
