@@ -203,16 +203,24 @@ def _fastest(options: Options, flash: int | None, ram: int | None, memory: Memor
         raise FlashError(smallest(left))
     if ram is None:
         return first
-    arenas: list[int] = []
-    found, bounded = _first_that_fits(left, best, cycles_of, ram, memory, arenas)
-    if found is not None:
-        return found
+    search = _first_that_fits(left, best, cycles_of, ram, memory)
+    if search.picked is not None:
+        return search.picked
     # The least that each operator can ask: mostly what fits if anything does.
     least = tuple(min(choices, key=lambda c: (memory.floor(index, c), c.cycles)) for index, choices in enumerate(left))
-    arenas.append(memory.arena_bytes(least))
-    if arenas[-1] <= ram and (flash is None or _flash(least) <= flash):
+    arena = memory.arena_bytes(least)
+    if arena <= ram and (flash is None or _flash(least) <= flash):
         return least
-    raise RamError(0, min(arenas), gaps=True, bounded=bounded)
+    raise RamError(0, min((arena, *search.arenas)), gaps=True, bounded=search.bounded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """What was found, the bytes of the plans that did not fit, and whether the search ended at its bounds."""
+
+    picked: Picked | None
+    arenas: tuple[int, ...]
+    bounded: bool = False
 
 
 def _first_that_fits(
@@ -221,28 +229,26 @@ def _first_that_fits(
     cost: Callable[[Picked], float],
     ram: int,
     memory: Memory,
-    arenas: list[int],
-) -> tuple[Picked | None, bool]:
-    """Return the combination with the least cost whose plan fits, or None and whether the search ended at its bounds.
-
-    The bytes of the plans that were made are added to `arenas`.
-    """
+) -> _Search:
+    """Search the combination with the least cost whose plan fits."""
     parts = _Parts(options, best, cost)
+    arenas: list[int] = []
     conflicts: list[Conflict] = []
     for turn, picked in enumerate(parts):
         conflict = next((c for c in conflicts if all(picked[i].memory == asked for i, asked in c.items())), None)
         if conflict is None:
             crowded = memory.crowded(picked, ram)
             if not crowded:
-                arenas.append(memory.arena_bytes(picked))
-                if arenas[-1] <= ram:
-                    return picked, False
+                arena = memory.arena_bytes(picked)
+                if arena <= ram:
+                    return _Search(picked=picked, arenas=tuple(arenas))
+                arenas.append(arena)
             conflict = {index: picked[index].memory for index in crowded or range(len(picked))}
             conflicts.append(conflict)
         if len(arenas) == MOST_PLANS or turn == MOST_TURNS:
-            return None, True
+            return _Search(picked=None, arenas=tuple(arenas), bounded=True)
         parts.without(conflict)
-    return None, False
+    return _Search(picked=None, arenas=tuple(arenas))
 
 
 def _smaller(options: Options, fastest: Picked, memory: Memory) -> Picked:
@@ -260,7 +266,7 @@ def _smaller(options: Options, fastest: Picked, memory: Memory) -> Picked:
         return fastest
     arena = memory.arena_bytes(fastest)
     left = [[c for c in choices if memory.floor(index, c) <= arena] for index, choices in enumerate(near)]
-    return _first_that_fits(left, best, _flash, arena, memory, [])[0] or fastest
+    return _first_that_fits(left, best, _flash, arena, memory).picked or fastest
 
 
 def _within(options: Options, ram: int, memory: Memory) -> list[list[Candidate]]:
