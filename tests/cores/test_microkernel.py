@@ -11,6 +11,7 @@ import utvm
 from utvm.codegen import CSupport
 from utvm.cores import get_core
 from utvm.cores.microkernel import Block, ScheduleError, schedule
+from utvm.cores.microkernel.walk import Strategy, Walker
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
 from utvm.device import Session, build_image
@@ -171,3 +172,35 @@ def test_what_an_instruction_reads_and_writes(text: str, writes: set[str], uses:
     instruction = parse(text)
     assert set(instruction.writes) == writes
     assert set(instruction.uses) == uses
+
+
+@given(seed=st.integers(0, 10**9), length=st.integers(1, 120))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7"])
+def test_cycles_of_a_schedule_are_those_of_the_core_s_timing(core: str, seed: int, length: int) -> None:
+    timing = get_core(core).timing
+    assert timing is not None
+    block = random_block(seed, length)
+    walker = Walker(block, timing, pool=POOL, fixed=FIXED, live_in=())
+    for strategy in (
+        Strategy(priority="pair", window=12, reserve=1),
+        Strategy(priority="critical", window=40, reserve=0),
+        Strategy(priority="order", window=1, reserve=0),
+    ):
+        walked = walker.walk(strategy)
+        if walked is not None:
+            code = [parse(line) for line in walker.lines(walked)]
+            assert sorted(walked.order) == list(range(len(block)))
+            assert walked.cycles == timing.cost(code, code)
+
+
+def test_what_can_t_be_scheduled_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    timing = get_core("cortex-m7").timing
+    assert timing is not None
+    pool = POOL[:2]
+    tangled = Block(["ldr %a, [%in, #0]", "ldr %b, [%in, #4]", "ldr %c, [%in, #8]", "smlad %d, %a, %b, %c"])
+    with pytest.raises(ScheduleError, match="4 instructions do not fit 2 registers"):
+        schedule(tangled, timing, pool=pool, fixed=FIXED)
+    monkeypatch.setattr(Walker, "walk", lambda *_: pytest.fail("the search was repeated"))
+    with pytest.raises(ScheduleError, match="4 instructions do not fit 2 registers"):
+        schedule(tangled, timing, pool=pool, fixed=FIXED)

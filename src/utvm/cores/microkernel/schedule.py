@@ -1,8 +1,8 @@
 """A list scheduler with register allocation, driven by a core's timing.
 
-Each attempt walks time forward and issues, of the instructions whose predecessors are done, the best that the core can
-take now, inside a window of the written order; a virtual register takes a physical one where it is first written and
-gives it back at its last use. A few windows, register reserves and priorities are tried; the core's timing judges.
+Each walk (`walk`) goes forward in time and issues, of the instructions whose predecessors are done, the best that the
+core can take now, inside a window of the written order. A virtual register takes a physical one where it is first
+written and gives it back at its last use. A few strategies are tried; the core's timing judges.
 """
 
 from __future__ import annotations
@@ -11,32 +11,27 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from utvm.cache import Cache, CacheError, digest
-from utvm.cores.microkernel.block import Block, physical, rename, virtual_names
-from utvm.cores.thumb import Instruction, Kind
-from utvm.cores.timing import InOrderPipeline, IssueState, Timing
+from utvm.cores.microkernel.block import Block
+from utvm.cores.microkernel.walk import Strategy, Walked, Walker
+from utvm.cores.thumb import Instruction
+from utvm.cores.timing import InOrderPipeline, Timing
 
-# fmt: off
-_ATTEMPTS = {
-    True: (("pair", 24, 0), ("pair", 12, 1), ("pair", 8, 0), ("critical", 4, 0), ("critical", 40, 1), ("pair", 4, 0),
-           ("order", 1, 0)),
-    False: (("order", 8, 0), ("order", 12, 1), ("order", 16, 0), ("order", 24, 2), ("order", 40, 1), ("order", 40, 3),
-            ("order", 4, 0), ("order", 1, 0)),
+_IN_ORDER = (("pair", 24, 0), ("pair", 12, 1), ("pair", 8, 0), ("critical", 4, 0), ("critical", 40, 1), ("pair", 4, 0))
+_OTHERS = (("order", 8, 0), ("order", 12, 1), ("order", 16, 0), ("order", 24, 2), ("order", 40, 1), ("order", 40, 3),
+           ("order", 4, 0))  # fmt: skip
+_WRITTEN = ("order", 1, 0)
+_STRATEGIES = {
+    in_order: tuple(Strategy(priority=p, window=w, reserve=r) for p, w, r in (*few, _WRITTEN))
+    for in_order, few in ((True, _IN_ORDER), (False, _OTHERS))
 }
-# fmt: on
-"""(priority, window, reserve) for in-order pipelines and for others; few that together found the best of a full search,
-and last the written order.
-
-Priorities: a load or ALU operation in the first slot, which a multiplication can follow; longest path; oldest first.
-"""
+"""For in-order pipelines and for others: few that together found the best of a full search, last the written order."""
 _SUFFIX = ".schedule"
 _GOOD_ENOUGH = 1.005
-_MULTIPLIES = frozenset({Kind.MAC, Kind.MULTIPLY})
-_LOADS = frozenset({Kind.LOAD, Kind.LOAD_NARROW})
 
 
 class ScheduleError(ValueError):
@@ -76,11 +71,12 @@ def schedule(
         [_version(), timing.name, *pool, "", *(f"{k} {v}" for k, v in (fixed or {}).items()), "", *live_in, ""]
         + [instruction.text for instruction in block.code]
     )
-    known = _recall(key)
-    if known is not None:
-        return known
-    found = _search(block, timing, pool=pool, fixed=fixed or {}, live_in=live_in)
-    _remember(key, found)
+    found = _recall(key)
+    if found is None:
+        found = _search(block, timing, pool=pool, fixed=fixed or {}, live_in=live_in)
+        _remember(key, found)
+    if isinstance(found, str):
+        raise ScheduleError(found)
     return found
 
 
@@ -91,7 +87,8 @@ def _version() -> str:
     return digest(path.read_bytes() for path in sorted(package.rglob("*.py")))
 
 
-def _recall(key: str) -> Scheduled | None:
+def _recall(key: str) -> Scheduled | str | None:
+    """Return what is known of a block, the reason where it can't be scheduled, None where nothing is known."""
     try:
         path = Cache().find(key, _SUFFIX)
         if path is None:
@@ -99,11 +96,17 @@ def _recall(key: str) -> Scheduled | None:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (CacheError, OSError, ValueError):
         return None
+    if isinstance(held, str):
+        return held
     return Scheduled(lines=tuple(held["lines"]), cycles=held["cycles"], registers=held["registers"])
 
 
-def _remember(key: str, found: Scheduled) -> None:
-    held = {"lines": found.lines, "cycles": found.cycles, "registers": dict(found.registers)}
+def _remember(key: str, found: Scheduled | str) -> None:
+    held = (
+        found
+        if isinstance(found, str)
+        else {"lines": found.lines, "cycles": found.cycles, "registers": dict(found.registers)}
+    )
     with contextlib.suppress(CacheError, OSError):
         cache = Cache()
         with cache.scratch() as folder:
@@ -114,22 +117,22 @@ def _remember(key: str, found: Scheduled) -> None:
 
 def _search(
     block: Block, timing: Timing, *, pool: Sequence[str], fixed: Mapping[str, str], live_in: Sequence[str]
-) -> Scheduled:
+) -> Scheduled | str:
+    """Return the best of all strategies, or why there is none."""
     good_enough = _GOOD_ENOUGH * fewest_cycles(block.code, timing)
-    best: Scheduled | None = None
-    shared = _Shared(block, timing, tuple(pool), dict(fixed), tuple(live_in))
-    for priority, window, reserve in _ATTEMPTS[isinstance(timing, InOrderPipeline)]:
-        lines = _Attempt(shared, window, reserve, priority).run()
-        if lines is None:
+    best: Walked | None = None
+    walker = Walker(block, timing, pool=pool, fixed=fixed, live_in=live_in)
+    for strategy in _STRATEGIES[isinstance(timing, InOrderPipeline)]:
+        walked = walker.walk(strategy)
+        if walked is None:
             continue
-        cycles = steady_cycles(physical(lines), timing)
-        if best is None or cycles < best.cycles:
-            best = Scheduled(lines=tuple(lines), cycles=cycles, registers=shared.entry)
+        if best is None or walked.cycles < best.cycles:
+            best = walked
         if best.cycles <= good_enough:
             break
     if best is None:
-        raise ScheduleError(f"{len(block)} instructions do not fit {len(pool)} registers in any order tried")
-    return best
+        return f"{len(block)} instructions do not fit {len(pool)} registers in any order tried"
+    return Scheduled(lines=tuple(walker.lines(best)), cycles=best.cycles, registers=walker.entry)
 
 
 def fewest_cycles(code: Sequence[Instruction], timing: Timing) -> float:
@@ -138,155 +141,3 @@ def fewest_cycles(code: Sequence[Instruction], timing: Timing) -> float:
         return 0.0
     used = Counter(unit for instruction in code for unit in timing.kinds[instruction.kind].units)
     return max(len(code) / timing.width, *(count / timing.units[unit] for unit, count in used.items()), 0.0)
-
-
-def steady_cycles(code: Sequence[Instruction], timing: Timing) -> float:
-    """Return the cycles of one turn of a block that is executed again and again."""
-    return timing.cost(code, code)
-
-
-class _Shared:
-    """What all attempts at one block have in common."""
-
-    def __init__(
-        self,
-        block: Block,
-        timing: Timing,
-        pool: tuple[str, ...],
-        fixed: dict[str, str],
-        live_in: tuple[str, ...],
-    ) -> None:
-        self.code = block.code
-        self.timing = timing
-        self.fixed = fixed
-        self.entry = {name: pool[position] for position, name in enumerate(live_in)}
-        self.free = pool[len(live_in) :]
-        before = block.dependencies()
-        self.waiting = [len(predecessors) for predecessors in before]
-        self.followers: list[list[int]] = [[] for _ in self.code]
-        for index, predecessors in enumerate(before):
-            for predecessor in predecessors:
-                self.followers[predecessor].append(index)
-        self.names = [sorted(virtual_names(instruction) - fixed.keys()) for instruction in self.code]
-        self.references: dict[str, int] = {}
-        for names in self.names:
-            for name in names:
-                self.references[name] = self.references.get(name, 0) + 1
-        self.height = self._heights()
-
-    def _heights(self) -> list[int]:
-        height = [0] * len(self.code)
-        for index in range(len(self.code) - 1, -1, -1):
-            step = 2 if self.code[index].kind in _LOADS or self.code[index].kind is Kind.MAC else 1
-            height[index] = max((height[follower] + step for follower in self.followers[index]), default=0)
-        return height
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One walk through time."""
-
-    shared: _Shared
-    window: int
-    reserve: int
-    priority: str
-    waiting: list[int] = field(init=False)
-    done: list[bool] = field(init=False)
-    free: list[str] = field(init=False)
-    places: dict[str, str] = field(init=False)
-    references: dict[str, int] = field(init=False)
-    lines: list[str] = field(init=False, default_factory=list)
-    oldest: int = field(init=False, default=0)
-
-    def run(self) -> list[str] | None:
-        """Return the physical code, or None when the registers ran out."""
-        shared = self.shared
-        self.waiting = list(shared.waiting)
-        self.done = [False] * len(shared.code)
-        self.free = list(shared.free)
-        self.places = {**shared.fixed, **shared.entry}
-        self.references = dict(shared.references)
-        if isinstance(shared.timing, InOrderPipeline):
-            return self._by_cycle(IssueState(shared.timing))
-        return self._by_batches()
-
-    def _by_cycle(self, state: IssueState) -> list[str] | None:
-        code, idle = self.shared.code, 0
-        while len(self.lines) < len(code):
-            choices = self._choices()
-            ready = [i for i in choices if state.earliest(code[i]) <= state.cycle and state.fits(code[i])]
-            if not ready:
-                idle += 1
-                if idle > 40:
-                    return None
-                state.advance(state.cycle + 1)
-                continue
-            idle = 0
-            chosen = self._prefer(ready, state)
-            state.place(code[chosen])
-            self._issue(chosen)
-        return self.lines
-
-    def _prefer(self, ready: list[int], state: IssueState) -> int:
-        code, height = self.shared.code, self.shared.height
-        if self.priority == "critical":
-            return max(ready, key=lambda i: (height[i], -i))
-        if self.priority == "pair" and state.issued == 0:
-            return next((i for i in ready if code[i].kind not in _MULTIPLIES), ready[0])
-        return ready[0]
-
-    def _by_batches(self) -> list[str] | None:
-        """Loads pipeline with loads: once a batch has begun, go on with it as long as registers allow."""
-        code, previous = self.shared.code, None
-        while len(self.lines) < len(code):
-            choices = self._choices()
-            if not choices:
-                return None
-            loads = [i for i in choices if code[i].kind in _LOADS]
-            others = [i for i in choices if code[i].kind not in _LOADS]
-            in_batch = previous is not None and previous.kind in _LOADS
-            chosen = loads[0] if loads and (in_batch or not others) else others[0]
-            previous = code[chosen]
-            self._issue(chosen)
-        return self.lines
-
-    def _choices(self) -> list[int]:
-        """Return the instructions in the window that may come next and whose registers can be had, oldest first."""
-        done, found, seen = self.done, [], 0
-        while self.oldest < len(done) and done[self.oldest]:
-            self.oldest += 1
-        index = self.oldest
-        while index < len(done) and seen < self.window:
-            if not done[index]:
-                seen += 1
-                if self.waiting[index] == 0 and self._has_registers(index):
-                    found.append(index)
-            index += 1
-        return found
-
-    def _has_registers(self, index: int) -> bool:
-        names = self.shared.names[index]
-        fresh = sum(name not in self.places for name in names)
-        if not fresh:
-            return True
-        released = sum(name in self.places and self.references[name] == 1 for name in names)
-        margin = len(self.free) + released - fresh
-        return margin >= (0 if index == self.oldest else self.reserve)
-
-    def _issue(self, index: int) -> None:
-        names = self.shared.names[index]
-        used = {name: self.places[name] for name in names if name in self.places}
-        for name in names:
-            self.references[name] -= 1
-            if name in self.places and self.references[name] == 0:
-                self.free.insert(0, self.places.pop(name))
-        for name in [name for name in names if name not in used]:
-            used[name] = self.free.pop(0)
-            if self.references[name] > 0:
-                self.places[name] = used[name]
-            else:
-                self.free.insert(0, used[name])
-        self.lines.append(rename(self.shared.code[index].text, {**self.shared.fixed, **used}))
-        self.done[index] = True
-        for follower in self.shared.followers[index]:
-            self.waiting[follower] -= 1
