@@ -31,9 +31,12 @@ class _Weights:
 
 
 def _weights(d: Drawer, x: Quantization, shape: tuple[int, ...], axis: int, fan_in: int) -> _Weights:
-    """Weights and bias whose results mostly fill y's range; some overflow it. Multipliers from 2^-20 to 4."""
+    """Weights and bias whose results mostly fill y's range; some overflow it. Multipliers from 2^-20 to 32.
+
+    Channels with large multipliers have small weights, as they have in real networks.
+    """
     channels = shape[axis]
-    rounding = Rounding.DOUBLE if d.tflite else d.pick(*Rounding)
+    rounding = Rounding.DOUBLE if d.tflite else d.pick(Rounding.DOUBLE, Rounding.DOUBLE, *Rounding)
     typical = 1.0 / (256 * math.sqrt(fan_in))
     if rounding is Rounding.HALF_UP_SHIFT:
         x_scale, y_scale = 2.0**-7, 2.0 ** -d.integer(0, 7)
@@ -41,22 +44,32 @@ def _weights(d: Drawer, x: Quantization, shape: tuple[int, ...], axis: int, fan_
     else:
         x_scale, y_scale = x.scale[0], d.scale()
         per_channel = d.flag()
+        odd = d.pick(0.0, 0.0, 0.1, 0.5)
+        usual = d.log_uniform(typical / 2, typical * 2)
         factors = [
-            d.log_uniform(typical / 4, typical * 4) if d.integer(0, 9) else d.log_uniform(2**-20, 4.0)
+            d.pick(0.25, 0.5, 1.0, d.log_uniform(2**-3, 32.0), d.log_uniform(2**-20, 4.0))
+            if d.rng.uniform() < odd
+            else d.log_uniform(usual / 2, usual * 2)
             for _ in range(channels if per_channel else 1)
         ]
     scales = tuple(float(np.float32(factor * y_scale / x_scale)) for factor in factors)
     many = len(scales) > 1
+    data = d.int8(shape, low=-127)
+    if d.integer(0, 3):
+        # Small weights where scales are large.
+        most = np.clip([127 * typical / factor for factor in factors], 1, 127).reshape(-1)
+        along = [-1 if i == axis else 1 for i in range(len(shape))]
+        data = np.round(data * (np.resize(most, channels).reshape(along) / 127)).astype(np.int8)
     weights = Tensor(
         name="weights",
         shape=shape,
         dtype=DType.INT8,
         quant=Quantization(scale=scales, zero_point=(0,) * len(scales), axis=axis if many else None),
-        data=d.int8(shape, low=-127),
+        data=data,
     )
     bias = None
     if d.integer(0, 3):
-        limit = min(1 << 24, round(d.pick(8, 64, 64, 512) / max(factors)))
+        limit = min(1 << 24, round(d.pick(8, 64, 64, 512) / max(factors)) + 1)
         bias = Tensor(
             name="bias",
             shape=(channels,),

@@ -79,11 +79,11 @@ class Drawer:
         return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=quant or self.quantization())
 
     def clamp(self, quant: Quantization) -> tuple[int, int]:
-        """The limits of a fused activation, or any."""
+        """The limits of a fused activation, or any; seldom narrow ones."""
         (scale,), (zero,) = quant.scale, quant.zero_point
         if not self.tflite and self.flag():
-            low = self.integer(-128, 127)
-            return low, self.integer(low, 127)
+            low = self.pick(zero, zero, -128, self.integer(-128, 127))
+            return low, self.integer(min(127, low + self.pick(30, 30, 100, 0)), 127)
         low, high = self.pick((None, None), (0.0, None), (0.0, 6.0), (-1.0, 1.0))
         return (
             -128 if low is None else max(-128, zero + _quantized(low, scale)),

@@ -20,7 +20,8 @@ from utvm.graph import FULL_INT8, Add, Operator, Sub, Tensor
 from utvm.graph.arithmetic import Requantization, addition_parameters
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.dsp.assembly import assembler_loop, frame_cycles, loop_cycles
-from utvm.kernels.dsp.stream import Finish, Saturation, UniformFinish, to_words
+from utvm.kernels.dsp.finish import INT8, Finish, UniformFinish
+from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.workload import dims, workload
 from utvm.numerics import multiply_by_quantized_multiplier
 
@@ -143,7 +144,7 @@ def _loop(finish: Finish, shift: int, subtracts: bool, timing: Timing) -> CSuppo
             f"ldr %p{lane}, [%table, %i{lane}, lsl #2]",
             f"sxtb %v{lane}, %ws{turn}",
             f"{operation} %s{lane}, %p{lane}, %v{lane}, lsl #20",
-            *UniformFinish.lines(f"%s{lane}", finish, Saturation.INT8, shift),
+            *UniformFinish.lines(f"%s{lane}", finish, INT8, shift),
             f"strb %s{lane}, [%y, #{lane}]",
         )
     block("add %shifted, %shifted, #4", "add %looked, %looked, #4", "add %y, %y, #4", "subs %n, %n, #1")

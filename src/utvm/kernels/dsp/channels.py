@@ -29,7 +29,8 @@ from utvm.kernels.dsp.assembly import (
     loop_cycles,
     short_digest,
 )
-from utvm.kernels.dsp.stream import Finish, Requantizer, Saturation, folded_bias, lane_words, requantizer, to_words
+from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, folded_bias, requantizer
+from utvm.kernels.dsp.stream import lane_words, to_words
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.workload import dims, workload
 
@@ -183,7 +184,7 @@ class _Plan:
             bias=AT_ONCE * self.parts.index(part),
             weights=weights,
             tail=tail,
-            words=tail + (1 + 2 * AT_ONCE if finish.multiplies else 0),
+            words=tail + finish.shared_words + finish.channel_words * AT_ONCE,
             finish=finish,
             saturation=self.requantizer.saturation,
             shift=self.requantizer.shift,
@@ -216,18 +217,20 @@ class _Plan:
 
     def stream(self) -> NDArray[np.int32]:
         """Return biases, weight words and requantisation of each group of channels."""
-        weights = self.op.weights.values[0].astype(np.int64)
-        addend, whole = self.requantizer.bias_addend, folded_bias(self.op, 3)
-        biases = [whole + self.op.x.zero_point * _unseen(weights, part) + addend for part in self.parts]
+        found = self.requantizer
+        weights = self.op.weights.values[0].astype(np.int64) << found.left
+        whole = (folded_bias(self.op) + found.bias_addend) << found.left
+        biases = [whole + self.op.x.zero_point * _unseen(weights, part) for part in self.parts]
         groups: list[NDArray[np.int64]] = []
         for start in self.starts:
             four = slice(start, start + AT_ONCE)
             lanes = weights[:, :, four].reshape(-1, AT_ONCE)
             words = lane_words(lanes[:, :2], lanes[:, 2:])
             groups += [bias[four] for bias in biases] + [words.reshape(-1)]
-            if self.requantizer.finish.multiplies:
-                pairs = np.stack([self.requantizer.first[four], self.requantizer.second[four]], axis=1)
-                groups += [np.array([self.op.y.zero_point], np.int64), pairs.reshape(-1)]
+            constants = found.shared_constants()
+            for channel in range(start, start + AT_ONCE):
+                constants += found.channel_constants(channel)
+            groups.append(np.array(constants, np.int64))
         return to_words(np.concatenate(groups))
 
 
@@ -279,12 +282,12 @@ def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing) -> CSupport:
             f"smlabb %c1, {high}, %w{tap}, %c1",
             f"smlatt %c3, {high}, %w{tap}, %c3",
         )
-    if spec.finish.multiplies:
-        block(f"ldr %zero, [%stream, #{4 * spec.tail}]")
+    if spec.finish.shared_words:
+        block(f"ldr {spec.finish.third()}, [%stream, #{4 * spec.tail}]")
     for c in range(AT_ONCE):
-        if spec.finish.multiplies:
-            first = 4 * (spec.tail + 1 + 2 * c)
-            block(f"ldr %first{c}, [%stream, #{first}]", f"ldr %second{c}, [%stream, #{first + 4}]")
+        first = spec.tail + spec.finish.shared_words + spec.finish.channel_words * c
+        names = (f"%first{c}", f"%second{c}", spec.finish.third(c))[: spec.finish.channel_words]
+        block(*(f"ldr {name}, [%stream, #{4 * word}]" for word, name in enumerate(names, first)))
         block(
             *spec.finish.lines(f"%c{c}", spec.saturation, n=c, shift=spec.shift),
             f"strb %c{c}, [%out, #{c}]",

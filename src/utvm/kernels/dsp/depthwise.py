@@ -18,8 +18,9 @@ from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles
 from utvm.kernels.dsp.fastest import fastest
+from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer
 from utvm.kernels.dsp.plane import HEAD_WORDS, PlaneSpec, extract_kernel, fits_offsets, most_pixels, plane_kernel
-from utvm.kernels.dsp.stream import Finish, Requantizer, folded_bias, lane_words, requantizer, to_words
+from utvm.kernels.dsp.stream import lane_words, to_words
 from utvm.kernels.workload import dims, workload
 
 _MOST_ROWS = 4
@@ -162,7 +163,6 @@ class _Plan:
 
     def spec(self, rows: int, columns: int) -> PlaneSpec:
         _, _, width, channels = self.op.y.shape
-        shift = int(self.requantizer.first[0]) if self.requantizer.finish is Finish.SHIFT else 0
         return PlaneSpec(
             rows=rows,
             columns=columns,
@@ -173,7 +173,7 @@ class _Plan:
             out_pixel=channels,
             finish=self.requantizer.finish,
             saturation=self.requantizer.saturation,
-            shift=shift,
+            shift=self.requantizer.shift,
         )
 
     def plane_cycles(self, timing: Timing) -> float:
@@ -224,21 +224,15 @@ class _Plan:
         return _extract_kernel(self.extract_symbol(count), count, channels, width * channels, self.pitch, timing)
 
     def stream(self) -> NDArray[np.int32]:
-        """Return bias, requantisation, zero point and weight words of each output channel."""
+        """Return bias, the constants of the finish and weight words of each output channel."""
         height, width = self.kernel_size
-        channels = self.op.weights.shape[3]
-        weights = self.op.weights.values[0].astype(np.int64)
+        channels, found = self.op.weights.shape[3], self.requantizer
+        weights = self.op.weights.values[0].astype(np.int64) << found.left
         padded = np.concatenate([weights, np.zeros((height, 1, channels), np.int64)], axis=1)
         pairs = max(width - 1, 1)
         words = lane_words(padded[:, :pairs], padded[:, 1 : pairs + 1]).reshape(-1, channels)
-        head = np.stack(
-            [
-                folded_bias(self.op, 3) + self.requantizer.bias_addend,
-                self.requantizer.first,
-                self.requantizer.second,
-                np.full(channels, self.op.y.zero_point, np.int64),
-            ]
-        )
+        bias = (folded_bias(self.op) + found.bias_addend) << found.left
+        head = np.stack([bias, found.first, found.second, found.third])
         return to_words(np.concatenate([head, words]).T.reshape(-1))
 
 

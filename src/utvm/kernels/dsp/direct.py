@@ -18,8 +18,9 @@ from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.direct_plan import UNROLL_LIMIT, WIDE_WEIGHTS, BlockSize, DirectPlan, most_pairs, pairs_exactly
 from utvm.kernels.dsp.expand import both_lanes, write_expansion
 from utvm.kernels.dsp.fastest import fastest
+from utvm.kernels.dsp.finish import requantizer
 from utvm.kernels.dsp.geometry import Rows, Window
-from utvm.kernels.dsp.stream import WeightForm, requantizer
+from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.overlap import ring_ahead
 from utvm.kernels.workload import dims, workload
 

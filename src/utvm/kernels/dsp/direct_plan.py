@@ -13,21 +13,18 @@ from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, FullyConnected
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.assembly import short_digest
+from utvm.kernels.dsp.finish import (
+    Requantizer,
+    UniformFinish,
+    accumulator_bound,
+    folded_bias,
+    requantizer,
+    uniform_finish,
+)
 from utvm.kernels.dsp.geometry import Rows, Window
 from utvm.kernels.dsp.multiply import multiply_code_bytes, multiply_cycles, multiply_kernel
 from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
-from utvm.kernels.dsp.stream import (
-    PAIR8_BOUND,
-    Requantizer,
-    UniformFinish,
-    WeightForm,
-    accumulator_bound,
-    folded_bias,
-    lane_words,
-    requantizer,
-    to_words,
-    uniform_finish,
-)
+from utvm.kernels.dsp.stream import PAIR8_BOUND, WeightForm, lane_words, to_words
 
 UNROLL_LIMIT = 700
 """Multiplications of one body beyond which its rows are repeated instead, where there is a choice."""
@@ -42,10 +39,14 @@ def _weights4(op: Conv2D | FullyConnected) -> NDArray[np.int8]:
 
 
 def pairs_exactly(op: Conv2D | FullyConnected) -> bool:
-    """Whether two channels can share a lane: 256 * p + q fits int16 and the accumulators' high parts stay exact."""
-    smallest = int(op.weights.values.min())
-    addend = 1 << 30 if (found := requantizer(op)) is None else int(np.abs(found.bias_addend).max())
-    return smallest >= -127 and bool((accumulator_bound(op, 0) + addend < PAIR8_BOUND).all())
+    """Whether two channels can share a lane: 256 * p + q fits int16 and the accumulators' high parts stay exact.
+
+    Weights that are shifted to the left do not leave the room.
+    """
+    found = requantizer(op)
+    if found is None or found.left.any() or int(op.weights.values.min()) < -127:
+        return False
+    return bool((accumulator_bound(op) + np.abs(found.bias_addend) < PAIR8_BOUND).all())
 
 
 def most_pairs(m: int, n: int) -> int:
@@ -175,8 +176,9 @@ class DirectPlan:
 
     def stream(self) -> NDArray[np.int32]:
         """Return the stream: full blocks of N channels, then one of the remaining channels."""
-        bias = folded_bias(self.op, 0) + self.requantizer.bias_addend
-        lanes = self.rows.weight_lanes(_weights4(self.op))
+        left = self.requantizer.left
+        bias = (folded_bias(self.op) + self.requantizer.bias_addend) << left
+        lanes = self.rows.weight_lanes(_weights4(self.op)) << left[:, None, None]
         parts = [
             self._block_words(lanes, bias, start, min(self.n, self.window.out_channels - start))
             for start in range(0, self.window.out_channels, self.n)
@@ -195,8 +197,8 @@ class DirectPlan:
         tail: list[int] = []
         if self.uniform is not None:
             tail += [self.uniform.multiplier, self.uniform.offset]
-        elif self.requantizer.finish.multiplies:
-            tail.append(self.op.y.zero_point)
+        else:
+            tail += self.requantizer.shared_constants()
             for channel in range(start, start + n):
-                tail += [int(self.requantizer.first[channel]), int(self.requantizer.second[channel])]
+                tail += self.requantizer.channel_constants(channel)
         return np.concatenate([starts, words, np.array(tail, np.int64)])

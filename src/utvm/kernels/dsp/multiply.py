@@ -13,9 +13,9 @@ from utvm.cores.microkernel import Block, ScheduleError, schedule
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop
+from utvm.kernels.dsp.finish import Finish
 from utvm.kernels.dsp.multiply_code import StreamPosition, accumulators, finish, multiply_row
 from utvm.kernels.dsp.multiply_spec import WALKER_IN_FRAME, MultiplySpec, Source
-from utvm.kernels.dsp.stream import Finish
 
 _REGISTERS = ("r2", "r3", *LOOP_REGISTERS)
 _FIXED = {"%pa": "r0", "%pw": "r1"}

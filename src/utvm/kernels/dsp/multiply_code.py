@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from utvm.cores.microkernel import Block
 from utvm.kernels.dsp.assembly import MAX_OFFSET
+from utvm.kernels.dsp.finish import UniformFinish
 from utvm.kernels.dsp.multiply_spec import END_IN_FRAME, OUT_IN_FRAME, ROW_IN_FRAME, MultiplySpec, Source
-from utvm.kernels.dsp.stream import UniformFinish, WeightForm
+from utvm.kernels.dsp.stream import WeightForm
 
 
 class StreamPosition:
@@ -121,11 +122,12 @@ def finish(block: Block, stream: StreamPosition, spec: MultiplySpec, shift: int)
                 _separate(block, sums[m][n], sums[m][n + 1], doubled=spec.uniform)
     if spec.uniform:
         block(f"ldr %first, [%pw, #{stream.take()}]", f"ldr %offset, [%pw, #{stream.take()}]")
-    elif spec.finish.multiplies:
-        block(f"ldr %zero, [%pw, #{stream.take()}]")
+    elif spec.finish.shared_words:
+        block(f"ldr {spec.finish.third()}, [%pw, #{stream.take()}]")
     for n in range(spec.channels):
-        if spec.finish.multiplies and not spec.uniform:
-            block(f"ldr %first{n}, [%pw, #{stream.take()}]", f"ldr %second{n}, [%pw, #{stream.take()}]")
+        if not spec.uniform:
+            names = (f"%first{n}", f"%second{n}", spec.finish.third(n))[: spec.finish.channel_words]
+            block(*(f"ldr {name}, [%pw, #{stream.take()}]" for name in names))
         for m in range(spec.pixels):
             name = sums[m][n]
             if spec.uniform:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from utvm.kernels.dsp.stream import Finish, Saturation, WeightForm
+from utvm.kernels.dsp.finish import Finish, Saturation
+from utvm.kernels.dsp.stream import WeightForm
 
 OUT_IN_FRAME, END_IN_FRAME = 0, 4
 """Where in the frame the next output's address and the end of the outputs lie, in bytes from sp."""
@@ -76,9 +77,7 @@ class MultiplySpec:
     @property
     def stream_words(self) -> int:
         """Words of the stream for one block of N channels."""
-        finish = 0
-        if self.finish.multiplies:
-            finish = 2 if self.uniform else 1 + 2 * self.channels
+        finish = 2 if self.uniform else self.finish.shared_words + self.finish.channel_words * self.channels
         return self.biases + self.rows * self.pairs * self.weight_words + finish
 
 

@@ -13,10 +13,10 @@ from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, MAX_OFFSET, assembler_loop
-from utvm.kernels.dsp.stream import Finish, Saturation
+from utvm.kernels.dsp.finish import Finish, Saturation
 
 HEAD_WORDS = 4
-"""Words of a channel's stream before its weights: bias, first, second, output zero point."""
+"""Words of a channel's stream before its weights: bias, first, second, third."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def _product(word: int, start: int, width: int) -> tuple[str, int] | None:
 
 def _finish(block: Block, spec: PlaneSpec) -> None:
     if spec.finish.multiplies:
-        block("ldr %first, [%stream, #4]", "ldr %second, [%stream, #8]", "ldr %zero, [%stream, #12]")
+        block("ldr %first, [%stream, #4]", "ldr %second, [%stream, #8]", f"ldr {spec.finish.third()}, [%stream, #12]")
     for row in range(spec.rows):
         for column in range(spec.columns):
             name = _accumulator(row, column)

@@ -20,9 +20,10 @@ from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, short_digest
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.fastest import fastest
+from utvm.kernels.dsp.finish import requantizer
 from utvm.kernels.dsp.multiply import multiply_body, multiply_cycles
 from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, Source
-from utvm.kernels.dsp.stream import WeightForm, requantizer
+from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.workload import workload
 
 _MOST_FRAME = 1536

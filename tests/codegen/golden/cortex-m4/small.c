@@ -58,14 +58,14 @@ static inline uint32_t utvm_extend_odd(uint32_t x) {
 }
 
 /* 3 pixels x 2 channels, 3 rows of 6 lane pairs, int16 weights */
-void utvm_multiply_m3n2_3x6_1e12a94d(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+void utvm_multiply_m3n2_3x6_506470f4(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
 __asm__(
-    ".pushsection .text.utvm_multiply_m3n2_3x6_1e12a94d, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_multiply_m3n2_3x6_506470f4, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_multiply_m3n2_3x6_1e12a94d, %function\n"
-    "utvm_multiply_m3n2_3x6_1e12a94d:\n"
+    ".type utvm_multiply_m3n2_3x6_506470f4, %function\n"
+    "utvm_multiply_m3n2_3x6_506470f4:\n"
     "push {r4-r11, lr}\n"
     "sub sp, sp, #28\n"
     "mov r4, #2\n"
@@ -326,7 +326,7 @@ __asm__(
     "bne.w 1b\n"
     "add sp, sp, #28\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_multiply_m3n2_3x6_1e12a94d, . - utvm_multiply_m3n2_3x6_1e12a94d\n"
+    ".size utvm_multiply_m3n2_3x6_506470f4, . - utvm_multiply_m3n2_3x6_506470f4\n"
     ".popsection\n");
 
 /* 6 pixels a row of one of 4 channels as int16 */
@@ -362,14 +362,14 @@ __asm__(
     ".popsection\n");
 
 /* 3 x 2 outputs of one channel, kernel 3x3, stride 1x1 */
-void utvm_plane_3x2_k3x3_14cc03c9(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps);
+void utvm_plane_3x2_k3x3_f6875d7a(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps);
 __asm__(
-    ".pushsection .text.utvm_plane_3x2_k3x3_14cc03c9, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_plane_3x2_k3x3_f6875d7a, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_plane_3x2_k3x3_14cc03c9, %function\n"
-    "utvm_plane_3x2_k3x3_14cc03c9:\n"
+    ".type utvm_plane_3x2_k3x3_f6875d7a, %function\n"
+    "utvm_plane_3x2_k3x3_f6875d7a:\n"
     "push {r4-r11, lr}\n"
     ".balign 8\n"
     "1:\n"
@@ -464,18 +464,18 @@ __asm__(
     "subs r3, r3, #1\n"
     "bne.w 1b\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_plane_3x2_k3x3_14cc03c9, . - utvm_plane_3x2_k3x3_14cc03c9\n"
+    ".size utvm_plane_3x2_k3x3_f6875d7a, . - utvm_plane_3x2_k3x3_f6875d7a\n"
     ".popsection\n");
 
 /* 1 pixels x 1 channels, 1 rows of 18 lane pairs, int16 weights */
-void utvm_multiply_m1n1_1x18_150c0d68(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+void utvm_multiply_m1n1_1x18_ef06048a(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
 __asm__(
-    ".pushsection .text.utvm_multiply_m1n1_1x18_150c0d68, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_multiply_m1n1_1x18_ef06048a, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_multiply_m1n1_1x18_150c0d68, %function\n"
-    "utvm_multiply_m1n1_1x18_150c0d68:\n"
+    ".type utvm_multiply_m1n1_1x18_ef06048a, %function\n"
+    "utvm_multiply_m1n1_1x18_ef06048a:\n"
     "push {r4-r11, lr}\n"
     "sub sp, sp, #20\n"
     "mov r4, #1\n"
@@ -558,7 +558,7 @@ __asm__(
     "bne.w 1b\n"
     "add sp, sp, #20\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_multiply_m1n1_1x18_150c0d68, . - utvm_multiply_m1n1_1x18_150c0d68\n"
+    ".size utvm_multiply_m1n1_1x18_ef06048a, . - utvm_multiply_m1n1_1x18_ef06048a\n"
     ".popsection\n");
 
 /*
@@ -609,7 +609,7 @@ static __attribute__((noinline)) void conv2d_6x6x4_4_k3x3_direct(
       }
       int8_t *out = y + n * 144 + oy * 24;
       for (int32_t block = 0; block < 2; block++) {
-        utvm_multiply_m3n2_3x6_1e12a94d((const void *const *)rows, stream, out, 2);
+        utvm_multiply_m3n2_3x6_506470f4((const void *const *)rows, stream, out, 2);
         out += 12;
         for (int32_t k = 0; k < 3; k++) {
           rows[k] = (const int8_t *)rows[k] + 24;
@@ -645,7 +645,7 @@ static __attribute__((noinline)) void depthwise_6x6x4_4_k3x3(
         int8_t *out = y + n * 144 + oc;
         const int16_t *from = plane;
         for (int32_t block = 0; block < 2; block++) {
-          utvm_plane_3x2_k3x3_14cc03c9(from, weights, out, 3);
+          utvm_plane_3x2_k3x3_f6875d7a(from, weights, out, 3);
           from += 30;
           out += 72;
         }
@@ -772,7 +772,7 @@ static __attribute__((noinline)) void fully_connected_36_3_direct(
       {
         const int32_t block = 0;
         (void)block;
-        utvm_multiply_m1n1_1x18_150c0d68((const void *const *)rows, stream, out, 3);
+        utvm_multiply_m1n1_1x18_ef06048a((const void *const *)rows, stream, out, 3);
         out += 3;
         {
           const int32_t k = 0;

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.graph import Conv2D
-from utvm.kernels.dsp.stream import Requantizer, accumulator_bound, folded_bias, to_words
+from utvm.kernels.dsp.finish import Requantizer, accumulator_bound, folded_bias
+from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.dsp.winograd.transforms import Transform
 
 FINISH_WORDS = 5
@@ -65,13 +66,12 @@ def is_exact(
     lane, word = 1 << 15, 1 << 31
     data_fit = transform.data_gain**dimensions * 128 < lane
     weights_fit = bool((np.abs(point_weights) < lane).all())
-    sums = accumulator_bound(op, 0) + np.abs(found.bias_addend)
+    sums = accumulator_bound(op) + np.abs(found.bias_addend)
     return data_fit and weights_fit and bool((sums < word >> Scale.of(transform, dimensions).right).all())
 
 
 def finish_constants(op: Conv2D, found: Requantizer, scale: Scale) -> NDArray[np.int32]:
-    """Return `FINISH_WORDS` words for each channel: bias * 2^right, inverse, first, second, output zero point."""
-    bias = (folded_bias(op, 0) + found.bias_addend) << scale.right
-    inverse, zero = (np.full_like(bias, value) for value in (scale.inverse, op.y.zero_point))
-    table = np.stack([bias, inverse, found.first, found.second, zero])
+    """Return `FINISH_WORDS` words for each channel: bias * 2^right, inverse, first, second, third."""
+    bias = (folded_bias(op) + found.bias_addend) << scale.right
+    table = np.stack([bias, np.full_like(bias, scale.inverse), found.first, found.second, found.third])
     return to_words(table.T.reshape(-1))

@@ -15,7 +15,7 @@ from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.stream import Requantizer
+from utvm.kernels.dsp.finish import Requantizer
 from utvm.kernels.dsp.winograd.exactness import Scale, finish_constants, is_exact
 from utvm.kernels.dsp.winograd.stages import Ending
 from utvm.kernels.dsp.winograd.transforms import Transform

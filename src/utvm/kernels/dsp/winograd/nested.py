@@ -14,7 +14,7 @@ from utvm.cores import Core
 from utvm.graph import Conv2D, Operator
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.expand import both_lanes, write_quads
-from utvm.kernels.dsp.stream import requantizer
+from utvm.kernels.dsp.finish import requantizer
 from utvm.kernels.dsp.winograd.exactness import FINISH_WORDS
 from utvm.kernels.dsp.winograd.family import WinogradFamily
 from utvm.kernels.dsp.winograd.nested_plan import CHANNELS, NestedPlan
@@ -39,7 +39,7 @@ class WinogradConvolution(WinogradFamily[NestedPlan]):
         found = requantizer(op)
         if found is None or height != width or op.stride != (1, 1) or op.dilation != (1, 1) or op.groups != 1:
             return
-        if channels % 4 or out_channels % CHANNELS:
+        if found.left.any() or channels % 4 or out_channels % CHANNELS:
             return
         for (taps, outputs), transform in TRANSFORMS.items():
             if taps == width and out_height % outputs == 0 and out_width % outputs == 0:

@@ -14,7 +14,7 @@ from utvm.cores import Core
 from utvm.graph import Conv2D, Operator
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.expand import both_lanes, write_quads
-from utvm.kernels.dsp.stream import requantizer
+from utvm.kernels.dsp.finish import requantizer
 from utvm.kernels.dsp.winograd.exactness import FINISH_WORDS
 from utvm.kernels.dsp.winograd.family import WinogradFamily
 from utvm.kernels.dsp.winograd.rows_plan import RowsPlan
@@ -39,7 +39,14 @@ class WinogradRows(WinogradFamily[RowsPlan]):
         """Yield a plan with the smallest block for each tile that suits the shape and the attributes of `op`."""
         _, height, width, _ = op.weights.shape
         found = requantizer(op)
-        if found is None or op.stride[1] != 1 or op.dilation != (1, 1) or op.groups != 1 or height < 2:
+        if (
+            found is None
+            or found.left.any()
+            or op.stride[1] != 1
+            or op.dilation != (1, 1)
+            or op.groups != 1
+            or height < 2
+        ):
             return
         for (taps, outputs), transform in ROW_TRANSFORMS.items():
             if taps == width and op.y.shape[2] % outputs == 0:

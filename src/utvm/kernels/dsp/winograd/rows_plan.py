@@ -14,10 +14,11 @@ from utvm.cores.timing import Timing
 from utvm.graph import Conv2D
 from utvm.kernels.dsp.assembly import MAX_OFFSET, loop_cycles, short_digest
 from utvm.kernels.dsp.fastest import fastest
+from utvm.kernels.dsp.finish import INT8, Finish, requantizer
 from utvm.kernels.dsp.geometry import extension_order
 from utvm.kernels.dsp.multiply import multiply_code_bytes, multiply_cycles, multiply_kernel
 from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
-from utvm.kernels.dsp.stream import Finish, Saturation, WeightForm, lane_words, requantizer, to_words
+from utvm.kernels.dsp.stream import WeightForm, lane_words, to_words
 from utvm.kernels.dsp.winograd.exactness import FINISH_WORDS
 from utvm.kernels.dsp.winograd.family import WinogradPlan
 from utvm.kernels.dsp.winograd.stages import Ending, Strided, ending_loop, transform_loop
@@ -137,7 +138,7 @@ class RowsPlan(WinogradPlan):
             pixel_stride=self.chunk,
             form=WeightForm.INT16,
             finish=Finish.SUM,
-            saturation=Saturation.INT8,
+            saturation=INT8,
             unrolled=self.unrolled,
             uniform=False,
         )

@@ -10,7 +10,7 @@ from utvm.cores.microkernel import Block, schedule
 from utvm.cores.thumb import Kind
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, MAX_OFFSET, assembler_function, assembler_loop
-from utvm.kernels.dsp.stream import Finish, Saturation
+from utvm.kernels.dsp.finish import Finish, Saturation
 from utvm.kernels.dsp.winograd.transforms import Emit
 
 
@@ -177,12 +177,12 @@ def ending_loop(name: str, emit: Emit, spec: Ending, timing: Timing) -> CSupport
     for i, value in enumerate(inputs):
         block(f"ldr {value}, [%sums, #{i * spec.point_bytes}]")
     results = emit(block, inputs)
-    names = ["bias", "inverse", "first", "second", "zero"]
-    wanted = {"bias", *(["inverse"] if spec.odd != 1 else [])}
-    wanted |= {"first", "second", "zero"} if spec.finish.multiplies else set()
+    names = ["%bias", "%inverse", "%first", "%second", spec.finish.third()]
+    wanted = {"%bias", *(["%inverse"] if spec.odd != 1 else [])}
+    wanted |= set(names[2:]) if spec.finish.multiplies else set()
     for i, value in enumerate(names):
         if value in wanted:
-            block(f"ldr %{value}, [%stream, #{4 * i}]")
+            block(f"ldr {value}, [%stream, #{4 * i}]")
     for i, value in enumerate(results):
         y = f"%y{i}"
         block(f"add {y}, {value}, %bias" if spec.odd == 1 else f"mla {y}, {value}, %inverse, %bias")
