@@ -2,10 +2,11 @@
 
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.add import TableAdd
+from utvm.kernels.dsp.average_pool import WordAveragePool2D
 from utvm.kernels.dsp.channels import ChannelDepthwise
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
-from utvm.kernels.dsp.pool import WordAveragePool2D, WordMaxPool2D
+from utvm.kernels.dsp.pool import WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest

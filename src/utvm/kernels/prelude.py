@@ -92,6 +92,55 @@ static inline uint32_t utvm_max4(uint32_t a, uint32_t b) {
   return most;
 }
 """,
+    "utvm_min4": """\
+/* The smaller of each of four signed bytes. */
+static inline uint32_t utvm_min4(uint32_t a, uint32_t b) {
+  uint32_t difference, least;
+  __asm__("ssub8 %0, %2, %3\\n sel %1, %3, %2" : "=&r"(difference), "=r"(least) : "r"(a), "r"(b) : "cc");
+  return least;
+}
+""",
+    "utvm_add_below16": """\
+/* To each of two unsigned halfwords that is below its limit, its addend is added. */
+static inline uint32_t utvm_add_below16(uint32_t lanes, uint32_t limits, uint32_t addends) {
+  uint32_t sum, result;
+  __asm__("uadd16 %0, %2, %4\\n usub16 %1, %2, %3\\n sel %1, %2, %0"
+          : "=&r"(sum), "=&r"(result)
+          : "r"(lanes), "r"(limits), "r"(addends)
+          : "cc");
+  return result;
+}
+""",
+    "utvm_load4": """\
+/* Four bytes at a multiple of four. */
+static inline uint32_t utvm_load4(const int8_t *from) {
+  typedef uint32_t __attribute__((may_alias)) word;
+  return *(const word *)(const void *)from;
+}
+""",
+    "utvm_store4": """\
+static inline void utvm_store4(int8_t *to, uint32_t four) {
+  typedef uint32_t __attribute__((may_alias)) word;
+  *(word *)(void *)to = four;
+}
+""",
+    "utvm_load4_anywhere": """\
+/* Four bytes at any address, by what instructions the compiler may use there. */
+static inline uint32_t utvm_load4_anywhere(const int8_t *from) {
+  typedef struct __attribute__((packed, may_alias)) {
+    uint32_t value;
+  } word;
+  return ((const word *)(const void *)from)->value;
+}
+""",
+    "utvm_store4_anywhere": """\
+static inline void utvm_store4_anywhere(int8_t *to, uint32_t four) {
+  typedef struct __attribute__((packed, may_alias)) {
+    uint32_t value;
+  } word;
+  ((word *)(void *)to)->value = four;
+}
+""",
     "utvm_add_even": """\
 /* Bytes 0 and 2 of x, sign-extended, added to two int16 lanes. */
 static inline uint32_t utvm_add_even(uint32_t lanes, uint32_t x) {

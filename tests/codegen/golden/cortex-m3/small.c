@@ -159,14 +159,30 @@ static __attribute__((noinline)) void max_pool_6x6x4(const int8_t *x, int8_t *y)
         const int32_t start_x = ox * 2 - 0;
         const int32_t first_x = start_x < 0 ? 0 : start_x;
         const int32_t last_x = start_x + 2 < 6 ? start_x + 2 : 6;
-        for (int32_t c = 0; c < 4; c++) {
-          int32_t value = -128;
-          for (int32_t iy = first_y; iy < last_y; iy++) {
-            for (int32_t ix = first_x; ix < last_x; ix++) {
-              value = x[((n * 6 + iy) * 6 + ix) * 4 + c] > value ? x[((n * 6 + iy) * 6 + ix) * 4 + c] : value;
-            }
+        const int8_t *pixels = x + ((n * 6 + first_y) * 6 + first_x) * 4;
+        int8_t *to = y + ((n * 3 + oy) * 3 + ox) * 4;
+        const int32_t count = (last_y - first_y) * (last_x - first_x);
+        if (count == 4) {
+          for (int32_t c = 0; c < 4; c++) {
+            int32_t value = -128;
+            value = pixels[c] > value ? pixels[c] : value;
+            value = pixels[c + 4] > value ? pixels[c + 4] : value;
+            value = pixels[c + 24] > value ? pixels[c + 24] : value;
+            value = pixels[c + 28] > value ? pixels[c + 28] : value;
+            to[c] = (int8_t)utvm_clamp(value, -128, 127);
           }
-          y[((n * 3 + oy) * 3 + ox) * 4 + c] = (int8_t)utvm_clamp(value, -128, 127);
+        }
+        else {
+          for (int32_t c = 0; c < 4; c++) {
+            int32_t value = -128;
+            for (int32_t ky = 0; ky < last_y - first_y; ky++) {
+              const int8_t *at = pixels + c + ky * 24;
+              for (int32_t kx = 0; kx < last_x - first_x; kx++) {
+                value = at[kx * 4] > value ? at[kx * 4] : value;
+              }
+            }
+            to[c] = (int8_t)utvm_clamp(value, -128, 127);
+          }
         }
       }
     }

@@ -43,6 +43,24 @@ static inline uint32_t utvm_max4(uint32_t a, uint32_t b) {
   return most;
 }
 
+/* The smaller of each of four signed bytes. */
+static inline uint32_t utvm_min4(uint32_t a, uint32_t b) {
+  uint32_t difference, least;
+  __asm__("ssub8 %0, %2, %3\n sel %1, %3, %2" : "=&r"(difference), "=r"(least) : "r"(a), "r"(b) : "cc");
+  return least;
+}
+
+/* Four bytes at a multiple of four. */
+static inline uint32_t utvm_load4(const int8_t *from) {
+  typedef uint32_t __attribute__((may_alias)) word;
+  return *(const word *)(const void *)from;
+}
+
+static inline void utvm_store4(int8_t *to, uint32_t four) {
+  typedef uint32_t __attribute__((may_alias)) word;
+  *(word *)(void *)to = four;
+}
+
 /* Bytes 0 and 2, sign-extended to int16 lanes. */
 static inline uint32_t utvm_extend_even(uint32_t x) {
   uint32_t lanes;
@@ -659,63 +677,32 @@ static __attribute__((noinline)) void depthwise_6x6x4_4_k3x3(
  * clamp=-128/127)
  * family words
  */
-static __attribute__((noinline)) void max_pool_6x6x4_words(
-    const int8_t *x,
-    uint32_t *line,
-    int8_t *y) {
-  const uint32_t *from = (const uint32_t *)(const void *)x;
-  uint32_t *to = (uint32_t *)(void *)y;
+static __attribute__((noinline)) void max_pool_6x6x4_words(const int8_t *x, int8_t *line, int8_t *y) {
   {
     const int32_t n = 0;
     (void)n;
     for (int32_t oy = 0; oy < 3; oy++) {
-      const int32_t start_y = oy * 2 - 0;
-      const int32_t first_y = start_y < 0 ? 0 : start_y;
-      const int32_t end_y = start_y + 2 < 6 ? start_y + 2 : 6;
-      const int32_t count_y = end_y - first_y;
-      const uint32_t *rows = from + (n * 6 + first_y) * 6;
-      if (count_y == 2) {
-        for (int32_t i = 0; i < 6; i++) {
-          uint32_t most = rows[i];
-          most = utvm_max4(most, rows[i + 6]);
-          line[i] = most;
-        }
-      }
-      else {
-        for (int32_t i = 0; i < 6; i++) {
-          uint32_t most = rows[i];
-          for (int32_t k = 1; k < count_y; k++) {
-            most = utvm_max4(most, rows[k * 6 + i]);
-          }
-          line[i] = most;
-        }
+      const int32_t first_y = oy * 2;
+      const int32_t count_y = 2;
+      (void)count_y;
+      const int8_t *rows = x + (n * 6 + first_y) * 24;
+      for (int32_t i = 0; i < 24; i += 4) {
+        uint32_t most = utvm_load4(rows + i);
+        most = utvm_max4(most, utvm_load4(rows + i + 24));
+        utvm_store4(line + i, most);
       }
       for (int32_t ox = 0; ox < 3; ox++) {
-        const int32_t start_x = ox * 2 - 0;
-        const int32_t first_x = start_x < 0 ? 0 : start_x;
-        const int32_t end_x = start_x + 2 < 6 ? start_x + 2 : 6;
-        const int32_t count_x = end_x - first_x;
-        const uint32_t *at = line + first_x * 1;
-        uint32_t *out = to + ((n * 3 + oy) * 3 + ox) * 1;
-        if (count_x == 2) {
-          {
-            const int32_t i = 0;
-            (void)i;
-            uint32_t most = at[i];
-            most = utvm_max4(most, at[i + 1]);
-            out[i] = most;
-          }
-        }
-        else {
-          {
-            const int32_t i = 0;
-            (void)i;
-            uint32_t most = at[i];
-            for (int32_t k = 1; k < count_x; k++) {
-              most = utvm_max4(most, at[k * 1 + i]);
-            }
-            out[i] = most;
-          }
+        const int32_t first_x = ox * 2;
+        const int32_t count_x = 2;
+        (void)count_x;
+        const int8_t *at = line + first_x * 4;
+        int8_t *out = y + ((n * 3 + oy) * 3 + ox) * 4;
+        {
+          const int32_t i = 0;
+          (void)i;
+          uint32_t most = utvm_load4(at + i);
+          most = utvm_max4(most, utvm_load4(at + i + 4));
+          utvm_store4(out + i, most);
         }
       }
     }
@@ -831,7 +818,7 @@ int32_t small_run(uint8_t *arena) {
   /* 2: pool */
   max_pool_6x6x4_words(
       (const int8_t *)(arena + 288),
-      (uint32_t *)(void *)(arena + 0),
+      (int8_t *)(arena + 0),
       (int8_t *)(arena + 80));
   /* 3: dense */
   fully_connected_36_3_direct(

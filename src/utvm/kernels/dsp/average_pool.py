@@ -1,0 +1,136 @@
+"""Average pooling four channels at a time, for cores with the DSP extension.
+
+Sums are unsigned 16-bit lanes, two channels a word. They start at 128 * count plus the rounding's half, so that the
+average plus 128 is one multiplication by the reciprocal of the count, or one shift.
+"""
+
+from __future__ import annotations
+
+from utvm.codegen import CFunction, CParameter, CWriter
+from utvm.cores import Core
+from utvm.graph import AveragePool2D, AverageRounding, Operator
+from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.dsp.words import WORD, Words, clamp_lines, whole_windows, write_bounds
+from utvm.kernels.overlap import nest_ahead
+from utvm.kernels.workload import dims, workload
+
+_MOST_SUMMED = 255
+"""Taps whose sum of unsigned bytes, half a count added, fits 16 bits."""
+_MOST_UNROLLED = 16
+
+
+class WordAveragePool2D(KernelFamily):
+    """AveragePool2D of at least four channels, any clamp: 16-bit sums of two channels in a word."""
+
+    name = "words"
+
+    def applies(self, op: Operator, core: Core) -> bool:
+        """Whether there are four channels, and the sums of a window fit 16 bits."""
+        if not core.dsp or not isinstance(op, AveragePool2D):
+            return False
+        return op.x.shape[3] >= WORD and op.filter[0] * op.filter[1] <= _MOST_SUMMED
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of an average pooling."""
+        del core
+        assert isinstance(op, AveragePool2D)
+        batch, height, width, channels = op.x.shape
+        _, out_height, out_width, _ = op.y.shape
+        words, whole = Words(aligned=channels % WORD == 0), all(whole_windows(op))
+        taps = op.filter[0] * op.filter[1]
+        w = CWriter()
+        with w.loop("n", batch), w.loop("oy", out_height):
+            write_bounds(w, op, 0)
+            with w.loop("ox", out_width):
+                write_bounds(w, op, 1)
+                _write_count(w, op, str(taps) if whole else "count_y * count_x")
+                w(f"const int8_t *pixels = x + ((n * {height} + first_y) * {width} + first_x) * {channels};")
+                w(f"int8_t *to = y + ((n * {out_height} + oy) * {out_width} + ox) * {channels};")
+                with words.loop(w, channels):
+                    w("uint32_t even = start;", "uint32_t odd = start;")
+                    if taps > _MOST_UNROLLED:
+                        _write_counted(w, op, words)
+                    elif whole:
+                        _write_taps(w, op, words)
+                    else:
+                        with w.block(f"if (count == {taps})"):
+                            _write_taps(w, op, words)
+                        with w.block("else"):
+                            _write_counted(w, op, words)
+                    _write_average(w, op, taps if whole else None)
+                    w(*clamp_lines("four", op.clamp))
+                    words.write(w, "to + i", "four", channels)
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"average_pool_{dims(op.x.shape[1:])}_words",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=(
+                    CParameter(name="x", c_type="int8_t", role="input"),
+                    CParameter(name="y", c_type="int8_t", role="output"),
+                ),
+                body=w.text,
+                helpers=(
+                    *("utvm_add_even", "utvm_add_odd", "utvm_add_below16", "utvm_max4", "utvm_min4"),
+                    *(words.load, words.store),
+                ),
+            ),
+            ahead=nest_ahead(op),
+        )
+
+
+def _write_count(w: CWriter, op: AveragePool2D, count: str) -> None:
+    """Write the number of taps and what follows from it: where sums start, what they are divided by."""
+    w(f"const uint32_t count = {count};")
+    half = " + count / 2" if op.rounding is AverageRounding.HALF_AWAY else ""
+    w(f"const uint32_t start = (128 * count{half}) * 0x00010001u;")
+    if not count.isdigit():
+        w("const uint32_t reciprocal = 0x80000000u / count + 1;")
+        if op.rounding is AverageRounding.HALF_AWAY:
+            w("const uint32_t below = ((count & 1u) - 1) & 0xFFFFu;")
+        else:
+            w("const uint32_t below = count - 1;")
+
+
+def _write_taps(w: CWriter, op: AveragePool2D, words: Words) -> None:
+    row, pixel = op.x.shape[2] * op.x.shape[3], op.x.shape[3]
+    for place in (ky * row + kx * pixel for ky in range(op.filter[0]) for kx in range(op.filter[1])):
+        with w.block(""):
+            w(f"const uint32_t four = {words.read(f'pixels + i + {place}')};")
+            w("even = utvm_add_even(even, four);", "odd = utvm_add_odd(odd, four);")
+
+
+def _write_counted(w: CWriter, op: AveragePool2D, words: Words) -> None:
+    row, pixel = op.x.shape[2] * op.x.shape[3], op.x.shape[3]
+    with w.block("for (int32_t ky = 0; ky < count_y; ky++)"):
+        w(f"const int8_t *at = pixels + i + ky * {row};")
+        with w.block("for (int32_t kx = 0; kx < count_x; kx++)"):
+            w(f"const uint32_t four = {words.read(f'at + kx * {pixel}')};")
+            w("even = utvm_add_even(even, four);", "odd = utvm_add_odd(odd, four);")
+
+
+def _write_average(w: CWriter, op: AveragePool2D, taps: int | None) -> None:
+    """Write `four`, the averages of the sums; `taps` is their number where it is always the same.
+
+    Sums below zero are rounded the other way: what is added to them is -1 for halves of even counts away from zero,
+    and the count less one toward zero.
+    """
+    away = op.rounding is AverageRounding.HALF_AWAY
+    if taps is None:
+        below = "below * 0x00010001u"
+    else:
+        value = (-(1 - taps % 2) if away else taps - 1) & 0xFFFF
+        below = f"0x{value * 0x00010001:08X}u" if value else ""
+    if below:
+        w(*(f"{lanes} = utvm_add_below16({lanes}, start, {below});" for lanes in ("even", "odd")))
+    if taps is not None and taps & (taps - 1) == 0:
+        shift = taps.bit_length() - 1
+        parts = [f"({lanes}{f' >> {shift}' if shift else ''} & 0x00FF00FFu)" for lanes in ("even", "odd")]
+        w(f"uint32_t four = ({parts[0]} | {parts[1]} << 8) ^ 0x80808080u;")
+        return
+    sums = ("(even & 0xFFFFu)", "(odd & 0xFFFFu)", "(even >> 16)", "(odd >> 16)")
+    factor = "reciprocal >> 31" if taps is None else f"{(1 << 32) // taps + 1}u >> 32"
+    for lane, total in enumerate(sums):
+        w(f"const uint32_t average{lane} = (uint32_t)((uint64_t){total} * {factor});")
+    w("uint32_t four = (average0 | average1 << 8 | average2 << 16 | average3 << 24) ^ 0x80808080u;")

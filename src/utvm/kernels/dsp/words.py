@@ -1,0 +1,98 @@
+"""Four bytes at a time over runs of any length and alignment, and the bounds of pooling windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from utvm.codegen import CWriter
+from utvm.graph import AveragePool2D, MaxPool2D
+
+WORD = 4
+"""Bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """How runs of bytes are read and written by words.
+
+    aligned: whether every run starts and ends at a multiple of four bytes. Other runs are accessed at any address, by
+        the compiler's choice of instructions, and the last word of one lies over the end of the word before.
+    """
+
+    aligned: bool
+
+    @property
+    def load(self) -> str:
+        """The helper that loads a word."""
+        return "utvm_load4" if self.aligned else "utvm_load4_anywhere"
+
+    @property
+    def store(self) -> str:
+        """The helper that stores a word."""
+        return "utvm_store4" if self.aligned else "utvm_store4_anywhere"
+
+    def read(self, place: str) -> str:
+        """Return the C expression of the word at a pointer."""
+        return f"{self.load}({place})"
+
+    def write(self, w: CWriter, place: str, value: str, nbytes: int) -> None:
+        """Write the store of a word to a pointer; of a run of less than a word, its bytes one by one."""
+        if nbytes >= WORD:
+            w(f"{self.store}({place}, {value});")
+            return
+        for byte in range(nbytes):
+            w(f"({place})[{byte}] = (int8_t)({value}{f' >> {8 * byte}' if byte else ''});")
+
+    @contextmanager
+    def loop(self, w: CWriter, nbytes: int, *, unroll: int = 1) -> Iterator[None]:
+        """Loop `i` over the offsets of the words of a run."""
+        if nbytes <= WORD:
+            with w.loop("i", 1):
+                yield
+        elif nbytes % WORD == 0:
+            if unroll > 1 and nbytes % (WORD * unroll) == 0:
+                w(f"#pragma GCC unroll {unroll}")
+            with w.loop("i", nbytes, step=WORD):
+                yield
+        else:
+            with w.loop("word", nbytes, step=WORD):
+                w(f"const int32_t i = word < {nbytes - WORD} ? word : {nbytes - WORD};")
+                yield
+
+
+def splat(value: int) -> str:
+    """Return a word of four equal bytes in C."""
+    return f"0x{(value & 0xFF) * 0x01010101:08X}u"
+
+
+def clamp_lines(name: str, clamp: tuple[int, int]) -> list[str]:
+    """Return the statements that limit the four signed bytes of a word."""
+    low, high = clamp
+    lines = [f"{name} = utvm_max4({name}, {splat(low)});"] if low > -128 else []
+    return lines + ([f"{name} = utvm_min4({name}, {splat(high)});"] if high < 127 else [])
+
+
+def whole_windows(op: MaxPool2D | AveragePool2D) -> tuple[bool, bool]:
+    """Return whether every window lies inside of the input, down and across."""
+    before = op.padding.top, op.padding.left
+    down, across = (
+        before[d] == 0 and (op.y.shape[1 + d] - 1) * op.stride[d] + op.filter[d] <= op.x.shape[1 + d] for d in (0, 1)
+    )
+    return down, across
+
+
+def write_bounds(w: CWriter, op: MaxPool2D | AveragePool2D, dimension: int) -> None:
+    """Write the first pixel of the window that is inside the input, and how many are; 0 is down, 1 across."""
+    axis = "yx"[dimension]
+    stride, size, limit = op.stride[dimension], op.filter[dimension], op.x.shape[1 + dimension]
+    if whole_windows(op)[dimension]:
+        w(f"const int32_t first_{axis} = o{axis} * {stride};")
+        w(f"const int32_t count_{axis} = {size};", f"(void)count_{axis};")
+        return
+    padding = (op.padding.top, op.padding.left)[dimension]
+    w(f"const int32_t start_{axis} = o{axis} * {stride} - {padding};")
+    w(f"const int32_t first_{axis} = start_{axis} < 0 ? 0 : start_{axis};")
+    w(f"const int32_t end_{axis} = start_{axis} + {size} < {limit} ? start_{axis} + {size} : {limit};")
+    w(f"const int32_t count_{axis} = end_{axis} - first_{axis};")
