@@ -14,7 +14,7 @@ from tests.support.target import run_programs
 from utvm.cores import Core, get_core
 from utvm.cores.microkernel import ScheduleError
 from utvm.device import Session
-from utvm.graph import FULL_INT8, Conv2D, DType, FullyConnected, Graph, Quantization, Tensor
+from utvm.graph import FULL_INT8, Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Quantization, Tensor
 from utvm.graph.reference import evaluate
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES
 from utvm.kernels.dsp.direct import DirectConvolution
@@ -94,3 +94,18 @@ def test_a_block_that_does_not_fit_is_refused() -> None:
     assert not family.legal(op, core, {"m": 4, "n": 8, "form": "int16", "unroll": 1})
     with pytest.raises((LoweringError, ScheduleError)):
         lower(graph, core, choices={"op": (family, {"m": 4, "n": 8, "form": "int16", "unroll": 1})})
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_a_family_says_why_it_does_not_take_an_operator(kind: str) -> None:
+    families = [
+        family for family in FAST if any(issubclass(k, Conv2D | DepthwiseConv2D | FullyConnected) for k in family.kinds)
+    ]
+    core, plain = get_core("cortex-m7"), get_core("cortex-m3")
+    for graph, _ in drawn(case_with(kind), times=4):
+        (op,) = graph.operators
+        for family in families:
+            reason = family.refusal(op, core)
+            assert family.applies(op, core) == (reason is None)
+            assert reason is None or (reason and not reason.endswith("."))
+            assert family.refusal(op, plain), "no DSP extension"

@@ -55,10 +55,20 @@ class KernelFamily(ABC):
     """One way of computing some operators. Families compete for an operator."""
 
     name: ClassVar[str]
+    kinds: ClassVar[tuple[type[Operator], ...]] = ()
+    """The operators that this family is made for."""
 
-    @abstractmethod
     def applies(self, op: Operator, core: Core) -> bool:
         """Whether this family can compute `op` exactly on `core`."""
+        return self.refusal(op, core) is None
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why this family does not take `op` on `core`, as a clause without a stop; None where it does.
+
+        A family without limits takes every operator of its kinds.
+        """
+        del core
+        return None if isinstance(op, self.kinds) else f"it is not for {op.kind}"
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs and their choices; a family without knobs has an empty space."""

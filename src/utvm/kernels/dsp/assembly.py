@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from utvm.codegen import CSupport
+from utvm.cores import Core
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
 
@@ -64,6 +65,13 @@ def assembler_loop(
         "pop {r4-r11, pc}",
     ]
     return assembler_function(name, f"void {name}({arguments})", lines, comment)
+
+
+def no_scheduled_code(core: Core) -> str | None:
+    """Return why micro-kernels can't be scheduled for a core; None where they can."""
+    if not core.dsp:
+        return f"{core.name} has no DSP extension"
+    return None if core.timing is not None else f"nothing is known of the pipeline of {core.name}"
 
 
 def short_digest(*parts: object) -> str:

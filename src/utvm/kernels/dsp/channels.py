@@ -27,9 +27,10 @@ from utvm.kernels.dsp.assembly import (
     assembler_loop,
     frame_cycles,
     loop_cycles,
+    no_scheduled_code,
     short_digest,
 )
-from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, folded_bias, requantizer
+from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, folded_bias, requantizer, requantizer_refusal
 from utvm.kernels.dsp.stream import lane_words, to_words
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.workload import dims, workload
@@ -54,17 +55,22 @@ class ChannelDepthwise(KernelFamily):
     """
 
     name = "channels"
+    kinds = (DepthwiseConv2D,)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` has the short exact requantisation, few kinds of edges, and windows that loads can reach."""
-        if not (core.dsp and core.timing is not None) or not isinstance(op, DepthwiseConv2D):
-            return False
-        if op.multiplier != 1 or op.x.shape[3] < AT_ONCE or requantizer(op) is None:
-            return False
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` has no exact finish, many kinds of edges, or windows out of a load's reach."""
+        if not isinstance(op, DepthwiseConv2D):
+            return super().refusal(op, core)
+        reason = no_scheduled_code(core) or requantizer_refusal(op)
+        if reason is not None:
+            return reason
+        if op.multiplier != 1 or op.x.shape[3] < AT_ONCE:
+            return f"it has a multiplier or fewer than {AT_ONCE} channels"
         plan = _Plan.of(op)
         if len(plan.parts) > _MOST_PARTS:
-            return False
-        return all(spec.reach <= MAX_OFFSET for spec in map(plan.spec, plan.parts))
+            return f"its outputs see more than {_MOST_PARTS} different parts of the kernel"
+        reached = all(spec.reach <= MAX_OFFSET for spec in map(plan.spec, plan.parts))
+        return None if reached else "its windows are out of a load's reach"
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all outputs."""

@@ -16,9 +16,9 @@ from utvm.cores import Core
 from utvm.cores.timing import Timing, word_crossing_cycles
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles
+from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles, no_scheduled_code
 from utvm.kernels.dsp.fastest import fastest
-from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer
+from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer, requantizer_refusal
 from utvm.kernels.dsp.plane import HEAD_WORDS, PlaneSpec, extract_kernel, fits_offsets, most_pixels, plane_kernel
 from utvm.kernels.dsp.stream import lane_words, to_words
 from utvm.kernels.workload import dims, workload
@@ -41,15 +41,19 @@ class PlaneDepthwise(KernelFamily):
     """
 
     name = "plane"
+    kinds = (DepthwiseConv2D,)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` has the short exact requantisation, and its rows fit the offsets of a load."""
-        if not (core.dsp and core.timing is not None) or not isinstance(op, DepthwiseConv2D):
-            return False
-        if op.dilation != (1, 1) or requantizer(op) is None:
-            return False
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` has no exact finish, or why its rows do not fit the offsets of a load."""
+        if not isinstance(op, DepthwiseConv2D):
+            return super().refusal(op, core)
+        reason = no_scheduled_code(core) or requantizer_refusal(op)
+        if reason is not None:
+            return reason
+        if op.dilation != (1, 1):
+            return "its kernel is dilated"
         plan = _Plan.of(op, {"rows": 1, "columns": 1})
-        return fits_offsets(plan.spec(1, 1))
+        return None if fits_offsets(plan.spec(1, 1)) else "a window or a row of outputs is out of a load's reach"
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit the registers are refused by `build`."""

@@ -15,10 +15,11 @@ from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.dsp.assembly import no_scheduled_code
 from utvm.kernels.dsp.direct_plan import UNROLL_LIMIT, WIDE_WEIGHTS, BlockSize, DirectPlan, most_pairs, pairs_exactly
 from utvm.kernels.dsp.expand import both_lanes, write_expansion
 from utvm.kernels.dsp.fastest import fastest
-from utvm.kernels.dsp.finish import requantizer
+from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import Rows, Window
 from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.overlap import ring_ahead
@@ -46,14 +47,17 @@ class DirectConvolution(KernelFamily):
     """
 
     name = "direct"
+    kinds = (Conv2D, FullyConnected)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` has the short exact requantisation, and its rows fit the offsets of a load."""
-        if not (core.dsp and core.timing is not None) or not isinstance(op, Conv2D | FullyConnected):
-            return False
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` has no exact finish, or why its rows do not fit the offsets of a load."""
+        if not isinstance(op, Conv2D | FullyConnected):
+            return super().refusal(op, core)
         if isinstance(op, Conv2D) and op.groups != 1:
-            return False
-        return requantizer(op) is not None and Rows.of(Window.of(op)).split(1, most_pairs(1, 1)) is not None
+            return "its channels are in groups"
+        if Rows.of(Window.of(op)).split(1, most_pairs(1, 1)) is None:
+            return "a row of its window is out of a load's reach"
+        return no_scheduled_code(core) or requantizer_refusal(op)
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit are refused by `legal`."""

@@ -17,10 +17,10 @@ from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, short_digest
+from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, no_scheduled_code, short_digest
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.fastest import fastest
-from utvm.kernels.dsp.finish import requantizer
+from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.multiply import multiply_body, multiply_cycles
 from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, Source
 from utvm.kernels.dsp.stream import WeightForm
@@ -42,13 +42,18 @@ class RowFullyConnected(KernelFamily):
     """
 
     name = "row"
+    kinds = (FullyConnected,)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` has the short exact requantisation, and its rows fill words and fit the stack."""
-        if not (core.dsp and core.timing is not None) or not isinstance(op, FullyConnected):
-            return False
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` has no exact finish, or why its rows do not fill words or do not fit the stack."""
+        if not isinstance(op, FullyConnected):
+            return super().refusal(op, core)
         inputs = op.weights.shape[1]
-        return inputs % 4 == 0 and 2 * inputs <= _MOST_FRAME and requantizer(op) is not None
+        if inputs % 4:
+            return "its inputs are no multiple of four"
+        if 2 * inputs > _MOST_FRAME:
+            return f"it has more than {_MOST_FRAME // 2} inputs"
+        return no_scheduled_code(core) or requantizer_refusal(op)
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit are refused by `legal`."""

@@ -18,11 +18,7 @@ class PortableBinary(KernelFamily):
     """Add, Sub and Mul; either operand may be a constant."""
 
     name = "portable"
-
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` adds, subtracts or multiplies element by element."""
-        del core
-        return isinstance(op, Add | Sub | Mul)
+    kinds = (Add, Sub, Mul)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an element-wise operator."""

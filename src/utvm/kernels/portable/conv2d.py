@@ -29,12 +29,8 @@ class PortableConv2D(KernelFamily):
     """
 
     name = "portable"
+    kinds = (Conv2D,)
     write_products = staticmethod(write_products)
-
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` is a convolution."""
-        del core
-        return isinstance(op, Conv2D)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a convolution."""

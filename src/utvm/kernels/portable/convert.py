@@ -14,11 +14,13 @@ class PortableConvert(KernelFamily):
     """Quantize from float32, and Dequantize."""
 
     name = "portable"
+    kinds = (Quantize, Dequantize)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` converts between float32 and int8."""
-        del core
-        return isinstance(op, Dequantize) or (isinstance(op, Quantize) and op.x.dtype is DType.FLOAT32)
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` does not convert between float32 and int8."""
+        if isinstance(op, Quantize) and op.x.dtype is not DType.FLOAT32:
+            return "its input is not float32"
+        return super().refusal(op, core)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a conversion."""

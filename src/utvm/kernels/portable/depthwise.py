@@ -16,11 +16,7 @@ class PortableDepthwise(KernelFamily):
     """DepthwiseConv2D as a loop nest, channels last; any multiplier, stride, dilation and padding."""
 
     name = "portable"
-
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` is a depthwise convolution."""
-        del core
-        return isinstance(op, DepthwiseConv2D)
+    kinds = (DepthwiseConv2D,)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a depthwise convolution."""

@@ -21,12 +21,8 @@ class PortableFullyConnected(KernelFamily):
     """FullyConnected as a loop nest; up to four outputs share each load of an input."""
 
     name = "portable"
+    kinds = (FullyConnected,)
     write_products = staticmethod(write_products)
-
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` is fully connected."""
-        del core
-        return isinstance(op, FullyConnected)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a fully connected layer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
-from utvm.graph import Operator
+from utvm.graph import LeakyRelu, Logistic, Operator, Quantize, Relu, Relu6
 from utvm.graph.arithmetic import LookupOperator, is_lookup, lookup_table
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.workload import dims, workload
@@ -14,11 +14,11 @@ class PortableLookup(KernelFamily):
     """Logistic, Relu, Relu6, LeakyRelu, and Quantize from int8 to int8."""
 
     name = "portable"
+    kinds = (Logistic, Relu, Relu6, LeakyRelu, Quantize)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` maps each int8 value by itself."""
-        del core
-        return is_lookup(op)
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` does not map each int8 value by itself."""
+        return super().refusal(op, core) or (None if is_lookup(op) else "it is not from int8 to int8")
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a table look-up."""

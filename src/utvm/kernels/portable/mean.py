@@ -16,11 +16,7 @@ class PortableMean(KernelFamily):
     """Mean as two loop nests: over what is kept, and inside it over what is averaged."""
 
     name = "portable"
-
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` is a mean."""
-        del core
-        return isinstance(op, Mean)
+    kinds = (Mean,)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a mean."""

@@ -29,11 +29,7 @@ class PortableMove(KernelFamily):
     """Copies with strides; contiguous runs by memcpy."""
 
     name = "portable"
-
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` moves values without computing."""
-        del core
-        return isinstance(op, _Moving)
+    kinds = (Pad, Concatenation, Split, StridedSlice, Transpose, ResizeNearestNeighbor, Reshape)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a move."""

@@ -18,11 +18,7 @@ class PortablePool2D(KernelFamily):
     """MaxPool2D and AveragePool2D as loop nests, channels last."""
 
     name = "portable"
-
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` is a pooling."""
-        del core
-        return isinstance(op, MaxPool2D | AveragePool2D)
+    kinds = (MaxPool2D, AveragePool2D)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a pooling."""

@@ -14,9 +14,9 @@ class XpulpConv2D(PortableConv2D):
     name = "xpulp"
     write_products = staticmethod(write_products)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` is a convolution and the core has the extension."""
-        return core.xpulp and super().applies(op, core)
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why the loop nest does not take `op`, or that the core lacks the extension."""
+        return super().refusal(op, core) or (None if core.xpulp else f"{core.name} has no Xpulp extension")
 
 
 class XpulpFullyConnected(PortableFullyConnected):
@@ -25,6 +25,6 @@ class XpulpFullyConnected(PortableFullyConnected):
     name = "xpulp"
     write_products = staticmethod(write_products)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether `op` is fully connected and the core has the extension."""
-        return core.xpulp and super().applies(op, core)
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why the loop nest does not take `op`, or that the core lacks the extension."""
+        return super().refusal(op, core) or (None if core.xpulp else f"{core.name} has no Xpulp extension")

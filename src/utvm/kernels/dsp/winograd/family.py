@@ -15,7 +15,8 @@ from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.finish import Requantizer
+from utvm.kernels.dsp.assembly import no_scheduled_code
+from utvm.kernels.dsp.finish import Requantizer, requantizer_refusal
 from utvm.kernels.dsp.winograd.exactness import Scale, finish_constants, is_exact
 from utvm.kernels.dsp.winograd.stages import Ending
 from utvm.kernels.dsp.winograd.transforms import Transform
@@ -121,6 +122,7 @@ PlanT = TypeVar("PlanT", bound=WinogradPlan)
 class WinogradFamily(KernelFamily, Generic[PlanT]):
     """Conv2D by exact transforms. Knob: `tile`, the outputs m of F(m, r), along each transformed dimension."""
 
+    kinds = (Conv2D,)
     mark: ClassVar[str]
     """What the names of the C functions end with, before the tile."""
 
@@ -148,9 +150,12 @@ class WinogradFamily(KernelFamily, Generic[PlanT]):
         """Return the tiles that suit a convolution: its shape, the room, and a proof of exactness for its weights."""
         return tuple(plan.transform.outputs for plan in self.candidates(op) if plan.usable)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether some tile is proven exact for `op`'s weights and fits its shape."""
-        return core.dsp and core.timing is not None and isinstance(op, Conv2D) and bool(self.tiles(op))
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why no tile suits `op`: its shape, its finish, or that none is proven exact for its weights."""
+        if not isinstance(op, Conv2D):
+            return super().refusal(op, core)
+        reason = no_scheduled_code(core) or requantizer_refusal(op)
+        return reason or (None if self.tiles(op) else "no tile divides its shape and is exact for its weights")
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the tiles that are exact."""
