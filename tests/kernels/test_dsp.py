@@ -22,7 +22,13 @@ from utvm.lowering import LoweringError, lower
 
 FAST = [family for family in FAMILIES if family not in PORTABLE_FAMILIES]
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "FullyConnected")
-KINDS = (*WEIGHTED, "MaxPool2D", "AveragePool2D", "Add", "Sub")
+KINDS = (
+    *WEIGHTED,
+    "MaxPool2D",
+    "AveragePool2D",
+    "Add",
+    "Sub",
+)
 
 
 @st.composite
