@@ -62,9 +62,7 @@ class Builder:
     def head(self, x: Tensor, classes: int) -> Graph:
         """Append global average pooling and a fully connected layer, and return the graph."""
         size = (x.shape[1], x.shape[2])
-        pooled = self._add(
-            AveragePool2D, x=x, y=self._tensor((1, 1, 1, x.shape[3]), x.quant), filter=size, stride=size
-        )
+        pooled = self._add(AveragePool2D, x=x, y=self._tensor((1, 1, 1, x.shape[3]), x.quant), filter=size, stride=size)
         flat = self._add(Reshape, x=pooled, y=self._tensor((1, x.shape[3]), x.quant))
         scores = self._add(
             FullyConnected,

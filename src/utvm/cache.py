@@ -59,7 +59,7 @@ class Cache:
 
     def find(self, key: str, suffix: str) -> Path | None:
         """Return the file of a key if it is there and whole, and mark it as used. A damaged one is deleted."""
-        for path in self._folder(key).glob(f"{key}-*{suffix}"):
+        for path in self._held(key, suffix):
             with contextlib.suppress(OSError):
                 if path.name == _name(key, suffix, path):
                     os.utime(path)
@@ -102,6 +102,12 @@ class Cache:
             with contextlib.suppress(OSError):
                 path.unlink()
             total -= size
+
+    def _held(self, key: str, suffix: str) -> list[Path]:
+        folder = self._folder(key)
+        with contextlib.suppress(OSError):
+            return [p for p in folder.iterdir() if p.name.startswith(key) and p.name.endswith(suffix)]
+        return []
 
     def _folder(self, key: str) -> Path:
         return self.directory / key[:2]

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +127,7 @@ def requantization(real: float) -> Requantization:
     return Requantization(multiplier=multiplier, shift=shift)
 
 
+@lru_cache(maxsize=8)
 def channel_requantization(op: Conv2D | DepthwiseConv2D | FullyConnected) -> ChannelRequantization:
     """Return the requantisation of each output channel of a weighted operator."""
     channels = op.weights.shape[3] if isinstance(op, DepthwiseConv2D) else op.weights.shape[0]

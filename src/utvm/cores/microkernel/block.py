@@ -30,23 +30,34 @@ class Block:
     """
 
     def __init__(self, lines: Iterable[str] = ()) -> None:
-        self.code: list[Instruction] = []
-        self(*lines)
+        self.lines: list[str] = list(lines)
+        self._code: list[Instruction] = []
 
     def __call__(self, *lines: str) -> None:
         """Append instructions, one a line."""
-        self.code.extend(parse(line) for line in lines)
+        self.lines.extend(lines)
 
     def __len__(self) -> int:
-        return len(self.code)
+        return len(self.lines)
+
+    @property
+    def code(self) -> list[Instruction]:
+        """The instructions, parsed when they are first asked for: a block whose schedule is known never is.
+
+        Raises:
+            UnknownInstructionError: a mnemonic is not known.
+        """
+        self._code.extend(parse(line) for line in self.lines[len(self._code) :])
+        return self._code
 
     def dependencies(self) -> list[set[int]]:
         """Return, for each instruction, the indices of those that must be issued before it."""
-        before: list[set[int]] = [set() for _ in self.code]
+        code = self.code
+        before: list[set[int]] = [set() for _ in code]
         writer: dict[str, int] = {}
         readers: dict[str, list[int]] = {}
         accesses: dict[str, list[tuple[int, str | None, bool]]] = {}
-        for index, instruction in enumerate(self.code):
+        for index, instruction in enumerate(code):
             for name in instruction.uses:
                 if name in writer:
                     before[index].add(writer[name])

@@ -67,10 +67,8 @@ def schedule(
     Raises:
         ScheduleError: the registers do not suffice in any order tried.
     """
-    key = digest(
-        [_version(), timing.name, *pool, "", *(f"{k} {v}" for k, v in (fixed or {}).items()), "", *live_in, ""]
-        + [instruction.text for instruction in block.code]
-    )
+    places = (f"{name} {register}" for name, register in (fixed or {}).items())
+    key = digest([_version(), timing.name, *pool, "", *places, "", *live_in, "", "\n".join(block.lines)])
     found = _recall(key)
     if found is None:
         found = _search(block, timing, pool=pool, fixed=fixed or {}, live_in=live_in)

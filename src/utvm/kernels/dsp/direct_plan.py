@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ def _weights4(op: Conv2D | FullyConnected) -> NDArray[np.int8]:
     return values if isinstance(op, Conv2D) else values.reshape(values.shape[0], 1, 1, values.shape[1])
 
 
+@lru_cache(maxsize=8)
 def pairs_exactly(op: Conv2D | FullyConnected) -> bool:
     """Whether two channels can share a lane: 256 * p + q fits int16 and the accumulators' high parts stay exact.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from utvm.graph.arithmetic import channel_requantization
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 
+_REMEMBERED = 8
+"""Operators whose constants are remembered: all configs of one are looked at before those of the next."""
 _SCALE_BITS = 2
 """Bits by which the first product is shifted to the left where a right shift is below 2."""
 _MOST_LEFT = 7
@@ -207,6 +210,7 @@ def requantizer_refusal(op: Weighted) -> str | None:
     return found if isinstance(found, str) else None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _found(op: Weighted) -> Requantizer | str:
     if op.rounding is Rounding.HALF_UP_SHIFT:
         return _shifting(op)
@@ -350,6 +354,7 @@ def _channels_first(op: Weighted) -> NDArray[np.int64]:
     return weights.reshape(weights.shape[0], -1)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def folded_bias(op: Weighted) -> NDArray[np.int64]:
     """Return bias - x's zero point * sum of the channel's weights: the accumulator's start for raw inputs."""
     sums = _channels_first(op).sum(axis=1)
@@ -358,6 +363,7 @@ def folded_bias(op: Weighted) -> NDArray[np.int64]:
     return folded
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def accumulator_bound(op: Weighted) -> NDArray[np.int64]:
     """Return, for each output channel, a bound on |accumulator| over all raw int8 inputs, folded bias included."""
     bound: NDArray[np.int64] = np.abs(_channels_first(op)).sum(axis=1) * 128
