@@ -95,6 +95,28 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         extras=("test",),
     ),
     Prerequisite(
+        name="avr-gcc",
+        purpose="compiles kernels for a core whose int has 16 bits",
+        package="gcc-avr",
+        probe=("avr-gcc", "-dumpversion"),
+        extras=("test",),
+    ),
+    Prerequisite(
+        name="avr-libc",
+        purpose="its standard C headers and start-up",
+        package="avr-libc",
+        probe=("avr-gcc", "-mmcu=atmega2560", "-dM", "-E", "-include", "avr/version.h", "-x", "c", os.devnull),
+        version=r'__AVR_LIBC_VERSION_STRING__ "([^"]+)"',
+        extras=("test",),
+    ),
+    Prerequisite(
+        name="simavr",
+        purpose="runs them",
+        package="simavr",
+        probe=("sh", "-c", "command -v simavr"),
+        extras=("test",),
+    ),
+    Prerequisite(
         name="openocd",
         purpose="drives JTAG and SWD probes",
         package="openocd",

@@ -83,7 +83,7 @@ def test_an_uninstalled_package_is_a_finding(
 
 def test_every_program_reports_a_version() -> None:
     installed = [item for item in PREREQUISITES if item.found()]
-    assert [item.name for item in installed if item.found() == "present"] in ([], ["C library"])
+    assert {item.name for item in installed if item.found() == "present"} <= {"C library", "simavr"}
 
 
 def test_one_command_installs_each_package_once() -> None:

@@ -2,6 +2,7 @@
 
 Helpers may call helpers that stand before them; `with_dependencies` adds those. No undefined behaviour: left shifts are
 done unsigned, and right shifts of negative numbers are arithmetic, as every GCC and Clang target defines them.
+`int` may have 16 bits: what needs more is computed in the types of stdint.h.
 """
 
 from __future__ import annotations
@@ -63,10 +64,16 @@ static inline int32_t utvm_reciprocal(int32_t x) {
   const int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) >> 1);
   int32_t guess = 1515870810 + utvm_high_mul(half, -1010580540);
   for (int32_t step = 0; step < 3; step++) {
-    const int32_t error = (1 << 29) - utvm_high_mul(half, guess);
+    const int32_t error = ((int32_t)1 << 29) - utvm_high_mul(half, guess);
     guess += utvm_saturating_shift_left(utvm_high_mul(guess, error), 2);
   }
   return utvm_saturating_shift_left(guess, 1);
+}
+""",
+    "utvm_leading_zeros": """\
+/* Leading zeros of x > 0; int has 16 bits on some cores, and long 64 bits on others. */
+static inline int32_t utvm_leading_zeros(uint32_t x) {
+  return sizeof(int) < sizeof x ? __builtin_clzl(x) : __builtin_clz(x);
 }
 """,
     "utvm_round": """\

@@ -64,12 +64,12 @@ def _operand(name: str, tensor: Tensor) -> CParameter:
 def _write_element(w: CWriter, op: Add | Sub | Mul, a: str, b: str, y: str) -> None:
     left, right = (f"({n}[{i}]{offset(-t.zero_point)})" for n, i, t in (("a", a, op.a), ("b", b, op.b)))
     if isinstance(op, Mul):
-        total = _requantized(f"{left} * {right}", multiplication_parameters(op))
+        total = _requantized(f"(int32_t){left} * {right}", multiplication_parameters(op))
     else:
         parameters = addition_parameters(op)
         scale = 1 << parameters.left_shift
-        w(f"const int32_t left = {_requantized(f'{left} * {scale}', parameters.a)};")
-        w(f"const int32_t right = {_requantized(f'{right} * {scale}', parameters.b)};")
+        w(f"const int32_t left = {_requantized(f'(int32_t){left} * {scale}', parameters.a)};")
+        w(f"const int32_t right = {_requantized(f'(int32_t){right} * {scale}', parameters.b)};")
         total = _requantized(f"left {'-' if isinstance(op, Sub) else '+'} right", parameters.y)
     w(f"const int32_t sum = {total}{offset(op.y.zero_point)};")
     w(f"y[{y}] = (int8_t)utvm_clamp(sum, {op.clamp[0]}, {op.clamp[1]});")

@@ -30,7 +30,7 @@ class PortableSoftmax(KernelFamily):
                 w("most = from[i] > most ? from[i] : most;")
             with w.loop("i", depth):
                 w(f"sum += (int32_t)(((uint32_t)exponentials[most - from[i]] + {1 << (bits - 1)}u) >> {bits});")
-            w("const int32_t zeros = __builtin_clz((uint32_t)sum);")
+            w("const int32_t zeros = utvm_leading_zeros((uint32_t)sum);")
             w("const int32_t scale = utvm_reciprocal((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));")
             w(f"const int32_t right = {bits + 23} - zeros;")
             with w.loop("i", depth):
@@ -48,7 +48,7 @@ class PortableSoftmax(KernelFamily):
                     CParameter(name="y", c_type="int8_t", role="output"),
                 ),
                 body=w.text,
-                helpers=("utvm_reciprocal", "utvm_high_mul", "utvm_shift_right", "utvm_clamp"),
+                helpers=("utvm_leading_zeros", "utvm_reciprocal", "utvm_high_mul", "utvm_shift_right", "utvm_clamp"),
             ),
             constants={"exponentials": CArray(c_type="int32_t", values=softmax_exponentials(op))},
             in_place=(0,),

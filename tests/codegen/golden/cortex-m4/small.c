@@ -30,10 +30,15 @@ static inline int32_t utvm_reciprocal(int32_t x) {
   const int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) >> 1);
   int32_t guess = 1515870810 + utvm_high_mul(half, -1010580540);
   for (int32_t step = 0; step < 3; step++) {
-    const int32_t error = (1 << 29) - utvm_high_mul(half, guess);
+    const int32_t error = ((int32_t)1 << 29) - utvm_high_mul(half, guess);
     guess += utvm_saturating_shift_left(utvm_high_mul(guess, error), 2);
   }
   return utvm_saturating_shift_left(guess, 1);
+}
+
+/* Leading zeros of x > 0; int has 16 bits on some cores, and long 64 bits on others. */
+static inline int32_t utvm_leading_zeros(uint32_t x) {
+  return sizeof(int) < sizeof x ? __builtin_clzl(x) : __builtin_clz(x);
 }
 
 /* The larger of each of four signed bytes. */
@@ -792,7 +797,7 @@ static __attribute__((noinline)) void softmax_1x3(
     for (int32_t i = 0; i < 3; i++) {
       sum += (int32_t)(((uint32_t)exponentials[most - from[i]] + 2048u) >> 12);
     }
-    const int32_t zeros = __builtin_clz((uint32_t)sum);
+    const int32_t zeros = utvm_leading_zeros((uint32_t)sum);
     const int32_t scale = utvm_reciprocal((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));
     const int32_t right = 35 - zeros;
     for (int32_t i = 0; i < 3; i++) {
