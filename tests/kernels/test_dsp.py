@@ -1,7 +1,5 @@
 """Every DSP family with random legal configs against the reference, executed on emulated M4, M7 and M33."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import assume
@@ -14,7 +12,7 @@ from tests.support.target import run_programs
 from utvm.cores import Core, get_core
 from utvm.cores.microkernel import ScheduleError
 from utvm.device import Session
-from utvm.graph import FULL_INT8, Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Quantization, Tensor
+from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Quantization, Tensor
 from utvm.graph.reference import evaluate
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES
 from utvm.kernels.dsp.direct import DirectConvolution
@@ -28,6 +26,7 @@ KINDS = (
     "AveragePool2D",
     "Add",
     "Sub",
+    "Mul",
 )
 
 
@@ -35,9 +34,6 @@ KINDS = (
 def cases(draw: st.DrawFn, kind: str, core: Core) -> Case:
     """One operator and any legal config of any fast family that takes it."""
     graph, inputs = draw(case_with(kind))
-    (op,) = graph.operators
-    if hasattr(op, "clamp") and kind not in WEIGHTED:
-        graph = dataclasses.replace(graph, operators=(dataclasses.replace(op, clamp=FULL_INT8),))
     (op,) = graph.operators
     families = [family for family in FAST if family.applies(op, core)]
     assume(families)

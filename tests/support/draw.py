@@ -88,7 +88,7 @@ def operators(draw: Draw, *, tflite: bool = False) -> Operator:
 
 def _binary(make: type[Add] | type[Sub] | type[Mul]) -> Callable[[Drawer], Operator]:
     def drawn(d: Drawer) -> Operator:
-        shape = d.shape()
+        shape = d.shape(largest=d.pick(6, 6, 10))
         other = d.pick(shape, (1,), shape[-1:], tuple(d.pick(1, size) for size in shape))
         mine = tuple(d.pick(size, size, 1) for size in shape)
         result = tuple(int(size) for size in np.broadcast_shapes(mine, other))
@@ -103,7 +103,9 @@ def _binary(make: type[Add] | type[Sub] | type[Mul]) -> Callable[[Drawer], Opera
             case "same":
                 b, result = a, mine
         widest = a.scale * b.scale * 64 if make is Mul else max(a.scale, b.scale)
-        y = Quantization.per_tensor(widest * d.pick(1.0, 2.0, d.log_uniform(0.25, 4.0)), d.zero_point())
+        far = 1.0 if d.tflite else d.log_uniform(2**-8, 2**8)
+        scale = widest * d.pick(1.0, 2.0, d.log_uniform(0.25, 4.0), far)
+        y = Quantization.per_tensor(scale, d.zero_point())
         if d.flag():
             a, b = b, a
         return make(name="op", a=a, b=b, y=d.tensor("y", result, y), clamp=d.clamp(y))

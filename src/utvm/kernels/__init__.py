@@ -1,8 +1,8 @@
 """Kernel families: operators as C, specialised to the layer."""
 
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.add import TableAdd
 from utvm.kernels.dsp.average_pool import WordAveragePool2D
+from utvm.kernels.dsp.binary import WordBinary
 from utvm.kernels.dsp.channels import ChannelDepthwise
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
@@ -49,7 +49,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     ChannelDepthwise(),
     WordMaxPool2D(),
     WordAveragePool2D(),
-    TableAdd(),
+    WordBinary(),
     XpulpConv2D(),
     XpulpFullyConnected(),
     *PORTABLE_FAMILIES,

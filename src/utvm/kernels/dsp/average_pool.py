@@ -23,12 +23,17 @@ class WordAveragePool2D(KernelFamily):
     """AveragePool2D of at least four channels, any clamp: 16-bit sums of two channels in a word."""
 
     name = "words"
+    kinds = (AveragePool2D,)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether there are four channels, and the sums of a window fit 16 bits."""
-        if not core.dsp or not isinstance(op, AveragePool2D):
-            return False
-        return op.x.shape[3] >= WORD and op.filter[0] * op.filter[1] <= _MOST_SUMMED
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return that there are fewer than four channels, or that the sums of a window do not fit 16 bits."""
+        if not isinstance(op, AveragePool2D):
+            return super().refusal(op, core)
+        if op.x.shape[3] < WORD:
+            return "it has fewer than four channels"
+        if op.filter[0] * op.filter[1] > _MOST_SUMMED:
+            return f"its windows have more than {_MOST_SUMMED} taps"
+        return None if core.dsp else f"{core.name} has no DSP extension"
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an average pooling."""

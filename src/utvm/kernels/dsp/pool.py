@@ -18,10 +18,15 @@ class WordMaxPool2D(KernelFamily):
     """MaxPool2D of any channels and clamp: first down the rows into a buffer of one row, then along it."""
 
     name = "words"
+    kinds = (MaxPool2D,)
 
-    def applies(self, op: Operator, core: Core) -> bool:
-        """Whether the core compares four bytes at once, and a row has as many."""
-        return core.dsp and isinstance(op, MaxPool2D) and op.x.shape[2] * op.x.shape[3] >= WORD
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return that the core can't compare four bytes at once, or that a row has fewer."""
+        if not isinstance(op, MaxPool2D):
+            return super().refusal(op, core)
+        if op.x.shape[2] * op.x.shape[3] < WORD:
+            return "a row has fewer than four bytes"
+        return None if core.dsp else f"{core.name} has no DSP extension"
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a maximum pooling."""

@@ -27,12 +27,12 @@ class PortableBinary(KernelFamily):
         w = CWriter()
         if op.a.shape == op.b.shape == op.y.shape:
             with w.loop("i", op.y.elements):
-                _write_element(w, op, "i", "i", "i")
+                write_element(w, op, "a[i]", "b[i]", "y[i]")
         else:
             shape = op.y.shape
             with loops(w, shape) as names:
                 places = [index(names, broadcast_strides(t.shape, shape)) for t in (op.a, op.b, op.y)]
-                _write_element(w, op, *places)
+                write_element(w, op, *(f"{n}[{place}]" for n, place in zip("aby", places, strict=True)))
         activations = [t for t in (op.a, op.b) if not t.is_constant]
         return Kernel(
             family=self.name,
@@ -41,8 +41,8 @@ class PortableBinary(KernelFamily):
                 stem=f"{op.kind.lower()}_{dims(op.y.shape)}",
                 comment=f"{workload(op)}\nfamily {self.name}",
                 parameters=(
-                    _operand("a", op.a),
-                    _operand("b", op.b),
+                    operand_parameter("a", op.a),
+                    operand_parameter("b", op.b),
                     CParameter(name="y", c_type="int8_t", role="output"),
                 ),
                 body=w.text,
@@ -57,12 +57,14 @@ class PortableBinary(KernelFamily):
         )
 
 
-def _operand(name: str, tensor: Tensor) -> CParameter:
+def operand_parameter(name: str, tensor: Tensor) -> CParameter:
+    """Return the parameter of an operand, which may be a constant."""
     return CParameter(name=name, c_type="int8_t", role="constant" if tensor.is_constant else "input")
 
 
-def _write_element(w: CWriter, op: Add | Sub | Mul, a: str, b: str, y: str) -> None:
-    left, right = (f"({n}[{i}]{offset(-t.zero_point)})" for n, i, t in (("a", a, op.a), ("b", b, op.b)))
+def write_element(w: CWriter, op: Add | Sub | Mul, a: str, b: str, y: str) -> None:
+    """Write the statements that make one element, an lvalue, of two."""
+    left, right = (f"({n}{offset(-t.zero_point)})" for n, t in ((a, op.a), (b, op.b)))
     if isinstance(op, Mul):
         total = _requantized(f"(int32_t){left} * {right}", multiplication_parameters(op))
     else:
@@ -72,7 +74,7 @@ def _write_element(w: CWriter, op: Add | Sub | Mul, a: str, b: str, y: str) -> N
         w(f"const int32_t right = {_requantized(f'(int32_t){right} * {scale}', parameters.b)};")
         total = _requantized(f"left {'-' if isinstance(op, Sub) else '+'} right", parameters.y)
     w(f"const int32_t sum = {total}{offset(op.y.zero_point)};")
-    w(f"y[{y}] = (int8_t)utvm_clamp(sum, {op.clamp[0]}, {op.clamp[1]});")
+    w(f"{y} = (int8_t)utvm_clamp(sum, {op.clamp[0]}, {op.clamp[1]});")
 
 
 def _requantized(value: str, factor: Requantization) -> str:
