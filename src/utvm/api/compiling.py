@@ -135,13 +135,17 @@ def as_board(board: str | Path | Board) -> Board:
 
 
 def assumed_core(board: Board, assume: str | None) -> Core:
-    """Return a board's core with the caches of an assumed part (None: those that the board's file says).
+    """Return a board's core with an assumed pipeline or caches; None is as the board's file says.
 
     Raises:
         UtvmError: nothing of that name can be assumed for it.
     """
-    memory = None if assume is None else get_assumption(assume, board.core.name).memory
-    return board.core if memory is None else replace(board.core, caches=memory.caches("flash"))
+    if assume is None:
+        return board.core
+    assumption, core = get_assumption(assume, board.core.name), board.core
+    if assumption.schedules:
+        core = replace(core, timing=assumption.timings[core.name])
+    return core if assumption.memory is None else replace(core, caches=assumption.memory.caches("flash"))
 
 
 def build_program(board: Board, program: Program, files: Mapping[str, str], *, steps: bool = False) -> Image:

@@ -64,7 +64,8 @@ def add_board(parser: argparse.ArgumentParser, *, several: bool = False) -> None
         "--assume",
         metavar="NAME",
         help="choose kernels for, and model cycles with, the memories of stm32f746, stm32h743 (Cortex-M7) or stm32l4r5 "
-        "(Cortex-M4), or model cycles as pessimistic-m7; default: zero-wait memory",
+        "(Cortex-M4), for pipelines as measured on silicon, or model cycles as pessimistic-m7; a pipeline and a memory "
+        "together between commas, as measured,stm32f746; default: zero-wait memory",
     )
 
 

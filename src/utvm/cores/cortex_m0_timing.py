@@ -36,6 +36,11 @@ class CortexM0Timing:
         """Return an instruction from its text; see `Timing`."""
         return thumb.parse(text)
 
+    def misprediction(self, block: Sequence[Instruction]) -> int:
+        """Return 0: nothing is predicted; see `Timing`."""
+        del block
+        return self.mispredict_cycles
+
     def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return the cycles that `block` adds after `context`; see `Timing`."""
         taken = jumped and bool(context) and context[-1].kind is Kind.BRANCH and context[-1].conditional

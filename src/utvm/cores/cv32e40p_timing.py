@@ -40,6 +40,11 @@ class Cv32e40pTiming:
         """Return an instruction from its text; see `Timing`."""
         return riscv.parse(text)
 
+    def misprediction(self, block: Sequence[Instruction]) -> int:
+        """Return 0: nothing is predicted; see `Timing`."""
+        del block
+        return self.mispredict_cycles
+
     def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return the cycles that `block` adds after `context`; see `Timing`."""
         before = context[-1] if context else None

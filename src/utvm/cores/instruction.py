@@ -56,12 +56,32 @@ class Kind(StrEnum):
     LOOP = "loop"
 
 
+class Form(StrEnum):
+    """What some pipelines tell apart within a kind."""
+
+    OTHER = "other"
+    SIMPLE = "simple"
+    """An addition, subtraction or move without a shift: the Cortex-M7 can execute it a stage early."""
+    SHIFTED_CONSTANT = "shifted-constant"
+    """A constant that the shifter makes: eight bits at an even or odd place above the lowest byte."""
+    FLAGS = "flags"
+    """A multiplication that sets the flags."""
+    NARROW_STORE = "narrow-store"
+    """A store of a byte or halfword."""
+    COMPARED = "compared"
+    """A branch that compares a register with zero itself: CBZ, CBNZ."""
+    PLAIN_EXTEND = "plain-extend"
+    """SXTB, SXTH, UXTB or UXTH: not the forms of the DSP extension."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
     """A parsed instruction. Registers are names; `flags` and `ge` stand for the condition and GE flags.
 
     `reads` are ordinary operands, `address` those that make an address, `early` those that pass a shifter first and
     `accumulates` the addend of a multiply-accumulate, which is needed late. `registers` counts a list's registers.
+    `size` is in bytes, 0 where the instruction set has no choice. `off_word`: of 4 bytes, and known not to start at a
+    multiple of 4.
     """
 
     text: str
@@ -76,6 +96,9 @@ class Instruction:
     register_offset: bool = False
     conditional: bool = False
     loads_pc: bool = False
+    form: Form = Form.OTHER
+    size: int = 0
+    off_word: bool = False
 
     @property
     def uses(self) -> tuple[str, ...]:

@@ -6,11 +6,15 @@ access by access; docs/cycle-model.md says what was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 
 from utvm.boards import MemoryModel, list_boards
+from utvm.cores.cortex_m4_measured import MEASURED_CORTEX_M3_TIMING, MEASURED_CORTEX_M4_TIMING
+from utvm.cores.cortex_m7_measured import MEASURED_CORTEX_M7_TIMING
 from utvm.cores.cortex_m7_timing import PESSIMISTIC_CORTEX_M7_TIMING
+from utvm.cores.cortex_m33_measured import MEASURED_CORTEX_M33_TIMING
 from utvm.cores.timing import Timing
 from utvm.emulators.counters import RangeCounts
 from utvm.errors import UtvmError
@@ -18,13 +22,31 @@ from utvm.errors import UtvmError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumption:
-    """A variant of the cycle model, for the cores named."""
+    """A variant of the cycle model.
+
+    Attributes:
+        name: what `--assume` calls it; several names between commas for several at once.
+        description: one line.
+        cores: those that it can be made for.
+        timings: core → pipeline that cycles are modelled with, instead of the core's own.
+        memory: the memories of a part, instead of zero-wait memory.
+        schedules: whether kernels are chosen and scheduled for that pipeline too.
+    """
 
     name: str
     description: str
     cores: tuple[str, ...]
-    timing: Timing | None = None
+    timings: Mapping[str, Timing] = field(default_factory=dict)
     memory: MemoryModel | None = None
+    schedules: bool = False
+
+
+_MEASURED: Mapping[str, Timing] = {
+    "cortex-m7": MEASURED_CORTEX_M7_TIMING,
+    "cortex-m4": MEASURED_CORTEX_M4_TIMING,
+    "cortex-m3": MEASURED_CORTEX_M3_TIMING,
+    "cortex-m33": MEASURED_CORTEX_M33_TIMING,
+}
 
 
 @cache
@@ -40,25 +62,50 @@ def assumptions() -> dict[str, Assumption]:
         for board in list_boards()
         if board.memory_model is not None
     }
-    pessimistic = Assumption(
-        name="pessimistic-m7",
-        description="Cortex-M7 with one load a cycle and one cycle more from a load to its use",
-        cores=("cortex-m7",),
-        timing=PESSIMISTIC_CORTEX_M7_TIMING,
+    pipelines = (
+        Assumption(
+            name="measured",
+            description="pipelines as others measured them on silicon",
+            cores=tuple(_MEASURED),
+            timings=_MEASURED,
+            schedules=True,
+        ),
+        Assumption(
+            name="pessimistic-m7",
+            description="Cortex-M7 with one load a cycle and one cycle more from a load to its use",
+            cores=("cortex-m7",),
+            timings={"cortex-m7": PESSIMISTIC_CORTEX_M7_TIMING},
+        ),
     )
-    return {**memories, pessimistic.name: pessimistic}
+    return {**memories, **{each.name: each for each in pipelines}}
 
 
 def get_assumption(name: str, core: str) -> Assumption:
-    """Return an assumption that can be made for a core.
+    """Return an assumption that can be made for a core; of several names between commas, all together.
 
     Raises:
-        UtvmError: there is none of that name, or it is for other cores.
+        UtvmError: there is none of that name, or it is for other cores, or two exclude each other.
     """
     known = {key: value for key, value in assumptions().items() if core in value.cores}
-    if name not in known:
-        raise UtvmError(f"nothing is known to assume as '{name}' for {core}; known: {', '.join(known) or 'nothing'}")
-    return known[name]
+    names = [each.strip() for each in name.split(",")]
+    for each in names:
+        if each not in known:
+            raise UtvmError(
+                f"nothing is known to assume as '{each}' for {core}; known: {', '.join(known) or 'nothing'}"
+            )
+    chosen = [known[each] for each in names]
+    if sum(bool(each.timings) for each in chosen) > 1 or sum(each.memory is not None for each in chosen) > 1:
+        raise UtvmError(f"'{name}' assumes two pipelines or two memories at once: name one of each")
+    if len(chosen) == 1:
+        return chosen[0]
+    return Assumption(
+        name=",".join(names),
+        description="; ".join(each.description for each in chosen),
+        cores=(core,),
+        timings=next((each.timings for each in chosen if each.timings), {}),
+        memory=next((each.memory for each in chosen if each.memory is not None), None),
+        schedules=any(each.schedules for each in chosen),
+    )
 
 
 def stalls(memory: MemoryModel, flash: RangeCounts, ram: RangeCounts) -> int:

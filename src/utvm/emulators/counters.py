@@ -37,7 +37,7 @@ class _Range(ctypes.Structure):
     ]
 
 
-_MISALIGNED = ("odd_halfword", "word_at_2", "word_at_odd", "crosses_word")
+_MISALIGNED = ("odd_halfword", "word_at_2", "word_at_odd", "crosses_word", "unaligned_load", "unaligned_store")
 
 
 class _Shared(ctypes.Structure):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from utvm.cores.instruction import Instruction, UnknownInstructionError
@@ -16,6 +17,8 @@ from utvm.cores.timing import Timing
 from utvm.emulators.counters import Counts
 
 _CONTEXT = 40
+_WIDE = 4
+"""Bytes of the longer instructions, and of a word."""
 
 Block = tuple[int, int]
 """Address of the first instruction, and how many instructions."""
@@ -49,8 +52,10 @@ class CycleModel:
                 total += count * self._cost(before, after)
                 if origin:
                     ways.setdefault(before, Counter())[self._end(before) != to] += count
-            total += self.timing.mispredict_cycles * sum(
-                min(way[True], way[False]) for block, way in ways.items() if self._is_conditional(block)
+            total += sum(
+                self.timing.misprediction(self._instructions(block)) * min(way[True], way[False])
+                for block, way in ways.items()
+                if self._is_conditional(block)
             )
         except (KeyError, UnknownInstructionError):
             return None
@@ -81,7 +86,11 @@ class CycleModel:
             address, length = block
             found = []
             for _ in range(length):
-                found.append(self.timing.parse(self._listing[address]))
-                address = self._following.get(address, address + 2)
+                following = self._following.get(address, address + 2)
+                instruction = self.timing.parse(self._listing[address])
+                if following - address == _WIDE and address % _WIDE:
+                    instruction = replace(instruction, off_word=True)
+                found.append(instruction)
+                address = following
             self._blocks[block] = tuple(found), address
         return self._blocks[block]

@@ -64,7 +64,7 @@ struct edge { /* `count` times control went from block (from, from_length) to bl
 struct shared {
   uint64_t instructions;
   uint64_t epoch, seen;
-  uint64_t odd_halfword, word_at_2, word_at_odd, crosses_word;
+  uint64_t odd_halfword, word_at_2, word_at_odd, crosses_word, unaligned_load, unaligned_store;
   uint64_t edge_count, lost;
   uint32_t range_count, pad;
   struct geometry instruction_cache, data_cache;
@@ -92,6 +92,7 @@ static struct cache instruction_cache, data_cache;
 static void begin(void) {
   shared->seen = shared->epoch;
   shared->odd_halfword = shared->word_at_2 = shared->word_at_odd = shared->crosses_word = 0;
+  shared->unaligned_load = shared->unaligned_store = 0;
   shared->edge_count = shared->lost = 0;
   for (uint32_t i = 0; i < shared->range_count; i++) {
     struct range *range = &shared->ranges[i];
@@ -146,6 +147,12 @@ static void accessed(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t where, 
       shared->word_at_odd += address & 1;
     }
     shared->crosses_word += (address & 3) + size > 4;
+    if (address & (size > 4 ? 3 : size - 1)) {
+      if (qemu_plugin_mem_is_store(info))
+        shared->unaligned_store++;
+      else
+        shared->unaligned_load++;
+    }
   }
   if (shared->range_count == 0) return;
   struct range *range = range_of(address);

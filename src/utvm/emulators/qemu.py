@@ -116,7 +116,7 @@ class QemuTarget:
             return Count(instructions=instructions)
         if self._assume is not None and self._assume.memory is not None:
             cycles += stalls(self._assume.memory, counts.ranges["flash"], counts.ranges["ram"])
-            source = f"{source}, memory of {self._assume.name}"
+            source = f"{source}, memory of {self._assume.memory.name}"
         return Count(instructions=instructions, cycles=cycles, cycles_source=source)
 
     def counts(self) -> Counts | None:
@@ -125,8 +125,9 @@ class QemuTarget:
 
     @property
     def _timing(self) -> Timing | None:
-        assumed = None if self._assume is None else self._assume.timing
-        return assumed or self._board.core.timing
+        core = self._board.core
+        assumed = None if self._assume is None else self._assume.timings.get(core.name)
+        return assumed or core.timing
 
     def stop(self) -> None:
         """End QEMU and remove its files. Never fails."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from utvm.cores.banks import Banks
 from utvm.cores.instruction import Instruction, Kind
-from utvm.cores.timing import InOrderPipeline
+from utvm.cores.timing import LATE, InOrderPipeline, Timetable
 
 _UNIT_BITS = 4
 """Bits of the count of one unit. The highest is a guard, which taking one from none clears."""
@@ -22,6 +23,7 @@ class PipelinedCode:
         guard: the guards of all counts.
         needs: the units that an instruction takes, as `units`, and whether it must be the first of its cycle.
         first_result: cycles from issue to the first result.
+        banks: what a load reads, equal where two of one cycle would be of one bank; 0 is not known, or no load.
     """
 
     def __init__(self, code: Sequence[Instruction], pipeline: InOrderPipeline) -> None:
@@ -31,10 +33,15 @@ class PipelinedCode:
         self.units = self.guard + sum(
             min(count, (1 << (_UNIT_BITS - 1)) - 1) << position[unit] for unit, count in pipeline.units.items()
         )
-        tables = [pipeline.kinds[instruction.kind] for instruction in code]
+        tables = [pipeline.table(instruction) for instruction in code]
         self.needs = [
             (sum(1 << position[unit] for unit in table.units), table.alone or table.first) for table in tables
         ]
+        ones = (1 << _UNIT_BITS - 1) - 1
+        self.blocks = [sum(ones << position[unit] for unit in table.blocks) for table in tables]
+        self.shift = ones << position["shift"] if "shift" in position else 0
+        self.ahead = [{"": 0, "older": 1, "any": 2}[table.ahead] for table in tables]
+        self.banks = _banks(code, pipeline)
         self.latency = [table.latency for table in tables]
         self.alone = [table.alone for table in tables]
         self.first_result = [
@@ -42,7 +49,8 @@ class PipelinedCode:
             for instruction, table in zip(code, tables, strict=True)
         ]
         self.busy = [
-            table.busy + _transfers(instruction, pipeline) for instruction, table in zip(code, tables, strict=True)
+            table.busy + table.wide_fetch + _transfers(instruction, pipeline)
+            for instruction, table in zip(code, tables, strict=True)
         ]
         numbers: dict[str, int] = {}
 
@@ -50,17 +58,22 @@ class PipelinedCode:
             return numbers.setdefault(name, len(numbers))
 
         self.operands = [
-            (
-                *((number(name), table.operand_lead - table.late_slack) for name in instruction.reads),
-                *((number(name), table.address_lead) for name in instruction.address),
-                *((number(name), table.early_lead) for name in instruction.early),
-                *(() if instruction.accumulates is None else ((number(instruction.accumulates), -1),)),
+            tuple((number(name), lead) for name, lead in pipeline.operands(instruction)) for instruction in code
+        ]
+        # Results as most see them, and as `Timetable.waits` does; flags never come ahead.
+        self.writes = [
+            tuple(
+                (number(name + suffix), latency, name != "flags")
+                for name in instruction.writes
+                for suffix, latency in _latencies(table)
+                if not suffix or name + suffix in numbers
             )
             for instruction, table in zip(code, tables, strict=True)
         ]
-        self.writes = [tuple(map(number, instruction.writes)) for instruction in code]
         self.moved = [
-            number(instruction.address[0]) if instruction.updates_base and instruction.address else -1
+            tuple(numbers[name] for name in (instruction.address[0], instruction.address[0] + LATE) if name in numbers)
+            if instruction.updates_base and instruction.address
+            else ()
             for instruction in code
         ]
         self.registers = len(numbers)
@@ -76,15 +89,17 @@ class Issuing:
         left: units left in it, as `PipelinedCode.units`.
         ready: the cycle in which each register can be read.
         written: the cycle of the last result so far.
+        loaded: what a load of this cycle reads, as `PipelinedCode.banks`; -1 if there is none.
     """
 
-    __slots__ = ("_code", "cycle", "issued", "left", "open", "ready", "written")
+    __slots__ = ("_code", "cycle", "issued", "left", "loaded", "open", "ready", "written")
 
     def __init__(self, code: PipelinedCode) -> None:
         self._code = code
         self.cycle = self.issued = self.written = 0
         self.open = True
         self.left = code.units
+        self.loaded = -1
         self.ready = [0] * code.registers
 
     def operands_at(self, index: int) -> int:
@@ -98,19 +113,25 @@ class Issuing:
 
     def advance(self, cycle: int) -> None:
         """Begin a later cycle."""
-        self.cycle, self.issued, self.open, self.left = cycle, 0, True, self._code.units
+        self.cycle, self.issued, self.open, self.left, self.loaded = cycle, 0, True, self._code.units, -1
 
     def issue(self, index: int) -> None:
         """Issue an instruction, for which there is room, in this cycle."""
         code, cycle, ready = self._code, self.cycle, self.ready
+        kind = code.ahead[index]
+        ahead = kind and (not self.issued or (kind == 2 and self.left & code.shift)) and self.operands_at(index) < cycle
         self.left -= code.needs[index][0]
+        if code.blocks[index]:
+            self.left &= ~code.blocks[index]
+        if code.banks[index]:
+            self.loaded = code.banks[index]
         self.issued += 1
         self.open = self.issued < code.width and not code.alone[index]
         result = cycle + code.latency[index]
-        for register in code.writes[index]:
-            ready[register] = result
-        if code.moved[index] >= 0:
-            ready[code.moved[index]] = cycle
+        for register, latency, data in code.writes[index]:
+            ready[register] = cycle + latency - 1 if ahead and data else cycle + latency
+        for register in code.moved[index]:
+            ready[register] = cycle
         if result > self.written:
             self.written = result
         if code.busy[index] > 0:
@@ -132,7 +153,10 @@ class Issuing:
                 self.advance(start)
             units, must_be_first = code.needs[index]
             while (
-                not self.open or (must_be_first and self.issued > 0) or (self.left - units) & code.guard != code.guard
+                not self.open
+                or (must_be_first and self.issued > 0)
+                or (self.left - units) & code.guard != code.guard
+                or (code.banks[index] and code.banks[index] == self.loaded)
             ):
                 self.advance(self.cycle + 1)
             self.issue(index)
@@ -144,3 +168,17 @@ def _transfers(instruction: Instruction, pipeline: InOrderPipeline) -> int:
     if instruction.kind not in (Kind.LOAD_MULTIPLE, Kind.STORE_MULTIPLE):
         return 0
     return -(-instruction.registers // pipeline.multiple_per_cycle) - 1
+
+
+def _latencies(table: Timetable) -> tuple[tuple[str, int], ...]:
+    return ("", table.latency), (LATE, table.latency if table.late_latency is None else table.late_latency)
+
+
+def _banks(code: Sequence[Instruction], pipeline: InOrderPipeline) -> list[int]:
+    """Number the banks that loads read; in their written order, which those that move a base keep."""
+    banks, numbers, found = Banks(), dict[object, int](), []
+    for instruction in code:
+        place = banks.of(instruction) if pipeline.table(instruction).banked else None
+        found.append(0 if place is None else numbers.setdefault(place, len(numbers) + 1))
+        banks.follow(instruction)
+    return found

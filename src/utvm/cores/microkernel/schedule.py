@@ -137,5 +137,5 @@ def fewest_cycles(code: Sequence[Instruction], timing: Timing) -> float:
     """Return a bound that no order of a block can beat: issue slots and units of an in-order pipeline, else 0."""
     if not isinstance(timing, InOrderPipeline):
         return 0.0
-    used = Counter(unit for instruction in code for unit in timing.kinds[instruction.kind].units)
+    used = Counter(unit for instruction in code for unit in timing.table(instruction).units)
     return max(len(code) / timing.width, *(count / timing.units[unit] for unit, count in used.items()), 0.0)

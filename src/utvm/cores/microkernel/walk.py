@@ -115,7 +115,7 @@ class Walker:
         assert self._pipeline is not None
         state, taken = Issuing(self._pipeline), _Taken(self)
         operands_at, needs, height = state.operands_at, self._pipeline.needs, self._height
-        first_result, guard = self._pipeline.first_result, self._pipeline.guard
+        first_result, guard, banks = self._pipeline.first_result, self._pipeline.guard, self._pipeline.banks
         critical, pair, reserve = strategy.priority == "critical", strategy.priority == "pair", strategy.reserve
         available, fresh, free = taken.available, taken.fresh, taken.free
         starts = [-1] * len(self.code)
@@ -124,7 +124,7 @@ class Walker:
             while True:
                 chosen, soonest = -1, -1
                 cycle, empty, left = state.cycle, state.issued == 0, state.left
-                open_ = state.open
+                open_, loaded = state.open, state.loaded
                 for index in available:
                     if index >= limit:
                         break
@@ -140,7 +140,13 @@ class Walker:
                     if ordered > start:
                         start = ordered
                     units, must_be_first = needs[index]
-                    if start > cycle or not open_ or (must_be_first and not empty) or (left - units) & guard != guard:
+                    if (
+                        start > cycle
+                        or not open_
+                        or (must_be_first and not empty)
+                        or (left - units) & guard != guard
+                        or (banks[index] and banks[index] == loaded)
+                    ):
                         start = max(start, cycle + 1)
                         if soonest < 0 or start < soonest:
                             soonest = start

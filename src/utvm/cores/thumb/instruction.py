@@ -6,10 +6,11 @@ The same text form serves disassembled code and micro-kernels whose registers ar
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from utvm.cores.instruction import Instruction, Kind, UnknownInstructionError
+from utvm.cores.instruction import Form, Instruction, Kind, UnknownInstructionError
+from utvm.cores.thumb.width import width
 
 _CONDITIONS = ["eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al"]
 
@@ -68,6 +69,7 @@ def _table() -> dict[str, Kind]:
 
 _KINDS = _table()
 _REGISTER = re.compile(r"%\w+|\b(?:r\d+|sp|lr|pc|ip|fp|sl|sb|[sdq]\d+)\b")
+_CONSTANT = re.compile(r"#(-?(?:0x[0-9a-f]+|\d+))\s*(?:;.*)?$", re.IGNORECASE)
 _ALIASES = {"sb": "r9", "sl": "r10", "fp": "r11", "ip": "r12"}
 _GE_WRITERS = frozenset(f"{sign}{name}" for sign in "su" for name in ("add16", "sub16", "add8", "sub8", "asx", "sax"))
 
@@ -82,7 +84,37 @@ def parse(text: str) -> Instruction:
     mnemonic, _, operands = text.strip().partition(" ")
     name, flags, conditional = _mnemonic(mnemonic.lower())
     kind = _kind(name, operands)
-    return _Operands(text=text, name=name, kind=kind, operands=operands, flags=flags, conditional=conditional).build()
+    made = _Operands(text=text, name=name, kind=kind, operands=operands, flags=flags, conditional=conditional).build()
+    size = width(name, mnemonic.lower(), operands.strip(), flags=flags or conditional)
+    return replace(made, form=_form(name, kind, operands, flags=flags), size=size)
+
+
+def _form(name: str, kind: Kind, operands: str, *, flags: bool) -> Form:
+    if kind is Kind.EXTEND:
+        return Form.PLAIN_EXTEND if not name.endswith("16") else Form.OTHER
+    if kind is Kind.MULTIPLY:
+        return Form.FLAGS if flags else Form.OTHER
+    if kind is Kind.STORE:
+        return Form.OTHER if name in ("str", "strt", "strex") else Form.NARROW_STORE
+    if name in ("cbz", "cbnz"):
+        return Form.COMPARED
+    if kind not in (Kind.ALU, Kind.COMPARE):
+        return Form.OTHER
+    if _made_by_shifter(name, operands):
+        return Form.SHIFTED_CONSTANT
+    return Form.SIMPLE if name in ("add", "sub", "mov", "movw", "addw", "subw", "adr") else Form.OTHER
+
+
+def _made_by_shifter(name: str, operands: str) -> bool:
+    """Whether a constant is eight bits shifted left (DDI 0403, A5.3.2); 12 bits of an addition need no shifter."""
+    found = _CONSTANT.search(operands)
+    if found is None or name in ("movw", "movt", "addw", "subw", "adr"):
+        return False
+    value = int(found.group(1), 0) & 0xFFFFFFFF
+    low = value & 0xFF
+    if value < 256 or (name in ("add", "sub") and value < 4096):
+        return False
+    return value not in (low * 0x00010001, low * 0x01010101, (value >> 8 & 0xFF) * 0x01000100)
 
 
 def _mnemonic(written: str) -> tuple[str, bool, bool]:
