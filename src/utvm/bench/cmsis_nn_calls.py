@@ -27,7 +27,7 @@ def library_call(op: Operator, name: str, x: str, y: str) -> LibraryCall | None:
     """Return how CMSIS-NN computes an operator, or None if none of the package's functions does.
 
     Args:
-        op: the operator; batches of one.
+        op: the operator; pools of one image.
         name: a prefix for the C names of this operator.
         x: C expression of the input, `const int8_t *`.
         y: C expression of the output, `int8_t *`.
@@ -35,9 +35,9 @@ def library_call(op: Operator, name: str, x: str, y: str) -> LibraryCall | None:
     if any(tensor.dtype is not DType.INT8 for tensor in (*op.activations, *op.outputs)):
         return None
     match op:
-        case Conv2D() if op.groups == 1 and op.x.shape[0] == 1:
+        case Conv2D() if op.groups == 1:
             return _convolution(op, name, x, y)
-        case DepthwiseConv2D() if op.x.shape[0] == 1:
+        case DepthwiseConv2D():
             return _convolution(op, name, x, y)
         case FullyConnected() if len({*zip(*_requantization(op), strict=True)}) == 1:
             return _connected(op, name, x, y)
