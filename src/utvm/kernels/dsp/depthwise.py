@@ -19,7 +19,15 @@ from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles, no_scheduled_code
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer, requantizer_refusal
-from utvm.kernels.dsp.plane import HEAD_WORDS, PlaneSpec, extract_kernel, fits_offsets, most_pixels, plane_kernel
+from utvm.kernels.dsp.plane import (
+    HEAD_WORDS,
+    PlaneSpec,
+    extract_kernel,
+    fits_offsets,
+    most_pixels,
+    pair_words,
+    plane_kernel,
+)
 from utvm.kernels.dsp.stream import lane_words, to_words
 from utvm.kernels.workload import dims, workload
 
@@ -34,7 +42,7 @@ _PARAMETERS = (
 
 
 class PlaneDepthwise(KernelFamily):
-    """DepthwiseConv2D of any kernel, stride, padding and multiplier, without dilation.
+    """DepthwiseConv2D of any kernel, stride, padding, dilation and multiplier.
 
     Knobs: `rows` and `columns` of outputs that a micro-kernel computes at once. Scratch is one channel's padded plane.
     With stride 1 and equal sizes the output may take the input's place: a channel is read whole before it is written.
@@ -50,8 +58,6 @@ class PlaneDepthwise(KernelFamily):
         reason = no_scheduled_code(core) or requantizer_refusal(op)
         if reason is not None:
             return reason
-        if op.dilation != (1, 1):
-            return "its kernel is dilated"
         plan = _Plan.of(op, {"rows": 1, "columns": 1})
         return None if fits_offsets(plan.spec(1, 1)) else "a window or a row of outputs is out of a load's reach"
 
@@ -134,19 +140,20 @@ class _Plan:
     def pitch(self) -> int:
         """Bytes of a plane's row, a multiple of a word."""
         op = self.op
-        read = (op.y.shape[2] - 1) * op.stride[1] + self.kernel_size[1] + 1
+        read = (op.y.shape[2] - 1) * op.stride[1] + (self.kernel_size[1] - 1) * op.dilation[1] + 2
         filled = op.padding.left + op.x.shape[2]
         return (max(read, filled) + 1) // 2 * 4
 
     @property
     def plane_rows(self) -> int:
         op = self.op
-        return max((op.y.shape[1] - 1) * op.stride[0] + self.kernel_size[0], op.padding.top + op.x.shape[1])
+        span = (self.kernel_size[0] - 1) * op.dilation[0] + 1
+        return max((op.y.shape[1] - 1) * op.stride[0] + span, op.padding.top + op.x.shape[1])
 
     @property
     def stream_words(self) -> int:
         """Words of one channel's stream."""
-        return HEAD_WORDS + self.kernel_size[0] * max(self.kernel_size[1] - 1, 1)
+        return HEAD_WORDS + self.kernel_size[0] * pair_words(self.kernel_size[1], self.op.dilation[1])
 
     def blocks(self) -> list[tuple[int, int]]:
         """Return the sizes (rows, columns) of all micro-kernels that the layer needs."""
@@ -172,6 +179,7 @@ class _Plan:
             columns=columns,
             kernel=self.kernel_size,
             stride=self.op.stride,
+            dilation=self.op.dilation,
             plane_pitch=self.pitch,
             out_row=width * channels,
             out_pixel=channels,
@@ -233,8 +241,9 @@ class _Plan:
         channels, found = self.op.weights.shape[3], self.requantizer
         weights = self.op.weights.values[0].astype(np.int64) << found.left
         padded = np.concatenate([weights, np.zeros((height, 1, channels), np.int64)], axis=1)
-        pairs = max(width - 1, 1)
-        words = lane_words(padded[:, :pairs], padded[:, 1 : pairs + 1]).reshape(-1, channels)
+        pairs, step = pair_words(width, self.op.dilation[1]), 1 if self.op.dilation[1] == 1 else 2
+        low, high = (padded[:, first : first + step * (pairs - 1) + 1 : step] for first in (0, 1))
+        words = lane_words(low, high).reshape(-1, channels)
         bias = (folded_bias(self.op) + found.bias_addend) << found.left
         head = np.stack([bias, found.first, found.second, found.third])
         return to_words(np.concatenate([head, words]).T.reshape(-1))

@@ -53,8 +53,6 @@ class DirectConvolution(KernelFamily):
         """Return why `op` has no exact finish, or why its rows do not fit the offsets of a load."""
         if not isinstance(op, Conv2D | FullyConnected):
             return super().refusal(op, core)
-        if isinstance(op, Conv2D) and op.groups != 1:
-            return "its channels are in groups"
         if Rows.of(Window.of(op)).split(1, most_pairs(1, 1)) is None:
             return "a row of its window is out of a load's reach"
         return no_scheduled_code(core) or requantizer_refusal(op)
@@ -181,15 +179,13 @@ def _write_function(w: CWriter, plan: DirectPlan) -> tuple[str, ...]:
     slots, lanes = window.slots, rows.row_bytes // 2
     words = plan.scratch_bytes // 4
     batch = plan.op.x.shape[0] if isinstance(plan.op, Conv2D) else 1
-    image, out_image = (
-        window.height * window.width * window.channels,
-        window.out_height * window.out_width * window.out_channels,
-    )
+    image, out_image = window.height * window.row_bytes, window.out_height * window.out_width * window.out_pixel_bytes
+    groups = window.groups
     if window.padding.any:
         with w.loop("i", words):
             w(f"((uint32_t *)(void *)scratch)[i] = {both_lanes(plan.op.x.zero_point)};")
     if plan.vertical_padding:
-        w(f"const int16_t *const padding = scratch + {slots * lanes};")
+        w(f"const int16_t *const padding = scratch + {slots * groups * lanes};")
     with w.loop("n", batch):
         w(f"const int8_t *image = x + n * {image};", "int32_t next = 0;")
         with w.loop("oy", window.out_height):
@@ -197,17 +193,25 @@ def _write_function(w: CWriter, plan: DirectPlan) -> tuple[str, ...]:
             w(f"int32_t last = top + {slots};", f"last = last < {window.height} ? last : {window.height};")
             w("next = next > top ? next : top;")
             with w.block("for (; next < last; next++)"):
-                w(f"const int8_t *from_row = image + next * {window.width * window.channels};")
-                w(f"int16_t *to_row = scratch + (next % {slots}) * {lanes};")
-                with w.block(""):
+                w(f"const int8_t *from_row = image + next * {window.row_bytes};")
+                w(f"int16_t *to_row = scratch + (next % {slots}) * {groups * lanes};")
+                with w.block("") if groups == 1 else w.loop("g", groups):
                     helpers = write_expansion(
                         w, rows, source="from_row", target="to_row", zero_point=plan.op.x.zero_point
                     )
-            _write_row(w, plan, out_image)
+                    if groups > 1:
+                        w(f"from_row += {window.channels};", f"to_row += {lanes};")
+            if groups == 1:
+                _write_row(w, plan, out_image, "")
+            else:
+                with w.loop("g", groups):
+                    w(f"const int32_t *const weights = stream + g * {plan.group_words};")
+                    _write_row(w, plan, out_image, f" + g * {window.out_channels}")
     return helpers
 
 
-def _write_row(w: CWriter, plan: DirectPlan, out_image: int) -> None:
+def _write_row(w: CWriter, plan: DirectPlan, out_image: int, first: str) -> None:
+    """Write the blocks of one output row of the group `g`, whose first channel is `first`, if there are groups."""
     window, rows = plan.window, plan.rows
     split = rows.split(plan.m, most_pairs(plan.m, plan.n))
     assert split is not None
@@ -215,9 +219,9 @@ def _write_row(w: CWriter, plan: DirectPlan, out_image: int) -> None:
     height = window.kernel[0]
     w(f"const void *rows[{height * parts}];")
     with w.loop("k", height):
-        lanes = rows.row_bytes // 2
+        lanes, groups = rows.row_bytes // 2, window.groups
         w(f"const int32_t iy = top + k * {window.dilation[0]};")
-        row = f"scratch + (iy % {window.slots}) * {lanes}"
+        row = f"scratch + (iy % {window.slots}) * {groups * lanes}" + (f" + g * {lanes}" if groups > 1 else "")
         if plan.vertical_padding:
             w(f"const int16_t *row = iy >= 0 && iy < {window.height} ? {row} : padding;")
         else:
@@ -227,11 +231,11 @@ def _write_row(w: CWriter, plan: DirectPlan, out_image: int) -> None:
         else:
             with w.loop("part", parts):
                 w(f"rows[k * {parts} + part] = row + part * {rows.part_offset(1, parts) // 2};")
-    w(f"int8_t *out = y + n * {out_image} + oy * {window.out_width * window.out_channels};")
+    w(f"int8_t *out = y + n * {out_image} + oy * {window.out_width * window.out_pixel_bytes}{first};")
     full = window.out_width // plan.m
     with w.loop("block", full):
         _write_calls(w, plan, plan.m)
-        w(f"out += {plan.m * window.out_channels};")
+        w(f"out += {plan.m * window.out_pixel_bytes};")
         with w.loop("k", height * parts):
             w(f"rows[k] = (const int8_t *)rows[k] + {rows.advance_bytes(plan.m)};")
     if plan.tail_pixels:
@@ -241,9 +245,10 @@ def _write_row(w: CWriter, plan: DirectPlan, out_image: int) -> None:
 def _write_calls(w: CWriter, plan: DirectPlan, pixels: int) -> None:
     blocks, remaining = divmod(plan.window.out_channels, plan.n)
     main = BlockSize(m=pixels, n=plan.n)
+    stream = "stream" if plan.window.groups == 1 else "weights"
     if blocks:
-        w(f"{plan.symbol(main)}((const void *const *)rows, stream, out, {blocks});")
+        w(f"{plan.symbol(main)}((const void *const *)rows, {stream}, out, {blocks});")
     if remaining:
         tail = BlockSize(m=pixels, n=remaining)
         offset = blocks * plan.spec(main).stream_words
-        w(f"{plan.symbol(tail)}((const void *const *)rows, stream + {offset}, out + {blocks * plan.n}, 1);")
+        w(f"{plan.symbol(tail)}((const void *const *)rows, {stream} + {offset}, out + {blocks * plan.n}, 1);")

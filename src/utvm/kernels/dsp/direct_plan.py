@@ -100,8 +100,8 @@ class DirectPlan:
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of the ring of expanded rows, and of one of padding if there is any."""
-        return (self.window.slots + self.vertical_padding) * self.rows.row_bytes
+        """Bytes of the ring of expanded rows of all groups, and of one of padding if there is any."""
+        return (self.window.slots * self.window.groups + self.vertical_padding) * self.rows.row_bytes
 
     @property
     def tail_pixels(self) -> int:
@@ -123,6 +123,13 @@ class DirectPlan:
         """Return the form of the weights of a block: an odd number of channels makes no pairs."""
         return WeightForm.INT16 if block.n % 2 else self.form
 
+    @property
+    def group_words(self) -> int:
+        """Words of the stream of one group."""
+        full, tail = divmod(self.window.out_channels, self.n)
+        words = full * self.spec(BlockSize(m=self.m, n=self.n)).stream_words if full else 0
+        return words + (self.spec(BlockSize(m=self.m, n=tail)).stream_words if tail else 0)
+
     def spec(self, block: BlockSize) -> MultiplySpec:
         """Return what the micro-kernel of a block computes."""
         split = self.rows.split(self.m, most_pairs(self.m, self.n))
@@ -133,7 +140,7 @@ class DirectPlan:
         )
         return MultiplySpec(
             rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
-            pixel_stride=self.window.out_channels, form=self.form_of(block), finish=self.requantizer.finish,
+            pixel_stride=self.window.out_pixel_bytes, form=self.form_of(block), finish=self.requantizer.finish,
             saturation=self.requantizer.saturation,
             unrolled=self.unrolled, uniform=self.uniform is not None,
         )  # fmt: skip
@@ -160,7 +167,7 @@ class DirectPlan:
                 code = multiply_code_bytes(spec, timing, shift=self.shift)
                 total += core.caches.streaming(code, 0, calls * times)
                 total += core.caches.streaming(0, 4 * times * spec.stream_words, calls)
-        return total * window.out_height
+        return total * window.out_height * window.groups
 
     @property
     def shift(self) -> int:
@@ -177,13 +184,15 @@ class DirectPlan:
         return multiply_kernel(self.symbol(block), self.spec(block), timing, shift=self.shift)
 
     def stream(self) -> NDArray[np.int32]:
-        """Return the stream: full blocks of N channels, then one of the remaining channels."""
+        """Return the stream: for each group full blocks of N channels, then one of the remaining channels."""
         left = self.requantizer.left
         bias = (folded_bias(self.op) + self.requantizer.bias_addend) << left
         lanes = self.rows.weight_lanes(_weights4(self.op)) << left[:, None, None]
+        channels = self.window.out_channels
         parts = [
-            self._block_words(lanes, bias, start, min(self.n, self.window.out_channels - start))
-            for start in range(0, self.window.out_channels, self.n)
+            self._block_words(lanes, bias, group * channels + start, min(self.n, channels - start))
+            for group in range(self.window.groups)
+            for start in range(0, channels, self.n)
         ]
         return to_words(np.concatenate(parts))
 

@@ -9,23 +9,45 @@ from utvm.kernels.dsp.geometry import Rows
 def write_expansion(w: CWriter, rows: Rows, *, source: str, target: str, zero_point: int) -> tuple[str, ...]:
     """Write the expansion of the row at `source` (int8_t *) into the row at `target` (int16_t *); returns the helpers.
 
-    Both addresses are aligned to a word. The padding at both sides is not touched, except that of the second copy that
-    shares a word with a pixel.
+    The row is that of one group of channels. Both addresses are aligned to a word. The padding at both sides is not
+    touched, except that of the second copy that shares a word with a pixel.
     """
     window = rows.window
     count = window.width * window.channels
-    if rows.pitch != window.channels:
-        with w.loop("i", window.width), w.loop("c", window.channels):
-            w(f"{target}[{rows.interior} + i * {rows.pitch} + c] = {source}[i * {window.channels} + c];")
+    pixel = window.channels * window.groups
+    if rows.pitch != pixel:
+        copies = [rows.interior, *([rows.lanes + rows.interior - 1] if rows.two_copies else [])]
+        if rows.quads and not rows.two_copies and rows.interior % 2 == 0:
+            return _write_group_words(w, rows, source, target)
+        with w.loop("i", window.width):
+            _unroll(w, window.channels)
+            with w.loop("c", window.channels):
+                for first in copies:
+                    w(f"{target}[{first} + i * {rows.pitch} + c] = {source}[i * {pixel} + c];")
         return ()
     if count % 4 or rows.interior % 2:
-        with w.loop("i", count):
-            w(f"{target}[{rows.interior} + i] = {source}[i];")
-        if rows.two_copies:
+        for first in [rows.interior, *([rows.lanes + rows.interior - 1] if rows.two_copies else [])]:
+            _unroll(w, count)
             with w.loop("i", count):
-                w(f"{target}[{rows.lanes + rows.interior - 1} + i] = {source}[i];")
+                w(f"{target}[{first} + i] = {source}[i];")
         return ()
     return _write_words(w, rows, count // 4, source, target, zero_point)
+
+
+def _unroll(w: CWriter, count: int) -> None:
+    """Let the compiler unroll the loop that follows: a lane costs a load and a store."""
+    if count > 1:
+        w(f"#pragma GCC unroll {min(count, 8)}")
+
+
+def _write_group_words(w: CWriter, rows: Rows, source: str, target: str) -> tuple[str, ...]:
+    """Write the expansion of a group's channels of each pixel, which are whole words."""
+    window = rows.window
+    words = window.channels // 4
+    with w.loop("i", window.width):
+        w(f"const uint32_t *from = (const uint32_t *)(const void *)({source} + i * {words * 4 * window.groups});")
+        w(f"uint32_t *to = (uint32_t *)(void *)({target} + {rows.interior} + i * {rows.pitch});")
+        return write_quads(w, "word", words)
 
 
 def _write_words(w: CWriter, rows: Rows, words: int, source: str, target: str, zero_point: int) -> tuple[str, ...]:

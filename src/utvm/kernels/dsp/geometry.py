@@ -19,7 +19,10 @@ _MAX_OFFSET = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A convolution's shape: pixels, lanes and taps. A fully connected layer is one of 1x1 on a row of its batches."""
+    """A convolution's shape: pixels, lanes and taps. A fully connected layer is one of 1x1 on a row of its batches.
+
+    Channels and output channels are those of one group, of which a convolution has `groups`.
+    """
 
     height: int
     width: int
@@ -31,6 +34,7 @@ class Window:
     stride: tuple[int, int]
     dilation: tuple[int, int]
     padding: Padding
+    groups: int = 1
 
     @staticmethod
     def of(op: Conv2D | FullyConnected) -> Window:
@@ -52,15 +56,26 @@ class Window:
         return Window(
             height=op.x.shape[1],
             width=op.x.shape[2],
-            channels=op.x.shape[3],
+            channels=op.weights.shape[3],
             out_height=op.y.shape[1],
             out_width=op.y.shape[2],
-            out_channels=op.y.shape[3],
+            out_channels=op.y.shape[3] // op.groups,
             kernel=(op.weights.shape[1], op.weights.shape[2]),
             stride=op.stride,
             dilation=op.dilation,
             padding=op.padding,
+            groups=op.groups,
         )
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of an input row of all groups."""
+        return self.width * self.channels * self.groups
+
+    @property
+    def out_pixel_bytes(self) -> int:
+        """Bytes of an output pixel of all groups."""
+        return self.out_channels * self.groups
 
     @property
     def slots(self) -> int:

@@ -2,7 +2,8 @@
 
 The plane holds int16 lanes, so that a word is two neighbouring pixels. The weights of a kernel row w0, w1, … come as
 the words (w0,w1), (w1,w2), …: an output that starts at an even lane takes every second of them from the first on, one
-that starts at an odd lane from the second on; SMLABT and SMLATB take the single pixel that is left at an end.
+that starts at an odd lane from the second on; SMLABT and SMLATB take the single pixel that is left at an end. Of a
+dilated kernel each word has at most one pixel, and the weights come as (w0,w1), (w2,w3), …
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class PlaneSpec:
     columns: int
     kernel: tuple[int, int]
     stride: tuple[int, int]
+    dilation: tuple[int, int]
     plane_pitch: int
     out_row: int
     out_pixel: int
@@ -37,17 +39,22 @@ class PlaneSpec:
     @property
     def pair_words(self) -> int:
         """Weight words of one kernel row."""
-        return max(self.kernel[1] - 1, 1)
+        return pair_words(self.kernel[1], self.dilation[1])
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Rows and columns of the plane from the first tap of a window to its last."""
+        return (self.kernel[0] - 1) * self.dilation[0] + 1, (self.kernel[1] - 1) * self.dilation[1] + 1
 
     @property
     def lines(self) -> int:
-        """Rows of the plane that the outputs read."""
-        return (self.rows - 1) * self.stride[0] + self.kernel[0]
+        """Rows of the plane from the first that the outputs read to the last."""
+        return (self.rows - 1) * self.stride[0] + self.span[0]
 
     @property
     def words(self) -> int:
         """Words of each such row."""
-        return ((self.columns - 1) * self.stride[1] + self.kernel[1] + 1) // 2
+        return ((self.columns - 1) * self.stride[1] + self.span[1] + 1) // 2
 
     @property
     def reach(self) -> int:
@@ -87,6 +94,7 @@ def _accumulator(row: int, column: int) -> str:
 def _multiply(block: Block, spec: PlaneSpec) -> None:
     """Append all products: word by word along the row, so that few weights are live at a time."""
     height, width = spec.kernel
+    down, across = spec.dilation
     last = _accumulator(spec.rows - 1, spec.columns - 1)
     block(f"ldr {last}, [%stream, #0]")
     started = {last}
@@ -95,11 +103,11 @@ def _multiply(block: Block, spec: PlaneSpec) -> None:
         for line in range(spec.lines):
             lanes = f"%x{word}_{line}"
             for row in range(spec.rows):
-                tap = line - row * spec.stride[0]
-                if not 0 <= tap < height:
+                tap, between = divmod(line - row * spec.stride[0], down)
+                if between or not 0 <= tap < height:
                     continue
                 for column in range(spec.columns):
-                    product = _product(word, column * spec.stride[1], width)
+                    product = _product(word, column * spec.stride[1], width, across)
                     if product is None:
                         continue
                     operation, pair = product
@@ -116,9 +124,21 @@ def _multiply(block: Block, spec: PlaneSpec) -> None:
                     block(f"{operation} {target}, {lanes}, {weights}, {addend}")
 
 
-def _product(word: int, start: int, width: int) -> tuple[str, int] | None:
+def pair_words(width: int, dilation: int) -> int:
+    """Return the weight words of a kernel row: neighbours that overlap, or taps two by two where these are dilated."""
+    return max(width - 1, 1) if dilation == 1 else (width + 1) // 2
+
+
+def _product(word: int, start: int, width: int, dilation: int) -> tuple[str, int] | None:
     """Return (instruction, weight word) for what word `word` of a row adds to an output that starts at lane `start`."""
     first = 2 * word - start
+    if dilation > 1:
+        # Of two neighbours a dilated kernel takes one at most.
+        for half in range(2):
+            tap, between = divmod(first + half, dilation)
+            if not between and 0 <= tap < width:
+                return f"smla{'bt'[half]}{'bt'[tap % 2]}", tap // 2
+        return None
     if first < -1 or first >= width:
         return None
     if width == 1:
