@@ -39,6 +39,7 @@ from utvm.passes import (
     fuse_activations,
     merge_quantization,
     merge_views,
+    plain_convolutions,
     remove_copies,
     remove_dead_operators,
 )
@@ -441,3 +442,35 @@ def test_the_floats_stay_where_they_are_an_output() -> None:
     y = net.add_op(Quantize, x=real, y=net.tensor(x.shape))
     graph = net.graph(real, y)
     assert kinds(applied(merge_quantization, graph, ["Dequantize", "Quantize"])) == ["Dequantize", "Quantize"]
+
+
+# plain_convolutions
+
+
+def one_channel_groups(inputs: int, outputs: int, *, depthwise: bool) -> Graph:
+    """A 3x3 convolution each of whose outputs sees one input channel."""
+    values = np.random.default_rng(4).integers(-127, 128, (outputs, 3, 3, 1)).astype(np.int8)
+    axis = 3 if depthwise else 0
+    quant = Quantization(scale=tuple(0.001 * (i + 1) for i in range(outputs)), zero_point=(0,) * outputs, axis=axis)
+    data = values.transpose(3, 1, 2, 0).copy() if depthwise else values
+    x = Tensor(name="x", shape=(2, 5, 6, inputs), dtype=DType.INT8, quant=UNITS)
+    weights = Tensor(name="w", shape=data.shape, dtype=DType.INT8, quant=quant, data=data)
+    y = Tensor(name="y", shape=(2, 5, 6, outputs), dtype=DType.INT8, quant=SHIFTED)
+    bias = Tensor(name="b", shape=(outputs,), dtype=DType.INT32, data=np.arange(outputs, dtype=np.int32) * 100)
+    make = DepthwiseConv2D if depthwise else Conv2D
+    op = make(name="op", x=x, weights=weights, bias=bias, y=y, padding=Padding(top=1, bottom=1, left=1, right=1))
+    return Graph(name="g", operators=(op,), inputs=(x,), outputs=(y,))
+
+
+@pytest.mark.parametrize("outputs", [3, 6])
+def test_groups_of_one_channel_are_depthwise(outputs: int) -> None:
+    after = applied(plain_convolutions, one_channel_groups(3, outputs, depthwise=False), ["DepthwiseConv2D"])
+    assert only(after, DepthwiseConv2D).multiplier == outputs // 3
+    untouched(plain_convolutions, after)
+
+
+def test_a_depthwise_convolution_of_one_channel_is_an_ordinary_one() -> None:
+    after = applied(plain_convolutions, one_channel_groups(1, 4, depthwise=True), ["Conv2D"])
+    untouched(plain_convolutions, after)
+    untouched(plain_convolutions, one_channel_groups(1, 1, depthwise=True))
+    untouched(plain_convolutions, one_channel_groups(4, 4, depthwise=True))

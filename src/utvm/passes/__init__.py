@@ -7,6 +7,7 @@ from utvm.passes.fuse_activations import fuse_activations
 from utvm.passes.merge_quantization import merge_quantization
 from utvm.passes.merge_views import merge_views
 from utvm.passes.pipeline import PASSES, run_passes
+from utvm.passes.plain_convolutions import plain_convolutions
 from utvm.passes.remove_copies import remove_copies
 from utvm.passes.remove_dead_operators import remove_dead_operators
 
@@ -18,6 +19,7 @@ __all__ = [
     "fuse_activations",
     "merge_quantization",
     "merge_views",
+    "plain_convolutions",
     "remove_copies",
     "remove_dead_operators",
     "run_passes",

@@ -11,6 +11,7 @@ from utvm.passes.fold_padding import fold_padding
 from utvm.passes.fuse_activations import fuse_activations
 from utvm.passes.merge_quantization import merge_quantization
 from utvm.passes.merge_views import merge_views
+from utvm.passes.plain_convolutions import plain_convolutions
 from utvm.passes.remove_copies import remove_copies
 from utvm.passes.remove_dead_operators import remove_dead_operators
 
@@ -22,6 +23,7 @@ PASSES: tuple[Pass, ...] = (
     merge_quantization,
     merge_views,
     remove_copies,
+    plain_convolutions,
     fold_padding,
     fuse_activations,
     drop_dead_channels,
@@ -32,7 +34,7 @@ PASSES: tuple[Pass, ...] = (
 def run_passes(graph: Graph, *, observe: Callable[[str, Graph], None] | None = None) -> Graph:
     """Apply all passes, round after round, until a round changes nothing; no output bit changes.
 
-    Every change takes away an operator, an input of one, or channels, so this ends.
+    Every change takes away an operator, an input of one, channels, or a kind that never comes back, so this ends.
 
     Args:
         graph: the graph as a frontend made it.

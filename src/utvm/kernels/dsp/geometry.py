@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from utvm.graph import Conv2D, FullyConnected, Padding
 
 _MAX_OFFSET = 4000
+_PART_WORDS = range(16, 81)
+"""Words of a part of a long contiguous row: few enough for the largest block, and enough to pay for its address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ class Rows:
         two = (step * pitch) % 2 == 1 and window.out_width > 1
         lead = (window.padding.left * pitch) % 2 if two else 0
         span = (window.kernel[1] - 1) * window.dilation[1] + 1
-        read = (window.out_width - 1) * step * pitch + span * pitch
+        read = (window.out_width - 1) * step * pitch + max(span * pitch, 2 * _words(window, pitch, packed))
         filled = (window.padding.left + window.width) * pitch
         return Rows(
             window=window,
@@ -138,8 +140,8 @@ class Rows:
     def taps(self) -> tuple[int, ...]:
         """Return the byte offsets of the lane pairs of a window's row."""
         width = self.window.kernel[1]
-        if self.packed:
-            return tuple(4 * i for i in range((width * self.pitch + 1) // 2))
+        if self.packed or _contiguous(self.window):
+            return tuple(4 * i for i in range(_words(self.window, self.pitch, self.packed)))
         step = 2 * self.pitch * self.window.dilation[1]
         return tuple(kx * step + 4 * i for kx in range(width) for i in range(self.pitch // 2))
 
@@ -189,11 +191,23 @@ class Rows:
         lanes = weights.astype(np.int64)
         if self.quads:
             lanes = extension_order(lanes)
-        if self.packed:
-            flat = lanes.reshape(out_channels, height, width * channels)
-            return np.pad(flat, ((0, 0), (0, 0), (0, (width * channels) % 2)))
         padded = np.pad(lanes, ((0, 0), (0, 0), (0, 0), (0, self.pitch - channels)))
-        return padded.reshape(out_channels, height, width * self.pitch)
+        flat = padded.reshape(out_channels, height, width * self.pitch)
+        return np.pad(flat, ((0, 0), (0, 0), (0, 2 * len(self.taps()) - flat.shape[2])))
+
+
+def _contiguous(window: Window) -> bool:
+    """Whether the lanes of a window's row stand next to each other."""
+    return window.kernel[1] == 1 or window.dilation[1] == 1
+
+
+def _words(window: Window, pitch: int, packed: bool) -> int:
+    """Return the words that a window's row reads; zero weights fill up a long one that nothing divides."""
+    words = (window.kernel[1] * pitch + 1) // 2
+    if words < _PART_WORDS.stop or not (packed or _contiguous(window)) or any(words % n == 0 for n in _PART_WORDS):
+        return words
+    parts = -(-words // _PART_WORDS[-1])
+    return parts * -(-words // parts)
 
 
 def extension_order(values: NDArray[np.int64]) -> NDArray[np.int64]:

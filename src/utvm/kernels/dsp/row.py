@@ -21,6 +21,7 @@ from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, no_schedul
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
+from utvm.kernels.dsp.geometry import Rows, Window
 from utvm.kernels.dsp.multiply import multiply_body, multiply_cycles
 from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, Source
 from utvm.kernels.dsp.stream import WeightForm
@@ -53,6 +54,8 @@ class RowFullyConnected(KernelFamily):
             return "its inputs are no multiple of four"
         if 2 * inputs > _MOST_FRAME:
             return f"it has more than {_MOST_FRAME // 2} inputs"
+        if 2 * len(Rows.of(Window.of(op)).taps()) != inputs:
+            return "its inputs do not divide into parts"
         return no_scheduled_code(core) or requantizer_refusal(op)
 
     def space(self, op: Operator, core: Core) -> Space:

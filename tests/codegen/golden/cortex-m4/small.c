@@ -385,14 +385,14 @@ __asm__(
     ".popsection\n");
 
 /* 3 x 2 outputs of one channel, kernel 3x3, stride 1x1 */
-void utvm_plane_3x2_k3x3_f6875d7a(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps);
+void utvm_plane_3x2_k3x3_02759855(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps);
 __asm__(
-    ".pushsection .text.utvm_plane_3x2_k3x3_f6875d7a, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_plane_3x2_k3x3_02759855, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_plane_3x2_k3x3_f6875d7a, %function\n"
-    "utvm_plane_3x2_k3x3_f6875d7a:\n"
+    ".type utvm_plane_3x2_k3x3_02759855, %function\n"
+    "utvm_plane_3x2_k3x3_02759855:\n"
     "push {r4-r11, lr}\n"
     ".balign 8\n"
     "1:\n"
@@ -487,7 +487,7 @@ __asm__(
     "subs r3, r3, #1\n"
     "bne.w 1b\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_plane_3x2_k3x3_f6875d7a, . - utvm_plane_3x2_k3x3_f6875d7a\n"
+    ".size utvm_plane_3x2_k3x3_02759855, . - utvm_plane_3x2_k3x3_02759855\n"
     ".popsection\n");
 
 /* 1 pixels x 1 channels, 1 rows of 18 lane pairs, int16 weights */
@@ -668,7 +668,7 @@ static __attribute__((noinline)) void depthwise_6x6x4_4_k3x3(
         int8_t *out = y + n * 144 + oc;
         const int16_t *from = plane;
         for (int32_t block = 0; block < 2; block++) {
-          utvm_plane_3x2_k3x3_f6875d7a(from, weights, out, 3);
+          utvm_plane_3x2_k3x3_02759855(from, weights, out, 3);
           from += 30;
           out += 72;
         }
