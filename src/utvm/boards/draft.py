@@ -153,4 +153,5 @@ def save_draft(draft: BoardDraft) -> tuple[Board, Path]:
 
 
 def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """Return a TOML string; what UTF-8 can't say becomes `?`."""
+    return json.dumps(value.encode(errors="replace").decode(), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -63,6 +64,10 @@ def parse_board(name: str, text: str, *, folder: Path | None = None) -> Board:
     return _Reader(name, data, folder).board()
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+"""Names of boards stand in C and in file names."""
+
+
 class _Reader:
     """Collects problems while it reads."""
 
@@ -74,6 +79,8 @@ class _Reader:
 
     def board(self) -> Board:
         problems = self.problems
+        if not _NAME.fullmatch(self.name):
+            problems.append("its file's name has more than letters, digits and '_.+-': rename the file")
         check_keys(self.data, _KEYS, "the file", problems)
         for key, kind in _TYPES.items():
             typed(self.data, key, kind, "the file", problems, optional=key == "stack_bytes")

@@ -40,8 +40,8 @@ def read_memories(entries: Any, problems: list[str]) -> dict[str, Memory]:
             continue
         if memory.kind not in ("ram", "flash"):
             problems.append(f"'kind' of {where} is '{memory.kind}', not ram or flash")
-        if not memory.name.isidentifier():
-            problems.append(f"'name' of {where} is '{memory.name}', not an identifier")
+        if not (memory.name.isidentifier() and memory.name.isascii()):
+            problems.append(f"'name' of {where} is '{memory.name}', not an identifier of ASCII letters and digits")
         if memory.kept >= memory.length:
             problems.append(f"'kept' of {where} is {memory.kept}, of {memory.length} bytes")
         if memory.name in found:

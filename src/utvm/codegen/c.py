@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ INDENT = "  "
 LINE_WIDTH = 100
 KERNEL = "static __attribute__((noinline)) void"
 """Inlined into one function, kernels would share its registers, and inner loops would spill theirs."""
+
+
+_ENDS_OF_COMMENTS = re.compile(r"(?<=\*)(?=/)|(?<=/)(?=\*)")
 
 
 class CWriter:
@@ -137,8 +141,13 @@ SIZES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "
 
 
 def comment(text: str) -> str:
-    """Return `text` as a C comment of one or more lines."""
-    lines = [part for line in text.strip().split("\n") for part in wrap(line, LINE_WIDTH - 3) or [""]]
+    """Return `text` as a C comment of one or more lines, which nothing in the text can end.
+
+    Text from outside comes through `naming.plain`.
+    """
+    # No end, no second start, no line that a backslash or trigraph continues.
+    inside = _ENDS_OF_COMMENTS.sub(" ", text.replace("\\", "/").replace("??", "? ?"))
+    lines = [part for line in inside.strip().split("\n") for part in wrap(line, LINE_WIDTH - 3) or [""]]
     if len(lines) == 1:
         return f"/* {lines[0]} */"
     return "\n".join(["/*", *(f" * {line}".rstrip() for line in lines), " */"])

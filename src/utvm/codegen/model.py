@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from utvm.codegen.c import CArray, CFunction, comment
 from utvm.graph import Quantization, Tensor
+from utvm.naming import plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,7 @@ def _header(model: CModel) -> str:
 def _port(prefix: str, kind: str, port: CPort) -> list[str]:
     tensor = port.tensor
     lines = [
-        comment(f"{kind} '{safe_text(tensor.name)}': {tensor.dtype}{list(tensor.shape)}"),
+        comment(f"{kind} '{plain(tensor.name)}': {tensor.dtype}{list(tensor.shape)}"),
         f"#define {prefix}_OFFSET {port.offset}",
         f"#define {prefix}_ELEMENTS {tensor.elements}",
         f"#define {prefix}_BYTES {tensor.nbytes}",
@@ -142,11 +143,6 @@ def _port(prefix: str, kind: str, port: CPort) -> list[str]:
             f"#define {prefix}_ZERO_POINT ({tensor.zero_point})",
         ]
     return lines
-
-
-def safe_text(text: str) -> str:
-    """Return a text from a model file that can stand in a C comment."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")
 
 
 def _source(
@@ -182,7 +178,7 @@ def _run_function(model: CModel, functions: Mapping[CFunction, str], arrays: Map
     if not model.calls:
         lines.append("  (void)arena;")
     for index, call in enumerate(model.calls):
-        lines += [f"  {comment(f'{index}: {safe_text(call.label)}')}", call_line(call, functions, arrays)]
+        lines += [f"  {comment(f'{index}: {plain(call.label)}')}", call_line(call, functions, arrays)]
     lines += ["  return 0;", "}", ""]
     return "\n".join(lines)
 

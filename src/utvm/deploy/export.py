@@ -94,7 +94,8 @@ def export(
     prefix = program.name
     portable = None
     if any(call.kernel.family != "portable" for call in program.calls):
-        portable = lower(program.graph, target.core, name=f"{prefix}_portable", families=PORTABLE_FAMILIES)
+        portable = lower(program.graph, target.core, families=PORTABLE_FAMILIES)
+        portable = replace(portable, name=f"{prefix}_portable")
     draft = _library(program, portable, target, {}, {})
     ports = _ports(program.graph.inputs, "input"), _ports(program.graph.outputs, "output")
     harness = board_harness(prefix, *ports)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 from utvm.deploy.manifest import Manifest
+from utvm.naming import plain
 
 README_FILE = "README.md"
 
@@ -31,12 +34,13 @@ only one form is compiled.
         f"| `{p.parameter}` | {p.dtype}{list(p.shape)} | {p.nbytes:,} B | {_quantisation(p.scale, p.zero_point)} |"
         for p in (*m.inputs, *m.outputs)
     )
+    model = shlex.quote(m.model_file) if plain(m.model_file) == m.model_file else "MODEL"
     cycles = "not known" if m.expected.cycles is None else f"{m.expected.cycles:,}"
     instructions = "not known" if m.expected.instructions is None else f"{m.expected.instructions:,}"
     return f"""\
 # {m.name}
 
-A neural network as plain C11, made by µTVM {m.utvm} from `{m.model_file}` for {m.core}. No heap, no
+A neural network as plain C11, made by µTVM {m.utvm} from `{plain(m.model_file)}` for {m.core}. No heap, no
 operating system, no global that changes, no library but `memcpy` and `memset` (`-D{upper}_WITHOUT_STRING_H`
 does without the header; compilers may still call the two by themselves).
 
@@ -91,7 +95,7 @@ order.
 
 ## Check
 
-    utvm verify DIR --against {m.model_file}
+    utvm verify DIR --against {model}
 
 builds these files for this machine, under sanitizers, and for the emulated board, runs inputs through them
 and compares bit by bit with the model; it says where the first difference is, if there is one.

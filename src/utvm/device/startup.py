@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from utvm.boards import WAIT_TURNS, Board, Placement, RegisterOperation
 from utvm.device.link import DeviceError
+from utvm.naming import plain
 from utvm.toolchain import Source
 
 
@@ -38,12 +39,12 @@ def operations_source(title: str, header: str, function: str, operations: Sequen
     waits = 0
     for operation in operations:
         waits += operation.kind == "wait"
-        body += [f"  /* {operation.register}: {operation.why} */", f"  {_statement(operation, waits)}"]
+        body += [f"  /* {plain(operation.register)}: {plain(operation.why)} */", f"  {_statement(operation, waits)}"]
     kinds = {(operation.kind, operation.bits) for operation in operations}
     helpers = [_HELPERS[kind].format(bits=bits, turns=WAIT_TURNS) for kind, bits in sorted(kinds) if kind in _HELPERS]
     pause = _PAUSE if any(kind == "pause" for kind, _ in kinds) else ""
     text = [
-        f"/* {title} */",
+        f"/* {plain(title)} */",
         f'#include "{header}"',
         *[f"\n{helper}".rstrip("\n") for helper in (*helpers, pause) if helper],
         "",

@@ -5,7 +5,7 @@ from utvm.lowering.errors import FlashBudgetError, LoweringError
 from utvm.lowering.layout import Choice
 from utvm.lowering.lower import FrontierPoint, lower, lower_frontier
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
-from utvm.lowering.program import Call, Program, c_identifier
+from utvm.lowering.program import Call, Program
 from utvm.lowering.select import Measured, Measurements
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "MemoryPlan",
     "Program",
     "Request",
-    "c_identifier",
     "lower",
     "lower_bound",
     "lower_frontier",

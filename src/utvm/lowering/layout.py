@@ -16,10 +16,11 @@ from utvm.lowering.budget import MOST_PLANS, FlashError, RamError
 from utvm.lowering.errors import LoweringError
 from utvm.lowering.floor import ArenaFloor
 from utvm.lowering.plan import MemoryPlan, Request, plan_memory
-from utvm.lowering.program import Call, Program, c_identifier
+from utvm.lowering.program import Call, Program
 from utvm.lowering.select import Candidate, Measurements, candidates
 from utvm.lowering.storage import requests_of
 from utvm.lowering.views import Views
+from utvm.naming import library_name
 
 _LONGEST_RUN = 5
 
@@ -35,7 +36,7 @@ class Layout:
 
     def __init__(self, graph: Graph, core: Core, name: str | None) -> None:
         self.graph, self.core = graph, core
-        self.name = c_identifier(name or graph.name)
+        self.name = library_name(name or graph.name)
         self.views = Views(graph)
         self.operators = self.views.operators
         self._floor = ArenaFloor(graph, self.operators, self.views.root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -111,9 +110,3 @@ class Program:
             )
             lines.append(f"  {index}: {call.op.name} [{call.kernel.family}] {call.kernel.function.stem}({operands})")
         return "\n".join(lines) + "\n"
-
-
-def c_identifier(name: str) -> str:
-    """Return `name` as a lower-case C identifier."""
-    cleaned = re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")
-    return cleaned if cleaned and not cleaned[0].isdigit() else f"model_{cleaned}".rstrip("_")

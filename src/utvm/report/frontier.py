@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 from rich.table import Table
+
+from utvm.report.page import escape
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 760, 420, 90, 40, 60
 _FEW, _MANY = (0x1F, 0x4E, 0x9C), (0xE0, 0x8A, 0x1E)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
+import html
+import re
 
 _STYLE = """
 :root {
@@ -29,6 +30,19 @@ th, td { white-space: nowrap; padding: .15rem .6rem; text-align: right; border-b
 .faint { color: var(--faint); }
 pre { background: var(--panel); padding: .8rem; overflow-x: auto; font-size: 12px; line-height: 1.35; }
 """
+
+
+_REPLACED = re.compile(
+    "[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+
+
+def escape(text: str) -> str:
+    """Return text as HTML and SVG hold it.
+
+    Characters that XML 1.0 (section 2.2) does not know, and those that turn the direction of writing, become U+FFFD.
+    """
+    return html.escape(_REPLACED.sub("\ufffd", text))
 
 
 def html_page(title: str, style: str, body: str) -> str:

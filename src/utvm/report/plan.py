@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from rich.table import Table
 
 from utvm.lowering import MemoryPlan, Program, Request
+from utvm.report.page import escape
 
 
 def plan_table(program: Program) -> Table:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 from rich.table import Table
 
-from utvm.report.page import html_page
+from utvm.report.page import escape, html_page
 
 _PAGE_STYLE = """
 .bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: .2rem .8rem; align-items: center; }

@@ -16,7 +16,7 @@ _WIDTH_WHEN_PIPED = 140
 def print_table(table: Table) -> None:
     """Print a table to standard output; wide when that is not a terminal."""
     width = None if sys.stdout.isatty() else _WIDTH_WHEN_PIPED
-    Console(file=sys.stdout, width=width, highlight=False).print(table)
+    Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False).print(table)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -260,7 +260,7 @@ class TuningProgress:
 
     def __init__(self, *, trials: int | None, seconds: float | None) -> None:
         self._trials, self._seconds = trials, seconds
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, transient=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
@@ -279,8 +279,9 @@ class TuningProgress:
         record = progress.record
         if record.outcome is Outcome.WRONG:
             self._console.print(
-                f"[bold red]WRONG RESULT[/] (a bug of µTVM, please report): {progress.task.label}, {record.candidate}: "
-                f"{record.message}"
+                f"WRONG RESULT (a bug of µTVM, please report): {progress.task.label}, {record.candidate}: "
+                f"{record.message}",
+                style="bold red",
             )
         line = self._line(progress)
         if self._console.is_terminal:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
-from utvm.report.page import html_page
+from utvm.report.page import escape, html_page
 from utvm.report.tuning import LayerTuning, TuningReport, candidate_text, count_text, gain_text, tuning_summary
 from utvm.tuning import Record
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from utvm.codegen.c import comment
 from utvm.codegen.library.interface import STATUSES, CLibrary, accessed, accessor, ports, signature
-from utvm.codegen.model import ARENA_ALIGNMENT, safe_text
+from utvm.codegen.model import ARENA_ALIGNMENT
 from utvm.graph import DType, Quantization, Tensor
+from utvm.naming import plain
 
 _QUANTIZED = {DType.INT8: (-128, 127), DType.INT16: (-32768, 32767)}
 _RUN_TEXT = """\
@@ -83,7 +84,7 @@ def _arena_constants(library: CLibrary) -> list[str]:
 
 def _port_constants(prefix: str, parameter: str, tensor: Tensor) -> list[str]:
     lines = [
-        comment(f"{parameter}: '{safe_text(tensor.name)}', {tensor.dtype}{list(tensor.shape)}"),
+        comment(f"{parameter}: '{plain(tensor.name)}', {tensor.dtype}{list(tensor.shape)}"),
         f"#define {prefix}_ELEMENTS {tensor.elements}",
         f"#define {prefix}_BYTES {tensor.nbytes}",
     ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from utvm.codegen.model import CModel, CPort
 from utvm.graph import Tensor
+from utvm.naming import identifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +57,9 @@ def port_names(tensors: Sequence[Tensor], kind: str) -> tuple[str, ...]:
         return (kind,)
     names: list[str] = []
     for tensor in tensors:
-        stem = re.sub(r"[^0-9a-z]+", "_", tensor.name.lower()).strip("_") or kind
-        stem = f"{kind}_{stem}"
-        count = names.count(stem) + sum(name.startswith(f"{stem}_") for name in names)
-        names.append(stem if not count else f"{stem}_{count + 1}")
+        stem = identifier(f"{kind}_{tensor.name}", kind)
+        free = (stem, *(f"{stem}_{number}" for number in range(2, len(tensors) + 2)))
+        names.append(next(name for name in free if name not in names))
     return tuple(names)
 
 

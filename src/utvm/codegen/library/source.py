@@ -12,10 +12,10 @@ from utvm.codegen.model import (
     call_line,
     definitions,
     function_names,
-    safe_text,
     weights_header,
     weights_source,
 )
+from utvm.naming import plain
 
 _BUDGETS = {"RAM_BUDGET_BYTES": "ARENA_BYTES", "FLASH_BUDGET_BYTES": "FLASH_BYTES", "STACK_BUDGET_BYTES": "STACK_BYTES"}
 """The promise that each budget limits."""
@@ -145,7 +145,7 @@ def _run(library: CLibrary, model: CModel, calls: Sequence[str]) -> str:
             ]
     for index, (call, line) in enumerate(zip(model.calls, calls, strict=True)):
         lines += [
-            f"  {comment(f'{index}: {safe_text(call.label)}')}",
+            f"  {comment(f'{index}: {plain(call.label)}')}",
             f"  {upper}_BEFORE({index}, base);",
             line,
             f"  {upper}_AFTER({index}, base);",
