@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from utvm.api import Compiled, Model, Result, compile, connect
+    from utvm.api import Compiled, Model, Result, compile, connect, cost
     from utvm.frontends import load
 
 _LAZY = {
@@ -16,10 +16,11 @@ _LAZY = {
     "Result": "utvm.api",
     "compile": "utvm.api",
     "connect": "utvm.api",
+    "cost": "utvm.api",
     "load": "utvm.frontends",
 }
 
-__all__ = ["Compiled", "Model", "Result", "__version__", "compile", "connect", "load"]
+__all__ = ["Compiled", "Model", "Result", "__version__", "compile", "connect", "cost", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,8 @@ with utvm.connect("qemu-cortex-m7") as session:
 print(result.outputs, result.measurement.instructions)
 """
 
-from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources
+from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources, prepared
+from utvm.api.costing import compare, cost
 from utvm.api.running import Model, Result, connect, run_once
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "as_board",
     "assumed_core",
     "build_program",
+    "compare",
     "compile",
     "connect",
+    "cost",
     "image_sources",
+    "prepared",
     "run_once",
 ]

@@ -129,6 +129,15 @@ def compile(
     return Compiled(board=target, program=built.program, files=built.files, image=built.image, seconds=watch.seconds)
 
 
+def prepared(model: str | Path | Graph) -> Graph:
+    """Return the graph of a model after all passes.
+
+    Raises:
+        UtvmError: the model can't be read.
+    """
+    return run_passes(model if isinstance(model, Graph) else load(Path(model)))
+
+
 def as_board(board: str | Path | Board) -> Board:
     """Return a board by name, by the path of its TOML, or as it is."""
     return board if isinstance(board, Board) else load_board(board)

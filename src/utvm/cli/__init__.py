@@ -16,7 +16,9 @@ from utvm import __version__
 from utvm.cli import (
     bench,
     boards,
+    compare,
     compile,
+    cost,
     demo,
     doctor,
     export,
@@ -40,6 +42,8 @@ _COMMANDS = (
     verify,
     flash,
     profile,
+    cost,
+    compare,
     plan,
     tune,
     fleet,

@@ -6,6 +6,7 @@ from utvm.emulators.errors import EmulatorError
 from utvm.emulators.launch import emulator_target
 from utvm.emulators.qemu import QemuTarget
 from utvm.emulators.rtl import RtlTarget
+from utvm.emulators.stand_in import StandIn, stand_in
 
 __all__ = [
     "Assumption",
@@ -13,7 +14,9 @@ __all__ = [
     "EmulatorError",
     "QemuTarget",
     "RtlTarget",
+    "StandIn",
     "assumptions",
     "emulator_target",
     "get_assumption",
+    "stand_in",
 ]

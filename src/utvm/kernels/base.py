@@ -10,6 +10,7 @@ from typing import ClassVar
 from utvm.codegen import CArray, CFunction
 from utvm.cores import Core
 from utvm.graph import Operator
+from utvm.kernels.rough import rough_cycles
 
 Config = Mapping[str, int | str]
 """One choice for each knob of a family."""
@@ -93,6 +94,10 @@ class KernelFamily(ABC):
         """Return the modelled cycles of `op` under `config`, or None if this family competes with no other."""
         del op, core, config
         return None
+
+    def about(self, op: Operator, core: Core) -> float | None:
+        """Return about how many cycles a family without an estimate takes, for reports; None where nothing says."""
+        return rough_cycles(op, core)
 
     @abstractmethod
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:

@@ -108,6 +108,7 @@ class Layout:
                     measured=c.measured,
                     outdated=c.outdated,
                     code_bytes=c.code_bytes,
+                    cycles=c.cycles,
                 )
                 for op, c, kernel in zip(self.operators, picked, kernels, strict=True)
             ),

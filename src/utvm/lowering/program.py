@@ -19,7 +19,7 @@ class Call:
 
     `scratch` is the memory for the kernel's scratch parameter, if it has one; `measured` the record that chose the
     kernel, None if an estimate did; `outdated` whether there are records, but of other code than is generated now;
-    `code_bytes` the flash of its code, as measured or about that of micro-kernels.
+    `code_bytes` the flash of its code, as measured or about that of micro-kernels; `cycles` as in `Candidate`.
     """
 
     op: Operator
@@ -28,6 +28,7 @@ class Call:
     measured: Measured | None = None
     outdated: bool = False
     code_bytes: int = 0
+    cycles: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

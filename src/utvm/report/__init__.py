@@ -1,6 +1,15 @@
 """Tables, pictures, text and JSON for people and programs."""
 
 from utvm.report.boards import board_json, board_text, boards_json, boards_table
+from utvm.report.cost import (
+    CostReport,
+    OperatorCost,
+    Refused,
+    comparison_json,
+    comparison_table,
+    cost_json,
+    cost_table,
+)
 from utvm.report.figures import (
     CompileReport,
     RecordsUsed,
@@ -33,12 +42,15 @@ from utvm.report.tuning_page import knob_worth, tuning_html
 
 __all__ = [
     "CompileReport",
+    "CostReport",
     "FrontierReport",
     "LayerTuning",
+    "OperatorCost",
     "OperatorProfile",
     "PlanPoint",
     "ProfileReport",
     "RecordsUsed",
+    "Refused",
     "RunReport",
     "TuningProgress",
     "TuningReport",
@@ -46,8 +58,12 @@ __all__ = [
     "board_text",
     "boards_json",
     "boards_table",
+    "comparison_json",
+    "comparison_table",
     "compiled_json",
     "compiled_text",
+    "cost_json",
+    "cost_table",
     "count_text",
     "frontier_json",
     "frontier_svg",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from utvm.codegen import CSupport
 from utvm.cores import Core
@@ -84,10 +85,16 @@ def loop_cycles(function: CSupport, timing: Timing) -> float:
     lines = function.assembly
     first = lines.index("1:") + 1
     last = next(index for index in range(first, len(lines)) if lines[index].startswith("bne"))
-    turn = [parse(line) for line in lines[first : last + 1]]
+    return _turn_cycles(tuple(lines[first : last + 1]), timing)
+
+
+@lru_cache(maxsize=4096)
+def _turn_cycles(lines: tuple[str, ...], timing: Timing) -> float:
+    turn = [parse(line) for line in lines]
     return timing.cost(turn, turn, jumped=True)
 
 
+@lru_cache(maxsize=16)
 def frame_cycles(timing: Timing) -> float:
     """Return the modelled cycles of saving and restoring all registers around a function."""
     return timing.cost((), [parse("push {r4-r11, lr}"), parse("pop {r4-r11, pc}")])

@@ -12,6 +12,7 @@ from utvm.graph import AveragePool2D, AverageRounding, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.dsp.words import WORD, Words, clamp_lines, whole_windows, write_bounds
 from utvm.kernels.overlap import nest_ahead
+from utvm.kernels.rough import rough_cycles
 from utvm.kernels.workload import dims, workload
 
 _MOST_SUMMED = 255
@@ -34,6 +35,10 @@ class WordAveragePool2D(KernelFamily):
         if op.filter[0] * op.filter[1] > _MOST_SUMMED:
             return f"its windows have more than {_MOST_SUMMED} taps"
         return None if core.dsp else f"{core.name} has no DSP extension"
+
+    def about(self, op: Operator, core: Core) -> float | None:
+        """Return about how many cycles the loops over words take."""
+        return rough_cycles(op, core, words=True)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an average pooling."""

@@ -8,6 +8,7 @@ from utvm.graph import MaxPool2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.dsp.words import WORD, Words, clamp_lines, whole_windows, write_bounds
 from utvm.kernels.overlap import line_ahead
+from utvm.kernels.rough import rough_cycles
 from utvm.kernels.workload import dims, workload
 
 _MOST_UNROLLED = 32
@@ -27,6 +28,10 @@ class WordMaxPool2D(KernelFamily):
         if op.x.shape[2] * op.x.shape[3] < WORD:
             return "a row has fewer than four bytes"
         return None if core.dsp else f"{core.name} has no DSP extension"
+
+    def about(self, op: Operator, core: Core) -> float | None:
+        """Return about how many cycles the loops over words take."""
+        return rough_cycles(op, core, words=True)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a maximum pooling."""

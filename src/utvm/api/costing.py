@@ -1,0 +1,125 @@
+"""What a model costs on a board, by estimate alone: no C, no compiler, no run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from utvm.api.compiling import as_board, assumed_core, prepared
+from utvm.boards import Board
+from utvm.cores import Core
+from utvm.deploy.build import shipping
+from utvm.emulators import stand_in
+from utvm.errors import UtvmError
+from utvm.graph import Graph
+from utvm.graph.cost import macs_of
+from utvm.kernels import FAMILIES, SMALL_FAMILIES
+from utvm.lowering import Call, Program, lower
+from utvm.report.cost import CostReport, OperatorCost, Refused
+from utvm.tuning.known import measurements
+
+_STATEMENT_BYTES, _STARTUP_BYTES = 8, 600
+"""About what a statement of generated C, and all that is not the model's, take of flash: six networks on two cores."""
+
+
+def cost(
+    model: str | Path | Graph,
+    board: str | Path | Board,
+    *,
+    small: bool = False,
+    flash: int | None = None,
+    ram: int | None = None,
+    assume: str | None = None,
+    records: str | Path | None = None,
+) -> CostReport:
+    """Return what a model costs on a board by estimate: cycles, arena and flash, all of them modelled.
+
+    A board that is not emulated is taken as a product uses it, code and constants in flash.
+
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+        small, flash, ram, assume, records: as in `compile`.
+
+    Raises:
+        UtvmError: the model can't be read or lowered.
+    """
+    target = as_board(board)
+    if target.emulator is None:
+        target = shipping(target)
+    core = timed(target, assumed_core(target, assume))
+    program = lower(
+        prepared(model),
+        core,
+        families=SMALL_FAMILIES if small else FAMILIES,
+        measured=measurements(target, assume=assume or "", records=records),
+        flash=flash,
+        ram=ram,
+    )
+    operators = tuple(_operator(call, core) for call in program.calls)
+    known = [op.cycles for op in operators if op.cycles is not None]
+    source = "no model of this core" if core.timing is None else f"{core.timing.name}, estimated"
+    return CostReport(
+        model=program.name,
+        board=target.name,
+        core=target.core.name,
+        clock_hz=target.clock_hz,
+        macs=sum(op.macs for op in operators),
+        cycles=sum(known) if len(known) == len(operators) else None,
+        cycles_source=source,
+        arena_bytes=program.arena_bytes,
+        ram_bytes=max(place.data.length for place in target.placements) - target.stack_bytes,
+        flash_bytes=_flash_bytes(program),
+        storage_bytes=max(place.constants.length for place in target.placements),
+        operators=operators,
+    )
+
+
+def compare(
+    model: str | Path | Graph, boards: Sequence[str | Path | Board], *, small: bool = False
+) -> list[CostReport | Refused]:
+    """Return what a model costs on each of several boards, or why it can't be lowered for one; see `cost`."""
+    graph = prepared(model)
+    found: list[CostReport | Refused] = []
+    for board in boards:
+        target = as_board(board)
+        try:
+            found.append(cost(graph, target, small=small))
+        except UtvmError as error:
+            reason = " ".join(str(error).split())
+            found.append(Refused(board=target.name, core=target.core.name, reason=reason))
+    return found
+
+
+def timed(board: Board, core: Core) -> Core:
+    """Return a core with the timing that is modelled where it has none of its own."""
+    if core.timing is not None:
+        return core
+    emulated = stand_in(board)
+    return core if emulated is None else replace(core, timing=emulated.board.core.timing)
+
+
+def _operator(call: Call, core: Core) -> OperatorCost:
+    cycles: float | None = call.cycles
+    if not cycles:
+        family = next(
+            family for family in FAMILIES if family.name == call.kernel.family and family.applies(call.op, core)
+        )
+        cycles = family.about(call.op, core)
+    return OperatorCost(
+        name=call.op.name,
+        kind=call.op.kind,
+        family=call.kernel.family,
+        macs=macs_of(call.op),
+        cycles=None if cycles is None else round(cycles),
+    )
+
+
+def _flash_bytes(program: Program) -> int:
+    """Return about what the program takes: constants, each micro-kernel once, and C by its statements."""
+    functions = {call.kernel.function for call in program.calls}
+    kernels = {part.name: part for function in functions for part in function.support}
+    code = sum(4 * len(part.assembly) for part in kernels.values())
+    statements = sum(function.body.count(";") for function in functions)
+    return program.constant_bytes + code + _STATEMENT_BYTES * statements + _STARTUP_BYTES
