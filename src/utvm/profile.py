@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from utvm import api
 from utvm.boards import Board
 from utvm.codegen import ARENA_SYMBOL, function_names, step_symbol
-from utvm.device import Session
+from utvm.deploy.build import shipping
+from utvm.device import LinkLostError, Session
+from utvm.emulators import StandIn, stand_in
 from utvm.frontends.inputs import read_inputs
 from utvm.graph import Graph
 from utvm.graph.cost import macs_of
@@ -31,6 +35,8 @@ def profile(
 ) -> tuple[ProfileReport, api.Compiled]:
     """Run a network once as a whole, then each of its kernel calls alone, in order, and return what each cost.
 
+    Where a physical board does not answer, an emulator takes its place, with its core, clock and memories.
+
     Args:
         model: a model file, or a graph.
         board: a board's name, the path of its TOML, or the board.
@@ -42,9 +48,38 @@ def profile(
     Raises:
         UtvmError: any of it failed; the message says what to do.
     """
-    compiled = api.compile(model, board, small=small, flash=flash, ram=ram, assume=assume, records=records, steps=True)
-    with api.connect(compiled.board, assume=assume) as session:
-        return profile_in(session, compiled, input_file=input_file, plan="small" if small else "fast", timeout=timeout)
+    target = api.as_board(board)
+    options: dict[str, Any] = {"small": small, "flash": flash, "ram": ram, "records": records, "steps": True}
+    given: dict[str, Any] = {"input_file": input_file, "plan": "small" if small else "fast", "timeout": timeout}
+    emulated = None if target.emulator is not None else stand_in(target)
+    if emulated is None:
+        compiled = api.compile(model, target, assume=assume, **options)
+        with api.connect(target, assume=assume) as session:
+            return profile_in(session, compiled, **given)
+    try:
+        session = api.connect(target)
+    except LinkLostError as absent:
+        return _emulated(model, emulated, shipping(target), options, given, note=str(absent))
+    with session:
+        return profile_in(session, api.compile(model, target, assume=assume, **options), **given)
+
+
+def _emulated(
+    model: str | Path | Graph,
+    emulated: StandIn,
+    board: Board,
+    options: dict[str, Any],
+    given: dict[str, Any],
+    *,
+    note: str,
+) -> tuple[ProfileReport, api.Compiled]:
+    """Profile what a product on a board would run, by what takes the place of the board."""
+    compiled = api.compile(model, board, **options)
+    image = api.build_program(emulated.board, compiled.program, compiled.files, steps=True)
+    with api.connect_stand_in(emulated) as session:
+        report, _ = profile_in(session, replace(compiled, board=emulated.board, image=image), **given)
+    said = f"The board is not at hand ({note}): {emulated.described}, code and constants as in flash."
+    return replace(report, flash_bytes=compiled.image.flash_bytes - _step_bytes(compiled), note=said), compiled
 
 
 def profile_in(
@@ -90,7 +125,6 @@ def profile_in(
         )
         seen |= {symbol, *parts}
     core = compiled.board.core
-    steps = sum(image.function_bytes(step_symbol(program.name, index)) for index in range(len(rows)))
     report = ProfileReport(
         model=program.name,
         board=compiled.board.name,
@@ -104,6 +138,12 @@ def profile_in(
         cycles_source=whole.cycles_source,
         seconds=None if whole.cycles is None else whole.cycles / compiled.board.clock_hz,
         arena_bytes=program.arena_bytes,
-        flash_bytes=image.flash_bytes - steps,
+        flash_bytes=image.flash_bytes - _step_bytes(compiled),
     )
     return report, compiled
+
+
+def _step_bytes(compiled: api.Compiled) -> int:
+    """Return the bytes of the functions that only profiling needs."""
+    symbols = (step_symbol(compiled.program.name, index) for index in range(len(compiled.program.calls)))
+    return sum(compiled.image.function_bytes(symbol) for symbol in symbols)

@@ -11,7 +11,7 @@ print(result.outputs, result.measurement.instructions)
 
 from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources, prepared
 from utvm.api.costing import compare, cost
-from utvm.api.running import Model, Result, connect, run_once
+from utvm.api.running import Model, Result, connect, connect_stand_in, run_once
 
 __all__ = [
     "Compiled",
@@ -23,6 +23,7 @@ __all__ = [
     "compare",
     "compile",
     "connect",
+    "connect_stand_in",
     "cost",
     "image_sources",
     "prepared",

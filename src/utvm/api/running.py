@@ -16,7 +16,7 @@ from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board, LinkKind
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL
 from utvm.device import LinkError, Measurement, Session, open_session
-from utvm.emulators import emulator_target, get_assumption
+from utvm.emulators import QemuTarget, StandIn, emulator_target, get_assumption
 from utvm.errors import UtvmError
 from utvm.frontends.inputs import fit_array, read_inputs
 from utvm.graph import Graph
@@ -54,6 +54,16 @@ def connect(board: str | Path | Board, *, link: LinkKind | None = None, assume: 
     assumption = None if assume is None else get_assumption(assume, described.core.name)
     target = emulator_target(described, cache_directory=default_cache_directory(), assume=assumption)
     return open_session(described, target)
+
+
+def connect_stand_in(emulated: StandIn) -> Session:
+    """Open a session with what takes a board's place where that is not at hand.
+
+    Raises:
+        EmulatorError: QEMU is not installed.
+    """
+    target = QemuTarget(emulated.board, cache_directory=default_cache_directory(), assume=emulated.assumption)
+    return open_session(emulated.board, target)
 
 
 class Model:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
 from utvm.deploy.manifest import MANIFEST_FILE, Build, Expected, Form, Manifest, OperatorEntry, Port, Result
 from utvm.deploy.projects import project
 from utvm.deploy.readme import README_FILE, readme
+from utvm.device import Session
+from utvm.emulators import EmulatorError, stand_in
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.graph import Graph, Tensor
@@ -26,7 +29,7 @@ from utvm.kernels import PORTABLE_FAMILIES, PRELUDE, with_dependencies, workload
 from utvm.lowering import Program, lower
 from utvm.passes import run_passes
 from utvm.report import write_text
-from utvm.toolchain import Image, Toolchain, compiler_version
+from utvm.toolchain import Image, MemoryOverflowError, Toolchain, compiler_version
 
 OPTIMIZATIONS = ("-O3", "-Os")
 
@@ -99,7 +102,11 @@ def export(
     draft = _library(program, portable, target, {}, {})
     ports = _ports(program.graph.inputs, "input"), _ports(program.graph.outputs, "output")
     harness = board_harness(prefix, *ports)
-    images = {level: library_image(target, render_library(draft), harness, optimize=level) for level in OPTIMIZATIONS}
+
+    def build(board: Board, optimize: str = OPTIMIZATIONS[0]) -> Image:
+        return library_image(board, render_library(draft), harness, optimize=optimize)
+
+    images = {level: build(target, level) for level in OPTIMIZATIONS}
     builds = tuple(count_build(target, prefix, image, optimize=level) for level, image in images.items())
     budgets = {
         key: limit
@@ -124,7 +131,7 @@ def export(
         core_form=form_of(program),
         portable_form=None if portable is None else form_of(portable),
         builds=builds,
-        expected=_expected(target, program.graph, ports[0], images[OPTIMIZATIONS[0]]),
+        expected=_expected(target, program.graph, ports[0], build, images[OPTIMIZATIONS[0]]),
         budgets=budgets,
         files={file: sha256(text.encode()) for file, text in files.items()},
     )
@@ -237,16 +244,37 @@ def _check_budgets(program: Program, builds: tuple[Build, ...], budgets: Mapping
         raise BudgetError(f"{program.name} breaks its budget:\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
-def _expected(board: Board, graph: Graph, ports: tuple[Port, ...], image: Image) -> Expected:
-    if board.emulator is None or board.emulator.kind != "qemu":
-        return Expected(optimize=OPTIMIZATIONS[0], instructions=None, cycles=None, source="not run")
-    with api.connect(board) as session:
-        session.load(image)
-        for index, (tensor, port) in enumerate(zip(graph.inputs, ports, strict=True)):
-            session.write(buffer(port), random_input(tensor, index).tobytes())
-        measured = session.call(RUN_SYMBOL)
-    return Expected(
+def _expected(
+    board: Board, graph: Graph, ports: tuple[Port, ...], build: Callable[[Board], Image], image: Image
+) -> Expected:
+    """Return what a run costs, of a board that is not emulated as a model: by what stands in for it, if it can."""
+    not_run = Expected(
         optimize=OPTIMIZATIONS[0],
+        instructions=None,
+        cycles=None,
+        source="not run",
+        clock_hz=board.clock_hz,
+        ram_bytes=max(place.data.length for place in board.placements),
+        storage_bytes=max(place.constants.length for place in board.placements),
+    )
+    if board.emulator is not None and board.emulator.kind == "qemu":
+        with api.connect(board) as session:
+            return _run_in(session, image, graph, ports, not_run)
+    emulated = None if board.emulator is not None else stand_in(board)
+    if emulated is not None:
+        # The promises of an export do not need the figure: without QEMU, or memory for the image, it stays out.
+        with contextlib.suppress(EmulatorError, MemoryOverflowError), api.connect_stand_in(emulated) as session:
+            return _run_in(session, build(emulated.board), graph, ports, not_run)
+    return not_run
+
+
+def _run_in(session: Session, image: Image, graph: Graph, ports: tuple[Port, ...], not_run: Expected) -> Expected:
+    session.load(image)
+    for index, (tensor, port) in enumerate(zip(graph.inputs, ports, strict=True)):
+        session.write(buffer(port), random_input(tensor, index).tobytes())
+    measured = session.call(RUN_SYMBOL)
+    return replace(
+        not_run,
         instructions=measured.instructions,
         cycles=measured.cycles,
         source=measured.cycles_source or "instructions counted by the emulator; no cycle model of this core",

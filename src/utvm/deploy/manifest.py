@@ -98,17 +98,31 @@ class Build:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """The cost of a run in instructions and cycles, and where the figures come from; None is not known."""
+    """The cost of a run in instructions and cycles, and where the figures come from; None is not known.
+
+    Attributes:
+        clock_hz: the board's clock.
+        ram_bytes: RAM of the board that data may lie in.
+        storage_bytes: memory of the board for code and constants.
+    """
 
     optimize: str
     instructions: int | None
     cycles: int | None
     source: str
+    clock_hz: int = 0
+    ram_bytes: int = 0
+    storage_bytes: int = 0
+
+    @property
+    def milliseconds(self) -> float | None:
+        """A run's time at the board's clock; None where it is not known."""
+        return 1000 * self.cycles / self.clock_hz if self.cycles and self.clock_hz else None
 
     @property
     def how(self) -> str:
         """Where the figures come from, for people; modelled ones say so."""
-        return f"modelled; {self.source}" if self.source.startswith("model") else self.source
+        return f"modelled; {self.source}" if self.source.startswith("model:") else self.source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +162,9 @@ class Manifest:
         values = {"format": FORMAT, **asdict(self), "flash_bytes": self.flash_bytes, "stack_bytes": self.stack_bytes}
         for build, entry in zip(self.builds, values["builds"], strict=True):
             entry["flash_bytes"] = build.flash_bytes
+        time = self.expected.milliseconds
+        values["expected"]["milliseconds"] = time
+        values["expected"]["inferences_per_second"] = 1000 / time if time else None
         return json.dumps(values, indent=2) + "\n"
 
     @staticmethod
@@ -181,7 +198,8 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     taken["builds"] = tuple(
         Build(**{key: _plain(entry[key]) for key in Build.__dataclass_fields__}) for entry in values["builds"]
     )
-    taken["expected"] = Expected(**values["expected"])
+    expected = values["expected"]
+    taken["expected"] = Expected(**{key: expected[key] for key in Expected.__dataclass_fields__ if key in expected})
     taken["flags"] = tuple(values["flags"])
     return Manifest(**taken)
 

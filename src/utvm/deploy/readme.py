@@ -37,6 +37,7 @@ only one form is compiled.
     model = shlex.quote(m.model_file) if plain(m.model_file) == m.model_file else "MODEL"
     cycles = "not known" if m.expected.cycles is None else f"{m.expected.cycles:,}"
     instructions = "not known" if m.expected.instructions is None else f"{m.expected.instructions:,}"
+    timed = _timed(m)
     return f"""\
 # {m.name}
 
@@ -81,7 +82,7 @@ bound for the worst case.
 |---|--:|--:|--:|--:|
 {builds}
 
-A run under {m.expected.optimize}: {instructions} instructions, {cycles} cycles ({m.expected.how}).
+A run under {m.expected.optimize}: {instructions} instructions, {cycles} cycles ({m.expected.how}).{timed}
 
 `{upper}_ARENA_BYTES`, `{upper}_FLASH_BYTES` and `{upper}_STACK_BYTES` are constants of the header. Define
 `{upper}_RAM_BUDGET_BYTES`, `{upper}_FLASH_BUDGET_BYTES` or `{upper}_STACK_BUDGET_BYTES` and the build fails
@@ -100,6 +101,21 @@ order.
 builds these files for this machine, under sanitizers, and for the emulated board, runs inputs through them
 and compares bit by bit with the model; it says where the first difference is, if there is one.
 """
+
+
+def _timed(m: Manifest) -> str:
+    """Return what a run's cycles are on the board, and its share of the board's memories."""
+    expected = m.expected
+    if expected.milliseconds is None:
+        return ""
+    ram = 100 * (m.core_form.arena_bytes + m.stack_bytes) / expected.ram_bytes
+    flash = 100 * m.flash_bytes / expected.storage_bytes
+    modelled = "" if expected.how == expected.source else ", modelled"
+    return (
+        f"\nThat is {expected.milliseconds:,.2f} ms at {expected.clock_hz / 1e6:g} MHz on {m.board}, "
+        f"{1000 / expected.milliseconds:,.1f} inferences a second{modelled}; arena and stack take\n"
+        f"{ram:.1f} % of its RAM, code and constants {flash:.1f} % of its flash."
+    )
 
 
 def _c_type(dtype: str) -> str:

@@ -20,6 +20,11 @@ def export_text(manifest: Manifest) -> str:
         lines.append(f"  flash  {build.flash_bytes:>9,} B under {build.optimize}: {parts}")
     if m.expected.cycles is not None:
         lines.append(f"  cycles {m.expected.cycles:>9,} ({m.expected.how})")
+        if m.expected.milliseconds:
+            lines.append(
+                f"  time   {m.expected.milliseconds:>9,.2f} ms at {m.expected.clock_hz / 1e6:g} MHz, "
+                f"{1000 / m.expected.milliseconds:,.1f} inferences a second"
+            )
     elif m.expected.instructions is not None:
         lines.append(f"  instructions {m.expected.instructions:,} ({m.expected.source})")
     lines += [f"  {key} budget {limit:,} B: kept" for key, limit in m.budgets.items()]

@@ -35,7 +35,10 @@ class OperatorProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileReport:
-    """A profiled network: its calls one by one, and the whole run. `limit` is the core's least cycles a MAC."""
+    """A profiled network: its calls one by one, and the whole run. `limit` is the core's least cycles a MAC.
+
+    `note` says what stood in for a board that was not at hand; it is empty where the board ran.
+    """
 
     model: str
     board: str
@@ -50,6 +53,7 @@ class ProfileReport:
     seconds: float | None
     arena_bytes: int
     flash_bytes: int
+    note: str = ""
 
     @property
     def total(self) -> int:
@@ -157,7 +161,9 @@ def _caption(report: ProfileReport) -> str:
         if report.cycles is None
         else f"Cycles: {report.cycles_source}; the core's multiplier allows {report.limit:g} cycles a MAC at best."
     )
-    return f"{cycles} Arena {report.arena_bytes:,} B, flash {report.flash_bytes:,} B."
+    time = "" if report.seconds is None else f" {1000 * report.seconds:,.2f} ms at the board's clock."
+    sizes = f" Arena {report.arena_bytes:,} B, flash {report.flash_bytes:,} B."
+    return f"{cycles}{time}{sizes}" + (f"\n{report.note}" if report.note else "")
 
 
 def _kernel(op: OperatorProfile) -> str:
