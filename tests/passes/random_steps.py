@@ -10,6 +10,7 @@ from tests.passes.build import Net
 from utvm.graph import (
     Add,
     AveragePool2D,
+    BatchToSpace,
     Dequantize,
     DType,
     Graph,
@@ -18,6 +19,7 @@ from utvm.graph import (
     MaxPool2D,
     Mean,
     Mul,
+    Padding,
     Quantization,
     Quantize,
     Relu,
@@ -25,6 +27,7 @@ from utvm.graph import (
     ResizeNearestNeighbor,
     Rounding,
     Softmax,
+    SpaceToBatch,
     Split,
     StridedSlice,
     Sub,
@@ -105,6 +108,40 @@ def _depthwise(net: Net, x: Tensor) -> Tensor:
         quant=_quant(net, x),
         clamp=_clamp(net),
     )
+
+
+def _dilated(net: Net, x: Tensor) -> Tensor:
+    """As TensorFlow writes a dilated convolution; sometimes more is cut off than was padded."""
+    block, kernel = (int(net.rng.integers(1, 4)), int(net.rng.integers(1, 4))), int(net.rng.integers(1, 3))
+    sides, sizes = [], []
+    for size, step in zip(x.shape[1:3], block, strict=True):
+        before = int(net.rng.integers(0, 4))
+        after = -(size + before) % step
+        while (size + before + after) // step < kernel:
+            after += step
+        sides += [before, after]
+        sizes.append((size + before + after) // step)
+    padding = Padding(top=sides[0], bottom=sides[1], left=sides[2], right=sides[3])
+    batch = net.tensor((x.shape[0] * block[0] * block[1], *sizes, x.shape[3]), x.quant)
+    cut = net.add_op(SpaceToBatch, x=x, y=batch, block=block, padding=padding)
+    made = net.conv(cut, 3, kernel=kernel, dead=_some(net, 3), bias=_bias(net, 3), quant=_quant(net, x))
+    height, width = (size * step for size, step in zip(made.shape[1:3], block, strict=True))
+    crop = Padding(
+        top=int(net.rng.integers(0, min(height, sides[0] + 2))), left=int(net.rng.integers(0, min(width, sides[2] + 1)))
+    )
+    y = net.tensor((x.shape[0], height - crop.top, width - crop.left, 3), made.quant)
+    return net.add_op(BatchToSpace, x=made, y=y, block=block, crop=crop)
+
+
+def _columns(net: Net, x: Tensor) -> Tensor:
+    """A fully connected layer whose result is a column, or rows of other lengths than the layer's."""
+    flat = net.reshape(x, x.shape[0], x.elements // x.shape[0])
+    net.dense(flat, 12, dead=_some(net, 12))
+    made = net.operators.pop()
+    images = x.shape[0]
+    shapes = [(images * 12, 1, 1, 1), (images, 2, 3, 2), (images, 1, 4, 3), (images, 1, 1, 12)]
+    net.operators.append(made.with_tensors({made.outputs[0]: (y := net.tensor(shapes[net.rng.integers(4)]))}))
+    return y
 
 
 def _residual(net: Net, x: Tensor) -> Tensor:
@@ -207,6 +244,8 @@ def _dead_end(net: Net, x: Tensor) -> Tensor:
 
 STEPS: tuple[Step, ...] = (
     _depthwise,
+    _dilated,
+    _columns,
     _residual,
     _residual,
     _with_constant,

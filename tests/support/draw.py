@@ -22,6 +22,7 @@ from utvm.graph import (
     Add,
     AveragePool2D,
     AverageRounding,
+    BatchToSpace,
     Concatenation,
     Dequantize,
     DType,
@@ -39,11 +40,14 @@ from utvm.graph import (
     Relu,
     Relu6,
     Reshape,
+    ResizeBilinear,
     ResizeNearestNeighbor,
     Softmax,
+    SpaceToBatch,
     Split,
     StridedSlice,
     Sub,
+    Tanh,
     Tensor,
     Transpose,
 )
@@ -61,7 +65,7 @@ def draw_graph(draw: Draw, kind: str, *, tflite: bool = False) -> Graph:
 def draw_inputs(draw: Draw, graph: Graph) -> list[Array]:
     """Return one array for each input of the graph; int8 ones cover the whole range or its ends."""
     d = new_drawer(draw, tflite=False)
-    return [d.int8(t.shape) if t.dtype is DType.INT8 else d.float32(graph, t.shape) for t in graph.inputs]
+    return [d.float32(graph, t.shape) if t.dtype is DType.FLOAT32 else d.bytes(t) for t in graph.inputs]
 
 
 @st.composite
@@ -191,6 +195,12 @@ def _logistic(d: Drawer) -> Operator:
     return Logistic(name="op", x=x, y=d.tensor("y", shape, PROBABILITY))
 
 
+def _tanh(d: Drawer) -> Operator:
+    shape = d.shape()
+    x = d.tensor("x", shape, Quantization.per_tensor(d.log_uniform(2**-12, 4.0), d.zero_point()))
+    return Tanh(name="op", x=x, y=d.tensor("y", shape, Quantization.per_tensor(1 / 128, 0)))
+
+
 def _relu(d: Drawer) -> Operator:
     shape = d.shape()
     return Relu(name="op", x=d.tensor("x", shape), y=d.tensor("y", shape))
@@ -209,12 +219,21 @@ def _leaky_relu(d: Drawer) -> Operator:
 
 def _quantize(d: Drawer) -> Operator:
     shape = d.shape()
-    x = d.tensor("x", shape) if d.flag() else Tensor(name="x", shape=shape, dtype=DType.FLOAT32)
-    return Quantize(name="op", x=x, y=d.tensor("y", shape))
+    source, target = d.pick(("float32", "int8"), ("int8", "int8"), ("uint8", "int8"), ("int8", "uint8"))
+    x = Tensor(name="x", shape=shape, dtype=DType.FLOAT32) if source == "float32" else _bytes(d, "x", shape, source)
+    return Quantize(name="op", x=x, y=_bytes(d, "y", shape, target))
+
+
+def _bytes(d: Drawer, name: str, shape: tuple[int, ...], dtype: str) -> Tensor:
+    """A tensor of int8 or uint8; half of the time at int8's scale shifted by 128, as converters write the ends."""
+    quant = d.quantization()
+    if dtype == "uint8":
+        quant = Quantization.per_tensor(quant.scale[0], quant.zero_point[0] + 128)
+    return Tensor(name=name, shape=shape, dtype=DType(dtype), quant=quant)
 
 
 def _dequantize(d: Drawer) -> Operator:
-    x = d.tensor("x", d.shape())
+    x = _bytes(d, "x", d.shape(), d.pick("int8", "uint8"))
     return Dequantize(name="op", x=x, y=Tensor(name="y", shape=x.shape, dtype=DType.FLOAT32))
 
 
@@ -283,12 +302,45 @@ def _transpose(d: Drawer) -> Operator:
     return Transpose(name="op", x=x, y=d.tensor("y", tuple(x.shape[p] for p in perm), x.quant), perm=perm)
 
 
-def _resize(d: Drawer) -> Operator:
+def _space_to_batch(d: Drawer) -> Operator:
+    images, channels, block, batch, margin = _blocks(d, padded=not d.tflite)
+    plane = [size * b - m for size, b, m in zip(batch, block, _both(margin), strict=True)]
+    x = d.tensor("x", (images, *plane, channels))
+    y = d.tensor("y", (images * block[0] * block[1], *batch, channels), x.quant)
+    return SpaceToBatch(name="op", x=x, y=y, block=block, padding=margin)
+
+
+def _batch_to_space(d: Drawer) -> Operator:
+    images, channels, block, batch, margin = _blocks(d)
+    plane = [size * b - m for size, b, m in zip(batch, block, _both(margin), strict=True)]
+    x = d.tensor("x", (images * block[0] * block[1], *batch, channels))
+    return BatchToSpace(name="op", x=x, y=d.tensor("y", (images, *plane, channels), x.quant), block=block, crop=margin)
+
+
+def _blocks(d: Drawer, *, padded: bool = True) -> tuple[int, int, tuple[int, int], tuple[int, int], Padding]:
+    """Images, channels, a block, how many blocks, and a margin that leaves at least one pixel.
+
+    tflite-micro never sets what it pads with, so files for it have no margin.
+    """
+    block, batch = (d.integer(1, 3), d.integer(1, 3)), (d.size(5), d.size(5))
+    margins: list[int] = []
+    for size, step in zip(batch, block, strict=True):
+        before = d.integer(0, min(4, size * step - 1)) if padded else 0
+        margins += [before, d.integer(0, min(4, size * step - 1 - before)) if padded else 0]
+    padding = Padding(top=margins[0], bottom=margins[1], left=margins[2], right=margins[3])
+    return d.integer(1, 2), d.size(9), block, batch, padding
+
+
+def _both(margin: Padding) -> tuple[int, int]:
+    return margin.top + margin.bottom, margin.left + margin.right
+
+
+def _resize(make: type[ResizeNearestNeighbor] | type[ResizeBilinear], d: Drawer) -> Operator:
     batch, height, width, channels = d.integer(1, 2), d.size(9), d.size(9), d.size(9)
     x = d.tensor("x", (batch, height, width, channels))
     y = d.tensor("y", (batch, d.integer(1, 12), d.integer(1, 12), channels), x.quant)
     align, half = d.pick((False, False), (True, False), (False, True))
-    return ResizeNearestNeighbor(name="op", x=x, y=y, align_corners=align, half_pixel_centers=half)
+    return make(name="op", x=x, y=y, align_corners=align, half_pixel_centers=half)
 
 
 _MAKERS: dict[str, Callable[[Drawer], Operator]] = {
@@ -303,6 +355,7 @@ _MAKERS: dict[str, Callable[[Drawer], Operator]] = {
     "Mean": _mean,
     "Softmax": _softmax,
     "Logistic": _logistic,
+    "Tanh": _tanh,
     "Relu": _relu,
     "Relu6": _relu6,
     "LeakyRelu": _leaky_relu,
@@ -312,7 +365,10 @@ _MAKERS: dict[str, Callable[[Drawer], Operator]] = {
     "Split": _split,
     "StridedSlice": _strided_slice,
     "Transpose": _transpose,
-    "ResizeNearestNeighbor": _resize,
+    "ResizeNearestNeighbor": lambda d: _resize(ResizeNearestNeighbor, d),
+    "ResizeBilinear": lambda d: _resize(ResizeBilinear, d),
+    "SpaceToBatch": _space_to_batch,
+    "BatchToSpace": _batch_to_space,
     "Quantize": _quantize,
     "Dequantize": _dequantize,
 }

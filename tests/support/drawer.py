@@ -57,6 +57,11 @@ class Drawer:
             return self.rng.choice(np.array([low, 127, 0], np.int8), shape)
         return self.rng.integers(low, 128, shape).astype(np.int8)
 
+    def bytes(self, tensor: Tensor) -> Array:
+        """Values of an int8 or uint8 tensor."""
+        values = self.int8(tensor.shape)
+        return (values.astype(np.int16) + 128).astype(np.uint8) if tensor.dtype is DType.UINT8 else values
+
     def float32(self, graph: Graph, shape: tuple[int, ...]) -> Array:
         """Multiples of half the scale (ties), or anything; some beyond the range of int8."""
         scale = graph.operators[0].outputs[0].scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -21,23 +21,78 @@ ACTIVATION_RANGES = {
 """The real range to which each fused activation clamps."""
 
 
+FLOAT_ADVICE = (
+    "The model computes in float32. Convert it with full integer quantisation: converter.optimizations = "
+    "[tf.lite.Optimize.DEFAULT], a representative_dataset, and converter.target_spec.supported_ops = "
+    "[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]."
+)
+UINT8_ADVICE = (
+    "Only the ends of a model may be uint8, between QUANTIZE and the graph's inputs and outputs. Convert the model "
+    "again with a TensorFlow that quantises to int8 (2.3 or later)."
+)
+INT16_ADVICE = "Activations of 16 bits are not supported: convert with int8 activations."
+DYNAMIC_ADVICE = "Fix every dimension before converting, the batch at 1: a tf.function with an input_signature says so."
+OPERATOR_ADVICE = "Take an operator that is not supported out of the model: README's table has those that are."
+_ADVICE_OF_DTYPE = {DType.FLOAT32: FLOAT_ADVICE, DType.UINT8: UINT8_ADVICE, DType.INT16: INT16_ADVICE}
+
+
 class RefusedError(Exception):
-    """An operator can't be taken; the text is the reason, with the tensor it is about."""
+    """An operator can't be taken; the text is the reason, with the tensor it is about.
+
+    Attributes:
+        advice: how to get on, empty where the reason says it.
+    """
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 class Context:
     """One operator of a file on its way into the graph."""
 
-    def __init__(self, model: RawModel, raw: RawOperator, tensors: dict[int, Tensor]) -> None:
+    def __init__(self, model: RawModel, raw: RawOperator, tensors: dict[int, Tensor], names: set[str]) -> None:
         self._model = model
         self._tensors = tensors
+        self._names = names
         self.raw = raw
         self.name = f"{raw.kind.lower()}_{raw.index}"
 
-    def options(self, kind: Callable[[], Any]) -> Any:
-        """Return the operator's options read as `kind`."""
+    def made(self, what: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return a tensor that the file lacks, between two operators that one of the file's becomes."""
+        name = f"{self.name}/{what}"
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return Tensor(name=name, shape=shape, dtype=like.dtype, quant=like.quant)
+
+    def shape_of_input(self, position: int) -> tuple[int, ...]:
+        """Return the static shape of an input of any type, also of one that can't be used otherwise."""
+        shape = self._model.tensors[self.raw.inputs[position]].shape
+        if any(size <= 0 for size in shape):
+            raise RefusedError(f"its input's shape {list(shape)} is not static", DYNAMIC_ADVICE)
+        return shape
+
+    def fold(self, *values: NDArray[Any]) -> None:
+        """Make the operator's outputs constants."""
+        for index, value in enumerate(values):
+            tensor = self.any_output(index)
+            if tensor.dtype is not DType.INT32 or tensor.shape != value.shape:
+                raise RefusedError(
+                    f"tensor '{tensor.name}': int32{list(value.shape)} is computed, it is {tensor.dtype}"
+                    f"{list(tensor.shape)}"
+                )
+            if np.abs(value.astype(np.int64)).max(initial=0) >= 2**31:
+                raise RefusedError(f"tensor '{tensor.name}': a value does not fit int32")
+            self._tensors[self.raw.outputs[index]] = dataclasses.replace(tensor, data=value.astype(np.int32))
+
+    def options(self, kind: type[Any]) -> Any:
+        """Return the operator's options read as `kind`, a class of the schema's tables."""
         if self.raw.options is None:
             raise RefusedError("its options are missing")
+        name = kind.__name__
+        if self.raw.options_type != getattr(tflite.BuiltinOptions, name):
+            raise RefusedError(f"its options are of another type than {name}: the file is damaged")
         table = kind()
         table.Init(self.raw.options.Bytes, self.raw.options.Pos)
         return table
@@ -118,7 +173,8 @@ class Context:
 def make_tensor(raw: RawTensor) -> Tensor:
     """Return the graph's form of a tensor of the file."""
     if raw.problem is not None or raw.dtype is None:
-        raise RefusedError(f"tensor '{raw.name}': {raw.problem}")
+        advice = DYNAMIC_ADVICE if any(size <= 0 for size in raw.shape) else ""
+        raise RefusedError(f"tensor '{raw.name}': {raw.problem}", advice)
     return Tensor(name=raw.name, shape=raw.shape, dtype=raw.dtype, quant=raw.quant, data=raw.data)
 
 
@@ -131,7 +187,13 @@ def expect_shape(tensor: Tensor, shape: tuple[int, ...]) -> None:
 def same_quantisation(x: Tensor, y: Tensor) -> None:
     """Refuse two tensors whose scale or zero point differ."""
     if (x.scale, x.zero_point) != (y.scale, y.zero_point):
-        raise RefusedError(f"tensors '{x.name}' and '{y.name}' must have the same scale and zero point")
+        raise RefusedError(
+            f"tensors '{x.name}' and '{y.name}' must have the same scale and zero point, but have "
+            f"{np.float32(x.scale)!s} and {x.zero_point}, {np.float32(y.scale)!s} and {y.zero_point}",
+            "TFLite's own converter gives the inputs and the output of such an operator one scale. Where the scales "
+            "differ in the last digit alone, write the same number into the file; else put a QUANTIZE to the other "
+            "scale between.",
+        )
 
 
 def axis_of(axis: int, rank: int) -> int:
@@ -153,9 +215,23 @@ def quantised_range(tensor: Tensor, low: float | None, high: float | None) -> tu
     return least, most
 
 
+def quantised_bytes(tensor: Tensor) -> Tensor:
+    """Return an int8 or uint8 tensor that is quantised as a whole; others are refused."""
+    if tensor.dtype is not DType.UINT8:
+        return _quantised(tensor)
+    if tensor.quant is None or len(tensor.quant.scale) != 1:
+        raise RefusedError(f"tensor '{tensor.name}': it is not quantised as a whole")
+    if not 0 <= tensor.zero_point <= 255:
+        raise RefusedError(f"tensor '{tensor.name}': its zero point {tensor.zero_point} is outside uint8")
+    return tensor
+
+
 def _quantised(tensor: Tensor) -> Tensor:
     if tensor.dtype is not DType.INT8:
-        raise RefusedError(f"tensor '{tensor.name}': its type is {tensor.dtype}, int8 is expected")
+        raise RefusedError(
+            f"tensor '{tensor.name}': its type is {tensor.dtype}, int8 is expected",
+            _ADVICE_OF_DTYPE.get(tensor.dtype, ""),
+        )
     if tensor.quant is None or len(tensor.quant.scale) != 1:
         raise RefusedError(f"tensor '{tensor.name}': it is not quantised as a whole")
     if not -128 <= tensor.zero_point <= 127:

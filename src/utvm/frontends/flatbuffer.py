@@ -27,11 +27,14 @@ MAX_ELEMENTS = 1 << 27
 _IDENTIFIER = b"TFL3"
 _TYPES = {
     tflite.TensorType.INT8: DType.INT8,
+    tflite.TensorType.UINT8: DType.UINT8,
     tflite.TensorType.INT16: DType.INT16,
     tflite.TensorType.INT32: DType.INT32,
     tflite.TensorType.FLOAT32: DType.FLOAT32,
 }
 _TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
+_CONTROL_FLOW = frozenset(("IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "CALL"))
+_VARIABLES = frozenset(("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"))
 OPERATOR_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
 _BROKEN = (
     struct.error,
@@ -60,13 +63,20 @@ class RawTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawOperator:
-    """An operator as the file has it. Absent optional inputs are -1. `options` is the table of its options, or None."""
+    """An operator as the file has it.
+
+    Attributes:
+        inputs: indices of tensors; -1 stands for an absent optional one.
+        options: the table of its options, or None.
+        options_type: which table that is, a value of `tflite.BuiltinOptions`.
+    """
 
     index: int
     kind: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Any
+    options_type: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,10 +118,8 @@ class _Reader:
         if model.Version() != 3:
             raise FrontendError(self.source, [f"schema version {model.Version()} is not supported, only 3"])
         if model.SubgraphsLength() != 1:
-            raise FrontendError(
-                self.source,
-                [f"the file has {model.SubgraphsLength()} subgraphs; models with control flow are not supported"],
-            )
+            problem, advice = self._several_subgraphs()
+            raise FrontendError(self.source, [problem], advice=[advice])
         graph = model.Subgraphs(0)
         self._limit("tensors", graph.TensorsLength(), MAX_TENSORS)
         self._limit("operators", graph.OperatorsLength(), MAX_OPERATORS)
@@ -125,6 +133,36 @@ class _Reader:
             inputs=self._indices("the graph's inputs", graph.InputsLength(), graph.Inputs, len(tensors)),
             outputs=self._indices("the graph's outputs", graph.OutputsLength(), graph.Outputs, len(tensors)),
         )
+
+    def _several_subgraphs(self) -> tuple[str, str]:
+        """Return why a file has another number of subgraphs than one, and what to do."""
+        model = self.model
+        count = model.SubgraphsLength()
+        self._limit("operator codes", model.OperatorCodesLength(), MAX_OPERATORS)
+        codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+        kinds = {OPERATOR_NAMES.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "") for code in codes}
+        flow, variables = sorted(kinds & _CONTROL_FLOW), sorted(kinds & _VARIABLES)
+        if count == 0:
+            return "the file has no subgraph", "Convert the model again: the file is empty or damaged."
+        if flow:
+            return (
+                f"the model branches at run time: {count} subgraphs, called by {', '.join(flow)}",
+                "Convert a model without tf.while_loop and tf.cond, or unroll its loops (unroll=True of Keras's RNNs).",
+            )
+        if variables:
+            return (
+                f"the model keeps state in variables: {count} subgraphs, with {', '.join(variables)}",
+                "Make the state an input and an output of the model, and carry it over yourself.",
+            )
+        signatures = model.SignatureDefsLength()
+        if signatures > 1:
+            self._limit("signatures", signatures, MAX_OPERATORS)
+            names = [_text(model.SignatureDefs(i).SignatureKey()) for i in range(min(signatures, 8))]
+            return (
+                f"the file has {signatures} signatures ({', '.join(names)}), each a network of its own",
+                "Convert one signature at a time (from_concrete_functions with one function).",
+            )
+        return f"the file has {count} subgraphs, one is expected", "Convert the main network alone."
 
     def _limit(self, what: str, count: int, most: int) -> None:
         if count > most or count * 4 > len(self.data):
@@ -166,6 +204,7 @@ class _Reader:
                 f"the outputs of operator {index}", operator.OutputsLength(), operator.Outputs, tensors
             ),
             options=operator.BuiltinOptions(),
+            options_type=operator.BuiltinOptionsType(),
         )
 
     def _tensor(self, index: int, tensor: Any) -> RawTensor:
@@ -215,7 +254,8 @@ class _Reader:
             return None, "a zero point does not fit 32 bits"
         if count == 1:
             return Quantization(scale=scales, zero_point=points), None
-        axis = int(table.QuantizedDimension())
+        # A vector has one dimension, whatever the file says: some writers copy the number from the weights to the bias.
+        axis = 0 if len(shape) == 1 else int(table.QuantizedDimension())
         if not 0 <= axis < len(shape) or shape[axis] != count:
             return None, f"it has {count} scales along dimension {axis} of shape {list(shape)}"
         return Quantization(scale=scales, zero_point=points, axis=axis), None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utvm.frontends.context import Context, RefusedError, make_tensor
+from utvm.frontends.context import OPERATOR_ADVICE, Context, RefusedError, make_tensor
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, read_flatbuffer
+from utvm.frontends.problems import Problems
 from utvm.frontends.tflite_operators import CONVERTERS
+from utvm.frontends.tflite_shapes import folded
 from utvm.graph import Graph, GraphError, Operator, Tensor
 
 
@@ -36,43 +38,50 @@ class _Importer:
         self.source = source
         self.name = name
         self.tensors: dict[int, Tensor] = {}
-        self.problems: list[str] = []
+        self.names = {tensor.name for tensor in raw.tensors}
+        self.problems = Problems()
 
     def graph(self) -> Graph:
         if not self.raw.operators:
-            self.problems.append("the model has no operators")
-        operators = [op for index in range(len(self.raw.operators)) if (op := self._operator(index)) is not None]
+            self.problems.of_file("the model has no operators")
+        operators = [op for index in range(len(self.raw.operators)) for op in self._operators(index)]
         inputs = [t for index in self.raw.inputs if (t := self._port("input", index)) is not None]
         outputs = [t for index in self.raw.outputs if (t := self._port("output", index)) is not None]
         if not self.raw.outputs:
-            self.problems.append("the model has no outputs")
-        self.problems += [f"input '{t.name}' is a constant" for t in inputs if t.is_constant]
-        if self.problems:
-            raise FrontendError(self.source, self.problems)
+            self.problems.of_file("the model has no outputs")
+        for tensor in inputs:
+            if tensor.is_constant:
+                self.problems.of_file(f"input '{tensor.name}' is a constant")
+        if self.problems.texts:
+            raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
         try:
             return Graph(name=self.name, operators=tuple(operators), inputs=tuple(inputs), outputs=tuple(outputs))
         except GraphError as error:
             raise FrontendError(self.source, [str(error)]) from error
 
-    def _operator(self, index: int) -> Operator | None:
+    def _operators(self, index: int) -> tuple[Operator, ...]:
+        """Return what an operator of the file becomes; nothing where it is folded or refused."""
         raw = self.raw.operators[index]
+        context = Context(self.raw, raw, self.tensors, self.names)
         convert = CONVERTERS.get(raw.kind)
-        if convert is None:
-            self.problems.append(f"operator {index} {raw.kind}: this operator is not supported")
-            return None
         try:
-            return convert(Context(self.raw, raw, self.tensors))
+            if folded(context):
+                return ()
+            if convert is None:
+                raise RefusedError("this operator is not supported", OPERATOR_ADVICE)
+            converted = convert(context)
+            return converted if isinstance(converted, tuple) else (converted,)
         except RefusedError as reason:
-            self.problems.append(f"operator {index} {raw.kind}: {reason}")
+            self.problems.of_operator(index, raw.kind, str(reason), reason.advice)
         except Exception as error:
-            self.problems.append(f"operator {index} {raw.kind}: its options are damaged ({type(error).__name__})")
-        return None
+            self.problems.of_operator(index, raw.kind, f"its options are damaged ({type(error).__name__})")
+        return ()
 
     def _port(self, kind: str, index: int) -> Tensor | None:
         if index not in self.tensors:
             try:
                 self.tensors[index] = make_tensor(self.raw.tensors[index])
             except RefusedError as reason:
-                self.problems.append(f"graph {kind}: {reason}")
+                self.problems.of_file(f"graph {kind}: {reason}", reason.advice)
                 return None
         return self.tensors[index]

@@ -14,6 +14,7 @@ from utvm.graph import (
     Add,
     AveragePool2D,
     AverageRounding,
+    BatchToSpace,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
@@ -32,12 +33,15 @@ from utvm.graph import (
     Relu,
     Relu6,
     Reshape,
+    ResizeBilinear,
     ResizeNearestNeighbor,
     Rounding,
     Softmax,
+    SpaceToBatch,
     Split,
     StridedSlice,
     Sub,
+    Tanh,
     Tensor,
     Transpose,
     same_padding,
@@ -296,15 +300,35 @@ def _transpose(op: Transpose) -> EncodedOperator:
     )
 
 
-def _resize(op: ResizeNearestNeighbor) -> EncodedOperator:
-    return EncodedOperator(
-        code=_CODES.RESIZE_NEAREST_NEIGHBOR,
-        version=3 if op.align_corners or op.half_pixel_centers else 2,
-        inputs=(op.x, _constant(op, "size", op.y.shape[1:3])),
-        outputs=(op.y,),
-        options="ResizeNearestNeighborOptions",
-        fields={"AlignCorners": op.align_corners, "HalfPixelCenters": op.half_pixel_centers},
-    )
+def _resize(code: int, options: str) -> Callable[[Any], EncodedOperator]:
+    def encode(op: ResizeNearestNeighbor | ResizeBilinear) -> EncodedOperator:
+        return EncodedOperator(
+            code=code,
+            version=3 if op.align_corners or op.half_pixel_centers else 2,
+            inputs=(op.x, _constant(op, "size", op.y.shape[1:3])),
+            outputs=(op.y,),
+            options=options,
+            fields={"AlignCorners": op.align_corners, "HalfPixelCenters": op.half_pixel_centers},
+        )
+
+    return encode
+
+
+def _blocks(code: int, options: str, margin: str) -> Callable[[Any], EncodedOperator]:
+    """Encode an operator on blocks; `margin` is the attribute that says what surrounds the image."""
+
+    def encode(op: SpaceToBatch | BatchToSpace) -> EncodedOperator:
+        around: Padding = getattr(op, margin)
+        amounts = ((around.top, around.bottom), (around.left, around.right))
+        return EncodedOperator(
+            code=code,
+            version=2,
+            inputs=(op.x, _constant(op, "block", op.block), _constant(op, margin, amounts)),
+            outputs=(op.y,),
+            options=options,
+        )
+
+    return encode
 
 
 ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
@@ -319,6 +343,7 @@ ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     Mean: _mean,
     Softmax: _unary(_CODES.SOFTMAX, "SoftmaxOptions", Beta="beta"),
     Logistic: _unary(_CODES.LOGISTIC),
+    Tanh: _unary(_CODES.TANH),
     Relu: _unary(_CODES.RELU),
     Relu6: _unary(_CODES.RELU6),
     LeakyRelu: _unary(_CODES.LEAKY_RELU, "LeakyReluOptions", Alpha="alpha"),
@@ -330,5 +355,8 @@ ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     Split: _split,
     StridedSlice: _strided_slice,
     Transpose: _transpose,
-    ResizeNearestNeighbor: _resize,
+    ResizeNearestNeighbor: _resize(_CODES.RESIZE_NEAREST_NEIGHBOR, "ResizeNearestNeighborOptions"),
+    ResizeBilinear: _resize(_CODES.RESIZE_BILINEAR, "ResizeBilinearOptions"),
+    SpaceToBatch: _blocks(_CODES.SPACE_TO_BATCH_ND, "SpaceToBatchNDOptions", "padding"),
+    BatchToSpace: _blocks(_CODES.BATCH_TO_SPACE_ND, "BatchToSpaceNDOptions", "crop"),
 }

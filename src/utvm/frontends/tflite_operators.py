@@ -14,9 +14,11 @@ from utvm.frontends.context import (
     RefusedError,
     axis_of,
     expect_shape,
+    quantised_bytes,
     quantised_range,
     same_quantisation,
 )
+from utvm.frontends.tflite_parts import PARTS, Converted
 from utvm.frontends.tflite_views import VIEWS
 from utvm.graph import (
     Add,
@@ -36,12 +38,15 @@ from utvm.graph import (
     Quantize,
     Relu,
     Relu6,
+    ResizeBilinear,
     ResizeNearestNeighbor,
     Softmax,
     Sub,
+    Tanh,
     Tensor,
     same_padding,
 )
+from utvm.graph.arithmetic import bilinear_positions
 
 _SCALE_256 = 1.0 / 256.0
 
@@ -182,9 +187,7 @@ def _fully_connected(c: Context) -> Operator:
     )
 
 
-def _binary(
-    make: type[Add] | type[Sub] | type[Mul], options: Callable[[], tflite.AddOptions]
-) -> Callable[[Context], Operator]:
+def _binary(make: type[Add] | type[Sub] | type[Mul], options: type[tflite.AddOptions]) -> Callable[[Context], Operator]:
     def convert(c: Context) -> Operator:
         c.arity((2,))
         a, b, y = c.activation(0), c.activation(1), c.result()
@@ -252,6 +255,15 @@ def _logistic(c: Context) -> Operator:
     return Logistic(name=c.name, x=x, y=y)
 
 
+def _tanh(c: Context) -> Operator:
+    c.arity((1,))
+    x, y = c.activation(0), c.result()
+    expect_shape(y, x.shape)
+    if y.zero_point != 0 or abs(y.scale - 1 / 128) > 1e-9:
+        raise RefusedError(f"tensor '{y.name}': scale 1/128 and zero point 0 are expected")
+    return Tanh(name=c.name, x=x, y=y)
+
+
 def _relu(c: Context) -> Operator:
     c.arity((1,))
     x, y = c.activation(0), c.result()
@@ -277,15 +289,35 @@ def _leaky_relu(c: Context) -> Operator:
     return LeakyRelu(name=c.name, x=x, y=y, alpha=alpha)
 
 
-def _resize(c: Context) -> Operator:
+def _resized(c: Context) -> tuple[Tensor, Tensor]:
+    """Return the input and the output of a resize, checked."""
     c.arity((2,))
-    options = c.options(tflite.ResizeNearestNeighborOptions)
     x, y = c.activation(0), c.result()
     size = c.integers(1)
     if len(x.shape) != 4 or len(size) != 2:
         raise RefusedError("an input of four dimensions and a size of two values are expected")
     expect_shape(y, (x.shape[0], size[0], size[1], x.shape[3]))
     same_quantisation(x, y)
+    return x, y
+
+
+def _resize_bilinear(c: Context) -> Operator:
+    options = c.options(tflite.ResizeBilinearOptions)
+    x, y = _resized(c)
+    align, half = bool(options.AlignCorners()), bool(options.HalfPixelCenters())
+    if align and half:
+        raise RefusedError("its corners are aligned and its pixels have centers: one of both")
+    op = ResizeBilinear(name=c.name, x=x, y=y, align_corners=align, half_pixel_centers=half)
+    try:
+        bilinear_positions(op)
+    except ValueError as error:
+        raise RefusedError(f"its size is too large for positions in 1024ths: {error}") from error
+    return op
+
+
+def _resize(c: Context) -> Operator:
+    options = c.options(tflite.ResizeNearestNeighborOptions)
+    x, y = _resized(c)
     return ResizeNearestNeighbor(
         name=c.name,
         x=x,
@@ -297,23 +329,25 @@ def _resize(c: Context) -> Operator:
 
 def _quantize(c: Context) -> Operator:
     c.arity((1,))
-    x, y = c.any_input(0), c.result()
+    x, y = c.any_input(0), quantised_bytes(c.any_output())
     if x.dtype is not DType.FLOAT32:
-        x = c.activation(0)
+        x = quantised_bytes(x)
+    if y.dtype is DType.UINT8 and x.dtype is not DType.INT8:
+        raise RefusedError(f"tensor '{y.name}': {x.dtype} becomes int8 here, not uint8")
     expect_shape(y, x.shape)
     return Quantize(name=c.name, x=x, y=y)
 
 
 def _dequantize(c: Context) -> Operator:
     c.arity((1,))
-    x, y = c.activation(0), c.any_output()
+    x, y = quantised_bytes(c.any_input(0)), c.any_output()
     if y.dtype is not DType.FLOAT32:
         raise RefusedError(f"tensor '{y.name}': its type is {y.dtype}, float32 is expected")
     expect_shape(y, x.shape)
     return Dequantize(name=c.name, x=x, y=y)
 
 
-CONVERTERS: Mapping[str, Callable[[Context], Operator]] = {
+CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     "CONV_2D": _conv2d,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _fully_connected,
@@ -325,11 +359,14 @@ CONVERTERS: Mapping[str, Callable[[Context], Operator]] = {
     "MEAN": _mean,
     "SOFTMAX": _softmax,
     "LOGISTIC": _logistic,
+    "TANH": _tanh,
     "RELU": _relu,
     "RELU6": _relu6,
     "LEAKY_RELU": _leaky_relu,
+    "RESIZE_BILINEAR": _resize_bilinear,
     "RESIZE_NEAREST_NEIGHBOR": _resize,
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
     **VIEWS,
+    **PARTS,
 }

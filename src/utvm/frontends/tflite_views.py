@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import tflite
 
@@ -70,15 +71,39 @@ def _split(c: Context) -> Operator:
 
 def _strided_slice(c: Context) -> Operator:
     x, y = _moved(c, (4,))
+    ranges = slice_ranges(c, x.shape)
+    expect_shape(y, ranges.kept)
+    return StridedSlice(name=c.name, x=x, y=y, begin=ranges.begin, strides=ranges.strides, shrink=ranges.shrink)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceRanges:
+    """What a STRIDED_SLICE takes of each dimension; those of `shrink` are single indices."""
+
+    begin: tuple[int, ...]
+    strides: tuple[int, ...]
+    extents: tuple[int, ...]
+    shrink: tuple[int, ...]
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The result's shape."""
+        return tuple(extent for d, extent in enumerate(self.extents) if d not in self.shrink)
+
+
+def slice_ranges(c: Context, shape: tuple[int, ...]) -> SliceRanges:
+    """Return what the begins, ends, strides and masks of a STRIDED_SLICE say for an input of `shape`."""
     options = c.options(tflite.StridedSliceOptions)
     if options.EllipsisMask() or options.NewAxisMask():
         raise RefusedError("an ellipsis or a new axis is not supported")
     begins, ends, strides = (c.integers(position) for position in (1, 2, 3))
-    rank = len(x.shape)
-    if not len(begins) == len(ends) == len(strides) <= rank:
+    if not len(begins) == len(ends) == len(strides) <= len(shape):
         raise RefusedError("begin, end and strides do not fit the input")
+    if options.Offset():
+        # Ends are then counted from where the slice begins.
+        ends = tuple(begin + end for begin, end in zip(begins, ends, strict=True))
     first, steps, extents, shrink = [], [], [], []
-    for d, size in enumerate(x.shape):
+    for d, size in enumerate(shape):
         if d >= len(begins):
             start, extent, step = 0, size, 1
         else:
@@ -90,8 +115,7 @@ def _strided_slice(c: Context) -> Operator:
         first.append(start)
         steps.append(step)
         extents.append(extent)
-    expect_shape(y, tuple(extent for d, extent in enumerate(extents) if d not in shrink))
-    return StridedSlice(name=c.name, x=x, y=y, begin=tuple(first), strides=tuple(steps), shrink=tuple(shrink))
+    return SliceRanges(begin=tuple(first), strides=tuple(steps), extents=tuple(extents), shrink=tuple(shrink))
 
 
 def _range(size: int, begin: int, end: int, step: int, free: tuple[bool, bool], single: bool) -> tuple[int, int, int]:

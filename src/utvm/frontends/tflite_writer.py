@@ -22,6 +22,7 @@ ALIGNMENT = 16
 
 _TYPES = {
     DType.INT8: tflite.TensorType.INT8,
+    DType.UINT8: tflite.TensorType.UINT8,
     DType.INT16: tflite.TensorType.INT16,
     DType.INT32: tflite.TensorType.INT32,
     DType.FLOAT32: tflite.TensorType.FLOAT32,

@@ -10,9 +10,10 @@ Sub, Relu, LeakyRelu and of a FullyConnected quantised per tensor in float32, wh
 | Add, Sub | `addition_parameters` |
 | Mul | `multiplication_parameters` |
 | Mean | `mean_parameters` |
-| Logistic, Relu, Relu6, LeakyRelu, Quantize (int8 to int8) | `lookup_table` |
+| Logistic, Tanh, Relu, Relu6, LeakyRelu, Quantize (between int8 and uint8) | `lookup_table` |
 | Softmax | `softmax_parameters`, `softmax_exponentials` |
 | ResizeNearestNeighbor | `nearest_indices` |
+| ResizeBilinear | `bilinear_positions` |
 
 AveragePool2D, MaxPool2D and the operators that only move data need nothing beyond their own fields. Quantize
 from float32 divides by the scale in float32, rounds halves away from zero, adds the zero point and saturates;
@@ -41,9 +42,11 @@ from utvm.graph.operators import (
     Quantize,
     Relu,
     Relu6,
+    ResizeBilinear,
     ResizeNearestNeighbor,
     Softmax,
     Sub,
+    Tanh,
 )
 from utvm.graph.tensor import DType, Tensor
 from utvm.numerics import (
@@ -52,12 +55,14 @@ from utvm.numerics import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
     rounding_divide_by_pot,
+    tanh,
 )
 
 Int8Array = NDArray[np.int8]
+ByteArray = NDArray[np.int8] | NDArray[np.uint8]
 Int32Array = NDArray[np.int32]
 
-LookupOperator = Logistic | Relu | Relu6 | LeakyRelu | Quantize
+LookupOperator = Logistic | Tanh | Relu | Relu6 | LeakyRelu | Quantize
 """The operators that `lookup_table` may serve; `is_lookup` says whether it does."""
 
 
@@ -117,8 +122,10 @@ SOFTMAX_DIFF_INTEGER_BITS = 5
 """Scaled differences are Q5.26."""
 SOFTMAX_SUM_INTEGER_BITS = 12
 """The sum of exponentials is Q12.19: each Q0.31 exponential is divided by 2^12 to nearest first."""
-LOGISTIC_INTEGER_BITS = 4
-"""Logistic's argument is Q4.27."""
+SIGMOID_INTEGER_BITS = 4
+"""The argument of Logistic and Tanh is Q4.27."""
+BILINEAR_FRACTION_BITS = 10
+"""Positions of ResizeBilinear are in 1024ths of a pixel."""
 
 
 def requantization(real: float) -> Requantization:
@@ -189,20 +196,28 @@ def softmax_exponentials(op: Softmax) -> Int32Array:
 
 
 def is_lookup(op: Operator) -> bool:
-    """Whether `lookup_table` serves this operator: int8 in, int8 out, each element by itself."""
-    return isinstance(op, LookupOperator) and op.x.dtype is DType.INT8 and op.y.dtype is DType.INT8
+    """Whether `lookup_table` serves this operator: bytes in, bytes out, each element by itself."""
+    return isinstance(op, LookupOperator) and {op.x.dtype, op.y.dtype} <= {DType.INT8, DType.UINT8}
 
 
-def lookup_table(op: LookupOperator) -> Int8Array:
-    """Return the operator's value for each int8 input: int8 [256], entry i is for x = i - 128.
+def byte_range(dtype: DType) -> tuple[int, int]:
+    """Return the least and the largest value of int8 or uint8."""
+    return (0, 255) if dtype is DType.UINT8 else (-128, 127)
+
+
+def lookup_table(op: LookupOperator) -> ByteArray:
+    """Return the operator's value for each input: 256 of y's type, entry i is for x = least + i.
 
     Relu6 clamps in x's own units and does not requantise.
     """
-    x = np.arange(-128, 128, dtype=np.int64)
+    least, _ = byte_range(op.x.dtype)
+    x = np.arange(least, least + 256, dtype=np.int64)
     value = x - op.x.zero_point
     match op:
         case Logistic():
             result = _logistic(value, op.x.scale)
+        case Tanh():
+            result = _tanh(value, op.x.scale)
         case Relu():
             result = np.maximum(_apply(value, rescale_parameters(op.x, op.y)), 0) + op.y.zero_point
         case Relu6():
@@ -215,7 +230,8 @@ def lookup_table(op: LookupOperator) -> Int8Array:
             result = np.where(value >= 0, positive, negative) + op.y.zero_point
         case Quantize():
             result = _apply(value, rescale_parameters(op.x, op.y)) + op.y.zero_point
-    return np.clip(result, -128, 127).astype(np.int8)
+    table: ByteArray = np.clip(result, *byte_range(op.y.dtype)).astype(op.y.dtype.value)
+    return table
 
 
 def rescale_parameters(x: Tensor, y: Tensor) -> Requantization:
@@ -241,13 +257,64 @@ def _nearest(op: ResizeNearestNeighbor, axis: int) -> Int32Array:
     return np.clip(nearest, 0, size - 1).astype(np.int32)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BilinearPositions:
+    """Between which two pixels of the input each output pixel of one dimension lies. int32 [outputs] each.
+
+    The value is first * (1024 - fraction) + second * fraction, over 1024; where `first` is `second`, `fraction` is 0.
+    """
+
+    first: Int32Array
+    second: Int32Array
+    fraction: Int32Array
+
+
+def bilinear_positions(op: ResizeBilinear) -> tuple[BilinearPositions, BilinearPositions]:
+    """Return the positions of rows and of columns (TFLite's ComputeInterpolationValuesInteger).
+
+    Raises:
+        ValueError: rounded positions lie behind the last pixel, as those of very large results may.
+    """
+    return _bilinear(op, 1), _bilinear(op, 2)
+
+
+def _bilinear(op: ResizeBilinear, axis: int) -> BilinearPositions:
+    size, target, one = op.x.shape[axis], op.y.shape[axis], 1 << BILINEAR_FRACTION_BITS
+    if op.align_corners and target > 1:
+        step = (one * (size - 1) + (target - 1) // 2) // (target - 1)
+    else:
+        step = (one * size + target // 2) // target
+    position = np.arange(target, dtype=np.int64) * step
+    if op.half_pixel_centers:
+        position += step // 2 - one // 2
+    first = np.maximum(position, 0) // one
+    second = np.minimum(-(np.minimum(-position, 0) // one), size - 1)
+    if (first >= size).any():
+        raise ValueError(f"{target} pixels out of {size} read behind the last one")
+    fraction = np.where(first == second, 0, position - first * one)
+    return BilinearPositions(
+        first=first.astype(np.int32), second=second.astype(np.int32), fraction=fraction.astype(np.int32)
+    )
+
+
 def _logistic(value: NDArray[np.int64], scale: float) -> NDArray[np.int64]:
-    fraction_bits = 31 - LOGISTIC_INTEGER_BITS
-    multiplier, shift = quantize_multiplier(scale * (1 << fraction_bits))
-    radius = math.floor(((1 << LOGISTIC_INTEGER_BITS) - 1) * 2.0 ** (fraction_bits - shift))
-    argument = multiply_by_quantized_multiplier(np.clip(value, -radius, radius), multiplier, shift)
-    inside = rounding_divide_by_pot(logistic(argument, LOGISTIC_INTEGER_BITS), 23) - 128
+    argument, radius = _sigmoid_argument(value, scale)
+    inside = rounding_divide_by_pot(logistic(argument, SIGMOID_INTEGER_BITS), 23) - 128
     return np.where(value <= -radius, -128, np.where(value >= radius, 127, inside))
+
+
+def _tanh(value: NDArray[np.int64], scale: float) -> NDArray[np.int64]:
+    argument, radius = _sigmoid_argument(value, scale)
+    inside = rounding_divide_by_pot(tanh(argument, SIGMOID_INTEGER_BITS), 24)
+    return np.where(value <= -radius, -128, np.where(value >= radius, 127, inside))
+
+
+def _sigmoid_argument(value: NDArray[np.int64], scale: float) -> tuple[NDArray[np.int64], int]:
+    """Return the argument in Q4.27, and from which value on the result is at its end."""
+    fraction_bits = 31 - SIGMOID_INTEGER_BITS
+    multiplier, shift = quantize_multiplier(scale * (1 << fraction_bits))
+    radius = math.floor(((1 << SIGMOID_INTEGER_BITS) - 1) * 2.0 ** (fraction_bits - shift))
+    return multiply_by_quantized_multiplier(np.clip(value, -radius, radius), multiplier, shift), radius
 
 
 def _apply(value: NDArray[np.int64], factor: Requantization) -> NDArray[np.int64]:

@@ -238,6 +238,11 @@ class Logistic(_Unary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tanh(_Unary):
+    """Hyperbolic tangent, int8 to int8; y has scale 1/128 and zero point 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Relu(_Unary):
     """max(x, 0), requantised to y."""
 
@@ -325,10 +330,38 @@ class ResizeNearestNeighbor(_Unary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ResizeBilinear(_Unary):
+    """x [N,H,W,C] -> y [N,OH,OW,C], in x's units; fractions have ten bits."""
+
+    align_corners: bool = False
+    half_pixel_centers: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SpaceToBatch(_Unary):
+    """x [N,H,W,C], padded by x's zero point and cut into blocks -> y [N*BH*BW,H'/BH,W'/BW,C].
+
+    Image (i * BW + j) * N + n of y holds the pixels (i, j) of all blocks of image n. The padding is TFLite's;
+    tflite-micro pads with what happens to be in memory (it never sets `output_offset`, 2026-10).
+    """
+
+    block: tuple[int, int]
+    padding: Padding = Padding()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchToSpace(_Unary):
+    """The inverse of SpaceToBatch; `crop` is cut off from the result. x and y share their quantisation."""
+
+    block: tuple[int, int]
+    crop: Padding = Padding()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quantize(_Unary):
-    """float32 to int8, or int8 to int8 of another scale."""
+    """float32 to int8 or uint8; or between int8 and uint8, or int8 and int8 of another scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dequantize(_Unary):
-    """int8 to float32."""
+    """int8 or uint8 to float32."""

@@ -15,6 +15,7 @@ class DType(StrEnum):
     """Element types; the value is numpy's name for the type."""
 
     INT8 = "int8"
+    UINT8 = "uint8"
     INT16 = "int16"
     INT32 = "int32"
     FLOAT32 = "float32"

@@ -20,6 +20,7 @@ from utvm.kernels.portable import (
     PortableMean,
     PortableMove,
     PortablePool2D,
+    PortableResizeBilinear,
     PortableSoftmax,
 )
 from utvm.kernels.prelude import PRELUDE, with_dependencies
@@ -37,6 +38,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableLookup(),
     PortableConvert(),
     PortableMove(),
+    PortableResizeBilinear(),
 )
 """Plain C11, for every operator and every core."""
 

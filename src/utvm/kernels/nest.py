@@ -76,6 +76,16 @@ class Copy:
             to_start=self.to_start,
         )
 
+    def reversed(self) -> Copy:
+        """Return the copy of the same elements the other way."""
+        return Copy(
+            extents=self.extents,
+            from_strides=self.to_strides,
+            to_strides=self.from_strides,
+            from_start=self.to_start,
+            to_start=self.from_start,
+        )
+
     def write(self, w: CWriter, source: str, target: str, itemsize: int) -> None:
         """Write the copy from array `source` to array `target`."""
         plain = self.merged()

@@ -118,9 +118,12 @@ class Layout:
 
     def short_of_ram(self, short: RamError, ram: int) -> str:
         """Say which operator needs more RAM than is allowed, by how much, and what would fit."""
-        op = self.operators[short.index]
-        reason = f"{op.kind} '{op.name}' needs {short.needed:,} bytes at once"
-        if short.gaps:
+        reason = "inputs and outputs take"
+        if self.operators:
+            op = self.operators[short.index]
+            reason = f"{op.kind} '{op.name}' needs"
+        reason = f"{reason} {short.needed:,} bytes at once"
+        if short.gaps and self.operators:
             reason = f"with its gaps the plan takes {short.needed:,} bytes"
         if short.bounded:
             reason = f"of {MOST_PLANS} plans that were tried the smallest takes {short.needed:,} bytes"

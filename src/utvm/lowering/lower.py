@@ -141,6 +141,8 @@ def _in_stripes(
     Last resorts, which mostly cost more than repeated rows, are taken only where nothing else fits.
     """
     assert limits.ram is not None
+    if not layout.operators:
+        return None
     for last_resorts in (False, True) if whole is None else (False,):
         floors = [
             min(layout.floor(index, c) for c in choices if last_resorts or not c.last_resort)

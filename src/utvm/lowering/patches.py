@@ -30,12 +30,13 @@ from utvm.graph import (
     Relu6,
     StridedSlice,
     Sub,
+    Tanh,
     Tensor,
 )
 from utvm.graph.cost import macs_of
 
 _WINDOWED = (Conv2D, DepthwiseConv2D, MaxPool2D, AveragePool2D)
-_ELEMENTWISE = (Add, Sub, Mul, Relu, Relu6, LeakyRelu, Logistic)
+_ELEMENTWISE = (Add, Sub, Mul, Relu, Relu6, LeakyRelu, Logistic, Tanh)
 MOST_CANDIDATES = 12
 
 Rows = tuple[int, int]

@@ -16,8 +16,10 @@ from utvm.numerics.fixed_point import (
 from utvm.numerics.transcendental import (
     exp_on_negative_values,
     logistic,
+    one_minus_x_over_one_plus_x,
     one_over_one_plus_x,
     reciprocal,
+    tanh,
 )
 
 __all__ = [
@@ -29,11 +31,13 @@ __all__ = [
     "logistic",
     "multiply_by_quantized_multiplier",
     "multiply_single_rounding",
+    "one_minus_x_over_one_plus_x",
     "one_over_one_plus_x",
     "quantize_multiplier",
     "reciprocal",
     "rounding_divide_by_pot",
     "saturating_rounding_doubling_high_mul",
     "saturating_shift_left",
+    "tanh",
     "wrap_int32",
 ]

@@ -1,7 +1,7 @@
-"""exp, 1 / (1 + x) and the sigmoid in fixed point, exactly as gemmlowp's `fixedpoint.h` computes them.
+"""exp, 1 / (1 + x), the sigmoid and tanh in fixed point, exactly as gemmlowp's `fixedpoint.h` computes them.
 
 Qm.n is a signed 32-bit number with m integer bits and n = 31 - m fractional ones. int32 values are held in
-int64 arrays. TFLite's integer Softmax and Logistic are built from these.
+int64 arrays. TFLite's integer Softmax, Logistic and Tanh are built from these.
 """
 
 from __future__ import annotations
@@ -52,14 +52,21 @@ def exp_on_negative_values(x: ArrayLike, integer_bits: int) -> Int64Array:
 
 
 def one_over_one_plus_x(x: ArrayLike) -> Int64Array:
-    """Return 1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31, by Newton-Raphson on half the denominator."""
-    half_denominator = (np.asarray(x, np.int64) + INT32_MAX + 1) >> 1
-    guess = RECIPROCAL_48_OVER_17 + saturating_rounding_doubling_high_mul(half_denominator, RECIPROCAL_MINUS_32_OVER_17)
-    for _ in range(RECIPROCAL_STEPS):
-        product = saturating_rounding_doubling_high_mul(half_denominator, guess)
-        error = (1 << 29) - product
-        guess = guess + saturating_shift_left(saturating_rounding_doubling_high_mul(guess, error), 2)
-    return saturating_shift_left(guess, 1)  # Q2.29 holding twice the result, read as Q1.30
+    """Return 1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31."""
+    return saturating_shift_left(_two_over_one_plus_x(x), 1)  # Q2.29 holding twice the result, read as Q1.30
+
+
+def one_minus_x_over_one_plus_x(x: ArrayLike) -> Int64Array:
+    """Return (1 - x) / (1 + x) in Q0.31 for x in [0, 1) in Q0.31, which is 2 / (1 + x) - 1."""
+    return saturating_shift_left(_two_over_one_plus_x(x) - (1 << 29), 2)
+
+
+def tanh(x: ArrayLike, integer_bits: int) -> Int64Array:
+    """Return the hyperbolic tangent in Q0.31 for x in Q(integer_bits); integer_bits <= 4."""
+    value = np.asarray(x, np.int64)
+    # With one integer bit more, the same number means twice x.
+    positive = one_minus_x_over_one_plus_x(exp_on_negative_values(-np.abs(value), integer_bits + 1))
+    return np.where(value == 0, 0, np.where(value < 0, -positive, positive))
 
 
 def reciprocal(x: ArrayLike, integer_bits: int) -> tuple[Int64Array, Int64Array]:
@@ -87,3 +94,14 @@ def _exp_on_last_quarter(x: Int64Array) -> Int64Array:
     third = saturating_rounding_doubling_high_mul(rounding_divide_by_pot(t4, 2) + t3, _ONE_THIRD)
     series = t + rounding_divide_by_pot(third + t2, 1)
     return _EXP_MINUS_ONE_EIGHTH + saturating_rounding_doubling_high_mul(_EXP_MINUS_ONE_EIGHTH, series)
+
+
+def _two_over_one_plus_x(x: ArrayLike) -> Int64Array:
+    """Return 2 / (1 + x) in Q2.29 for x in [0, 1) in Q0.31, by Newton-Raphson on half the denominator."""
+    half_denominator = (np.asarray(x, np.int64) + INT32_MAX + 1) >> 1
+    guess = RECIPROCAL_48_OVER_17 + saturating_rounding_doubling_high_mul(half_denominator, RECIPROCAL_MINUS_32_OVER_17)
+    for _ in range(RECIPROCAL_STEPS):
+        product = saturating_rounding_doubling_high_mul(half_denominator, guess)
+        error = (1 << 29) - product
+        guess = guess + saturating_shift_left(saturating_rounding_doubling_high_mul(guess, error), 2)
+    return guess

@@ -2,6 +2,7 @@
 
 from utvm.passes.drop_dead_channels import drop_dead_channels
 from utvm.passes.fold_constants import fold_constants
+from utvm.passes.fold_dilation import fold_dilation
 from utvm.passes.fold_padding import fold_padding
 from utvm.passes.fuse_activations import fuse_activations
 from utvm.passes.merge_quantization import merge_quantization
@@ -15,6 +16,7 @@ __all__ = [
     "PASSES",
     "drop_dead_channels",
     "fold_constants",
+    "fold_dilation",
     "fold_padding",
     "fuse_activations",
     "merge_quantization",

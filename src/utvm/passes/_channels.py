@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from utvm.graph import (
     Add,
     AveragePool2D,
+    BatchToSpace,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
@@ -35,10 +36,13 @@ from utvm.graph import (
     Relu,
     Relu6,
     Reshape,
+    ResizeBilinear,
     ResizeNearestNeighbor,
+    SpaceToBatch,
     Split,
     StridedSlice,
     Sub,
+    Tanh,
     Tensor,
     Transpose,
 )
@@ -101,9 +105,13 @@ def coupling(op: Operator) -> Coupling:
             | Relu6()
             | LeakyRelu()
             | Logistic()
+            | Tanh()
             | Quantize()
             | Dequantize()
             | ResizeNearestNeighbor()
+            | ResizeBilinear()
+            | SpaceToBatch()
+            | BatchToSpace()
         ):
             return Coupling(links=(_span(op.x, op.y),))
         case Add() | Sub() | Mul():
@@ -166,7 +174,9 @@ def mixes(op: Operator) -> bool:
         case Conv2D():
             return weights_known(op) and op.groups == 1
         case FullyConnected():
-            return weights_known(op) and bool(op.x.shape) and op.weights.shape[1] % channels(op.x) == 0
+            # The last dimension of x or y need not be a row of the layer: then its slots are no channels of the weights.
+            fits = op.weights.shape[0] == channels(op.y) and op.weights.shape[1] % channels(op.x) == 0
+            return weights_known(op) and bool(op.x.shape) and fits
         case _:
             return False
 

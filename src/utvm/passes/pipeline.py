@@ -7,6 +7,7 @@ from collections.abc import Callable
 from utvm.graph import Graph
 from utvm.passes.drop_dead_channels import drop_dead_channels
 from utvm.passes.fold_constants import fold_constants
+from utvm.passes.fold_dilation import fold_dilation
 from utvm.passes.fold_padding import fold_padding
 from utvm.passes.fuse_activations import fuse_activations
 from utvm.passes.merge_quantization import merge_quantization
@@ -23,6 +24,7 @@ PASSES: tuple[Pass, ...] = (
     merge_quantization,
     merge_views,
     remove_copies,
+    fold_dilation,
     plain_convolutions,
     fold_padding,
     fuse_activations,

@@ -21,6 +21,7 @@ from utvm.graph import (
     Relu,
     Relu6,
     Reshape,
+    ResizeBilinear,
     ResizeNearestNeighbor,
     Split,
     StridedSlice,
@@ -76,7 +77,7 @@ def _without_first_copy(graph: Graph) -> Graph | None:
 def _source(graph: Graph, op: Operator) -> Tensor | None:
     """Return the input whose elements `op` passes on in their order, if its result has that input's shape."""
     match op:
-        case Reshape() | ResizeNearestNeighbor():
+        case Reshape() | ResizeNearestNeighbor() | ResizeBilinear():
             return op.x
         case Transpose():
             return op.x if moves_nothing(op) else None

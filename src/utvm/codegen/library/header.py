@@ -8,7 +8,7 @@ from utvm.codegen.model import ARENA_ALIGNMENT
 from utvm.graph import DType, Quantization, Tensor
 from utvm.naming import plain
 
-_QUANTIZED = {DType.INT8: (-128, 127), DType.INT16: (-32768, 32767)}
+_QUANTIZED = {DType.INT8: (-128, 127), DType.UINT8: (0, 255), DType.INT16: (-32768, 32767)}
 _RUN_TEXT = """\
 Run the network once, in the given arena: {upper}_ARENA_BYTES bytes, aligned to {upper}_ARENA_ALIGNMENT.
 Inputs are copied into the arena and outputs out of it. A null pointer for one of them says that it is in the arena \

@@ -13,6 +13,7 @@ from utvm.graph.graph import Graph
 from utvm.graph.operators import (
     Add,
     AveragePool2D,
+    BatchToSpace,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
@@ -29,11 +30,14 @@ from utvm.graph.operators import (
     Relu,
     Relu6,
     Reshape,
+    ResizeBilinear,
     ResizeNearestNeighbor,
     Softmax,
+    SpaceToBatch,
     Split,
     StridedSlice,
     Sub,
+    Tanh,
     Transpose,
 )
 from utvm.graph.reference import binary, movement, pooling, unary, weighted
@@ -58,6 +62,7 @@ _SEMANTICS: Mapping[type[Operator], Callable[..., Array | tuple[Array, ...]]] = 
     Mean: pooling.mean,
     Softmax: unary.softmax,
     Logistic: unary.lookup,
+    Tanh: unary.lookup,
     Relu: unary.lookup,
     Relu6: unary.lookup,
     LeakyRelu: unary.lookup,
@@ -70,6 +75,9 @@ _SEMANTICS: Mapping[type[Operator], Callable[..., Array | tuple[Array, ...]]] = 
     StridedSlice: movement.strided_slice,
     Transpose: movement.transpose,
     ResizeNearestNeighbor: movement.resize_nearest_neighbor,
+    ResizeBilinear: movement.resize_bilinear,
+    SpaceToBatch: movement.space_to_batch,
+    BatchToSpace: movement.batch_to_space,
 }
 
 

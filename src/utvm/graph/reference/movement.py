@@ -1,4 +1,4 @@
-"""Operators that move elements and compute nothing; they take any element type."""
+"""Operators that move elements, which take any element type, and resizing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.graph.arithmetic import nearest_indices
+from utvm.graph.arithmetic import bilinear_positions, nearest_indices
 from utvm.graph.operators import (
+    BatchToSpace,
     Concatenation,
     Pad,
     Reshape,
+    ResizeBilinear,
     ResizeNearestNeighbor,
+    SpaceToBatch,
     Split,
     StridedSlice,
     Transpose,
@@ -58,3 +61,38 @@ def resize_nearest_neighbor(op: ResizeNearestNeighbor, x: Array) -> Array:
     """Rows and columns of x, picked."""
     rows, columns = nearest_indices(op)
     return x[:, rows][:, :, columns]
+
+
+def resize_bilinear(op: ResizeBilinear, x: Array) -> Array:
+    """The four pixels around each position, weighted in 1024ths; the sum rounded once, halves away from zero."""
+    rows, columns = bilinear_positions(op)
+    below, right = rows.fraction.astype(np.int64)[:, None, None], columns.fraction.astype(np.int64)[:, None]
+    wide = x.astype(np.int64)
+    first, second = wide[:, rows.first], wide[:, rows.second]
+    total = (
+        first[:, :, columns.first] * (1024 - below) * (1024 - right)
+        + first[:, :, columns.second] * (1024 - below) * right
+        + second[:, :, columns.first] * below * (1024 - right)
+        + second[:, :, columns.second] * below * right
+    )
+    result: Array = (np.sign(total) * ((np.abs(total) + (1 << 19)) >> 20)).astype(x.dtype)
+    return result
+
+
+def space_to_batch(op: SpaceToBatch, x: Array) -> Array:
+    """The pixels of each place in a block become images of their own."""
+    (high, wide), pad = op.block, op.padding
+    around = ((0, 0), (pad.top, pad.bottom), (pad.left, pad.right), (0, 0))
+    padded = np.pad(x, around, constant_values=op.x.zero_point)
+    images, height, width, channels = padded.shape
+    blocks = padded.reshape(images, height // high, high, width // wide, wide, channels)
+    return blocks.transpose(2, 4, 0, 1, 3, 5).reshape(op.y.shape)
+
+
+def batch_to_space(op: BatchToSpace, x: Array) -> Array:
+    """The images of the places in a block become one, whose borders are cut off."""
+    (high, wide), crop = op.block, op.crop
+    images, height, width, channels = x.shape
+    parts = x.reshape(high, wide, images // (high * wide), height, width, channels)
+    whole = parts.transpose(2, 3, 0, 4, 1, 5).reshape(-1, height * high, width * wide, channels)
+    return whole[:, crop.top : crop.top + op.y.shape[1], crop.left : crop.left + op.y.shape[2]].copy()

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from utvm.graph.arithmetic import (
     SOFTMAX_SUM_INTEGER_BITS,
+    ByteArray,
     LookupOperator,
+    byte_range,
     is_lookup,
     lookup_table,
     softmax_exponentials,
@@ -21,16 +23,17 @@ Int8Array = NDArray[np.int8]
 Float32Array = NDArray[np.float32]
 
 
-def lookup(op: LookupOperator, x: Int8Array) -> Int8Array:
+def lookup(op: LookupOperator, x: ByteArray) -> ByteArray:
     """A function of each element; `lookup_table` defines it."""
-    result: Int8Array = lookup_table(op)[x.astype(np.int64) + 128]
+    least, _ = byte_range(op.x.dtype)
+    result: ByteArray = lookup_table(op)[x.astype(np.int64) - least]
     return result
 
 
-def quantize(op: Quantize, x: NDArray[Any]) -> Int8Array:
+def quantize(op: Quantize, x: NDArray[Any]) -> ByteArray:
     """float32: x / scale in float32, halves away from zero, plus the zero point, saturated.
 
-    int8: requantised. tflite-micro leaves quotients beyond int32 and NaN undefined; here quotients saturate.
+    int8, uint8: requantised. tflite-micro leaves quotients beyond int32 and NaN undefined; here quotients saturate.
     """
     if is_lookup(op):
         return lookup(op, x)
@@ -41,7 +44,7 @@ def quantize(op: Quantize, x: NDArray[Any]) -> Int8Array:
     return result
 
 
-def dequantize(op: Dequantize, x: Int8Array) -> Float32Array:
+def dequantize(op: Dequantize, x: ByteArray) -> Float32Array:
     """scale * (x - zero point); the product is exact in double precision and rounded to float32 once."""
     return (op.x.scale * (x.astype(np.int64) - op.x.zero_point)).astype(np.float32)
 

@@ -1,5 +1,6 @@
 """Portable kernels: C11 for any core, one family a file."""
 
+from utvm.kernels.portable.bilinear import PortableResizeBilinear
 from utvm.kernels.portable.binary import PortableBinary
 from utvm.kernels.portable.conv2d import PortableConv2D
 from utvm.kernels.portable.convert import PortableConvert
@@ -21,5 +22,6 @@ __all__ = [
     "PortableMean",
     "PortableMove",
     "PortablePool2D",
+    "PortableResizeBilinear",
     "PortableSoftmax",
 ]

@@ -1,4 +1,4 @@
-"""Between float32 and int8, in plain C that no compiler option can round differently."""
+"""Between float32 and int8 or uint8, in plain C that no compiler option can round differently."""
 
 from __future__ import annotations
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import (
+    BatchToSpace,
     Concatenation,
     Operator,
     Pad,
     Reshape,
     ResizeNearestNeighbor,
+    SpaceToBatch,
     Split,
     StridedSlice,
     Tensor,
@@ -20,16 +22,37 @@ from utvm.graph import (
 from utvm.graph.arithmetic import nearest_indices
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.nest import Copy, row_major
+from utvm.kernels.portable.blocks import block_copies
 from utvm.kernels.workload import dims, workload
 
-_Moving = Pad | Concatenation | Split | StridedSlice | Transpose | ResizeNearestNeighbor | Reshape
+_Moving = (
+    Pad
+    | Concatenation
+    | Split
+    | StridedSlice
+    | Transpose
+    | ResizeNearestNeighbor
+    | Reshape
+    | SpaceToBatch
+    | BatchToSpace
+)
 
 
 class PortableMove(KernelFamily):
     """Copies with strides; contiguous runs by memcpy."""
 
     name = "portable"
-    kinds = (Pad, Concatenation, Split, StridedSlice, Transpose, ResizeNearestNeighbor, Reshape)
+    kinds = (
+        Pad,
+        Concatenation,
+        Split,
+        StridedSlice,
+        Transpose,
+        ResizeNearestNeighbor,
+        Reshape,
+        SpaceToBatch,
+        BatchToSpace,
+    )
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a move."""
@@ -43,6 +66,8 @@ class PortableMove(KernelFamily):
         else:
             if isinstance(op, Pad):
                 w(f"memset(y, {op.value}, {op.y.nbytes});")
+            elif isinstance(op, SpaceToBatch) and op.padding.any:
+                w(f"memset(y, {op.x.zero_point}, {op.y.nbytes});")
             for source, target, copy in _copies(op):
                 copy.write(w, source, target, op.inputs[0].dtype.itemsize)
         names = [f"x{i}" for i in range(len(inputs))] if isinstance(op, Concatenation) else ["x"]
@@ -126,6 +151,10 @@ def _copies(op: _Moving) -> list[tuple[str, str, Copy]]:
             return [("x", "y", Copy(extents=op.y.shape, from_strides=source, to_strides=row_major(op.y.shape)))]
         case Reshape():
             return [("x", "y", _dense((op.x.elements,), to_strides=(1,)))]
+        case SpaceToBatch():
+            return [("x", "y", copy) for copy in block_copies(op.x, op.y, op.block, op.padding)]
+        case BatchToSpace():
+            return [("x", "y", copy.reversed()) for copy in block_copies(op.y, op.x, op.block, op.crop)]
         case ResizeNearestNeighbor():
             return []
 
