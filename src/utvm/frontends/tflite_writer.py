@@ -47,15 +47,24 @@ def write_tflite(graph: Graph) -> bytes:
             advice[error.advice] = None
     if problems:
         raise FrontendError(f"graph '{graph.name}'", problems, advice=list(advice), action="written as .tflite")
-    return _Writer(graph, encoded).file()
+    return write_encoded(graph.name, graph.inputs, graph.outputs, encoded)
+
+
+def write_encoded(
+    name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], operators: Sequence[EncodedOperator]
+) -> bytes:
+    """Return a .tflite file of operators in TFLite's own form, also of those that no graph has."""
+    return _Writer(name, inputs, outputs, operators).file()
 
 
 class _Writer:
-    def __init__(self, graph: Graph, operators: Sequence[EncodedOperator]) -> None:
-        self._graph = graph
+    def __init__(
+        self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], operators: Sequence[EncodedOperator]
+    ) -> None:
+        self._name, self._inputs, self._outputs = name, inputs, outputs
         self._operators = operators
         used = [t for op in operators for t in (*op.inputs, *op.outputs) if t is not None]
-        self._tensors = tuple(dict.fromkeys((*graph.inputs, *used, *graph.outputs)))
+        self._tensors = tuple(dict.fromkeys((*inputs, *used, *outputs)))
         self._index = {tensor: index for index, tensor in enumerate(self._tensors)}
         constants = [t for t in self._tensors if t.is_constant]
         # Buffer 0 is empty by convention: tensors without data refer to it.
@@ -84,9 +93,9 @@ class _Writer:
     def _subgraph(self) -> int:
         tensors = self._tables([self._tensor(t) for t in self._tensors])
         operators = self._tables([self._operator(op) for op in self._operators])
-        inputs = self._integers([self._index[t] for t in self._graph.inputs])
-        outputs = self._integers([self._index[t] for t in self._graph.outputs])
-        name = self._builder.CreateString(self._graph.name)
+        inputs = self._integers([self._index[t] for t in self._inputs])
+        outputs = self._integers([self._index[t] for t in self._outputs])
+        name = self._builder.CreateString(self._name)
         return self._table("SubGraph", Tensors=tensors, Inputs=inputs, Outputs=outputs, Operators=operators, Name=name)
 
     def _tensor(self, tensor: Tensor) -> int:
