@@ -174,7 +174,7 @@ def mixes(op: Operator) -> bool:
         case Conv2D():
             return weights_known(op) and op.groups == 1
         case FullyConnected():
-            # Where rows of x or y are cut otherwise than their last dimension, slots are no channels of the weights.
+            # Where rows are cut otherwise than the last dimension, slots are no channels of the weights.
             fits = op.weights.shape[0] == channels(op.y) and op.weights.shape[1] % channels(op.x) == 0
             return weights_known(op) and bool(op.x.shape) and fits
         case _:
