@@ -42,6 +42,7 @@ class LlvmMca:
         self.name, self.tool = tool, tool
         self.mispredict_cycles, self.unaligned_cycles = own.mispredict_cycles, own.unaligned_cycles
         self.misaligned_target_cycles, self.parse = own.misaligned_target_cycles, own.parse
+        self.loads_at_words, self.misprediction = own.loads_at_words, own.misprediction
 
     def cost(self, context: Sequence[Instruction], block: Sequence[Instruction], *, jumped: bool = False) -> float:
         """Return what `block` adds after `context`."""

@@ -35,9 +35,15 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "check",
         help="compare a board's file with the connected board, only reading",
         description="Halt the core of the connected board and compare it with the file of BOARD. Nothing is written. "
-        "Exits with 2 if they differ.",
+        "With --pipeline short kernels run in RAM, and what they took is compared with the cycle model of the core; a "
+        "[pipeline] that explains the difference can be kept in a file for --assume. Exits with 2 if they differ.",
     )
     check.add_argument("board", metavar="BOARD", help="a board's name or the path of its TOML")
+    check.add_argument(
+        "--pipeline",
+        action="store_true",
+        help="instead, run short kernels in RAM and compare their cycles with the table that models the core",
+    )
     boards_add.add_link(check)
     check.set_defaults(run=boards_add.check)
     boards_add.add_parser(actions)

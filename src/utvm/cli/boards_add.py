@@ -70,7 +70,17 @@ def check(arguments: argparse.Namespace) -> int:
     from utvm.boards import load_board
 
     board = load_board(arguments.board)
-    return _check(board if arguments.link is None else board.linked_by(arguments.link))
+    linked = board if arguments.link is None else board.linked_by(arguments.link)
+    return _check_pipeline(linked) if arguments.pipeline else _check(linked)
+
+
+def _check_pipeline(board: Board) -> int:
+    from utvm.pipeline import check_pipeline
+    from utvm.report import pipeline_text
+
+    report = check_pipeline(board)
+    print(pipeline_text(report))
+    return 0 if report.holds else 2
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ class CortexM0Timing:
 
     name: str = "model: cortex-m0 (unvalidated)"
     mispredict_cycles: int = 0
+    loads_at_words: bool = False
     misaligned_target_cycles: int = 0
     unaligned_cycles: Mapping[str, int] = field(default_factory=dict)
 

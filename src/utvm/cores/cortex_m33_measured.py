@@ -120,6 +120,7 @@ def measured_cortex_m33(facts: CortexM33Facts, name: str = "model: measured cort
             Kind.FP_STORE: store,
         },
         forms={
+            (Kind.ALU_SHIFTED, Form.MOVED_SHIFT): one,
             (Kind.EXTEND, Form.PLAIN_EXTEND): one,
             (Kind.MULTIPLY, Form.FLAGS): replace(multiply, busy=facts.multiply_flags),
             (Kind.ALU, Form.SHIFTED_CONSTANT): shifted,

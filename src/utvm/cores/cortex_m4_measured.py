@@ -10,7 +10,7 @@ one of several cycles (eprint 2025/523), of which the loads are charged here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from utvm.cores.cortex_m4_timing import CORTEX_M3_TIMING, CORTEX_M4_TIMING, CortexM4Timing
 from utvm.cores.instruction import Instruction, Kind
@@ -51,6 +51,11 @@ class MeasuredCortexM4Timing:
     unaligned_cycles: Mapping[str, int] = field(
         default_factory=lambda: {"odd_halfword": 1, "word_at_2": 1, "word_at_odd": 2}
     )
+
+    @property
+    def loads_at_words(self) -> bool:
+        """Whether a load of 32 bits should begin at a multiple of 4; see `Timing`."""
+        return self.facts.aligned_loads
 
     def parse(self, text: str) -> Instruction:
         """Return an instruction from its text; see `Timing`."""
@@ -100,9 +105,10 @@ def measured_cortex_m4(facts: CortexM4Facts, name: str = "model: measured cortex
     return MeasuredCortexM4Timing(name=name, manual=CORTEX_M4_TIMING, facts=facts)
 
 
+def measured_cortex_m3(facts: CortexM4Facts, name: str = "model: measured cortex-m3") -> MeasuredCortexM4Timing:
+    """Return the Cortex-M3 that facts describe."""
+    return MeasuredCortexM4Timing(name=name, manual=CORTEX_M3_TIMING, facts=facts)
+
+
 MEASURED_CORTEX_M4_TIMING = measured_cortex_m4(CortexM4Facts())
-MEASURED_CORTEX_M3_TIMING = MeasuredCortexM4Timing(
-    name="model: measured cortex-m3",
-    manual=CORTEX_M3_TIMING,
-    facts=replace(CortexM4Facts(), indexed_chain=False),
-)
+MEASURED_CORTEX_M3_TIMING = measured_cortex_m3(CortexM4Facts(indexed_chain=False))

@@ -38,6 +38,7 @@ class CortexM4Timing:
     name: str
     long_multiply_cycles: int = 1
     mispredict_cycles: int = 0
+    loads_at_words: bool = False
     misaligned_target_cycles: int = 0
     unaligned_cycles: Mapping[str, int] = field(
         default_factory=lambda: {"odd_halfword": 1, "word_at_2": 1, "word_at_odd": 2}

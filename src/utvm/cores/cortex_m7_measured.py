@@ -24,8 +24,8 @@ class CortexM7Facts:
     """What a board can settle, in cycles unless it says otherwise.
 
     Attributes:
-        load_to_multiply: from a word load to a factor (J: not the next cycle; S: 2).
-        load_to_shifter: from a word load to an instruction with a shifted operand, any of its operands (J).
+        multiply_waits: whether a factor that a word load made comes a cycle later than an ALU operand (J; S: 2 cycles).
+        shifter_waits: whether all operands of an instruction with a shifted operand do (J).
         narrow_load: from a byte or halfword load to an ALU operand (J, L).
         double_load: from LDRD to a use (S; L has 2).
         banks: whether two loads of one cycle must be of different banks (J).
@@ -44,8 +44,8 @@ class CortexM7Facts:
             come up to 7 cycles later help too, which is not counted), and whether a taken branch ends its cycle (J).
     """
 
-    load_to_multiply: int = 2
-    load_to_shifter: int = 2
+    multiply_waits: bool = True
+    shifter_waits: bool = True
     narrow_load: int = 2
     double_load: int = 3
     banks: bool = True
@@ -65,8 +65,7 @@ def measured_cortex_m7(facts: CortexM7Facts, name: str = "model: measured cortex
     """Return the pipeline that facts describe."""
     older, either = ("older", "any") if facts.early_alu else ("", "")
     alu = Timetable(units=("alu",))
-    shifts_wait = facts.load_to_shifter > 1
-    shifted = Timetable(units=("alu", "shift", "shifted"), waits=shifts_wait)
+    shifted = Timetable(units=("alu", "shift", "shifted"), waits=facts.shifter_waits)
     # A plain shift needs no shifter of the late stage, but an instruction that does cannot follow it (J).
     shift = Timetable(units=("alu",), blocks=("shifted",), ahead=either)  # type: ignore[arg-type]
     if not facts.shift_beside_shifted:
@@ -74,15 +73,9 @@ def measured_cortex_m7(facts: CortexM7Facts, name: str = "model: measured cortex
     # Bit fields, SIMD, saturation: the older of a cycle, one a cycle (J, L).
     simd = Timetable(units=("simd", "alu"), first=True)
     early_simd = replace(simd, units=("simd", "alu", "shift", "shifted"))
-    late_multiply = facts.load_to_multiply if facts.load_to_multiply != 1 else None
-    load = Timetable(
-        units=("load",),
-        latency=1,
-        late_latency=max(facts.load_to_shifter, late_multiply or 1),
-        banked=facts.banks,
-    )
+    load = Timetable(units=("load",), latency=1, late_latency=2, banked=facts.banks)
     narrow = replace(load, latency=facts.narrow_load, late_latency=facts.narrow_load)
-    multiply = Timetable(units=("mac",), latency=2, waits=facts.load_to_multiply > 1)
+    multiply = Timetable(units=("mac",), latency=2, waits=facts.multiply_waits)
     # Data of a store can be any result of the same cycle (J).
     store = Timetable(units=("store",) if facts.multiply_beside_store else ("store", "mac"), latency=1, late_slack=2)
     several = replace(load, alone=True, wide_fetch=facts.fetch_stall, latency=facts.double_load, late_latency=None)
@@ -113,7 +106,7 @@ def measured_cortex_m7(facts: CortexM7Facts, name: str = "model: measured cortex
             Kind.SIMD: simd,
             Kind.SIMD_SATURATING: replace(simd, latency=2),
             Kind.BITFIELD: replace(early_simd, operand_lead=1),
-            Kind.PACK: replace(early_simd, waits=shifts_wait),
+            Kind.PACK: replace(early_simd, waits=facts.shifter_waits),
             Kind.REVERSE: replace(early_simd, operand_lead=1),
             Kind.SATURATE: replace(early_simd, latency=2),
             Kind.COUNT: simd,
@@ -146,6 +139,7 @@ def measured_cortex_m7(facts: CortexM7Facts, name: str = "model: measured cortex
             Kind.FP_STORE: store,
         },
         forms={
+            (Kind.ALU_SHIFTED, Form.MOVED_SHIFT): replace(shift, early_lead=0),
             (Kind.ALU, Form.SIMPLE): replace(alu, ahead=older),  # type: ignore[arg-type]
             (Kind.ALU, Form.SHIFTED_CONSTANT): replace(alu, units=("alu", "shift", "shifted")),
             (Kind.COMPARE, Form.SHIFTED_CONSTANT): replace(alu, units=("alu", "shift", "shifted")),

@@ -33,6 +33,7 @@ class Cv32e40pTiming:
 
     name: str
     mispredict_cycles: int = 0
+    loads_at_words: bool = False
     misaligned_target_cycles: int = 1
     unaligned_cycles: Mapping[str, int] = field(default_factory=lambda: {"crosses_word": 1})
 

@@ -64,6 +64,8 @@ class Form(StrEnum):
     """An addition, subtraction or move without a shift: the Cortex-M7 can execute it a stage early."""
     SHIFTED_CONSTANT = "shifted-constant"
     """A constant that the shifter makes: eight bits at an even or odd place above the lowest byte."""
+    MOVED_SHIFT = "moved-shift"
+    """A plain shift that a disassembler writes as a move with a shifted operand."""
     FLAGS = "flags"
     """A multiplication that sets the flags."""
     NARROW_STORE = "narrow-store"

@@ -24,6 +24,10 @@ class Timing(Protocol):
     def mispredict_cycles(self) -> int:
         """Cycles of a branch that was not predicted."""
 
+    @property
+    def loads_at_words(self) -> bool:
+        """Whether a load of 32 bits should begin at a multiple of 4."""
+
     def misprediction(self, block: Sequence[Instruction]) -> int:
         """Return the cycles of a conditional branch at the end of `block` that was not predicted."""
 
@@ -115,6 +119,7 @@ class InOrderPipeline:
         late_flags_within: flags are late if one of so many instructions before the branch made them.
         store_buffer: stores of less than a word that a buffer holds; 0 is no limit.
         narrow_store_cycles: cycles after which each of them has left it.
+        loads_at_words: see `Timing`.
         jump_ends_cycle: whether the target of a taken branch begins a cycle, unless two 16-bit instructions have let
             fetching catch up.
     """
@@ -134,6 +139,7 @@ class InOrderPipeline:
     store_buffer: int = 0
     narrow_store_cycles: float = 0.0
     jump_ends_cycle: bool = False
+    loads_at_words: bool = False
 
     def misprediction(self, block: Sequence[Instruction]) -> int:
         """Return the cycles of a branch that was not predicted; see `Timing`."""

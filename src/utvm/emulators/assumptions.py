@@ -6,15 +6,16 @@ access by access; docs/cycle-model.md says what was.
 
 from __future__ import annotations
 
+import hashlib
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 from utvm.boards import MemoryModel, list_boards
-from utvm.cores.cortex_m4_measured import MEASURED_CORTEX_M3_TIMING, MEASURED_CORTEX_M4_TIMING
-from utvm.cores.cortex_m7_measured import MEASURED_CORTEX_M7_TIMING
 from utvm.cores.cortex_m7_timing import PESSIMISTIC_CORTEX_M7_TIMING
-from utvm.cores.cortex_m33_measured import MEASURED_CORTEX_M33_TIMING
+from utvm.cores.measured import MEASURED, measured_timing
 from utvm.cores.timing import Timing
 from utvm.emulators.counters import RangeCounts
 from utvm.errors import UtvmError
@@ -41,14 +42,6 @@ class Assumption:
     schedules: bool = False
 
 
-_MEASURED: Mapping[str, Timing] = {
-    "cortex-m7": MEASURED_CORTEX_M7_TIMING,
-    "cortex-m4": MEASURED_CORTEX_M4_TIMING,
-    "cortex-m3": MEASURED_CORTEX_M3_TIMING,
-    "cortex-m33": MEASURED_CORTEX_M33_TIMING,
-}
-
-
 @cache
 def assumptions() -> dict[str, Assumption]:
     """Return all by name."""
@@ -66,8 +59,8 @@ def assumptions() -> dict[str, Assumption]:
         Assumption(
             name="measured",
             description="pipelines as others measured them on silicon",
-            cores=tuple(_MEASURED),
-            timings=_MEASURED,
+            cores=tuple(MEASURED),
+            timings=MEASURED,
             schedules=True,
         ),
         Assumption(
@@ -83,11 +76,14 @@ def assumptions() -> dict[str, Assumption]:
 def get_assumption(name: str, core: str) -> Assumption:
     """Return an assumption that can be made for a core; of several names between commas, all together.
 
+    A name that ends in `.toml` is a file of a `[pipeline]`, as `utvm boards check --pipeline` prints it.
+
     Raises:
-        UtvmError: there is none of that name, or it is for other cores, or two exclude each other.
+        UtvmError: there is none of that name, or it is for other cores, or two exclude each other, or a file is wrong.
     """
     known = {key: value for key, value in assumptions().items() if core in value.cores}
     names = [each.strip() for each in name.split(",")]
+    known |= {each: _from_file(Path(each), core) for each in names if each.endswith(".toml")}
     for each in names:
         if each not in known:
             raise UtvmError(
@@ -105,6 +101,27 @@ def get_assumption(name: str, core: str) -> Assumption:
         timings=next((each.timings for each in chosen if each.timings), {}),
         memory=next((each.memory for each in chosen if each.memory is not None), None),
         schedules=any(each.schedules for each in chosen),
+    )
+
+
+def _from_file(path: Path, core: str) -> Assumption:
+    """Return the pipeline that a file describes: the measured one, with the facts of its `[pipeline]` changed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        pipeline = tomllib.loads(text).get("pipeline")
+    except (OSError, ValueError) as error:
+        raise UtvmError(f"{path} can't be read as TOML: {error}") from error
+    if not isinstance(pipeline, dict) or pipeline.get("core") != core:
+        raise UtvmError(f'{path} has no [pipeline] with core = "{core}": see `utvm boards check --pipeline`')
+    changes = {key: value for key, value in pipeline.items() if key != "core"}
+    # Schedules are kept by the name of the timing: equal facts, equal name.
+    name = f"model: {core} as {path.stem} ({hashlib.sha256(repr(sorted(changes.items())).encode()).hexdigest()[:8]})"
+    return Assumption(
+        name=str(path),
+        description=f"the pipeline of {path.name}",
+        cores=(core,),
+        timings={core: measured_timing(core, changes, name)},
+        schedules=True,
     )
 
 

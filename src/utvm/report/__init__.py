@@ -23,6 +23,7 @@ from utvm.report.figures import (
     scores,
 )
 from utvm.report.frontier import FrontierReport, PlanPoint, frontier_json, frontier_svg, frontier_table
+from utvm.report.pipeline import TURN_TOLERANCE, PipelineAnswer, PipelineReport, pipeline_text
 from utvm.report.plan import plan_svg, plan_table, plan_text
 from utvm.report.profile import OperatorProfile, ProfileReport, profile_html, profile_json, profile_table
 from utvm.report.tables import print_table, write_bytes, write_text
@@ -41,12 +42,15 @@ from utvm.report.tuning import (
 from utvm.report.tuning_page import knob_worth, tuning_html
 
 __all__ = [
+    "TURN_TOLERANCE",
     "CompileReport",
     "CostReport",
     "FrontierReport",
     "LayerTuning",
     "OperatorCost",
     "OperatorProfile",
+    "PipelineAnswer",
+    "PipelineReport",
     "PlanPoint",
     "ProfileReport",
     "RecordsUsed",
@@ -69,6 +73,7 @@ __all__ = [
     "frontier_svg",
     "frontier_table",
     "knob_worth",
+    "pipeline_text",
     "plan_svg",
     "plan_table",
     "plan_text",

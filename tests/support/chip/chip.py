@@ -44,7 +44,7 @@ class Chip:
         self._debug = CoreDebug(part, self.core, poll_instructions)
         if self.peripherals is not None:
             self.core.on_reset = self.peripherals.reset
-        self._trace = TraceUnit(lambda: self._engine.instructions, lockable=part.dwt_lock)
+        self._trace = TraceUnit(lambda: self._engine.cycles, lockable=part.dwt_lock)
         self.core.reset()
 
     def lose_power(self, seed: int) -> None:

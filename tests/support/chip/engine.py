@@ -16,6 +16,7 @@ import unicorn
 from unicorn import arm_const
 
 from tests.support.chip.memory import Memory
+from tests.support.chip.pricing import Pricing
 
 PERIPHERAL_BUS, PERIPHERAL_BYTES = 0xE0000000, 0x100000
 _MASK = 0xFFFFFFFF
@@ -100,6 +101,7 @@ class Engine:
         self._uc.ctl_exits_enabled(True)
         self._exits: frozenset[int] | None = None
         self._stop_wanted = False
+        self._pricing: Pricing | None = None
         self._count = 0  # up to the end of the block that runs
         self._block = (0, 0)
         self._blocks: dict[tuple[int, int], int] = {}
@@ -111,6 +113,18 @@ class Engine:
     def instructions(self) -> int:
         """Instructions executed since the chip was made; while the core runs, to the end of a block of them."""
         return self._count
+
+    @property
+    def cycles(self) -> int:
+        """What the cycle counter counts: instructions, unless `price` says otherwise."""
+        return self._count if self._pricing is None else int(self._pricing.cycles)
+
+    def price(self, pricing: Pricing) -> None:
+        """Count cycles by a pipeline from here on."""
+        if self._pricing is None:
+            kinds = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
+            self._uc.hook_add(kinds, self._on_access)
+        self._pricing = pricing
 
     @property
     def pc(self) -> int:
@@ -253,6 +267,12 @@ class Engine:
                 return
         self._count += count
         self._block = (address, size)
+        if self._pricing is not None:
+            self._pricing.block(address, size, count)
+
+    def _on_access(self, _uc: unicorn.Uc, kind: int, address: int, size: int, _value: int, _data: object) -> None:
+        if self._pricing is not None:
+            self._pricing.access(address, size, store=kind == unicorn.UC_MEM_WRITE)
 
     def _watch(self, instructions: Iterable[tuple[int, bytes]]) -> bool:
         """Hook instructions that may have to be stopped at; return whether any is new."""

@@ -1,4 +1,4 @@
-"""The DWT: its cycle counter, which counts instructions here (DDI 0403, C1.8). Comparators are not simulated."""
+"""The DWT: its cycle counter, which counts the engine's cycles (DDI 0403, C1.8). Comparators are not simulated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TraceUnit:
     """Registers.
 
     Args:
-        now: returns the instructions executed so far.
+        now: returns the cycles so far.
         lockable: whether software, unlike a debugger, must write a key before it can write (Cortex-M7).
     """
 

@@ -19,6 +19,7 @@ from utvm.cache import Cache, CacheError, digest
 from utvm.cores.microkernel.block import Block
 from utvm.cores.microkernel.walk import Strategy, Walked, Walker
 from utvm.cores.thumb import Instruction
+from utvm.cores.thumb.placing import with_loads_at_words
 from utvm.cores.timing import InOrderPipeline, Timing
 
 _IN_ORDER = (("pair", 24, 0), ("pair", 12, 1), ("pair", 8, 0), ("critical", 4, 0), ("critical", 40, 1), ("pair", 4, 0))
@@ -130,7 +131,10 @@ def _search(
             break
     if best is None:
         return f"{len(block)} instructions do not fit {len(pool)} registers in any order tried"
-    return Scheduled(lines=tuple(walker.lines(best)), cycles=best.cycles, registers=walker.entry)
+    lines = walker.lines(best)
+    if timing.loads_at_words:
+        lines = with_loads_at_words(lines)
+    return Scheduled(lines=tuple(lines), cycles=best.cycles, registers=walker.entry)
 
 
 def fewest_cycles(code: Sequence[Instruction], timing: Timing) -> float:

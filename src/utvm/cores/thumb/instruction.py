@@ -94,6 +94,8 @@ def _form(name: str, kind: Kind, operands: str, *, flags: bool) -> Form:
         return Form.PLAIN_EXTEND if not name.endswith("16") else Form.OTHER
     if kind is Kind.MULTIPLY:
         return Form.FLAGS if flags else Form.OTHER
+    if kind is Kind.ALU_SHIFTED and name == "mov":
+        return Form.MOVED_SHIFT
     if kind is Kind.STORE:
         return Form.OTHER if name in ("str", "strt", "strex") else Form.NARROW_STORE
     if name in ("cbz", "cbnz"):
