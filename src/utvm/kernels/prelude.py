@@ -85,6 +85,65 @@ static inline int32_t utvm_round(float x) {
   return whole + (rest >= 0.5f) - (rest <= -0.5f);
 }
 """,
+    "utvm_quantize4": """\
+/* Four quotients by a scale, rounded with halves away from zero, plus a zero point; 1 / scale is close to high + low.
+   Twice a quotient is rounded toward zero, to n; then it is (n + (n >= 0)) >> 1. */
+static inline void utvm_quantize4(
+    const float *x, int8_t *y, float scale, float high, float low, int32_t zero_point) {
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 4)
+  float q0, q1, q2, q3;
+  int32_t y0, y1, y2, y3, even, odd;
+  (void)scale;
+  __asm__("vmul.f32 %[q0], %[x0], %[low]\\n vmul.f32 %[q1], %[x1], %[low]\\n"
+          "vmul.f32 %[q2], %[x2], %[low]\\n vmul.f32 %[q3], %[x3], %[low]\\n"
+          "vfma.f32 %[q0], %[x0], %[high]\\n vfma.f32 %[q1], %[x1], %[high]\\n"
+          "vfma.f32 %[q2], %[x2], %[high]\\n vfma.f32 %[q3], %[x3], %[high]\\n"
+          "vcvt.s32.f32 %[q0], %[q0], #1\\n vcvt.s32.f32 %[q1], %[q1], #1\\n"
+          "vcvt.s32.f32 %[q2], %[q2], #1\\n vcvt.s32.f32 %[q3], %[q3], #1"
+          : [q0] "=&t"(q0), [q1] "=&t"(q1), [q2] "=&t"(q2), [q3] "=&t"(q3)
+          : [x0] "t"(x[0]), [x1] "t"(x[1]), [x2] "t"(x[2]), [x3] "t"(x[3]), [low] "t"(low), [high] "t"(high));
+  __asm__("vmov %[y0], %[q0]\\n vmov %[y1], %[q1]\\n vmov %[y2], %[q2]\\n vmov %[y3], %[q3]\\n"
+          "add %[even], %[offset], %[y0], asr #31\\n qadd %[y0], %[y0], %[even]\\n"
+          "add %[odd], %[offset], %[y1], asr #31\\n qadd %[y1], %[y1], %[odd]\\n"
+          "add %[even], %[offset], %[y2], asr #31\\n qadd %[y2], %[y2], %[even]\\n"
+          "add %[odd], %[offset], %[y3], asr #31\\n qadd %[y3], %[y3], %[odd]\\n"
+          "ssat %[y0], #8, %[y0], asr #1\\n ssat %[y1], #8, %[y1], asr #1\\n"
+          "ssat %[y2], #8, %[y2], asr #1\\n ssat %[y3], #8, %[y3], asr #1"
+          : [y0] "=&r"(y0), [y1] "=&r"(y1), [y2] "=&r"(y2), [y3] "=&r"(y3), [even] "=&r"(even), [odd] "=&r"(odd)
+          : [q0] "t"(q0), [q1] "t"(q1), [q2] "t"(q2), [q3] "t"(q3), [offset] "r"(2 * zero_point + 1));
+  y[0] = (int8_t)y0;
+  y[1] = (int8_t)y1;
+  y[2] = (int8_t)y2;
+  y[3] = (int8_t)y3;
+#else
+  (void)high;
+  (void)low;
+  for (int32_t i = 0; i < 4; i++) {
+    y[i] = (int8_t)utvm_clamp(utvm_round(x[i] / scale) + zero_point, -128, 127);
+  }
+#endif
+}
+""",
+    "utvm_float_bits": """\
+static inline uint32_t utvm_float_bits(float x) {
+  union {
+    float value;
+    uint32_t bits;
+  } both;
+  both.value = x;
+  return both.bits;
+}
+""",
+    "utvm_quotient_below": """\
+/* The magnitude of x, given by its bits without the sign, times `factor` * 2^(141 - exponent), rounded, or one less.
+   At most 255. */
+static inline uint32_t utvm_quotient_below(uint32_t bits, uint32_t factor, int32_t exponent) {
+  const int32_t right = exponent - (int32_t)(bits >> 23);
+  const uint32_t product = (0x8000u | (bits >> 8 & 0x7FFFu)) * factor;
+  const uint32_t rounded = right > 31 ? 0 : ((product >> (right & 31)) + 1) >> 1;
+  return right < 0 || rounded > 255 ? 255 : rounded;
+}
+""",
     "utvm_average": """\
 /* total / count to nearest, halves away from zero. */
 static inline int32_t utvm_average(int32_t total, int32_t count) {
@@ -195,6 +254,7 @@ static inline uint32_t utvm_pack_high(uint32_t high, uint32_t low) {
 }
 
 _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
+    "utvm_quantize4": ("utvm_clamp", "utvm_round"),
     "utvm_requantize_double": ("utvm_high_mul", "utvm_shift_right"),
     "utvm_reciprocal": ("utvm_high_mul", "utvm_saturating_shift_left"),
 }

@@ -21,7 +21,7 @@ from utvm.kernels.dsp.binary_loop import LANES, Away, BinaryLoop, Form
 from utvm.kernels.dsp.binary_rows import Rows, rows_of
 from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.nest import index, loops
-from utvm.kernels.portable.binary import operand_parameter, write_element
+from utvm.kernels.portable.binary import operand_parameter, refusal_of_number, write_element
 from utvm.kernels.workload import dims, workload
 from utvm.numerics import multiply_by_quantized_multiplier
 
@@ -49,6 +49,8 @@ class WordBinary(KernelFamily):
             return super().refusal(op, core)
         if op.y.elements < LANES:
             return "it has fewer than four elements"
+        if (number := refusal_of_number(op)) is not None:
+            return number
         if rows_of(op) is None:
             return "its rows do not start at multiples of four bytes"
         plan = _plan(op)

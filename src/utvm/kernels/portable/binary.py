@@ -20,6 +20,10 @@ class PortableBinary(KernelFamily):
     name = "portable"
     kinds = (Add, Sub, Mul)
 
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return that a table serves `op`, where one operand is a number."""
+        return super().refusal(op, core) or refusal_of_number(op)
+
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an element-wise operator."""
         del core
@@ -79,3 +83,22 @@ def write_element(w: CWriter, op: Add | Sub | Mul, a: str, b: str, y: str) -> No
 
 def _requantized(value: str, factor: Requantization) -> str:
     return f"{_REQUANTIZE}({value}, {factor.multiplier}, {factor.shift})"
+
+
+def with_a_number(op: Operator) -> int | None:
+    """Return the int8 value of the constant operand that is one number everywhere; None where neither is.
+
+    The other operand has the shape of the output.
+    """
+    if not isinstance(op, Add | Sub | Mul):
+        return None
+    for constant, other in ((op.a, op.b), (op.b, op.a)):
+        if constant.is_constant and not other.is_constant and other.shape == op.y.shape:
+            values = constant.values.reshape(-1)
+            return int(values[0]) if values.size and (values == values[0]).all() else None
+    return None
+
+
+def refusal_of_number(op: Operator) -> str | None:
+    """Return that a table serves `op`, where `with_a_number`."""
+    return None if with_a_number(op) is None else "a table serves it, since one operand is a number"

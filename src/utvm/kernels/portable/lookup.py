@@ -2,46 +2,93 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
 from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
-from utvm.graph import LeakyRelu, Logistic, Operator, Quantize, Relu, Relu6, Tanh
+from utvm.graph import Add, DType, LeakyRelu, Logistic, Mul, Operator, Quantize, Relu, Relu6, Sub, Tanh, Tensor
 from utvm.graph.arithmetic import LookupOperator, byte_range, is_lookup, lookup_table
+from utvm.graph.reference import evaluate_operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.portable.binary import with_a_number
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload import dims, workload
 
+_AT_ONCE = 8
+"""Elements of a turn: their loads come before all stores, which fills the pipeline of a Cortex-M7."""
+
 
 class PortableLookup(KernelFamily):
-    """Logistic, Tanh, Relu, Relu6, LeakyRelu, and Quantize between int8 and uint8."""
+    """Logistic, Tanh, Relu, Relu6, LeakyRelu, Quantize between int8 and uint8; Add, Sub, Mul with a constant number."""
 
     name = "portable"
-    kinds = (Logistic, Tanh, Relu, Relu6, LeakyRelu, Quantize)
+    kinds = (Logistic, Tanh, Relu, Relu6, LeakyRelu, Quantize, Add, Sub, Mul)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` does not map each byte by itself."""
+        if isinstance(op, Add | Sub | Mul):
+            return None if with_a_number(op) is not None else "no operand is a constant number"
         return super().refusal(op, core) or (None if is_lookup(op) else "it is not between int8 and uint8")
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a table look-up."""
         del core
-        assert isinstance(op, LookupOperator)
-        least, _ = byte_range(op.x.dtype)
+        assert isinstance(op, LookupOperator | Add | Sub | Mul)
+        operand = op.activations[0]
+        output, elements = op.y, op.y.elements
+        stored = "y" if output.dtype is DType.INT8 else "(int8_t *)y"
+        rest = elements % _AT_ONCE
         w = CWriter()
-        with w.loop("i", op.x.elements):
-            w(f"y[i] = table[x[i]{offset(-least)}];")
+        if elements > rest:
+            with w.loop("i", elements - rest, step=_AT_ONCE):
+                for lane in range(_AT_ONCE):
+                    w(f"const uint32_t x{lane} = (uint8_t)x[i{offset(lane)}];")
+                for lane in range(_AT_ONCE):
+                    w(f"const uint32_t y{lane} = table[x{lane}];")
+                for first in range(0, _AT_ONCE, 4):
+                    low, high = (f"y{lane} | y{lane + 1} << 8" for lane in (first, first + 2))
+                    w(f"utvm_store4({stored} + i{offset(first)}, {low} | ({high}) << 16);")
+        if rest:
+            with w.loop("i", elements, start=elements - rest):
+                w(f"y[i] = ({output.dtype.c_type})table[(uint8_t)x[i]];")
         return Kernel(
             family=self.name,
             config=config,
             function=CFunction(
-                stem=f"lookup_{dims(op.x.shape)}",
+                stem=f"lookup_{dims(op.y.shape)}",
                 comment=f"{workload(op)}\nfamily {self.name}",
                 parameters=(
-                    CParameter(name="x", c_type=op.x.dtype.c_type, role="input"),
-                    CParameter(name="table", c_type=op.y.dtype.c_type, role="constant"),
-                    CParameter(name="y", c_type=op.y.dtype.c_type, role="output"),
+                    CParameter(name="x", c_type=operand.dtype.c_type, role="input"),
+                    CParameter(name="table", c_type="uint8_t", role="constant"),
+                    CParameter(name="y", c_type=output.dtype.c_type, role="output"),
                 ),
                 body=w.text,
+                helpers=("utvm_store4",) if elements > rest else (),
             ),
-            constants={"table": CArray(c_type=op.y.dtype.c_type, values=lookup_table(op))},
+            constants={"table": CArray(c_type="uint8_t", values=_table(op))},
             in_place=(0,),
         )
+
+
+def _table(op: LookupOperator | Add | Sub | Mul) -> NDArray[np.uint8]:
+    """Return the results of all inputs, in the order of inputs and results taken as unsigned."""
+    values = _with_number_table(op) if isinstance(op, Add | Sub | Mul) else lookup_table(op)
+    least, _ = byte_range(op.activations[0].dtype)
+    return np.roll(values, least).view(np.uint8)
+
+
+def _with_number_table(op: Add | Sub | Mul) -> NDArray[np.int8]:
+    """Return the results of an operator with a constant number for the other operand from -128 to 127."""
+    every = np.arange(-128, 128, dtype=np.int16).astype(np.int8)
+
+    def operand(tensor: Tensor) -> Tensor:
+        return replace(tensor, shape=every.shape, data=None) if not tensor.is_constant else tensor
+
+    number = with_a_number(op)
+    small = replace(op, a=operand(op.a), b=operand(op.b), y=replace(op.y, shape=every.shape))
+    operands = [np.full(every.shape, number, np.int8) if t.is_constant else every for t in (op.a, op.b)]
+    (values,) = evaluate_operator(small, operands)
+    return values.astype(np.int8)
