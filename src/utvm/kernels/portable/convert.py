@@ -106,7 +106,7 @@ def _write_dequantize(w: CWriter, op: Dequantize, core: Core) -> tuple[tuple[str
     _write_turns(w, op.x.elements, write)
     if not table:
         return (), {}
-    every = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int32) - op.x.zero_point
+    every = np.arange(256, dtype=np.uint8).view(op.x.dtype.value).astype(np.int32) - op.x.zero_point
     values = np.float32(op.x.scale) * every.astype(np.float32)
     return (), {"table": CArray(c_type="float", values=values)}
 
