@@ -28,9 +28,9 @@ assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp 
 stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype aio
 aliases alloca ar argp argz byteswap cpio crypt curses devctl dirent dlfcn elf endian envlock envz err error
 execinfo fastmath fcntl features fmtmsg fnmatch fstab fts ftw getopt glob grp iconv ieeefp ifaddrs langinfo libgen
-libintl link magic malloc mcheck memory menu mntent monetary mqueue ncurses ndbm net netdb newlib nl_types nss
+libintl link magic malloc mcheck memory menu mntent monetary mqueue ncurses ndbm netdb newlib nl_types nss
 obstack omp openacc panel paths picolibc picotls poll printf pthread pty pwd reent regdef regex regexp resolv sched
-search semaphore semihost sgtty shadow spawn strings stropts sys syscall sysexits syslimits syslog tar term termcap
+search semaphore semihost sgtty shadow spawn strings stropts syscall sysexits syslimits syslog tar term termcap
 termio termios thread_db tic trace ttyent ucontext ulimit unctrl unistd unwind utime utmp utmpx values varargs wait
 wordexp png zlib lzma expat sqlite3 yaml curl lastlog stab stdfix form eti re_comp backtrace_supported
 unwind_arm_common features_time64 quadmath_weak gconv acc_prof backtrace cet cpuid cross_stdarg gcov mm3dnow

@@ -6,9 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.api.test_models import MODELS, model_path
+from tests.codegen.test_golden import small_network
 from utvm.deploy import Export, export
+from utvm.frontends.tflite_writer import write_tflite
 
-__all__ = ["EVERYWHERE", "MODELS", "exported", "model_path", "written"]
+__all__ = ["EVERYWHERE", "MODELS", "exported", "model_path", "small_model", "written"]
 
 EVERYWHERE = bool(os.environ.get("UTVM_EVERY_BOARD"))
 """Whether to test exports for every board; without it, for a Cortex-M4."""
@@ -28,3 +30,10 @@ def written(name: str, board: str = "qemu-cortex-m4") -> Path:
     _FOLDERS.append(folder)
     exported(name, board).write(Path(folder.name))
     return Path(folder.name)
+
+
+def small_model(folder: Path, name: str = "small") -> Path:
+    """Write a network of five layers, whose name is that of its file."""
+    path = folder / f"{name}.tflite"
+    path.write_bytes(write_tflite(small_network()))
+    return path

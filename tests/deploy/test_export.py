@@ -65,8 +65,13 @@ def test_a_core_without_micro_kernels_needs_no_second_form(board: str) -> None:
 
 
 def test_the_header_is_cpp_and_two_models_link_into_kws_dscnn_int8_program(tmp_path: Path) -> None:
-    exported("kws_dscnn_int8").write(tmp_path)
-    export(model_path("kws_dscnn_int8"), "qemu-cortex-m4", name="two", portable=("all",)).write(tmp_path)
+    for made in (
+        exported("kws_dscnn_int8"),
+        export(model_path("kws_dscnn_int8"), "qemu-cortex-m4", name="two", portable=("all",)),
+    ):
+        made.write(tmp_path / made.program.name)
+        for path in (tmp_path / made.program.name).glob("*.[ch]"):
+            path.rename(tmp_path / path.name)
     (tmp_path / "main.cpp").write_text(
         '#include "kws_dscnn_int8.h"\n#include "two.h"\n#include <cstdio>\n#include <vector>\n'
         "alignas(16) static uint8_t a[KWS_DSCNN_INT8_ARENA_BYTES], b[TWO_ARENA_BYTES];\n"

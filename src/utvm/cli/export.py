@@ -51,13 +51,26 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="a further model in the same firmware; may be repeated",
     )
     parser.add_argument("--task", choices=("kws", "sww", "ic", "vww", "ad"), help="MLPerf Tiny's task, for mlperf")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="write into DIR though it has files that are no export of this model, or that were edited",
+    )
     parser.add_argument("--json", action="store_true", help="print the manifest instead of text; a list of several")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from utvm.api import as_board
-    from utvm.deploy import PROJECTS, console_of, export, export_text, mlperf_firmware, shell_firmware
+    from utvm.deploy import (
+        PROJECTS,
+        console_of,
+        export,
+        export_text,
+        mlperf_firmware,
+        shell_firmware,
+        write_directory,
+    )
     from utvm.errors import UtvmError
 
     if arguments.others and arguments.format != "firmware":
@@ -71,15 +84,22 @@ def _run(arguments: argparse.Namespace) -> int:
     exports += [export(model, arguments.board, **{**options, "portable": ()}) for model in arguments.others]
     if arguments.format in PROJECTS:
         exports = [exported.as_project(arguments.format) for exported in exports]
-    paths = [path for exported in exports for path in exported.write(arguments.output, alone=len(exports) == 1)]
+    contents: dict[str, bytes] = {}
+    for exported in exports:
+        folder = "" if len(exports) == 1 else f"{exported.manifest.name}/"
+        contents |= {f"{folder}{name}": data for name, data in exported.contents().items()}
+    owner = " and ".join(exported.manifest.name for exported in exports)
     if arguments.format in ("firmware", "mlperf"):
         made = mlperf_firmware(exports[0], arguments.task) if arguments.task else shell_firmware(exports)
-        paths += made.write(arguments.output)
+        contents |= made.contents()
+    paths = write_directory(arguments.output, contents, owner=owner, force=arguments.force)
     if arguments.json:
         manifests = [exported.manifest.to_json() for exported in exports]
         print(manifests[0] if len(manifests) == 1 else f"[{','.join(manifests)}]")
         return 0
     for exported in exports:
         print(export_text(exported.manifest))
+        if exported.renamed is not None:
+            print(f"  name   {exported.renamed}")
     print(f"  files  {', '.join(map(str, paths))}")
     return 0

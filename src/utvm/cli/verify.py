@@ -20,15 +20,19 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "verify",
         help="check an exported library against its model, bit by bit, here and on the emulated board",
         description=(
-            "Build the export in DIR for this machine (with sanitizers) and for the emulated board, run inputs through "
-            "it and compare with MODEL. Exits with 0 if nothing differs, with 1 if something does and says where first."
+            "Build the export in DIR for this machine (with sanitizers) and for the emulated board of its core, run "
+            "inputs through it and compare with MODEL. Exits with 0 if all ran and is equal, with 1 if something is "
+            "not equal, could not be built or run, or was changed since the export."
         ),
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="what `utvm export` wrote")
     parser.add_argument("--against", type=Path, required=True, metavar="MODEL", help="the model file")
     parser.add_argument("--inputs", type=count, default=16, metavar="N", help="how many inputs (default: 16)")
     parser.add_argument("--layers", action="store_true", help="compare every operator's result, not only the outputs")
-    parser.add_argument("--board", metavar="BOARD", help="an emulated board (default: the one it was exported for)")
+    parser.add_argument("--board", metavar="BOARD", help="the board (default: the one it was exported for)")
+    parser.add_argument(
+        "--allow-changed", action="store_true", help="let files pass that were changed since the export, if equal"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -41,6 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
         inputs=arguments.inputs,
         layers=arguments.layers,
         board=arguments.board,
+        allow_changed=arguments.allow_changed,
     )
     print(verification_text(verification))
     return 0 if verification.passed else _DIFFERS

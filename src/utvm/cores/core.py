@@ -29,6 +29,9 @@ class FlashCaches:
 
 _LINE_BYTES = 32
 
+XPULP_MACRO = "UTVM_XPULP"
+"""Defined by builds for cores with the Xpulp extension."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Core:
@@ -59,3 +62,17 @@ class Core:
     timing: Timing | None = None
     macs_per_cycle: float = 0.5
     caches: FlashCaches | None = None
+
+    @property
+    def feature(self) -> str:
+        """Condition of the C preprocessor that holds where a compiler's target has the core's extensions; "" for none.
+
+        No macro of GCC or Clang says Xpulp: builds for a core that has it define `UTVM_XPULP`.
+        """
+        macros = {"__ARM_FEATURE_DSP": self.dsp, "__ARM_FEATURE_MVE": self.mve, XPULP_MACRO: self.xpulp}
+        return " && ".join(f"defined({macro})" for macro, held in macros.items() if held)
+
+    @property
+    def feature_flags(self) -> tuple[str, ...]:
+        """Compiler options, beside `cflags`, that make `feature` hold."""
+        return (f"-D{XPULP_MACRO}=1",) if self.xpulp else ()

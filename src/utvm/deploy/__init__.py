@@ -1,5 +1,6 @@
 """Self-hosted models: C libraries, firmware, and checks that they are what they claim."""
 
+from utvm.deploy.directory import DirectoryError, write_directory
 from utvm.deploy.export import BudgetError, Export, export
 from utvm.deploy.firmware import MLPERF_TASKS, Firmware, FirmwareError, console_of, mlperf_firmware, shell_firmware
 from utvm.deploy.flash import Programming, flash, plan_flash
@@ -15,6 +16,7 @@ __all__ = [
     "BudgetError",
     "Check",
     "Difference",
+    "DirectoryError",
     "Export",
     "Firmware",
     "FirmwareError",
@@ -33,4 +35,5 @@ __all__ = [
     "shell_firmware",
     "verification_text",
     "verify",
+    "write_directory",
 ]

@@ -30,6 +30,11 @@ def shipping(board: Board) -> Board:
     return replace(board, core=core, placements=(*board.placements, *further))
 
 
+def library_flags(board: Board) -> tuple[str, ...]:
+    """Return the options, beside the core's, that a library is built with."""
+    return (*PEDANTIC, *board.core.feature_flags)
+
+
 def library_image(
     board: Board, files: Mapping[str, str], harness: str, *, optimize: str = "-O3", flags: Sequence[str] = ()
 ) -> Image:
@@ -40,7 +45,9 @@ def library_image(
     """
     sources = [Source(name=name, text=text) for name, text in files.items() if name.endswith((".c", ".h"))]
     sources.append(Source(name="utvm_harness.c", text=harness))
-    return build_image(board, sources, entries=[RUN_SYMBOL], optimize=optimize, extra_flags=(*PEDANTIC, *flags))
+    return build_image(
+        board, sources, entries=[RUN_SYMBOL], optimize=optimize, extra_flags=(*library_flags(board), *flags)
+    )
 
 
 def empty_image(board: Board, optimize: str) -> Image:

@@ -13,7 +13,8 @@ import utvm
 from utvm import api
 from utvm.boards import Board
 from utvm.codegen import CLibrary, port_names, render_library
-from utvm.deploy.build import PEDANTIC, count_build, library_image, shipping
+from utvm.deploy.build import count_build, library_flags, library_image, shipping
+from utvm.deploy.directory import write_directory
 from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
 from utvm.deploy.manifest import MANIFEST_FILE, Build, Expected, Form, Manifest, OperatorEntry, Port, Result
 from utvm.deploy.projects import project
@@ -27,8 +28,8 @@ from utvm.graph.cost import macs, macs_of
 from utvm.graph.samples import random_input
 from utvm.kernels import PORTABLE_FAMILIES, PRELUDE, with_dependencies, workload
 from utvm.lowering import Program, lower
+from utvm.naming import identifier
 from utvm.passes import run_passes
-from utvm.report import write_text
 from utvm.toolchain import Image, MemoryOverflowError, Toolchain, compiler_version
 
 OPTIMIZATIONS = ("-O3", "-Os")
@@ -40,33 +41,33 @@ class BudgetError(UtvmError):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Export:
-    """A model ready to ship: the board it was made for, its program, files by name, and the manifest."""
+    """A model ready to ship.
+
+    Attributes:
+        board: the board it was made for.
+        program: the model, lowered.
+        files: texts by file name.
+        manifest: all that is known of it.
+        renamed: why its name is not the one that was asked for, None if it is.
+    """
 
     board: Board
     program: Program
     files: Mapping[str, str]
     manifest: Manifest
+    renamed: str | None = None
 
     def as_project(self, kind: str) -> Export:
         """Return the export with the files of a build system, a key of `PROJECTS`."""
         return replace(self, files=project(kind, self.manifest, self.files))
 
-    def write(self, directory: Path, *, alone: bool = True) -> tuple[Path, ...]:
-        """Write all files into a directory, made if missing, and return their paths.
+    def write(self, directory: Path, *, force: bool = False) -> tuple[Path, ...]:
+        """Write all files into a directory and return their paths; see `write_directory`."""
+        return write_directory(directory, self.contents(), owner=self.manifest.name, force=force)
 
-        Args:
-            directory: where to.
-            alone: whether the directory is this export's; if not, its files go into one of the model's name there.
-
-        Raises:
-            UtvmError: one can't be written.
-        """
-        if not alone:
-            directory = directory / self.manifest.name
-        paths = tuple(directory / name for name in self.files)
-        for path, text in zip(paths, self.files.values(), strict=True):
-            write_text(path, text)
-        return paths
+    def contents(self) -> dict[str, bytes]:
+        """Return what each file holds, by name."""
+        return {name: text.encode() for name, text in self.files.items()}
 
 
 def export(
@@ -96,7 +97,7 @@ def export(
     program, target = compiled.program, compiled.board
     prefix = program.name
     portable = None
-    if any(call.kernel.family != "portable" for call in program.calls):
+    if target.core.feature and any(call.kernel.family != "portable" for call in program.calls):
         portable = lower(program.graph, target.core, families=PORTABLE_FAMILIES)
         portable = replace(portable, name=f"{prefix}_portable")
     draft = _library(program, portable, target, {}, {})
@@ -125,7 +126,9 @@ def export(
         board=target.name,
         core=target.core.name,
         compiler=compiler_version(target.core.tool_prefix),
-        flags=Toolchain(prefix=target.core.tool_prefix, machine_flags=target.core.cflags, extra_flags=PEDANTIC).flags,
+        flags=Toolchain(
+            prefix=target.core.tool_prefix, machine_flags=target.core.cflags, extra_flags=library_flags(target)
+        ).flags,
         inputs=ports[0],
         outputs=ports[1],
         core_form=form_of(program),
@@ -136,7 +139,9 @@ def export(
         files={file: sha256(text.encode()) for file, text in files.items()},
     )
     every = {**files, MANIFEST_FILE: manifest.to_json(), README_FILE: readme(manifest)}
-    return Export(board=target, program=program, files=every, manifest=manifest)
+    asked = identifier(name or path.stem, "model")
+    renamed = None if asked == prefix else f"{prefix}: files and symbols named {asked} would clash with those of others"
+    return Export(board=target, program=program, files=every, manifest=manifest, renamed=renamed)
 
 
 def sha256(data: bytes) -> str:
@@ -192,7 +197,6 @@ def _library(
     promises: Mapping[str, tuple[int, str]],
     budgets: Mapping[str, int],
 ) -> CLibrary:
-    vectors = " && defined(__ARM_FEATURE_MVE)" if board.core.mve else ""
     return CLibrary(
         name=program.name,
         title=f"{program.name}: an int8 network as plain C, made by µTVM {utvm.__version__} for {board.core.name}.",
@@ -200,7 +204,7 @@ def _library(
         prelude=_prelude(program),
         portable=None if portable is None else portable.c_model(),
         portable_prelude={} if portable is None else _prelude(portable),
-        feature=f"defined(__ARM_FEATURE_DSP){vectors}",
+        feature=board.core.feature,
         promises=promises,
         budgets={f"{key.upper()}_BUDGET_BYTES": limit for key, limit in budgets.items()},
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from utvm.boards import Board, Console, Placement
 from utvm.codegen import comment
 from utvm.deploy.boot_rom import UF2_FAMILIES, boot_sources
-from utvm.deploy.build import PEDANTIC
+from utvm.deploy.build import library_flags
 from utvm.deploy.export import Export
 from utvm.deploy.manifest import Manifest, Port
 from utvm.deploy.runtime_files import runtime_source
@@ -61,12 +61,19 @@ class Firmware:
     segments: tuple[Segment, ...]
 
     def write(self, directory: Path) -> tuple[Path, ...]:
-        """Write NAME.elf, NAME.hex, and NAME.bin (one a segment, named after its address if there are several).
-
-        Where the part's boot ROM takes one, NAME.uf2 too.
+        """Write the files of `contents` into a directory and return their paths.
 
         Raises:
             UtvmError: one can't be written.
+        """
+        for name, data in self.contents().items():
+            write_bytes(directory / name, data)
+        return tuple(directory / name for name in self.contents())
+
+    def contents(self) -> dict[str, bytes]:
+        """Return NAME.elf, NAME.hex, and NAME.bin (one a segment, named after its address if there are several).
+
+        Where the part's boot ROM takes one, NAME.uf2 too.
         """
         binaries = {
             f"{self.name}.bin" if len(self.segments) == 1 else f"{self.name}-{segment.address:08x}.bin": segment.data
@@ -79,11 +86,7 @@ class Firmware:
         }
         if self.board.boot_rom is not None:
             every[f"{self.name}.uf2"] = uf2(self.segments, UF2_FAMILIES[self.board.boot_rom])
-        paths = []
-        for name, data in every.items():
-            paths.append(directory / name)
-            write_bytes(paths[-1], data)
-        return tuple(paths)
+        return every
 
 
 def console_of(board: Board) -> Console:
@@ -159,7 +162,7 @@ def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name
     toolchain = Toolchain(
         prefix=board.core.tool_prefix,
         machine_flags=board.core.cflags,
-        extra_flags=(*PEDANTIC, "-DUTVM_BOOTS=1"),
+        extra_flags=(*library_flags(board), "-DUTVM_BOOTS=1"),
     )
     libraries = [
         Source(name=file, text=text)

@@ -35,9 +35,14 @@ def hooks_header(name: str) -> str:
 
 
 def board_harness(name: str, inputs: Sequence[Port], outputs: Sequence[Port], form: Form | None = None) -> str:
-    """Return the C file that gives a session one function to call, and with `form` the copies of layers."""
+    """Return the C file that gives a session one function to call, and with `form` the copies of layers.
+
+    It does not compile where the library takes its portable form: a board shows what the core's kernels do.
+    """
+    upper = name.upper()
     parts = [
         _buffers(name, inputs, outputs),
+        f'#ifdef {upper}_PORTABLE\n#error "the portable form is compiled, not that of the core"\n#endif\n',
         f"int32_t {RUN_SYMBOL}(void);\n",
         f"int32_t {RUN_SYMBOL}(void) {{\n  return (int32_t){_call(name, inputs, outputs)};\n}}\n",
     ]

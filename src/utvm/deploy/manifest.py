@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import prod
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from utvm.errors import UtvmError
+from utvm.naming import identifier, plain
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
+_FILE = re.compile(r"[a-z0-9_]+\.[ch]")
 
 
 class ManifestError(UtvmError):
@@ -184,9 +187,19 @@ class Manifest:
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ManifestError(f"{path} is not in format {FORMAT}: export the model again with this version of µTVM")
         try:
-            return _manifest(values)
+            return _checked(_manifest(values), path)
         except (KeyError, TypeError, AttributeError) as error:
             raise ManifestError(f"{path} is not complete ({error!r}): export the model again") from error
+
+
+def _checked(manifest: Manifest, path: Path) -> Manifest:
+    """Refuse names that a manifest of ours never has: they become C and paths."""
+    ports = [port.parameter for port in (*manifest.inputs, *manifest.outputs)]
+    wrong = [name for name in (manifest.name, *ports) if identifier(name, "x") != name]
+    wrong += [file for file in manifest.files if not _FILE.fullmatch(file)]
+    if wrong:
+        raise ManifestError(f"{path} names {plain(str(wrong[0]))}, which no export has: export the model again")
+    return manifest
 
 
 def _manifest(values: dict[str, Any]) -> Manifest:

@@ -21,10 +21,10 @@ def readme(manifest: Manifest) -> str:
     portable = ""
     if m.portable_form is not None:
         portable = f"""
-The kernels of `{m.name}.c` use instructions of {m.core}. Where the compiler has them not (your PC, another core),
-`{m.name}_portable.c` takes over by itself, with the same results bit for bit: unit tests of your program run
-on the machine that builds it. `-D{upper}_PORTABLE` chooses it anywhere. Give the compiler all `.c` files;
-only one form is compiled.
+The kernels of `{m.name}.c` use instructions of {m.core}. On other compilers and cores (your PC, for example)
+`{m.name}_portable.c` is compiled instead; results are bit-identical, so unit tests run on the machine that
+builds your program. `-D{upper}_PORTABLE` chooses it anywhere. Give the compiler all `.c` files; only one form is
+compiled.{_defined(m)}
 """
     builds = "\n".join(
         f"| {b.optimize} | {b.code_bytes:,} B | {b.constant_bytes:,} B | {b.flash_bytes:,} B | {b.stack_bytes:,} B |"
@@ -116,6 +116,15 @@ def _timed(m: Manifest) -> str:
         f"{1000 / expected.milliseconds:,.1f} inferences a second{modelled}; arena and stack take\n"
         f"{ram:.1f} % of its RAM, code and constants {flash:.1f} % of its flash."
     )
+
+
+def _defined(m: Manifest) -> str:
+    """Say which macros a build has to define itself; GCC's options in the manifest have them."""
+    macros = [flag.removeprefix("-D").partition("=")[0] for flag in m.flags if flag.startswith("-D")]
+    if not macros:
+        return ""
+    named = " and ".join(f"`-D{macro}`" for macro in macros)
+    return f"\n\nNo compiler says by itself that its target is {m.core}: without {named} it compiles the portable form."
 
 
 def _c_type(dtype: str) -> str:

@@ -48,12 +48,15 @@ def verification_text(verification: Verification) -> str:
     lines = []
     for check in verification.checks:
         layers = f", {check.layers:,} layer results" if check.layers else ""
-        if check.difference is None:
+        if check.failure is not None:
+            lines.append(f"{verification.name} on {check.place}: NOT RUN: {check.failure}")
+        elif check.difference is None:
             lines.append(f"{verification.name} on {check.place}: {check.inputs} inputs{layers}: equal bit by bit")
         else:
             lines.append(f"{verification.name} on {check.place}: NOT EQUAL: {check.difference}")
     if verification.changed:
-        lines.append(f"changed since the export: {', '.join(verification.changed)}")
+        allowed = "" if verification.allow_changed else " (a failure; --allow-changed lets them pass)"
+        lines.append(f"changed since the export: {', '.join(verification.changed)}{allowed}")
     if verification.other_model:
         lines.append("the model's file is another than the one that was exported")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm import api
-from utvm.boards import Board
+from utvm.boards import Board, list_boards
 from utvm.deploy.build import library_image, shipping
 from utvm.deploy.export import sha256
 from utvm.deploy.harness import (
@@ -77,27 +77,46 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What one machine showed: how it ran the export, how much was compared, and the first difference."""
+    """What one machine showed.
+
+    Attributes:
+        place: the machine, and what it ran.
+        inputs: how many were compared.
+        layers: how many results of operators were compared.
+        difference: the first, None if there is none.
+        failure: why the export could not be built or run there, None if it ran.
+    """
 
     place: str
     inputs: int
     layers: int
     difference: Difference | None
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """All checks; `changed` are files that are not as they were exported, `other_model` that the model's file is."""
+    """All checks of an export.
+
+    Attributes:
+        name: of the export.
+        checks: one a machine.
+        changed: files that are not as they were exported, or missing.
+        other_model: whether the model's file is another than the exported one.
+        allow_changed: whether changed files may pass.
+    """
 
     name: str
     checks: tuple[Check, ...]
     changed: tuple[str, ...]
     other_model: bool
+    allow_changed: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether nothing differs."""
-        return all(check.difference is None for check in self.checks)
+        """Whether the export ran, nothing differs, and its files are those that were exported or may be others."""
+        ran = bool(self.checks) and all(c.difference is None and c.failure is None for c in self.checks)
+        return ran and (self.allow_changed or not self.changed)
 
 
 def verify(
@@ -108,6 +127,7 @@ def verify(
     layers: bool = False,
     board: str | Path | Board | None = None,
     host: bool = True,
+    allow_changed: bool = False,
 ) -> Verification:
     """Build an export from its files, run inputs through it, and compare with the model.
 
@@ -118,11 +138,13 @@ def verify(
         model: the model file that it should be equal to.
         inputs: how many seeded random inputs; the first are all lowest and all highest values.
         layers: whether to compare every operator's result too; where an output differs, that is done anyway.
-        board: an emulated board to run on; that of the manifest if None. Boards without an emulator are left out.
+        board: the board to run on; that of the manifest if None. For one that can't run here, the emulated board of
+            its core takes its place.
         host: whether to run on this machine.
+        allow_changed: whether files that were changed since the export may pass.
 
     Raises:
-        VerifyError: the files can't be built or run, or a sanitizer has something to report.
+        VerifyError: the model is another's, or no input is asked for.
         UtvmError: the model, the manifest or the board can't be read.
     """
     if inputs < 1:
@@ -133,21 +155,57 @@ def verify(
     _check_ports(manifest, graph)
     reference = _Reference(graph, inputs)
     checks = []
+    missing = [name for name in manifest.files if name not in files]
     if host:
         form = manifest.portable_form or manifest.core_form
         kernels = "portable kernels" if manifest.portable_form is not None else "same kernels"
-        with _on_host(manifest, files, form) as run:
-            checks.append(_check(f"this machine ({kernels}, sanitizers)", run, reference, form, layers))
-    target = shipping(api.as_board(manifest.board if board is None else board))
-    if target.emulator is not None:
-        with _on_board(manifest, files, target) as run:
-            checks.append(_check(f"board {target.name}", run, reference, manifest.core_form, layers))
+        place = f"this machine ({kernels}, sanitizers)"
+        checks.append(_checked(place, _on_host(manifest, files, form), missing, reference, form, layers))
+    asked = shipping(api.as_board(manifest.board if board is None else board))
+    target = asked if asked.emulator is not None else _emulated(asked)
+    if target is None:
+        failure = f"no emulated board has its core, {asked.core.name}"
+        checks.append(Check(place=f"board {asked.name}", inputs=0, layers=0, difference=None, failure=failure))
+    else:
+        instead = "" if target is asked else f" in place of {asked.name}"
+        place = f"board {target.name}{instead}"
+        run = _on_board(manifest, files, target)
+        checks.append(_checked(place, run, missing, reference, manifest.core_form, layers))
     return Verification(
         name=manifest.name,
         checks=tuple(checks),
-        changed=tuple(name for name, digest in manifest.files.items() if sha256(files[name].encode()) != digest),
+        changed=tuple(
+            name if name in files else f"{name} (missing)"
+            for name, digest in manifest.files.items()
+            if name not in files or sha256(files[name].encode()) != digest
+        ),
         other_model=sha256(model.read_bytes()) != manifest.model_sha256,
+        allow_changed=allow_changed,
     )
+
+
+def _emulated(board: Board) -> Board | None:
+    """Return the emulated board of a board's core, None if there is none; QEMU's before simulated ones."""
+    same = [b for b in list_boards() if b.emulator is not None and b.core.name == board.core.name]
+    return min(same, key=lambda b: b.emulator is None or b.emulator.kind != "qemu", default=None)
+
+
+def _checked(
+    place: str,
+    built: AbstractContextManager[Runner],
+    missing: Sequence[str],
+    reference: _Reference,
+    form: Form,
+    layers: bool,
+) -> Check:
+    """Return what a machine showed; that it could not build or run is a check that failed."""
+    try:
+        if missing:
+            raise VerifyError(f"{', '.join(missing)} can't be read: export the model again")
+        with built as run:
+            return _check(place, run, reference, form, layers)
+    except UtvmError as error:
+        return Check(place=place, inputs=0, layers=0, difference=None, failure=str(error))
 
 
 class _Reference:
@@ -225,12 +283,12 @@ def _difference(number: int, operator: str | None, tensor: str, got: Array, want
 
 
 def _files(directory: Path, manifest: Manifest) -> dict[str, str]:
-    files = {}
+    """Return the export's files that can be read; an Arduino library has them in `src`."""
+    files: dict[str, str] = {}
     for name in manifest.files:
-        try:
-            files[name] = (directory / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise VerifyError(f"{directory / name} can't be read ({error}): export the model again") from error
+        for path in (directory / name, directory / "src" / name):
+            with suppress(OSError, UnicodeDecodeError):
+                files.setdefault(name, path.read_text(encoding="utf-8"))
     return files
 
 

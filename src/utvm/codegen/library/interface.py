@@ -51,13 +51,16 @@ STATUSES = (
 """Values of the status by name, in order from 0."""
 
 
+_LONGEST_STEM = 48
+
+
 def port_names(tensors: Sequence[Tensor], kind: str) -> tuple[str, ...]:
     """Return the parameter of each input or output: `kind` if there is one, else after its tensor's name."""
     if len(tensors) == 1:
         return (kind,)
     names: list[str] = []
     for tensor in tensors:
-        stem = identifier(f"{kind}_{tensor.name}", kind)
+        stem = identifier(f"{kind}_{tensor.name}", kind)[:_LONGEST_STEM].rstrip("_")
         free = (stem, *(f"{stem}_{number}" for number in range(2, len(tensors) + 2)))
         names.append(next(name for name in free if name not in names))
     return tuple(names)

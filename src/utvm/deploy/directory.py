@@ -1,0 +1,160 @@
+"""Writing a directory that may exist: nothing of others is touched, and what is there stays whole until all is written.
+
+`.utvm-export.json` in the directory says which files were written, with their SHA-256. By it a later export knows what
+it may replace, and which files of another format it has to remove.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from utvm.errors import UtvmError
+
+RECORD = ".utvm-export.json"
+_UNFINISHED = ".utvm-new-"
+_NAMED = 8
+
+
+class DirectoryError(UtvmError):
+    """A directory that an export may not write to, or can't."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """What an earlier export wrote: whose files, and the SHA-256 of each by its path in the directory."""
+
+    owner: str
+    files: Mapping[str, str]
+
+
+def write_directory(
+    directory: Path, contents: Mapping[str, bytes], *, owner: str, force: bool = False
+) -> tuple[Path, ...]:
+    """Write files into a directory, made if missing, and return their paths.
+
+    All files are written to a temporary place on the same file system, and renamed when they are complete. Files that
+    an earlier export of `owner` left and this one does not have are removed.
+
+    Args:
+        directory: where to.
+        contents: files by their paths in the directory.
+        owner: the name of what is exported.
+        force: whether to replace files that are not known to be ours, or that were edited.
+
+    Raises:
+        DirectoryError: there are files that no export of `owner` wrote, or one can't be written; nothing has changed.
+    """
+    check_directory(directory, contents, owner=owner, force=force)
+    record = _read_record(directory)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    text = json.dumps({"owner": owner, "files": digests}, indent=2) + "\n"
+    every = {**contents, RECORD: text.encode()}
+    made = _missing_parents(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=directory) as name:
+            fresh = Path(name)
+            for file, data in every.items():
+                (fresh / file).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / file).write_bytes(data)
+            for file in every:
+                (directory / file).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / file).replace(directory / file)
+    except OSError as error:
+        for parent in made:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+        raise DirectoryError(f"{directory} can't be written: {error.strerror}; what was there is unchanged") from error
+    if record is not None and record.owner == owner:
+        _remove_leftovers(directory, record, set(every))
+    return tuple(directory / file for file in contents)
+
+
+def check_directory(directory: Path, names: Mapping[str, bytes], *, owner: str, force: bool = False) -> None:
+    """Refuse a directory that `write_directory` would refuse, before anything is built.
+
+    Raises:
+        DirectoryError: as `write_directory`. With `force`, only where a directory stands in a file's place.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise DirectoryError(f"{directory} is no directory: name another")
+    for name in names:
+        if (directory / name).is_dir():
+            raise DirectoryError(f"{directory / name} is a directory: remove it, or name another place")
+    if force or not directory.is_dir():
+        return
+    record = _read_record(directory)
+    own = record.files if record is not None and record.owner == owner else {}
+    present = _files(directory)
+    foreign = [name for name in present if name not in own]
+    edited = [name for name in present if name in own and _digest(directory / name) != own[name]]
+    whose = "" if record is None or record.owner == owner else f" (the export of {record.owner})"
+    if foreign:
+        raise DirectoryError(
+            f"{directory} has files that are no export of {owner}{whose}: {_listed(foreign)}. "
+            "Name an empty or new directory, or say --force to keep them and replace those of the same names"
+        )
+    if edited:
+        raise DirectoryError(
+            f"{directory} has files that were changed since their export: {_listed(edited)}. "
+            "Keep your changes elsewhere and say --force to replace the files"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+
+
+def _files(directory: Path) -> list[str]:
+    """Return all files in a directory, by their paths in it, without our record and what an export left unfinished."""
+    found = []
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory)
+        ours = name.parts[0].startswith(_UNFINISHED) or name == Path(RECORD)
+        if not ours and (path.is_symlink() or not path.is_dir()):
+            found.append(name.as_posix())
+    return found
+
+
+def _read_record(directory: Path) -> _Record | None:
+    try:
+        values = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+        owner, files = values["owner"], dict(values["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _Record(owner=str(owner), files=files)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return None if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _remove_leftovers(directory: Path, record: _Record, kept: set[str]) -> None:
+    """Remove files of an earlier export as they were written, the directories they leave empty, and unfinished ones."""
+    root = directory.resolve()
+    for name, digest in record.files.items():
+        path = directory / name
+        if name in kept or root not in path.resolve().parents or _digest(path) != digest:
+            continue
+        path.unlink(missing_ok=True)
+        for parent in path.parents:
+            if parent == directory or any(parent.iterdir()):
+                break
+            parent.rmdir()
+    for left in directory.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _missing_parents(directory: Path) -> list[Path]:
+    """Return the directory and those above it that do not exist, the deepest first."""
+    return [path for path in (directory, *directory.parents) if not path.exists()]

@@ -1,0 +1,116 @@
+"""`utvm verify` says what it ran: what could not be built or run, or was changed, is a failure."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.exports import small_model
+from utvm import cli
+from utvm.deploy import Manifest, ManifestError, Verification, export, verify
+
+BOARD = "qemu-cortex-m4"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def folder(model: Path, tmp_path: Path) -> Path:
+    export(model, BOARD).write(tmp_path / "out")
+    return tmp_path / "out"
+
+
+def said(folder: Path, model: Path, *options: str) -> list[str]:
+    return ["verify", str(folder), "--against", str(model), "--inputs", "2", *options]
+
+
+def test_a_board_that_is_not_here_is_verified_on_the_emulated_one_of_its_core(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(model, "nucleo-f746zg").write(tmp_path)
+    assert cli.main(said(tmp_path, model)) == 0
+    assert "on board qemu-cortex-m7 in place of nucleo-f746zg: 2 inputs" in capsys.readouterr().out
+
+
+def test_a_core_that_nothing_emulates_is_a_failure(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(model, "ek-ra8d1").write(tmp_path)
+    assert cli.main(said(tmp_path, model)) == 1
+    assert "NOT RUN: no emulated board has its core, cortex-m85" in capsys.readouterr().out
+
+
+def test_another_core_takes_no_kernels_that_it_lacks(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(said(folder, model, "--board", "qemu-cortex-m3")) == 1
+    assert "the portable form is compiled" in capsys.readouterr().out
+
+
+def test_a_changed_file_is_a_failure_unless_allowed(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (folder / "small.c").open("a") as file:
+        file.write("\n/* mine */\n")
+    assert cli.main(said(folder, model)) == 1
+    assert "changed since the export: small.c" in capsys.readouterr().out
+    assert cli.main(said(folder, model, "--allow-changed")) == 0
+
+
+@pytest.mark.parametrize("damage", ["missing", "no text", "no C"])
+@pytest.mark.parametrize("name", ["small.c", "small_portable_weights.c", "small.h"])
+def test_what_can_not_be_built_is_a_failure(
+    damage: str, name: str, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if damage == "missing":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(b"\xff\xfe" if damage == "no text" else b"int x = ;\n")
+    assert cli.main(said(folder, model, "--allow-changed")) == 1
+    shown = capsys.readouterr().out
+    assert "NOT RUN" in shown
+    assert name in shown
+
+
+@pytest.mark.parametrize("tool", ["gcc", "arm-none-eabi-gcc", "qemu-system-arm"])
+def test_without_a_tool_nothing_is_equal(
+    tool: str, folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("gcc", "as", "ld", "cc", "arm-none-eabi-gcc", "qemu-system-arm", "sh"):
+        found = shutil.which(name)
+        if found is not None and name != tool:
+            (tools / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    verification = verify(folder, model, inputs=1)
+    assert not verification.passed
+    assert [check.failure for check in verification.checks if check.failure]
+
+
+def test_no_check_at_all_is_no_success() -> None:
+    nothing = Verification(name="x", checks=(), changed=(), other_model=False)
+    assert not nothing.passed
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"small.c":', '"../../small.c":'),
+        ('"small.c":', '"/tmp/small.c":'),
+        ('"small.c":', '"small.c\\u0000":'),
+        ('"parameter": "input"', '"parameter": "input; int x"'),
+        ('"name": "small"', '"name": "small\\n#error"'),
+    ],
+)
+def test_a_manifest_names_no_other_paths_and_no_code(old: str, new: str, folder: Path) -> None:
+    path = folder / "manifest.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ManifestError, match="which no export has"):
+        Manifest.read(folder)
