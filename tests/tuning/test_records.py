@@ -24,7 +24,7 @@ RECORDS = st.builds(
     config=st.dictionaries(TEXT, st.one_of(st.integers(0, 99), TEXT), max_size=3),
     outcome=st.sampled_from(Outcome),
     message=TEXT,
-    cycles=st.one_of(st.none(), st.integers(0, 2**40)),
+    cycles=st.one_of(st.none(), st.integers(1, 2**40)),
     spread=st.floats(0, 1),
     time=st.floats(0, 2e9),
 )
@@ -56,6 +56,23 @@ def test_a_record_is_read_only_whole(tmp_path: Path) -> None:
     ):
         with pytest.raises(RecordError):
             from_values(broken)
+    for name, figure in (
+        ("cycles", 0),
+        ("cycles", -5),
+        ("cycles", 1.5),
+        ("cycles", float("nan")),
+        ("cycles", True),
+        ("cycles", 10**14),
+        ("instructions", 0),
+        ("flash_bytes", -1),
+        ("spread", float("nan")),
+        ("time", float("inf")),
+        ("config", {"m": 1.5}),
+        ("config", [1]),
+        ("workload", 7),
+    ):
+        with pytest.raises(RecordError, match=name):
+            from_values({**values, name: figure})
     file = tmp_path / "records.jsonl"
     file.write_text(f"{to_line(record())}\n{{'\n")
     with pytest.raises(RecordError, match="line 2"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from utvm.api.board_fit import within_board
 from utvm.api.flash_budget import Built, within_flash
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board, load_board
@@ -85,9 +86,8 @@ def compile(
         board: a board's name, the path of its TOML, or the board.
         name: the prefix of the C symbols; the model's name if None.
         small: whether to leave out kernels that buy speed with several times the flash and tens of KB of RAM.
-        flash: bytes that code, weights and tables may take: kernels are chosen to fit; None is no limit, and an image
-            larger than the board's memory is an error.
-        ram: bytes that the arena may take; None likewise.
+        flash: bytes that code, weights and tables may take: kernels are chosen to fit; None is what the board has.
+        ram: bytes that the arena may take; None likewise. The default plan is the fastest that fits the board.
         assume: a part whose caches and flash the choice of kernels should suit: a name of
             `utvm.emulators.assumptions()`; None is what the board's file says, zero-wait memory if nothing.
         records: tuning records to choose kernels by: a file or URL, "none", or None for those that came with µTVM and
@@ -112,15 +112,20 @@ def compile(
         measured = measurements(target, assume=assume or "", records=records)
     choices = _portable_choices(optimised, core, portable)
 
-    def build(budget: int | None) -> Built:
+    def lowered(flash: int | None, ram: int | None) -> Program:
         with watch.stage("lowering"):
-            program = lower(
-                optimised, core, name=name, families=families, choices=choices, measured=measured, flash=budget, ram=ram
+            return lower(
+                optimised, core, name=name, families=families, choices=choices, measured=measured, flash=flash, ram=ram
             )
+
+    def linked(program: Program) -> Built:
         with watch.stage("codegen"):
             files = program.render(steps=steps)
         with watch.stage("build"):
             return Built(program=program, files=files, image=build_program(target, program, files, steps=steps))
+
+    def build(budget: int | None) -> Built:
+        return within_board(target, lowered, linked, flash=budget, ram=ram)
 
     built = build(None) if flash is None else within_flash(build, flash)
     stages.program(built.program)

@@ -196,8 +196,9 @@ def softmax_exponentials(op: Softmax) -> Int32Array:
 
 
 def is_lookup(op: Operator) -> bool:
-    """Whether `lookup_table` serves this operator: bytes in, bytes out, each element by itself."""
-    return isinstance(op, LookupOperator) and {op.x.dtype, op.y.dtype} <= {DType.INT8, DType.UINT8}
+    """Whether `lookup_table` serves this operator: int8 in, int8 out, each by itself; uint8 for a Quantize too."""
+    bytes_of = {DType.INT8, DType.UINT8} if isinstance(op, Quantize) else {DType.INT8}
+    return isinstance(op, LookupOperator) and {op.x.dtype, op.y.dtype} <= bytes_of
 
 
 def byte_range(dtype: DType) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from utvm.codegen import CArray, CFunction
 from utvm.cores import Core
-from utvm.graph import Operator
+from utvm.graph import DType, Operator, Rounding
 from utvm.kernels.rough import rough_cycles
 
 Config = Mapping[str, int | str]
@@ -58,10 +58,25 @@ class KernelFamily(ABC):
     name: ClassVar[str]
     kinds: ClassVar[tuple[type[Operator], ...]] = ()
     """The operators that this family is made for."""
+    dtypes: ClassVar[tuple[DType, ...]] = (DType.INT8,)
+    """The types that inputs, weights and outputs may have. A bias is int32."""
+    roundings: ClassVar[tuple[Rounding, ...]] = tuple(Rounding)
+    """The roundings of sums of products that this family has."""
 
     def applies(self, op: Operator, core: Core) -> bool:
         """Whether this family can compute `op` exactly on `core`."""
-        return self.refusal(op, core) is None
+        return self.outside_signature(op) is None and self.refusal(op, core) is None
+
+    def outside_signature(self, op: Operator) -> str | None:
+        """Return which tensor or rounding of `op` this family's signature lacks, as a clause; None where it fits."""
+        bias = getattr(op, "bias", None)
+        for tensor in (*op.inputs, *op.outputs):
+            if tensor.dtype not in ((DType.INT32,) if tensor is bias else self.dtypes):
+                return f"it does not take {tensor.dtype} (tensor '{tensor.name}')"
+        rounding = getattr(op, "rounding", None)
+        if isinstance(rounding, Rounding) and rounding not in self.roundings:
+            return f"it does not round {rounding}"
+        return None
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why this family does not take `op` on `core`, as a clause without a stop; None where it does.

@@ -9,6 +9,14 @@ class LoweringError(UtvmError):
     """A graph that cannot become a program."""
 
 
+class RamBudgetError(LoweringError):
+    """No choice of kernels has an arena as small as is allowed; `needed` is a size to try, in bytes."""
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+
 class FlashBudgetError(LoweringError):
     """No choice of kernels takes as few bytes as are left; `needed` is the least that any takes."""
 

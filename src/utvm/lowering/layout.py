@@ -127,10 +127,7 @@ class Layout:
             reason = f"with its gaps the plan takes {short.needed:,} bytes"
         if short.bounded:
             reason = f"of {MOST_PLANS} plans that were tried the smallest takes {short.needed:,} bytes"
-        return (
-            f"the arena does not fit: {reason} and {ram:,} are allowed, {short.needed - ram:,} too few "
-            f"(--ram {short.needed} would fit; or choose a smaller model)"
-        )
+        return f"the arena does not fit: {reason} and {ram:,} are allowed, {short.needed - ram:,} too few"
 
     def short_of_flash(self, short: FlashError, options: Sequence[Sequence[Candidate]], flash: int) -> str:
         """Say by how much the flash is too small, and which operator takes most of it."""
@@ -154,6 +151,13 @@ class Layout:
         return [(op, candidate.kernel) for op, candidate in zip(self.operators, picked, strict=True)]
 
 
+def ram_advice(fits: int | None) -> str:
+    """Return what to do where the RAM does not suffice; `fits` is the smallest arena that was found, bytes."""
+    if fits is None:
+        return " (allow more flash, or choose a smaller model)"
+    return f" (--ram {fits} fits, no smaller arena was found; or choose a smaller model)"
+
+
 def _with_shared_constants(kernels: Sequence[Kernel]) -> list[Kernel]:
     """Return the kernels with equal constants held once."""
     known: dict[tuple[str, bytes], CArray] = {}
@@ -165,6 +169,15 @@ def _with_shared_constants(kernels: Sequence[Kernel]) -> list[Kernel]:
         replace(kernel, constants={name: shared(array) for name, array in kernel.constants.items()})
         for kernel in kernels
     ]
+
+
+def _outside_signatures(op: Operator, core: Core, families: Sequence[KernelFamily]) -> str | None:
+    """Return why no family's signature takes `op`, None where one of them does or none is made for its kind."""
+    reasons = [f.outside_signature(op) for f in families if isinstance(op, f.kinds)]
+    if not reasons or None in reasons:
+        return None
+    *_, portable = reasons
+    return f"no kernel computes it on {core.name}: {portable}; quantise the model to int8"
 
 
 def _options(
@@ -182,6 +195,9 @@ def _options(
             if choice[0].applies(op, core):
                 found = [Candidate(kernel=choice[0].build(op, core, choice[1]))]
     if not found:
+        outside = _outside_signatures(op, core, families if choice is None else (choice[0],))
+        if outside is not None:
+            raise LoweringError(f"{op.kind} '{op.name}': {outside}")
         chosen = "" if choice is None else f" by family '{choice[0].name}' with {dict(choice[1])}"
         raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}{chosen}")
     for candidate in found:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from utvm.cores import Core
 from utvm.graph import Graph
 from utvm.kernels import FAMILIES, KernelFamily
 from utvm.lowering.budget import FlashError, RamError, choose, cycles_of, frontier, undominated
-from utvm.lowering.errors import FlashBudgetError, LoweringError
-from utvm.lowering.layout import Choice, Layout
+from utvm.lowering.errors import FlashBudgetError, LoweringError, RamBudgetError
+from utvm.lowering.layout import Choice, Layout, ram_advice
 from utvm.lowering.patches import patchings
+from utvm.lowering.plan import BUFFER_ALIGNMENT
 from utvm.lowering.program import Program
 from utvm.lowering.select import Candidate, Measurements
+
+_PROBES = 8
+"""Arenas that are tried between one that is too small and one that fits."""
+_LARGEST_ARENA = 1 << 30
+"""Bytes; no advice goes beyond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +70,39 @@ def lower(
         flash=flash,
         ram=ram,
     )
-    return _lowered(graph, limits, stripes=stripes).program
+    try:
+        return _lowered(graph, limits, stripes=stripes).program
+    except RamBudgetError as error:
+        fits = _least_ram(graph, limits, error.needed, stripes=stripes)
+        raise RamBudgetError(str(error) + ram_advice(fits), fits or error.needed) from None
+
+
+def _least_ram(graph: Graph, limits: _Limits, guess: int, *, stripes: bool) -> int | None:
+    """Return the smallest arena that is found where `limits` allow less, bytes; None if flash does not allow any.
+
+    A program within more is often smaller than that, so its own size is tried next; then halves of what is left.
+    """
+
+    def arena(ram: int) -> int | None:
+        try:
+            return _lowered(graph, replace(limits, ram=ram), stripes=stripes).program.arena_bytes
+        except LoweringError:
+            return None
+
+    short, fits = limits.ram or 0, arena(guess)
+    while fits is None and guess < _LARGEST_ARENA:
+        short, guess = guess, 2 * guess
+        fits = arena(guess)
+    for _ in range(_PROBES):
+        if fits is None or fits - short <= BUFFER_ALIGNMENT:
+            break
+        middle = (short + fits) // 2
+        found = arena(middle)
+        if found is None:
+            short = middle
+        else:
+            fits = found
+    return fits
 
 
 def lower_frontier(
@@ -121,7 +159,7 @@ def _lowered(graph: Graph, limits: _Limits, *, stripes: bool, last_resorts: bool
     except FlashError as short:
         raise FlashBudgetError(layout.short_of_flash(short, options, limits.flash or 0), short.needed) from None
     except RamError as short:
-        error = LoweringError(layout.short_of_ram(short, limits.ram or 0))
+        error = RamBudgetError(layout.short_of_ram(short, limits.ram or 0), short.needed)
     striped = _in_stripes(graph, layout, options, limits, whole) if stripes else None
     found = [point for point in (whole, striped) if point is not None]
     if not found:

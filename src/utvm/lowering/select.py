@@ -83,6 +83,9 @@ def candidates(
         measured: what was measured of the workload.
     """
     estimated, last = _estimated(op, core, families)
+    if not estimated and last is not None:
+        # None is estimated: of what was measured the fastest is taken, else the first.
+        estimated, last = [Candidate(kernel=last)], None
     found = _by_measurements(op, core, families, estimated, measured) if measured else estimated
     if last is None:
         return found

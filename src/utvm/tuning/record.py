@@ -15,6 +15,11 @@ from utvm.cache import digest
 from utvm.errors import UtvmError
 from utvm.kernels import Config
 
+MOST_CYCLES = 10**13
+"""Nobody waits longer for a kernel: ten hours at 278 MHz."""
+MOST_SECONDS = 1e11
+"""Seconds since 1970 that no clock says, by far."""
+
 
 class RecordError(UtvmError):
     """Records that can't be read or written."""
@@ -122,19 +127,49 @@ def from_values(values: Mapping[str, Any]) -> Record:
     """Return a record from the values of its JSON object.
 
     Raises:
-        RecordError: a value is missing, unknown or of the wrong kind.
+        RecordError: a value is missing, unknown, of the wrong kind, or one that no trial can have had.
     """
     known = {field.name for field in fields(Record)} - {"conditions"}
     places = {field.name for field in fields(Conditions)}
     unknown, absent = set(values) - known - places, places - set(values)
     if unknown or absent:
         raise RecordError(f"a record has unknown or missing values: {', '.join(sorted(unknown | absent))}")
+    problem = _problem(values)
+    if problem is not None:
+        raise RecordError(f"a record is not one: {problem}")
     try:
         own = {name: value for name, value in values.items() if name in known}
         own |= {"config": dict(values["config"]), "outcome": Outcome(values["outcome"])}
         return Record(**own, conditions=Conditions(**{name: values[name] for name in places}))
     except (TypeError, ValueError, KeyError) as error:
         raise RecordError(f"a record is not one: {error}") from error
+
+
+def _problem(values: Mapping[str, Any]) -> str | None:
+    """Return which value no trial can have had: a wrong type, a figure below zero, not finite or absurd."""
+    for name in ("workload", "family", "code", "generator", "message", *(field.name for field in fields(Conditions))):
+        if not isinstance(values.get(name, ""), str):
+            return f"{name} is no text"
+    succeeded = values.get("outcome") == Outcome.OK
+    for name in ("cycles", "cold_cycles", "instructions"):
+        count = values.get(name)
+        least = 1 if succeeded else 0
+        if count is not None and not (type(count) is int and least <= count <= MOST_CYCLES):
+            return f"{name} is {count!r}, a whole number from {least} to {MOST_CYCLES:,} is expected"
+    for name in ("scratch_bytes", "flash_bytes"):
+        count = values.get(name, 0)
+        if not (type(count) is int and 0 <= count < 1 << 32):
+            return f"{name} is {count!r}, a size in bytes is expected"
+    for name in ("spread", "time", "build_seconds", "load_seconds", "run_seconds"):
+        number = values.get(name, 0.0)
+        if not (type(number) in (int, float) and 0 <= number < MOST_SECONDS):
+            return f"{name} is {number!r}, a finite number from 0 on is expected"
+    config = values.get("config")
+    if not isinstance(config, Mapping) or not all(
+        isinstance(knob, str) and type(choice) in (int, str) for knob, choice in config.items()
+    ):
+        return "config is not a choice for each knob"
+    return None
 
 
 def read_lines(path: Path) -> Iterator[Record]:

@@ -25,6 +25,7 @@ class PortableConvert(KernelFamily):
 
     name = "portable"
     kinds = (Quantize, Dequantize)
+    dtypes = (DType.FLOAT32, DType.INT8, DType.UINT8)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` does not convert between float32 and int8."""

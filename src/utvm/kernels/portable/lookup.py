@@ -26,6 +26,14 @@ class PortableLookup(KernelFamily):
 
     name = "portable"
     kinds = (Logistic, Tanh, Relu, Relu6, LeakyRelu, Quantize, Add, Sub, Mul)
+    dtypes = (DType.INT8, DType.UINT8)
+
+    def outside_signature(self, op: Operator) -> str | None:
+        """Return which tensor is of a type that this family lacks; a Quantize alone may have uint8."""
+        wide = [t for t in (*op.inputs, *op.outputs) if t.dtype is DType.UINT8 and not isinstance(op, Quantize)]
+        if wide:
+            return f"it does not take uint8 (tensor '{wide[0].name}')"
+        return super().outside_signature(op)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` does not map each byte by itself."""
