@@ -31,14 +31,16 @@ class Case:
     inputs: Sequence[np.ndarray]
 
 
-def check(session: Session, cases: Sequence[Case]) -> None:
-    """Run all cases on a board; every output is that of the reference, to the bit."""
+def check(session: Session, cases: Sequence[Case], *, trap: bool = False) -> None:
+    """Run all cases on a board; every output is that of the reference. With `trap`, unaligned accesses fault."""
     core = session.board.core
     programs = [
         lower(case.graph, core, choices={op.name: (case.family, case.config) for op in case.graph.operators})
         for case in cases
     ]
-    for case, got in zip(cases, run_programs(session, programs, [case.inputs for case in cases]), strict=True):
+    for case, got in zip(
+        cases, run_programs(session, programs, [case.inputs for case in cases], trap=trap), strict=True
+    ):
         assert got is not None, f"{case.graph} has no room on {session.board.name}"
         wanted = evaluate(case.graph, case.inputs)
         for tensor, value in zip(case.graph.outputs, got, strict=True):

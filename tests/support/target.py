@@ -10,9 +10,18 @@ from utvm import api
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL
 from utvm.device import Session, build_image
 from utvm.lowering import Program
-from utvm.toolchain import MemoryOverflowError
+from utvm.toolchain import MemoryOverflowError, Source
 
 _AT_ONCE = 32
+_TRAP_SYMBOL = "test_trap_unaligned"
+_TRAP = Source(
+    name="trap.c",
+    text=f"""#include <stdint.h>
+void {_TRAP_SYMBOL}(void);
+void {_TRAP_SYMBOL}(void) {{ *(volatile uint32_t *)0xE000ED14u |= 1u << 3; }}
+""",
+)
+"""Sets CCR.UNALIGN_TRP (Armv7-M, DDI 0403, B3.2.8)."""
 
 
 def run_program(session: Session, program: Program, inputs: Sequence[NDArray]) -> list[NDArray]:
@@ -24,30 +33,37 @@ def run_program(session: Session, program: Program, inputs: Sequence[NDArray]) -
 
 
 def run_programs(
-    session: Session, programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]]
+    session: Session, programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]], *, trap: bool = False
 ) -> list[list[NDArray] | None]:
     """Run programs, each alone in the arena, from as few images as hold them, and return the outputs of each.
 
-    None stands for a program that the board's memory does not hold even alone.
+    None stands for a program that the board's memory does not hold even alone. With `trap`, unaligned accesses fault.
     """
     found: list[list[NDArray] | None] = []
     for batch in batches(programs, _AT_ONCE):
-        found += _run_batch(session, batch, inputs[len(found) : len(found) + len(batch.programs)])
+        found += _run_batch(session, batch, inputs[len(found) : len(found) + len(batch.programs)], trap=trap)
     return found
 
 
-def _run_batch(session: Session, batch: Batch, inputs: Sequence[Sequence[NDArray]]) -> list[list[NDArray] | None]:
+def _run_batch(
+    session: Session, batch: Batch, inputs: Sequence[Sequence[NDArray]], *, trap: bool
+) -> list[list[NDArray] | None]:
     steps = batch.steps()
-    entries = [RUN_SYMBOL, *(symbol for symbols in steps for symbol in symbols)]
+    entries = [RUN_SYMBOL, *(symbol for symbols in steps for symbol in symbols), *([_TRAP_SYMBOL] if trap else [])]
+    sources = [*api.image_sources(NAME, batch.render()), *([_TRAP] if trap else [])]
     try:
-        image = build_image(session.board, api.image_sources(NAME, batch.render()), entries=entries)
+        image = build_image(session.board, sources, entries=entries)
     except MemoryOverflowError:
         if len(batch.programs) == 1:
             return [None]
         half = len(batch.programs) // 2
         parts = (batch.programs[:half], inputs[:half]), (batch.programs[half:], inputs[half:])
-        return [outputs for programs, given in parts for outputs in _run_batch(session, Batch(programs), given)]
+        return [
+            outputs for programs, given in parts for outputs in _run_batch(session, Batch(programs), given, trap=trap)
+        ]
     session.load(image)
+    if trap:
+        session.call(_TRAP_SYMBOL)
     arena = image.symbol(ARENA_SYMBOL).address
     found: list[list[NDArray] | None] = []
     for program, arrays, symbols in zip(batch.programs, inputs, steps, strict=True):

@@ -28,7 +28,7 @@ _TYPES: Mapping[str, type] = {
 }
 _KEYS = {
     *_TYPES,
-    *("part", "cflags", "image", "link", "emulator", "cycle_counter", "clock", "caches", "memory_model"),
+    *("part", "cflags", "unaligned", "image", "link", "emulator", "cycle_counter", "clock", "caches", "memory_model"),
     *("silicon", "unverified", "sources", "firmware", "console", "boot_rom"),
 }
 DEFAULT_STACK_BYTES = 4096
@@ -139,8 +139,25 @@ class _Reader:
         if isinstance(name, str) and name not in CORES:
             self.problems.append(f"no core is named '{name}'; known: {', '.join(CORES)}")
         core = CORES.get(name) if isinstance(name, str) else None
+        if core is None:
+            return None
+        return self._with_access(self._with_flags(core))
+
+    def _with_access(self, core: Core) -> Core:
+        """Return the core that may access words at multiples of four alone, if the file says `unaligned = false`."""
+        unaligned = self.data.get("unaligned", core.unaligned)
+        if not isinstance(unaligned, bool):
+            self.problems.append(f"'unaligned' is {unaligned!r}, not true or false")
+        elif unaligned and not core.unaligned:
+            self.problems.append(f"'unaligned' is true, but {core.name} has no unaligned access")
+        elif core.unaligned and not unaligned:
+            return replace(core, unaligned=False, cflags=(*core.cflags, "-mno-unaligned-access"))
+        return core
+
+    def _with_flags(self, core: Core) -> Core:
+        """Return the core with the machine options of the file."""
         flags = self.data.get("cflags")
-        if flags is None or core is None:
+        if flags is None:
             return core
         if not isinstance(flags, list) or not all(isinstance(f, str) and f.startswith("-m") for f in flags):
             self.problems.append("'cflags' must be a list of GCC's machine options, as \"-mcpu=cortex-m4\"")

@@ -56,11 +56,6 @@ class Timing(Protocol):
         """
 
 
-def word_crossing_cycles(timing: Timing) -> int:
-    """Return what a word costs more at an odd halfword than at its own alignment."""
-    return max(timing.unaligned_cycles.get(kind, 0) for kind in ("word_at_2", "crosses_word", "unaligned_load"))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timetable:
     """How one kind of instruction goes through a pipeline.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from utvm.codegen import CSupport
@@ -66,6 +67,18 @@ def assembler_loop(
         "pop {r4-r11, pc}",
     ]
     return assembler_function(name, f"void {name}({arguments})", lines, comment)
+
+
+def with_aligned_form(function: CSupport, aligned: CSupport, *, unaligned: bool) -> CSupport:
+    """Return a function with a form for compilers that may not access words at any address (-mno-unaligned-access).
+
+    Args:
+        function: what reads or writes words at any address.
+        aligned: the same function by accesses at multiples of their size.
+        unaligned: which of the two is estimated: whether the core accesses words at any address.
+    """
+    text = f"#ifdef __ARM_FEATURE_UNALIGNED\n{function.text}#else /* -mno-unaligned-access */\n{aligned.text}#endif\n"
+    return replace(function, text=text, assembly=(function if unaligned else aligned).assembly)
 
 
 def no_scheduled_code(core: Core) -> str | None:

@@ -29,6 +29,7 @@ from utvm.kernels.dsp.assembly import (
     loop_cycles,
     no_scheduled_code,
     short_digest,
+    with_aligned_form,
 )
 from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, folded_bias, requantizer, requantizer_refusal
 from utvm.kernels.dsp.stream import lane_words, to_words
@@ -86,7 +87,7 @@ class ChannelDepthwise(KernelFamily):
         w = CWriter()
         _write_function(w, plan)
         height, width = op.weights.shape[1:3]
-        kernels = {kernel.name: kernel for kernel in (plan.kernel(part, core.timing) for part in plan.parts)}
+        kernels = {kernel.name: kernel for kernel in (plan.kernel(part, core) for part in plan.parts)}
         return Kernel(
             family=self.name,
             config=config,
@@ -126,7 +127,8 @@ class ChannelsSpec:
 
     `taps` holds, for each tap that the outputs see, its byte offset in the input and the position of its two words
     among the weights. A group of channels has `words` words in the stream: biases of all parts (these outputs' are at
-    `bias`), weights from `weights` on, constants of the finish from `tail` on.
+    `bias`), weights from `weights` on, constants of the finish from `tail` on. `anywhere` is whether pixels start at
+    any address.
     """
 
     taps: tuple[tuple[int, int], ...]
@@ -137,11 +139,12 @@ class ChannelsSpec:
     finish: Finish
     saturation: Saturation
     shift: int
+    anywhere: bool
 
     @property
     def reach(self) -> int:
         """The largest offset of a load or addition."""
-        return max(4 * self.words, *(offset for offset, _ in self.taps), 0)
+        return max(4 * self.words, *(offset + AT_ONCE - 1 for offset, _ in self.taps), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -194,6 +197,7 @@ class _Plan:
             finish=finish,
             saturation=self.requantizer.saturation,
             shift=self.requantizer.shift,
+            anywhere=channels % AT_ONCE != 0,
         )
 
     def cycles(self, core: Core) -> float:
@@ -205,8 +209,8 @@ class _Plan:
         total = 0.0
         for part in self.parts:
             spec = self.spec(part)
-            turn = loop_cycles(self.kernel(part, timing), timing)
-            if left:  # pixels start anywhere in a word
+            turn = loop_cycles(self.kernel(part, core), timing)
+            if left and core.unaligned:  # pixels start anywhere in a word
                 turn += len(spec.taps) * _misaligned_cycles(timing, self.op.x.shape[3])
             outputs = part[0].count * part[1].count
             total += outputs * (groups * turn + call + (turn + call if left else 0))
@@ -218,8 +222,14 @@ class _Plan:
         spec = self.spec(part)
         return f"utvm_channels_{len(spec.taps)}_{short_digest(spec)}"
 
-    def kernel(self, part: Part, timing: Timing) -> CSupport:
-        return _channels_kernel(self.symbol(part), self.spec(part), timing)
+    def kernel(self, part: Part, core: Core) -> CSupport:
+        assert core.timing is not None
+        name, spec = self.symbol(part), self.spec(part)
+        words = _channels_kernel(name, spec, core.timing, by_bytes=False)
+        if not spec.anywhere:
+            return words
+        by_bytes = _channels_kernel(name, spec, core.timing, by_bytes=True)
+        return with_aligned_form(words, by_bytes, unaligned=core.unaligned)
 
     def stream(self) -> NDArray[np.int32]:
         """Return biases, weight words and requantisation of each group of channels."""
@@ -270,24 +280,16 @@ def _misaligned_cycles(timing: Timing, channels: int) -> float:
 
 
 @lru_cache(maxsize=1024)
-def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing) -> CSupport:
-    """Return `void name(const int8_t *x, const int32_t *stream, int8_t *out, int32_t groups)`."""
+def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing, *, by_bytes: bool) -> CSupport:
+    """Return `void name(const int8_t *x, const int32_t *stream, int8_t *out, int32_t groups)`.
+
+    It reads four channels of a pixel as a word, or as four bytes.
+    """
     block = Block()
     for c in range(AT_ONCE):
         block(f"ldr %c{c}, [%stream, #{4 * (spec.bias + c)}]")
     for offset, tap in spec.taps:
-        low, high, words = f"%x{tap}", f"%h{tap}", spec.weights + 2 * tap
-        block(
-            f"ldr {low}, [%x, #{offset}]",
-            f"sxtb16 {high}, {low}, ror #8",
-            f"sxtb16 {low}, {low}",
-            f"ldr %v{tap}, [%stream, #{4 * words}]",
-            f"smlabb %c0, {low}, %v{tap}, %c0",
-            f"smlatt %c2, {low}, %v{tap}, %c2",
-            f"ldr %w{tap}, [%stream, #{4 * words + 4}]",
-            f"smlabb %c1, {high}, %w{tap}, %c1",
-            f"smlatt %c3, {high}, %w{tap}, %c3",
-        )
+        _multiply_tap(block, offset, tap, 4 * (spec.weights + 2 * tap), by_bytes=by_bytes)
     if spec.finish.shared_words:
         block(f"ldr {spec.finish.third()}, [%stream, #{4 * spec.tail}]")
     for c in range(AT_ONCE):
@@ -311,6 +313,23 @@ def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing) -> CSupport:
         body.lines,
         f"{AT_ONCE} channels of one output at a time, {len(spec.taps)} taps",
     )
+
+
+def _multiply_tap(block: Block, offset: int, tap: int, weights: int, *, by_bytes: bool) -> None:
+    """Append the products of one tap: its four channels are `offset` bytes from x, its weights `weights` in the stream.
+
+    The weights' words hold those of channels 0 and 2, and of channels 1 and 3.
+    """
+    low, high = f"%x{tap}", f"%h{tap}"
+    if not by_bytes:
+        block(f"ldr {low}, [%x, #{offset}]", f"sxtb16 {high}, {low}, ror #8", f"sxtb16 {low}, {low}")
+    for first, (lanes, pair) in enumerate(((low, f"%v{tap}"), (high, f"%w{tap}"))):
+        block(f"ldr {pair}, [%stream, #{weights + 4 * first}]")
+        for channel, half in ((first, "b"), (first + 2, "t")):
+            value, operation = (f"%b{tap}_{channel}", f"smlab{half}") if by_bytes else (lanes, f"smla{half}{half}")
+            if by_bytes:
+                block(f"ldrsb {value}, [%x, #{offset + channel}]")
+            block(f"{operation} %c{channel}, {value}, {pair}, %c{channel}")
 
 
 def _write_function(w: CWriter, plan: _Plan) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
-from utvm.cores.timing import Timing, word_crossing_cycles
+from utvm.cores.timing import Timing
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles, no_scheduled_code
@@ -58,13 +58,22 @@ class PlaneDepthwise(KernelFamily):
         reason = no_scheduled_code(core) or requantizer_refusal(op)
         if reason is not None:
             return reason
-        plan = _Plan.of(op, {"rows": 1, "columns": 1})
-        return None if fits_offsets(plan.spec(1, 1)) else "a window or a row of outputs is out of a load's reach"
+        reached = any(self.legal(op, core, {"rows": 1, "columns": columns}) for columns in (1, 2))
+        return None if reached else "a window or a row of outputs is out of a load's reach"
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit the registers are refused by `build`."""
         del op, core
         return {"rows": tuple(range(1, _MOST_ROWS + 1)), "columns": (1, 2)}
+
+    def legal(self, op: Operator, core: Core, config: Config) -> bool:
+        """Whether each step starts at a word of the plane, and loads and stores reach all of it."""
+        del core
+        assert isinstance(op, DepthwiseConv2D)
+        plan = _Plan.of(op, config)
+        aligned = plan.columns * op.stride[1] % 2 == 0 or op.y.shape[2] == 1
+        inside = plan.columns <= op.y.shape[2]
+        return aligned and inside and fits_offsets(plan.spec(plan.rows, plan.columns))
 
     def default(self, op: Operator, core: Core) -> Config:
         """Return the block of outputs with the fewest modelled cycles.
@@ -78,7 +87,7 @@ class PlaneDepthwise(KernelFamily):
         configs: list[Config] = []
         for rows, columns in product(range(1, min(_MOST_ROWS, op.y.shape[1]) + 1), (1, 2)):
             config: Config = {"rows": rows, "columns": columns}
-            if columns <= op.y.shape[2] and fits_offsets(_Plan.of(op, config).spec(rows, columns)):
+            if self.legal(op, core, config):
                 configs.append(config)
         return fastest(
             configs,
@@ -201,10 +210,6 @@ class _Plan:
             down = out_height // self.rows if rows == self.rows else 1
             total += down * (across * loop_cycles(self.kernel(rows, columns, timing), timing) + _call_cycles(timing))
             total += down * timing.mispredict_cycles * (across > 1)
-            if columns * self.op.stride[1] % 2:
-                # Every other step starts in the middle of a word.
-                spec = self.spec(rows, columns)
-                total += down * (across // 2) * spec.lines * spec.words * word_crossing_cycles(timing)
         return total
 
     def cycles(self, timing: Timing) -> float:
