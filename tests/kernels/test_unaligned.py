@@ -74,7 +74,8 @@ def odd_channels() -> tuple[Graph, list[np.ndarray]]:
 @pytest.mark.parametrize("name", BOARDS)
 def test_the_trap_catches_code_for_cores_with_unaligned_access(name: str) -> None:
     graph, inputs = odd_channels()
-    for line, faults in (("unaligned = true", True), ("unaligned = false", False)):
+    # The Cortex-M7 reads bytes in either setting: a word at an odd address costs it more.
+    for line, faults in (("unaligned = true", name != "qemu-cortex-m7"), ("unaligned = false", False)):
         board = described(name, line)
         program = lower(graph, board.core, choices={"op": (ChannelDepthwise(), {})})
         with utvm.connect(board) as session:

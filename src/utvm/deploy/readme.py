@@ -60,7 +60,8 @@ int classify(void) {{
 
 Add `{m.name}*.c` to your build, and this directory to its include path; C++ includes the same header.
 Compile with `-ffp-contract=off` if results are to be equal to the bit where a model computes in float, and
-with `-fno-lto`: assembler functions stand in the C file.
+with `-fno-lto`: assembler functions stand in the C file. Where unaligned accesses fault (CCR.UNALIGN_TRP, Device
+memory), compile with `-mno-unaligned-access`: every word is then accessed at a multiple of four.
 {portable}
 To save the second buffer, write the input to where it lies in the arena and pass a null pointer for it
 (likewise for the output): `{m.name}_{m.inputs[0].parameter}(arena)` says where. Tasks that run at the same

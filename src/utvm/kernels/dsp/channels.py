@@ -87,7 +87,7 @@ class ChannelDepthwise(KernelFamily):
         w = CWriter()
         _write_function(w, plan)
         height, width = op.weights.shape[1:3]
-        kernels = {kernel.name: kernel for kernel in (plan.kernel(part, core) for part in plan.parts)}
+        kernels = {kernel.name: kernel for kernel, _ in (plan.kernel(part, core) for part in plan.parts)}
         return Kernel(
             family=self.name,
             config=config,
@@ -209,9 +209,7 @@ class _Plan:
         total = 0.0
         for part in self.parts:
             spec = self.spec(part)
-            turn = loop_cycles(self.kernel(part, core), timing)
-            if left and core.unaligned:  # pixels start anywhere in a word
-                turn += len(spec.taps) * _misaligned_cycles(timing, self.op.x.shape[3])
+            _, turn = self.kernel(part, core)
             outputs = part[0].count * part[1].count
             total += outputs * (groups * turn + call + (turn + call if left else 0))
             if core.caches is not None:
@@ -222,14 +220,25 @@ class _Plan:
         spec = self.spec(part)
         return f"utvm_channels_{len(spec.taps)}_{short_digest(spec)}"
 
-    def kernel(self, part: Part, core: Core) -> CSupport:
-        assert core.timing is not None
+    def kernel(self, part: Part, core: Core) -> tuple[CSupport, float]:
+        """Return the micro-kernel of a part and the modelled cycles of a turn.
+
+        Where pixels start at any address it reads bytes, unless words are faster for all that they cost there.
+        """
+        timing = core.timing
+        assert timing is not None
         name, spec = self.symbol(part), self.spec(part)
-        words = _channels_kernel(name, spec, core.timing, by_bytes=False)
+        words = _channels_kernel(name, spec, timing, by_bytes=False)
+        turn = loop_cycles(words, timing)
         if not spec.anywhere:
-            return words
-        by_bytes = _channels_kernel(name, spec, core.timing, by_bytes=True)
-        return with_aligned_form(words, by_bytes, unaligned=core.unaligned)
+            return words, turn
+        turn += len(spec.taps) * _misaligned_cycles(timing, self.op.x.shape[3])
+        by_bytes = _channels_kernel(name, spec, timing, by_bytes=True)
+        turn_by_bytes = loop_cycles(by_bytes, timing)
+        if turn_by_bytes <= turn:
+            return by_bytes, turn_by_bytes
+        both = with_aligned_form(words, by_bytes, unaligned=core.unaligned)
+        return both, turn if core.unaligned else turn_by_bytes
 
     def stream(self) -> NDArray[np.int32]:
         """Return biases, weight words and requantisation of each group of channels."""
