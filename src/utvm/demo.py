@@ -12,11 +12,12 @@ from PIL import Image, ImageOps
 
 from utvm import api
 from utvm.errors import UtvmError
+from utvm.prerequisites import how_to_add
 from utvm.report import read_labels, scores
 
 BOARD = "qemu-cortex-m7"
-EXAMPLE = Path("examples") / "cifar10" / "cifar10_cnn.tflite"
-"""The network that comes with a checkout, in it."""
+EXAMPLE = Path(__file__).parent / "example" / "cifar10_cnn.tflite"
+"""The network that comes with the package, labels beside it; examples/cifar10 of a checkout makes both."""
 _PICTURES = (
     ("a cat", "chelsea.png"),
     ("a horse (drawn)", "horse.png"),
@@ -24,20 +25,15 @@ _PICTURES = (
 )
 
 
-def run_demo(directory: Path) -> Iterator[str]:
+def run_demo() -> Iterator[str]:
     """Compile the network, load it into the emulated board's RAM and classify photographs; yields lines to print.
 
-    Args:
-        directory: the checkout, which has examples/cifar10.
-
     Raises:
-        UtvmError: the example, the photographs' package or a tool is missing.
+        UtvmError: the photographs' package or a tool is missing.
     """
     started = time.perf_counter()
-    model = directory / EXAMPLE
-    labels = read_labels(model.with_name("labels.txt"))
-    if not model.is_file() or labels is None:
-        raise UtvmError(f"there is no {model}: run the demonstration in a checkout of the project")
+    model = EXAMPLE
+    labels = read_labels(model.with_name("labels.txt")) or ()
     compiled = api.compile(model, BOARD)
     report = compiled.report()
     yield f"{model.name}: {report.macs:,} multiply-accumulates, compiled for {BOARD} ({report.core})"
@@ -76,7 +72,7 @@ def pictures() -> Iterator[tuple[str, np.ndarray[tuple[int, ...], np.dtype[np.ui
     try:
         folder = files("skimage") / "data"
     except ModuleNotFoundError as error:
-        raise UtvmError("the photographs come with scikit-image: `pip install 'utvm[demo]'`") from error
+        raise UtvmError(f"the photographs come with scikit-image: `{how_to_add('demo')}`") from error
     for name, file in _PICTURES:
         with (folder / file).open("rb") as opened, Image.open(opened) as image:
             fitted = ImageOps.fit(image.convert("RGB"), (32, 32), Image.Resampling.LANCZOS)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 
 _PROBE_SECONDS = 20
 
@@ -169,6 +172,17 @@ def install_command(absent: Sequence[Prerequisite]) -> list[str]:
     """Return the command, to be run as root on a Debian system, that installs them."""
     packages = dict.fromkeys(prerequisite.package for prerequisite in absent)
     return ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+
+
+def how_to_add(extra: str) -> str:
+    """Return the command that brings the packages of an extra into the Python that runs."""
+    try:
+        requirements = metadata.requires("utvm") or []
+    except metadata.PackageNotFoundError:
+        requirements = []
+    wanted = [text.partition(";")[0].strip() for text in requirements if re.search(f"extra == ['\"]{extra}['\"]", text)]
+    packages = [text for text in wanted if not text.startswith("utvm")]
+    return shlex.join([sys.executable, "-m", "pip", "install", *(packages or [f"utvm[{extra}]"])])
 
 
 def how_to_install(absent: Sequence[Prerequisite]) -> str:

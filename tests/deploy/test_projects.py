@@ -150,3 +150,22 @@ def test_zephyr_module_builds_with_stand_ins_for_zephyrs_functions(tmp_path: Pat
     run("cmake", "-B", "build", folder=tmp_path)
     run("cmake", "--build", "build", folder=tmp_path)
     run("build/app", folder=tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [
+        ((), "-O3"),
+        (("-DCMAKE_C_FLAGS=-Os",), "-Os"),
+        (("-DCMAKE_BUILD_TYPE=Release",), "-O3"),
+        (("-DCMAKE_BUILD_TYPE=MinSizeRel",), "-Os"),
+        (("-DCMAKE_BUILD_TYPE=Debug",), None),
+    ],
+)
+def test_cmake_optimises_unless_it_is_told_how(options: tuple[str, ...], level: str | None, tmp_path: Path) -> None:
+    library = written("cmake", tmp_path)
+    run("cmake", "-B", "build", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", *options, str(library), folder=tmp_path)
+    commands = json.loads((tmp_path / "build" / "compile_commands.json").read_text())
+    levels = {tuple(re.findall(r" (-O\w*)", entry["command"])) for entry in commands}
+    assert levels == {() if level is None else (level,)}

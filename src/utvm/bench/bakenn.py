@@ -22,6 +22,7 @@ from utvm.errors import UtvmError
 from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import FullyConnected, Graph, Operator, Reshape, Softmax, Tensor
 from utvm.graph.reference import evaluate
+from utvm.prerequisites import how_to_add
 from utvm.toolchain import Source
 
 WITH_CMSIS_NN, PORTABLE = "bakenn with cmsis-nn 4.0.0", "bakenn"
@@ -105,7 +106,7 @@ def _generate(graph: Graph, peer: str) -> tuple[list[Source], int]:
     try:
         import bakenn
     except ImportError as error:
-        raise PeerError("the peers come with the package bakenn: `pip install 'utvm[bench]'`") from error
+        raise PeerError(f"the peers come with the package bakenn: `{how_to_add('bench')}`") from error
     options = bakenn.CBackendOptions()
     if peer == WITH_CMSIS_NN:
         options = bakenn.CBackendOptions(

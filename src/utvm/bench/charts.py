@@ -9,6 +9,7 @@ from typing import Any
 from utvm.bench.figures import Figures
 from utvm.bench.run import Row
 from utvm.errors import UtvmError
+from utvm.prerequisites import how_to_add
 
 _SUFFIXES = (".svg", ".png")
 _COLUMNS = 2
@@ -106,5 +107,5 @@ def _matplotlib() -> Any:
         matplotlib.use("Agg")
         import matplotlib.pyplot
     except ImportError as error:
-        raise UtvmError("charts are drawn by matplotlib: `pip install 'utvm[bench]'`") from error
+        raise UtvmError(f"charts are drawn by matplotlib: `{how_to_add('bench')}`") from error
     return matplotlib

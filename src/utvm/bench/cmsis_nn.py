@@ -34,6 +34,7 @@ from utvm.graph import (
 )
 from utvm.graph.reference import evaluate, evaluate_operator
 from utvm.lowering import Request, plan_memory
+from utvm.prerequisites import how_to_add
 from utvm.toolchain import Image, Source
 
 CMSIS_NN = "cmsis-nn 4.0.0"
@@ -263,7 +264,7 @@ def _library() -> list[Source]:
     try:
         import bakenn
     except ImportError as error:
-        raise PeerError("CMSIS-NN comes with the package bakenn: `pip install 'utvm[bench]'`") from error
+        raise PeerError(f"CMSIS-NN comes with the package bakenn: `{how_to_add('bench')}`") from error
     vendor = files(bakenn) / "backend" / "cmsis_nn" / "vendor"
     sources = [Source(name="peer_memory.h", text=_MEMORY)]
     for file in (*_files(vendor / "cmsis_nn"), *_files(vendor / "cmsis_core")):

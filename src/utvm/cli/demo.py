@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,10 +14,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "demo",
         help="classify photographs with the shipped CIFAR-10 network on an emulated Cortex-M7",
-        description="Compile examples/cifar10 for qemu-cortex-m7, load it into RAM, classify pictures, show the cost.",
-    )
-    parser.add_argument(
-        "--checkout", type=Path, default=Path(), metavar="DIR", help="the project's checkout (default: here)"
+        description="Compile the shipped network for qemu-cortex-m7, load it into RAM, classify pictures, show costs.",
     )
     parser.set_defaults(run=_run)
 
@@ -26,6 +22,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from utvm.demo import run_demo
 
-    for line in run_demo(arguments.checkout):
+    del arguments
+    for line in run_demo():
         print(line, flush=True)
     return 0

@@ -42,6 +42,13 @@ target_include_directories({m.name} PUBLIC
 target_compile_features({m.name} PUBLIC c_std_11)
 target_compile_options({m.name} PRIVATE {" ".join(_OPTIONS)})
 
+# Without a build type and an option of yours, CMake would build without optimisation: several times as slow.
+get_directory_property({m.name}_options COMPILE_OPTIONS)
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND CMAKE_C_COMPILER_ID MATCHES "GNU|Clang"
+   AND NOT " ${{CMAKE_C_FLAGS}} ${{{m.name}_options}}" MATCHES "[ ;]-O")
+  target_compile_options({m.name} PRIVATE -O3)
+endif()
+
 if(CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR)
   install(TARGETS {m.name} EXPORT {m.name}Config ARCHIVE DESTINATION lib)
   install(FILES {m.name}.h DESTINATION include)

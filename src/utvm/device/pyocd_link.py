@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from utvm.boards import PyOcdSettings
 from utvm.device.link import DebugLink, DeviceError, LinkLostError, LinkRefusedError, LinkTimeoutError, check_range
 from utvm.device.worker import Worker
+from utvm.prerequisites import how_to_add
 
 _ANSWER_SECONDS = 20.0
 _FLASH_SECONDS = 180.0
@@ -63,7 +64,7 @@ class PyOcdLink(DebugLink):
             from pyocd.core.session import Session
             from pyocd.core.target import Target
         except ImportError as error:
-            raise LinkLostError(f"pyOCD is not installed: `pip install 'utvm[pyocd]'` ({error})") from error
+            raise LinkLostError(f"pyOCD is not installed: `{how_to_add('pyocd')}` ({error})") from error
         logging.getLogger("pyocd").addHandler(logging.NullHandler())
         self._states, self._kinds = Target.State, Target.BreakpointType
         self._session = Session(find_probe(), options={**_OPTIONS, "target_override": settings.target})

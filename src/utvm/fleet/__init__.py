@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from utvm.boards import Board
 from utvm.fleet.address import DEFAULT_PORT, Fleet, FleetError, Tls, check_listener
+from utvm.prerequisites import how_to_add
 from utvm.tuning import Rack
 
 __all__ = ["DEFAULT_PORT", "Fleet", "FleetError", "Tls", "fleet_rack", "run_scheduler", "run_worker"]
@@ -54,4 +55,4 @@ def _require_distributed() -> None:
     try:
         import distributed  # noqa: F401
     except ImportError as error:
-        raise FleetError(f"fleets need {error.name}: `pip install 'utvm[fleet]'`") from error
+        raise FleetError(f"fleets need {error.name}: `{how_to_add('fleet')}`") from error

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.prerequisites import how_to_add
 from utvm.tuning.features import features
 from utvm.tuning.record import Record, RecordError
 from utvm.tuning.search import Search
@@ -104,7 +105,7 @@ def _predict(
     try:
         import lightgbm
     except ImportError as error:
-        raise RecordError("the learned search needs LightGBM: `pip install 'utvm[tune]'`") from error
+        raise RecordError(f"the learned search needs LightGBM: `{how_to_add('tune')}`") from error
     data = lightgbm.Dataset(np.array(rows), label=np.array(targets), weight=np.array(weights))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

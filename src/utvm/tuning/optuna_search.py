@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from utvm.prerequisites import how_to_add
 from utvm.tuning.record import RecordError
 from utvm.tuning.search import Search
 from utvm.tuning.space import Candidate, Task
@@ -24,7 +25,7 @@ class OptunaSearch(Search):
         try:
             import optuna
         except ImportError as error:
-            raise RecordError("this search needs Optuna: `pip install 'utvm[tune]'`") from error
+            raise RecordError(f"this search needs Optuna: `{how_to_add('tune')}`") from error
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._optuna = optuna
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from utvm.prerequisites import how_to_add
 from utvm.tuning.record import Conditions, Outcome, Record, RecordError, from_values
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class RecordStore:
             yield
         except ImportError as error:
             extra = "postgres" if error.name == "psycopg" else "tune"
-            raise RecordError(f"the record store needs {error.name}: `pip install 'utvm[{extra}]'`") from error
+            raise RecordError(f"the record store needs {error.name}: `{how_to_add(extra)}`") from error
         except OSError as error:
             raise RecordError(f"the records in {self.name} can't be used: {error.strerror}") from error
         except Exception as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from utvm.cache import Cache, digest
 from utvm.emulators.errors import EmulatorError
+from utvm.prerequisites import how_to_add
 
 _CORE = (
     "include/cv32e40p_apu_core_pkg.sv",
@@ -87,7 +88,7 @@ may be shared."""
 _RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 _OWN = ("soc.sv", "main.cpp")
 _SECONDS = 900
-_REMEDY = "`pip install 'utvm[rtl]'`, then `utvm doctor`"
+_REMEDY = f"`{how_to_add('rtl')}`, then `utvm doctor`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
