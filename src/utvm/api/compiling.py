@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from utvm.cores import Core
 from utvm.device import build_image
 from utvm.dump import Dump
 from utvm.emulators import get_assumption
-from utvm.errors import UtvmError
+from utvm.errors import UtvmError, UtvmWarning
 from utvm.frontends import load
 from utvm.graph import Graph
+from utvm.graph.cautions import cautions
 from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES, Config, KernelFamily
 from utvm.lowering import Program, lower
@@ -107,6 +109,8 @@ def compile(
         stages.graph("imported", graph)
     with watch.stage("passes"):
         optimised = run_passes(graph, observe=stages.graph)
+    for caution in cautions(optimised):
+        warnings.warn(caution, UtvmWarning, stacklevel=2)
     families = SMALL_FAMILIES if small else FAMILIES
     with watch.stage("records"):
         measured = measurements(target, assume=assume or "", records=records)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from utvm import __version__
@@ -32,7 +34,7 @@ from utvm.cli import (
     tune,
     verify,
 )
-from utvm.errors import UtvmError
+from utvm.errors import UtvmError, UtvmWarning
 from utvm.interrupts import Interrupts
 
 _COMMANDS = (
@@ -82,8 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: the arguments can't be parsed (status 2), or only help or the version was asked for (0).
     """
     interrupts = Interrupts()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without these characters gets escapes, never a traceback.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        with interrupts:
+        with interrupts, warnings.catch_warnings():
+            warnings.simplefilter("always", UtvmWarning)
+            warnings.showwarning = _show_warning
             arguments = _parser().parse_args(argv)
             run: Callable[[argparse.Namespace], int] = arguments.run
             status = run(arguments)
@@ -106,6 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"utvm: {place}{error.strerror}: {_OF_THE_MACHINE[error.errno]}", file=sys.stderr)
         return EXIT_USER_ERROR
     return status
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning in one line; a parameter of `warnings.showwarning` each, of which the text alone counts."""
+    print(f"utvm: warning: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from utvm.errors import UtvmError
+from utvm.errors import UtvmError, UtvmWarning
+from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.graph import DType, Tensor
+from utvm.graph.arithmetic import byte_range
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 MAX_PIXELS = 64_000_000
@@ -27,7 +29,8 @@ def read_inputs(path: Path, tensors: Sequence[Tensor]) -> dict[str, NDArray[Any]
 
     Integers of the input's own type are taken as they are. Floats are quantised with the input's scale and zero point.
     Pictures, and uint8 arrays, are pixels 0..255 for an int8 input with zero point -128: value = pixel - 128; pictures
-    are cropped to the input's proportions and resized. A missing batch dimension of 1 is added.
+    are cropped to the input's proportions and resized, which a `UtvmWarning` says. Pixels of 16 bits are scaled. A
+    missing batch dimension of 1 is added.
 
     Args:
         path: .npy or a picture for a model with one input; .npz holds one array, or one a name.
@@ -66,13 +69,14 @@ def fit_array(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
         return np.ascontiguousarray(shaped)
     if shaped.dtype.kind == "f" and tensor.dtype is DType.FLOAT32:
         return np.ascontiguousarray(shaped, dtype=np.float32)
-    if tensor.dtype is DType.INT8:
+    if tensor.dtype in (DType.INT8, DType.UINT8):
+        least, most = byte_range(tensor.dtype)
         if shaped.dtype == np.uint8:
             return _pixels(shaped, tensor)
         if shaped.dtype.kind == "f":
             return _quantised(shaped, tensor)
-        if shaped.dtype.kind in "iu" and (shaped.size == 0 or (shaped.min() >= -128 and shaped.max() <= 127)):
-            return np.ascontiguousarray(shaped, dtype=np.int8)
+        if shaped.dtype.kind in "iu" and (shaped.size == 0 or (shaped.min() >= least and shaped.max() <= most)):
+            return np.ascontiguousarray(shaped, dtype=tensor.dtype.value)
     raise InputError(f"input '{tensor.name}' is {tensor.dtype}, the array {array.dtype} does not convert to it")
 
 
@@ -85,12 +89,12 @@ def _shaped(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     raise InputError(f"input '{tensor.name}' has shape {list(tensor.shape)}, the array {list(array.shape)}")
 
 
-def _quantised(array: NDArray[Any], tensor: Tensor) -> NDArray[np.int8]:
+def _quantised(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     if not np.isfinite(array).all():
         raise InputError(f"input '{tensor.name}': the array has values that are not finite")
     scaled = array.astype(np.float64) / tensor.scale
     rounded = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) + tensor.zero_point
-    quantised: NDArray[np.int8] = np.clip(rounded, -128, 127).astype(np.int8)
+    quantised: NDArray[Any] = np.clip(rounded, *byte_range(tensor.dtype)).astype(tensor.dtype.value)
     return quantised
 
 
@@ -105,19 +109,15 @@ def _pixels(array: NDArray[Any], tensor: Tensor) -> NDArray[np.int8]:
 
 def _load(path: Path) -> NDArray[Any]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return read_array(path)
+    except ArchiveError as error:
         raise InputError(f"{path} can't be read as an .npy file: {error}") from error
-    if not isinstance(loaded, np.ndarray):
-        raise InputError(f"{path} is an archive, not an array: name it .npz")
-    return loaded
 
 
 def _from_archive(path: Path, tensors: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays: Mapping[str, NDArray[Any]] = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        arrays: Mapping[str, NDArray[Any]] = read_archive(path)
+    except ArchiveError as error:
         raise InputError(f"{path} can't be read as an .npz file: {error}") from error
     if len(tensors) == 1 and len(arrays) == 1:
         return {tensors[0].name: fit_array(next(iter(arrays.values())), tensors[0])}
@@ -135,11 +135,32 @@ def _picture(path: Path, tensor: Tensor) -> NDArray[Any]:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(f"{path} has {image.width}x{image.height} pixels; the most is {MAX_PIXELS:,}")
-            plain = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
+            notes = [f"'{path.name}' is resized from {image.width}x{image.height} to {width}x{height}"]
+            if image.size == (width, height):
+                notes = []
+            upright = ImageOps.exif_transpose(image)
+            if "A" in upright.getbands() or "transparency" in upright.info:
+                notes.append(f"the transparency of '{path.name}' is dropped")
+            plain = _eight_bits(upright, path).convert("RGB" if channels == 3 else "L")
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} can't be read as a picture: {error}") from error
+    for note in notes:
+        warnings.warn(note, UtvmWarning, stacklevel=2)
     fitted = ImageOps.fit(plain, (width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(fitted, dtype=np.uint8).reshape(1, height, width, channels)
     if tensor.dtype is DType.FLOAT32:
         return pixels.astype(np.float32) / np.float32(255)
     return fit_array(pixels, tensor)
+
+
+def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
+    """Return a picture whose values are bytes: 16 bits are scaled, what has no fixed range is refused."""
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image, dtype=np.uint16).astype(np.uint32)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise InputError(
+            f"{path} has pixels of 32 bits (mode {image.mode}), whose range is not known: save it with 8 or 16 bits, "
+            "or give the values in an .npy file"
+        )
+    return image

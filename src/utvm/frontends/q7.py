@@ -7,7 +7,6 @@ and `NAME_bias_lshift`; `mean` [32,32,3] is subtracted from the picture.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.frontends.archives import ArchiveError, read_archive
 from utvm.frontends.errors import FrontendError
 from utvm.graph import (
     AveragePool2D,
@@ -62,9 +62,8 @@ def load_q7(path: Path) -> Graph:
 
 def _arrays(path: Path) -> Mapping[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, KeyError) as error:
+        return read_archive(path)
+    except ArchiveError as error:
         raise FrontendError(str(path), [f"it can't be read as an .npz archive: {error}"]) from error
 
 

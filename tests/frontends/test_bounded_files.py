@@ -1,0 +1,140 @@
+"""Files that claim more than they hold, pictures that are no bytes, and terminals that know ASCII alone."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.shared import shared
+from utvm.errors import UtvmWarning
+from utvm.frontends import FrontendError, load
+from utvm.frontends.archives import ArchiveError, read_archive, read_array
+from utvm.frontends.inputs import InputError, read_inputs
+from utvm.graph import DType, Graph, Quantization, Softmax, Tensor
+from utvm.graph.cautions import cautions
+
+IMAGE = Tensor(name="x", shape=(1, 4, 4, 1), dtype=DType.INT8, quant=Quantization.per_tensor(1 / 255, -128))
+
+
+def header(shape: str, descr: str = "'|i1'", version: bytes = b"\x01\x00") -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text
+
+
+LIES = {
+    "a tebibyte": header("(1099511627776,)"),
+    "many dimensions": header("(65536, 65536, 65536)"),
+    "below zero": header("(-5,)"),
+    "an empty giant": header("(0, 1099511627776)"),
+    "objects": header("(3,)", "'|O'"),
+    "text": header("(3,)", "'<U4'"),
+    "records": header("(3,)", "[('a', '<i4')]"),
+    "no tuple": header("7"),
+    "code": header("__import__('os').system('true')"),
+    "deep": header("(" * 3000 + ")" * 3000),
+    "another version": header("(3,)", version=b"\x09\x00"),
+    "cut off": header("(300,)") + bytes(20),
+    "nothing": b"",
+    "zeros": bytes(100),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_arrays_that_lie(lie: str, tmp_path: Path) -> None:
+    plain, packed = tmp_path / "x.npy", tmp_path / "x.npz"
+    plain.write_bytes(LIES[lie])
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", LIES[lie])
+    with pytest.raises(ArchiveError):
+        read_array(plain)
+    with pytest.raises(ArchiveError):
+        read_archive(packed)
+    for path in (plain, packed):
+        with pytest.raises(InputError):
+            read_inputs(path, [IMAGE])
+    with pytest.raises(FrontendError, match=r"can't be read as an .npz archive"):
+        load(packed)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as file:
+        file.write(header("(402653184,)"))
+        for _ in range(384):
+            file.write(bytes(1 << 20))
+    with pytest.raises(ArchiveError, match="at most 268,435,456 are read"):
+        read_archive(bomb)
+
+
+def test_the_case_that_claims_a_tebibyte() -> None:
+    path = shared("cases/claims_1_tib.npz")
+    with pytest.raises(FrontendError, match="1,099,511,627,776 bytes"):
+        load(path)
+    with pytest.raises(InputError, match="1,099,511,627,776 bytes"):
+        read_inputs(path, [IMAGE])
+
+
+def test_what_numpy_saves_is_read(tmp_path: Path) -> None:
+    arrays = {
+        "a": np.arange(12, dtype=np.int8).reshape(3, 4),
+        "b": np.asfortranarray(np.arange(6, dtype=np.float64).reshape(2, 3)),
+        "c": np.array(5, np.uint16),
+        "d": np.arange(3, dtype=">i4"),
+    }
+    np.savez_compressed(tmp_path / "all.npz", **arrays)
+    for name, got in read_archive(tmp_path / "all.npz").items():
+        np.testing.assert_array_equal(got, arrays[name])
+        np.save(tmp_path / "one.npy", arrays[name])
+        np.testing.assert_array_equal(read_array(tmp_path / "one.npy"), arrays[name])
+
+
+def picture(path: Path, values: np.ndarray, mode: str | None = None) -> Path:
+    image = Image.fromarray(values)
+    (image.convert(mode) if mode else image).save(path)
+    return path
+
+
+def test_pixels_of_16_bits_are_scaled_and_of_32_refused(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)
+    got = read_inputs(picture(tmp_path / "wide.png", ramp), [IMAGE])["x"]
+    np.testing.assert_array_equal(got.reshape(4, 4) + 128.0, np.round(ramp / 257))
+    buffer = io.BytesIO()
+    Image.fromarray(np.linspace(0, 1, 16).astype(np.float32).reshape(4, 4)).save(buffer, "tiff")
+    (tmp_path / "float.png").write_bytes(buffer.getvalue())
+    with pytest.raises(InputError, match="pixels of 32 bits"):
+        read_inputs(tmp_path / "float.png", [IMAGE])
+
+
+def test_what_is_done_to_a_picture_is_said(tmp_path: Path) -> None:
+    with pytest.warns(UtvmWarning, match=r"'large.png' is resized from 9x8 to 4x4"):
+        read_inputs(picture(tmp_path / "large.png", np.zeros((8, 9), np.uint8)), [IMAGE])
+    with pytest.warns(UtvmWarning, match=r"the transparency of 'clear.png' is dropped"):
+        read_inputs(picture(tmp_path / "clear.png", np.zeros((4, 4, 4), np.uint8)), [IMAGE])
+
+
+@pytest.mark.parametrize(("size", "many"), [(4095, False), (4096, True), (8200, True)])
+def test_a_softmax_whose_sum_may_overflow_is_told(size: int, many: bool) -> None:
+    x = Tensor(name="x", shape=(1, size), dtype=DType.INT8, quant=Quantization.per_tensor(0.1))
+    y = Tensor(name="y", shape=(1, size), dtype=DType.INT8, quant=Quantization.per_tensor(1 / 256, -128))
+    graph = Graph(name="g", operators=(Softmax(name="s", x=x, y=y),), inputs=(x,), outputs=(y,))
+    assert bool(cautions(graph)) is many
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["boards"], ["records", "list", "--db", "none.sqlite"], ["run", "--help"], ["compile", "ä"]]
+)
+def test_a_terminal_that_knows_ascii_alone(command: list[str], tmp_path: Path) -> None:
+    environment = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-m", "utvm", *command], capture_output=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert b"Traceback" not in done.stderr, done.stderr
+    assert done.returncode in (0, 2)
