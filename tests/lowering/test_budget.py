@@ -19,6 +19,7 @@ from utvm.kernels.base import Space
 from utvm.lowering import LoweringError, Measured, lower, lower_frontier
 from utvm.lowering.budget import NEARLY, FlashError, RamError, choose
 from utvm.lowering.layout import Layout
+from utvm.lowering.relaxation import relaxation
 
 CORE = get_core("cortex-m7")
 QUANT = Quantization.per_tensor(1.0, 0)
@@ -125,7 +126,8 @@ def test_the_choice_is_the_best_of_all_that_fit(seed: int) -> None:
             fitting = [c for c, a, f in every if a <= limits.get("ram", a) and f <= limits.get("flash", f)]
             if fitting:
                 program = lower(graph, CORE, families=(family,), **limits)
-                assert cycles_of(family, program) == min(fitting)
+                spare = 1 if "flash" in limits else 1 + NEARLY
+                assert cycles_of(family, program) <= min(fitting) * spare
                 assert program.arena_bytes <= limits.get("ram", program.arena_bytes)
                 assert program.flash_bytes <= limits.get("flash", program.flash_bytes)
             else:
@@ -305,3 +307,37 @@ def test_records_of_configs_that_are_not_legal_here_are_left_out() -> None:
         family="drawn", config={"choice": 7}, cost=1, code="", scratch_bytes=0, flash_bytes=0, origin="test"
     )
     assert chosen(graph, family, {name: [alien, *known[name]]}) == (1, True)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 10**9))
+def test_the_relaxation_bounds_the_best_from_both_sides(seed: int) -> None:
+    graph, family = drawn_case(seed)
+    options = Layout(graph, CORE, "g").options((family,), {}, {})
+    costs = sorted(
+        (sum(c.flash_bytes for c in picked), sum(c.cycles for c in picked)) for picked in itertools.product(*options)
+    )
+    for flash in {costs[0][0] - 1, costs[0][0], costs[len(costs) // 2][0], costs[-1][0]}:
+        fitting = [cycles for size, cycles in costs if size <= flash]
+        bounds = relaxation(options, flash)
+        if fitting:
+            assert bounds.rounded is not None
+            assert bounds.bound <= min(fitting) + 1e-6 <= bounds.rounded + 2e-6
+        else:
+            assert bounds.rounded is None
+
+
+def test_a_budget_for_80_layers_with_many_kernels_is_answered() -> None:
+    generator = random.Random(1)
+    graph = network([64] * 81, [False] * 81)
+    costs = {
+        op.name: [(generator.randrange(1000, 100_000), generator.randrange(500, 50_000), 0, 0) for _ in range(9)]
+        for op in graph.operators
+    }
+    family = Drawn(costs)
+    options = Layout(graph, CORE, "g").options((family,), {}, {})
+    least, most = (sum(f(c.flash_bytes for c in choices) for choices in options) for f in (min, max))
+    for flash in (least, (3 * least + most) // 4, (least + most) // 2):
+        program = lower(graph, CORE, families=(family,), flash=flash)
+        assert program.budgeted_bytes <= flash
+        assert sum(call.cycles for call in program.calls) <= relaxation(options, flash).bound * 1.02

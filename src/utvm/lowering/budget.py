@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
+from utvm.lowering.relaxation import relaxation
 from utvm.lowering.select import Candidate
 
 MOST_PLANS = 50
@@ -27,6 +28,14 @@ MOST_TURNS = 10_000
 
 NEARLY = 1e-2
 """So much more of the whole network's cycles is taken for less flash, where no budget says what flash is for."""
+
+_MOST_ENTRIES = 500
+"""Combinations of the first operators that a search goes on with."""
+_MOST_SEARCHED = 20_000
+"""Operators of all parts searched under a limit of cycles or flash: so a search of 80 operators ends in seconds."""
+
+_Entry = tuple[int, float, tuple[int, ...]]
+"""Flash, cycles, and the candidates of the first operators."""
 
 Options = Sequence[Sequence[Candidate]]
 """The candidates of each operator."""
@@ -203,7 +212,8 @@ def _fastest(options: Options, flash: int | None, ram: int | None, memory: Memor
         raise FlashError(smallest(left))
     if ram is None:
         return first
-    search = _first_that_fits(left, best, cycles_of, ram, memory)
+    many = MOST_TURNS * len(left) if flash is None else _MOST_SEARCHED
+    search = _first_that_fits(left, best, cycles_of, ram, memory, most_searched=many)
     if search.picked is not None:
         return search.picked
     # The least that each operator can ask: mostly what fits if anything does.
@@ -229,6 +239,8 @@ def _first_that_fits(
     cost: Callable[[Picked], float],
     ram: int,
     memory: Memory,
+    *,
+    most_searched: int = _MOST_SEARCHED,
 ) -> _Search:
     """Search the combination with the least cost whose plan fits."""
     parts = _Parts(options, best, cost)
@@ -238,14 +250,15 @@ def _first_that_fits(
         conflict = next((c for c in conflicts if all(picked[i].memory == asked for i, asked in c.items())), None)
         if conflict is None:
             crowded = memory.crowded(picked, ram)
+            arena = memory.arena_bytes(picked)
+            # Plans of a few calls are searched too, and may miss what the plan of all calls finds.
+            if arena <= ram:
+                return _Search(picked=picked, arenas=tuple(arenas))
             if not crowded:
-                arena = memory.arena_bytes(picked)
-                if arena <= ram:
-                    return _Search(picked=picked, arenas=tuple(arenas))
                 arenas.append(arena)
             conflict = {index: picked[index].memory for index in crowded or range(len(picked))}
             conflicts.append(conflict)
-        if len(arenas) == MOST_PLANS or turn == MOST_TURNS:
+        if len(arenas) == MOST_PLANS or turn == MOST_TURNS or parts.searches * len(options) > most_searched:
             return _Search(picked=None, arenas=tuple(arenas), bounded=True)
         parts.without(conflict)
     return _Search(picked=None, arenas=tuple(arenas))
@@ -298,21 +311,45 @@ def _front(options: Options, *, flash: int | None = None, cycles: float | None =
     """Return the combinations within limits that no other beats in cycles and flash, the least flash first."""
     least = [min((c.cycles for c in choices), default=0.0) for choices in options]
     sizes = [[c.flash_bytes for c in choices] for choices in options]
-    entries: list[tuple[int, float, tuple[int, ...]]] = [(0, 0.0, ())]
+    entries: list[_Entry] = [(0, 0.0, ())]
+    if flash is not None:
+        # What a relaxation rounds to is within the limit: nothing slower need be looked at.
+        within = relaxation(options, flash).rounded
+        cycles = None if within is None else within * (1 + 1e-9)
     for position, choices in enumerate(options):
         rest = sum(least[position + 1 :])
+        needed = sum(min(following, default=0) for following in sizes[position + 1 :])
         merged = [
             (size + more, spent + choice.cycles, (*picked, index))
             for size, spent, picked in entries
             for index, (choice, more) in enumerate(zip(choices, sizes[position], strict=True))
-            if (flash is None or size + more <= flash) and (cycles is None or spent + choice.cycles + rest <= cycles)
+            if (flash is None or size + more + needed <= flash)
+            and (cycles is None or spent + choice.cycles + rest <= cycles)
         ]
-        entries = _undominated(merged)
+        entries = _thinned(_undominated(merged), by_flash=flash is None and cycles is not None)
     return [tuple(choices[index] for choices, index in zip(options, picked, strict=True)) for _, _, picked in entries]
 
 
-def _undominated(entries: list[tuple[int, float, tuple[int, ...]]]) -> list[tuple[int, float, tuple[int, ...]]]:
-    kept: list[tuple[int, float, tuple[int, ...]]] = []
+def _thinned(entries: list[_Entry], *, by_flash: bool) -> list[_Entry]:
+    """Return at most `_MOST_ENTRIES` of a front that differ most, in flash or in cycles.
+
+    Of those that hardly differ in cycles the least flash is kept, or the fewest cycles of those alike in flash: what
+    could be completed within the limit still can be.
+    """
+    if len(entries) <= _MOST_ENTRIES:
+        return entries
+    (low, most, _), (high, least, _) = entries[0], entries[-1]
+    kept: dict[int, _Entry] = {}
+    for entry in entries:
+        if by_flash:
+            kept[int((entry[0] - low) * _MOST_ENTRIES / (high - low))] = entry
+        else:
+            kept.setdefault(int((entry[1] - least) * _MOST_ENTRIES / (most - least)), entry)
+    return sorted(kept.values())
+
+
+def _undominated(entries: list[_Entry]) -> list[_Entry]:
+    kept: list[_Entry] = []
     for entry in sorted(entries):
         if not kept or entry[1] < kept[-1][1]:
             kept.append(entry)
@@ -337,6 +374,7 @@ class _Parts(Iterator[Picked]):
     ) -> None:
         self._best, self._cost = best, cost
         self._order = itertools.count()
+        self.searches = 0
         self._waiting: list[tuple[float, int, Picked, Options]] = []
         self._part: Options = ()
         self._add(options)
@@ -357,6 +395,7 @@ class _Parts(Iterator[Picked]):
             part[index] = [c for c in part[index] if c.memory == asked]
 
     def _add(self, part: Options) -> None:
+        self.searches += 1
         picked = self._best(part)
         if picked is not None:
             heapq.heappush(self._waiting, (self._cost(picked), next(self._order), picked, part))

@@ -81,6 +81,8 @@ class Layout:
         for length in range(1, _LONGEST_RUN + 1):
             for start in range(len(self.operators) - length + 1):
                 live = [r for r in requests if r.first < start + length and start <= r.last]
+                if sum(request.aligned_bytes for request in live) <= ram:
+                    continue
                 if plan_memory(live, enough=ram).arena_bytes > ram:
                     # Who computed in place outside of the run decides how large a storage in it is.
                     shared = {t for request in live if len(request.tensors) > 1 for t in request.tensors}
