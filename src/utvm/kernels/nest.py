@@ -7,8 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from utvm.codegen import CWriter
+from utvm.kernels.runs import WORD, write_run
 
-_MEMCPY_WORTH = 8
+_UNROLLED_BY_ITSELF = 32
+"""Turns up to which GCC 12 writes out a loop of single copies, in better code than ours for the Cortex-M7."""
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:
@@ -86,16 +88,53 @@ class Copy:
             to_start=self.from_start,
         )
 
-    def write(self, w: CWriter, source: str, target: str, itemsize: int) -> None:
-        """Write the copy from array `source` to array `target`."""
+    def write(self, w: CWriter, source: str, target: str, itemsize: int, *, anywhere: bool) -> None:
+        """Write the copy from array `source` to array `target`; it may call `RUN_HELPERS`.
+
+        Args:
+            w: what to write to.
+            source, target: names of arrays that start at words.
+            itemsize: bytes of an element.
+            anywhere: whether the core reads and writes words at any address.
+        """
         plain = self.merged()
-        run = plain.extents[-1] if plain.extents else 1
-        if plain.extents and plain.from_strides[-1] == plain.to_strides[-1] == 1 and run >= _MEMCPY_WORTH:
+        last = plain.extents[-1] if plain.extents else 1
+        if plain.extents and plain.from_strides[-1] == plain.to_strides[-1] == 1 and last * itemsize > 1:
+            steps = (*plain.from_strides[:-1], *plain.to_strides[:-1], plain.from_start, plain.to_start)
+            aligned = not any(step * itemsize % WORD for step in steps)
             with loops(w, plain.extents[:-1]) as names:
                 read = index(names, plain.from_strides[:-1], plain.from_start)
                 written = index(names, plain.to_strides[:-1], plain.to_start)
-                w(f"memcpy({target} + {written}, {source} + {read}, {run * itemsize});")
+                write_run(
+                    w,
+                    f"{target} + {written}",
+                    f"{source} + {read}",
+                    last * itemsize,
+                    aligned=aligned,
+                    anywhere=anywhere,
+                )
             return
-        with loops(w, plain.extents) as names:
-            read = index(names, plain.from_strides, plain.from_start)
-            w(f"{target}[{index(names, plain.to_strides, plain.to_start)}] = {source}[{read}];")
+        plain._write_single(w, source, target)
+
+    def _write_single(self, w: CWriter, source: str, target: str) -> None:
+        """Write the copy of single elements, of the last dimension several at once: their loads before their stores."""
+        last = self.extents[-1] if self.extents else 1
+        at_once = next((count for count in (8, 4, 2) if last % count == 0), 1) if last > _UNROLLED_BY_ITSELF else 1
+        extents = (*self.extents[:-1], self.extents[-1] // at_once) if self.extents else ()
+
+        def spread(strides: tuple[int, ...]) -> tuple[int, ...]:
+            return (*strides[:-1], strides[-1] * at_once) if strides else ()
+
+        with loops(w, extents) as names:
+            for lane in range(at_once):
+                start = self.from_start + (lane * self.from_strides[-1] if self.extents else 0)
+                value = f"{source}[{index(names, spread(self.from_strides), start)}]"
+                if at_once > 1:
+                    w(f"const __typeof__({target}[0]) v{lane} = {value};")
+                else:
+                    w(f"{target}[{index(names, self.to_strides, self.to_start)}] = {value};")
+            if at_once == 1:
+                return
+            for lane in range(at_once):
+                start = self.to_start + lane * self.to_strides[-1]
+                w(f"{target}[{index(names, spread(self.to_strides), start)}] = v{lane};")

@@ -23,6 +23,7 @@ from utvm.graph.arithmetic import nearest_indices
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.nest import Copy, row_major
 from utvm.kernels.portable.blocks import block_copies
+from utvm.kernels.runs import RUN_HELPERS, WORD, write_run
 from utvm.kernels.workload import dims, workload
 
 _Moving = (
@@ -39,7 +40,7 @@ _Moving = (
 
 
 class PortableMove(KernelFamily):
-    """Copies with strides; contiguous runs by memcpy."""
+    """Copies with strides; contiguous runs by words."""
 
     name = "portable"
     kinds = (
@@ -56,20 +57,19 @@ class PortableMove(KernelFamily):
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a move."""
-        del core
         assert isinstance(op, _Moving)
         w = CWriter()
         constants: dict[str, CArray] = {}
         inputs, outputs = _inputs(op), op.outputs
         if isinstance(op, ResizeNearestNeighbor):
-            constants = _write_resize(w, op)
+            constants = _write_resize(w, op, anywhere=core.unaligned)
         else:
             if isinstance(op, Pad):
                 w(f"memset(y, {op.value}, {op.y.nbytes});")
             elif isinstance(op, SpaceToBatch) and op.padding.any:
                 w(f"memset(y, {op.x.zero_point}, {op.y.nbytes});")
             for source, target, copy in _copies(op):
-                copy.write(w, source, target, op.inputs[0].dtype.itemsize)
+                copy.write(w, source, target, op.inputs[0].dtype.itemsize, anywhere=core.unaligned)
         names = [f"x{i}" for i in range(len(inputs))] if isinstance(op, Concatenation) else ["x"]
         constants |= {n: _constant(t) for n, t in zip(names, inputs, strict=True) if t.is_constant}
         targets = [f"y{i}" for i in range(len(outputs))] if isinstance(op, Split) else ["y"]
@@ -92,6 +92,7 @@ class PortableMove(KernelFamily):
                     *(_parameter(n, t, "output") for n, t in zip(targets, outputs, strict=True)),
                 ),
                 body=w.text,
+                helpers=tuple(name for name in RUN_HELPERS if f"{name}(" in w.text),
             ),
             constants=constants,
         )
@@ -163,12 +164,19 @@ def _dense(shape: Sequence[int], *, to_strides: tuple[int, ...], to_start: int =
     return Copy(extents=tuple(shape), from_strides=row_major(shape), to_strides=to_strides, to_start=to_start)
 
 
-def _write_resize(w: CWriter, op: ResizeNearestNeighbor) -> dict[str, CArray]:
+def _write_resize(w: CWriter, op: ResizeNearestNeighbor, *, anywhere: bool) -> dict[str, CArray]:
+    """Write a copy of each pixel; a row that repeats the one above is copied from there."""
     batch, height, width, channels = op.x.shape
     _, out_height, out_width, _ = op.y.shape
-    with w.loop("n", batch), w.loop("oy", out_height), w.loop("ox", out_width):
-        source = f"x + ((n * {height} + from_row[oy]) * {width} + from_column[ox]) * {channels}"
-        w(f"memcpy(y + ((n * {out_height} + oy) * {out_width} + ox) * {channels}, {source}, {channels});")
+    row, aligned = out_width * channels, channels % WORD == 0
+    with w.loop("n", batch), w.loop("oy", out_height):
+        w(f"int8_t *const to = y + (n * {out_height} + oy) * {row};")
+        w(f"const int8_t *const from = x + (n * {height} + from_row[oy]) * {width * channels};")
+        with w.block("if (oy > 0 && from_row[oy] == from_row[oy - 1])"):
+            write_run(w, "to", f"to - {row}", row, aligned=row % WORD == 0, anywhere=anywhere)
+        with w.block("else"), w.loop("ox", out_width):
+            target, source = f"to + ox * {channels}", f"from + from_column[ox] * {channels}"
+            write_run(w, target, source, channels, aligned=aligned, anywhere=anywhere)
     rows, columns = nearest_indices(op)
     return {
         "from_row": CArray(c_type="int32_t", values=rows),
