@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import utvm
 from utvm.codegen import CSupport
 from utvm.cores import get_core
+from utvm.cores.measured import MEASURED
 from utvm.cores.microkernel import Block, ScheduleError, schedule
 from utvm.cores.microkernel.walk import Strategy, Walker
 from utvm.cores.thumb import parse
@@ -117,11 +118,13 @@ def run(session: Session, lines: tuple[str, ...] | list[str], seed: int) -> tupl
 @given(seed=st.integers(0, 10**6), length=st.integers(3, 80))
 def test_a_scheduled_block_computes_what_the_written_one_does(session: Session, seed: int, length: int) -> None:
     block = random_block(seed, length)
-    timing = session.board.core.timing
-    assert timing is not None
-    scheduled = schedule(block, timing, pool=POOL, fixed=FIXED)
-    assert len(scheduled.lines) == len(block)
-    assert run(session, scheduled.lines, seed) == run(session, written_order(block), seed)
+    core = session.board.core
+    assert core.timing is not None
+    expected = run(session, written_order(block), seed)
+    for timing in (core.timing, MEASURED[core.name]):
+        scheduled = schedule(block, timing, pool=POOL, fixed=FIXED)
+        assert len(scheduled.lines) == len(block)
+        assert run(session, scheduled.lines, seed) == expected
 
 
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m33"])
@@ -176,10 +179,10 @@ def test_what_an_instruction_reads_and_writes(text: str, writes: set[str], uses:
 
 @given(seed=st.integers(0, 10**9), length=st.integers(1, 120))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7"])
-def test_cycles_of_a_schedule_are_those_of_the_core_s_timing(core: str, seed: int, length: int) -> None:
-    timing = get_core(core).timing
-    assert timing is not None
+@pytest.mark.parametrize(
+    "timing", [*(get_core(core).timing for core in ("cortex-m4", "cortex-m7")), *MEASURED.values()]
+)
+def test_cycles_of_a_schedule_are_those_of_the_core_s_timing(timing: Timing, seed: int, length: int) -> None:
     block = random_block(seed, length)
     walker = Walker(block, timing, pool=POOL, fixed=FIXED, live_in=())
     for strategy in (
