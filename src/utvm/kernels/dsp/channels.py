@@ -243,8 +243,8 @@ class _Plan:
     def stream(self) -> NDArray[np.int32]:
         """Return biases, weight words and requantisation of each group of channels."""
         found = self.requantizer
-        weights = self.op.weights.values[0].astype(np.int64) << found.left
-        whole = (folded_bias(self.op) + found.bias_addend) << found.left
+        weights = self.op.weights.values[0].astype(np.int64) << found.lanes_left
+        whole = (folded_bias(self.op) + found.bias_addend) << found.lanes_left
         biases = [whole + self.op.x.zero_point * _unseen(weights, part) for part in self.parts]
         groups: list[NDArray[np.int64]] = []
         for start in self.starts:

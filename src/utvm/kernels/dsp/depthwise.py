@@ -244,12 +244,12 @@ class _Plan:
         """Return bias, the constants of the finish and weight words of each output channel."""
         height, width = self.kernel_size
         channels, found = self.op.weights.shape[3], self.requantizer
-        weights = self.op.weights.values[0].astype(np.int64) << found.left
+        weights = self.op.weights.values[0].astype(np.int64) << found.lanes_left
         padded = np.concatenate([weights, np.zeros((height, 1, channels), np.int64)], axis=1)
         pairs, step = pair_words(width, self.op.dilation[1]), 1 if self.op.dilation[1] == 1 else 2
         low, high = (padded[:, first : first + step * (pairs - 1) + 1 : step] for first in (0, 1))
         words = lane_words(low, high).reshape(-1, channels)
-        bias = (folded_bias(self.op) + found.bias_addend) << found.left
+        bias = (folded_bias(self.op) + found.bias_addend) << found.lanes_left
         head = np.stack([bias, found.first, found.second, found.third])
         return to_words(np.concatenate([head, words]).T.reshape(-1))
 

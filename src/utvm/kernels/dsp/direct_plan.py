@@ -202,7 +202,7 @@ class DirectPlan:
         if self.form_of(BlockSize(m=1, n=n)) is WeightForm.PAIR8:
             chosen = 256 * chosen[0::2] + chosen[1::2]
             starts[0::2] = 256 * starts[0::2] + starts[1::2]
-        elif self.uniform is not None:
+        elif self.uniform is not None or self.requantizer.finish.doubles:
             chosen, starts = 2 * chosen, 2 * starts
         words = lane_words(chosen[..., 0], chosen[..., 1]).T.reshape(-1)
         tail: list[int] = []

@@ -5,7 +5,13 @@ With multiplier M in [2^30, 2^31) and a right shift r, TFLite's double rounding 
     h = a + round(a * (2M - 2^32) / 2^32)        = round(a * M / 2^31)
     y = zero + round(h * 2^(32 - r) / 2^32)      = zero + round(h / 2^r)
 
-The second factor fits int32 for r >= 2. Where a channel has a smaller r, all channels of the layer take 4h and r + 2.
+The second factor fits int32 for r >= 2. Where a channel has a smaller r, the layer's weights and biases are doubled:
+
+    y = (round(2a * M / 2^32) + 2^(r - 1) + zero * 2^r) >> r
+
+for a >= 0. For a < 0, where ties go away from zero, one less is shifted; that suits r >= 1. Where some r is 0 and
+negative sums matter, all channels take 4h and r + 2 instead.
+
 A shift to the left is part of the channel's weights and bias: products and sums commute with it, modulo 2^32.
 
 Single rounding is one SMMLA, which holds half of the divisor and the zero point, and a shift. A channel whose scale is
@@ -101,6 +107,10 @@ class Finish(StrEnum):
     """Double rounding for any right shift: four times the first product."""
     SCALED_POSITIVE = "scaled positive"
     """The same where ties of negative sums do not matter."""
+    SHIFTED_DOUBLE = "shifted double"
+    """Double rounding of twice a sum by one SMMLAR and a shift, for right shifts of at least 1."""
+    SHIFTED_POSITIVE = "shifted positive"
+    """The same where ties of negative sums do not matter, for any right shift."""
     SINGLE = "single"
     """One rounding, by SMMLA and a shift."""
     SHIFT = "shift"
@@ -116,21 +126,31 @@ class Finish(StrEnum):
     @property
     def rounds_away(self) -> bool:
         """Whether ties of negative sums have to go away from zero."""
-        return self in (Finish.DOUBLE, Finish.SCALED_DOUBLE)
+        return self in (Finish.DOUBLE, Finish.SCALED_DOUBLE, Finish.SHIFTED_DOUBLE)
+
+    @property
+    def doubles(self) -> bool:
+        """Whether it takes twice the sum."""
+        return self in (Finish.SHIFTED_DOUBLE, Finish.SHIFTED_POSITIVE)
+
+    @property
+    def shifts(self) -> bool:
+        """Whether a channel's third constant is a right shift."""
+        return self is Finish.SINGLE or self.doubles
 
     @property
     def shared_words(self) -> int:
         """Words of constants for all channels of a block together."""
-        return 1 if self.multiplies and self is not Finish.SINGLE else 0
+        return 1 if self.multiplies and not self.shifts else 0
 
     @property
     def channel_words(self) -> int:
         """Words of constants for each channel."""
-        return 0 if not self.multiplies else 3 if self is Finish.SINGLE else 2
+        return 0 if not self.multiplies else 3 if self.shifts else 2
 
     def third(self, n: int | str = "") -> str:
-        """Return the name of the register of the third constant, which `n` has for itself after single rounding."""
-        return f"%third{n}" if self is Finish.SINGLE else "%zero"
+        """Return the name of the register of the third constant, which `n` has for itself if it is a shift."""
+        return f"%third{n}" if self.shifts else "%zero"
 
     def lines(self, register: str, saturation: Saturation, *, n: int | str = "", shift: int = 0) -> tuple[str, ...]:
         """Return the instructions from an accumulator to its saturated result, in the same register.
@@ -141,10 +161,13 @@ class Finish(StrEnum):
             return ()
         if self is Finish.SHIFT:
             return saturation.lines(register, shift)
-        if self is Finish.SINGLE:
+        if self.shifts:
+            operation = "smmlar" if self.doubles else "smmla"
+            own = f"%own_{register[1:]}" if self.rounds_away else f"%second{n}"
             return (
                 *saturation.before(register),
-                f"smmla {register}, {register}, %first{n}, %second{n}",
+                *((f"add {own}, %second{n}, {register}, asr #31",) if self.rounds_away else ()),
+                f"{operation} {register}, {register}, %first{n}, {own}",
                 f"asr {register}, {register}, {self.third(n)}",
                 *saturation.lines(register),
             )
@@ -168,7 +191,7 @@ _SCALED = (Finish.SCALED_DOUBLE, Finish.SCALED_POSITIVE)
 class Requantizer:
     """The finishing constants of each output channel, int64 [OC] each.
 
-    - `first`, `second`, `third`: the factors; third is the output zero point, or a right shift (`Finish.SINGLE`);
+    - `first`, `second`, `third`: the factors; third is the output zero point, or a right shift (`Finish.shifts`);
     - `left`: the shift to the left of weights and bias;
     - `bias_addend`: what is added to the bias;
     - `zero`: the output zero point less the base of the saturation.
@@ -182,6 +205,11 @@ class Requantizer:
     left: NDArray[np.int64]
     bias_addend: NDArray[np.int64]
     zero: int
+
+    @property
+    def lanes_left(self) -> NDArray[np.int64]:
+        """The shift to the left of weights in int16 lanes, and of biases: `left`, and the doubling if there is one."""
+        return self.left + self.finish.doubles
 
     @property
     def shift(self) -> int:
@@ -231,6 +259,8 @@ def _double(op: Weighted) -> Requantizer | str:
     none = multiplier == 0
     right = np.where(none, _SCALE_BITS, right)
     scaled = bool((right < _SCALE_BITS).any())
+    if scaled and (shifted := _shifted(op, multiplier, left, right)) is not None:
+        return shifted
     if scaled:
         largest = ((accumulator_bound(op) << left).astype(np.float64) * multiplier / (1 << 31)).max()
         if largest >= (1 << (31 - _SCALE_BITS)) - 1:
@@ -248,6 +278,31 @@ def _double(op: Weighted) -> Requantizer | str:
         first=np.where(none, 0, 2 * multiplier - (1 << 32)),
         second=second,
         third=np.full_like(multiplier, zero),
+        left=left,
+        bias_addend=np.zeros_like(multiplier),
+        zero=zero,
+    )
+
+
+def _shifted(
+    op: Weighted, multiplier: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]
+) -> Requantizer | None:
+    """Return the finish by one product and a shift, or None where 32 bits or negative sums forbid it."""
+    positive = op.clamp[0] >= op.y.zero_point
+    bound = accumulator_bound(op) << left
+    # What rounds to 0 for every sum needs no factor, and none of the shifts that leave no room for the zero point.
+    nothing = (multiplier == 0) | ((right > _FAR_RIGHT) & (bound < np.int64(1) << right >> 1))
+    multiplier, right = np.where(nothing, 0, multiplier), np.where(nothing, _SCALE_BITS, right)
+    if (bound >= 1 << 30).any() or right.max() > _FAR_RIGHT or not (positive or right.min() >= 1):
+        return None
+    saturation = Saturation.of(op.clamp, op.y.zero_point)
+    zero = op.y.zero_point - saturation.base
+    return Requantizer(
+        finish=Finish.SHIFTED_POSITIVE if positive else Finish.SHIFTED_DOUBLE,
+        saturation=saturation,
+        first=multiplier,
+        second=(np.int64(1) << right >> 1) + (np.int64(zero) << right),
+        third=right,
         left=left,
         bias_addend=np.zeros_like(multiplier),
         zero=zero,

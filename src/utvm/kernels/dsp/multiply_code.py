@@ -119,7 +119,7 @@ def finish(block: Block, stream: StreamPosition, spec: MultiplySpec, shift: int)
     if spec.form is WeightForm.PAIR8:
         for n in range(0, spec.channels, 2):
             for m in range(spec.pixels):
-                _separate(block, sums[m][n], sums[m][n + 1], doubled=spec.uniform)
+                _separate(block, sums[m][n], sums[m][n + 1], doubled=spec.doubled)
     if spec.uniform:
         block(f"ldr %first, [%pw, #{stream.take()}]", f"ldr %offset, [%pw, #{stream.take()}]")
     elif spec.finish.shared_words:

@@ -34,8 +34,8 @@ class MultiplySpec:
 
     `offsets[m]` holds, for each lane pair of a row, its byte offset from the row's address for pixel m. The kernel
     reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`,
-    the channels finish as `UniformFinish` says; weights of form `int16` and their biases are then doubled. `source`
-    says where the rows are.
+    the channels finish as `UniformFinish` says. Weights of form `int16` and their biases are doubled if `doubled`.
+    `source` says where the rows are.
     """
 
     rows: int
@@ -48,6 +48,11 @@ class MultiplySpec:
     unrolled: bool
     uniform: bool
     source: Source = Source.TABLE
+
+    @property
+    def doubled(self) -> bool:
+        """Whether the finish takes twice the sums."""
+        return self.uniform or self.finish.doubles
 
     @property
     def pixels(self) -> int:

@@ -186,8 +186,9 @@ def ending_loop(name: str, emit: Emit, spec: Ending, timing: Timing) -> CSupport
     for i, value in enumerate(results):
         y = f"%y{i}"
         block(f"add {y}, {value}, %bias" if spec.odd == 1 else f"mla {y}, {value}, %inverse, %bias")
-        if spec.finish.multiplies:
-            block(f"asr {y}, {y}, #{spec.right}")
+        right = spec.right - spec.finish.doubles
+        if spec.finish.multiplies and right:
+            block(f"{'asr' if right > 0 else 'lsl'} {y}, {y}, #{abs(right)}")
         block(
             *spec.finish.lines(y, spec.saturation, shift=spec.right + spec.shift),
             f"strb {y}, [%out, #{i * spec.out_pixel}]",
