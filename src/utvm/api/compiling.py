@@ -24,6 +24,7 @@ from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES, Config, KernelFamily
 from utvm.lowering import Program, lower
 from utvm.passes import run_passes
+from utvm.progress import end, say
 from utvm.report import CompileReport, records_used, write_text
 from utvm.toolchain import Image, Source
 from utvm.tuning.known import measurements
@@ -125,6 +126,7 @@ def compile(
     def linked(program: Program) -> Built:
         with watch.stage("codegen"):
             files = program.render(steps=steps)
+        say(f"compiling C for {target.core.name}")
         with watch.stage("build"):
             return Built(program=program, files=files, image=build_program(target, program, files, steps=steps))
 
@@ -132,6 +134,7 @@ def compile(
         return within_board(target, lowered, linked, flash=budget, ram=ram)
 
     built = build(None) if flash is None else within_flash(build, flash)
+    end()
     stages.program(built.program)
     stages.files(built.files)
     stages.image(built.image)

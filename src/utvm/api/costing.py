@@ -16,6 +16,7 @@ from utvm.graph import Graph
 from utvm.graph.cost import macs_of
 from utvm.kernels import FAMILIES, SMALL_FAMILIES
 from utvm.lowering import Call, Program, lower
+from utvm.progress import end
 from utvm.report.cost import CostReport, OperatorCost, Refused
 from utvm.tuning.known import measurements
 
@@ -57,6 +58,7 @@ def cost(
         flash=flash,
         ram=ram,
     )
+    end()
     operators = tuple(_operator(call, core) for call in program.calls)
     known = [op.cycles for op in operators if op.cycles is not None]
     source = "no model of this core" if core.timing is None else f"{core.timing.name}, estimated"

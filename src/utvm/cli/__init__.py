@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from utvm import __version__
 from utvm.cli import (
@@ -36,6 +37,7 @@ from utvm.cli import (
 )
 from utvm.errors import UtvmError, UtvmWarning
 from utvm.interrupts import Interrupts
+from utvm.progress import shown_on
 
 _COMMANDS = (
     compile,
@@ -56,6 +58,9 @@ _COMMANDS = (
     doctor,
     demo,
 )
+
+_SHOW_PROGRESS = (compile, run, export, verify, profile, cost, compare, plan, demo)
+"""Those that may take long before they print; the others show what they do by themselves."""
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
@@ -94,7 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             arguments = _parser().parse_args(argv)
             run: Callable[[argparse.Namespace], int] = arguments.run
-            status = run(arguments)
+            shows = run.__module__ in {command.__name__ for command in _SHOW_PROGRESS}
+            with shown_on(sys.stderr) if shows else nullcontext():
+                status = run(arguments)
             sys.stdout.flush()
             interrupts.check()
     except UtvmError as error:

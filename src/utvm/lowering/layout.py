@@ -21,6 +21,7 @@ from utvm.lowering.select import Candidate, Measurements, candidates
 from utvm.lowering.storage import requests_of
 from utvm.lowering.views import Views
 from utvm.naming import library_name
+from utvm.progress import say
 
 _LONGEST_RUN = 5
 
@@ -50,7 +51,8 @@ class Layout:
         """Return the candidates of each operator; all problems are in one error."""
         options: list[list[Candidate]] = []
         problems: list[str] = []
-        for op in self.operators:
+        for index, op in enumerate(self.operators, 1):
+            say(f"choosing kernels: {index} of {len(self.operators)}, {op.kind} {op.name}")
             try:
                 options.append(_options(op, self.core, families, choices.get(op.name), measured))
             except LoweringError as error:
