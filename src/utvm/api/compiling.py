@@ -22,7 +22,7 @@ from utvm.graph import Graph
 from utvm.graph.cautions import cautions
 from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES, Config, KernelFamily
-from utvm.lowering import Program, lower
+from utvm.lowering import Program, lower, slower_calls
 from utvm.passes import run_passes
 from utvm.progress import end, say
 from utvm.report import CompileReport, records_used, write_text
@@ -54,6 +54,7 @@ class Compiled:
             flash_bytes=self.image.flash_bytes,
             seconds=self.seconds,
             records=records_used(self.program),
+            slower=slower_calls(self.program),
         )
 
     def write(self, directory: Path) -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ from utvm.lowering.lower import FrontierPoint, lower, lower_frontier
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
 from utvm.lowering.program import Call, Program
 from utvm.lowering.select import Measured, Measurements
+from utvm.lowering.slower import SlowerCall, slower_calls
 
 __all__ = [
     "BUFFER_ALIGNMENT",
@@ -20,9 +21,11 @@ __all__ = [
     "MemoryPlan",
     "Program",
     "Request",
+    "SlowerCall",
     "lower",
     "lower_bound",
     "lower_frontier",
     "plan_memory",
+    "slower_calls",
     "undominated",
 ]

@@ -28,7 +28,7 @@ class Measured:
     origin: str
 
 
-_LAST_RESORT_TIMES = 4
+LAST_RESORT_TIMES = 4
 """By so much, at least, the compiler's code is slower than micro-kernels: 4 to 6 times for weighted operators."""
 
 Measurements = Mapping[str, Sequence[Measured]]
@@ -89,7 +89,7 @@ def candidates(
     found = _by_measurements(op, core, families, estimated, measured) if measured else estimated
     if last is None:
         return found
-    slow = max((candidate.cycles for candidate in found), default=0.0) * _LAST_RESORT_TIMES
+    slow = max((candidate.cycles for candidate in found), default=0.0) * LAST_RESORT_TIMES
     return [*found, Candidate(kernel=last, cycles=slow, last_resort=bool(found))]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from utvm.errors import UtvmError
 from utvm.graph import DType, Tensor
-from utvm.lowering import Program
+from utvm.lowering import Program, SlowerCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,10 @@ def records_json(used: RecordsUsed) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileReport:
-    """A compiled model's cost. Bytes; `flash_bytes` is code, constants and initialised data of the whole image."""
+    """A compiled model's cost. Bytes; `flash_bytes` is code, constants and initialised data of the whole image.
+
+    `slower` are weighted operators that got plain C although the core has faster families for their kind.
+    """
 
     model: str
     board: str
@@ -65,6 +68,7 @@ class CompileReport:
     flash_bytes: int
     seconds: Mapping[str, float]
     records: RecordsUsed
+    slower: tuple[SlowerCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,6 +102,7 @@ def compiled_json(report: CompileReport, paths: Sequence[Path]) -> dict[str, Any
         "constant_bytes": report.constant_bytes,
         "flash_bytes": report.flash_bytes,
         "records": records_json(report.records),
+        "slower": [asdict(call) for call in report.slower],
         "files": [str(path) for path in paths],
         "seconds": _rounded(report.seconds),
     }
@@ -110,6 +115,7 @@ def compiled_text(report: CompileReport, paths: Sequence[Path]) -> str:
         f"  RAM    {report.arena_bytes:>9,} B arena (lower bound {report.arena_lower_bound:,} B)",
         f"  flash  {report.flash_bytes:>9,} B, of which {report.constant_bytes:,} B constants",
         f"  chosen {report.records}",
+        *(f"  slower {call}" for call in report.slower),
         f"  time   {_times(report.seconds)}",
         "  files  " + ", ".join(str(path) for path in paths),
     ]

@@ -1,0 +1,34 @@
+"""What got plain C says why and what it costs; a core without micro-kernels has nothing to say."""
+
+from utvm import api
+from utvm.bench import layer_graph
+from utvm.graph import Conv2D
+from utvm.kernels import FAMILIES, PORTABLE_FAMILIES
+from utvm.lowering import lower, slower_calls
+
+GRAPH = layer_graph("rn8_conv_16x16x32_64_k1s2")
+
+
+def test_a_layer_that_a_faster_family_would_take_says_so_with_its_cost() -> None:
+    assert GRAPH is not None
+    core = api.as_board("qemu-cortex-m7").core
+    assert slower_calls(lower(GRAPH, core)) == ()
+    (slow,) = slower_calls(lower(GRAPH, core, families=PORTABLE_FAMILIES))
+    assert slow.name == GRAPH.operators[0].name
+    assert slow.cost == 0.75
+    assert "direct" in slow.reasons[0]
+    assert "75.0 %" in str(slow)
+
+
+def test_a_layer_that_every_family_refuses_has_their_reasons() -> None:
+    assert GRAPH is not None
+    core = api.as_board("qemu-cortex-m7").core
+    program = lower(GRAPH, core, families=PORTABLE_FAMILIES)
+    refusing = [family for family in FAMILIES if family.name == "winograd-rows" and Conv2D in family.kinds]
+    (slow,) = slower_calls(program, refusing)
+    assert slow.reasons[0].startswith("winograd-rows: no tile")
+
+
+def test_a_core_without_micro_kernels_has_no_slower_layers() -> None:
+    assert GRAPH is not None
+    assert slower_calls(lower(GRAPH, api.as_board("qemu-cortex-m3").core)) == ()
