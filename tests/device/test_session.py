@@ -13,6 +13,7 @@ from tests.device.conftest import test_image as image_for
 from tests.support.boards import EMULATED
 from utvm.boards import load_board
 from utvm.device import DeviceError, Session
+from utvm.device.gdb_packets import PacketStream
 from utvm.emulators import EmulatorError, QemuTarget
 
 EVERY_BOARD = pytest.mark.parametrize("board", EMULATED)
@@ -64,16 +65,21 @@ def test_one_image_after_the_other(session: Session, board: str) -> None:
         assert session.call("answer").value == 42
 
 
-def test_the_overhead_of_a_call_is_small() -> None:
-    """A loose bound, so that a change that makes calls slow is noticed; the figure itself is measured elsewhere."""
+def test_the_overhead_of_a_call_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loose bound of packets, so that a change that makes calls slow is noticed; its time is measured elsewhere."""
+    sent = []
+    send = PacketStream.send
+
+    def counted(stream: PacketStream, payload: bytes) -> None:
+        sent.append(payload)
+        send(stream, payload)
+
     with utvm.connect("qemu-cortex-m7") as session:
         session.load(image_for("qemu-cortex-m7"))
-        times = []
-        for _ in range(51):
-            start = time.perf_counter()
-            session.call("answer")
-            times.append(time.perf_counter() - start)
-    assert sorted(times)[25] < 0.05
+        session.call("answer")
+        monkeypatch.setattr(PacketStream, "send", counted)
+        session.call("answer")
+    assert 0 < len(sent) <= 15, sent
 
 
 def test_nothing_is_left_after_close() -> None:
@@ -101,7 +107,7 @@ def test_the_emulator_dies_with_us(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
     pid = int(done.stdout)
-    for _ in range(200):
+    for _ in range(6000):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
             return
         time.sleep(0.02)

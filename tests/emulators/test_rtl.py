@@ -264,7 +264,7 @@ def test_simulator_dies_with_us_and_listens_on_loopback_only(tmp_path: Path) -> 
         assert set(listening) == {"0100007F"}  # 127.0.0.1
         python.stdin.write("\n")
         python.stdin.flush()
-        python.wait(timeout=20)
+        python.wait(timeout=120)
     for _ in range(250):
         if not any(Path(f"/proc/{process}").exists() for process in processes):
             return

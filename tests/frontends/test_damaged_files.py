@@ -18,7 +18,8 @@ from utvm.graph import Graph
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
 FILES = 2000
-SECONDS_EACH = 5.0
+SECONDS_EACH = 10.0
+"""Of this process alone: what other programs take of the machine does not count."""
 MEMORY_GROWTH_KB = 1 << 20
 VALUES = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FC00000, 0xFF800000, 0x10000, 0xFFFF, 3, 255)
 
@@ -68,7 +69,7 @@ def load_all(seed: int, count: int) -> tuple[int, int]:
     loaded = refused = 0
     for number in range(count):
         data = damaged(generator, sources[number % len(sources)])
-        start = time.monotonic()
+        start = time.process_time()
         try:
             graph = load_tflite(data, name="damaged")
         except FrontendError as error:
@@ -76,7 +77,7 @@ def load_all(seed: int, count: int) -> tuple[int, int]:
         else:
             loaded += 1
             assert isinstance(graph, Graph)
-        assert time.monotonic() - start < SECONDS_EACH, f"file {number} of seed {seed}"
+        assert time.process_time() - start < SECONDS_EACH, f"file {number} of seed {seed}"
     return loaded, refused
 
 

@@ -70,7 +70,7 @@ def test_two_boards_find_what_one_finds(tmp_path: Path) -> None:
 
 
 def test_boards_work_at_the_same_time(scripted: dict[str, object]) -> None:
-    meeting = threading.Barrier(2, timeout=30)
+    meeting = threading.Barrier(2, timeout=120)
 
     def meet() -> Trial:
         meeting.wait()

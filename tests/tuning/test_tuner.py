@@ -204,9 +204,9 @@ def test_kills_lose_at_most_the_trial_in_flight(tmp_path: Path) -> None:
             with suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
         finished += sum(line.startswith("trial ") for line in process.stderr)
-        status = process.wait(120)
+        status = process.wait(300)
         assert (status, finished) == (0, TRIALS) or victim == "tuner", victim
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while any(_alive(child) for child in family):
             assert time.monotonic() < deadline, "a process outlived the tuner"
             time.sleep(0.05)
@@ -240,7 +240,7 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(tmp_path: Path) -> Non
         if line.startswith("trial 2"):
             break
     os.killpg(process.pid, signal.SIGINT)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in error
     with RecordStore(database) as store:

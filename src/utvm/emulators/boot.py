@@ -15,7 +15,7 @@ from utvm.device import ChildProcess
 from utvm.device.sockets import open_socket
 from utvm.emulators.errors import EmulatorError
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 class BootedBoard:
@@ -63,7 +63,7 @@ class BootedBoard:
         """Send characters to the UART."""
         self._socket.sendall(text.encode("ascii"))
 
-    def hear(self, marker: str, timeout: float = 60.0) -> str:
+    def hear(self, marker: str, timeout: float = 180.0) -> str:
         """Return what the program says up to and with `marker`.
 
         Raises:
