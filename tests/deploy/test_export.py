@@ -274,3 +274,30 @@ def test_plain_c_is_chosen_operator_by_operator(tmp_path: Path) -> None:
     assert code[0] < code[1]
     with pytest.raises(UtvmError, match="no operator is named 'conv'; there are: conv_2d_0, "):
         export(path, "qemu-cortex-m4", portable=("conv",))
+
+
+STACK_KNOWN = ("-O1", "-O2", "-O3", "-Os", "-Og", "-O2 -fno-omit-frame-pointer", "-O3 -fno-omit-frame-pointer")
+STACK_UNKNOWN = ("-O0", "-Og -fPIC", "-O2 -fno-inline", "-O2 -fstack-protector-all", "-O3 -fsanitize=address")
+
+
+@pytest.mark.parametrize("options", [*STACK_KNOWN, *STACK_UNKNOWN])
+def test_the_stack_is_promised_where_it_is_known(options: str) -> None:
+    made, flags = exported("kws_dscnn_int8"), options.split()
+    folder = written("kws_dscnn_int8")
+    command = [*COMPILERS["cortex-m4"], "-std=c11", *flags, "-DKWS_DSCNN_INT8_STACK_BUDGET_BYTES=100000"]
+    unit = [*command, "-c", "kws_dscnn_int8.c", "-o", "/dev/null"]
+    done = subprocess.run(unit, cwd=folder, capture_output=True, text=True, check=False)
+    if options in STACK_UNKNOWN:
+        assert "STACK_BYTES is not known for this compiler or its options" in done.stderr
+        unit.append("-DKWS_DSCNN_INT8_STACK_BYTES=5000")
+        assert subprocess.run(unit, cwd=folder, check=False).returncode == 0
+        return
+    assert done.returncode == 0, done.stderr
+    harness = board_harness(made.program.name, made.manifest.inputs, made.manifest.outputs)
+    image = library_image(made.board, made.files, harness, optimize=flags[0], flags=flags[1:])
+    assert image.worst_stack("kws_dscnn_int8_run").bytes <= made.manifest.stack_bytes
+
+
+def test_another_machine_has_no_promise_of_the_stack_and_none_to_break() -> None:
+    command = ["gcc", *STRICT, "-DKWS_DSCNN_INT8_STACK_BUDGET_BYTES=1", "-c", "kws_dscnn_int8_portable.c"]
+    subprocess.run([*command, "-o", "/dev/null"], cwd=written("kws_dscnn_int8"), check=True)

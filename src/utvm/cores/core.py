@@ -29,6 +29,15 @@ class FlashCaches:
 
 _LINE_BYTES = 32
 
+_MACHINES = {
+    "armv6-m": "__ARM_ARCH_6M__",
+    "armv7-m": "__ARM_ARCH_7M__",
+    "armv7e-m": "__ARM_ARCH_7EM__",
+    "armv8-m.main": "__ARM_ARCH_8M_MAIN__",
+    "armv8.1-m.main": "__ARM_FEATURE_MVE",
+}
+"""What GCC and Clang define for architectures of Arm (Arm C language extensions, section 5.4.1)."""
+
 XPULP_MACRO = "UTVM_XPULP"
 """Defined by builds for cores with the Xpulp extension."""
 
@@ -62,6 +71,11 @@ class Core:
     timing: Timing | None = None
     macs_per_cycle: float = 0.5
     caches: FlashCaches | None = None
+
+    @property
+    def machine(self) -> str:
+        """Condition of the C preprocessor that holds where a compiler's target has the core's architecture."""
+        return f"defined({_MACHINES.get(self.architecture, '__riscv')})"
 
     @property
     def feature(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,23 @@ from utvm.kernels import PORTABLE_FAMILIES, PRELUDE, with_dependencies, workload
 from utvm.lowering import Program, lower
 from utvm.naming import identifier
 from utvm.passes import run_passes
-from utvm.toolchain import Image, MemoryOverflowError, Toolchain, compiler_version
+from utvm.toolchain import Image, MemoryOverflowError, Toolchain, compiler_major, compiler_version
 
 OPTIMIZATIONS = ("-O3", "-Os")
+_STACK_LEVELS = ("-O1", "-Og", "-O2", "-O3")
+_STACK_FLAGS = ("-fno-omit-frame-pointer", "-Wno-error")
+_UNKNOWN_STACK = (
+    "__clang__",
+    "__NO_INLINE__",
+    "__PIC__",
+    "__SSP__",
+    "__SSP_ALL__",
+    "__SSP_STRONG__",
+    "__SSP_EXPLICIT__",
+    "__SANITIZE_ADDRESS__",
+    "__SANITIZE_THREAD__",
+)
+"""Macros of compilers and options under which frames are larger than those that were counted."""
 
 
 class BudgetError(UtvmError):
@@ -109,13 +123,16 @@ def export(
 
     images = {level: build(target, level) for level in OPTIMIZATIONS}
     builds = tuple(count_build(target, prefix, image, optimize=level) for level, image in images.items())
+    stack_bound = max(
+        (*(b.stack_bytes for b in builds), *_other_stacks(target, prefix, render_library(draft), harness))
+    )
     budgets = {
         key: limit
         for key, limit in (("ram", options.get("ram")), ("flash", options.get("flash")), ("stack", stack))
         if limit is not None
     }
-    _check_budgets(program, builds, budgets)
-    library = _library(program, portable, target, _promises(builds, target), budgets)
+    _check_budgets(program, builds, stack_bound, budgets)
+    library = _library(program, portable, target, _promises(builds, stack_bound, target), budgets)
     files = render_library(library)
     manifest = Manifest(
         utvm=utvm.__version__,
@@ -134,6 +151,7 @@ def export(
         core_form=form_of(program),
         portable_form=None if portable is None else form_of(portable),
         builds=builds,
+        stack_bound=stack_bound,
         expected=_expected(target, program.graph, ports[0], build, images[OPTIMIZATIONS[0]]),
         budgets=budgets,
         files={file: sha256(text.encode()) for file, text in files.items()},
@@ -207,6 +225,14 @@ def _library(
         feature=board.core.feature,
         promises=promises,
         budgets={f"{key.upper()}_BUDGET_BYTES": limit for key, limit in budgets.items()},
+        machine=board.core.machine,
+        compiler=" && ".join(
+            (
+                f"defined(__GNUC__) && __GNUC__ == {compiler_major(board.core.tool_prefix)}",
+                "defined(__OPTIMIZE__)",
+                *(f"!defined({macro})" for macro in _UNKNOWN_STACK),
+            )
+        ),
     )
 
 
@@ -215,7 +241,15 @@ def _prelude(program: Program) -> dict[str, str]:
     return {name: PRELUDE[name] for name in with_dependencies(used)}
 
 
-def _promises(builds: tuple[Build, ...], board: Board) -> dict[str, tuple[int, str]]:
+def _other_stacks(board: Board, name: str, files: Mapping[str, str], harness: str) -> Iterator[int]:
+    """Yield the stack of a run under the other options that the header takes; levels that do not fit are left out."""
+    for level in _STACK_LEVELS:
+        with contextlib.suppress(MemoryOverflowError):
+            image = library_image(board, files, harness, optimize=level, flags=_STACK_FLAGS)
+            yield image.worst_stack(f"{name}_run").bytes
+
+
+def _promises(builds: tuple[Build, ...], stack_bound: int, board: Board) -> dict[str, tuple[int, str]]:
     how = f"compiled for {board.core.name} as the manifest says, under {' or '.join(b.optimize for b in builds)}"
     return {
         "FLASH_BYTES": (
@@ -223,13 +257,14 @@ def _promises(builds: tuple[Build, ...], board: Board) -> dict[str, tuple[int, s
             f"Code and constants that linking the model adds to a program, at most: {how}.",
         ),
         "STACK_BYTES": (
-            max(build.stack_bytes for build in builds),
-            "Stack of a run in the worst case, from the compiler's frames and the call graph; built likewise.",
+            stack_bound,
+            "Stack of a run in the worst case, from the compiler's frames and the call graph, under -O1 to -O3, -Os "
+            "and -Og, with a frame pointer or without. Elsewhere it is neither known nor defined.",
         ),
     }
 
 
-def _check_budgets(program: Program, builds: tuple[Build, ...], budgets: Mapping[str, int]) -> None:
+def _check_budgets(program: Program, builds: tuple[Build, ...], stack_bound: int, budgets: Mapping[str, int]) -> None:
     """Refuse what api.compile has not refused already."""
     problems = []
     flash, stack = max(b.flash_bytes for b in builds), max(builds, key=lambda b: b.stack_bytes)
@@ -238,10 +273,10 @@ def _check_budgets(program: Program, builds: tuple[Build, ...], budgets: Mapping
             f"flash: the model adds {flash:,} bytes and {budgets['flash']:,} are allowed, "
             f"{flash - budgets['flash']:,} too few (allow more, or leave out fast kernels with --small)"
         )
-    if stack.stack_bytes > budgets.get("stack", stack.stack_bytes):
+    if stack_bound > budgets.get("stack", stack_bound):
         problems.append(
-            f"stack: a run needs up to {stack.stack_bytes:,} bytes under {stack.optimize} and {budgets['stack']:,} are "
-            f"allowed, {stack.stack_bytes - budgets['stack']:,} too few; the deepest calls are "
+            f"stack: a run needs up to {stack_bound:,} bytes and {budgets['stack']:,} are "
+            f"allowed, {stack_bound - budgets['stack']:,} too few; the deepest calls are "
             f"{' → '.join(stack.stack_chain)} (allow more, or choose other kernels with --small)"
         )
     if problems:

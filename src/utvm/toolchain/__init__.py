@@ -7,7 +7,7 @@ from utvm.toolchain.linker import RESET_SYMBOL, STACK_LIMIT_SYMBOL, STACK_SYMBOL
 from utvm.toolchain.listing import instruction_listing
 from utvm.toolchain.source import Layout, MemoryOverflowError, Region, Source, ToolchainError
 from utvm.toolchain.stack import CallGraph, Frame, StackBound
-from utvm.toolchain.toolchain import Toolchain, compiler_version
+from utvm.toolchain.toolchain import Toolchain, compiler_major, compiler_version
 
 __all__ = [
     "RESET_SYMBOL",
@@ -29,6 +29,7 @@ __all__ = [
     "Symbol",
     "Toolchain",
     "ToolchainError",
+    "compiler_major",
     "compiler_version",
     "default_cache_directory",
     "digest",

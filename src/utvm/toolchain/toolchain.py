@@ -149,6 +149,11 @@ class Toolchain:
 
 
 @lru_cache(maxsize=16)
+def compiler_major(prefix: str) -> int:
+    """Return the first number of GCC's version, its macro `__GNUC__`."""
+    return int(_run([f"{prefix}gcc", "-dumpversion"], Path.cwd(), "ask for the version").split(".")[0])
+
+
 def compiler_version(prefix: str) -> str:
     """Return the first line that a compiler says of its version.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from utvm.codegen.c import comment
-from utvm.codegen.library.interface import STATUSES, CLibrary, accessed, accessor, ports, signature
+from utvm.codegen.library.interface import STACK_PROMISE, STATUSES, CLibrary, accessed, accessor, ports, signature
 from utvm.codegen.model import ARENA_ALIGNMENT
 from utvm.graph import DType, Quantization, Tensor
 from utvm.naming import plain
@@ -34,7 +34,9 @@ def header(library: CLibrary) -> str:
         "",
     ]
     for key, (value, text) in library.promises.items():
-        lines += [comment(text), f"#define {upper}_{key} {value}"]
+        define = f"#define {upper}_{key} {value}"
+        known = f"#if {library.on_core} && \\\n    {library.compiler} && !defined({upper}_{key})"
+        lines += [comment(text), *([known, define, "#endif"] if key == STACK_PROMISE else [define])]
     for key, value in library.budgets.items():
         lines.append(f"#define {upper}_{key} {value}")
     for port, parameter in ports(model):

@@ -24,6 +24,8 @@ class CLibrary:
         feature: a preprocessor condition that holds where the kernels of `model` can run.
         promises: constants of the header by name, as STACK_BYTES, with what each says.
         budgets: limits by name, as RAM_BUDGET_BYTES.
+        machine: a preprocessor condition that holds where the target is the core that the promises are for.
+        compiler: one that holds for the compilers and options under which the stack is known.
     """
 
     name: str
@@ -35,12 +37,22 @@ class CLibrary:
     feature: str
     promises: Mapping[str, tuple[int, str]]
     budgets: Mapping[str, int]
+    machine: str
+    compiler: str
+
+    @property
+    def on_core(self) -> str:
+        """A condition that holds where the form for the core is compiled for it."""
+        return self.machine if self.portable is None else f"{self.machine} && !defined({self.upper}_PORTABLE)"
 
     @property
     def upper(self) -> str:
         """The prefix of macros."""
         return self.name.upper()
 
+
+STACK_PROMISE = "STACK_BYTES"
+"""The promise that holds for some compilers and options alone."""
 
 STATUSES = (
     ("OK", "it ran"),

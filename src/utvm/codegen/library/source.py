@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from utvm.codegen.c import comment
-from utvm.codegen.library.interface import CLibrary, accessed, accessor, signature, wrapped
+from utvm.codegen.library.interface import STACK_PROMISE, CLibrary, accessed, accessor, signature, wrapped
 from utvm.codegen.model import (
     CModel,
     array_names,
@@ -104,11 +104,15 @@ def _assertions(library: CLibrary, model: CModel, arrays: Sequence[str]) -> list
         lines.append(f'{sizes}\n    "the constants take what was promised");')
     text = "\n".join(lines)
     for budget, promise in _BUDGETS.items():
-        if promise == "ARENA_BYTES" or promise in library.promises:
-            text += (
-                f"\n#ifdef {upper}_{budget}\n"
-                f'_Static_assert({upper}_{promise} <= {upper}_{budget}, "{promise} is over its budget");\n#endif'
+        kept = f'_Static_assert({upper}_{promise} <= {upper}_{budget}, "{promise} is over its budget");'
+        if promise == STACK_PROMISE and promise in library.promises:
+            kept = (
+                f"#ifdef {upper}_{promise}\n{kept}\n#elif {library.on_core}\n"
+                f'#error "{upper}_{promise} is not known for this compiler or its options: define what you measured"'
+                "\n#endif"
             )
+        if promise == "ARENA_BYTES" or promise in library.promises:
+            text += f"\n#ifdef {upper}_{budget}\n{kept}\n#endif"
     return [text + "\n"]
 
 
