@@ -16,7 +16,7 @@ import numpy as np
 import utvm
 from utvm.errors import UtvmError
 from utvm.frontends import load
-from utvm.graph import Graph, Tensor
+from utvm.graph import Graph, SpaceToBatch, Tensor
 from utvm.graph.reference import evaluate
 
 BOARD = "qemu-cortex-m7"
@@ -86,6 +86,8 @@ def _against_interpreter(path: Path, graph: Graph, inputs: list[np.ndarray], out
             return f"which tflite-micro does not run ({reason.strip()})"
         with np.load(made) as archive:
             theirs = [archive[name] for name in archive.files]
+    if any(isinstance(op, SpaceToBatch) and op.padding.any for op in graph.operators):
+        return "whose padding of SPACE_TO_BATCH_ND tflite-micro leaves undefined"
     same = all(np.array_equal(a.reshape(-1), b.reshape(-1)) for a, b in zip(theirs, outputs, strict=True))
     return "equal to tflite-micro" if same else "NOT equal to tflite-micro"
 

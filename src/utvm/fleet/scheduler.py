@@ -8,6 +8,11 @@ from utvm.fleet import Say
 from utvm.fleet.address import FleetError, Tls, security
 from utvm.fleet.servers import QuietScheduler, hush, stop_on_signals
 
+WITHOUT_TLS = (
+    "without TLS: whoever reaches this port or a worker's, as every user of this machine does, can run code as this user; "
+    "with --tls-ca-file, --tls-cert and --tls-key only who has a certificate can"
+)
+
 
 def serve(host: str, port: int, tls: Tls | None, *, say: Say) -> None:
     """Run until SIGINT or SIGTERM.
@@ -28,4 +33,6 @@ async def _serve(host: str, port: int, tls: Tls | None, say: Say) -> None:
     scheduler = QuietScheduler(host=host, port=port, protocol=protocol, dashboard=False, security=security(tls))
     async with scheduler:
         say(f"scheduler at {scheduler.address}")
+        if tls is None:
+            say(WITHOUT_TLS)
         await stop.wait()
