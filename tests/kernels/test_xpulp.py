@@ -40,9 +40,9 @@ def test_exact(session: Session, kind: str) -> None:
             np.testing.assert_array_equal(value, wanted[tensor.name], err_msg=str(graph))
 
 
-def test_a_core_without_the_extension_keeps_the_portable_kernels() -> None:
+def test_a_core_without_the_extension_has_blocks() -> None:
     (graph, _), *_ = drawn(case_with("Conv2D"), 1 / 16)
-    assert [call.kernel.family for call in lower(graph, get_core("cv32e40p")).calls] == ["portable"]
+    assert [call.kernel.family for call in lower(graph, get_core("cv32e40p")).calls] == ["blocked"]
 
 
 def test_cycles_of_a_convolution() -> None:

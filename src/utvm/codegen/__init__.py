@@ -1,6 +1,7 @@
 """C text: a builder for kernels and the writer of a model's files."""
 
 from utvm.codegen.c import (
+    SIZES,
     CArray,
     CFunction,
     CParameter,
@@ -27,6 +28,7 @@ __all__ = [
     "ARENA_ALIGNMENT",
     "ARENA_SYMBOL",
     "RUN_SYMBOL",
+    "SIZES",
     "ArenaRef",
     "CArray",
     "CCall",

@@ -96,7 +96,8 @@ class CFunction:
     """A kernel's function without its name: two layers with equal functions share one.
 
     `stem` is the name to start from, `comment` stands over the function, `helpers` names the prelude functions used,
-    `support` holds further definitions, each written once a model.
+    `support` holds further definitions, each written once a model. `attribute` is a macro of the prelude that stands
+    before the name.
     """
 
     stem: str
@@ -105,14 +106,16 @@ class CFunction:
     body: str
     helpers: tuple[str, ...] = ()
     support: tuple[CSupport, ...] = ()
+    attribute: str = ""
 
     def render(self, symbol: str) -> str:
         """Return the definition under the name `symbol`."""
         signature = ", ".join(p.declaration for p in self.parameters)
-        head = f"{KERNEL} {symbol}({signature})"
+        start = f"{KERNEL} {self.attribute} {symbol}" if self.attribute else f"{KERNEL} {symbol}"
+        head = f"{start}({signature})"
         if len(head) > LINE_WIDTH:
             joined = f",\n{INDENT * 2}".join(p.declaration for p in self.parameters)
-            head = f"{KERNEL} {symbol}(\n{INDENT * 2}{joined})"
+            head = f"{start}(\n{INDENT * 2}{joined})"
         return f"{comment(self.comment)}\n{head} {{\n{self.body}\n}}\n"
 
 

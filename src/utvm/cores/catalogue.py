@@ -34,6 +34,7 @@ CORTEX_M0 = Core(
     part_number=0xC20,
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m0", fpu=False),
+    registers=7,
     timing=CORTEX_M0_TIMING,
 )
 
@@ -44,6 +45,7 @@ CORTEX_M0PLUS = Core(
     part_number=0xC60,
     tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m0plus", fpu=False),
+    registers=7,
     vector_table_register=True,
 )
 
@@ -135,6 +137,7 @@ RV32IMC = Core(
     architecture="rv32imc",
     tool_prefix="riscv64-unknown-elf-",
     cflags=("-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "-mcmodel=medany"),
+    registers=26,
     timing=CV32E40P_TIMING,
 )
 

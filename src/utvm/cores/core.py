@@ -51,8 +51,8 @@ class Core:
     products of bytes, hardware loops), `fault_status` whether the fault status registers of Armv7-M exist,
     `vector_table_register` whether vectors can be anywhere (VTOR: optional on the Cortex-M0+, where every part that is
     described has it), `timing` the model of the pipeline if there is one, `macs_per_cycle` the most
-    multiply-accumulates that its multiplier can do (loads not counted), `caches` what estimates know of the memories of
-    a part; None is zero-wait memory.
+    multiply-accumulates that its multiplier can do (loads not counted), `registers` how many a compiler has for values
+    and addresses, `caches` what estimates know of the memories of a part; None is zero-wait memory.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Core:
     vector_table_register: bool = False
     timing: Timing | None = None
     macs_per_cycle: float = 0.5
+    registers: int = 12
     caches: FlashCaches | None = None
 
     @property

@@ -1,6 +1,7 @@
 """Kernel families: operators as C, specialised to the layer."""
 
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.blocked import BlockedDepthwise, BlockedProduct
 from utvm.kernels.dsp.average_pool import WordAveragePool2D
 from utvm.kernels.dsp.binary import WordBinary
 from utvm.kernels.dsp.channels import ChannelDepthwise
@@ -54,6 +55,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     WordBinary(),
     XpulpConv2D(),
     XpulpFullyConnected(),
+    BlockedProduct(),
+    BlockedDepthwise(),
     *PORTABLE_FAMILIES,
 )
 """All families. Those that estimate their cycles compete for an operator; of the others the first that applies is

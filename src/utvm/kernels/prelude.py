@@ -10,6 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 PRELUDE: Mapping[str, str] = {
+    "UTVM_IN_ORDER": """\
+/* GCC's first scheduling pass moves loads up and then lacks registers; other compilers have no such switch. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define UTVM_IN_ORDER __attribute__((optimize("no-schedule-insns")))
+#else
+#define UTVM_IN_ORDER
+#endif
+""",
     "utvm_clamp": """\
 static inline int32_t utvm_clamp(int32_t x, int32_t low, int32_t high) {
   return x < low ? low : (x > high ? high : x);
@@ -35,6 +43,13 @@ static inline int32_t utvm_requantize_double(int32_t x, int32_t multiplier, int3
   const int32_t left = shift > 0 ? shift : 0;
   const int32_t right = shift > 0 ? 0 : -shift;
   return utvm_shift_right(utvm_high_mul((int32_t)((uint32_t)x << left), multiplier), right);
+}
+""",
+    "utvm_scale_right": """\
+/* x * multiplier * 2^-(31 + right), rounded twice as TFLite does; |x| < 2^30 and 1 <= right <= 30. */
+static inline int32_t utvm_scale_right(int32_t x, int32_t multiplier, int32_t right) {
+  const int32_t high = (int32_t)(((int64_t)(x * 2) * multiplier + ((int64_t)1 << 31)) >> 32);
+  return (high + (int32_t)(((uint32_t)1 << right) >> 1) + (high >> 31)) >> right;
 }
 """,
     "utvm_requantize_single": """\

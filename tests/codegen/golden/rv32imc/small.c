@@ -4,6 +4,13 @@
 
 #include "small_weights.h"
 
+/* GCC's first scheduling pass moves loads up and then lacks registers; other compilers have no such switch. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define UTVM_IN_ORDER __attribute__((optimize("no-schedule-insns")))
+#else
+#define UTVM_IN_ORDER
+#endif
+
 static inline int32_t utvm_clamp(int32_t x, int32_t low, int32_t high) {
   return x < low ? low : (x > high ? high : x);
 }
@@ -20,11 +27,10 @@ static inline int32_t utvm_shift_right(int32_t x, int32_t shift) {
   return (x >> shift) + ((x & mask) > threshold);
 }
 
-/* x * multiplier * 2^(shift - 31), rounded twice as TFLite does. */
-static inline int32_t utvm_requantize_double(int32_t x, int32_t multiplier, int32_t shift) {
-  const int32_t left = shift > 0 ? shift : 0;
-  const int32_t right = shift > 0 ? 0 : -shift;
-  return utvm_shift_right(utvm_high_mul((int32_t)((uint32_t)x << left), multiplier), right);
+/* x * multiplier * 2^-(31 + right), rounded twice as TFLite does; |x| < 2^30 and 1 <= right <= 30. */
+static inline int32_t utvm_scale_right(int32_t x, int32_t multiplier, int32_t right) {
+  const int32_t high = (int32_t)(((int64_t)(x * 2) * multiplier + ((int64_t)1 << 31)) >> 32);
+  return (high + (int32_t)(((uint32_t)1 << right) >> 1) + (high >> 31)) >> right;
 }
 
 static inline int32_t utvm_saturating_shift_left(int32_t x, int32_t shift) {
@@ -51,98 +57,392 @@ static inline int32_t utvm_leading_zeros(uint32_t x) {
 /*
  * Conv2D(x=int8[1x6x6x4]zp-3, weights=int8[4x3x3x4], bias=int32[4], y=int8[1x6x6x4]zp-3,
  * clamp=-128/127, rounding=double, stride=1/1, dilation=1/1, padding=1/1/1/1)
- * family portable
+ * family blocked, m 4, n 4, use swar2, unroll 4, read copied, code in-order
  */
-static __attribute__((noinline)) void conv2d_6x6x4_4_k3x3(
+static __attribute__((noinline)) void UTVM_IN_ORDER conv2d_6x6x4_4_k3x3_blocked(
     const int8_t *x,
-    const int8_t *weights,
+    const uint32_t *weights,
     const int32_t *bias,
     const int32_t *multiplier,
     const int8_t *shift,
+    uint32_t *x_staged,
     int8_t *y) {
-  {
-    const int32_t n = 0;
-    (void)n;
-    for (int32_t oy = 0; oy < 6; oy++) {
-      const int32_t start_y = oy * 1 - 1;
-      const int32_t first_y = start_y < 0 ? -start_y : 0;
-      const int32_t room_y = 6 - start_y;
-      const int32_t last_y = room_y < 3 ? room_y : 3;
-      for (int32_t ox = 0; ox < 6; ox++) {
-        const int32_t start_x = ox * 1 - 1;
-        const int32_t first_x = start_x < 0 ? -start_x : 0;
-        const int32_t room_x = 6 - start_x;
-        const int32_t last_x = room_x < 3 ? room_x : 3;
-        {
-          const int32_t oc = 0;
-          (void)oc;
-          int32_t acc0 = bias[oc];
-          int32_t acc1 = bias[oc + 1];
-          int32_t acc2 = bias[oc + 2];
-          int32_t acc3 = bias[oc + 3];
-          for (int32_t ky = first_y; ky < last_y; ky++) {
-            const int8_t *px = x + ((n * 6 + start_y + ky) * 6 + start_x + first_x) * 4;
-            const int8_t *pw = weights + ((oc * 3 + ky) * 3 + first_x) * 4;
-            for (int32_t i = 0; i < (last_x - first_x) * 4; i++) {
-              const int32_t value = px[i] + 3;
-              acc0 += value * pw[i];
-              acc1 += value * pw[i + 36];
-              acc2 += value * pw[i + 72];
-              acc3 += value * pw[i + 108];
+  for (int32_t p_o = 0; p_o < 9; p_o++) {
+    for (int32_t p_i = 0; p_i < 4; p_i++) {
+      int8_t *const window = (int8_t *)(void *)(x_staged + 72);
+      if ((p_o * 4 + p_i) / 6 - 1 >= 0 && (p_o * 4 + p_i) / 6 + 1 < 6 && (p_o * 4 + p_i) % 6 - 1 >= 0 && (p_o * 4 + p_i) % 6 + 1 < 6) {
+        for (int32_t ky = 0; ky < 3; ky++) {
+          const int8_t *const run = x + p_o * 16 + p_i * 4 - 28 + ky * 24;
+          for (int32_t i = 0; i < 6; i++) {
+            x_staged[p_i + ky * 24 + i * 4] = (uint32_t)(int32_t)run[i * 2] + ((uint32_t)(int32_t)run[i * 2 + 1] << 16);
+          }
+        }
+      }
+      else {
+        int8_t *to = window;
+        for (int32_t ky = 0; ky < 3; ky++) {
+          for (int32_t kx = 0; kx < 3; kx++) {
+            if ((p_o * 4 + p_i) / 6 + ky - 1 >= 0 && (p_o * 4 + p_i) / 6 + ky - 1 < 6 && (p_o * 4 + p_i) % 6 + kx - 1 >= 0 && (p_o * 4 + p_i) % 6 + kx - 1 < 6) {
+              for (int32_t ic = 0; ic < 4; ic++) {
+                *to++ = x[p_o * 16 + p_i * 4 + ky * 24 + kx * 4 + ic - 28];
+              }
+            }
+            else {
+              for (int32_t i = 0; i < 4; i++) {
+                *to++ = -3;
+              }
             }
           }
-          acc0 = utvm_requantize_double(acc0, multiplier[oc], shift[oc]) - 3;
-          y[((n * 6 + oy) * 6 + ox) * 4 + oc] = (int8_t)utvm_clamp(acc0, -128, 127);
-          acc1 = utvm_requantize_double(acc1, multiplier[oc + 1], shift[oc + 1]) - 3;
-          y[((n * 6 + oy) * 6 + ox) * 4 + oc + 1] = (int8_t)utvm_clamp(acc1, -128, 127);
-          acc2 = utvm_requantize_double(acc2, multiplier[oc + 2], shift[oc + 2]) - 3;
-          y[((n * 6 + oy) * 6 + ox) * 4 + oc + 2] = (int8_t)utvm_clamp(acc2, -128, 127);
-          acc3 = utvm_requantize_double(acc3, multiplier[oc + 3], shift[oc + 3]) - 3;
-          y[((n * 6 + oy) * 6 + ox) * 4 + oc + 3] = (int8_t)utvm_clamp(acc3, -128, 127);
+        }
+        for (int32_t i = 0; i < 18; i++) {
+          x_staged[p_i + i * 4] = (uint32_t)(int32_t)window[i * 2] + ((uint32_t)(int32_t)window[i * 2 + 1] << 16);
         }
       }
     }
+    int32_t acc0 = bias[0];
+    int32_t acc1 = bias[1];
+    int32_t acc2 = bias[2];
+    int32_t acc3 = bias[3];
+    int32_t acc4 = bias[0];
+    int32_t acc5 = bias[1];
+    int32_t acc6 = bias[2];
+    int32_t acc7 = bias[3];
+    int32_t acc8 = bias[0];
+    int32_t acc9 = bias[1];
+    int32_t acc10 = bias[2];
+    int32_t acc11 = bias[3];
+    int32_t acc12 = bias[0];
+    int32_t acc13 = bias[1];
+    int32_t acc14 = bias[2];
+    int32_t acc15 = bias[3];
+    for (int32_t k_o_o = 0; k_o_o < 4; k_o_o++) {
+      {
+        const uint32_t v0 = x_staged[k_o_o * 16];
+        const uint32_t v1 = weights[k_o_o * 16];
+        acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
+        const uint32_t v2 = weights[k_o_o * 16 + 1];
+        acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
+        const uint32_t v3 = weights[k_o_o * 16 + 2];
+        acc2 += (int32_t)(v0 * v3 + 0x8000u) >> 16;
+        const uint32_t v4 = weights[k_o_o * 16 + 3];
+        acc3 += (int32_t)(v0 * v4 + 0x8000u) >> 16;
+        const uint32_t v5 = x_staged[k_o_o * 16 + 1];
+        acc4 += (int32_t)(v5 * v1 + 0x8000u) >> 16;
+        acc5 += (int32_t)(v5 * v2 + 0x8000u) >> 16;
+        acc6 += (int32_t)(v5 * v3 + 0x8000u) >> 16;
+        acc7 += (int32_t)(v5 * v4 + 0x8000u) >> 16;
+        const uint32_t v6 = x_staged[k_o_o * 16 + 2];
+        acc8 += (int32_t)(v6 * v1 + 0x8000u) >> 16;
+        acc9 += (int32_t)(v6 * v2 + 0x8000u) >> 16;
+        acc10 += (int32_t)(v6 * v3 + 0x8000u) >> 16;
+        acc11 += (int32_t)(v6 * v4 + 0x8000u) >> 16;
+        const uint32_t v7 = x_staged[k_o_o * 16 + 3];
+        acc12 += (int32_t)(v7 * v1 + 0x8000u) >> 16;
+        acc13 += (int32_t)(v7 * v2 + 0x8000u) >> 16;
+        acc14 += (int32_t)(v7 * v3 + 0x8000u) >> 16;
+        acc15 += (int32_t)(v7 * v4 + 0x8000u) >> 16;
+      }
+      {
+        const uint32_t v0 = x_staged[k_o_o * 16 + 4];
+        const uint32_t v1 = weights[k_o_o * 16 + 4];
+        acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
+        const uint32_t v2 = weights[k_o_o * 16 + 5];
+        acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
+        const uint32_t v3 = weights[k_o_o * 16 + 6];
+        acc2 += (int32_t)(v0 * v3 + 0x8000u) >> 16;
+        const uint32_t v4 = weights[k_o_o * 16 + 7];
+        acc3 += (int32_t)(v0 * v4 + 0x8000u) >> 16;
+        const uint32_t v5 = x_staged[k_o_o * 16 + 5];
+        acc4 += (int32_t)(v5 * v1 + 0x8000u) >> 16;
+        acc5 += (int32_t)(v5 * v2 + 0x8000u) >> 16;
+        acc6 += (int32_t)(v5 * v3 + 0x8000u) >> 16;
+        acc7 += (int32_t)(v5 * v4 + 0x8000u) >> 16;
+        const uint32_t v6 = x_staged[k_o_o * 16 + 6];
+        acc8 += (int32_t)(v6 * v1 + 0x8000u) >> 16;
+        acc9 += (int32_t)(v6 * v2 + 0x8000u) >> 16;
+        acc10 += (int32_t)(v6 * v3 + 0x8000u) >> 16;
+        acc11 += (int32_t)(v6 * v4 + 0x8000u) >> 16;
+        const uint32_t v7 = x_staged[k_o_o * 16 + 7];
+        acc12 += (int32_t)(v7 * v1 + 0x8000u) >> 16;
+        acc13 += (int32_t)(v7 * v2 + 0x8000u) >> 16;
+        acc14 += (int32_t)(v7 * v3 + 0x8000u) >> 16;
+        acc15 += (int32_t)(v7 * v4 + 0x8000u) >> 16;
+      }
+      {
+        const uint32_t v0 = x_staged[k_o_o * 16 + 8];
+        const uint32_t v1 = weights[k_o_o * 16 + 8];
+        acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
+        const uint32_t v2 = weights[k_o_o * 16 + 9];
+        acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
+        const uint32_t v3 = weights[k_o_o * 16 + 10];
+        acc2 += (int32_t)(v0 * v3 + 0x8000u) >> 16;
+        const uint32_t v4 = weights[k_o_o * 16 + 11];
+        acc3 += (int32_t)(v0 * v4 + 0x8000u) >> 16;
+        const uint32_t v5 = x_staged[k_o_o * 16 + 9];
+        acc4 += (int32_t)(v5 * v1 + 0x8000u) >> 16;
+        acc5 += (int32_t)(v5 * v2 + 0x8000u) >> 16;
+        acc6 += (int32_t)(v5 * v3 + 0x8000u) >> 16;
+        acc7 += (int32_t)(v5 * v4 + 0x8000u) >> 16;
+        const uint32_t v6 = x_staged[k_o_o * 16 + 10];
+        acc8 += (int32_t)(v6 * v1 + 0x8000u) >> 16;
+        acc9 += (int32_t)(v6 * v2 + 0x8000u) >> 16;
+        acc10 += (int32_t)(v6 * v3 + 0x8000u) >> 16;
+        acc11 += (int32_t)(v6 * v4 + 0x8000u) >> 16;
+        const uint32_t v7 = x_staged[k_o_o * 16 + 11];
+        acc12 += (int32_t)(v7 * v1 + 0x8000u) >> 16;
+        acc13 += (int32_t)(v7 * v2 + 0x8000u) >> 16;
+        acc14 += (int32_t)(v7 * v3 + 0x8000u) >> 16;
+        acc15 += (int32_t)(v7 * v4 + 0x8000u) >> 16;
+      }
+      {
+        const uint32_t v0 = x_staged[k_o_o * 16 + 12];
+        const uint32_t v1 = weights[k_o_o * 16 + 12];
+        acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
+        const uint32_t v2 = weights[k_o_o * 16 + 13];
+        acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
+        const uint32_t v3 = weights[k_o_o * 16 + 14];
+        acc2 += (int32_t)(v0 * v3 + 0x8000u) >> 16;
+        const uint32_t v4 = weights[k_o_o * 16 + 15];
+        acc3 += (int32_t)(v0 * v4 + 0x8000u) >> 16;
+        const uint32_t v5 = x_staged[k_o_o * 16 + 13];
+        acc4 += (int32_t)(v5 * v1 + 0x8000u) >> 16;
+        acc5 += (int32_t)(v5 * v2 + 0x8000u) >> 16;
+        acc6 += (int32_t)(v5 * v3 + 0x8000u) >> 16;
+        acc7 += (int32_t)(v5 * v4 + 0x8000u) >> 16;
+        const uint32_t v6 = x_staged[k_o_o * 16 + 14];
+        acc8 += (int32_t)(v6 * v1 + 0x8000u) >> 16;
+        acc9 += (int32_t)(v6 * v2 + 0x8000u) >> 16;
+        acc10 += (int32_t)(v6 * v3 + 0x8000u) >> 16;
+        acc11 += (int32_t)(v6 * v4 + 0x8000u) >> 16;
+        const uint32_t v7 = x_staged[k_o_o * 16 + 15];
+        acc12 += (int32_t)(v7 * v1 + 0x8000u) >> 16;
+        acc13 += (int32_t)(v7 * v2 + 0x8000u) >> 16;
+        acc14 += (int32_t)(v7 * v3 + 0x8000u) >> 16;
+        acc15 += (int32_t)(v7 * v4 + 0x8000u) >> 16;
+      }
+    }
+    {
+      {
+        const uint32_t v0 = x_staged[64];
+        const uint32_t v1 = weights[64];
+        acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
+        const uint32_t v2 = weights[65];
+        acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
+        const uint32_t v3 = weights[66];
+        acc2 += (int32_t)(v0 * v3 + 0x8000u) >> 16;
+        const uint32_t v4 = weights[67];
+        acc3 += (int32_t)(v0 * v4 + 0x8000u) >> 16;
+        const uint32_t v5 = x_staged[65];
+        acc4 += (int32_t)(v5 * v1 + 0x8000u) >> 16;
+        acc5 += (int32_t)(v5 * v2 + 0x8000u) >> 16;
+        acc6 += (int32_t)(v5 * v3 + 0x8000u) >> 16;
+        acc7 += (int32_t)(v5 * v4 + 0x8000u) >> 16;
+        const uint32_t v6 = x_staged[66];
+        acc8 += (int32_t)(v6 * v1 + 0x8000u) >> 16;
+        acc9 += (int32_t)(v6 * v2 + 0x8000u) >> 16;
+        acc10 += (int32_t)(v6 * v3 + 0x8000u) >> 16;
+        acc11 += (int32_t)(v6 * v4 + 0x8000u) >> 16;
+        const uint32_t v7 = x_staged[67];
+        acc12 += (int32_t)(v7 * v1 + 0x8000u) >> 16;
+        acc13 += (int32_t)(v7 * v2 + 0x8000u) >> 16;
+        acc14 += (int32_t)(v7 * v3 + 0x8000u) >> 16;
+        acc15 += (int32_t)(v7 * v4 + 0x8000u) >> 16;
+      }
+      {
+        const uint32_t v0 = x_staged[68];
+        const uint32_t v1 = weights[68];
+        acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
+        const uint32_t v2 = weights[69];
+        acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
+        const uint32_t v3 = weights[70];
+        acc2 += (int32_t)(v0 * v3 + 0x8000u) >> 16;
+        const uint32_t v4 = weights[71];
+        acc3 += (int32_t)(v0 * v4 + 0x8000u) >> 16;
+        const uint32_t v5 = x_staged[69];
+        acc4 += (int32_t)(v5 * v1 + 0x8000u) >> 16;
+        acc5 += (int32_t)(v5 * v2 + 0x8000u) >> 16;
+        acc6 += (int32_t)(v5 * v3 + 0x8000u) >> 16;
+        acc7 += (int32_t)(v5 * v4 + 0x8000u) >> 16;
+        const uint32_t v6 = x_staged[70];
+        acc8 += (int32_t)(v6 * v1 + 0x8000u) >> 16;
+        acc9 += (int32_t)(v6 * v2 + 0x8000u) >> 16;
+        acc10 += (int32_t)(v6 * v3 + 0x8000u) >> 16;
+        acc11 += (int32_t)(v6 * v4 + 0x8000u) >> 16;
+        const uint32_t v7 = x_staged[71];
+        acc12 += (int32_t)(v7 * v1 + 0x8000u) >> 16;
+        acc13 += (int32_t)(v7 * v2 + 0x8000u) >> 16;
+        acc14 += (int32_t)(v7 * v3 + 0x8000u) >> 16;
+        acc15 += (int32_t)(v7 * v4 + 0x8000u) >> 16;
+      }
+    }
+    y[p_o * 16] = (int8_t)utvm_clamp((utvm_scale_right(acc0, multiplier[0], shift[0]) + (-3)), (-128), 127);
+    y[p_o * 16 + 1] = (int8_t)utvm_clamp((utvm_scale_right(acc1, multiplier[1], shift[1]) + (-3)), (-128), 127);
+    y[p_o * 16 + 2] = (int8_t)utvm_clamp((utvm_scale_right(acc2, multiplier[2], shift[2]) + (-3)), (-128), 127);
+    y[p_o * 16 + 3] = (int8_t)utvm_clamp((utvm_scale_right(acc3, multiplier[3], shift[3]) + (-3)), (-128), 127);
+    y[p_o * 16 + 4] = (int8_t)utvm_clamp((utvm_scale_right(acc4, multiplier[0], shift[0]) + (-3)), (-128), 127);
+    y[p_o * 16 + 5] = (int8_t)utvm_clamp((utvm_scale_right(acc5, multiplier[1], shift[1]) + (-3)), (-128), 127);
+    y[p_o * 16 + 6] = (int8_t)utvm_clamp((utvm_scale_right(acc6, multiplier[2], shift[2]) + (-3)), (-128), 127);
+    y[p_o * 16 + 7] = (int8_t)utvm_clamp((utvm_scale_right(acc7, multiplier[3], shift[3]) + (-3)), (-128), 127);
+    y[p_o * 16 + 8] = (int8_t)utvm_clamp((utvm_scale_right(acc8, multiplier[0], shift[0]) + (-3)), (-128), 127);
+    y[p_o * 16 + 9] = (int8_t)utvm_clamp((utvm_scale_right(acc9, multiplier[1], shift[1]) + (-3)), (-128), 127);
+    y[p_o * 16 + 10] = (int8_t)utvm_clamp((utvm_scale_right(acc10, multiplier[2], shift[2]) + (-3)), (-128), 127);
+    y[p_o * 16 + 11] = (int8_t)utvm_clamp((utvm_scale_right(acc11, multiplier[3], shift[3]) + (-3)), (-128), 127);
+    y[p_o * 16 + 12] = (int8_t)utvm_clamp((utvm_scale_right(acc12, multiplier[0], shift[0]) + (-3)), (-128), 127);
+    y[p_o * 16 + 13] = (int8_t)utvm_clamp((utvm_scale_right(acc13, multiplier[1], shift[1]) + (-3)), (-128), 127);
+    y[p_o * 16 + 14] = (int8_t)utvm_clamp((utvm_scale_right(acc14, multiplier[2], shift[2]) + (-3)), (-128), 127);
+    y[p_o * 16 + 15] = (int8_t)utvm_clamp((utvm_scale_right(acc15, multiplier[3], shift[3]) + (-3)), (-128), 127);
   }
 }
 
 /*
  * DepthwiseConv2D(x=int8[1x6x6x4]zp-3, weights=int8[1x3x3x4], bias=none, y=int8[1x6x6x4]zp-3,
  * clamp=-128/127, rounding=double, stride=1/1, dilation=1/1, padding=1/1/1/1)
- * family portable
+ * family blocked, m 6, n 1, order rows, unroll window, read there, code scheduled
  */
-static __attribute__((noinline)) void depthwise_6x6x4_4_k3x3(
+static __attribute__((noinline)) void depthwise_6x6x4_4_k3x3_blocked(
     const int8_t *x,
     const int8_t *weights,
     const int32_t *bias,
     const int32_t *multiplier,
     const int8_t *shift,
     int8_t *y) {
-  {
-    const int32_t n = 0;
-    (void)n;
-    for (int32_t oy = 0; oy < 6; oy++) {
-      const int32_t start_y = oy * 1 - 1;
-      const int32_t first_y = start_y < 0 ? -start_y : 0;
-      const int32_t room_y = 6 - start_y;
-      const int32_t last_y = room_y < 3 ? room_y : 3;
-      for (int32_t ox = 0; ox < 6; ox++) {
-        const int32_t start_x = ox * 1 - 1;
-        const int32_t first_x = start_x < 0 ? -start_x : 0;
-        const int32_t room_x = 6 - start_x;
-        const int32_t last_x = room_x < 3 ? room_x : 3;
-        for (int32_t oc = 0; oc < 4; oc++) {
-          int32_t acc0 = bias[oc];
-          for (int32_t ky = first_y; ky < last_y; ky++) {
-            const int8_t *px = x + ((n * 6 + start_y + ky) * 6 + start_x + first_x) * 4 + oc;
-            const int8_t *pw = weights + (ky * 3 + first_x) * 4 + oc;
-            for (int32_t i = 0; i < (last_x - first_x); i++) {
-              acc0 += (px[i * 4] + 3) * pw[i * 4];
-            }
-          }
-          acc0 = utvm_requantize_double(acc0, multiplier[oc], shift[oc]) - 3;
-          y[((n * 6 + oy) * 6 + ox) * 4 + oc] = (int8_t)utvm_clamp(acc0, -128, 127);
-        }
+  for (int32_t oy = 0; oy < 6; oy++) {
+    for (int32_t c_o = 0; c_o < 4; c_o++) {
+      int32_t acc0 = bias[c_o];
+      int32_t acc1 = bias[c_o];
+      int32_t acc2 = bias[c_o];
+      int32_t acc3 = bias[c_o];
+      int32_t acc4 = bias[c_o];
+      int32_t acc5 = bias[c_o];
+      {
+        const int32_t v0 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 24] : -3);
+        const int32_t v1 = weights[c_o * 9];
+        acc1 += ((v0 - (-3)) * v1);
+        const int32_t v2 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 20] : -3);
+        acc2 += ((v2 - (-3)) * v1);
+        const int32_t v3 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 16] : -3);
+        acc3 += ((v3 - (-3)) * v1);
+        const int32_t v4 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 12] : -3);
+        acc4 += ((v4 - (-3)) * v1);
+        const int32_t v5 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 8] : -3);
+        acc5 += ((v5 - (-3)) * v1);
       }
+      {
+        const int32_t v0 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 24] : -3);
+        const int32_t v1 = weights[c_o * 9 + 1];
+        acc0 += ((v0 - (-3)) * v1);
+        const int32_t v2 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 20] : -3);
+        acc1 += ((v2 - (-3)) * v1);
+        const int32_t v3 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 16] : -3);
+        acc2 += ((v3 - (-3)) * v1);
+        const int32_t v4 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 12] : -3);
+        acc3 += ((v4 - (-3)) * v1);
+        const int32_t v5 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 8] : -3);
+        acc4 += ((v5 - (-3)) * v1);
+        const int32_t v6 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 4] : -3);
+        acc5 += ((v6 - (-3)) * v1);
+      }
+      {
+        const int32_t v0 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 20] : -3);
+        const int32_t v1 = weights[c_o * 9 + 2];
+        acc0 += ((v0 - (-3)) * v1);
+        const int32_t v2 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 16] : -3);
+        acc1 += ((v2 - (-3)) * v1);
+        const int32_t v3 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 12] : -3);
+        acc2 += ((v3 - (-3)) * v1);
+        const int32_t v4 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 8] : -3);
+        acc3 += ((v4 - (-3)) * v1);
+        const int32_t v5 = (oy - 1 >= 0 ? x[oy * 24 + c_o - 4] : -3);
+        acc4 += ((v5 - (-3)) * v1);
+      }
+      {
+        const int32_t v0 = x[oy * 24 + c_o];
+        const int32_t v1 = weights[c_o * 9 + 3];
+        acc1 += ((v0 - (-3)) * v1);
+        const int32_t v2 = x[oy * 24 + c_o + 4];
+        acc2 += ((v2 - (-3)) * v1);
+        const int32_t v3 = x[oy * 24 + c_o + 8];
+        acc3 += ((v3 - (-3)) * v1);
+        const int32_t v4 = x[oy * 24 + c_o + 12];
+        acc4 += ((v4 - (-3)) * v1);
+        const int32_t v5 = x[oy * 24 + c_o + 16];
+        acc5 += ((v5 - (-3)) * v1);
+      }
+      {
+        const int32_t v0 = x[oy * 24 + c_o];
+        const int32_t v1 = weights[c_o * 9 + 4];
+        acc0 += ((v0 - (-3)) * v1);
+        const int32_t v2 = x[oy * 24 + c_o + 4];
+        acc1 += ((v2 - (-3)) * v1);
+        const int32_t v3 = x[oy * 24 + c_o + 8];
+        acc2 += ((v3 - (-3)) * v1);
+        const int32_t v4 = x[oy * 24 + c_o + 12];
+        acc3 += ((v4 - (-3)) * v1);
+        const int32_t v5 = x[oy * 24 + c_o + 16];
+        acc4 += ((v5 - (-3)) * v1);
+        const int32_t v6 = x[oy * 24 + c_o + 20];
+        acc5 += ((v6 - (-3)) * v1);
+      }
+      {
+        const int32_t v0 = x[oy * 24 + c_o + 4];
+        const int32_t v1 = weights[c_o * 9 + 5];
+        acc0 += ((v0 - (-3)) * v1);
+        const int32_t v2 = x[oy * 24 + c_o + 8];
+        acc1 += ((v2 - (-3)) * v1);
+        const int32_t v3 = x[oy * 24 + c_o + 12];
+        acc2 += ((v3 - (-3)) * v1);
+        const int32_t v4 = x[oy * 24 + c_o + 16];
+        acc3 += ((v4 - (-3)) * v1);
+        const int32_t v5 = x[oy * 24 + c_o + 20];
+        acc4 += ((v5 - (-3)) * v1);
+      }
+      {
+        const int32_t v0 = (oy + 1 < 6 ? x[oy * 24 + c_o + 24] : -3);
+        const int32_t v1 = weights[c_o * 9 + 6];
+        acc1 += ((v0 - (-3)) * v1);
+        const int32_t v2 = (oy + 1 < 6 ? x[oy * 24 + c_o + 28] : -3);
+        acc2 += ((v2 - (-3)) * v1);
+        const int32_t v3 = (oy + 1 < 6 ? x[oy * 24 + c_o + 32] : -3);
+        acc3 += ((v3 - (-3)) * v1);
+        const int32_t v4 = (oy + 1 < 6 ? x[oy * 24 + c_o + 36] : -3);
+        acc4 += ((v4 - (-3)) * v1);
+        const int32_t v5 = (oy + 1 < 6 ? x[oy * 24 + c_o + 40] : -3);
+        acc5 += ((v5 - (-3)) * v1);
+      }
+      {
+        const int32_t v0 = (oy + 1 < 6 ? x[oy * 24 + c_o + 24] : -3);
+        const int32_t v1 = weights[c_o * 9 + 7];
+        acc0 += ((v0 - (-3)) * v1);
+        const int32_t v2 = (oy + 1 < 6 ? x[oy * 24 + c_o + 28] : -3);
+        acc1 += ((v2 - (-3)) * v1);
+        const int32_t v3 = (oy + 1 < 6 ? x[oy * 24 + c_o + 32] : -3);
+        acc2 += ((v3 - (-3)) * v1);
+        const int32_t v4 = (oy + 1 < 6 ? x[oy * 24 + c_o + 36] : -3);
+        acc3 += ((v4 - (-3)) * v1);
+        const int32_t v5 = (oy + 1 < 6 ? x[oy * 24 + c_o + 40] : -3);
+        acc4 += ((v5 - (-3)) * v1);
+        const int32_t v6 = (oy + 1 < 6 ? x[oy * 24 + c_o + 44] : -3);
+        acc5 += ((v6 - (-3)) * v1);
+      }
+      {
+        const int32_t v0 = (oy + 1 < 6 ? x[oy * 24 + c_o + 28] : -3);
+        const int32_t v1 = weights[c_o * 9 + 8];
+        acc0 += ((v0 - (-3)) * v1);
+        const int32_t v2 = (oy + 1 < 6 ? x[oy * 24 + c_o + 32] : -3);
+        acc1 += ((v2 - (-3)) * v1);
+        const int32_t v3 = (oy + 1 < 6 ? x[oy * 24 + c_o + 36] : -3);
+        acc2 += ((v3 - (-3)) * v1);
+        const int32_t v4 = (oy + 1 < 6 ? x[oy * 24 + c_o + 40] : -3);
+        acc3 += ((v4 - (-3)) * v1);
+        const int32_t v5 = (oy + 1 < 6 ? x[oy * 24 + c_o + 44] : -3);
+        acc4 += ((v5 - (-3)) * v1);
+      }
+      y[oy * 24 + c_o] = (int8_t)utvm_clamp((utvm_scale_right(acc0, multiplier[c_o], shift[c_o]) + (-3)), (-128), 127);
+      y[oy * 24 + c_o + 4] = (int8_t)utvm_clamp((utvm_scale_right(acc1, multiplier[c_o], shift[c_o]) + (-3)), (-128), 127);
+      y[oy * 24 + c_o + 8] = (int8_t)utvm_clamp((utvm_scale_right(acc2, multiplier[c_o], shift[c_o]) + (-3)), (-128), 127);
+      y[oy * 24 + c_o + 12] = (int8_t)utvm_clamp((utvm_scale_right(acc3, multiplier[c_o], shift[c_o]) + (-3)), (-128), 127);
+      y[oy * 24 + c_o + 16] = (int8_t)utvm_clamp((utvm_scale_right(acc4, multiplier[c_o], shift[c_o]) + (-3)), (-128), 127);
+      y[oy * 24 + c_o + 20] = (int8_t)utvm_clamp((utvm_scale_right(acc5, multiplier[c_o], shift[c_o]) + (-3)), (-128), 127);
     }
   }
 }
@@ -197,9 +497,9 @@ static __attribute__((noinline)) void max_pool_6x6x4(const int8_t *x, int8_t *y)
 /*
  * FullyConnected(x=int8[1x3x3x4]zp-3, weights=int8[3x36], bias=int32[3], y=int8[1x3]zp-3,
  * clamp=-128/127, rounding=double)
- * family portable
+ * family blocked, m 1, n 2, use plain, unroll 4, read there, code in-order
  */
-static __attribute__((noinline)) void fully_connected_36_3(
+static __attribute__((noinline)) void UTVM_IN_ORDER fully_connected_36_3_blocked(
     const int8_t *x,
     const int8_t *weights,
     const int32_t *bias,
@@ -207,19 +507,66 @@ static __attribute__((noinline)) void fully_connected_36_3(
     const int8_t *shift,
     int8_t *y) {
   {
-    const int32_t n = 0;
-    (void)n;
-    for (int32_t o = 0; o < 3; o++) {
-      int32_t acc0 = bias[o];
-      const int8_t *px = x + n * 36;
-      const int8_t *pw = weights + o * 36;
-      for (int32_t i = 0; i < 36; i++) {
-        const int32_t value = px[i] + 3;
-        acc0 += value * pw[i];
+    int32_t acc0 = bias[0];
+    int32_t acc1 = bias[1];
+    for (int32_t k_o = 0; k_o < 9; k_o++) {
+      {
+        const int32_t v0 = x[k_o * 4];
+        const int32_t v1 = weights[k_o * 8];
+        acc0 += (v0 * v1);
+        const int32_t v2 = weights[k_o * 8 + 1];
+        acc1 += (v0 * v2);
       }
-      acc0 = utvm_requantize_double(acc0, multiplier[o], shift[o]) - 3;
-      y[n * 3 + o] = (int8_t)utvm_clamp(acc0, -128, 127);
+      {
+        const int32_t v0 = x[k_o * 4 + 1];
+        const int32_t v1 = weights[k_o * 8 + 2];
+        acc0 += (v0 * v1);
+        const int32_t v2 = weights[k_o * 8 + 3];
+        acc1 += (v0 * v2);
+      }
+      {
+        const int32_t v0 = x[k_o * 4 + 2];
+        const int32_t v1 = weights[k_o * 8 + 4];
+        acc0 += (v0 * v1);
+        const int32_t v2 = weights[k_o * 8 + 5];
+        acc1 += (v0 * v2);
+      }
+      {
+        const int32_t v0 = x[k_o * 4 + 3];
+        const int32_t v1 = weights[k_o * 8 + 6];
+        acc0 += (v0 * v1);
+        const int32_t v2 = weights[k_o * 8 + 7];
+        acc1 += (v0 * v2);
+      }
     }
+    y[0] = (int8_t)utvm_clamp((utvm_scale_right(acc0, multiplier[0], shift[0]) + (-3)), (-128), 127);
+    y[1] = (int8_t)utvm_clamp((utvm_scale_right(acc1, multiplier[1], shift[1]) + (-3)), (-128), 127);
+  }
+  {
+    int32_t acc0 = bias[2];
+    for (int32_t k_o = 0; k_o < 9; k_o++) {
+      {
+        const int32_t v0 = x[k_o * 4];
+        const int32_t v1 = weights[k_o * 8 + 72];
+        acc0 += (v0 * v1);
+      }
+      {
+        const int32_t v0 = x[k_o * 4 + 1];
+        const int32_t v1 = weights[k_o * 8 + 74];
+        acc0 += (v0 * v1);
+      }
+      {
+        const int32_t v0 = x[k_o * 4 + 2];
+        const int32_t v1 = weights[k_o * 8 + 76];
+        acc0 += (v0 * v1);
+      }
+      {
+        const int32_t v0 = x[k_o * 4 + 3];
+        const int32_t v1 = weights[k_o * 8 + 78];
+        acc0 += (v0 * v1);
+      }
+    }
+    y[2] = (int8_t)utvm_clamp((utvm_scale_right(acc0, multiplier[2], shift[2]) + (-3)), (-128), 127);
   }
 }
 
@@ -256,26 +603,27 @@ static __attribute__((noinline)) void softmax_1x3(
 
 int32_t small_run(uint8_t *arena) {
   /* 0: conv */
-  conv2d_6x6x4_4_k3x3(
-      (const int8_t *)(arena + 96),
+  conv2d_6x6x4_4_k3x3_blocked(
+      (const int8_t *)(arena + 48),
       small_0_weights,
       small_0_bias,
       small_0_multiplier,
       small_0_shift,
-      (int8_t *)(arena + 48));
+      (uint32_t *)(void *)(arena + 192),
+      (int8_t *)(arena + 0));
   /* 1: depthwise */
-  depthwise_6x6x4_4_k3x3(
-      (const int8_t *)(arena + 48),
+  depthwise_6x6x4_4_k3x3_blocked(
+      (const int8_t *)(arena + 0),
       small_1_weights,
       small_1_bias,
       small_0_multiplier,
       small_0_shift,
-      (int8_t *)(arena + 0));
+      (int8_t *)(arena + 144));
   /* 2: pool */
-  max_pool_6x6x4((const int8_t *)(arena + 0), (int8_t *)(arena + 144));
+  max_pool_6x6x4((const int8_t *)(arena + 144), (int8_t *)(arena + 4));
   /* 3: dense */
-  fully_connected_36_3(
-      (const int8_t *)(arena + 144),
+  fully_connected_36_3_blocked(
+      (const int8_t *)(arena + 4),
       small_3_weights,
       small_3_bias,
       small_3_multiplier,

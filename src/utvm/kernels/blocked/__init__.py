@@ -1,0 +1,6 @@
+"""Templates over loops, for any core: blocks of registers, packed weights, copied windows, two products a word."""
+
+from utvm.kernels.blocked.depthwise import BlockedDepthwise
+from utvm.kernels.blocked.product import BlockedProduct
+
+__all__ = ["BlockedDepthwise", "BlockedProduct"]

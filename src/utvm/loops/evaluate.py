@@ -1,0 +1,83 @@
+"""What a computation means, in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.loops.compute import Apply, Call, Compute, Const, Expr, Load, Reduced, Select
+
+Arrays = Mapping[str, NDArray[Any]]
+_NUMPY = {"int8_t": np.int8, "int16_t": np.int16, "int32_t": np.int32, "uint8_t": np.uint8, "float": np.float32}
+_OPERATIONS = {"+": np.add, "-": np.subtract, "*": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def evaluate(compute: Compute, arrays: Arrays) -> NDArray[Any]:
+    """Return the output for arrays by the names of buffers. Sums of integers are exact in 64 bits, then int32."""
+    axes = _grids(compute)
+    order = len(compute.space)
+    shape = tuple(compute.space.values())
+    reduced: NDArray[Any] | None = None
+    if compute.reduce:
+        terms = np.broadcast_to(_value(compute.term, axes, arrays, None), tuple(compute.axes.values()))
+        along = tuple(range(order, order + len(compute.reduce)))
+        start = _value(compute.init, axes, arrays, None)
+        start = start.reshape(start.shape[:order]) if start.ndim else start
+        reduced = terms.max(axis=along) if compute.combine == "max" else terms.sum(axis=along)
+        reduced = np.maximum(reduced, start) if compute.combine == "max" else reduced + start
+        reduced = reduced.reshape(shape + (1,) * len(compute.reduce))
+    values = np.broadcast_to(
+        _value(compute.epilogue, axes, arrays, reduced), shape + (1,) * len(compute.reduce)
+    ).reshape(shape)
+    places = np.broadcast_to(
+        compute.output.flat(compute.index).values(axes), shape + (1,) * len(compute.reduce)
+    ).reshape(shape)
+    found = np.zeros(compute.output.elements, _NUMPY[compute.output.c_type])
+    found[places] = values.astype(found.dtype)
+    return found.reshape(compute.output.shape)
+
+
+def _grids(compute: Compute) -> dict[str, NDArray[np.int64]]:
+    axes, count = compute.axes, len(compute.axes)
+    return {
+        name: np.arange(extent, dtype=np.int64).reshape((1,) * i + (extent,) + (1,) * (count - i - 1))
+        for i, (name, extent) in enumerate(axes.items())
+    }
+
+
+def _value(
+    expr: Expr, axes: Mapping[str, NDArray[np.int64]], arrays: Arrays, reduced: NDArray[Any] | None
+) -> NDArray[Any]:
+    match expr:
+        case Const():
+            return np.asarray(expr.value)
+        case Load():
+            return loaded(expr, axes, arrays[expr.buffer.name])
+        case Apply():
+            left, right = (_value(e, axes, arrays, reduced) for e in (expr.left, expr.right))
+            return np.asarray(_OPERATIONS[expr.operation](left, right))
+        case Select():
+            condition, then, other = (_value(e, axes, arrays, reduced) for e in (expr.condition, expr.then, expr.other))
+            return np.where(condition >= 0, then, other)
+        case Call():
+            return expr.helper.evaluate(*(_value(e, axes, arrays, reduced) for e in expr.arguments))
+        case Reduced():
+            if reduced is None:
+                raise ValueError("nothing is reduced")
+            return reduced
+
+
+def loaded(load: Load, axes: Mapping[str, NDArray[np.int64]], array: NDArray[Any]) -> NDArray[Any]:
+    """Return the elements that a load reads, for arrays of axes; integers as int64."""
+    wide = array.astype(np.int64) if array.dtype.kind in "iu" else array
+    places = [index.values(axes) for index in load.index]
+    if load.outside is None:
+        return np.asarray(wide.reshape(load.buffer.shape)[tuple(places)])
+    inside = np.array(True)
+    for place, size in zip(places, load.buffer.shape, strict=True):
+        inside = inside & (place >= 0) & (place < size)
+    clipped = tuple(np.clip(p, 0, s - 1) for p, s in zip(places, load.buffer.shape, strict=True))
+    return np.where(inside, wide.reshape(load.buffer.shape)[clipped], load.outside)

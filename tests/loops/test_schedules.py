@@ -1,0 +1,270 @@
+"""Drawn schedules of drawn operators: what is accepted computes what the reference says, and nothing else runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import utvm
+from tests.support.cases import drawn
+from tests.support.draw import case_with
+from tests.support.host import run_on_host
+from tests.support.target import run_programs
+from utvm.codegen import SIZES, CFunction, CParameter, CWriter
+from utvm.cores import Core, get_core
+from utvm.cores.instructions import ANYWHERE
+from utvm.graph import Graph, Operator
+from utvm.graph.reference import evaluate as reference
+from utvm.kernels import Config, Kernel, KernelFamily
+from utvm.kernels.blocked.computes import weighted_compute
+from utvm.kernels.blocked.constants import bound_constants
+from utvm.loops import (
+    Apply,
+    Buffer,
+    Compute,
+    Const,
+    IllegalScheduleError,
+    Load,
+    Reduced,
+    Schedule,
+    axis,
+    box_elements,
+    evaluate,
+    render,
+    window_bytes,
+)
+from utvm.lowering import Program, lower
+
+KINDS = ["Conv2D", "DepthwiseConv2D", "FullyConnected"]
+PLAIN = get_core("cortex-m3")
+
+
+class Scheduled(KernelFamily):
+    """A kernel of one schedule."""
+
+    name = "scheduled"
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    kinds = (Operator,)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        s, w = self.schedule, CWriter()
+        helpers = render(w, s)
+        parameters, constants = bound_constants(s)
+        scratch = 0
+        if "x" in s.copies:
+            c_type = s.copies["x"].buffer.c_type
+            scratch = s.copies["x"].buffer.elements * SIZES[c_type] + window_bytes(s, "x")
+            parameters = (*parameters, CParameter(name="x_staged", c_type=c_type, role="scratch"))
+        if "x" in s.boxes:
+            scratch = box_elements(s, "x")
+            parameters = (*parameters, CParameter(name="x_staged", c_type="int8_t", role="scratch"))
+        x, y = (CParameter(name=n, c_type="int8_t", role=r) for n, r in (("x", "input"), ("y", "output")))
+        function = CFunction(stem="scheduled", comment="", parameters=(x, *parameters, y), body=w.text, helpers=helpers)
+        return Kernel(family=self.name, config=config, function=function, constants=constants, scratch_bytes=scratch)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A case, the schedule that came out, and how many steps were refused."""
+
+    graph: Graph
+    inputs: list[np.ndarray]
+    schedule: Schedule
+    refused: int
+
+    def program(self, core: Core) -> Program:
+        (op,) = self.graph.operators
+        return lower(self.graph, core, choices={op.name: (Scheduled(self.schedule), {})})
+
+
+def verb(draw: st.DrawFn, s: Schedule) -> Callable[[], Schedule]:
+    """A step, legal or not: names and sizes are anything that exists."""
+    names = [loop.axis for loop in s.loops]
+    pick = lambda: draw(st.sampled_from(names))  # noqa: E731
+    match draw(st.integers(0, 11)):
+        case 0 | 1:
+            name, size, pad = pick(), draw(st.integers(1, 5)), draw(st.booleans())
+            return lambda: s.split(name, size, pad=pad)
+        case 2:
+            order = draw(st.permutations(names))
+            return lambda: s.reorder(*order)
+        case 3:
+            space = [n for n in names if not s.is_reduced(n)]
+            sums = [n for n in names if s.is_reduced(n)]
+            return lambda: s.reorder(*space, *sums)
+        case 4 | 5:
+            name = pick()
+            extent = s.extents[name]
+            return lambda: s.unroll(name) if extent < 9 else s
+        case 6:
+            name = pick()
+            return lambda: s.peel(name)
+        case 7:
+            return s.fold_zero_point
+        case 8:
+            start, count = draw(st.integers(0, len(names) - 1)), draw(st.integers(2, 3))
+            return lambda: s.merge(names[start : start + count], f"m{len(s.extents)}")
+        case 9:
+            layout = draw(st.permutations(sorted(s.extents)))[: draw(st.integers(1, len(s.extents)))]
+            every = [n for n in names if n not in ("n", "oy", "ox", "p")] if draw(st.booleans()) else layout
+            return lambda: s.pack("weights", *every)
+        case 10:
+            at = pick()
+            inner = names[names.index(at) + 1 :]
+            layout = inner if draw(st.booleans()) else draw(st.permutations(sorted(s.extents)))[:3]
+            return lambda: s.stage("x", at, *layout)
+        case _:
+            at = pick()
+            return lambda: s.stage_box("x", at)
+
+
+def template(draw: st.DrawFn, s: Schedule) -> Callable[[], Schedule]:
+    """The steps of a product by an instruction, in sizes that may not fit."""
+    m, n, unroll = (draw(st.integers(1, 4)) for _ in range(3))
+    instruction = draw(st.sampled_from(ANYWHERE))
+
+    def made() -> Schedule:
+        t = s.fold_zero_point()
+        if "ky" in t.extents:
+            t = t.merge(("n", "oy", "ox"), "p").merge(("ky", "kx", "ic"), "k")
+        t = t.split("p", m).split("oc", n).split("k", instruction.lanes, pad=True).split("k_o", unroll)
+        group = ("g",) if "g" in t.extents else ()
+        t = t.reorder("p_o", *group, "oc_o", "k_o_o", "k_o_i", "p_i", "oc_i", "k_i").unroll("p_i", "oc_i", "k_o_i")
+        t = t.pack("weights", *group, "oc_o", "k_o", "oc_i", "k_i").stage("x", (*group, "p_o")[0], "k_o", "p_i", "k_i")
+        return t.replace(instruction, "k_i")
+
+    return made
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Drawn:
+    kind = draw(st.sampled_from(KINDS))
+    graph, inputs = draw(case_with(kind))
+    compute, constants = weighted_compute(graph.operators[0])
+    s, refused = Schedule.of(compute, constants), 0
+    steps = [template] if kind != "DepthwiseConv2D" and draw(st.booleans()) else [verb] * draw(st.integers(1, 9))
+    for step in steps:
+        try:
+            s = step(draw, s)()
+        except IllegalScheduleError:
+            refused += 1
+    try:
+        render(CWriter(), s)
+    except IllegalScheduleError:
+        s, refused = Schedule.of(compute, constants), refused + 1
+    return Drawn(graph, inputs, s, refused)
+
+
+@pytest.fixture(scope="module")
+def every() -> list[Drawn]:
+    found = drawn(cases(), 8)
+    assert any(case.refused for case in found)
+    assert any(case.schedule.instruction is not None for case in found)
+    assert any(case.schedule.copies for case in found)
+    return found
+
+
+def check(case: Drawn, got: list[np.ndarray]) -> None:
+    wanted = reference(case.graph, case.inputs)
+    for tensor, value in zip(case.graph.outputs, got, strict=True):
+        np.testing.assert_array_equal(value, wanted[tensor.name], err_msg=f"{case.graph}\n{case.schedule.loops}")
+
+
+def test_what_is_accepted_is_exact_here(every: list[Drawn]) -> None:
+    outputs = run_on_host([case.program(PLAIN) for case in every], [case.inputs for case in every])
+    for case, got in zip(every, outputs, strict=True):
+        check(case, got)
+
+
+@pytest.mark.parametrize("board", ["qemu-cortex-m3", "qemu-cortex-m0", "qemu-riscv32"])
+def test_what_is_accepted_is_exact_on_a_core(every: list[Drawn], board: str) -> None:
+    with utvm.connect(board) as session:
+        some = every[::4]
+        programs = [case.program(session.board.core) for case in some]
+        for case, got in zip(some, run_programs(session, programs, [c.inputs for c in some]), strict=True):
+            if got is not None:
+                check(case, got)
+
+
+def test_a_computation_means_what_the_reference_says() -> None:
+    for kind in KINDS:
+        for graph, inputs in drawn(case_with(kind), 1 / 2):
+            (op,) = graph.operators
+            compute, constants = weighted_compute(op)
+            values = {**constants, "x": inputs[0].reshape(compute.buffers[0].shape)}
+            values = {b.name: values[b.name] if b.name != "x" else inputs[0].reshape(b.shape) for b in compute.buffers}
+            wanted = reference(graph, inputs)[graph.outputs[0].name]
+            np.testing.assert_array_equal(evaluate(compute, values).reshape(wanted.shape), wanted, err_msg=str(op))
+
+
+def plain_sum(rows: int, columns: int) -> Schedule:
+    """y[r] = sum of (x[r, c] - 3) * w[c]."""
+    x = Load(buffer=Buffer(name="x", c_type="int8_t", shape=(rows, columns)), index=(axis("r"), axis("c")))
+    w = Load(buffer=Buffer(name="w", c_type="int8_t", shape=(columns,)), index=(axis("c"),))
+    compute = Compute(
+        space={"r": rows},
+        reduce={"c": columns},
+        init=Const(value=0),
+        term=Apply(operation="*", left=Apply(operation="-", left=x, right=Const(value=3)), right=w),
+        epilogue=Reduced(),
+        output=Buffer(name="y", c_type="int32_t", shape=(rows,)),
+        index=(axis("r"),),
+    )
+    return Schedule.of(compute, {"w": np.full(columns, 127, np.int8)})
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (lambda s: s.split("q", 2), "no loop is named 'q'"),
+        (lambda s: s.split("r", 9), "blocks of 9"),
+        (lambda s: s.split("r", 3, pad=True), "no factor of the term is 0"),
+        (lambda s: s.merge(("r", "c"), "p"), "can't be one loop"),
+        (lambda s: s.reorder("r"), "names each of them once"),
+        (lambda s: s.peel("c"), "only loops over the output"),
+        (lambda s: s.split("r", 2).split("r_o", 2), "shorter last block"),
+        (lambda s: s.fold_zero_point(), "starts from a constant"),
+        (lambda s: s.pack("x", "r"), "not known when compiling"),
+        (lambda s: s.pack("w", "r"), "depends on c"),
+        (lambda s: s.stage("w", "r", "c"), "is a constant"),
+        (lambda s: s.stage("x", "c", "r"), "part of the sum"),
+        (lambda s: s.stage("x", "r", "c").reorder("c", "r"), "reorder before"),
+        (lambda s: s.stage("x", "r", "c").split("c", 2), "change the loop before"),
+        (lambda s: s.replace(ANYWHERE[0], "c"), "fold the zero point first"),
+        (lambda s: render(CWriter(), s.reorder("c", "r")), "inside of the sum"),
+    ],
+)
+def test_a_step_says_why_it_is_not_legal(step: Callable[[Schedule], object], reason: str) -> None:
+    with pytest.raises(IllegalScheduleError, match=reason):
+        step(plain_sum(5, 6))
+
+
+def test_an_instruction_is_refused_where_weights_are_too_large() -> None:
+    """Four products of 127 and 128 do not fit 16 bits; two do."""
+    s = plain_sum(4, 8)
+    x, w, _ = s.product() or pytest.fail("it is a product")
+    compute = s.compute
+    s = Schedule.of(
+        Compute(
+            space=compute.space,
+            reduce=compute.reduce,
+            init=compute.init,
+            term=Apply(operation="*", left=x, right=w),
+            epilogue=compute.epilogue,
+            output=compute.output,
+            index=compute.index,
+        ),
+        s.constants,
+    )
+    for instruction in ANYWHERE:
+        t = s.split("c", instruction.lanes).pack("w", "c_o", "c_i").stage("x", "r", "c_o", "c_i")
+        if instruction.lanes == 2:
+            t.replace(instruction, "c_i")
+        else:
+            with pytest.raises(IllegalScheduleError, match="exact up to 32767"):
+                t.replace(instruction, "c_i")
