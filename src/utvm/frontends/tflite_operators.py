@@ -149,6 +149,11 @@ def _depthwise(c: Context) -> Operator:
     x, weights, y = c.activation(0), c.weights(1, 4, 3), c.result()
     one, height, width, out_channels = weights.shape
     window = _Window.of(options, x, y, out_channels, (height, width))
+    if options.DepthMultiplier() * x.shape[3] != out_channels:
+        raise RefusedError(
+            f"its depth multiplier is {options.DepthMultiplier()}, its weights have {out_channels} channels for "
+            f"{x.shape[3]}: the file is damaged"
+        )
     if one != 1 or out_channels % x.shape[3]:
         raise RefusedError(f"its weights have shape {list(weights.shape)} for {x.shape[3]} input channels")
     return DepthwiseConv2D(
@@ -231,6 +236,23 @@ def _mean(c: Context) -> Operator:
     return Mean(name=c.name, x=x, y=y, axes=axes)
 
 
+_LEAST_ARGUMENT_SCALE = 2.0**-27
+"""Below it TFLite's number of the input from which a sigmoid or tanh is at its end does not fit 32 bits."""
+
+
+def _argument(x: Tensor) -> None:
+    if x.scale < _LEAST_ARGUMENT_SCALE:
+        raise RefusedError(f"tensor '{x.name}': its scale {x.scale} is too small for a sigmoid's 32 bits")
+
+
+def _rescaled(x: Tensor, y: Tensor, factor: float = 1.0) -> None:
+    """Refuse a ratio of scales that TFLite's shift of 32 bits can't express."""
+    if x.scale * factor / y.scale >= 2.0**22:
+        raise RefusedError(
+            f"tensor '{x.name}': its scale {x.scale} is too large beside {y.scale} of '{y.name}' for 32 bits"
+        )
+
+
 def _probability(y: Tensor) -> None:
     if y.zero_point != -128 or abs(y.scale - _SCALE_256) > 1e-9:
         raise RefusedError(f"tensor '{y.name}': scale 1/256 and zero point -128 are expected")
@@ -252,6 +274,7 @@ def _logistic(c: Context) -> Operator:
     x, y = c.activation(0), c.result()
     expect_shape(y, x.shape)
     _probability(y)
+    _argument(x)
     return Logistic(name=c.name, x=x, y=y)
 
 
@@ -261,6 +284,7 @@ def _tanh(c: Context) -> Operator:
     expect_shape(y, x.shape)
     if y.zero_point != 0 or abs(y.scale - 1 / 128) > 1e-9:
         raise RefusedError(f"tensor '{y.name}': scale 1/128 and zero point 0 are expected")
+    _argument(x)
     return Tanh(name=c.name, x=x, y=y)
 
 
@@ -268,6 +292,7 @@ def _relu(c: Context) -> Operator:
     c.arity((1,))
     x, y = c.activation(0), c.result()
     expect_shape(y, x.shape)
+    _rescaled(x, y)
     return Relu(name=c.name, x=x, y=y)
 
 
@@ -286,6 +311,7 @@ def _leaky_relu(c: Context) -> Operator:
     alpha = float(c.options(tflite.LeakyReluOptions).Alpha())
     if not abs(alpha) < 1e3:
         raise RefusedError(f"its alpha is {alpha}")
+    _rescaled(x, y, max(1.0, abs(alpha)))
     return LeakyRelu(name=c.name, x=x, y=y, alpha=alpha)
 
 
@@ -335,6 +361,8 @@ def _quantize(c: Context) -> Operator:
     if y.dtype is DType.UINT8 and x.dtype is not DType.INT8:
         raise RefusedError(f"tensor '{y.name}': {x.dtype} becomes int8 here, not uint8")
     expect_shape(y, x.shape)
+    if x.dtype is not DType.FLOAT32:
+        _rescaled(x, y)
     return Quantize(name=c.name, x=x, y=y)
 
 
