@@ -11,6 +11,8 @@ from utvm.kernels.base import Config
 
 _ADDRESSES = 4
 """Registers of pointers, a counter and a constant."""
+_FEW_REGISTERS = 10
+"""Below, instructions have two operands too: products take a move, loads do not overlap (measured: Cortex-M0)."""
 _BRANCH = 4.0
 _FINISH = 22.0
 """Cycles of an accumulator's way to int8 and of starting it."""
@@ -30,9 +32,11 @@ def product_cycles(op: Conv2D | FullyConnected, core: Core, config: Config) -> f
     use = next((each for each in ANYWHERE if each.name == config["use"]), None)
     words, lanes = (1, 1) if use is None else (use.words, use.lanes)
     multiplies, adds = (1, 1) if use is None else (use.multiplies, use.adds)
-    live = m * n + words * (min(m, n) + 1) + _ADDRESSES
+    few = core.registers < _FEW_REGISTERS
+    live = m * n + words * (min(m, n) + 1) + (_ADDRESSES - 1 if few else _ADDRESSES)
     spilled = max(0, live - core.registers)
-    step = (m + n) * words * 1.2 + m * n * (multiplies + adds - 0.5 * (use is not None)) + 2.5 * spilled
+    load, move, spill = (2.0, 1.0, 4.0) if few else (1.2, 0.0, 2.5)
+    step = (m + n) * words * load + m * n * (multiplies + adds + move - 0.5 * (use is not None)) + spill * spilled
     steps = -(-depth // lanes)
     block = steps * (step + _BRANCH / unroll) + m * n * _FINISH + 10
     total = 0.0
