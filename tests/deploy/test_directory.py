@@ -11,6 +11,7 @@ from tests.deploy.exports import small_model
 from utvm import cli
 from utvm.deploy import DirectoryError, write_directory
 from utvm.deploy.directory import RECORD
+from utvm.deploy.replacing import UNFINISHED
 
 OLD = {"a.c": b"old", "src/b.c": b"old too", "deep/er/c.txt": b"x"}
 NEW = {"a.c": b"new", "d.h": b"added"}
@@ -101,6 +102,94 @@ def test_a_full_disk_leaves_old_files_whole(tmp_path: Path) -> None:
     assert held(tmp_path) == before
     assert not (tmp_path / "new").exists()
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+class Refusing:
+    """Stands in for `Path.replace`: renames out of `new` succeed `allowed` times, those out of `old` if `undo`."""
+
+    def __init__(self, allowed: int, error: BaseException, undo: bool = True) -> None:
+        self.allowed, self.error, self.undo = allowed, error, undo
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rename = Path.replace
+
+        def replace(path: Path, target: Path) -> Path:
+            if UNFINISHED in str(path) and "old" in path.parts and not self.undo:
+                raise PermissionError(1, "Operation not permitted")
+            if "new" in path.parts:
+                if self.allowed == 0:
+                    raise self.error
+                self.allowed -= 1
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+
+
+CHANGED = {"a.c": b"new", "src/b.c": b"new too", "lib/z.c": b"added", "src/deep/y.c": b"added too"}
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("allowed", range(len(CHANGED) + 1))
+def test_a_rename_that_fails_in_the_middle_puts_all_back(
+    allowed: int, links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_directory(tmp_path, OLD, owner="m")
+    before = sorted(tmp_path.rglob("*"))
+    if not links:
+        monkeypatch.setattr("os.link", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "no links here")))
+    Refusing(allowed, OSError(5, "Input/output error")).patch(monkeypatch)
+    with pytest.raises(DirectoryError, match="Input/output error; what was there is unchanged"):
+        write_directory(tmp_path, CHANGED, owner="m")
+    assert held(tmp_path) == OLD
+    assert sorted(tmp_path.rglob("*")) == before
+    monkeypatch.undo()
+    write_directory(tmp_path, CHANGED, owner="m")
+    assert held(tmp_path) == CHANGED
+
+
+def test_an_interrupt_in_the_middle_puts_all_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_directory(tmp_path, OLD, owner="m")
+    Refusing(2, KeyboardInterrupt()).patch(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        write_directory(tmp_path, CHANGED, owner="m")
+    assert held(tmp_path) == OLD
+
+
+def test_what_can_not_be_put_back_is_named_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_directory(tmp_path, OLD, owner="m")
+    Refusing(2, OSError(5, "Input/output error"), undo=False).patch(monkeypatch)
+    with pytest.raises(DirectoryError, match=r"src/b\.c, a\.c could not be put back, all others are") as caught:
+        write_directory(tmp_path, CHANGED, owner="m")
+    assert "unchanged" not in str(caught.value)
+    (old,) = tmp_path.glob(f"{UNFINISHED}*/old")
+    assert str(old) in str(caught.value)
+    assert {name: (old / name).read_bytes() for name in ("a.c", "src/b.c")} == {"a.c": b"old", "src/b.c": b"old too"}
+    monkeypatch.undo()
+    with pytest.raises(DirectoryError, match="changed since their export"):
+        write_directory(tmp_path, CHANGED, owner="m")
+    write_directory(tmp_path, CHANGED, owner="m", force=True)
+    assert held(tmp_path) == CHANGED
+
+
+def test_a_leftover_that_stays_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_directory(tmp_path, OLD, owner="m")
+    monkeypatch.setattr(
+        Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
+    with pytest.raises(DirectoryError, match=r"all files are written, but .*src/b\.c .*Permission denied; remove it"):
+        write_directory(tmp_path, NEW, owner="m")
+
+
+def test_an_export_by_an_earlier_version_is_said(tmp_path: Path) -> None:
+    manifest = b'{"format": 1, "utvm": "0.1.0", "model_sha256": "0", "name": "m", "files": {}}'
+    for name, data in {**OLD, "manifest.json": manifest}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(DirectoryError, match=r"earlier version of µTVM.*a\.c.* or say --force"):
+        write_directory(tmp_path, NEW, owner="m")
+    assert held(tmp_path) == {**OLD, "manifest.json": manifest}
+    write_directory(tmp_path, NEW, owner="m", force=True)
+    assert held(tmp_path) == {**OLD, "manifest.json": manifest} | NEW
 
 
 def test_what_a_killed_export_left_is_no_obstacle(tmp_path: Path) -> None:

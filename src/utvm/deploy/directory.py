@@ -9,20 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from utvm.errors import UtvmError
+from utvm.deploy.manifest import MANIFEST_FILE
+from utvm.deploy.replacing import UNFINISHED, DirectoryError, replace_files
 
 RECORD = ".utvm-export.json"
-_UNFINISHED = ".utvm-new-"
 _NAMED = 8
-
-
-class DirectoryError(UtvmError):
-    """A directory that an export may not write to, or can't."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +33,8 @@ def write_directory(
 ) -> tuple[Path, ...]:
     """Write files into a directory, made if missing, and return their paths.
 
-    All files are written to a temporary place on the same file system, and renamed when they are complete. Files that
-    an earlier export of `owner` left and this one does not have are removed.
+    All files are replaced in one step, see `replace_files`. Then those are removed that an earlier export of `owner`
+    left and this one does not have.
 
     Args:
         directory: where to.
@@ -48,29 +43,15 @@ def write_directory(
         force: whether to replace files that are not known to be ours, or that were edited.
 
     Raises:
-        DirectoryError: there are files that no export of `owner` wrote, or one can't be written; nothing has changed.
+        DirectoryError: there are files that no export of `owner` wrote, or one can't be written or removed. The message
+            says what has changed.
     """
     check_directory(directory, contents, owner=owner, force=force)
     record = _read_record(directory)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     text = json.dumps({"owner": owner, "files": digests}, indent=2) + "\n"
     every = {**contents, RECORD: text.encode()}
-    made = _missing_parents(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=directory) as name:
-            fresh = Path(name)
-            for file, data in every.items():
-                (fresh / file).parent.mkdir(parents=True, exist_ok=True)
-                (fresh / file).write_bytes(data)
-            for file in every:
-                (directory / file).parent.mkdir(parents=True, exist_ok=True)
-                (fresh / file).replace(directory / file)
-    except OSError as error:
-        for parent in made:
-            if parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
-        raise DirectoryError(f"{directory} can't be written: {error.strerror}; what was there is unchanged") from error
+    replace_files(directory, every)
     if record is not None and record.owner == owner:
         _remove_leftovers(directory, record, set(every))
     return tuple(directory / file for file in contents)
@@ -95,6 +76,11 @@ def check_directory(directory: Path, names: Mapping[str, bytes], *, owner: str, 
     foreign = [name for name in present if name not in own]
     edited = [name for name in present if name in own and _digest(directory / name) != own[name]]
     whose = "" if record is None or record.owner == owner else f" (the export of {record.owner})"
+    if foreign and record is None and _is_old_export(directory):
+        raise DirectoryError(
+            f"{directory} has an export by an earlier version of µTVM, which kept no list: {_listed(foreign)}. "
+            "Name an empty or new directory, or say --force to replace those of the same names and keep the others"
+        )
     if foreign:
         raise DirectoryError(
             f"{directory} has files that are no export of {owner}{whose}: {_listed(foreign)}. "
@@ -117,7 +103,7 @@ def _files(directory: Path) -> list[str]:
     found = []
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)
-        ours = name.parts[0].startswith(_UNFINISHED) or name == Path(RECORD)
+        ours = name.parts[0].startswith(UNFINISHED) or name == Path(RECORD)
         if not ours and (path.is_symlink() or not path.is_dir()):
             found.append(name.as_posix())
     return found
@@ -130,6 +116,15 @@ def _read_record(directory: Path) -> _Record | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return _Record(owner=str(owner), files=files)
+
+
+def _is_old_export(directory: Path) -> bool:
+    """Say whether a directory without a record has the manifest of an export."""
+    try:
+        values = json.loads((directory / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and {"format", "utvm", "model_sha256"} <= values.keys()
 
 
 def _digest(path: Path) -> str | None:
@@ -146,15 +141,15 @@ def _remove_leftovers(directory: Path, record: _Record, kept: set[str]) -> None:
         path = directory / name
         if name in kept or root not in path.resolve().parents or _digest(path) != digest:
             continue
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DirectoryError(
+                f"all files are written, but {path} of the earlier export can't be removed: {error.strerror}; remove it"
+            ) from error
         for parent in path.parents:
             if parent == directory or any(parent.iterdir()):
                 break
             parent.rmdir()
-    for left in directory.glob(f"{_UNFINISHED}*"):
+    for left in directory.glob(f"{UNFINISHED}*"):
         shutil.rmtree(left, ignore_errors=True)
-
-
-def _missing_parents(directory: Path) -> list[Path]:
-    """Return the directory and those above it that do not exist, the deepest first."""
-    return [path for path in (directory, *directory.parents) if not path.exists()]
