@@ -1,13 +1,17 @@
 """`utvm verify` says what it ran: what could not be built or run, or was changed, is a failure."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.deploy.exports import small_model
 from utvm import cli
 from utvm.deploy import Manifest, ManifestError, Verification, export, verify
+from utvm.deploy.directory import RECORD
 
 BOARD = "qemu-cortex-m4"
 
@@ -90,6 +94,49 @@ def test_without_a_tool_nothing_is_equal(
     verification = verify(folder, model, inputs=1)
     assert not verification.passed
     assert [check.failure for check in verification.checks if check.failure]
+
+
+def test_an_export_by_an_earlier_version_asks_for_a_new_one(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text())
+    del values["stack_bound"]
+    path.write_text(json.dumps(values))
+    (folder / RECORD).unlink()
+    assert cli.main(said(folder, model)) == 2
+    shown = capsys.readouterr().err
+    assert "written by another version of µTVM (no stack_bound): export the model again with this one" in shown
+    assert len(shown.splitlines()) == 1
+    again = ["export", str(model), "--board", BOARD, "-o", str(folder)]
+    assert cli.main(again) == 2
+    assert "has an export by an earlier version of µTVM" in capsys.readouterr().err
+    assert cli.main([*again, "--force"]) == 0
+    assert cli.main(said(folder, model)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.pop("files"), r"\(no files\)"),
+        (lambda m: m["expected"].pop("optimize"), "is damaged"),
+        (lambda m: m["builds"][0].pop("code_bytes"), r"\(no code_bytes\)"),
+        (lambda m: m["inputs"].append(3), "is damaged"),
+        (lambda m: m.update(outputs={"a": 1}), "is damaged"),
+        (lambda m: m.update(files=[1]), "is damaged"),
+        (lambda m: m.update(name=None), "is damaged"),
+    ],
+)
+def test_a_manifest_that_is_not_whole_is_one_message_without_python(
+    change: Callable[[dict[str, Any]], object], message: str, folder: Path
+) -> None:
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(ManifestError, match=f"{message}.*export the model again") as caught:
+        Manifest.read(folder)
+    assert "Error(" not in str(caught.value)
 
 
 def test_no_check_at_all_is_no_success() -> None:

@@ -187,10 +187,20 @@ class Manifest:
             raise ManifestError(f"{path} is no JSON: {error} (export the model again)") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ManifestError(f"{path} is not in format {FORMAT}: export the model again with this version of µTVM")
+        missing = [field for field in Manifest.__dataclass_fields__ if field not in values]
+        if missing:
+            raise ManifestError(
+                f"{path} was written by another version of µTVM (no {', '.join(missing)}): export the model again with "
+                "this one, then verify"
+            )
         try:
             return _checked(_manifest(values), path)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ManifestError(f"{path} is not complete ({error!r}): export the model again") from error
+        except KeyError as error:
+            raise ManifestError(
+                f"{path} is not complete (no {plain(str(error.args[0]))}): export the model again"
+            ) from error
+        except (TypeError, AttributeError) as error:
+            raise ManifestError(f"{path} is damaged: export the model again") from error
 
 
 def _checked(manifest: Manifest, path: Path) -> Manifest:
