@@ -112,7 +112,7 @@ def test_kconfiglib_takes_the_zephyr_module(tmp_path: Path) -> None:
     (tmp_path / "Kconfig").write_text(f'mainmenu "test"\nrsource "{NAME}/zephyr/Kconfig"\n')
     configuration = kconfiglib.Kconfig(str(tmp_path / "Kconfig"), warn_to_stderr=False)
     assert configuration.warnings == []
-    symbol = configuration.syms[NAME.upper()]
+    symbol = configuration.syms[f"UTVM_{NAME.upper()}"]
     symbol.set_value("y")
     assert symbol.str_value == "y"
 
@@ -136,7 +136,7 @@ def test_zephyr_module_builds_with_stand_ins_for_zephyrs_functions(tmp_path: Pat
     )
     # What these keys name has to be there, as Zephyr's own script demands.
     assert (module / "zephyr" / "CMakeLists.txt").is_file()
-    assert f"config {NAME.upper()}\n\tbool " in (module / "zephyr" / "Kconfig").read_text()
+    assert f"config UTVM_{NAME.upper()}\n\tbool " in (module / "zephyr" / "Kconfig").read_text()
     (tmp_path / "main.c").write_text(CALLER)
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.16)\nproject(app C)\n"
@@ -144,7 +144,7 @@ def test_zephyr_module_builds_with_stand_ins_for_zephyrs_functions(tmp_path: Pat
         "macro(zephyr_library_sources)\n  target_sources(${lib} PRIVATE ${ARGN})\nendmacro()\n"
         "macro(zephyr_library_compile_options)\n  target_compile_options(${lib} PRIVATE ${ARGN})\nendmacro()\n"
         "macro(zephyr_include_directories)\n  target_include_directories(${lib} PUBLIC ${ARGN})\nendmacro()\n"
-        f"set(CONFIG_{NAME.upper()} y)\nadd_subdirectory({NAME}/zephyr)\n"
+        f"set(CONFIG_UTVM_{NAME.upper()} y)\nadd_subdirectory({NAME}/zephyr)\n"
         f"add_executable(app main.c)\ntarget_link_libraries(app PRIVATE {NAME})\n"
     )
     run("cmake", "-B", "build", folder=tmp_path)

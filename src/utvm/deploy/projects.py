@@ -145,10 +145,10 @@ def _c_type(dtype: str) -> str:
 
 
 def _zephyr(m: Manifest, files: Files) -> dict[str, str]:
-    upper = m.name.upper()
+    symbol = f"UTVM_{m.name.upper()}"  # Kconfig has one name space for all of Zephyr: CONFIG_NET is its network stack.
     sources = "\n".join(f"    ../{name}" for name in _sources(files))
     cmake = f"""\
-if(CONFIG_{upper})
+if(CONFIG_{symbol})
   zephyr_library_named({m.name})
   zephyr_library_sources(
 {sources})
@@ -157,7 +157,7 @@ if(CONFIG_{upper})
 endif()
 """
     kconfig = [
-        f"config {upper}",
+        f"config {symbol}",
         f'\tbool "Neural network {m.name}"',
         "\thelp",
         f"\t  Plain C made by utvm. It needs an arena of {m.core_form.arena_bytes} bytes and, on {m.core},",
