@@ -74,7 +74,7 @@ def identifier(text: str, otherwise: str) -> str:
         text: any.
         otherwise: what stands before digits, and in place of a text without a letter or digit.
     """
-    cleaned = _NOT_OF_NAMES.sub("_", text.lower()).strip("_")
+    cleaned = _cleaned(text)
     if not cleaned or cleaned[0].isdigit():
         cleaned = f"{otherwise}_{cleaned}"
     return cleaned[:LONGEST_NAME].rstrip("_")
@@ -91,3 +91,17 @@ def library_name(text: str) -> str:
     if name.endswith(_ENDINGS):
         name = f"{name[: LONGEST_NAME - len('_model')]}_model"
     return name[:LONGEST_NAME].rstrip("_")
+
+
+def renaming(asked: str) -> str | None:
+    """Return one line on why a library is not named as asked, None if it is but for case and other characters."""
+    name, wanted = library_name(asked), _cleaned(asked)
+    if not wanted or wanted[0].isdigit():
+        return f"{name}: names in C begin with a letter of a to z"
+    if name == wanted[:LONGEST_NAME].rstrip("_"):
+        return None
+    return f"{name}: files and symbols named {wanted} would clash with those of others"
+
+
+def _cleaned(text: str) -> str:
+    return _NOT_OF_NAMES.sub("_", text.lower()).strip("_")

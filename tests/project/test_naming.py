@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.codegen.test_golden import small_network
 from tests.support.cases import drawn_cases
+from utvm import cli
 from utvm.boards import BoardError, load_board
 from utvm.boards.draft import BoardDraft, Range
 from utvm.codegen import comment, port_names
+from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import DType, Tensor
 from utvm.naming import LONGEST_NAME, RESERVED, identifier, library_name, plain
 from utvm.report.page import escape, html_page
@@ -114,6 +117,30 @@ def test_toml_holds_any_text(text: str) -> None:
 )
 def test_names_that_headers_and_languages_have_get_another(name: str) -> None:
     assert library_name(name) == f"model_{name.lower()}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("string", "model_string: files and symbols named string would clash with those of others"),
+        ("kws_weights", "kws_weights_model: files and symbols named kws_weights would clash with those of others"),
+        ("1629_pad", "model_1629_pad: names in C begin with a letter of a to z"),
+        ("日本語", "model: names in C begin with a letter of a to z"),
+        ("My Net", None),
+        ("m" * 90, None),
+    ],
+)
+def test_compile_says_why_a_model_is_named_otherwise(
+    asked: str, line: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(write_tflite(small_network()))
+    options = ["--board", "qemu-cortex-m4", "--name", asked, "-o", str(tmp_path / "out")]
+    assert cli.main(["compile", str(model), *options]) == 0
+    said = [text for text in capsys.readouterr().out.splitlines() if text.startswith("  name ")]
+    assert said == ([] if line is None else [f"  name   {line}"])
+    if line is not None:
+        assert line.startswith(f"{library_name(asked)}: ")
 
 
 def test_names_that_nobody_has_stay() -> None:

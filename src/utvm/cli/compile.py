@@ -30,6 +30,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from utvm import api
+    from utvm.naming import renaming
     from utvm.report import compiled_json, compiled_text, plan_svg, plan_table, print_table, write_text
 
     compiled = api.compile(
@@ -48,4 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.plan:
         print_table(plan_table(compiled.program))
     print(compiled_text(compiled.report(), paths))
+    renamed = renaming(arguments.name or arguments.model.stem)
+    if renamed is not None:
+        print(f"  name   {renamed}")
     return 0

@@ -28,12 +28,12 @@ from utvm.graph.cost import macs, macs_of
 from utvm.graph.samples import random_input
 from utvm.kernels import PORTABLE_FAMILIES, PRELUDE, with_dependencies, workload
 from utvm.lowering import Program, lower
-from utvm.naming import identifier
+from utvm.naming import renaming
 from utvm.passes import run_passes
 from utvm.toolchain import Image, MemoryOverflowError, Toolchain, compiler_major, compiler_version
 
 OPTIMIZATIONS = ("-O3", "-Os")
-_STACK_LEVELS = ("-O1", "-Og", "-O2", "-O3")
+_STACK_LEVELS = ("-O1", "-Og", "-O2", "-O3", "-Os")
 _STACK_FLAGS = ("-fno-omit-frame-pointer", "-Wno-error")
 _UNKNOWN_STACK = (
     "__clang__",
@@ -157,8 +157,7 @@ def export(
         files={file: sha256(text.encode()) for file, text in files.items()},
     )
     every = {**files, MANIFEST_FILE: manifest.to_json(), README_FILE: readme(manifest)}
-    asked = identifier(name or path.stem, "model")
-    renamed = None if asked == prefix else f"{prefix}: files and symbols named {asked} would clash with those of others"
+    renamed = renaming(name or path.stem)
     return Export(board=target, program=program, files=every, manifest=manifest, renamed=renamed)
 
 
@@ -259,7 +258,8 @@ def _promises(builds: tuple[Build, ...], stack_bound: int, board: Board) -> dict
         "STACK_BYTES": (
             stack_bound,
             "Stack of a run in the worst case, from the compiler's frames and the call graph, under -O1 to -O3, -Os "
-            "and -Og, with a frame pointer or without. Elsewhere it is neither known nor defined.",
+            "and -Og, with a frame pointer or without. Where macros show other options or another compiler it is not "
+            "defined; under -fsanitize=undefined or -finstrument-functions, which none shows, it does not hold.",
         ),
     }
 
