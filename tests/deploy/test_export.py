@@ -276,7 +276,9 @@ def test_plain_c_is_chosen_operator_by_operator(tmp_path: Path) -> None:
         export(path, "qemu-cortex-m4", portable=("conv",))
 
 
-STACK_KNOWN = ("-O1", "-O2", "-O3", "-Os", "-Og", "-O2 -fno-omit-frame-pointer", "-O3 -fno-omit-frame-pointer")
+STACK_KNOWN = tuple(
+    f"{level}{frames}" for level in ("-O1", "-O2", "-O3", "-Os", "-Og") for frames in ("", " -fno-omit-frame-pointer")
+)
 STACK_UNKNOWN = ("-O0", "-Og -fPIC", "-O2 -fno-inline", "-O2 -fstack-protector-all", "-O3 -fsanitize=address")
 
 

@@ -88,9 +88,9 @@ A run under {m.expected.optimize}: {instructions} instructions, {cycles} cycles 
 `{upper}_ARENA_BYTES`, `{upper}_FLASH_BYTES` and `{upper}_STACK_BYTES` are constants of the header. Define
 `{upper}_RAM_BUDGET_BYTES`, `{upper}_FLASH_BUDGET_BYTES` or `{upper}_STACK_BUDGET_BYTES` and the build fails
 when one is over it. `{upper}_STACK_BYTES` holds for this GCC under `-O1` to `-O3`, `-Os` and `-Og`. Under `-O0`,
-`-fPIC`, `-fno-inline`, stack protectors, sanitizers, other compilers and other versions of GCC it is not defined, and a
-budget of the stack fails to compile: define it as you measured. Options that no macro shows (`-finstrument-functions`,
-another `-mcpu` of the same architecture) are yours to measure too.
+`-fPIC`, `-fno-inline`, stack protectors, sanitizers of addresses and threads, other compilers and other versions of GCC
+it is not defined, and a budget of the stack fails to compile: define it as you measured. Options that no macro shows
+(`-fsanitize=undefined`, `-finstrument-functions`, another `-mcpu` of the same architecture) are yours to measure too.
 
 ## Profile
 
