@@ -11,7 +11,7 @@ import pytest
 from tests.deploy.exports import small_model
 from utvm import cli
 from utvm.deploy import Manifest, ManifestError, Verification, export, verify
-from utvm.deploy.directory import RECORD
+from utvm.deploy.directory import RECORD, changed_files
 
 BOARD = "qemu-cortex-m4"
 
@@ -62,6 +62,46 @@ def test_a_changed_file_is_a_failure_unless_allowed(
     assert cli.main(said(folder, model)) == 1
     assert "changed since the export: small.c" in capsys.readouterr().out
     assert cli.main(said(folder, model, "--allow-changed")) == 0
+
+
+@pytest.mark.parametrize("kind", ["cmake", "arduino"])
+def test_whatever_the_export_wrote_is_watched(kind: str, model: Path, tmp_path: Path) -> None:
+    export(model, BOARD).as_project(kind).write(tmp_path)
+
+    def changed() -> tuple[str, ...]:
+        return changed_files(tmp_path, "small*.c")
+
+    assert changed() == ()
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "small_other.c").write_text("mine")
+    assert changed() == ()
+    wrote = {path for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith((".", "notes"))}
+    for path in sorted(wrote - {tmp_path / "build" / "small_other.c"}):
+        data, name = path.read_bytes(), path.relative_to(tmp_path).as_posix()
+        path.write_bytes(data + b"\n")
+        assert changed() == (name,)
+        path.write_bytes(data)
+    (tmp_path / "CMakeLists.txt").unlink(missing_ok=True)
+    (tmp_path / "small_more.c").write_text("int more;\n")
+    missing = ["CMakeLists.txt (missing)"] if kind == "cmake" else []
+    assert list(changed()) == [*missing, "small_more.c (added)"]
+    verification = verify(tmp_path, model, inputs=1, host=False)
+    assert verification.changed == changed()
+    assert not verification.passed
+
+
+def test_a_model_among_several_is_watched_by_the_record_above_it(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, target = small_model(tmp_path, "other"), tmp_path / "both"
+    options = ["--board", BOARD, "--format", "firmware", "--with", str(other), "-o", str(target)]
+    assert cli.main(["export", str(model), *options]) == 0
+    assert cli.main(said(target / "other", other)) == 0
+    (target / "other" / "README.md").write_text("mine")
+    assert cli.main(said(target / "other", other)) == 1
+    assert "changed since the export: README.md" in capsys.readouterr().out
+    assert cli.main(said(target / "small", model)) == 0
 
 
 @pytest.mark.parametrize("damage", ["missing", "no text", "no C"])

@@ -58,6 +58,8 @@ def test_a_full_disk_is_one_message_and_other_errors_of_the_system_are_ours(
     assert capsys.readouterr().err.startswith("utvm: No space left on device: make room there, or set UTVM_CACHE")
     assert run_fake(monkeypatch, raising(PermissionError(errno.EACCES, "Permission denied", "/x"))) == 2
     assert capsys.readouterr().err.startswith("utvm: /x: Permission denied: let this user write there")
+    assert run_fake(monkeypatch, raising(OSError(errno.EFBIG, "File too large"))) == 2
+    assert capsys.readouterr().err.startswith("utvm: File too large: allow larger files (`ulimit -f`)")
     with pytest.raises(ProcessLookupError):
         run_fake(monkeypatch, raising(ProcessLookupError(errno.ESRCH, "No such process")))
 

@@ -71,6 +71,7 @@ _FORBIDDEN = "let this user write there, or choose another place"
 _OF_THE_MACHINE = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
+    errno.EFBIG: "allow larger files (`ulimit -f`), or choose a file system that holds them",
     errno.EROFS: _FORBIDDEN,
     errno.EACCES: _FORBIDDEN,
     errno.EPERM: _FORBIDDEN,

@@ -93,6 +93,28 @@ def check_directory(directory: Path, names: Mapping[str, bytes], *, owner: str, 
         )
 
 
+def changed_files(directory: Path, sources: str) -> tuple[str, ...]:
+    """Return the files of an export that are not as it wrote them, by their paths in it; none where it has no record.
+
+    A model in a firmware of several has its folder; the record lies above it.
+
+    Args:
+        directory: the export's.
+        sources: a pattern of further files, which a build would take; those that no export wrote are named too.
+    """
+    record, prefix = _read_record(directory), ""
+    if record is None:
+        record, prefix = _read_record(directory.resolve().parent), f"{directory.resolve().name}/"
+    own = {} if record is None else {n.removeprefix(prefix): d for n, d in record.files.items() if n.startswith(prefix)}
+    if not own:
+        return ()
+    changed = [n if (directory / n).exists() else f"{n} (missing)" for n in own if _digest(directory / n) != own[n]]
+    found = [
+        path.relative_to(directory).as_posix() for place in (".", "src") for path in (directory / place).glob(sources)
+    ]
+    return (*changed, *(f"{name} (added)" for name in sorted(found) if name not in own))
+
+
 def _listed(names: list[str]) -> str:
     shown = ", ".join(names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from utvm import api
 from utvm.boards import Board, list_boards
 from utvm.deploy.build import library_image, shipping
+from utvm.deploy.directory import changed_files
 from utvm.deploy.export import sha256
 from utvm.deploy.harness import (
     COPY_SYMBOL,
@@ -101,7 +102,7 @@ class Verification:
     Attributes:
         name: of the export.
         checks: one a machine.
-        changed: files that are not as they were exported, or missing.
+        changed: files that are not as they were exported, are missing, or that a build would take too.
         other_model: whether the model's file is another than the exported one.
         allow_changed: whether changed files may pass.
     """
@@ -174,11 +175,7 @@ def verify(
     return Verification(
         name=manifest.name,
         checks=tuple(checks),
-        changed=tuple(
-            name if name in files else f"{name} (missing)"
-            for name, digest in manifest.files.items()
-            if name not in files or sha256(files[name].encode()) != digest
-        ),
+        changed=_changed(directory, manifest, files),
         other_model=sha256(model.read_bytes()) != manifest.model_sha256,
         allow_changed=allow_changed,
     )
@@ -290,6 +287,17 @@ def _files(directory: Path, manifest: Manifest) -> dict[str, str]:
             with suppress(OSError, UnicodeDecodeError):
                 files.setdefault(name, path.read_text(encoding="utf-8"))
     return files
+
+
+def _changed(directory: Path, manifest: Manifest, files: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the files that are not those of the manifest, and then those that are not those of the export's record."""
+    listed = [
+        name if name in files else f"{name} (missing)"
+        for name, digest in manifest.files.items()
+        if name not in files or sha256(files[name].encode()) != digest
+    ]
+    others = changed_files(directory, f"{manifest.name}*.c")
+    return (*listed, *(name for name in others if name.removeprefix("src/") not in listed))
 
 
 def _check_ports(manifest: Manifest, graph: Graph) -> None:
