@@ -9,8 +9,8 @@ import pytest
 
 from tests.deploy.exports import small_model
 from utvm import cli
-from utvm.deploy import DirectoryError, write_directory
-from utvm.deploy.directory import RECORD
+from utvm.deploy import DirectoryError, write_beside, write_directory
+from utvm.deploy.directory import COMPILED, RECORD
 from utvm.deploy.replacing import UNFINISHED
 
 OLD = {"a.c": b"old", "src/b.c": b"old too", "deep/er/c.txt": b"x"}
@@ -21,7 +21,7 @@ def held(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != RECORD
+        if path.is_file() and path.name not in (RECORD, COMPILED)
     }
 
 
@@ -215,3 +215,32 @@ def test_the_command_refuses_a_project_and_changes_formats(tmp_path: Path, capsy
         assert mark in held(target)
         assert cli.main(["verify", str(target), "--against", str(model), "--inputs", "2"]) == 0
     assert not {"library.properties", "zephyr/module.yml", "src/small.c"} & set(held(target))
+
+
+def test_compile_replaces_only_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, other, target = small_model(tmp_path), small_model(tmp_path, "other"), tmp_path / "out"
+    board = ["--board", "qemu-cortex-m4", "-o", str(target)]
+    target.mkdir()
+    (target / "main.c").write_bytes(b"mine")
+    for command in (["compile", str(model)], ["compile", str(model), "--small"], ["compile", str(other)]):
+        assert cli.main([*command, *board]) == 0
+    compiled = held(target)
+    assert {"small.c", "other.c", "main.c"} <= compiled.keys()
+    (target / "small.c").write_bytes(b"edited")
+    (target / "plan.svg").write_bytes(b"mine")
+    capsys.readouterr()
+    assert cli.main(["compile", str(model), "--plan", *board]) == 2
+    assert "changed since: small.c, plan.svg. Name another" in capsys.readouterr().err
+    assert held(target) == compiled | {"small.c": b"edited", "plan.svg": b"mine"}
+    assert cli.main(["compile", str(model), "--plan", "--force", *board]) == 0
+    assert held(target).keys() == compiled.keys() | {"plan.svg"}
+    assert held(target)["main.c"] == b"mine"
+
+
+def test_compile_beside_an_export_leaves_it_whole(tmp_path: Path) -> None:
+    write_directory(tmp_path, OLD, owner="m")
+    with pytest.raises(DirectoryError, match=r"not compiled or were changed since: a\.c"):
+        write_beside(tmp_path, {"a.c": b"other", "b.c": b"x"})
+    assert held(tmp_path) == OLD
+    write_beside(tmp_path, {"a.c": b"old", "b.c": b"x"})
+    assert held(tmp_path) == OLD | {"b.c": b"x"}

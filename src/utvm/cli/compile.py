@@ -24,14 +24,18 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the C files go")
     parser.add_argument("--name", help="prefix of the C symbols and files (default: the model's name)")
     parser.add_argument("--plan", action="store_true", help="print the memory plan, and write it as DIR/plan.svg")
+    parser.add_argument(
+        "--force", action="store_true", help="replace files in DIR that are not of an earlier compile, or were edited"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from utvm import api
+    from utvm.deploy import write_beside
     from utvm.naming import renaming
-    from utvm.report import compiled_json, compiled_text, plan_svg, plan_table, print_table, write_text
+    from utvm.report import compiled_json, compiled_text, plan_svg, plan_table, print_table
 
     compiled = api.compile(
         arguments.model,
@@ -40,9 +44,10 @@ def _run(arguments: argparse.Namespace) -> int:
         **compile_options(arguments),
         dump=arguments.dump,
     )
-    paths = compiled.write(arguments.output)
-    if arguments.plan:
-        write_text(arguments.output / "plan.svg", plan_svg(compiled.program))
+    contents = {name: text.encode() for name, text in compiled.files.items()}
+    drawn = {"plan.svg": plan_svg(compiled.program).encode()} if arguments.plan else {}
+    written = write_beside(arguments.output, {**contents, **drawn}, force=arguments.force)
+    paths = written[: len(contents)]
     if arguments.json:
         print(json.dumps(compiled_json(compiled.report(), paths), indent=2))
         return 0

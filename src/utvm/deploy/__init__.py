@@ -1,6 +1,6 @@
 """Self-hosted models: C libraries, firmware, and checks that they are what they claim."""
 
-from utvm.deploy.directory import write_directory
+from utvm.deploy.directory import write_beside, write_directory
 from utvm.deploy.export import BudgetError, Export, export
 from utvm.deploy.firmware import MLPERF_TASKS, Firmware, FirmwareError, console_of, mlperf_firmware, shell_firmware
 from utvm.deploy.flash import Programming, flash, plan_flash
@@ -36,5 +36,6 @@ __all__ = [
     "shell_firmware",
     "verification_text",
     "verify",
+    "write_beside",
     "write_directory",
 ]

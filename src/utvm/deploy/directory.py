@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from utvm.deploy.manifest import MANIFEST_FILE
 from utvm.deploy.replacing import UNFINISHED, DirectoryError, replace_files
 
 RECORD = ".utvm-export.json"
+COMPILED = ".utvm-compile.json"
 _NAMED = 8
 
 
@@ -49,12 +51,42 @@ def write_directory(
     check_directory(directory, contents, owner=owner, force=force)
     record = _read_record(directory)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    text = json.dumps({"owner": owner, "files": digests}, indent=2) + "\n"
-    every = {**contents, RECORD: text.encode()}
+    every = {**contents, RECORD: _record_text(owner, digests)}
     replace_files(directory, every)
     if record is not None and record.owner == owner:
         _remove_leftovers(directory, record, set(every))
     return tuple(directory / file for file in contents)
+
+
+def write_beside(directory: Path, contents: Mapping[str, bytes], *, force: bool = False) -> tuple[Path, ...]:
+    """Write files into a directory, made if missing, beside those of others, and return their paths.
+
+    `.utvm-compile.json` says which files were written so; no others are replaced, unless they hold the same bytes.
+
+    Args:
+        directory: where to.
+        contents: files by their paths in the directory.
+        force: whether to replace files that were not written so, or that were edited.
+
+    Raises:
+        DirectoryError: files that are in the way are not ours, or one can't be written; nothing has changed.
+    """
+    _check_names(directory, contents)
+    record = _read_record(directory, COMPILED)
+    own = {} if record is None else dict(record.files)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    taken = [
+        name
+        for name, digest in digests.items()
+        if os.path.lexists(directory / name) and _digest(directory / name) not in (digest, own.get(name))
+    ]
+    if taken and not force:
+        raise DirectoryError(
+            f"{directory} has files of these names that were not compiled or were changed since: {_listed(taken)}. "
+            "Name another directory, or say --force to replace them"
+        )
+    replace_files(directory, {**contents, COMPILED: _record_text("", own | digests)})
+    return tuple(directory / name for name in contents)
 
 
 def check_directory(directory: Path, names: Mapping[str, bytes], *, owner: str, force: bool = False) -> None:
@@ -63,11 +95,7 @@ def check_directory(directory: Path, names: Mapping[str, bytes], *, owner: str, 
     Raises:
         DirectoryError: as `write_directory`. With `force`, only where a directory stands in a file's place.
     """
-    if directory.exists() and not directory.is_dir():
-        raise DirectoryError(f"{directory} is no directory: name another")
-    for name in names:
-        if (directory / name).is_dir():
-            raise DirectoryError(f"{directory / name} is a directory: remove it, or name another place")
+    _check_names(directory, names)
     if force or not directory.is_dir():
         return
     record = _read_record(directory)
@@ -131,9 +159,21 @@ def _files(directory: Path) -> list[str]:
     return found
 
 
-def _read_record(directory: Path) -> _Record | None:
+def _check_names(directory: Path, names: Iterable[str]) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise DirectoryError(f"{directory} is no directory: name another")
+    for name in names:
+        if (directory / name).is_dir():
+            raise DirectoryError(f"{directory / name} is a directory: remove it, or name another place")
+
+
+def _record_text(owner: str, files: Mapping[str, str]) -> bytes:
+    return (json.dumps({"owner": owner, "files": files}, indent=2) + "\n").encode()
+
+
+def _read_record(directory: Path, name: str = RECORD) -> _Record | None:
     try:
-        values = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+        values = json.loads((directory / name).read_text(encoding="utf-8"))
         owner, files = values["owner"], dict(values["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

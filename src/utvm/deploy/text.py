@@ -44,8 +44,11 @@ def _deepest(manifest: Manifest) -> tuple[str, ...]:
 
 
 def verification_text(verification: Verification) -> str:
-    """Return what each machine showed, one line each, and what else is not as it was exported."""
+    """Return which files were changed, what each machine showed, and whether the model is another."""
     lines = []
+    if verification.changed:
+        allowed = "" if verification.allow_changed else " (a failure; --allow-changed lets them pass)"
+        lines.append(f"changed since the export: {', '.join(verification.changed)}{allowed}")
     for check in verification.checks:
         layers = f", {check.layers:,} layer results" if check.layers else ""
         if check.failure is not None:
@@ -54,9 +57,6 @@ def verification_text(verification: Verification) -> str:
             lines.append(f"{verification.name} on {check.place}: {check.inputs} inputs{layers}: equal bit by bit")
         else:
             lines.append(f"{verification.name} on {check.place}: NOT EQUAL: {check.difference}")
-    if verification.changed:
-        allowed = "" if verification.allow_changed else " (a failure; --allow-changed lets them pass)"
-        lines.append(f"changed since the export: {', '.join(verification.changed)}{allowed}")
     if verification.other_model:
         lines.append("the model's file is another than the one that was exported")
     return "\n".join(lines)
