@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from utvm import api
-from utvm.boards import Board, LinkKind
+from utvm.boards import Board, LinkKind, require_trust
 from utvm.device import Session
 from utvm.errors import UtvmError
 from utvm.fleet import Fleet, fleet_rack
@@ -138,6 +138,8 @@ def tune(
         raise UtvmError("several boards are of this host; with a fleet, name one: all of its kind there are used")
     started = time.time()
     every = boards_of_one_kind([board, *others])
+    for each in every if fleet is None else ():
+        require_trust(each)
     target = every[0]
     core = api.assumed_core(target, assume)
     target = replace(target, core=core)

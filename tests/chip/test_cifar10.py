@@ -18,7 +18,18 @@ MODEL = Path(__file__).resolve().parents[2] / "examples" / "cifar10" / "cifar10_
 def run(picture: Path, link: str, capsys: pytest.CaptureFixture[str]) -> list[int]:
     """Return the logits that `utvm run` prints."""
     board = str(board_file("cortex-m7"))
-    arguments = ["run", str(MODEL), "--board", board, "--link", link, "--input", str(picture), "--json"]
+    arguments = [
+        "run",
+        str(MODEL),
+        "--trust-board",
+        "--board",
+        board,
+        "--link",
+        link,
+        "--input",
+        str(picture),
+        "--json",
+    ]
     status = main(arguments)
     said = capsys.readouterr()
     assert status == 0, said.err

@@ -96,7 +96,7 @@ def ask(chip: ChipProcess, line: str) -> str:
 def test_a_model_is_programmed_boots_from_flash_and_is_exact(
     part: ChipProcess, firmware: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["flash", str(firmware), "--board", str(BOARD), "--yes"]) == 0
+    assert main(["flash", str(firmware), "--trust-board", "--board", str(BOARD), "--yes"]) == 0
     shown = capsys.readouterr().out
     assert "erases the sectors under 0x08000000 to" in shown
     assert "programmed, read back, started" in shown
@@ -118,11 +118,11 @@ def test_other_families_are_programmed_and_boot(name: str, tmp_path: Path, monke
     `UTVM_EVERY_BOARD`: the network too.
     """
     path = board_file(name)
-    firmware = shell_firmware([export(CNN, path)]) if EVERYWHERE else greeting_for(load_board(path))
+    firmware = shell_firmware([export(CNN, path)]) if EVERYWHERE else greeting_for(load_board(path, trust=True))
     elf, *_ = firmware.write(tmp_path)
     with ChipProcess(name) as chip:
         monkeypatch.setenv(PINS_VARIABLE, str(chip.pins))
-        assert main(["flash", str(elf), "--board", str(path), "--yes"]) == 0
+        assert main(["flash", str(elf), "--trust-board", "--board", str(path), "--yes"]) == 0
         assert hear(chip, "\r\n") == ("utvm cifar10_cnn ready\r\n" if EVERYWHERE else "hello\r\n")
         if EVERYWHERE:
             (wanted,) = evaluate(load(CNN), [np.zeros((1, 32, 32, 3), np.int8)]).values()
@@ -133,7 +133,7 @@ def test_other_families_are_programmed_and_boot(name: str, tmp_path: Path, monke
 def test_nothing_is_programmed_before_somebody_said_yes(
     part: ChipProcess, firmware: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["flash", str(firmware), "--board", str(BOARD)]) == 2
+    assert main(["flash", str(firmware), "--trust-board", "--board", str(BOARD)]) == 2
     assert "nothing was programmed: say --yes" in capsys.readouterr().err
     assert part.control()["programmed"] == 0
     assert not part.control()["connected"]
@@ -149,7 +149,7 @@ def test_a_board_that_vanishes_while_it_is_programmed_is_one_message(
 
     puller = threading.Thread(target=pull)
     puller.start()
-    status = main(["flash", str(firmware), "--board", str(BOARD), "--yes"])
+    status = main(["flash", str(firmware), "--trust-board", "--board", str(BOARD), "--yes"])
     puller.join()
     said = capsys.readouterr().err
     assert status == 2
@@ -158,7 +158,7 @@ def test_a_board_that_vanishes_while_it_is_programmed_is_one_message(
     part.control(power=True)
     after = len(part.control()["said"])  # what is there of it may have said something
     small, *_ = greeting().write(tmp_path)
-    assert main(["flash", str(small), "--board", str(BOARD), "--yes"]) == 0
+    assert main(["flash", str(small), "--trust-board", "--board", str(BOARD), "--yes"]) == 0
     assert hear(part, "hello\r\n", after)
 
 
@@ -167,7 +167,7 @@ def test_a_link_that_garbles_never_passes_for_programmed(seed: int, part: ChipPr
     elf, *_ = greeting().write(tmp_path)
     (segment,) = greeting().segments
     part.control(plan=asdict(Plan(seed=seed, rates={"write_flip": 1 / 100}, limit=1)))
-    status = main(["flash", str(elf), "--board", str(BOARD), "--yes"])
+    status = main(["flash", str(elf), "--trust-board", "--board", str(BOARD), "--yes"])
     done = part.control(plan={})["done"]
     print(f"exit status {status} after {done}")
     assert done
@@ -176,12 +176,12 @@ def test_a_link_that_garbles_never_passes_for_programmed(seed: int, part: ChipPr
         assert bytes.fromhex(held) == segment.data
     else:
         assert status == 2
-    assert main(["flash", str(elf), "--board", str(BOARD), "--yes"]) == 0
+    assert main(["flash", str(elf), "--trust-board", "--board", str(BOARD), "--yes"]) == 0
     assert hear(part, "hello\r\n").endswith("hello\r\n")
 
 
 def test_only_the_pages_under_a_range_are_erased(part: ChipProcess) -> None:
-    board = load_board(BOARD)
+    board = load_board(BOARD, trust=True)
     link = link_opener(board)(str(part.pins))
     bank_2 = FLASH + (1 << 20)
     try:

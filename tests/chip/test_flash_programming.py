@@ -20,7 +20,7 @@ def opened(chip: ChipProcess, board: Board) -> DebugLink:
 
 @CORE
 def test_a_range_of_a_bank_is_programmed(chip: ChipProcess, core: str) -> None:
-    board = load_board(board_file(core))
+    board = load_board(board_file(core), trust=True)
     assert board.link.openocd is not None
     pretending = replace(board.link.openocd, commands=(f"flash bank pretended faux {FLASH:#x} 0x40000 2 2 chip.cpu",))
     link = opened(chip, replace(board, link=replace(board.link, openocd=pretending)))
@@ -35,7 +35,7 @@ def test_a_range_of_a_bank_is_programmed(chip: ChipProcess, core: str) -> None:
 
 @CORE
 def test_what_has_no_flash_is_told(chip: ChipProcess, core: str) -> None:
-    link = opened(chip, load_board(board_file(core)))
+    link = opened(chip, load_board(board_file(core), trust=True))
     try:
         assert isinstance(link, FlashProgrammer)
         with pytest.raises(LinkRefusedError, match="can't be programmed"):

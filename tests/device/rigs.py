@@ -84,7 +84,7 @@ def _qemu(board: Board) -> Rig:
 
 
 def _openocd(core: str) -> Rig:
-    board = load_board(board_file(core))
+    board = load_board(board_file(core), trust=True)
     return Rig(
         name=f"openocd-{core}",
         board=board,
@@ -94,7 +94,7 @@ def _openocd(core: str) -> Rig:
 
 
 def _pyocd(core: str) -> Rig:
-    board = load_board(board_file(core)).linked_by("pyocd")
+    board = load_board(board_file(core), trust=True).linked_by("pyocd")
     return Rig(
         name=f"pyocd-{core}",
         board=board,
@@ -106,7 +106,7 @@ def _pyocd(core: str) -> Rig:
 def _gdb_server(kind: str, core: str) -> Rig:
     return Rig(
         name=f"gdb-{kind}-{core}",
-        board=load_board(board_file(core)),
+        board=load_board(board_file(core), trust=True),
         make_target=lambda: GdbServer(kind, core),
         open_link=GdbRemoteLink,
     )

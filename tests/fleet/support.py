@@ -38,6 +38,9 @@ class FleetProcesses:
         names = ",".join(str(board) for board in boards)
         process, said = self._start("worker", "--scheduler", self.fleet.address, "--boards", names)
         assert process.stderr is not None
+        assert said.startswith("without TLS: whoever reaches this port") == (self.fleet.tls is None), said
+        if self.fleet.tls is None:
+            said = process.stderr.readline()
         for line in (said, *(process.stderr.readline() for _ in boards[1:])):
             assert "offered" in line, line
         return process

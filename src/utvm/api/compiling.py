@@ -151,9 +151,9 @@ def prepared(model: str | Path | Graph) -> Graph:
     return run_passes(model if isinstance(model, Graph) else load(Path(model)))
 
 
-def as_board(board: str | Path | Board) -> Board:
-    """Return a board by name, by the path of its TOML, or as it is."""
-    return board if isinstance(board, Board) else load_board(board)
+def as_board(board: str | Path | Board, *, trust: bool = False) -> Board:
+    """Return a board by name, by the path of its TOML (`trust` as in `load_board`), or as it is."""
+    return board if isinstance(board, Board) else load_board(board, trust=trust)
 
 
 def assumed_core(board: Board, assume: str | None) -> Core:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from utvm.api.compiling import Compiled, as_board, compile
 from utvm.api.stopwatch import Stopwatch
-from utvm.boards import Board, LinkKind
+from utvm.boards import Board, LinkKind, require_trust
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL
 from utvm.device import LinkError, Measurement, Session, open_session
 from utvm.emulators import QemuTarget, StandIn, emulator_target, get_assumption
@@ -39,18 +39,26 @@ class Result:
     seconds: Mapping[str, float]
 
 
-def connect(board: str | Path | Board, *, link: LinkKind | None = None, assume: str | None = None) -> Session:
+def connect(
+    board: str | Path | Board,
+    *,
+    link: LinkKind | None = None,
+    assume: str | None = None,
+    trust_board: bool = False,
+) -> Session:
     """Open a session with a board; close it with `with` or `close()`.
 
     Args:
         board: a board's name, the path of its TOML, or the board.
         link: which of the board's debug links to use; the one its TOML names if None.
         assume: what modelled cycles assume instead of zero-wait memory: a name in `utvm.emulators.assumptions()`.
+        trust_board: whether the file at a path may name programs, which are run; see `load_board`.
 
     Raises:
         UtvmError: the board or its emulator can't be reached.
     """
-    described = as_board(board) if link is None else as_board(board).linked_by(link)
+    described = as_board(board, trust=trust_board)
+    described = described if link is None else described.linked_by(link)
     assumption = None if assume is None else get_assumption(assume, described.core.name)
     target = emulator_target(described, cache_directory=default_cache_directory(), assume=assumption)
     return open_session(described, target)
@@ -142,8 +150,9 @@ def run_once(
     Raises:
         UtvmError: any of it failed; the message says what to do.
     """
-    watch = Stopwatch()
-    compiled = compile(model, board, small=small, flash=flash, ram=ram, assume=assume, records=records, dump=dump)
+    watch, target = Stopwatch(), as_board(board)
+    require_trust(target)
+    compiled = compile(model, target, small=small, flash=flash, ram=ram, assume=assume, records=records, dump=dump)
     watch.seconds.update(compiled.seconds)
     inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
     with watch.stage("connect"):

@@ -19,6 +19,7 @@ from utvm.boards.find import list_boards, load_board, user_boards, user_director
 from utvm.boards.load import list_parts, parse_board
 from utvm.boards.memory import CacheGeometry, Memory, MemoryModel, Placement
 from utvm.boards.startup import WAIT_TURNS, CacheKind, RegisterOperation
+from utvm.boards.trust import programs, require_trust
 
 __all__ = [
     "LINK_NAMES",
@@ -46,6 +47,8 @@ __all__ = [
     "list_parts",
     "load_board",
     "parse_board",
+    "programs",
+    "require_trust",
     "save_draft",
     "user_boards",
     "user_directory",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from utvm.boards.memory import Memory, MemoryModel, Placement
@@ -128,6 +129,7 @@ class Board:
         boot_rom: the part whose boot ROM looks for something of its own in flash, None where vectors are enough.
         sources: documents and sections that the description was made from.
         part: the microcontroller whose description it builds on, None if it stands alone.
+        untrusted: the file that says so, where nobody has trusted it yet; None for boards of µTVM and of the user.
     """
 
     name: str
@@ -150,6 +152,7 @@ class Board:
     boot_rom: BootRom | None = None
     sources: tuple[str, ...] = ()
     part: str | None = None
+    untrusted: Path | None = None
 
     @property
     def code(self) -> Memory:

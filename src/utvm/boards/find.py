@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,17 +22,23 @@ def user_directory() -> Path:
     return Path(base) / "utvm" / "boards"
 
 
-def load_board(name: str | Path) -> Board:
+def load_board(name: str | Path, *, trust: bool = False) -> Board:
     """Return a board by name, or from the TOML file at a path.
 
     A name is one of the package's boards, or of a file in `user_directory`.
+
+    Args:
+        name: the name or the path.
+        trust: whether a file that lies elsewhere may name programs, which connecting to its board runs.
 
     Raises:
         BoardError: there is no such board, or its file has problems; all are listed.
     """
     text = str(name)
     if isinstance(name, Path) or text.endswith(".toml"):
-        return _read(Path(name))
+        path = Path(name)
+        board = _read(path)
+        return board if trust or _is_ours(path) else replace(board, untrusted=path)
     shipped, own = _names(_SHIPPED_FOLDER), _names(user_directory())
     found = shipped.get(text) or own.get(text)
     if found is None:
@@ -54,6 +61,11 @@ def user_boards() -> tuple[Board, ...]:
         BoardError: the first file with problems.
     """
     return tuple(_read(path) for path in _names(user_directory()).values())
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file lies among the package's boards or in `user_directory`."""
+    return path.resolve().parent in (_SHIPPED_FOLDER.resolve(), user_directory().resolve())
 
 
 def _names(folder: Path) -> dict[str, Path]:

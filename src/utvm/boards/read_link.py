@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +13,8 @@ from utvm.boards.fields import check_keys
 _KINDS: tuple[LinkKind, ...] = get_args(LinkKind)
 _TEXT_KEYS = {"gdb": ("endpoint",), "openocd": ("probe", "endpoint"), "pyocd": ("target", "probe")}
 _LIST_KEYS: Mapping[str, tuple[str, ...]] = {"openocd": ("config", "commands")}
+_PROBE = re.compile(r"[A-Za-z0-9_.:/+-]+")
+"""Serial numbers stand in commands for OpenOCD."""
 _REQUIRED = {"gdb": ("endpoint",), "openocd": (), "pyocd": ("target",)}
 
 
@@ -72,6 +75,8 @@ def _settings(name: str, table: Any, problems: list[str]) -> dict[str, Any]:
         elif not isinstance(value, str) or not value:
             problems.append(f"'{key}' of {where} is {value!r}, not text")
             continue
+        elif key == "probe" and not _PROBE.fullmatch(value):
+            problems.append(f"'probe' of {where} is {value!r}, not a serial number of letters, digits and '_.:/+-'")
         elif key == "endpoint" and not _is_endpoint(value, sockets=name == "gdb"):
             problems.append(f"'endpoint' of {where} is '{value}', not host:port")
         found[key] = value

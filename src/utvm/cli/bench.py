@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_board
+from utvm.cli.options import add_board, add_trust, chosen_board
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -31,6 +31,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("what", choices=("talk", "mlperf-tiny", "layers"), help="what to measure")
     add_board(parser)
+    add_trust(parser)
     parser.add_argument("--models", type=Path, metavar="DIR", help="where the network files are (.tflite, q7 .npz)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as a JSON list")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="also draw a chart (.svg or .png)")
@@ -54,20 +55,21 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.chart is not None:
         check_chart(arguments.chart)
+    board = chosen_board(arguments)
     rows: Iterator[Row | NoRow]
     if arguments.what == "talk":
         rows = bench_talk(
-            arguments.board,
+            board,
             arguments.models,
             example=EXAMPLE if EXAMPLE.is_file() else None,
             assume=arguments.assume,
         )
     elif arguments.what == "layers":
-        rows = bench_layers(arguments.board, assume=arguments.assume)
+        rows = bench_layers(board, assume=arguments.assume)
     elif arguments.models is None:
         raise UtvmError("MLPerf Tiny's networks do not come with µTVM: give their directory with --models")
     else:
-        rows = bench_mlperf_tiny(arguments.board, arguments.models, assume=arguments.assume)
+        rows = bench_mlperf_tiny(board, arguments.models, assume=arguments.assume)
     done = []
     for row in rows:
         if isinstance(row, NoRow):

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from utvm.cli import boards_add
+from utvm.cli.options import add_trust
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -45,6 +46,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="instead, run short kernels in RAM and compare their cycles with the table that models the core",
     )
     boards_add.add_link(check)
+    add_trust(check)
     check.set_defaults(run=boards_add.check)
     boards_add.add_parser(actions)
 

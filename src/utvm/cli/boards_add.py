@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from utvm.cli.options import nbytes
+from utvm.cli.options import chosen_board, nbytes
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -67,9 +67,7 @@ def hertz(text: str) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Compare a board's file with the connected board and print what was found."""
-    from utvm.boards import load_board
-
-    board = load_board(arguments.board)
+    board = chosen_board(arguments)
     linked = board if arguments.link is None else board.linked_by(arguments.link)
     return _check_pipeline(linked) if arguments.pipeline else _check(linked)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_model, compile_options, nbytes
+from utvm.cli.options import add_model, add_trust, chosen_board, compile_options, nbytes
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -23,6 +23,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     add_model(parser, dump=False)
+    add_trust(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the files go")
     parser.add_argument("--name", help="prefix of the C symbols and files (default: the model's name)")
     parser.add_argument(
@@ -61,7 +62,6 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from utvm.api import as_board
     from utvm.deploy import (
         PROJECTS,
         console_of,
@@ -73,15 +73,16 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     from utvm.errors import UtvmError
 
+    board = chosen_board(arguments)
     if arguments.others and arguments.format != "firmware":
         raise UtvmError("--with puts a further model into a firmware: say --format firmware")
     if (arguments.task is None) == (arguments.format == "mlperf"):
         raise UtvmError("--task says what an MLPerf firmware does: give it with --format mlperf, and only then")
     if arguments.format in ("firmware", "mlperf"):
-        console_of(as_board(arguments.board))  # before anything is written
+        console_of(board)  # before anything is written
     options = {"stack": arguments.stack, "portable": arguments.portable, **compile_options(arguments)}
-    exports = [export(arguments.model, arguments.board, name=arguments.name, **options)]
-    exports += [export(model, arguments.board, **{**options, "portable": ()}) for model in arguments.others]
+    exports = [export(arguments.model, board, name=arguments.name, **options)]
+    exports += [export(model, board, **{**options, "portable": ()}) for model in arguments.others]
     if arguments.format in PROJECTS:
         exports = [exported.as_project(arguments.format) for exported in exports]
     contents: dict[str, bytes] = {}

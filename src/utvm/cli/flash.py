@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utvm.cli.options import add_trust, chosen_board
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -24,6 +26,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("firmware", type=Path, metavar="FIRMWARE", help="an .elf that `utvm export` made")
     parser.add_argument("--board", required=True, metavar="BOARD", help="a board's name or the path of its TOML")
+    add_trust(parser)
     parser.add_argument("--link", help="which of the board's debug links to use: gdb, openocd or pyocd")
     parser.add_argument("--yes", action="store_true", help="do not ask before the flash of a board is overwritten")
     parser.set_defaults(run=_run)
@@ -32,7 +35,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from utvm.deploy import flash, plan_flash
 
-    plan = plan_flash(arguments.firmware, arguments.board, link=arguments.link)
+    plan = plan_flash(arguments.firmware, chosen_board(arguments), link=arguments.link)
     if plan.board.kind == "physical":
         _confirm(plan, yes=arguments.yes)
     done = flash(arguments.firmware, plan.board)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_tls, names, tls_files
+from utvm.cli.options import add_tls, add_trust, names, tls_files
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -54,6 +54,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="A,B,...",
         help="names or TOMLs of boards; an emulated board's name may be repeated",
     )
+    add_trust(worker)
     add_tls(worker)
     worker.set_defaults(run=_worker)
 
@@ -70,7 +71,9 @@ def _worker(arguments: argparse.Namespace) -> int:
     from utvm.fleet import Fleet, run_worker
 
     fleet = Fleet(address=arguments.scheduler, tls=tls_files(arguments))
-    run_worker(fleet, [load_board(Path(name) if "/" in name else name) for name in arguments.boards], say=_say)
+    trust = arguments.trust_board
+    boards = [load_board(Path(name) if "/" in name else name, trust=trust) for name in arguments.boards]
+    run_worker(fleet, boards, say=_say)
     return 0
 
 

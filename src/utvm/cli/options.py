@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from utvm.boards import Board
     from utvm.fleet import Tls
 
 
@@ -67,6 +68,26 @@ def add_board(parser: argparse.ArgumentParser, *, several: bool = False) -> None
         "(Cortex-M4), for pipelines as measured on silicon, or model cycles as pessimistic-m7; a pipeline and a memory "
         "together between commas, as measured,stm32f746; default: zero-wait memory",
     )
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add --trust-board."""
+    parser.add_argument(
+        "--trust-board",
+        action="store_true",
+        help="run the programs that a board's TOML given by path names: you have read it",
+    )
+
+
+def chosen_board(arguments: argparse.Namespace) -> Board:
+    """Return the board of --board, trusted if --trust-board says so.
+
+    Raises:
+        BoardError: there is no such board, or its file has problems.
+    """
+    from utvm.boards import load_board
+
+    return load_board(arguments.board, trust=arguments.trust_board)
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_model, amount, compile_options
+from utvm.cli.options import add_model, add_trust, amount, chosen_board, compile_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -25,6 +25,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     add_model(parser, dump=False)
+    add_trust(parser)
     parser.add_argument("--input", type=Path, metavar="FILE", help="the input (default: seeded random values)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with bars and the arena over time")
     parser.add_argument("--timeout", type=amount, metavar="SECONDS", help="how long the target may take for a call")
@@ -38,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     report, compiled = profile(
         arguments.model,
-        arguments.board,
+        chosen_board(arguments),
         input_file=arguments.input,
         **compile_options(arguments),
         timeout=arguments.timeout,

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_model, amount, compile_options
+from utvm.cli.options import add_model, add_trust, amount, chosen_board, compile_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -24,6 +24,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     add_model(parser)
+    add_trust(parser)
     parser.add_argument(
         "--input",
         type=Path,
@@ -49,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
     labels = read_labels(arguments.labels)
     report = api.run_once(
         arguments.model,
-        arguments.board,
+        chosen_board(arguments),
         arguments.input,
         **compile_options(arguments),
         link=arguments.link,

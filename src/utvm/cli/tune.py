@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_board, add_database, add_tls, amount, count, names, share, tls_files
+from utvm.cli.options import add_board, add_database, add_tls, add_trust, amount, count, names, share, tls_files
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -26,6 +26,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
     add_board(parser, several=True)
+    add_trust(parser)
     parser.add_argument(
         "--fleet", metavar="ADDRESS", help="measure on all boards of that kind behind this scheduler (see `utvm fleet`)"
     )
@@ -55,6 +56,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from utvm.boards import load_board
     from utvm.fleet import Fleet, FleetError
     from utvm.report import TuningProgress, print_table, tuning_html, tuning_json, tuning_table, write_text
     from utvm.tune import DEFAULT_GAIN, tune
@@ -63,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
     tls = tls_files(arguments)
     if tls is not None and arguments.fleet is None:
         raise FleetError("TLS is for the connection to a fleet: give --fleet tls://HOST:PORT")
-    boards = arguments.boards or [arguments.board]
+    boards = [load_board(name, trust=arguments.trust_board) for name in arguments.boards or [arguments.board]]
     seconds = None if arguments.minutes is None else 60 * arguments.minutes
     with TuningProgress(trials=arguments.trials, seconds=seconds) as progress:
         tuned = tune(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import count
+from utvm.cli.options import add_trust, chosen_board, count
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -30,6 +30,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--inputs", type=count, default=16, metavar="N", help="how many inputs (default: 16)")
     parser.add_argument("--layers", action="store_true", help="compare every operator's result, not only the outputs")
     parser.add_argument("--board", metavar="BOARD", help="the board (default: the one it was exported for)")
+    add_trust(parser)
     parser.add_argument(
         "--allow-changed", action="store_true", help="let files pass that were changed since the export, if equal"
     )
@@ -44,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.against,
         inputs=arguments.inputs,
         layers=arguments.layers,
-        board=arguments.board,
+        board=None if arguments.board is None else chosen_board(arguments),
         allow_changed=arguments.allow_changed,
     )
     print(verification_text(verification))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from utvm.boards import Board, BoardError
+from utvm.boards import Board, BoardError, require_trust
 from utvm.device.cycle_counter import CycleCounter
 from utvm.device.gdb_link import GdbRemoteLink
 from utvm.device.link import Count, DebugLink, Target, WrappingTarget
@@ -48,8 +48,9 @@ def link_opener(board: Board) -> Callable[[str], DebugLink]:
     """Return what opens the debug link that a board uses, from the endpoint that its target's `start` returns.
 
     Raises:
-        BoardError: it does not describe that link.
+        BoardError: it does not describe that link, or its file names programs and nobody trusted it.
     """
+    require_trust(board)
     if board.link.kind == "gdb":
         return GdbRemoteLink
     if board.link.openocd is not None and board.link.kind == "openocd":

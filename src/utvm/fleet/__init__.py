@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from utvm.boards import Board
+from utvm.boards import Board, require_trust
 from utvm.fleet.address import DEFAULT_PORT, Fleet, FleetError, Tls, check_listener
 from utvm.prerequisites import how_to_add
 from utvm.tuning import Rack
@@ -31,8 +31,11 @@ def run_worker(fleet: Fleet, boards: Sequence[Board], *, say: Say) -> None:
 
     Raises:
         FleetError: a package is missing.
+        BoardError: a board's file names programs, and nobody trusted it.
     """
     _require_distributed()
+    for board in boards:
+        require_trust(board)
     from utvm.fleet.worker import serve
 
     serve(fleet, boards, say=say)

@@ -6,12 +6,7 @@ import asyncio
 
 from utvm.fleet import Say
 from utvm.fleet.address import FleetError, Tls, security
-from utvm.fleet.servers import QuietScheduler, hush, stop_on_signals
-
-WITHOUT_TLS = (
-    "without TLS: whoever reaches this port or a worker's, as every user of this machine does, can run code as "
-    "this user; with --tls-ca-file, --tls-cert and --tls-key only who has a certificate can"
-)
+from utvm.fleet.servers import WITHOUT_TLS, QuietScheduler, hush, stop_on_signals
 
 
 def serve(host: str, port: int, tls: Tls | None, *, say: Say) -> None:

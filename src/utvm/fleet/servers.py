@@ -15,6 +15,12 @@ import distributed
 dask.config.set({"distributed.comm.timeouts.connect": "10s"})
 
 
+WITHOUT_TLS = (
+    "without TLS: whoever reaches this port or a worker's, as every user of this machine does, can run code as "
+    "this user; with --tls-ca-file, --tls-cert and --tls-key only who has a certificate can"
+)
+
+
 class QuietScheduler(distributed.Scheduler):
     """A scheduler without pages."""
 

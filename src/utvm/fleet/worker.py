@@ -21,7 +21,7 @@ from utvm.cache import digest
 from utvm.errors import UtvmError
 from utvm.fleet import Say
 from utvm.fleet.address import Fleet, security
-from utvm.fleet.servers import QuietWorker, first_of, hush, stop_on_signals
+from utvm.fleet.servers import WITHOUT_TLS, QuietWorker, first_of, hush, stop_on_signals
 from utvm.fleet.shipment import Shipment
 from utvm.tuning import BoardLostError, Built, Expectation, Measurer, Trial, board_kind
 
@@ -140,6 +140,8 @@ def serve(fleet: Fleet, boards: Sequence[Board], *, say: Say) -> None:
 async def serve_slots(fleet: Fleet, slots: Sequence[Slot], *, say: Say) -> None:
     """Offer slots until SIGINT or SIGTERM; each comes and goes for itself."""
     stop = stop_on_signals()
+    if fleet.tls is None:
+        say(WITHOUT_TLS)
     with tempfile.TemporaryDirectory(prefix="utvm-fleet-") as directory:
         await asyncio.gather(*(_offer(fleet, slot, directory, stop, say) for slot in slots))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from utvm.boards import LINK_NAMES, Board, Memory
+from utvm.boards import LINK_NAMES, Board, Memory, programs
 
 NEVER_ON_SILICON = "never run on silicon"
 
@@ -88,6 +88,8 @@ def board_text(board: Board) -> str:
     lines += _section("images, tried in this order", _placements(board))
     lines += _section("programs that boot by themselves, tried in this order", _firmware(board))
     lines += _section("debug links", _links(board))
+    if board.untrusted is not None:
+        lines += _section("what it runs on this machine, if trusted (--trust-board)", programs(board))
     if board.clock:
         lines += _section("clock, set up after each load", map(str, board.clock))
     if board.memory_model is not None:

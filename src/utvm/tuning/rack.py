@@ -22,7 +22,7 @@ MOST_LOSSES = 3
 
 _RETRY_SECONDS = 5.0
 _CLOSE_SECONDS = 5.0
-_OWN = frozenset({"name", "description", "link", "silicon", "unverified", "sources"})
+_OWN = frozenset({"name", "description", "link", "silicon", "unverified", "sources", "untrusted"})
 
 Connect = Callable[[], Session]
 
