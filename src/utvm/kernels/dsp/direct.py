@@ -10,14 +10,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.dsp.assembly import no_scheduled_code
 from utvm.kernels.dsp.direct_plan import UNROLL_LIMIT, WIDE_WEIGHTS, BlockSize, DirectPlan, most_pairs, pairs_exactly
-from utvm.kernels.dsp.expand import both_lanes, write_expansion
+from utvm.kernels.dsp.expand import both_lanes, expander, expansion_cycles, write_expansion
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import Rows, Window
@@ -29,7 +29,6 @@ _BLOCKS = ((4, 2), (3, 2), (2, 4), (2, 3), (2, 2), (1, 8), (1, 6), (1, 4), (1, 2
 _SMALL_BLOCKS = ((2, 2), (1, 4), (1, 2))
 _MOST_CANDIDATES, _MOST_WITH_CACHES = 7, 21
 _BLOCK_COST = 0.1
-_EXPANSION_CYCLES = 1.5
 _UNROLL_MOST = 4000
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
@@ -67,7 +66,7 @@ class DirectConvolution(KernelFamily):
         del core
         assert isinstance(op, Conv2D | FullyConnected)
         m, n, form = int(config["m"]), int(config["n"]), WeightForm(str(config["form"]))
-        window = Window.of(op)
+        window = Window.of(op, m)
         rows = Rows.of(window)
         split = rows.split(m, most_pairs(m, n))
         if m * n > 8 or m > window.out_width or n > window.out_channels or split is None:
@@ -115,17 +114,19 @@ class DirectConvolution(KernelFamily):
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all blocks, and of expanding each input row once."""
         assert isinstance(op, Conv2D | FullyConnected)
-        return DirectPlan.of(op, config).cycles(core) + _EXPANSION_CYCLES * op.x.elements
+        assert core.timing is not None
+        plan = DirectPlan.of(op, config)
+        return plan.cycles(core) + expansion_cycles(plan.rows, core.timing) * op.x.elements
 
     def _candidates(self, op: Conv2D | FullyConnected, core: Core) -> list[Config]:
         """Return the configs worth a schedule: the fewest instructions first, wide weights only where they are few."""
-        window = Window.of(op)
-        narrow = pairs_exactly(op) and window.out_channels > 1
+        narrow = pairs_exactly(op) and op.y.shape[-1] > 1
         forms = [WeightForm.PAIR8] if narrow else [WeightForm.INT16]
         if narrow and op.weights.values.nbytes <= WIDE_WEIGHTS:
             forms.append(WeightForm.INT16)
         found: list[tuple[float, Config]] = []
         for (m, n), form in product(_BLOCKS, forms):
+            window = Window.of(op, m)
             split = Rows.of(window).split(m, most_pairs(m, n))
             work = 0 if split is None else window.kernel[0] * split[0] * len(split[1]) * m * n
             for unroll in (1, 0) if work <= UNROLL_LIMIT else (0, 1):
@@ -144,7 +145,8 @@ class DirectConvolution(KernelFamily):
         assert core.timing is not None
         plan = DirectPlan.of(op, config)
         w = CWriter()
-        helpers = _write_function(w, plan)
+        expansion = expander(plan.rows, core.timing)
+        helpers = (_write_strips if plan.window.strips else _write_function)(w, plan, expansion)
         return Kernel(
             family=self.name,
             config=config,
@@ -154,17 +156,30 @@ class DirectConvolution(KernelFamily):
                 parameters=_PARAMETERS,
                 body=w.text,
                 helpers=helpers,
-                support=tuple(plan.kernel(block, core.timing) for block in plan.blocks()),
+                support=(
+                    *((expansion,) if expansion is not None else ()),
+                    *(plan.kernel(block, core.timing) for block in plan.blocks()),
+                ),
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
             scratch_bytes=plan.scratch_bytes,
-            ahead=ring_ahead(op, plan.window.slots) if isinstance(op, Conv2D) else op.y.nbytes - op.x.nbytes,
+            ahead=_ahead(op, plan.window),
         )
+
+
+def _ahead(op: Conv2D | FullyConnected, window: Window) -> int:
+    """Return the bytes by which the output must start before the input; see `Kernel`."""
+    if not window.strips:
+        assert isinstance(op, Conv2D)
+        return ring_ahead(op, window.slots)
+    grows = window.out_channels - window.channels
+    return max(window.width * grows, (window.height * window.width + window.rest) * grows)
 
 
 def _rough_cost(window: Window, m: int, n: int) -> float:
     """Return instructions for one lane pair of every output, blocks at the edges counted as whole ones."""
-    across, blocks = -(-window.out_width // m), -(-window.out_channels // n)
+    across = window.out_height * -(-window.out_width // m) + -(-window.rest // m)
+    blocks = -(-window.out_channels // n)
     return across * blocks * (m + 1.5 * n + m * n + _BLOCK_COST * max(1, 8 - m * n))
 
 
@@ -174,11 +189,40 @@ def _stem(op: Conv2D | FullyConnected) -> str:
     return f"conv2d_{dims(op.x.shape[1:])}_{op.weights.shape[0]}_k{op.weights.shape[1]}x{op.weights.shape[2]}"
 
 
-def _write_function(w: CWriter, plan: DirectPlan) -> tuple[str, ...]:
+def _write_strips(w: CWriter, plan: DirectPlan, expansion: CSupport | None) -> tuple[str, ...]:
+    """Write the loop over strips of pixels, then the rest."""
+    window = plan.window
+    helpers: tuple[str, ...] = ()
+    with w.loop("strip", window.height):
+        helpers = _write_strip(w, plan, expansion, "strip", window.width)
+    if window.rest:
+        with w.block(""):
+            _write_strip(w, plan, expansion, str(window.height), window.rest)
+    return helpers
+
+
+def _write_strip(w: CWriter, plan: DirectPlan, expansion: CSupport | None, strip: str, pixels: int) -> tuple[str, ...]:
+    """Write the expansion of the first `pixels` of a strip, and their blocks; returns the helpers."""
+    window, rows = plan.window, plan.rows
+    w(f"const int8_t *from_row = x + {strip} * {window.row_bytes};")
+    helpers = write_expansion(
+        w, rows, pixels, expansion, source="from_row", target="scratch", zero_point=plan.op.x.zero_point
+    )
+    split = rows.split(plan.m, most_pairs(plan.m, plan.n))
+    assert split is not None
+    parts = split[0]
+    addresses = ", ".join(f"scratch + {rows.part_offset(part, parts) // 2}" for part in range(parts))
+    w(f"const void *rows[{parts}] = {{{addresses}}};")
+    w(f"int8_t *out = y + {strip} * {window.out_width * window.out_pixel_bytes};")
+    _write_blocks(w, plan, pixels, parts)
+    return helpers
+
+
+def _write_function(w: CWriter, plan: DirectPlan, expansion: CSupport | None) -> tuple[str, ...]:
     window, rows = plan.window, plan.rows
     slots, lanes = window.slots, rows.row_bytes // 2
     words = plan.scratch_bytes // 4
-    batch = plan.op.x.shape[0] if isinstance(plan.op, Conv2D) else 1
+    batch = plan.op.x.shape[0]
     image, out_image = window.height * window.row_bytes, window.out_height * window.out_width * window.out_pixel_bytes
     groups = window.groups
     if window.padding.any:
@@ -197,8 +241,9 @@ def _write_function(w: CWriter, plan: DirectPlan) -> tuple[str, ...]:
                 w(f"int16_t *to_row = scratch + (next % {slots}) * {groups * lanes};")
                 with w.block("") if groups == 1 else w.loop("g", groups):
                     helpers = write_expansion(
-                        w, rows, source="from_row", target="to_row", zero_point=plan.op.x.zero_point
-                    )
+                        w, rows, window.width, expansion,
+                        source="from_row", target="to_row", zero_point=plan.op.x.zero_point,
+                    )  # fmt: skip
                     if groups > 1:
                         w(f"from_row += {window.channels};", f"to_row += {lanes};")
             if groups == 1:
@@ -232,14 +277,19 @@ def _write_row(w: CWriter, plan: DirectPlan, out_image: int, first: str) -> None
             with w.loop("part", parts):
                 w(f"rows[k * {parts} + part] = row + part * {rows.part_offset(1, parts) // 2};")
     w(f"int8_t *out = y + n * {out_image} + oy * {window.out_width * window.out_pixel_bytes}{first};")
-    full = window.out_width // plan.m
+    _write_blocks(w, plan, window.out_width, height * parts)
+
+
+def _write_blocks(w: CWriter, plan: DirectPlan, pixels: int, addresses: int) -> None:
+    """Write the blocks of `pixels` from the `addresses` in `rows` on."""
+    full, tail = divmod(pixels, plan.m)
     with w.loop("block", full):
         _write_calls(w, plan, plan.m)
-        w(f"out += {plan.m * window.out_pixel_bytes};")
-        with w.loop("k", height * parts):
-            w(f"rows[k] = (const int8_t *)rows[k] + {rows.advance_bytes(plan.m)};")
-    if plan.tail_pixels:
-        _write_calls(w, plan, plan.tail_pixels)
+        w(f"out += {plan.m * plan.window.out_pixel_bytes};")
+        with w.loop("k", addresses):
+            w(f"rows[k] = (const int8_t *)rows[k] + {plan.rows.advance_bytes(plan.m)};")
+    if tail:
+        _write_calls(w, plan, tail)
 
 
 def _write_calls(w: CWriter, plan: DirectPlan, pixels: int) -> None:

@@ -82,9 +82,10 @@ class DirectPlan:
         """Return the plan of an operator that `requantizer` can finish, under a legal config."""
         found = requantizer(op)
         assert found is not None
+        m = int(config["m"])
         return DirectPlan(
-            op=op, rows=Rows.of(Window.of(op)), requantizer=found,
-            uniform=uniform_finish(op, found), m=int(config["m"]), n=int(config["n"]),
+            op=op, rows=Rows.of(Window.of(op, m)), requantizer=found,
+            uniform=uniform_finish(op, found), m=m, n=int(config["n"]),
             form=WeightForm(str(config["form"])), unrolled=bool(int(config["unroll"])),
         )  # fmt: skip
 
@@ -104,20 +105,25 @@ class DirectPlan:
         return (self.window.slots * self.window.groups + self.vertical_padding) * self.rows.row_bytes
 
     @property
-    def tail_pixels(self) -> int:
-        """Pixels at the end of a row that fill no block."""
-        return self.window.out_width % self.m
-
-    @property
     def tail_channels(self) -> int:
         """Channels at the end that fill no block."""
         return self.window.out_channels % self.n
 
     def blocks(self) -> list[BlockSize]:
         """Return the register blocks needed: the main one, and those for the last pixels and channels."""
-        widths = [self.m, *([self.tail_pixels] if self.tail_pixels else [])]
+        widths = self._calls()
         heights = [self.n, *([self.tail_channels] if self.tail_channels else [])]
         return [BlockSize(m=m, n=n) for n in heights for m in widths]
+
+    def _calls(self) -> dict[int, int]:
+        """Return how many blocks of which numbers of pixels a group of all rows has."""
+        found: dict[int, int] = {}
+        for rows, pixels in ((self.window.out_height, self.window.out_width), (1, self.window.rest)):
+            full, tail = divmod(pixels, self.m)
+            for width, count in ((self.m, full), (tail, 1)):
+                if width and count:
+                    found[width] = found.get(width, 0) + rows * count
+        return found
 
     def form_of(self, block: BlockSize) -> WeightForm:
         """Return the form of the weights of a block: an odd number of channels makes no pairs."""
@@ -155,10 +161,10 @@ class DirectPlan:
         """
         window, timing = self.window, core.timing
         assert timing is not None
-        full_channels, full_pixels = window.out_channels // self.n, window.out_width // self.m
+        full_channels, calls_of = window.out_channels // self.n, self._calls()
         total = 0.0
         for block in self.blocks():
-            calls = full_pixels if block.m == self.m else 1
+            calls = calls_of[block.m]
             spec = self.spec(block)
             times = full_channels if block.n == self.n else 1
             total += calls * times * multiply_cycles(spec, timing, shift=self.shift)
@@ -167,7 +173,7 @@ class DirectPlan:
                 code = multiply_code_bytes(spec, timing, shift=self.shift)
                 total += core.caches.streaming(code, 0, calls * times)
                 total += core.caches.streaming(0, 4 * times * spec.stream_words, calls)
-        return total * window.out_height * window.groups
+        return total * window.groups
 
     @property
     def shift(self) -> int:

@@ -1,31 +1,107 @@
-"""C that expands rows of int8 input to int16 lanes."""
+"""Code that expands rows of int8 input to int16 lanes."""
 
 from __future__ import annotations
 
-from utvm.codegen import CWriter
+import math
+from functools import lru_cache
+
+from utvm.codegen import CSupport, CWriter
+from utvm.cores.microkernel import Block, schedule
+from utvm.cores.timing import Timing
+from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop
 from utvm.kernels.dsp.geometry import Rows
 
+_AT_ONCE = (8, 7, 6, 5, 4, 3, 2, 1)
+_BRANCH_CYCLES = 3
+_LANE_CYCLES = 1.5
+"""Cycles of a lane where the compiler writes the loop."""
 
-def write_expansion(w: CWriter, rows: Rows, *, source: str, target: str, zero_point: int) -> tuple[str, ...]:
-    """Write the expansion of the row at `source` (int8_t *) into the row at `target` (int16_t *); returns the helpers.
 
-    The row is that of one group of channels. Both addresses are aligned to a word. The padding at both sides is not
-    touched, except that of the second copy that shares a word with a pixel.
+def expansion_turn(words: int, timing: Timing, *, x: str, row: str, turns: str) -> tuple[int, tuple[str, ...], float]:
+    """Return how many of a row's words one turn expands to int16, its code and its cycles.
+
+    Args:
+        words: four channels each; a turn's divide them.
+        timing: the core.
+        x: the register of the input's address, which moves.
+        row: the register of the lanes' address, which moves.
+        turns: the register that counts down, with Z set after the last turn.
+    """
+    return _expansion_turn(next(count for count in _AT_ONCE if words % count == 0), timing, x, row, turns)
+
+
+@lru_cache(maxsize=64)
+def _expansion_turn(at_once: int, timing: Timing, x: str, row: str, turns: str) -> tuple[int, tuple[str, ...], float]:
+    block = Block()
+    for i in range(at_once):
+        block(f"ldr %w{i}, [%x, #{4 * i}]")
+    for i in range(at_once):
+        block(f"sxtb16 %even{i}, %w{i}", f"str %even{i}, [%row, #{8 * i}]")
+        block(f"sxtb16 %w{i}, %w{i}, ror #8", f"str %w{i}, [%row, #{8 * i + 4}]")
+    block(f"add %x, %x, #{4 * at_once}", f"add %row, %row, #{8 * at_once}", "subs %turns, %turns, #1")
+    body = schedule(block, timing, pool=LOOP_REGISTERS, fixed={"%x": x, "%row": row, "%turns": turns})
+    return at_once, body.lines, body.cycles + _BRANCH_CYCLES
+
+
+def expander(rows: Rows, timing: Timing) -> CSupport | None:
+    """Return `void name(const int8_t *x, int16_t *lanes, int32_t turns)` for whole pixels, or None if C expands rows.
+
+    A turn takes as many words as its name ends with; see `expander_words`.
+    """
+    words = expander_words(rows)
+    if words is None:
+        return None
+    at_once, turn, _ = expansion_turn(words, timing, x="r0", row="r1", turns="r2")
+    return assembler_loop(
+        f"utvm_expand_{at_once}",
+        "const int8_t *x, int16_t *lanes, int32_t turns",
+        turn,
+        f"{4 * at_once} bytes a turn to int16 lanes, each four in the order 0, 2, 1, 3",
+    )
+
+
+def expander_words(rows: Rows) -> int | None:
+    """Return the words of a number that divides every stretch of pixels, or None where C expands rows."""
+    if not rows.quads or rows.two_copies or rows.interior % 2 or rows.window.groups > 1:
+        return None
+    return math.gcd(rows.window.width, rows.window.rest) * rows.window.channels // 4
+
+
+def expansion_cycles(rows: Rows, timing: Timing) -> float:
+    """Return the modelled cycles of one lane."""
+    words = expander_words(rows)
+    if words is None:
+        return _LANE_CYCLES
+    at_once, _, cycles = expansion_turn(words, timing, x="r0", row="r1", turns="r2")
+    return cycles / (4 * at_once)
+
+
+def write_expansion(
+    w: CWriter, rows: Rows, pixels: int, expansion: CSupport | None, *, source: str, target: str, zero_point: int
+) -> tuple[str, ...]:
+    """Write the expansion of `pixels` from `source` (int8_t *) into the row at `target` (int16_t *); returns helpers.
+
+    The row is that of one group of channels. Both addresses are aligned to a word if rows of the input are whole words.
+    The padding at both sides is not touched, except that of the second copy that shares a word with a pixel.
     """
     window = rows.window
-    count = window.width * window.channels
+    count = pixels * window.channels
+    if expansion is not None:
+        turns = count // int(expansion.name.rpartition("_")[2]) // 4
+        w(f"{expansion.name}({source}, {target} + {rows.interior}, {turns});")
+        return ()
     pixel = window.channels * window.groups
     if rows.pitch != pixel:
         copies = [rows.interior, *([rows.lanes + rows.interior - 1] if rows.two_copies else [])]
         if rows.quads and not rows.two_copies and rows.interior % 2 == 0:
             return _write_group_words(w, rows, source, target)
-        with w.loop("i", window.width):
+        with w.loop("i", pixels):
             _unroll(w, window.channels)
             with w.loop("c", window.channels):
                 for first in copies:
                     w(f"{target}[{first} + i * {rows.pitch} + c] = {source}[i * {pixel} + c];")
         return ()
-    if count % 4 or rows.interior % 2:
+    if count % 4 or window.row_bytes % 4 or rows.interior % 2:
         for first in [rows.interior, *([rows.lanes + rows.interior - 1] if rows.two_copies else [])]:
             _unroll(w, count)
             with w.loop("i", count):

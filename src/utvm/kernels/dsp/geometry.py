@@ -21,9 +21,11 @@ _PART_WORDS = range(16, 81)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A convolution's shape: pixels, lanes and taps. A fully connected layer is one of 1x1 on a row of its batches.
+    """A convolution's shape: pixels, lanes and taps.
 
-    Channels and output channels are those of one group, of which a convolution has `groups`.
+    Channels and output channels are those of one group, of which a convolution has `groups`. Where each output pixel
+    reads just the input pixel of its number, all pixels of all images are one stretch (`strips`): `height` rows of
+    `width` pixels without regard to the image's, then one of `rest` pixels. A fully connected layer is such a stretch.
     """
 
     height: int
@@ -37,24 +39,23 @@ class Window:
     dilation: tuple[int, int]
     padding: Padding
     groups: int = 1
+    strips: bool = False
+    rest: int = 0
 
     @staticmethod
-    def of(op: Conv2D | FullyConnected) -> Window:
-        """Return the shape of one image of a convolution, or of all rows of a fully connected layer."""
+    def of(op: Conv2D | FullyConnected, pixels: int = 1) -> Window:
+        """Return the shape of one image of a convolution, or of a stretch in strips of a multiple of `pixels`.
+
+        Strips are no longer than the image's rows, if those have `pixels` of them.
+        """
         if isinstance(op, FullyConnected):
             units, inputs = op.weights.shape
-            return Window(
-                height=1,
-                width=op.x.elements // inputs,
-                channels=inputs,
-                out_height=1,
-                out_width=op.x.elements // inputs,
-                out_channels=units,
-                kernel=(1, 1),
-                stride=(1, 1),
-                dilation=(1, 1),
-                padding=Padding(),
-            )
+            return _stretch(op.x.elements // inputs, op.x.elements // inputs, inputs, units)
+        height, width = op.weights.shape[1:3]
+        if (height, width) == op.stride == (1, 1) and op.groups == 1 and not op.padding.any:
+            images, rows, columns, channels = op.x.shape
+            strip = max(columns // pixels, 1) * pixels
+            return _stretch(images * rows * columns, strip, channels, op.y.shape[3])
         return Window(
             height=op.x.shape[1],
             width=op.x.shape[2],
@@ -83,6 +84,25 @@ class Window:
     def slots(self) -> int:
         """Input rows that one output row reads."""
         return (self.kernel[0] - 1) * self.dilation[0] + 1
+
+
+def _stretch(pixels: int, strip: int, channels: int, out_channels: int) -> Window:
+    strip = min(strip, pixels)
+    count, rest = divmod(pixels, strip)
+    return Window(
+        height=count,
+        width=strip,
+        channels=channels,
+        out_height=count,
+        out_width=strip,
+        out_channels=out_channels,
+        kernel=(1, 1),
+        stride=(1, 1),
+        dilation=(1, 1),
+        padding=Padding(),
+        strips=True,
+        rest=rest,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

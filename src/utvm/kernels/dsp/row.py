@@ -13,12 +13,12 @@ from itertools import product
 
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
-from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, no_scheduled_code, short_digest
+from utvm.kernels.dsp.assembly import assembler_loop, no_scheduled_code, short_digest
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
+from utvm.kernels.dsp.expand import expansion_turn
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import Rows, Window
@@ -29,7 +29,7 @@ from utvm.kernels.workload import workload
 
 _MOST_FRAME = 1536
 """Bytes of stack that a row may take; a board has at least twice that unless it says otherwise."""
-_CALL_CYCLES, _BRANCH_CYCLES = 60, 3
+_CALL_CYCLES = 60
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
     CParameter(name="stream", c_type="int32_t", role="constant"),
@@ -176,7 +176,7 @@ class _RowPlan:
         blocks = self.direct.window.out_channels // self.direct.n
         row: float = _CALL_CYCLES
         if self.source is Source.FRAME:
-            at_once, _, turn = _expansion(self.spec.pairs // 2, timing)
+            at_once, _, turn = _expansion(self.spec, timing)
             row += self.spec.pairs // 2 // at_once * turn
         row += blocks * multiply_cycles(self.spec, timing, shift=self.direct.shift)
         if core.caches is not None:
@@ -192,7 +192,7 @@ def _row_kernel(name: str, spec: MultiplySpec, timing: Timing, shift: int) -> CS
     expansion: list[str] = []
     frame = ROW_IN_FRAME + 4
     if spec.source is Source.FRAME:
-        at_once, turn, _ = _expansion(spec.pairs // 2, timing)
+        at_once, turn, _ = _expansion(spec, timing)
         frame += (4 * spec.pairs + 7) // 8 * 8
         expansion = [
             f"add r2, sp, #{ROW_IN_FRAME}",
@@ -212,16 +212,6 @@ def _row_kernel(name: str, spec: MultiplySpec, timing: Timing, shift: int) -> CS
     )
 
 
-def _expansion(words: int, timing: Timing) -> tuple[int, tuple[str, ...], float]:
-    """Return how many of a row's words one turn expands to int16, its code and its cycles."""
-    at_once = next(count for count in (8, 5, 4, 3, 2, 1) if words % count == 0)
-    block = Block()
-    for i in range(at_once):
-        block(f"ldr %w{i}, [%x, #{4 * i}]")
-    for i in range(at_once):
-        block(f"sxtb16 %even{i}, %w{i}", f"str %even{i}, [%row, #{8 * i}]")
-        block(f"sxtb16 %w{i}, %w{i}, ror #8", f"str %w{i}, [%row, #{8 * i + 4}]")
-    block(f"add %x, %x, #{4 * at_once}", f"add %row, %row, #{8 * at_once}", "subs %turns, %turns, #1")
-    fixed = {"%x": "r0", "%row": "r2", "%turns": "r3"}
-    body = schedule(block, timing, pool=LOOP_REGISTERS, fixed=fixed)
-    return at_once, body.lines, body.cycles + _BRANCH_CYCLES
+def _expansion(spec: MultiplySpec, timing: Timing) -> tuple[int, tuple[str, ...], float]:
+    """Return `expansion_turn` of the registers in which `_row_kernel` has its addresses."""
+    return expansion_turn(spec.pairs // 2, timing, x="r0", row="r2", turns="r3")

@@ -66,19 +66,55 @@ static inline void utvm_store4(int8_t *to, uint32_t four) {
   *(word *)(void *)to = four;
 }
 
-/* Bytes 0 and 2, sign-extended to int16 lanes. */
-static inline uint32_t utvm_extend_even(uint32_t x) {
-  uint32_t lanes;
-  __asm__("sxtb16 %0, %1" : "=r"(lanes) : "r"(x));
-  return lanes;
-}
-
-/* Bytes 1 and 3, sign-extended to int16 lanes. */
-static inline uint32_t utvm_extend_odd(uint32_t x) {
-  uint32_t lanes;
-  __asm__("sxtb16 %0, %1, ror #8" : "=r"(lanes) : "r"(x));
-  return lanes;
-}
+/* 24 bytes a turn to int16 lanes, each four in the order 0, 2, 1, 3 */
+void utvm_expand_6(const int8_t *x, int16_t *lanes, int32_t turns);
+__asm__(
+    ".pushsection .text.utvm_expand_6, \"ax\", %progbits\n"
+    ".syntax unified\n"
+    ".thumb\n"
+    ".balign 8\n"
+    ".type utvm_expand_6, %function\n"
+    "utvm_expand_6:\n"
+    "push {r4-r11, lr}\n"
+    ".balign 8\n"
+    "1:\n"
+    "ldr r4, [r0, #0]\n"
+    "ldr r5, [r0, #4]\n"
+    "ldr r6, [r0, #8]\n"
+    "ldr r7, [r0, #12]\n"
+    "ldr r8, [r0, #16]\n"
+    "ldr r9, [r0, #20]\n"
+    "sxtb16 r10, r4\n"
+    "str r10, [r1, #0]\n"
+    "sxtb16 r4, r4, ror #8\n"
+    "str r4, [r1, #4]\n"
+    "sxtb16 r4, r5\n"
+    "str r4, [r1, #8]\n"
+    "sxtb16 r5, r5, ror #8\n"
+    "str r5, [r1, #12]\n"
+    "sxtb16 r5, r6\n"
+    "str r5, [r1, #16]\n"
+    "sxtb16 r6, r6, ror #8\n"
+    "str r6, [r1, #20]\n"
+    "sxtb16 r6, r7\n"
+    "str r6, [r1, #24]\n"
+    "sxtb16 r7, r7, ror #8\n"
+    "str r7, [r1, #28]\n"
+    "sxtb16 r7, r8\n"
+    "str r7, [r1, #32]\n"
+    "sxtb16 r8, r8, ror #8\n"
+    "str r8, [r1, #36]\n"
+    "sxtb16 r8, r9\n"
+    "str r8, [r1, #40]\n"
+    "sxtb16 r9, r9, ror #8\n"
+    "str r9, [r1, #44]\n"
+    "add r0, r0, #24\n"
+    "add r1, r1, #48\n"
+    "subs r2, r2, #1\n"
+    "bne.w 1b\n"
+    "pop {r4-r11, pc}\n"
+    ".size utvm_expand_6, . - utvm_expand_6\n"
+    ".popsection\n");
 
 /* 3 pixels x 2 channels, 3 rows of 6 lane pairs, int16 weights */
 void utvm_multiply_m3n2_3x6_506470f4(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
@@ -490,98 +526,102 @@ __asm__(
     ".size utvm_plane_3x2_k3x3_02759855, . - utvm_plane_3x2_k3x3_02759855\n"
     ".popsection\n");
 
-/* 1 pixels x 1 channels, 1 rows of 18 lane pairs, int16 weights */
-void utvm_multiply_m1n1_1x18_ef06048a(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+/* a row of 36 inputs, 1 channels at once, int16 weights */
+void utvm_row_n1_36_0001920d(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end);
 __asm__(
-    ".pushsection .text.utvm_multiply_m1n1_1x18_ef06048a, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_row_n1_36_0001920d, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_multiply_m1n1_1x18_ef06048a, %function\n"
-    "utvm_multiply_m1n1_1x18_ef06048a:\n"
+    ".type utvm_row_n1_36_0001920d, %function\n"
+    "utvm_row_n1_36_0001920d:\n"
     "push {r4-r11, lr}\n"
-    "sub sp, sp, #20\n"
-    "mov r4, #1\n"
-    "mla r3, r3, r4, r2\n"
+    "sub sp, sp, #12\n"
     "strd r2, r3, [sp]\n"
-    "ldr r4, [r0, #0]\n"
-    "str r4, [sp, #8]\n"
     ".balign 8\n"
     "1:\n"
     "ldr r2, [r1, #0]\n"
-    "ldr r0, [sp, #8]\n"
     "ldr r3, [r0, #0]\n"
     "ldr r4, [r1, #4]\n"
-    "ldr r5, [r0, #4]\n"
-    "ldr r6, [r1, #8]\n"
-    "ldr r7, [r0, #8]\n"
-    "ldr r8, [r1, #12]\n"
-    "ldr r9, [r0, #12]\n"
-    "ldr r10, [r1, #16]\n"
-    "ldr r11, [r0, #16]\n"
-    "ldr r12, [r1, #20]\n"
-    "ldr lr, [r0, #20]\n"
-    "smlad r2, r3, r4, r2\n"
-    "smlad r2, r5, r6, r2\n"
-    "smlad r2, r7, r8, r2\n"
-    "smlad r2, r9, r10, r2\n"
-    "smlad r2, r11, r12, r2\n"
-    "ldr r12, [r1, #24]\n"
-    "ldr r11, [r0, #24]\n"
-    "ldr r10, [r1, #28]\n"
-    "ldr r9, [r0, #28]\n"
-    "ldr r8, [r1, #32]\n"
-    "ldr r7, [r0, #32]\n"
+    "ldr r5, [r1, #8]\n"
+    "ldr r6, [r0, #4]\n"
+    "ldr r7, [r1, #12]\n"
+    "ldr r8, [r1, #16]\n"
+    "ldr r9, [r0, #8]\n"
+    "ldr r10, [r1, #20]\n"
+    "ldr r11, [r1, #24]\n"
+    "sxtb16 r12, r3\n"
+    "smlad r2, r12, r4, r2\n"
+    "sxtb16 r3, r3, ror #8\n"
+    "smlad r2, r3, r5, r2\n"
+    "sxtb16 r5, r6\n"
+    "smlad r2, r5, r7, r2\n"
+    "sxtb16 r6, r6, ror #8\n"
+    "smlad r2, r6, r8, r2\n"
+    "sxtb16 r8, r9\n"
+    "smlad r2, r8, r10, r2\n"
+    "sxtb16 r9, r9, ror #8\n"
+    "smlad r2, r9, r11, r2\n"
+    "ldr r11, [r0, #12]\n"
+    "ldr r9, [r1, #28]\n"
+    "ldr r10, [r1, #32]\n"
+    "ldr r8, [r0, #16]\n"
     "ldr r6, [r1, #36]\n"
-    "ldr r5, [r0, #36]\n"
-    "ldr r4, [r1, #40]\n"
-    "ldr r3, [r0, #40]\n"
-    "smlad r2, lr, r12, r2\n"
+    "ldr r7, [r1, #40]\n"
+    "ldr r5, [r0, #20]\n"
+    "ldr r3, [r1, #44]\n"
+    "ldr r4, [r1, #48]\n"
+    "sxtb16 r12, r11\n"
+    "smlad r2, r12, r9, r2\n"
+    "sxtb16 r11, r11, ror #8\n"
     "smlad r2, r11, r10, r2\n"
-    "smlad r2, r9, r8, r2\n"
-    "smlad r2, r7, r6, r2\n"
+    "sxtb16 r10, r8\n"
+    "smlad r2, r10, r6, r2\n"
+    "sxtb16 r8, r8, ror #8\n"
+    "smlad r2, r8, r7, r2\n"
+    "sxtb16 r7, r5\n"
+    "smlad r2, r7, r3, r2\n"
+    "sxtb16 r5, r5, ror #8\n"
     "smlad r2, r5, r4, r2\n"
-    "ldr r4, [r1, #44]\n"
-    "ldr r5, [r0, #44]\n"
-    "ldr r6, [r1, #48]\n"
-    "ldr r7, [r0, #48]\n"
-    "ldr r8, [r1, #52]\n"
-    "ldr r9, [r0, #52]\n"
-    "ldr r10, [r1, #56]\n"
-    "ldr r11, [r0, #56]\n"
-    "ldr r12, [r1, #60]\n"
-    "ldr lr, [r0, #60]\n"
-    "smlad r2, r3, r4, r2\n"
-    "smlad r2, r5, r6, r2\n"
-    "smlad r2, r7, r8, r2\n"
-    "smlad r2, r9, r10, r2\n"
-    "smlad r2, r11, r12, r2\n"
-    "ldr r12, [r1, #64]\n"
-    "ldr r11, [r0, #64]\n"
-    "ldr r10, [r1, #68]\n"
-    "ldr r9, [r0, #68]\n"
-    "ldr r8, [r1, #72]\n"
-    "ldr r7, [sp, #0]\n"
-    "ldr r6, [r1, #76]\n"
-    "ldr r5, [r1, #80]\n"
-    "ldr r4, [r1, #84]\n"
-    "ldr r3, [sp, #4]\n"
-    "smlad r2, lr, r12, r2\n"
-    "smlad r2, r11, r10, r2\n"
-    "smlad r2, r9, r8, r2\n"
-    "smmlar r2, r2, r5, r2\n"
+    "ldr r4, [r0, #24]\n"
+    "ldr r5, [r1, #52]\n"
+    "ldr r3, [r1, #56]\n"
+    "ldr r7, [r0, #28]\n"
+    "ldr r8, [r1, #60]\n"
+    "ldr r6, [r1, #64]\n"
+    "ldr r10, [r0, #32]\n"
+    "ldr r11, [r1, #68]\n"
+    "ldr r9, [r1, #72]\n"
+    "sxtb16 r12, r4\n"
+    "smlad r2, r12, r5, r2\n"
+    "sxtb16 r4, r4, ror #8\n"
+    "smlad r2, r4, r3, r2\n"
+    "sxtb16 r3, r7\n"
+    "smlad r2, r3, r8, r2\n"
+    "sxtb16 r7, r7, ror #8\n"
+    "smlad r2, r7, r6, r2\n"
+    "sxtb16 r6, r10\n"
+    "smlad r2, r6, r11, r2\n"
+    "sxtb16 r10, r10, ror #8\n"
+    "smlad r2, r10, r9, r2\n"
+    "ldr r9, [sp, #0]\n"
+    "ldr r10, [r1, #76]\n"
+    "ldr r11, [r1, #80]\n"
+    "ldr r6, [r1, #84]\n"
+    "ldr r7, [sp, #4]\n"
+    "smmlar r2, r2, r11, r2\n"
     "add r2, r2, r2, asr #31\n"
-    "smmlar r2, r2, r4, r6\n"
+    "smmlar r2, r2, r6, r10\n"
     "ssat r2, #8, r2\n"
-    "strb r2, [r7, #0]\n"
-    "add r7, r7, #1\n"
-    "str r7, [sp, #0]\n"
+    "strb r2, [r9, #0]\n"
+    "add r9, r9, #1\n"
+    "str r9, [sp, #0]\n"
     "add r1, r1, #88\n"
-    "cmp r7, r3\n"
+    "cmp r9, r7\n"
     "bne.w 1b\n"
-    "add sp, sp, #20\n"
+    "add sp, sp, #12\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_multiply_m1n1_1x18_ef06048a, . - utvm_multiply_m1n1_1x18_ef06048a\n"
+    ".size utvm_row_n1_36_0001920d, . - utvm_row_n1_36_0001920d\n"
     ".popsection\n");
 
 /*
@@ -612,16 +652,7 @@ static __attribute__((noinline)) void conv2d_6x6x4_4_k3x3_direct(
         const int8_t *from_row = image + next * 24;
         int16_t *to_row = scratch + (next % 3) * 36;
         {
-          const uint32_t *from = (const uint32_t *)(const void *)from_row;
-          uint32_t *to = (uint32_t *)(void *)(to_row + 4);
-          #pragma GCC unroll 4
-          for (int32_t i = 0; i < 6; i++) {
-            const uint32_t four = from[i];
-            const uint32_t even = utvm_extend_even(four);
-            const uint32_t odd = utvm_extend_odd(four);
-            to[2 * i] = even;
-            to[2 * i + 1] = odd;
-          }
+          utvm_expand_6(from_row, to_row + 4, 1);
         }
       }
       const void *rows[3];
@@ -717,62 +748,16 @@ static __attribute__((noinline)) void max_pool_6x6x4_words(const int8_t *x, int8
 /*
  * FullyConnected(x=int8[1x3x3x4]zp-3, weights=int8[3x36], bias=int32[3], y=int8[1x3]zp-3,
  * clamp=-128/127, rounding=double)
- * family direct, m 1, n 1, form int16, unroll 1
+ * family row, n 1, form int16, row bytes
  */
-static __attribute__((noinline)) void fully_connected_36_3_direct(
+static __attribute__((noinline)) void fully_connected_36_3_row(
     const int8_t *x,
     const int32_t *stream,
-    int16_t *scratch,
     int8_t *y) {
   {
-    const int32_t n = 0;
-    (void)n;
-    const int8_t *image = x + n * 36;
-    int32_t next = 0;
-    {
-      const int32_t oy = 0;
-      (void)oy;
-      const int32_t top = oy * 1 - 0;
-      int32_t last = top + 1;
-      last = last < 1 ? last : 1;
-      next = next > top ? next : top;
-      for (; next < last; next++) {
-        const int8_t *from_row = image + next * 36;
-        int16_t *to_row = scratch + (next % 1) * 40;
-        {
-          const uint32_t *from = (const uint32_t *)(const void *)from_row;
-          uint32_t *to = (uint32_t *)(void *)(to_row + 0);
-          #pragma GCC unroll 4
-          for (int32_t i = 0; i < 9; i++) {
-            const uint32_t four = from[i];
-            const uint32_t even = utvm_extend_even(four);
-            const uint32_t odd = utvm_extend_odd(four);
-            to[2 * i] = even;
-            to[2 * i + 1] = odd;
-          }
-        }
-      }
-      const void *rows[1];
-      {
-        const int32_t k = 0;
-        (void)k;
-        const int32_t iy = top + k * 1;
-        const int16_t *row = scratch + (iy % 1) * 40;
-        rows[k] = row;
-      }
-      int8_t *out = y + n * 3 + oy * 3;
-      {
-        const int32_t block = 0;
-        (void)block;
-        utvm_multiply_m1n1_1x18_ef06048a((const void *const *)rows, stream, out, 3);
-        out += 3;
-        {
-          const int32_t k = 0;
-          (void)k;
-          rows[k] = (const int8_t *)rows[k] + 72;
-        }
-      }
-    }
+    const int32_t row = 0;
+    (void)row;
+    utvm_row_n1_36_0001920d(x + row * 36, stream, y + row * 3, y + (row + 1) * 3);
   }
 }
 
@@ -823,15 +808,11 @@ int32_t small_run(uint8_t *arena) {
   /* 2: pool */
   max_pool_6x6x4_words(
       (const int8_t *)(arena + 288),
-      (int8_t *)(arena + 0),
-      (int8_t *)(arena + 80));
+      (int8_t *)(arena + 36),
+      (int8_t *)(arena + 0));
   /* 3: dense */
-  fully_connected_36_3_direct(
-      (const int8_t *)(arena + 80),
-      small_3_stream,
-      (int16_t *)(void *)(arena + 0),
-      (int8_t *)(arena + 80));
+  fully_connected_36_3_row((const int8_t *)(arena + 0), small_3_stream, (int8_t *)(arena + 36));
   /* 4: softmax */
-  softmax_1x3((const int8_t *)(arena + 80), small_4_exponentials, (int8_t *)(arena + 80));
+  softmax_1x3((const int8_t *)(arena + 36), small_4_exponentials, (int8_t *)(arena + 36));
   return 0;
 }
