@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -15,6 +16,8 @@ from utvm.errors import UtvmError
 
 MAX_BYTES = 512 * 1024 * 1024
 _ABANDONED_SECONDS = 3600
+_IN_USE_SECONDS = 600
+"""So long after its last use another process may still read a file whose path it was given."""
 _DIGEST_LENGTH = 16
 
 
@@ -44,6 +47,7 @@ class CacheError(UtvmError):
 class Cache:
     """Files by key. The least recently used go when the total exceeds `MAX_BYTES`.
 
+    Another process may delete a file at any time: read through `take`, or soon after `find` and `store`.
     The name of a file holds the digest of its content, so that one that was cut short or changed is found out.
 
     Raises:
@@ -77,6 +81,18 @@ class Cache:
             raise self._unusable(error) from error
         return target
 
+    def take(self, key: str, suffix: str, to: Path) -> bool:
+        """Make the file of a key appear in `scratch` at `to`, where nobody deletes it; tell whether it was there."""
+        found = self.find(key, suffix)
+        return found is not None and _twin(found, to)
+
+    def share(self, key: str, suffix: str, made: Path) -> Path:
+        """Store a finished file, leave it where it is too, and return its place in the cache."""
+        twin = made.with_name(f"{made.name}.twin")
+        if not _twin(made, twin):
+            raise self._unusable(FileNotFoundError(errno.ENOENT, "a file of a build vanished"))
+        return self.store(key, suffix, twin)
+
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
         """Return a temporary directory on the cache's file system."""
         try:
@@ -85,7 +101,10 @@ class Cache:
             raise self._unusable(error) from error
 
     def prune(self, limit: int = MAX_BYTES) -> None:
-        """Delete the least recently used files until at most `limit` bytes are left, and what dead builds left."""
+        """Delete the least recently used files until at most `limit` bytes are left, and what dead builds left.
+
+        Files that were used within the last minutes stay: their paths are in use.
+        """
         for folder in self.directory.glob("build-*"):
             with contextlib.suppress(OSError):
                 if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
@@ -96,8 +115,9 @@ class Cache:
                 status = path.stat()
                 entries.append((status.st_mtime, status.st_size, path))
         total = sum(size for _, size, _ in entries)
-        for _, size, path in sorted(entries):
-            if total <= limit:
+        spared = time.time() - _IN_USE_SECONDS
+        for used, size, path in sorted(entries):
+            if total <= limit or used > spared:
                 return
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -116,6 +136,21 @@ class Cache:
         return CacheError(
             f"the cache {self.directory} can't be written ({error.strerror}): set UTVM_CACHE to a directory that can"
         )
+
+
+def _twin(file: Path, to: Path) -> bool:
+    """Make a file appear at a second path, and tell whether it was there."""
+    to.unlink(missing_ok=True)
+    try:
+        os.link(file, to)
+    except FileNotFoundError:
+        return False
+    except OSError:  # a file system without hard links
+        try:
+            shutil.copy2(file, to)
+        except FileNotFoundError:
+            return False
+    return True
 
 
 def _name(key: str, suffix: str, content: Path) -> str:

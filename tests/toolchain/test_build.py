@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.boards import EMULATED
 from tests.toolchain.conftest import ARM, PROGRAM
+from utvm.cache import Cache
 from utvm.device.firmware import board_layout, build_image
 from utvm.toolchain import Image, Layout, MemoryOverflowError, Source, Toolchain, ToolchainError, toolchain
 
@@ -244,3 +245,25 @@ def test_regions_may_be_one(arm, layout):
     image = arm.build(PROGRAM, one)
     spans = sorted((s.address, s.address + s.size) for s in image.sections)
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+
+
+@pytest.mark.parametrize("suffix", [".elf", ".map", ".calls", ".o", ".ci"])
+def test_a_build_survives_what_another_process_deletes(arm, layout, monkeypatch, suffix):
+    """Files go right after they were found: everything of that kind is built again, and nothing is read from there."""
+    before = arm.build(PROGRAM, layout)
+    find = Cache.find
+
+    def found_and_gone(self, key, wanted):
+        path = find(self, key, wanted)
+        if path is not None and wanted == suffix:
+            path.unlink()
+        return path
+
+    monkeypatch.setattr(Cache, "find", found_and_gone)
+    if suffix in (".o", ".ci"):
+        layout = replace(layout, stack_bytes=layout.stack_bytes + 64)
+        assert arm.build(PROGRAM, layout).symbol("arena").size == 1000
+    else:
+        after = arm.build(PROGRAM, layout)
+        assert after.path.is_file()
+        assert (after.sections, after.link_map) == (before.sections, before.link_map)

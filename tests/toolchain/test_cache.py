@@ -51,10 +51,47 @@ def test_a_damaged_file_is_not_found_and_goes(tmp_path, damaged):
 def test_the_least_recently_used_go_first(tmp_path):
     cache = Cache(tmp_path)
     for age, name in enumerate("dcba"):
-        os.utime(put(cache, digest([name]), bytes(100)), (time.time() - 100 + age,) * 2)
+        os.utime(put(cache, digest([name]), bytes(100)), (time.time() - 7200 + age,) * 2)
     assert cache.find(digest(["d"]), ".o") is not None
     cache.prune(limit=250)
     assert [name for name in "abcd" if cache.find(digest([name]), ".o")] == ["a", "d"]
+
+
+def test_what_was_used_just_now_stays_whatever_the_limit(tmp_path):
+    cache = Cache(tmp_path)
+    put(cache, digest(["new"]), bytes(100))
+    os.utime(put(cache, digest(["old"]), bytes(100)), (time.time() - 7200,) * 2)
+    cache.prune(limit=0)
+    assert [name for name in ("new", "old") if cache.find(digest([name]), ".o")] == ["new"]
+
+
+def test_what_was_taken_outlives_the_cache(tmp_path):
+    cache = Cache(tmp_path / "cache")
+    held = put(cache, digest(["a"]), b"object")
+    assert cache.take(digest(["a"]), ".o", tmp_path / "mine")
+    held.unlink()
+    assert (tmp_path / "mine").read_bytes() == b"object"
+    assert not cache.take(digest(["a"]), ".o", tmp_path / "other")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_goes_between_finding_and_reading_is_not_there(tmp_path, monkeypatch, links):
+    cache = Cache(tmp_path / "cache")
+    held = put(cache, digest(["a"]), b"object")
+    monkeypatch.setattr(cache, "find", lambda key, suffix: held)
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    assert cache.take(digest(["a"]), ".o", tmp_path / "mine")
+    held.unlink()
+    assert not cache.take(digest(["a"]), ".o", tmp_path / "mine")
+
+
+def test_what_is_shared_stays_in_place(tmp_path):
+    cache = Cache(tmp_path / "cache")
+    made = tmp_path / "made"
+    made.write_bytes(b"object")
+    held = cache.share(digest(["a"]), ".o", made)
+    assert (held.read_bytes(), made.read_bytes()) == (b"object", b"object")
 
 
 def test_what_a_dead_build_left_goes(tmp_path):

@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -87,24 +87,28 @@ class Toolchain:
         version = compiler_version(self.prefix)
         every = [part for source in sources for part in (source.name, source.text)]
         key = digest([version, *self.flags, *LINK_FLAGS, script, *entries, "", *every])
-        elf, link_map, calls = (cache.find(key, suffix) for suffix in (".elf", ".map", ".calls"))
-        if elf is None or link_map is None or calls is None:
-            with cache.scratch() as scratch:
-                folder = Path(scratch)
+        with cache.scratch() as scratch:
+            folder = Path(scratch)
+            parts = {suffix: folder / f"image{suffix}" for suffix in (".calls", ".map", ".elf")}
+            elf = cache.find(key, ".elf")
+            known = elf is not None and all(cache.take(key, suffix, path) for suffix, path in parts.items())
+            if elf is None or not known:
                 graph = self._compile(sources, cache, version, folder)
                 units = [f"{source.name}.o" for source in sources if not source.is_header]
                 self._link(units, script, layout, entries, folder)
-                (folder / "image.calls").write_text(graph.dumps(), encoding="utf-8")
-                calls = cache.store(key, ".calls", folder / "image.calls")
-                link_map = cache.store(key, ".map", folder / "image.map")
-                elf = cache.store(key, ".elf", folder / "image.elf")
-            cache.prune()
-        return Image.read(
-            elf,
-            tool_prefix=self.prefix,
-            link_map=link_map.read_text(encoding="utf-8", errors="replace"),
-            call_graph=CallGraph.loads(calls.read_text(encoding="utf-8")),
-        )
+                parts[".calls"].unlink(missing_ok=True)
+                parts[".calls"].write_text(graph.dumps(), encoding="utf-8")
+                for suffix, path in parts.items():
+                    elf = cache.share(key, suffix, path)
+                cache.prune()
+            assert elf is not None
+            read = Image.read(
+                parts[".elf"],
+                tool_prefix=self.prefix,
+                link_map=parts[".map"].read_text(encoding="utf-8", errors="replace"),
+                call_graph=CallGraph.loads(parts[".calls"].read_text(encoding="utf-8")),
+            )
+        return replace(read, path=elf)
 
     def _compile(self, sources: Sequence[Source], cache: Cache, version: str, scratch: Path) -> CallGraph:
         """Put the object of each source into `scratch` and return who calls whom."""
@@ -115,15 +119,15 @@ class Toolchain:
             headers = [part for header in _included(source, sources) for part in (header.name, header.text)]
             key = digest([version, *self.flags, *headers, source.name, source.text])
             made, calls = scratch / f"{source.name}.o", scratch / f"{source.name}.ci"
-            compiled, graph = cache.find(key, ".o"), cache.find(key, ".ci")
-            if compiled is None or graph is None:
+            if not (cache.take(key, ".o", made) and cache.take(key, ".ci", calls)):
+                made.unlink(missing_ok=True)
                 relative = f"-fdebug-prefix-map={scratch}=."
                 command = [f"{self.prefix}gcc", *self.flags, relative, "-c", source.name, "-o", made.name]
                 _run(command, scratch, f"compile {source.name}")
                 calls.touch()
-                compiled, graph = cache.store(key, ".o", made), cache.store(key, ".ci", calls)
-            made.symlink_to(compiled.absolute())
-            return graph.read_text(encoding="utf-8", errors="replace")
+                cache.share(key, ".o", made)
+                cache.share(key, ".ci", calls)
+            return calls.read_text(encoding="utf-8", errors="replace")
 
         units = [source for source in sources if not source.is_header]
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
@@ -154,6 +158,7 @@ def compiler_major(prefix: str) -> int:
     return int(_run([f"{prefix}gcc", "-dumpversion"], Path.cwd(), "ask for the version").split(".")[0])
 
 
+@lru_cache(maxsize=16)
 def compiler_version(prefix: str) -> str:
     """Return the first line that a compiler says of its version.
 
