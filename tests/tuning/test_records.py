@@ -1,6 +1,7 @@
 """Records: JSON Lines, the store, and what several processes and a kill may do to it."""
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
@@ -75,7 +76,10 @@ def test_a_record_is_read_only_whole(tmp_path: Path) -> None:
             from_values({**values, name: figure})
     file = tmp_path / "records.jsonl"
     file.write_text(f"{to_line(record())}\n{{'\n")
-    with pytest.raises(RecordError, match="line 2"):
+    with pytest.raises(RecordError, match="line 2: no JSON"):
+        list(read_lines(file))
+    file.write_text(json.dumps(json.loads(to_line(record())) | {"cycles": -5}))
+    with pytest.raises(RecordError, match="line 1: no record of a trial: cycles is -5, a whole number"):
         list(read_lines(file))
 
 

@@ -30,7 +30,7 @@ class RecordsUsed:
         if self.estimated or not parts:
             parts.append(f"{self.estimated} by estimate")
         if self.outdated:
-            parts.append(f"{self.outdated} by estimate, records being of other weights or another version")
+            parts.append(f"{self.outdated} by estimate, their records of other weights, another version or no config")
         return ", ".join(parts)
 
 

@@ -136,13 +136,13 @@ def from_values(values: Mapping[str, Any]) -> Record:
         raise RecordError(f"a record has unknown or missing values: {', '.join(sorted(unknown | absent))}")
     problem = _problem(values)
     if problem is not None:
-        raise RecordError(f"a record is not one: {problem}")
+        raise RecordError(f"no record of a trial: {problem}")
     try:
         own = {name: value for name, value in values.items() if name in known}
         own |= {"config": dict(values["config"]), "outcome": Outcome(values["outcome"])}
         return Record(**own, conditions=Conditions(**{name: values[name] for name in places}))
     except (TypeError, ValueError, KeyError) as error:
-        raise RecordError(f"a record is not one: {error}") from error
+        raise RecordError(f"no record of a trial: {error}") from error
 
 
 def _problem(values: Mapping[str, Any]) -> str | None:
@@ -187,8 +187,10 @@ def read_lines(path: Path) -> Iterator[Record]:
         try:
             if line.strip():
                 yield from_values(json.loads(line))
-        except (json.JSONDecodeError, RecordError) as error:
-            raise RecordError(f"{path}, line {number}: not a record: {error}") from error
+        except json.JSONDecodeError as error:
+            raise RecordError(f"{path}, line {number}: no JSON: {error}") from error
+        except RecordError as error:
+            raise RecordError(f"{path}, line {number}: {error}") from error
 
 
 def write_lines(records: Iterable[Record], path: Path) -> int:
