@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from utvm.frontends.errors import FrontendError
+from utvm.frontends.foreign import refuse_foreign
 from utvm.frontends.q7 import load_q7, q7_input
 from utvm.frontends.tflite import load_tflite
 from utvm.graph import Graph
@@ -16,9 +17,7 @@ def load(path: Path) -> Graph:
     Raises:
         FrontendError: the file is missing, unknown, damaged, or can't be represented.
     """
-    if not path.is_file():
-        missing = "this is a directory: name a file in it" if path.is_dir() else "there is no such file"
-        raise FrontendError(str(path), [missing])
+    refuse_foreign(path)
     if path.suffix.lower() == ".npz":
         return load_q7(path)
     return load_tflite(path)

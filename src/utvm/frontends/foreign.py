@@ -1,0 +1,68 @@
+"""Models of other frameworks: which file that is, and how an int8 TFLite file is made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from utvm.frontends.errors import FrontendError
+
+_TFLITE = b"TFL3"
+
+_QUANTIZE = (
+    "Convert it with TensorFlow and full integer quantisation: {converter}; converter.optimizations = "
+    "[tf.lite.Optimize.DEFAULT], converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8], and a "
+    "representative_dataset of some hundred typical inputs; write converter.convert() to a .tflite file."
+)
+_ONNX = (
+    "Convert it with onnx2tf (`pip install onnx2tf`): `onnx2tf -i MODEL.onnx -oiqt`, with typical inputs by its option "
+    "-cind; of what it writes take *_full_integer_quant.tflite."
+)
+_TORCH = "Save the network as ONNX (torch.onnx.export). " + _ONNX
+_KERAS = _QUANTIZE.format(
+    converter="converter = tf.lite.TFLiteConverter.from_keras_model(tf.keras.models.load_model(FILE))"
+)
+_SAVED_MODEL = _QUANTIZE.format(converter="converter = tf.lite.TFLiteConverter.from_saved_model(DIRECTORY)")
+
+_FORMATS: Mapping[str, tuple[str, str]] = {
+    ".onnx": ("an ONNX model", _ONNX),
+    ".pt": ("a PyTorch file", _TORCH),
+    ".pth": ("a PyTorch file", _TORCH),
+    ".pt2": ("a program that PyTorch exported", _TORCH),
+    ".keras": ("a Keras model", _KERAS),
+    ".h5": ("a Keras model", _KERAS),
+    ".hdf5": ("a Keras model", _KERAS),
+    ".pb": ("a graph of TensorFlow", _SAVED_MODEL),
+}
+"""Suffix → what such a file is, and what to do with it."""
+
+
+def refuse_foreign(path: Path) -> None:
+    """Return if a path may be a model that µTVM reads.
+
+    Raises:
+        FrontendError: it is not there, is a directory, or by its suffix is of another framework; the error says what
+            to do.
+    """
+    if path.is_dir():
+        if (path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists():
+            raise _foreign(path, "a SavedModel of TensorFlow", _SAVED_MODEL)
+        raise FrontendError(str(path), ["this is a directory: name a file in it"])
+    if not path.is_file():
+        raise FrontendError(str(path), ["there is no such file"])
+    known = _FORMATS.get(path.suffix.lower())
+    if known is not None and not _is_tflite(path):
+        raise _foreign(path, *known)
+
+
+def _foreign(path: Path, what: str, advice: str) -> FrontendError:
+    return FrontendError(str(path), [f"this is {what}; µTVM reads int8 .tflite files"], advice=[advice])
+
+
+def _is_tflite(path: Path) -> bool:
+    """Tell whether a file is TFLite whatever its name; one that can't be read is not."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8)[4:] == _TFLITE
+    except OSError:
+        return False
