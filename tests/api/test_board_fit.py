@@ -11,6 +11,7 @@ from tests.support.boards import EMULATED
 from utvm import api
 from utvm.boards import Board, Memory, Placement
 from utvm.demo import EXAMPLE
+from utvm.lowering import RamBudgetError
 from utvm.toolchain import MemoryOverflowError
 
 CORES = ("cortex-m0", "cortex-m3", "cortex-m4")
@@ -80,3 +81,12 @@ def test_so_is_one_whose_arena_fits_nowhere() -> None:
     with pytest.raises(MemoryOverflowError, match=r"region ram needs [\d,]+ bytes and has 6,144") as told:
         api.compile(EXAMPLE, sized("cortex-m4", ram=6144))
     assert needs(api.compile(EXAMPLE, sized("cortex-m4", ram=told.value.needed)))[1] <= told.value.needed
+
+
+def test_advice_about_the_arena_is_true_under_a_budget_of_flash() -> None:
+    board, flash, ram = sized("cortex-m7"), 98 << 10, 9000
+    with pytest.raises(RamBudgetError, match=r"--ram \d+ fits") as told:
+        api.compile(EXAMPLE, board, flash=flash, ram=ram)
+    found = api.compile(EXAMPLE, board, flash=flash, ram=told.value.needed)
+    assert found.program.arena_bytes <= told.value.needed
+    assert found.image.flash_bytes <= flash

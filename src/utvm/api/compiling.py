@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utvm.api.board_fit import within_board
-from utvm.api.flash_budget import Built, within_flash
+from utvm.api.flash_budget import Built, within_both
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board, load_board
 from utvm.codegen import RUN_SYMBOL, entry_source, step_symbol
@@ -131,10 +131,10 @@ def compile(
         with watch.stage("build"):
             return Built(program=program, files=files, image=build_program(target, program, files, steps=steps))
 
-    def build(budget: int | None) -> Built:
-        return within_board(target, lowered, linked, flash=budget, ram=ram)
+    def build(flash: int | None, *, ram: int | None) -> Built:
+        return within_board(target, lowered, linked, flash=flash, ram=ram)
 
-    built = build(None) if flash is None else within_flash(build, flash)
+    built = build(None, ram=ram) if flash is None else within_both(build, flash, ram)
     end()
     stages.program(built.program)
     stages.files(built.files)

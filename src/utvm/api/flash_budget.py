@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-from utvm.lowering import FlashBudgetError, Program
+from utvm.lowering import FlashBudgetError, LoweringError, Program, RamBudgetError, ram_advice
 from utvm.toolchain import Image
 
 _REFINEMENTS = 6
 """Builds after the first that fits."""
+_MOST_ARENAS = 6
+"""Sizes that are tried before an error says which arena would do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -19,6 +23,13 @@ class Built:
     program: Program
     files: Mapping[str, str]
     image: Image
+
+
+class Build(Protocol):
+    """Builds by budgets."""
+
+    def __call__(self, flash: int, *, ram: int | None) -> Built:
+        """Return the fastest build of kernels and constants in so much flash, with so much of an arena."""
 
 
 def within_flash(build: Callable[[int], Built], flash: int) -> Built:
@@ -33,6 +44,7 @@ def within_flash(build: Callable[[int], Built], flash: int) -> Built:
 
     Raises:
         FlashBudgetError: no image fits.
+        RamBudgetError: none within less flash has an arena as small as is allowed.
     """
     budget = flash
     best: Built | None = None
@@ -47,6 +59,10 @@ def within_flash(build: Callable[[int], Built], flash: int) -> Built:
             # Code that calls share is counted for each of them: the smallest choice may fit all the same.
             budget = error.needed
             continue
+        except RamBudgetError:
+            if best is None:
+                raise
+            break
         program, image = built.program, built.image
         left = flash - image.flash_bytes
         if left >= 0:
@@ -64,3 +80,34 @@ def within_flash(build: Callable[[int], Built], flash: int) -> Built:
             image.flash_bytes,
         )
     return best
+
+
+def within_both(build: Build, flash: int, ram: int | None) -> Built:
+    """Return the fastest build whose image fits the flash and whose arena the RAM; see `within_flash`.
+
+    Args:
+        build: the fastest build of budgets.
+        flash: bytes that the image may take.
+        ram: bytes that the arena may take; None is no limit.
+
+    Raises:
+        FlashBudgetError: no image fits.
+        RamBudgetError: no arena does; what its advice names was built within `flash`.
+    """
+    try:
+        return within_flash(partial(build, ram=ram), flash)
+    except RamBudgetError as error:
+        fits = _proven(build, flash, error.needed)
+        raise RamBudgetError(error.reason, fits or error.needed, advice=ram_advice(fits)) from None
+
+
+def _proven(build: Build, flash: int, ram: int) -> int | None:
+    """Return an arena from `ram` on with which an image fits the flash; None if none is found."""
+    for _ in range(_MOST_ARENAS):
+        try:
+            return within_flash(partial(build, ram=ram), flash).program.arena_bytes
+        except RamBudgetError as error:
+            ram = max(error.needed, ram + 1)
+        except LoweringError:
+            return None
+    return None

@@ -1,8 +1,8 @@
 """Graph → Program: kernels, lifetimes, arena offsets."""
 
 from utvm.lowering.budget import undominated
-from utvm.lowering.errors import FlashBudgetError, LoweringError
-from utvm.lowering.layout import Choice
+from utvm.lowering.errors import FlashBudgetError, LoweringError, RamBudgetError
+from utvm.lowering.layout import Choice, ram_advice
 from utvm.lowering.lower import FrontierPoint, lower, lower_frontier
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
 from utvm.lowering.program import Call, Program
@@ -20,12 +20,14 @@ __all__ = [
     "Measurements",
     "MemoryPlan",
     "Program",
+    "RamBudgetError",
     "Request",
     "SlowerCall",
     "lower",
     "lower_bound",
     "lower_frontier",
     "plan_memory",
+    "ram_advice",
     "slower_calls",
     "undominated",
 ]

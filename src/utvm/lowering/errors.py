@@ -10,10 +10,16 @@ class LoweringError(UtvmError):
 
 
 class RamBudgetError(LoweringError):
-    """No choice of kernels has an arena as small as is allowed; `needed` is a size to try, in bytes."""
+    """No choice of kernels has an arena as small as is allowed.
 
-    def __init__(self, message: str, needed: int) -> None:
-        super().__init__(message)
+    Attributes:
+        reason: what is short, without advice.
+        needed: a size to try, in bytes.
+    """
+
+    def __init__(self, reason: str, needed: int, *, advice: str = "") -> None:
+        super().__init__(reason + advice)
+        self.reason = reason
         self.needed = needed
 
 

@@ -74,7 +74,7 @@ def lower(
         return _lowered(graph, limits, stripes=stripes).program
     except RamBudgetError as error:
         fits = _least_ram(graph, limits, error.needed, stripes=stripes)
-        raise RamBudgetError(str(error) + ram_advice(fits), fits or error.needed) from None
+        raise RamBudgetError(error.reason, fits or error.needed, advice=ram_advice(fits)) from None
 
 
 def _least_ram(graph: Graph, limits: _Limits, guess: int, *, stripes: bool) -> int | None:
