@@ -100,7 +100,7 @@ def test_the_command_exits_with_2_and_prints_a_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     price(multiply_waits=False)
-    monkeypatch.setattr("utvm.boards.load_board", lambda name: board_of(name))
+    monkeypatch.setattr("utvm.boards.load_board", lambda name, *, trust: board_of(name))
     assert cli.main(["boards", "check", "--pipeline", "cortex-m7"]) == 2
     said = capsys.readouterr().out
     assert "DIFFERS a word load to a factor [multiply_waits]: 1.00, table 2.00" in said
