@@ -32,3 +32,16 @@ def test_a_layer_that_every_family_refuses_has_their_reasons() -> None:
 def test_a_core_without_micro_kernels_has_no_slower_layers() -> None:
     assert GRAPH is not None
     assert slower_calls(lower(GRAPH, api.as_board("qemu-cortex-m3").core)) == ()
+
+
+def test_families_of_other_cores_are_no_reason() -> None:
+    """A core without dot products in words is told nothing of those that have them, and the other way round."""
+    assert GRAPH is not None
+    (op,) = GRAPH.operators
+    for name in ("qemu-cortex-m7", "qemu-cortex-m3"):
+        core = api.as_board(name).core
+        for family in FAMILIES:
+            lacking = family.lacks(core)
+            assert lacking is None or family.refusal(op, core), family.name
+        (slow,) = slower_calls(lower(GRAPH, core, families=PORTABLE_FAMILIES))
+        assert "core" not in " ".join(slow.reasons)

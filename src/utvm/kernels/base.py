@@ -78,13 +78,17 @@ class KernelFamily(ABC):
             return f"it does not round {rounding}"
         return None
 
+    def lacks(self, core: Core) -> str | None:
+        """Return what keeps this family from a core, whatever the operator, as a clause; None where nothing does."""
+        del core
+        return None
+
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why this family does not take `op` on `core`, as a clause without a stop; None where it does.
 
-        A family without limits takes every operator of its kinds.
+        A family without limits takes every operator of its kinds on the cores that it does not lack anything of.
         """
-        del core
-        return None if isinstance(op, self.kinds) else f"it is not for {op.kind}"
+        return self.lacks(core) if isinstance(op, self.kinds) else f"it is not for {op.kind}"
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs and their choices; a family without knobs has an empty space."""

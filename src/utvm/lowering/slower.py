@@ -64,11 +64,9 @@ def slower_calls(program: Program, families: Sequence[KernelFamily] = FAMILIES) 
 
 def _reasons(op: Operator, core: Core, families: Sequence[KernelFamily]) -> tuple[str, ...]:
     """Return why no family that the core has is used, nothing where the core has none."""
-    faster = [family for family in families if family.name != _FALLBACK and isinstance(op, family.kinds)]
+    faster = [f for f in families if f.name != _FALLBACK and isinstance(op, f.kinds) and f.lacks(core) is None]
     refusals = {family.name: family.outside_signature(op) or family.refusal(op, core) for family in faster}
-    # A refusal that names the core is none of the operator's: the core has no such family.
-    theirs = {name: reason for name, reason in refusals.items() if reason is None or core.name not in reason}
-    free = [name for name, reason in theirs.items() if reason is None]
+    free = [name for name, reason in refusals.items() if reason is None]
     if free:
         return (f"{' and '.join(free)} would take it, but does not fit the budgets or was not chosen",)
-    return tuple(f"{name}: {reason}" for name, reason in theirs.items())
+    return tuple(f"{name}: {reason}" for name, reason in refusals.items())

@@ -38,10 +38,9 @@ class BlockedDepthwise(KernelFamily):
 
     kinds = (DepthwiseConv2D,)
 
-    def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why not: the core has something better than words."""
-        found = super().refusal(op, core)
-        return "the core has products of pairs" if found is None and core.dsp else found
+    def lacks(self, core: Core) -> str | None:
+        """Return that the core has something better than words; None where it has not."""
+        return "the core has products of pairs" if core.dsp else None
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that are not worth it are refused by `legal`."""

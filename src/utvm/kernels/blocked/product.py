@@ -33,10 +33,9 @@ class BlockedProduct(KernelFamily):
 
     kinds = (Conv2D, FullyConnected)
 
-    def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why not: the core has something better than words."""
-        found = super().refusal(op, core)
-        return "the core has dot products of its own" if found is None and (core.dsp or core.xpulp) else found
+    def lacks(self, core: Core) -> str | None:
+        """Return that the core has something better than words; None where it has not."""
+        return "the core has dot products of its own" if core.dsp or core.xpulp else None
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that are not exact or not worth it are refused by `legal`."""

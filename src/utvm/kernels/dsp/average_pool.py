@@ -26,6 +26,10 @@ class WordAveragePool2D(KernelFamily):
     name = "words"
     kinds = (AveragePool2D,)
 
+    def lacks(self, core: Core) -> str | None:
+        """Return that the core has no DSP extension; its pipeline need not be known."""
+        return None if core.dsp else f"{core.name} has no DSP extension"
+
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return that there are fewer than four channels, or that the sums of a window do not fit 16 bits."""
         if not isinstance(op, AveragePool2D):
@@ -34,7 +38,7 @@ class WordAveragePool2D(KernelFamily):
             return "it has fewer than four channels"
         if op.filter[0] * op.filter[1] > _MOST_SUMMED:
             return f"its windows have more than {_MOST_SUMMED} taps"
-        return None if core.dsp else f"{core.name} has no DSP extension"
+        return self.lacks(core)
 
     def about(self, op: Operator, core: Core) -> float | None:
         """Return about how many cycles the loops over words take."""

@@ -15,10 +15,11 @@ from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import Add, Mul, Operator, Sub, Tensor
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
-from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles, no_scheduled_code
+from utvm.kernels.base import Config, Kernel
+from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles
 from utvm.kernels.dsp.binary_loop import LANES, Away, BinaryLoop, Form
 from utvm.kernels.dsp.binary_rows import Rows, rows_of
+from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.nest import index, loops
 from utvm.kernels.portable.binary import operand_parameter, refusal_of_number, write_element
@@ -37,7 +38,7 @@ _WRITE_OUT_CYCLES = 1.5
 """About what writing out a byte of an operand costs, as GCC 12 compiles it."""
 
 
-class WordBinary(KernelFamily):
+class WordBinary(ScheduledFamily):
     """Add, Sub and Mul, four elements a turn; 1 or 2 KB of tables for an addition."""
 
     name = "words"
@@ -54,7 +55,7 @@ class WordBinary(KernelFamily):
         if rows_of(op) is None:
             return "its rows do not start at multiples of four bytes"
         plan = _plan(op)
-        return no_scheduled_code(core) or (plan if isinstance(plan, str) else None)
+        return self.lacks(core) or (plan if isinstance(plan, str) else None)
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all turns of the loop, of the calls, and of writing out operands."""

@@ -20,18 +20,18 @@ from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import DepthwiseConv2D, Operator
-from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import (
     LOOP_REGISTERS,
     MAX_OFFSET,
     assembler_loop,
     frame_cycles,
     loop_cycles,
-    no_scheduled_code,
     short_digest,
     with_aligned_form,
 )
 from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, folded_bias, requantizer, requantizer_refusal
+from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import lane_words, to_words
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.workload import dims, workload
@@ -49,7 +49,7 @@ _PARAMETERS = (
 )
 
 
-class ChannelDepthwise(KernelFamily):
+class ChannelDepthwise(ScheduledFamily):
     """DepthwiseConv2D of four or more channels without multiplier; any kernel, stride, dilation and padding.
 
     It has no knobs and needs no scratch.
@@ -62,7 +62,7 @@ class ChannelDepthwise(KernelFamily):
         """Return why `op` has no exact finish, many kinds of edges, or windows out of a load's reach."""
         if not isinstance(op, DepthwiseConv2D):
             return super().refusal(op, core)
-        reason = no_scheduled_code(core) or requantizer_refusal(op)
+        reason = self.lacks(core) or requantizer_refusal(op)
         if reason is not None:
             return reason
         if op.multiplier != 1 or op.x.shape[3] < AT_ONCE:

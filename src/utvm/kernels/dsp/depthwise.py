@@ -15,8 +15,8 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import DepthwiseConv2D, Operator
-from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles, no_scheduled_code
+from utvm.kernels.base import Config, Kernel, Space
+from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer, requantizer_refusal
 from utvm.kernels.dsp.plane import (
@@ -28,6 +28,7 @@ from utvm.kernels.dsp.plane import (
     pair_words,
     plane_kernel,
 )
+from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import lane_words, to_words
 from utvm.kernels.workload import dims, workload
 
@@ -41,7 +42,7 @@ _PARAMETERS = (
 )
 
 
-class PlaneDepthwise(KernelFamily):
+class PlaneDepthwise(ScheduledFamily):
     """DepthwiseConv2D of any kernel, stride, padding, dilation and multiplier.
 
     Knobs: `rows` and `columns` of outputs that a micro-kernel computes at once. Scratch is one channel's padded plane.
@@ -55,7 +56,7 @@ class PlaneDepthwise(KernelFamily):
         """Return why `op` has no exact finish, or why its rows do not fit the offsets of a load."""
         if not isinstance(op, DepthwiseConv2D):
             return super().refusal(op, core)
-        reason = no_scheduled_code(core) or requantizer_refusal(op)
+        reason = self.lacks(core) or requantizer_refusal(op)
         if reason is not None:
             return reason
         reached = any(self.legal(op, core, {"rows": 1, "columns": columns}) for columns in (1, 2))

@@ -14,13 +14,13 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, FullyConnected, Operator
-from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import no_scheduled_code
+from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.direct_plan import UNROLL_LIMIT, WIDE_WEIGHTS, BlockSize, DirectPlan, most_pairs, pairs_exactly
 from utvm.kernels.dsp.expand import both_lanes, expander, expansion_cycles, write_expansion
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import Rows, Window
+from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.overlap import ring_ahead
 from utvm.kernels.workload import dims, workload
@@ -38,7 +38,7 @@ _PARAMETERS = (
 )
 
 
-class DirectConvolution(KernelFamily):
+class DirectConvolution(ScheduledFamily):
     """Conv2D and FullyConnected by a scheduled M x N block of SMLAD.
 
     Knobs: `m` pixels and `n` channels of the register block, `form` of the weights (`pair8` costs one byte a weight,
@@ -54,7 +54,7 @@ class DirectConvolution(KernelFamily):
             return super().refusal(op, core)
         if Rows.of(Window.of(op)).split(1, most_pairs(1, 1)) is None:
             return "a row of its window is out of a load's reach"
-        return no_scheduled_code(core) or requantizer_refusal(op)
+        return self.lacks(core) or requantizer_refusal(op)
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit are refused by `legal`."""

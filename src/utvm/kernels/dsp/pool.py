@@ -21,13 +21,17 @@ class WordMaxPool2D(KernelFamily):
     name = "words"
     kinds = (MaxPool2D,)
 
+    def lacks(self, core: Core) -> str | None:
+        """Return that the core has no DSP extension; its pipeline need not be known."""
+        return None if core.dsp else f"{core.name} has no DSP extension"
+
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return that the core can't compare four bytes at once, or that a row has fewer."""
         if not isinstance(op, MaxPool2D):
             return super().refusal(op, core)
         if op.x.shape[2] * op.x.shape[3] < WORD:
             return "a row has fewer than four bytes"
-        return None if core.dsp else f"{core.name} has no DSP extension"
+        return self.lacks(core)
 
     def about(self, op: Operator, core: Core) -> float | None:
         """Return about how many cycles the loops over words take."""

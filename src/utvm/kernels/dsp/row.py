@@ -15,8 +15,8 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import FullyConnected, Operator
-from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import assembler_loop, no_scheduled_code, short_digest
+from utvm.kernels.base import Config, Kernel, Space
+from utvm.kernels.dsp.assembly import assembler_loop, short_digest
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.expand import expansion_turn
 from utvm.kernels.dsp.fastest import fastest
@@ -24,6 +24,7 @@ from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import Rows, Window
 from utvm.kernels.dsp.multiply import multiply_body, multiply_cycles
 from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, Source
+from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.workload import workload
 
@@ -37,7 +38,7 @@ _PARAMETERS = (
 )
 
 
-class RowFullyConnected(KernelFamily):
+class RowFullyConnected(ScheduledFamily):
     """FullyConnected with short rows. Knobs: `n` channels at once, `form` of the weights (`pair8` or `int16`), `row`
     (extended into the stack `frame`, or read as `bytes`).
     """
@@ -56,7 +57,7 @@ class RowFullyConnected(KernelFamily):
             return f"it has more than {_MOST_FRAME // 2} inputs"
         if 2 * len(Rows.of(Window.of(op)).taps()) != inputs:
             return "its inputs do not divide into parts"
-        return no_scheduled_code(core) or requantizer_refusal(op)
+        return self.lacks(core) or requantizer_refusal(op)
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit are refused by `legal`."""

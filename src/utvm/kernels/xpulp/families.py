@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from utvm.cores import Core
-from utvm.graph import Operator
 from utvm.kernels.portable import PortableConv2D, PortableFullyConnected
 from utvm.kernels.xpulp.products import write_products
 
@@ -14,9 +13,9 @@ class XpulpConv2D(PortableConv2D):
     name = "xpulp"
     write_products = staticmethod(write_products)
 
-    def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why the loop nest does not take `op`, or that the core lacks the extension."""
-        return super().refusal(op, core) or (None if core.xpulp else f"{core.name} has no Xpulp extension")
+    def lacks(self, core: Core) -> str | None:
+        """Return that the core lacks the extension; None where it has it."""
+        return None if core.xpulp else f"{core.name} has no Xpulp extension"
 
 
 class XpulpFullyConnected(PortableFullyConnected):
@@ -25,6 +24,6 @@ class XpulpFullyConnected(PortableFullyConnected):
     name = "xpulp"
     write_products = staticmethod(write_products)
 
-    def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why the loop nest does not take `op`, or that the core lacks the extension."""
-        return super().refusal(op, core) or (None if core.xpulp else f"{core.name} has no Xpulp extension")
+    def lacks(self, core: Core) -> str | None:
+        """Return that the core lacks the extension; None where it has it."""
+        return None if core.xpulp else f"{core.name} has no Xpulp extension"

@@ -14,9 +14,9 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, Operator
-from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import no_scheduled_code
+from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.finish import Requantizer, requantizer_refusal
+from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.winograd.exactness import Scale, finish_constants, is_exact
 from utvm.kernels.dsp.winograd.stages import Ending
 from utvm.kernels.dsp.winograd.transforms import Transform
@@ -119,7 +119,7 @@ class WinogradPlan(ABC):
 PlanT = TypeVar("PlanT", bound=WinogradPlan)
 
 
-class WinogradFamily(KernelFamily, Generic[PlanT]):
+class WinogradFamily(ScheduledFamily, Generic[PlanT]):
     """Conv2D by exact transforms. Knob: `tile`, the outputs m of F(m, r), along each transformed dimension."""
 
     kinds = (Conv2D,)
@@ -154,7 +154,7 @@ class WinogradFamily(KernelFamily, Generic[PlanT]):
         """Return why no tile suits `op`: its shape, its finish, or that none is proven exact for its weights."""
         if not isinstance(op, Conv2D):
             return super().refusal(op, core)
-        reason = no_scheduled_code(core) or requantizer_refusal(op)
+        reason = self.lacks(core) or requantizer_refusal(op)
         return reason or (None if self.tiles(op) else "no tile divides its shape and is exact for its weights")
 
     def space(self, op: Operator, core: Core) -> Space:
