@@ -13,25 +13,18 @@ from tests.support.draw import case_with
 from tests.support.host import run_on_host
 from tests.support.target import run_programs
 from utvm.codegen import SIZES, CFunction, CParameter, CWriter
+from utvm.compute import Apply, Buffer, Compute, Const, Load, Reduced, axis, evaluate
 from utvm.cores import Core, get_core
 from utvm.cores.instructions import ANYWHERE
 from utvm.graph import Graph, Operator
+from utvm.graph.definitions.weighted import weighted_compute
 from utvm.graph.reference import evaluate as reference
 from utvm.kernels import Config, Kernel, KernelFamily
-from utvm.kernels.blocked.computes import weighted_compute
 from utvm.kernels.blocked.constants import bound_constants
 from utvm.loops import (
-    Apply,
-    Buffer,
-    Compute,
-    Const,
     IllegalScheduleError,
-    Load,
-    Reduced,
     Schedule,
-    axis,
     box_elements,
-    evaluate,
     render,
     window_bytes,
 )

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from math import prod
-
+from utvm.compute import access
+from utvm.graph.definitions import definition
 from utvm.graph.graph import Graph
-from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Operator
+from utvm.graph.operators import Operator
 
 
 def macs_of(op: Operator) -> int:
-    """Return the multiply-accumulates of an operator with weights; 0 for every other.
+    """Return the multiply-accumulates of an operator that sums products of what it reads; 0 for every other.
 
     Each output element counts its whole window, the taps that fall on padding included, as is usual for MAC
     figures.
     """
-    match op:
-        case Conv2D():
-            return op.y.elements * prod(op.weights.shape[1:])
-        case DepthwiseConv2D():
-            return op.y.elements * prod(op.weights.shape[1:3])
-        case FullyConnected():
-            return op.y.elements * op.weights.shape[1]
-        case _:
-            return 0
+    defined = definition(op)
+    return 0 if defined is None else sum(access.macs(stage) for stage in defined.stages)
 
 
 def macs(graph: Graph) -> int:

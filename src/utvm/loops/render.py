@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise, product
 
-from utvm.codegen import CWriter
-from utvm.loops.affine import Affine, Range, axis, number
-from utvm.loops.compute import Apply, Call, Const, Expr, Load, Reduced, Select
+from utvm.codegen import CWriter, float_literal
+from utvm.compute import Affine, Apply, Call, Const, Expr, Index, Load, Lookup, Range, Reduced, Select, axis, number
 from utvm.loops.schedule import IllegalScheduleError, Loop, Schedule
 from utvm.loops.stage import box_index, write_box, write_stage
 
-_FORMS = {"+": "({0} + {1})", "-": "({0} - {1})", "*": "({0} * {1})"}
+_COMPARISONS = {"max": ">", "min": "<"}
 
 
 def render(w: CWriter, schedule: Schedule) -> tuple[str, ...]:
@@ -155,7 +154,7 @@ class _Renderer:
             if compute.combine == "sum":
                 self.w(f"{name} += {value};")
             else:
-                self.w(f"{name} = {name} > {value} ? {name} : {value};")
+                self.w(f"{name} = {name} {_COMPARISONS[compute.combine]} {value} ? {name} : {value};")
             return
         factors = self.s.product()
         assert factors is not None
@@ -184,7 +183,11 @@ class _Renderer:
     def _expr(self, expr: Expr, point: Mapping[str, Affine], reduced: str | None, seen: dict[str, str] | None) -> str:
         match expr:
             case Const():
-                return f"({expr.value})" if expr.value < 0 else str(expr.value)
+                return _number(expr.value)
+            case Index():
+                return f"({self._index(expr.value, point)})"
+            case Lookup():
+                return f"{expr.buffer.name}[{self._expr(expr.place, point, reduced, seen)}]"
             case Reduced():
                 assert reduced is not None
                 return reduced
@@ -192,10 +195,9 @@ class _Renderer:
                 return self._load(expr, point, seen)
             case Apply():
                 left, right = (self._expr(e, point, reduced, seen) for e in (expr.left, expr.right))
-                if expr.operation in ("max", "min"):
-                    sign = ">" if expr.operation == "max" else "<"
-                    return f"({left} {sign} {right} ? {left} : {right})"
-                return _FORMS[expr.operation].format(left, right)
+                if expr.operation in _COMPARISONS:
+                    return f"({left} {_COMPARISONS[expr.operation]} {right} ? {left} : {right})"
+                return f"({left} {expr.operation} {right})"
             case Select():
                 condition, then, other = (
                     self._expr(e, point, reduced, seen) for e in (expr.condition, expr.then, expr.other)
@@ -250,3 +252,8 @@ class _Renderer:
             seen[text] = f"v{len(seen)}"
             self.w(f"const {c_type} {seen[text]} = {text};")
         return seen[text]
+
+
+def _number(value: float) -> str:
+    text = float_literal(value) if isinstance(value, float) else str(value)
+    return f"({text})" if value < 0 else text

@@ -14,10 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.compute import Affine, Apply, Buffer, Compute, Const, Load, Range, axis, loaded, loads, number, part
 from utvm.errors import UtvmError
-from utvm.loops.affine import Affine, Range, axis, number, part
-from utvm.loops.compute import Apply, Buffer, Compute, Const, Load, loads
-from utvm.loops.evaluate import loaded
 
 _LARGEST_INPUT = 128
 _OWN_NAMES = re.compile(r"i|to|from|run|window|words|(acc|v|b)\d+|.*_staged")

@@ -7,8 +7,7 @@ from contextlib import ExitStack
 from math import prod
 
 from utvm.codegen import CWriter
-from utvm.loops.affine import Affine, Range, axis, number
-from utvm.loops.compute import Load
+from utvm.compute import Affine, Load, Range, axis, number
 from utvm.loops.schedule import Copied, Schedule
 
 _WORD = 4

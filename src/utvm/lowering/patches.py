@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from utvm.compute import access
 from utvm.graph import (
     Add,
     AveragePool2D,
@@ -34,6 +35,7 @@ from utvm.graph import (
     Tensor,
 )
 from utvm.graph.cost import macs_of
+from utvm.graph.definitions import definition
 
 _WINDOWED = (Conv2D, DepthwiseConv2D, MaxPool2D, AveragePool2D)
 _ELEMENTWISE = (Add, Sub, Mul, Relu, Relu6, LeakyRelu, Logistic, Tanh)
@@ -125,15 +127,20 @@ def _read(op: Operator, rows: Rows) -> tuple[Rows, int, int]:
     if not isinstance(op, _WINDOWED):
         return rows, 0, 0
     height = op.x.shape[1]
-    first = rows[0] * op.stride[0] - op.padding.top
-    last = (rows[1] - 1) * op.stride[0] - op.padding.top + _window(op)
+    first, last = _window_rows(op, rows)
     return (max(first, 0), min(last, height)), max(-first, 0), max(last - height, 0)
 
 
-def _window(op: Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D) -> int:
-    if isinstance(op, MaxPool2D | AveragePool2D):
-        return op.filter[0]
-    return (op.weights.shape[1] - 1) * op.dilation[0] + 1
+def _window_rows(op: Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D, rows: Rows) -> Rows:
+    """Return the rows that windows cover, padding included."""
+    defined = definition(op)
+    if defined is not None and defined.only is not None:
+        read = access.rows_read(defined.only, "x", (rows[0], rows[1] - 1), dimension=1)
+        if read is not None:
+            return read[0], read[1] + 1
+    assert isinstance(op, MaxPool2D | AveragePool2D)
+    top = op.padding.top
+    return rows[0] * op.stride[0] - top, (rows[1] - 1) * op.stride[0] - top + op.filter[0]
 
 
 def _bytes(tensor: Tensor, rows: Rows) -> int:

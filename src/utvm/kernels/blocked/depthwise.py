@@ -6,13 +6,13 @@ from functools import cache
 from itertools import product
 
 from utvm.codegen import CFunction, CParameter, CWriter
+from utvm.compute.access import min_lead
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
+from utvm.graph.definitions.weighted import weighted_compute
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.blocked.computes import weighted_compute
 from utvm.kernels.blocked.constants import bound_constants, marks
 from utvm.kernels.blocked.cost import depthwise_cycles
-from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.workload import dims, workload
 from utvm.loops import Schedule, box_elements, render
 
@@ -111,7 +111,7 @@ class BlockedDepthwise(KernelFamily):
             ),
             constants=constants,
             scratch_bytes=scratch,
-            ahead=nest_ahead(op),
+            ahead=min_lead(weighted_compute(op)[0], "x", (1, 1), outer=("n", "oy")),
         )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 
 from utvm.codegen import SIZES, CFunction, CParameter, CWriter
+from utvm.compute.access import min_lead
 from utvm.cores import Core
 from utvm.cores.instructions import ANYWHERE
 from utvm.graph import Conv2D, FullyConnected, Operator
+from utvm.graph.definitions.weighted import weighted_compute
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.blocked.computes import weighted_compute
 from utvm.kernels.blocked.constants import bound_constants, marks
 from utvm.kernels.blocked.cost import product_cycles
-from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.workload import dims, workload
 from utvm.loops import IllegalScheduleError, Schedule, render, window_bytes
 
@@ -142,7 +142,7 @@ class BlockedProduct(KernelFamily):
             ),
             constants=constants,
             scratch_bytes=scratch,
-            ahead=nest_ahead(op) if isinstance(op, Conv2D) else None,
+            ahead=_lead(op, int(config["m"])),
         )
 
 
@@ -162,13 +162,20 @@ def product_schedule(op: Conv2D | FullyConnected, config: Config) -> Schedule:
         steps, lanes = "k_o", ("k_i",)
     s = s.split(steps, int(config["unroll"]))
     group = ("g",) if "g" in s.extents else ()
-    # Groups inside of pixels: an output may lie over inputs that no later pixel reads (`nest_ahead`).
+    # Groups inside of pixels: an output may lie over inputs that no later pixel reads (`_lead`).
     s = s.reorder("p_o", *group, "oc_o", f"{steps}_o", f"{steps}_i", "p_i", "oc_i", *lanes)
     s = s.unroll("p_i", "oc_i", f"{steps}_i")
     s = s.pack("weights", *group, "oc_o", steps, "oc_i", *lanes)
     if config["read"] == "copied":
         s = s.stage("x", "g" if group else "p_o", steps, "p_i", *lanes)
     return s if instruction is None else s.replace(instruction, "k_i")
+
+
+def _lead(op: Conv2D | FullyConnected, pixels: int) -> int | None:
+    """Return how far before its input the output must start, with blocks of pixels around all other loops."""
+    compute, _ = weighted_compute(op)
+    outer = ("n", "oy", "ox") if isinstance(op, Conv2D) else ("p",)
+    return min_lead(compute, "x", (1, 1), outer=outer, block=pixels)
 
 
 @lru_cache(maxsize=4)

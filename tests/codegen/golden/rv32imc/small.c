@@ -604,12 +604,12 @@ static __attribute__((noinline)) void softmax_1x3(
 int32_t small_run(uint8_t *arena) {
   /* 0: conv */
   conv2d_6x6x4_4_k3x3_blocked(
-      (const int8_t *)(arena + 48),
+      (const int8_t *)(arena + 44),
       small_0_weights,
       small_0_bias,
       small_0_multiplier,
       small_0_shift,
-      (uint32_t *)(void *)(arena + 192),
+      (uint32_t *)(void *)(arena + 188),
       (int8_t *)(arena + 0));
   /* 1: depthwise */
   depthwise_6x6x4_4_k3x3_blocked(

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Rounding
+from utvm.compute import Affine, Apply, Buffer, Call, Compute, Const, Expr, Helper, Load, Reduced, axis, number
 from utvm.graph.arithmetic import channel_requantization
-from utvm.kernels.weighted import Weighted
-from utvm.loops import Affine, Apply, Buffer, Call, Compute, Const, Expr, Helper, Load, Reduced, axis, number
-from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding
+from utvm.graph.definitions.definition import (
+    CLAMP,
+    REQUANTIZE,
+    REQUANTIZE_HALF_UP,
+    REQUANTIZE_SINGLE,
+    Constants,
+    Definition,
+)
+from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Rounding
+from utvm.numerics import multiply_by_quantized_multiplier
 
-Constants = Mapping[str, NDArray[Any]]
+Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 
-CLAMP = Helper(name="utvm_clamp", evaluate=np.clip)
-REQUANTIZE = {
-    Rounding.DOUBLE: Helper(name="utvm_requantize_double", evaluate=multiply_by_quantized_multiplier),
-    Rounding.SINGLE: Helper(name="utvm_requantize_single", evaluate=multiply_single_rounding),
-    Rounding.HALF_UP_SHIFT: Helper(
-        name="utvm_requantize_half_up_shift", evaluate=lambda x, _, shift: half_up_shift(x, 1 - shift)
-    ),
+_ROUNDINGS = {
+    Rounding.DOUBLE: REQUANTIZE,
+    Rounding.SINGLE: REQUANTIZE_SINGLE,
+    Rounding.HALF_UP_SHIFT: REQUANTIZE_HALF_UP,
 }
-
-
 SCALE_RIGHT = Helper(
     name="utvm_scale_right",
     evaluate=lambda x, multiplier, right: multiply_by_quantized_multiplier(x, multiplier, -right),
@@ -33,6 +33,13 @@ SCALE_RIGHT = Helper(
 """Double rounding without shifts to the left, of sums that have a bit to spare."""
 
 _LARGEST_SUM = 2**30
+
+
+def weighted(op: Weighted) -> Definition:
+    """Return the definition of a weighted operator; weights and biases are constants of it."""
+    compute, constants = weighted_compute(op)
+    x = next(b for b in compute.buffers if b.name == "x")
+    return Definition(stages=(compute,), inputs={x.name: op.x}, constants=constants)
 
 
 def weighted_compute(op: Weighted) -> tuple[Compute, Constants]:
@@ -134,7 +141,7 @@ def _sum(
         "multiplier": table.multiplier[stored],
         "shift": table.shift[stored].astype(np.int8),
     }
-    helper = REQUANTIZE[op.rounding]
+    helper = _ROUNDINGS[op.rounding]
     if _scales_right(op, constants):
         helper, constants = SCALE_RIGHT, {**constants, "shift": -constants["shift"]}
     place = number(0) if table.uniform else channel

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.loops.compute import Apply, Call, Compute, Const, Expr, Load, Reduced, Select
+from utvm.compute.expressions import Apply, Call, Compute, Const, Expr, Index, Load, Lookup, Reduced, Select
 
 Arrays = Mapping[str, NDArray[Any]]
-_NUMPY = {"int8_t": np.int8, "int16_t": np.int16, "int32_t": np.int32, "uint8_t": np.uint8, "float": np.float32}
-_OPERATIONS = {"+": np.add, "-": np.subtract, "*": np.multiply, "max": np.maximum, "min": np.minimum}
+Values = NDArray[Any]
+NUMPY_TYPES: Mapping[str, type[np.generic]] = {
+    "int8_t": np.int8,
+    "int16_t": np.int16,
+    "int32_t": np.int32,
+    "int64_t": np.int64,
+    "uint8_t": np.uint8,
+    "uint32_t": np.uint32,
+    "float": np.float32,
+}
+"""C types of buffers and accumulators, and numpy's."""
+_OPERATIONS: Mapping[str, Callable[[Values, Values], Values]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": lambda a, b: a / b if np.result_type(a, b).kind == "f" else np.trunc(a / b).astype(np.int64),
+    "%": np.fmod,
+    "&": np.bitwise_and,
+    "|": np.bitwise_or,
+    "<": np.less,
+    "<=": np.less_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+_COMBINE: Mapping[str, np.ufunc] = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 
 
 def evaluate(compute: Compute, arrays: Arrays) -> NDArray[Any]:
-    """Return the output for arrays by the names of buffers. Sums of integers are exact in 64 bits, then int32."""
+    """Return the output for arrays by the names of buffers. Integers are exact in 64 bits, floats are float32."""
     axes = _grids(compute)
     order = len(compute.space)
     shape = tuple(compute.space.values())
@@ -26,8 +51,8 @@ def evaluate(compute: Compute, arrays: Arrays) -> NDArray[Any]:
         along = tuple(range(order, order + len(compute.reduce)))
         start = _value(compute.init, axes, arrays, None)
         start = start.reshape(start.shape[:order]) if start.ndim else start
-        reduced = terms.max(axis=along) if compute.combine == "max" else terms.sum(axis=along)
-        reduced = np.maximum(reduced, start) if compute.combine == "max" else reduced + start
+        combine = _COMBINE[compute.combine]
+        reduced = combine(combine.reduce(terms, axis=along), start)
         reduced = reduced.reshape(shape + (1,) * len(compute.reduce))
     values = np.broadcast_to(
         _value(compute.epilogue, axes, arrays, reduced), shape + (1,) * len(compute.reduce)
@@ -35,7 +60,7 @@ def evaluate(compute: Compute, arrays: Arrays) -> NDArray[Any]:
     places = np.broadcast_to(
         compute.output.flat(compute.index).values(axes), shape + (1,) * len(compute.reduce)
     ).reshape(shape)
-    found = np.zeros(compute.output.elements, _NUMPY[compute.output.c_type])
+    found = np.zeros(compute.output.elements, NUMPY_TYPES[compute.output.c_type])
     found[places] = values.astype(found.dtype)
     return found.reshape(compute.output.shape)
 
@@ -53,17 +78,23 @@ def _value(
 ) -> NDArray[Any]:
     match expr:
         case Const():
-            return np.asarray(expr.value)
+            return np.asarray(expr.value, np.float32 if isinstance(expr.value, float) else np.int64)
+        case Index():
+            return expr.value.values(axes)
         case Load():
             return loaded(expr, axes, arrays[expr.buffer.name])
         case Apply():
             left, right = (_value(e, axes, arrays, reduced) for e in (expr.left, expr.right))
-            return np.asarray(_OPERATIONS[expr.operation](left, right))
+            found = np.asarray(_OPERATIONS[expr.operation](left, right))
+            return found.astype(np.int64) if found.dtype.kind == "b" else found
         case Select():
             condition, then, other = (_value(e, axes, arrays, reduced) for e in (expr.condition, expr.then, expr.other))
             return np.where(condition >= 0, then, other)
         case Call():
             return expr.helper.evaluate(*(_value(e, axes, arrays, reduced) for e in expr.arguments))
+        case Lookup():
+            place = _value(expr.place, axes, arrays, reduced)
+            return np.asarray(_wide(arrays[expr.buffer.name]).reshape(-1)[place])
         case Reduced():
             if reduced is None:
                 raise ValueError("nothing is reduced")
@@ -72,7 +103,7 @@ def _value(
 
 def loaded(load: Load, axes: Mapping[str, NDArray[np.int64]], array: NDArray[Any]) -> NDArray[Any]:
     """Return the elements that a load reads, for arrays of axes; integers as int64."""
-    wide = array.astype(np.int64) if array.dtype.kind in "iu" else array
+    wide = _wide(array)
     places = [index.values(axes) for index in load.index]
     if load.outside is None:
         return np.asarray(wide.reshape(load.buffer.shape)[tuple(places)])
@@ -81,3 +112,7 @@ def loaded(load: Load, axes: Mapping[str, NDArray[np.int64]], array: NDArray[Any
         inside = inside & (place >= 0) & (place < size)
     clipped = tuple(np.clip(p, 0, s - 1) for p, s in zip(places, load.buffer.shape, strict=True))
     return np.where(inside, wide.reshape(load.buffer.shape)[clipped], load.outside)
+
+
+def _wide(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.dtype.kind == "f" else array.astype(np.int64)

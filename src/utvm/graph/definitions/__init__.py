@@ -1,0 +1,6 @@
+"""What each operator computes: one definition, which kernels render, the reference evaluates and passes ask."""
+
+from utvm.graph.definitions.definition import Definition
+from utvm.graph.definitions.registry import definition
+
+__all__ = ["Definition", "definition"]
