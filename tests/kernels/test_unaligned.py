@@ -10,6 +10,7 @@ import utvm
 from tests.kernels.support import check
 from tests.kernels.test_channels import layer
 from tests.kernels.test_dsp import KINDS, cases
+from tests.kernels.test_row import cases as rows
 from tests.support.cases import drawn
 from tests.support.shared import shared
 from tests.support.target import run_programs
@@ -50,6 +51,10 @@ def aligned(request: pytest.FixtureRequest) -> Iterator[Session]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_drawn_layers_run_while_unaligned_accesses_trap(kind: str, aligned: Session) -> None:
     check(aligned, drawn(cases(kind, aligned.board.core), times=0.5), trap=True)
+
+
+def test_drawn_rows_run_while_unaligned_accesses_trap(aligned: Session) -> None:
+    check(aligned, drawn(rows(), times=0.5), trap=True)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -105,11 +105,24 @@ def _load_lanes(
             case Source.FRAME:
                 block(f"ldr {name}, [sp, #{ROW_IN_FRAME + offset}]")
             case Source.BYTES if pair % 2 == 0:
-                block(f"ldr %x{pair}, [%pa, #{2 * pair}]", f"sxtb16 {name}, %x{pair}")
+                block(*_load_bytes(f"%x{pair}", 2 * pair, spec.tail if pair + 2 == spec.pairs else 0))
+                block(f"sxtb16 {name}, %x{pair}")
             case Source.BYTES:
                 block(f"sxtb16 {name}, %x{pair - 1}, ror #8")
     loaded[offset] = (name, pair)
     return name
+
+
+def _load_bytes(word: str, offset: int, tail: int) -> tuple[str, ...]:
+    """Return the loads of a word of int8 of which `tail` bytes exist; 0 are all four. Others have weights of zero."""
+    if tail == 0:
+        return (f"ldr {word}, [%pa, #{offset}]",)
+    if tail == 1:
+        return (f"ldrb {word}, [%pa, #{offset}]",)
+    first = f"ldrh {word}, [%pa, #{offset}]"
+    if tail == 2:
+        return (first,)
+    return (first, f"ldrb {word}_last, [%pa, #{offset + 2}]", f"orr {word}, {word}, {word}_last, lsl #16")
 
 
 def finish(block: Block, stream: StreamPosition, spec: MultiplySpec, shift: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from utvm.kernels.dsp.finish import Finish, Saturation
@@ -35,7 +35,7 @@ class MultiplySpec:
     `offsets[m]` holds, for each lane pair of a row, its byte offset from the row's address for pixel m. The kernel
     reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`,
     the channels finish as `UniformFinish` says. Weights of form `int16` and their biases are doubled if `doubled`.
-    `source` says where the rows are.
+    `source` says where the rows are. Of the last word of a row of `Source.BYTES` only `tail` bytes are read, if not 0.
     """
 
     rows: int
@@ -48,6 +48,7 @@ class MultiplySpec:
     unrolled: bool
     uniform: bool
     source: Source = Source.TABLE
+    tail: int = field(default=0, repr=False)
 
     @property
     def doubled(self) -> bool:

@@ -3,20 +3,26 @@
 Either once, into its own stack frame: reached from sp, the row needs no address register, and on a core that takes
 loads one after the other and pays for each batch of them, eight channels with all their weights in flight need fewer
 batches. Or in registers, anew for each block of channels, which is less work where there are few blocks.
+
+Rows that do not fill words get weights of zero at their end. The bytes of the last word are read one by one, and all
+bytes where rows start at any address.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 
+import numpy as np
+
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
+from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.dsp.assembly import assembler_loop, short_digest
+from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, short_digest
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.expand import expansion_turn
 from utvm.kernels.dsp.fastest import fastest
@@ -31,6 +37,9 @@ from utvm.kernels.workload import workload
 _MOST_FRAME = 1536
 """Bytes of stack that a row may take; a board has at least twice that unless it says otherwise."""
 _CALL_CYCLES = 60
+_BRANCH_CYCLES, _TAIL_CYCLES = 3, 4
+_LANES = (0, 2, 1, 3)
+"""The lane of each byte of a word, as `geometry.extension_order` says."""
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
     CParameter(name="stream", c_type="int32_t", role="constant"),
@@ -47,15 +56,14 @@ class RowFullyConnected(ScheduledFamily):
     kinds = (FullyConnected,)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why `op` has no exact finish, or why its rows do not fill words or do not fit the stack."""
+        """Return why `op` has no exact finish, or why its rows do not fit the stack."""
         if not isinstance(op, FullyConnected):
             return super().refusal(op, core)
         inputs = op.weights.shape[1]
-        if inputs % 4:
-            return "its inputs are no multiple of four"
         if 2 * inputs > _MOST_FRAME:
             return f"it has more than {_MOST_FRAME // 2} inputs"
-        if 2 * len(Rows.of(Window.of(op)).taps()) != inputs:
+        filled = _filled(op)
+        if 2 * len(Rows.of(Window.of(filled)).taps()) != filled.weights.shape[1]:
             return "its inputs do not divide into parts"
         return self.lacks(core) or requantizer_refusal(op)
 
@@ -65,11 +73,11 @@ class RowFullyConnected(ScheduledFamily):
         return {"n": (1, 2, 4, 6, 8), "form": ("pair8", "int16"), "row": ("frame", "bytes")}
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
-        """Whether the channels divide into blocks, and can share lanes if they are to."""
+        """Whether the channels divide into blocks, and can share lanes if they are to; bytes are read as words."""
         del core
         assert isinstance(op, FullyConnected)
         n = int(config["n"])
-        if op.weights.shape[0] % n:
+        if op.weights.shape[0] % n or (config["row"] == Source.BYTES and not _at_words(op)):
             return False
         return config["form"] == WeightForm.INT16 or (n % 2 == 0 and pairs_exactly(op))
 
@@ -116,7 +124,11 @@ class RowFullyConnected(ScheduledFamily):
                 comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
                 parameters=_PARAMETERS,
                 body=w.text,
-                support=(_row_kernel(plan.symbol, plan.spec, core.timing, plan.direct.shift),),
+                support=(
+                    _row_kernel(
+                        plan.symbol, plan.spec, core.timing, plan.direct.shift, inputs=inputs, at_words=_at_words(op)
+                    ),
+                ),
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.direct.stream())},
             ahead=plan.ahead,
@@ -125,15 +137,22 @@ class RowFullyConnected(ScheduledFamily):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _RowPlan:
-    """What the C, the micro-kernel and the stream of one layer agree on: a direct plan of one pixel at a time."""
+    """What the C, the micro-kernel and the stream of one layer agree on.
 
+    Attributes:
+        op: the layer.
+        direct: the plan, of one pixel at a time, of the layer whose rows fill words.
+        source: where the micro-kernel finds its rows.
+    """
+
+    op: FullyConnected
     direct: DirectPlan
     source: Source
 
     @staticmethod
     def of(op: FullyConnected, config: Config) -> _RowPlan:
-        direct = DirectPlan.of(op, {"m": 1, "unroll": 1, **config})
-        return _RowPlan(direct=direct, source=Source(str(config["row"])))
+        direct = DirectPlan.of(_filled(op), {"m": 1, "unroll": 1, **config})
+        return _RowPlan(op=op, direct=direct, source=Source(str(config["row"])))
 
     @property
     def batch(self) -> int:
@@ -145,7 +164,7 @@ class _RowPlan:
 
         A row in the frame is read whole before its outputs are written; bytes are read again for each block.
         """
-        units, inputs = self.direct.op.weights.shape
+        units, inputs = self.op.weights.shape
         grows = units - inputs
         if self.source is Source.FRAME:
             return max(grows, self.batch * grows)
@@ -165,11 +184,13 @@ class _RowPlan:
             unrolled=True,
             uniform=direct.uniform is not None,
             source=self.source,
+            tail=self.op.weights.shape[1] % 4,
         )
 
     @property
     def symbol(self) -> str:
-        return f"utvm_row_n{self.direct.n}_{2 * self.spec.pairs}_{short_digest(self.spec, self.direct.shift)}"
+        inputs, digest = self.op.weights.shape[1], short_digest(self.spec, self.direct.shift)
+        return f"utvm_row_n{self.direct.n}_{inputs}{'' if _at_words(self.op) else '_anywhere'}_{digest}"
 
     def cycles(self, core: Core) -> float:
         timing = core.timing
@@ -177,8 +198,7 @@ class _RowPlan:
         blocks = self.direct.window.out_channels // self.direct.n
         row: float = _CALL_CYCLES
         if self.source is Source.FRAME:
-            at_once, _, turn = _expansion(self.spec, timing)
-            row += self.spec.pairs // 2 // at_once * turn
+            row += _expansion_cycles(self.op.weights.shape[1], timing, at_words=_at_words(self.op))
         row += blocks * multiply_cycles(self.spec, timing, shift=self.direct.shift)
         if core.caches is not None:
             row += core.caches.streaming(4 * len(multiply_body(self.spec, timing, self.direct.shift)[0]), 0, blocks)
@@ -186,33 +206,73 @@ class _RowPlan:
         return self.batch * row
 
 
+@lru_cache(maxsize=8)
+def _filled(op: FullyConnected) -> FullyConnected:
+    """Return a layer whose rows fill words: the same one, or one with zeros at the end of each channel's weights."""
+    inputs = op.weights.shape[1]
+    if inputs % 4 == 0:
+        return op
+    weights = np.pad(op.weights.values, ((0, 0), (0, -inputs % 4)))
+    x = replace(op.x, shape=(op.x.elements // inputs, weights.shape[1]), data=None)
+    return replace(op, x=x, weights=replace(op.weights, shape=weights.shape, data=weights))
+
+
+def _at_words(op: FullyConnected) -> bool:
+    """Whether every row starts at a multiple of a word."""
+    inputs = op.weights.shape[1]
+    return inputs % 4 == 0 or op.x.elements == inputs
+
+
 @lru_cache(maxsize=1024)
-def _row_kernel(name: str, spec: MultiplySpec, timing: Timing, shift: int) -> CSupport:
+def _row_kernel(name: str, spec: MultiplySpec, timing: Timing, shift: int, *, inputs: int, at_words: bool) -> CSupport:
     """Return `void name(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end)`."""
     body, _ = multiply_body(spec, timing, shift)
-    expansion: list[str] = []
+    expansion: tuple[str, ...] = ()
     frame = ROW_IN_FRAME + 4
     if spec.source is Source.FRAME:
-        at_once, turn, _ = _expansion(spec, timing)
         frame += (4 * spec.pairs + 7) // 8 * 8
-        expansion = [
-            f"add r2, sp, #{ROW_IN_FRAME}",
-            f"mov r3, #{spec.pairs // 2 // at_once}",
-            ".balign 8",
-            "2:",
-            *turn,
-            "bne.w 2b",
-        ]
+        expansion = _expansion_code(inputs, timing, at_words=at_words)
     return assembler_loop(
         name,
         "const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end",
         body,
-        f"a row of {2 * spec.pairs} inputs, {spec.channels} channels at once, {spec.form} weights",
+        f"a row of {inputs} inputs, {spec.channels} channels at once, {spec.form} weights",
         entry=["strd r2, r3, [sp]", *expansion],
         frame=frame,
     )
 
 
-def _expansion(spec: MultiplySpec, timing: Timing) -> tuple[int, tuple[str, ...], float]:
-    """Return `expansion_turn` of the registers in which `_row_kernel` has its addresses."""
-    return expansion_turn(spec.pairs // 2, timing, x="r0", row="r2", turns="r3")
+def _expansion_code(inputs: int, timing: Timing, *, at_words: bool) -> tuple[str, ...]:
+    """Return the code that extends a row from r0 into the frame, with the lanes of a word in the order 0, 2, 1, 3."""
+    words, tail = divmod(inputs, 4)
+    lines = [f"add r2, sp, #{ROW_IN_FRAME}"]
+    if words:
+        at_once, turn, _ = _turn(words, timing, at_words=at_words)
+        lines += [f"mov r3, #{words // at_once}", ".balign 8", "2:", *turn, "bne.w 2b"]
+    for byte in range(tail):
+        lines += [f"ldrsb r4, [r0, #{byte}]", f"strh r4, [r2, #{2 * _LANES[byte]}]"]
+    return tuple(lines)
+
+
+def _expansion_cycles(inputs: int, timing: Timing, *, at_words: bool) -> float:
+    words, tail = divmod(inputs, 4)
+    at_once, _, cycles = _turn(words, timing, at_words=at_words) if words else (1, (), 0.0)
+    return words // at_once * cycles + _TAIL_CYCLES * tail
+
+
+def _turn(words: int, timing: Timing, *, at_words: bool) -> tuple[int, tuple[str, ...], float]:
+    """Return the words of a turn that extends them, its code and its cycles."""
+    if at_words:
+        return expansion_turn(words, timing, x="r0", row="r2", turns="r3")
+    return _turn_by_bytes(2 if words % 2 == 0 else 1, timing)
+
+
+@lru_cache(maxsize=16)
+def _turn_by_bytes(at_once: int, timing: Timing) -> tuple[int, tuple[str, ...], float]:
+    block = Block()
+    for byte in range(4 * at_once):
+        lane = byte // 4 * 4 + _LANES[byte % 4]
+        block(f"ldrsb %b{byte}, [%x, #{byte}]", f"strh %b{byte}, [%row, #{2 * lane}]")
+    block(f"add %x, %x, #{4 * at_once}", f"add %row, %row, #{8 * at_once}", "subs %turns, %turns, #1")
+    body = schedule(block, timing, pool=LOOP_REGISTERS, fixed={"%x": "r0", "%row": "r2", "%turns": "r3"})
+    return at_once, body.lines, body.cycles + _BRANCH_CYCLES
