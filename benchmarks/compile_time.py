@@ -36,7 +36,7 @@ GROWTH = ("chain_10", "chain_20", "chain_40", "chain_80")
 PARTS = (
     ("walks", "utvm.cores.microkernel.walk", "Walker.walk"),
     ("searches", "utvm.cores.microkernel.schedule", "_search"),
-    ("schedules wanted", "utvm.cores.microkernel.schedule", "_recall"),
+    ("schedules wanted", "utvm.cores.microkernel.schedule", "known"),
     ("memory plans", "utvm.lowering.layout", "plan_memory"),
     ("compilers", "utvm.toolchain.toolchain", "_run"),
 )

@@ -7,16 +7,13 @@ written and gives it back at its last use. A few strategies are tried; the core'
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
-from utvm.cache import Cache, CacheError, digest
 from utvm.cores.microkernel.block import Block
+from utvm.cores.microkernel.known import known
 from utvm.cores.microkernel.walk import Strategy, Walked, Walker
 from utvm.cores.thumb import Instruction
 from utvm.cores.thumb.placing import with_loads_at_words
@@ -69,55 +66,17 @@ def schedule(
         ScheduleError: the registers do not suffice in any order tried.
     """
     places = (f"{name} {register}" for name, register in (fixed or {}).items())
-    key = digest([_version(), timing.name, *pool, "", *places, "", *live_in, "", "\n".join(block.lines)])
-    found = _recall(key)
-    if found is None:
-        found = _search(block, timing, pool=pool, fixed=fixed or {}, live_in=live_in)
-        _remember(key, found)
-    if isinstance(found, str):
-        raise ScheduleError(found)
-    return found
-
-
-@lru_cache(maxsize=1)
-def _version() -> str:
-    """Return a digest of everything here that an order depends on."""
-    package = Path(__file__).parents[1]
-    return digest(path.read_bytes() for path in sorted(package.rglob("*.py")))
-
-
-def _recall(key: str) -> Scheduled | str | None:
-    """Return what is known of a block, the reason where it can't be scheduled, None where nothing is known."""
-    try:
-        path = Cache().find(key, _SUFFIX)
-        if path is None:
-            return None
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (CacheError, OSError, ValueError):
-        return None
+    parts = [timing.name, *pool, "", *places, "", *live_in, "", "\n".join(block.lines)]
+    held = known(parts, _SUFFIX, lambda: _search(block, timing, pool=pool, fixed=fixed or {}, live_in=live_in))
     if isinstance(held, str):
-        return held
+        raise ScheduleError(held)
     return Scheduled(lines=tuple(held["lines"]), cycles=held["cycles"], registers=held["registers"])
-
-
-def _remember(key: str, found: Scheduled | str) -> None:
-    held = (
-        found
-        if isinstance(found, str)
-        else {"lines": found.lines, "cycles": found.cycles, "registers": dict(found.registers)}
-    )
-    with contextlib.suppress(CacheError, OSError):
-        cache = Cache()
-        with cache.scratch() as folder:
-            made = Path(folder) / "schedule"
-            made.write_text(json.dumps(held), encoding="utf-8")
-            cache.store(key, _SUFFIX, made)
 
 
 def _search(
     block: Block, timing: Timing, *, pool: Sequence[str], fixed: Mapping[str, str], live_in: Sequence[str]
-) -> Scheduled | str:
-    """Return the best of all strategies, or why there is none."""
+) -> dict[str, Any] | str:
+    """Return the fields of the best of all strategies, or why there is none."""
     good_enough = _GOOD_ENOUGH * fewest_cycles(block.code, timing)
     best: Walked | None = None
     walker = Walker(block, timing, pool=pool, fixed=fixed, live_in=live_in)
@@ -134,7 +93,7 @@ def _search(
     lines = walker.lines(best)
     if timing.loads_at_words:
         lines = with_loads_at_words(lines)
-    return Scheduled(lines=tuple(lines), cycles=best.cycles, registers=walker.entry)
+    return {"lines": list(lines), "cycles": best.cycles, "registers": walker.entry}
 
 
 def fewest_cycles(code: Sequence[Instruction], timing: Timing) -> float:

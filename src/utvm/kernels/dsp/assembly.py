@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from utvm.codegen import CSupport
 from utvm.cores import Core
+from utvm.cores.microkernel import code_cycles
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
 
@@ -98,13 +99,8 @@ def loop_cycles(function: CSupport, timing: Timing) -> float:
     lines = function.assembly
     first = lines.index("1:") + 1
     last = next(index for index in range(first, len(lines)) if lines[index].startswith("bne"))
-    return _turn_cycles(tuple(lines[first : last + 1]), timing)
-
-
-@lru_cache(maxsize=4096)
-def _turn_cycles(lines: tuple[str, ...], timing: Timing) -> float:
-    turn = [parse(line) for line in lines]
-    return timing.cost(turn, turn, jumped=True)
+    turn = tuple(lines[first : last + 1])
+    return code_cycles(turn, timing, context=turn, jumped=True)
 
 
 @lru_cache(maxsize=16)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from utvm.codegen import CSupport
-from utvm.cores.microkernel import Block, ScheduleError, schedule
-from utvm.cores.thumb import parse
+from utvm.cores.microkernel import Block, ScheduleError, code_cycles, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop
 from utvm.kernels.dsp.finish import Finish
@@ -150,7 +149,8 @@ def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: boo
     tail = Block()
     finish(tail, StreamPosition(tail), spec, shift)
     finished = schedule(tail, timing, pool=_REGISTERS, fixed=_FIXED, live_in=flat)
-    turn = [parse(line) for line in [*loop.lines, "bne.w 2b"]]
-    started = [parse(line) for line in entry if not line.endswith(":") and not line.startswith(".")]
-    cycles = timing.cost((), started) + spec.rows * timing.cost(turn, turn, jumped=True) + finished.cycles
+    turn = (*loop.lines, "bne.w 2b")
+    started = tuple(line for line in entry if not line.endswith(":") and not line.startswith("."))
+    cycles = code_cycles(started, timing) + finished.cycles
+    cycles += spec.rows * code_cycles(turn, timing, context=turn, jumped=True)
     return (*entry, *loop.lines, "bne.w 2b", *finished.lines), cycles
