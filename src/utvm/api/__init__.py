@@ -9,9 +9,16 @@ with utvm.connect("qemu-cortex-m7") as session:
 print(result.outputs, result.measurement.instructions)
 """
 
-from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources, prepared
-from utvm.api.costing import compare, cost
-from utvm.api.running import Model, Result, connect, connect_stand_in, run_once
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources, prepared
+    from utvm.api.costing import compare, cost
+    from utvm.api.running import Model, Result, connect, connect_stand_in, run_once
+else:
+    from utvm.lazy import exports
+
+    __getattr__ = exports(__name__, __file__)
 
 __all__ = [
     "Compiled",

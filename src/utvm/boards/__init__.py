@@ -1,25 +1,32 @@
 """Boards, one TOML each; parts (microcontrollers) that they build on."""
 
-from utvm.boards.board import (
-    LINK_NAMES,
-    Board,
-    BoardError,
-    Console,
-    CycleCounter,
-    Emulator,
-    GdbSettings,
-    Link,
-    LinkKind,
-    OpenOcdSettings,
-    PyOcdSettings,
-    Silicon,
-)
-from utvm.boards.draft import BoardDraft, Range, save_draft
-from utvm.boards.find import list_boards, load_board, user_boards, user_directory
-from utvm.boards.load import list_parts, parse_board
-from utvm.boards.memory import CacheGeometry, Memory, MemoryModel, Placement
-from utvm.boards.startup import WAIT_TURNS, CacheKind, RegisterOperation
-from utvm.boards.trust import programs, require_trust
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from utvm.boards.board import (
+        LINK_NAMES,
+        Board,
+        BoardError,
+        Console,
+        CycleCounter,
+        Emulator,
+        GdbSettings,
+        Link,
+        LinkKind,
+        OpenOcdSettings,
+        PyOcdSettings,
+        Silicon,
+    )
+    from utvm.boards.draft import BoardDraft, Range, save_draft
+    from utvm.boards.find import list_boards, load_board, user_boards, user_directory
+    from utvm.boards.load import list_parts, parse_board
+    from utvm.boards.memory import CacheGeometry, Memory, MemoryModel, Placement
+    from utvm.boards.startup import WAIT_TURNS, CacheKind, RegisterOperation
+    from utvm.boards.trust import programs, require_trust
+else:
+    from utvm.lazy import exports
+
+    __getattr__ = exports(__name__, __file__)
 
 __all__ = [
     "LINK_NAMES",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utvm.boards import Board, BoardError
 from utvm.device import Target
-from utvm.emulators.assumptions import Assumption
+from utvm.emulators.assumed import Assumption
 from utvm.emulators.qemu import QemuTarget
 from utvm.emulators.rtl import RtlTarget
 

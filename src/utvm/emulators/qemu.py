@@ -10,7 +10,7 @@ from pathlib import Path
 from utvm.boards import Board, BoardError
 from utvm.cores.timing import Timing
 from utvm.device import ChildProcess, Count, DebugLink
-from utvm.emulators.assumptions import Assumption, stalls
+from utvm.emulators.assumed import Assumption, stalls
 from utvm.emulators.counters import AddressRange, Counters, Counts
 from utvm.emulators.cycles import CycleModel
 from utvm.emulators.errors import EmulatorError

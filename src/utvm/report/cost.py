@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,8 @@ def comparison_json(reports: Sequence[CostReport | Refused]) -> list[dict[str, A
 
 def cost_table(report: CostReport) -> Table:
     """Return a cost as a table, one row an operator."""
+    from rich.table import Table
+
     title = f"{report.model} on {report.board}: an estimate, nothing was compiled or run"
     table = Table(title=title, title_justify="left", caption=_caption(report), caption_justify="left")
     for index, heading in enumerate(("operator", "kernel", "MACs", f"cycles ({report.cycles_source})", "share")):
@@ -115,6 +118,8 @@ def cost_table(report: CostReport) -> Table:
 
 def comparison_table(reports: Sequence[CostReport | Refused]) -> Table:
     """Return the costs on several boards, a row each."""
+    from rich.table import Table
+
     name = next((r.model for r in reports if isinstance(r, CostReport)), "")
     table = Table(title=f"{name}: estimates, modelled; nothing was compiled or run", title_justify="left")
     headings = ("board", "core", "clock", "cycles", "time", "a second", "arena", "of RAM", "flash", "of it", "fits")

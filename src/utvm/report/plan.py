@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from utvm.lowering import MemoryPlan, Program, Request
 from utvm.report.page import escape
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 def plan_table(program: Program) -> Table:
     """Return the arena, one row a buffer: what is in it, where it is, from which call to which it lives."""
+    from rich.table import Table
+
     memory = program.memory
     table = Table(
         title=f"{program.name}: arena {memory.arena_bytes:,} B, lower bound {memory.lower_bound:,} B",

@@ -6,17 +6,20 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from utvm.errors import UtvmError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _WIDTH_WHEN_PIPED = 140
 
 
 def print_table(table: Table) -> None:
     """Print a table to standard output; wide when that is not a terminal."""
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else _WIDTH_WHEN_PIPED
     Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False).print(table)
 

@@ -1,4 +1,4 @@
-"""What was worked out about code before: kept in the user's cache, by content and by the version of what works it out."""
+"""What was worked out about code before, kept in the cache by content and by the version of what works it out."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from utvm.boards import Board, list_boards
-from utvm.emulators.assumptions import Assumption
+from utvm.emulators.assumed import Assumption
 
 _RUN_BY: Mapping[str, str] = {"cortex-m0": "cortex-m3", "cortex-m0plus": "cortex-m3", "cortex-m85": "cortex-m55"}
 """Cores whose code QEMU runs on another core's board: the same instructions, and memory enough."""

@@ -1,0 +1,53 @@
+"""Packages whose public names are imported when they are first used, so that a command loads only what it needs.
+
+A package lists its names once, as imports for type checkers:
+
+    if TYPE_CHECKING:
+        from utvm.device.session import Session
+    else:
+        __getattr__ = exports(__name__, __file__)
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def exports(package: str, file: str) -> Callable[[str], Any]:
+    """Return a package's `__getattr__`, which imports what the file's `if TYPE_CHECKING` imports.
+
+    A public name that is also that of a module of the package would be hidden by it: there must be none.
+
+    Args:
+        package: the package's `__name__`.
+        file: the package's `__file__`.
+    """
+    places: dict[str, str] = {}
+
+    def imported(name: str) -> Any:
+        if not places:
+            places.update(_places(Path(file)))
+        if name not in places:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        value = getattr(importlib.import_module(places[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return imported
+
+
+def _places(file: Path) -> dict[str, str]:
+    """Return the modules of the names that a file imports for type checkers."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    checked = next(node for node in body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    return {
+        alias.name: node.module
+        for node in checked.body
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+    }
