@@ -10,7 +10,7 @@ import tflite
 from numpy.typing import NDArray
 
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor
-from utvm.graph import DType, Tensor
+from utvm.graph import DType, Quantization, Tensor
 
 ACTIVATION_RANGES = {
     tflite.ActivationFunctionType.NONE: (None, None),
@@ -65,6 +65,14 @@ class Context:
             name += "_"
         self._names.add(name)
         return Tensor(name=name, shape=shape, dtype=like.dtype, quant=like.quant)
+
+    def constant_made(self, what: str, data: NDArray[Any], quant: Quantization | None = None) -> Tensor:
+        """Return a constant that the file lacks."""
+        name = f"{self.name}/{what}"
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return Tensor(name=name, shape=data.shape, dtype=DType(data.dtype.name), quant=quant, data=data)
 
     def shape_of_input(self, position: int) -> tuple[int, ...]:
         """Return the static shape of an input of any type, also of one that can't be used otherwise."""
@@ -122,6 +130,14 @@ class Context:
     def result(self, position: int = 0) -> Tensor:
         """Return an int8 output quantised as a whole."""
         return _quantised(self.any_output(position))
+
+    def element(self, position: int, types: tuple[DType, ...]) -> Tensor:
+        """Return an input of one of some types; int8 must be quantised as a whole."""
+        return _of_types(self.any_input(position), types)
+
+    def made_of(self, types: tuple[DType, ...], position: int = 0) -> Tensor:
+        """Return an output of one of some types; int8 must be quantised as a whole."""
+        return _of_types(self.any_output(position), types)
 
     def constant(self, position: int, dtype: DType) -> NDArray[Any]:
         """Return the values of a constant input."""
@@ -223,6 +239,17 @@ def quantised_bytes(tensor: Tensor) -> Tensor:
         raise RefusedError(f"tensor '{tensor.name}': it is not quantised as a whole")
     if not 0 <= tensor.zero_point <= 255:
         raise RefusedError(f"tensor '{tensor.name}': its zero point {tensor.zero_point} is outside uint8")
+    return tensor
+
+
+def _of_types(tensor: Tensor, types: tuple[DType, ...]) -> Tensor:
+    if tensor.dtype is DType.INT8 and DType.INT8 in types:
+        return _quantised(tensor)
+    if tensor.dtype not in types:
+        raise RefusedError(
+            f"tensor '{tensor.name}': its type is {tensor.dtype}, {' or '.join(types)} is expected",
+            _ADVICE_OF_DTYPE.get(tensor.dtype, ""),
+        )
     return tensor
 
 

@@ -31,6 +31,7 @@ _TYPES = {
     tflite.TensorType.INT16: DType.INT16,
     tflite.TensorType.INT32: DType.INT32,
     tflite.TensorType.FLOAT32: DType.FLOAT32,
+    tflite.TensorType.BOOL: DType.BOOL,
 }
 _TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
 _CONTROL_FLOW = frozenset(("IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "CALL"))
@@ -280,6 +281,8 @@ class _Reader:
                 None,
                 f"its buffer has {raw.nbytes:,} bytes, its shape {list(shape)} of {dtype} needs {needed:,}",
             )
+        if dtype is DType.BOOL:
+            return (np.frombuffer(raw.tobytes(), np.uint8) != 0).reshape(shape), None
         return np.frombuffer(raw.tobytes(), dtype=np.dtype(dtype.value).newbyteorder("<")).reshape(shape).astype(
             dtype.value
         ), None

@@ -18,6 +18,7 @@ from utvm.frontends.context import (
     quantised_range,
     same_quantisation,
 )
+from utvm.frontends.tflite_general import GENERAL
 from utvm.frontends.tflite_parts import PARTS, Converted
 from utvm.frontends.tflite_views import VIEWS
 from utvm.graph import (
@@ -396,5 +397,6 @@ CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
     **VIEWS,
+    **GENERAL,
     **PARTS,
 }

@@ -69,6 +69,24 @@ def _split(c: Context) -> Operator:
     return Split(name=c.name, x=x, ys=ys, axis=axis)
 
 
+def _split_v(c: Context) -> Operator:
+    if len(c.raw.inputs) != 3 or not c.raw.outputs:
+        raise RefusedError("three inputs and at least one output are expected")
+    x, ys = c.activation(0), tuple(c.result(i) for i in range(len(c.raw.outputs)))
+    sizes, axes = list(c.integers(1)), c.integers(2)
+    if len(axes) != 1 or len(sizes) != len(ys):
+        raise RefusedError(f"it has {len(axes)} axes, and {len(sizes)} sizes for {len(ys)} outputs")
+    axis = axis_of(axes[0], len(x.shape))
+    if sizes.count(-1) == 1:
+        sizes[sizes.index(-1)] = x.shape[axis] - sum(sizes) - 1
+    if min(sizes) < 1 or sum(sizes) != x.shape[axis]:
+        raise RefusedError(f"sizes {sizes[:16]} do not fill a dimension of {x.shape[axis]}")
+    for y, size in zip(ys, sizes, strict=True):
+        same_quantisation(x, y)
+        expect_shape(y, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
+    return Split(name=c.name, x=x, ys=ys, axis=axis)
+
+
 def _strided_slice(c: Context) -> Operator:
     x, y = _moved(c, (4,))
     ranges = slice_ranges(c, x.shape)
@@ -158,6 +176,7 @@ VIEWS: Mapping[str, Callable[[Context], Operator]] = {
     "PADV2": _pad,
     "CONCATENATION": _concatenation,
     "SPLIT": _split,
+    "SPLIT_V": _split_v,
     "STRIDED_SLICE": _strided_slice,
     "TRANSPOSE": _transpose,
 }

@@ -26,6 +26,7 @@ _TYPES = {
     DType.INT16: tflite.TensorType.INT16,
     DType.INT32: tflite.TensorType.INT32,
     DType.FLOAT32: tflite.TensorType.FLOAT32,
+    DType.BOOL: tflite.TensorType.BOOL,
 }
 
 

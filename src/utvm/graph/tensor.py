@@ -19,6 +19,7 @@ class DType(StrEnum):
     INT16 = "int16"
     INT32 = "int32"
     FLOAT32 = "float32"
+    BOOL = "bool"
 
     @property
     def itemsize(self) -> int:
@@ -28,7 +29,7 @@ class DType(StrEnum):
     @property
     def c_type(self) -> str:
         """The C type of one element."""
-        return "float" if self is DType.FLOAT32 else f"{self.value}_t"
+        return {DType.FLOAT32: "float", DType.BOOL: "uint8_t"}.get(self, f"{self.value}_t")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from utvm.kernels.portable import (
     PortableBinary,
     PortableConv2D,
     PortableConvert,
+    PortableDefined,
     PortableDepthwise,
     PortableFullyConnected,
     PortableLookup,
@@ -40,6 +41,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConvert(),
     PortableMove(),
     PortableResizeBilinear(),
+    PortableDefined(),
 )
 """Plain C11, for every operator and every core."""
 

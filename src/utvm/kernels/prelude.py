@@ -91,6 +91,28 @@ static inline int32_t utvm_leading_zeros(uint32_t x) {
   return sizeof(int) < sizeof x ? __builtin_clzl(x) : __builtin_clz(x);
 }
 """,
+    "utvm_quotient": """\
+/* a / b * multiplier * 2^(shift - 31) as TFLite divides; 0 where b is 0. */
+static inline int32_t utvm_quotient(int32_t a, int32_t b, int32_t multiplier, int32_t shift) {
+  const int32_t top = b < 0 ? -a : a;
+  const uint32_t bottom = b < 0 ? (uint32_t)-b : (uint32_t)b;
+  const uint32_t size = top < 0 ? (uint32_t)(-1 - top) : (uint32_t)top;
+  const int32_t zeros = bottom == 0 ? 0 : utvm_leading_zeros(bottom);
+  const int32_t inverse = utvm_reciprocal((int32_t)((bottom << zeros) - 0x80000000u));
+  const int32_t headroom = size == 0 ? 31 : utvm_leading_zeros(size) - 1;
+  const int32_t unscaled = utvm_high_mul((int32_t)((uint32_t)top << headroom), inverse);
+  const int32_t total = shift - (31 - zeros) - headroom;
+  if (bottom == 0) {
+    return 0;
+  }
+  if (total < -31) {
+    /* TFLite's shift by 32 and more, as its interpreter computes it on x86. */
+    const int32_t high = utvm_high_mul(unscaled, multiplier);
+    return (high >> (-total & 31)) + (high >= 0);
+  }
+  return utvm_requantize_double(unscaled, multiplier, total);
+}
+""",
     "utvm_round": """\
 /* To the nearest integer, halves away from zero; beyond +-512, where int8 saturates anyway, it stops. */
 static inline int32_t utvm_round(float x) {
@@ -269,6 +291,7 @@ static inline uint32_t utvm_pack_high(uint32_t high, uint32_t low) {
 }
 
 _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
+    "utvm_quotient": ("utvm_leading_zeros", "utvm_reciprocal", "utvm_high_mul", "utvm_requantize_double"),
     "utvm_quantize4": ("utvm_clamp", "utvm_round"),
     "utvm_requantize_double": ("utvm_high_mul", "utvm_shift_right"),
     "utvm_reciprocal": ("utvm_high_mul", "utvm_saturating_shift_left"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from utvm.graph import Operator, Tensor
+from utvm.graph import Function, Operator, Reducer, Tensor
 
 
 def workload(op: Operator) -> str:
@@ -40,6 +40,8 @@ def _tensor(tensor: Tensor | None) -> str:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, Function | Reducer):
+        return value.name
     if dataclasses.is_dataclass(value):
         return "/".join(str(getattr(value, f.name)) for f in dataclasses.fields(value))
     if isinstance(value, tuple):

@@ -131,9 +131,21 @@ class _Renderer:
             serial = [loop for loop in sums if not loop.unroll]
             runs = [loop for loop in sums if loop.unroll]
             self._nest(serial, lambda: self._terms(runs, points, names))
-        for point, name in zip(points, names, strict=True):
-            value = self._expr(self.s.compute.epilogue, point, name, None)
-            output = self.s.compute.output
+        if self.s.compute.reduce:
+            self._stores(points, names, None)
+        else:
+            with self.w.block(""):
+                self._stores(points, names, {})
+
+    def _stores(
+        self, points: Sequence[Mapping[str, Affine]], names: Sequence[str], seen: dict[str, str] | None
+    ) -> None:
+        """Write the values of a block: without a sum, what they read comes before all of them."""
+        output = self.s.compute.output
+        values = [
+            self._expr(self.s.compute.epilogue, point, name, seen) for point, name in zip(points, names, strict=True)
+        ]
+        for point, value in zip(points, values, strict=True):
             place = self._index(output.flat(self.s.compute.index), point)
             self.w(f"{output.name}[{place}] = ({output.c_type}){value};")
 
@@ -225,7 +237,8 @@ class _Renderer:
                 guards = self._guards(load, point)
             text = f"{name}[{self._index(load.buffer.flat(load.index), point)}]"
         value = f"({' && '.join(guards)} ? {text} : {load.outside})" if guards else text
-        return value if seen is None else self._named(value, self.s.compute.c_type, seen)
+        kind = load.buffer.c_type if load.buffer.c_type == "float" else self.s.compute.c_type
+        return value if seen is None else self._named(value, kind, seen)
 
     def _guards(self, load: Load, point: Mapping[str, Affine]) -> list[str]:
         found = []

@@ -13,6 +13,7 @@ from utvm.numerics.fixed_point import (
     saturating_shift_left,
     wrap_int32,
 )
+from utvm.numerics.roots import inverse_square_root, quotient
 from utvm.numerics.transcendental import (
     exp_on_negative_values,
     logistic,
@@ -28,12 +29,14 @@ __all__ = [
     "Int64Array",
     "exp_on_negative_values",
     "half_up_shift",
+    "inverse_square_root",
     "logistic",
     "multiply_by_quantized_multiplier",
     "multiply_single_rounding",
     "one_minus_x_over_one_plus_x",
     "one_over_one_plus_x",
     "quantize_multiplier",
+    "quotient",
     "reciprocal",
     "rounding_divide_by_pot",
     "saturating_rounding_doubling_high_mul",

@@ -6,21 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from utvm.compute import Buffer, Compute, Helper, Load, axis, evaluate, number
-from utvm.graph.tensor import DType, Tensor
-from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding
+from utvm.compute import Buffer, Compute, Load, axis, evaluate, number
+from utvm.graph.tensor import Tensor
 
 Constants = Mapping[str, NDArray[Any]]
-
-CLAMP = Helper(name="utvm_clamp", evaluate=np.clip)
-REQUANTIZE = Helper(name="utvm_requantize_double", evaluate=multiply_by_quantized_multiplier)
-REQUANTIZE_SINGLE = Helper(name="utvm_requantize_single", evaluate=multiply_single_rounding)
-REQUANTIZE_HALF_UP = Helper(
-    name="utvm_requantize_half_up_shift", evaluate=lambda x, _, shift: half_up_shift(x, 1 - shift)
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,12 +44,6 @@ class Definition:
 def buffer_of(name: str, tensor: Tensor, shape: Sequence[int] | None = None) -> Buffer:
     """Return a tensor as a buffer, perhaps in another shape of as many elements."""
     return Buffer(name=name, c_type=tensor.dtype.c_type, shape=tuple(tensor.shape if shape is None else shape))
-
-
-def stored_range(dtype: DType) -> tuple[int, int]:
-    """Return the least and the largest value of an integer type."""
-    limits = np.iinfo(dtype.value)
-    return int(limits.min), int(limits.max)
 
 
 def broadcast_load(name: str, tensor: Tensor, names: Sequence[str], shape: Sequence[int]) -> Load:

@@ -7,13 +7,23 @@ from functools import lru_cache
 from typing import Any
 
 from utvm.graph.definitions.definition import Definition
+from utvm.graph.definitions.elementwise import cumulative_sum, elementwise, reduction
+from utvm.graph.definitions.movement import gather, gather_nd
+from utvm.graph.definitions.products import batch_matmul
 from utvm.graph.definitions.weighted import weighted
+from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Gather, GatherNd, Reduction
 from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Operator
 
 _DEFINITIONS: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Conv2D: weighted,
     DepthwiseConv2D: weighted,
     FullyConnected: weighted,
+    Elementwise: elementwise,
+    Reduction: reduction,
+    CumulativeSum: cumulative_sum,
+    Gather: gather,
+    GatherNd: gather_nd,
+    BatchMatMul: batch_matmul,
 }
 
 

@@ -8,14 +8,8 @@ import numpy as np
 
 from utvm.compute import Affine, Apply, Buffer, Call, Compute, Const, Expr, Helper, Load, Reduced, axis, number
 from utvm.graph.arithmetic import channel_requantization
-from utvm.graph.definitions.definition import (
-    CLAMP,
-    REQUANTIZE,
-    REQUANTIZE_HALF_UP,
-    REQUANTIZE_SINGLE,
-    Constants,
-    Definition,
-)
+from utvm.graph.definitions.definition import Constants, Definition
+from utvm.graph.formulas import CLAMP, REQUANTIZE, REQUANTIZE_HALF_UP, REQUANTIZE_SINGLE
 from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Rounding
 from utvm.numerics import multiply_by_quantized_multiplier
 

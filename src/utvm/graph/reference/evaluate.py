@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.errors import UtvmError
+from utvm.graph.definitions import definition
 from utvm.graph.graph import Graph
 from utvm.graph.operators import (
     Add,
@@ -100,7 +101,8 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array], *, kee
 
 def evaluate_operator(op: Operator, values: Sequence[Array]) -> tuple[Array, ...]:
     """Return the operator's outputs for `values`, the arrays of all `op.inputs` in that order."""
-    result = _SEMANTICS[type(op)](op, *values)
+    semantics = _SEMANTICS.get(type(op), _defined)
+    result = semantics(op, *values)
     outputs = result if isinstance(result, tuple) else (result,)
     for tensor, value in zip(op.outputs, outputs, strict=True):
         if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype.value):
@@ -109,6 +111,16 @@ def evaluate_operator(op: Operator, values: Sequence[Array]) -> tuple[Array, ...
                 f"'{tensor.name}' is {tensor.dtype}{list(tensor.shape)}; its attributes do not fit its tensors"
             )
     return outputs
+
+
+def _defined(op: Operator, *values: Array) -> Array:
+    """Evaluate the definition of an operator that has no reference apart."""
+    found = definition(op)
+    if found is None:
+        raise EvaluationError(f"{op.kind} '{op.name}' has neither a reference nor a definition")
+    arrays = dict(zip(found.inputs, values, strict=True))
+    (y,) = op.outputs
+    return found.evaluate(arrays).reshape(y.shape).astype(y.dtype.value)
 
 
 def _bound(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array]) -> dict[Tensor, Array]:

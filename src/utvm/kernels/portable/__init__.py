@@ -4,6 +4,7 @@ from utvm.kernels.portable.bilinear import PortableResizeBilinear
 from utvm.kernels.portable.binary import PortableBinary
 from utvm.kernels.portable.conv2d import PortableConv2D
 from utvm.kernels.portable.convert import PortableConvert
+from utvm.kernels.portable.defined import PortableDefined
 from utvm.kernels.portable.depthwise import PortableDepthwise
 from utvm.kernels.portable.fully_connected import PortableFullyConnected
 from utvm.kernels.portable.lookup import PortableLookup
@@ -16,6 +17,7 @@ __all__ = [
     "PortableBinary",
     "PortableConv2D",
     "PortableConvert",
+    "PortableDefined",
     "PortableDepthwise",
     "PortableFullyConnected",
     "PortableLookup",

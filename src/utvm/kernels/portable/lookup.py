@@ -9,8 +9,22 @@ from numpy.typing import NDArray
 
 from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
-from utvm.graph import Add, DType, LeakyRelu, Logistic, Mul, Operator, Quantize, Relu, Relu6, Sub, Tanh, Tensor
-from utvm.graph.arithmetic import LookupOperator, byte_range, is_lookup, lookup_table
+from utvm.graph import (
+    Add,
+    DType,
+    Elementwise,
+    LeakyRelu,
+    Logistic,
+    Mul,
+    Operator,
+    Quantize,
+    Relu,
+    Relu6,
+    Sub,
+    Tanh,
+    Tensor,
+)
+from utvm.graph.arithmetic import ByteArray, LookupOperator, byte_range, is_lookup, lookup_table
 from utvm.graph.reference import evaluate_operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.portable.binary import with_a_number
@@ -25,7 +39,7 @@ class PortableLookup(KernelFamily):
     """Logistic, Tanh, Relu, Relu6, LeakyRelu, Quantize between int8 and uint8; Add, Sub, Mul with a constant number."""
 
     name = "portable"
-    kinds = (Logistic, Tanh, Relu, Relu6, LeakyRelu, Quantize, Add, Sub, Mul)
+    kinds = (Logistic, Tanh, Relu, Relu6, LeakyRelu, Quantize, Add, Sub, Mul, Elementwise)
     dtypes = (DType.INT8, DType.UINT8)
 
     def outside_signature(self, op: Operator) -> str | None:
@@ -39,12 +53,14 @@ class PortableLookup(KernelFamily):
         """Return why `op` does not map each byte by itself."""
         if isinstance(op, Add | Sub | Mul):
             return None if with_a_number(op) is not None else "no operand is a constant number"
+        if isinstance(op, Elementwise):
+            return None if _maps_bytes(op) else "it does not map each int8 by itself"
         return super().refusal(op, core) or (None if is_lookup(op) else "it is not between int8 and uint8")
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a table look-up."""
         del core
-        assert isinstance(op, LookupOperator | Add | Sub | Mul)
+        assert isinstance(op, LookupOperator | Add | Sub | Mul | Elementwise)
         operand = op.activations[0]
         output, elements = op.y, op.y.elements
         stored = "y" if output.dtype is DType.INT8 else "(int8_t *)y"
@@ -81,11 +97,34 @@ class PortableLookup(KernelFamily):
         )
 
 
-def _table(op: LookupOperator | Add | Sub | Mul) -> NDArray[np.uint8]:
+def _table(op: LookupOperator | Add | Sub | Mul | Elementwise) -> NDArray[np.uint8]:
     """Return the results of all inputs, in the order of inputs and results taken as unsigned."""
-    values = _with_number_table(op) if isinstance(op, Add | Sub | Mul) else lookup_table(op)
+    values: ByteArray
+    if isinstance(op, Elementwise):
+        values = _of_every_byte(op)
+    else:
+        values = _with_number_table(op) if isinstance(op, Add | Sub | Mul) else lookup_table(op)
     least, _ = byte_range(op.activations[0].dtype)
     return np.roll(values, least).view(np.uint8)
+
+
+def _maps_bytes(op: Elementwise) -> bool:
+    """Whether y holds, for each element of the one activation, a byte that depends on it and constant numbers alone."""
+    if len(set(op.activations)) != 1:
+        return False
+    (x,) = set(op.activations)
+    numbers = all(t.elements == 1 for t in op.xs if t.is_constant)
+    return numbers and x.shape == op.y.shape and x.dtype is op.y.dtype is DType.INT8
+
+
+def _of_every_byte(op: Elementwise) -> NDArray[np.int8]:
+    """Return the results for the activation from -128 to 127."""
+    every = np.arange(-128, 128, dtype=np.int16).astype(np.int8)
+    small = {t: replace(t, shape=every.shape) for t in (*op.activations, op.y)}
+    small |= {t: replace(t, shape=(1,), data=t.values.reshape(1)) for t in op.xs if t.is_constant}
+    operands = [t.values.reshape(1) if t.is_constant else every for t in op.xs]
+    (values,) = evaluate_operator(op.with_tensors(small), operands)
+    return values.astype(np.int8)
 
 
 def _with_number_table(op: Add | Sub | Mul) -> NDArray[np.int8]:

@@ -1,0 +1,41 @@
+"""Products of activations as computations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from utvm.compute import Compute, Const, Load, Reduced, axis
+from utvm.graph.arithmetic import requantization
+from utvm.graph.definitions.definition import Definition, axes_of, broadcast_load, buffer_of
+from utvm.graph.formulas import centered, requantized, stored
+from utvm.graph.general import BatchMatMul
+from utvm.graph.tensor import Tensor
+
+
+def batch_matmul(op: BatchMatMul) -> Definition:
+    """Axes d0 and on over batches, m over rows, n over columns; k over the sum."""
+    *batches, rows, columns = op.y.shape
+    depth = op.a.shape[-2 if op.turned_a else -1]
+    a = _matrix("a", op.a, batches, ("k", "m") if op.turned_a else ("m", "k"))
+    b = _matrix("b", op.b, batches, ("n", "k") if op.turned_b else ("k", "n"))
+    space = {**axes_of(batches), "m": rows, "n": columns}
+    factor = requantization(op.a.scale * op.b.scale / op.y.scale)
+    compute = Compute(
+        space=space,
+        reduce={"k": depth},
+        init=Const(value=0),
+        term=centered(op.a, a) * centered(op.b, b),
+        epilogue=stored(op, requantized(Reduced(), factor)),
+        output=buffer_of("y", op.y),
+        index=tuple(axis(name) for name in space),
+    )
+    return Definition(stages=(compute,), inputs={"a": op.a, "b": op.b})
+
+
+def _matrix(name: str, tensor: Tensor, batches: Sequence[int], last: tuple[str, str]) -> Load:
+    names = [*axes_of(batches), *last]
+    shape = (*batches, *tensor.shape[-2:])
+    load = broadcast_load(name, tensor, names, shape)
+    # A matrix of one row or column is read along its axis all the same: nothing of it is broadcast.
+    index = (*load.index[:-2], *(axis(n) for n in last))
+    return Load(buffer=load.buffer, index=index)

@@ -1,0 +1,45 @@
+"""What formulas of integers are made of: fixed-point factors, zero points, saturation, and the helpers behind them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from utvm.compute import Expr, Helper, call
+from utvm.graph.arithmetic import Requantization
+from utvm.graph.operators import FULL_INT8
+from utvm.graph.tensor import Tensor
+from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding, quotient
+
+CLAMP = Helper(name="utvm_clamp", evaluate=np.clip)
+REQUANTIZE = Helper(name="utvm_requantize_double", evaluate=multiply_by_quantized_multiplier)
+REQUANTIZE_SINGLE = Helper(name="utvm_requantize_single", evaluate=multiply_single_rounding)
+REQUANTIZE_HALF_UP = Helper(
+    name="utvm_requantize_half_up_shift", evaluate=lambda x, _, shift: half_up_shift(x, 1 - shift)
+)
+QUOTIENT = Helper(name="utvm_quotient", evaluate=quotient)
+
+
+class Writes(Protocol):
+    """An operator with one output of int8."""
+
+    @property
+    def y(self) -> Tensor:
+        """The output."""
+
+
+def requantized(value: Expr, factor: Requantization) -> Expr:
+    """Return an integer times a real factor in fixed point, rounded twice as TFLite does."""
+    return call(REQUANTIZE, value, factor.multiplier, factor.shift)
+
+
+def stored(op: Writes, value: Expr) -> Expr:
+    """Return a value at y's scale as y stores it: with its zero point, saturated or clamped."""
+    low, high = getattr(op, "clamp", FULL_INT8)
+    return call(CLAMP, value + op.y.zero_point if op.y.zero_point else value, low, high)
+
+
+def centered(tensor: Tensor, value: Expr) -> Expr:
+    """Return an element without its zero point."""
+    return value - tensor.zero_point if tensor.zero_point else value

@@ -1,0 +1,217 @@
+"""The elementwise functions and the reductions of TFLite, each as its formula: one entry is one operator.
+
+Source: tflite-micro's reference kernels (tensorflow/lite/micro/kernels, tensorflow/lite/kernels/internal/reference).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.compute import Expr, call, equal, larger, smaller, unequal, where
+from utvm.graph.arithmetic import requantization
+from utvm.graph.formulas import QUOTIENT, centered, requantized, stored
+from utvm.graph.general import Elementwise, Function, Reducer, Reduction
+from utvm.graph.tensor import DType
+from utvm.numerics import (
+    inverse_square_root,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    rounding_divide_by_pot,
+)
+
+_NUMBERS = (DType.INT8, DType.INT32)
+_ANY = (DType.INT8, DType.INT32, DType.BOOL)
+
+
+# Two and more operands
+
+
+def _prelu(op: Elementwise, xs: Sequence[Expr]) -> Expr:
+    x, slope = (centered(t, e) for t, e in zip(op.xs, xs, strict=True))
+    positive = requantized(x, requantization(op.xs[0].scale / op.y.scale))
+    negative = requantized(x * slope, requantization(op.xs[0].scale * op.xs[1].scale / op.y.scale))
+    return stored(op, where(x >= 0, positive, negative))
+
+
+def _common(op: Elementwise, xs: Sequence[Expr], bits: int) -> tuple[list[Expr], float]:
+    """Return the operands at one scale, twice the larger one, times 2^-bits; and that scale without the bits."""
+    twice = 2.0 * max(t.scale for t in op.xs)
+    scaled = [
+        requantized(centered(t, e) * (1 << bits), requantization(t.scale / twice))
+        for t, e in zip(op.xs, xs, strict=True)
+    ]
+    return scaled, twice
+
+
+def _squared_difference(op: Elementwise, xs: Sequence[Expr]) -> Expr:
+    (a, b), twice = _common(op, xs, 7)
+    factor = requantization(twice * twice / float(np.float32(1 << 14) * np.float32(op.y.scale)))
+    return stored(op, requantized((a - b) * (a - b), factor))
+
+
+def _add_n(op: Elementwise, xs: Sequence[Expr]) -> Expr:
+    scaled, twice = _common(op, xs, 20)
+    total = scaled[0]
+    for each in scaled[1:]:
+        total = total + each
+    # tflite-micro starts its sum from what it takes for zero: an element of the value 0, not of the zero point.
+    start = int(multiply_by_quantized_multiplier(-op.xs[0].zero_point << 20, *quantize_multiplier(0.5)))
+    return stored(op, requantized(total + start, requantization(twice / ((1 << 20) * op.y.scale))))
+
+
+def _div(op: Elementwise, xs: Sequence[Expr]) -> Expr:
+    a, b = op.xs
+    ratio = np.float32(a.scale) / (np.float32(b.scale) * np.float32(op.y.scale))
+    multiplier, shift = quantize_multiplier(float(ratio))
+    return stored(op, call(QUOTIENT, centered(a, xs[0]), centered(b, xs[1]), multiplier, shift))
+
+
+def _comparison(compare: Callable[[Expr, Expr], Expr]) -> Callable[[Elementwise, Sequence[Expr]], Expr]:
+    def expression(op: Elementwise, xs: Sequence[Expr]) -> Expr:
+        if op.xs[0].dtype is not DType.INT8:
+            return compare(xs[0], xs[1])
+        a, b = (requantized(centered(t, e) * 256, requantization(t.scale)) for t, e in zip(op.xs, xs, strict=True))
+        return compare(a, b)
+
+    return expression
+
+
+# One operand
+
+
+def _abs(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
+    (source,) = op.xs
+    value = np.abs(x - source.zero_point)
+    if source.scale != op.y.scale:
+        ratio = float(np.float32(source.scale) / np.float32(op.y.scale))
+        value = multiply_by_quantized_multiplier(value, *quantize_multiplier(ratio))
+    return np.asarray(value + op.y.zero_point)
+
+
+def _rsqrt(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
+    """Below zero tflite-micro stops with an error; here it is the largest value, as of zero."""
+    (source,) = op.xs
+    value = x - source.zero_point
+    multiplier, shift = inverse_square_root(np.maximum(value, 1))
+    root = multiply_by_quantized_multiplier(1, multiplier, shift + 20)
+    scale = 1.0 / float(np.sqrt(np.float32(source.scale)) * np.float32(op.y.scale))
+    factor, exponent = quantize_multiplier(scale)
+    result = multiply_by_quantized_multiplier(root, factor, exponent - 20) + op.y.zero_point
+    return np.where(value <= 0, 127, result)
+
+
+def _hard_swish(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
+    """All in 16 bits, as the reference of TFLite."""
+    (source,) = op.xs
+    fine = np.float32(1 / 128) * np.float32(source.scale)
+    out, out_shift = quantize_multiplier(float(fine / np.float32(op.y.scale)))
+    relu, relu_shift = quantize_multiplier(float(fine / np.float32(3.0 / 32768.0)))
+    value = (x - source.zero_point) * 128
+    before = _high_mul_16(value, _to_16_bits(out))
+    share = value
+    if relu_shift > 0:
+        share = _limit_16(share << (relu_shift - 1))
+    share = _high_mul_16(share, _to_16_bits(relu))
+    if relu_shift > 0:
+        share = _limit_16(share << 1)
+    elif relu_shift < 0:
+        share = rounding_divide_by_pot(share, -relu_shift)
+    share = (share + (1 << 15)) >> 1
+    product = share * before
+    cut = np.sign(product) * (np.abs(product) >> 15)
+    return rounding_divide_by_pot(cut, -out_shift) + op.y.zero_point
+
+
+def _to_16_bits(multiplier: int) -> int:
+    return 32767 if multiplier >= 2**31 - 1 - (1 << 15) else (multiplier + (1 << 15)) >> 16
+
+
+def _high_mul_16(a: NDArray[Any], b: int) -> NDArray[Any]:
+    """Rounding doubling high multiply of 16 bits: halves away from zero, as the quotient of C is cut."""
+    product = a * b
+    rounded = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
+    return _limit_16(np.sign(rounded) * (np.abs(rounded) >> 15))
+
+
+def _limit_16(value: NDArray[Any]) -> NDArray[Any]:
+    limited: NDArray[Any] = np.clip(value, -32768, 32767)
+    return limited
+
+
+def _elu(x: NDArray[Any]) -> NDArray[Any]:
+    below = np.exp(np.minimum(x, 0).astype(np.float64)).astype(np.float32) - np.float32(1)
+    return np.where(x < 0, below, x)
+
+
+# Reductions
+
+
+def _sum(op: Reduction, total: Expr) -> Expr:
+    return stored(op, requantized(total, requantization(op.x.scale / op.y.scale)))
+
+
+def _first_of(op: Reduction, key: Expr) -> Expr:
+    return (op.count - 1) - key % op.count
+
+
+FUNCTIONS: tuple[Function, ...] = (
+    Function(name="Abs", stored=_abs),
+    Function(name="Rsqrt", stored=_rsqrt),
+    Function(name="Elu", real=_elu),
+    Function(name="HardSwish", stored=_hard_swish),
+    Function(name="Prelu", expression=_prelu),
+    Function(name="Maximum", expression=lambda _, xs: larger(xs[0], xs[1]), inputs=_NUMBERS),
+    Function(name="Minimum", expression=lambda _, xs: smaller(xs[0], xs[1]), inputs=_NUMBERS),
+    Function(name="SquaredDifference", expression=_squared_difference),
+    Function(name="Div", expression=_div),
+    Function(name="AddN", expression=_add_n),
+    Function(name="Equal", expression=_comparison(equal), inputs=_ANY),
+    Function(name="NotEqual", expression=_comparison(unequal), inputs=_ANY),
+    Function(name="Less", expression=_comparison(lambda a, b: a < b), inputs=_NUMBERS),
+    Function(name="LessEqual", expression=_comparison(lambda a, b: a <= b), inputs=_NUMBERS),
+    Function(name="Greater", expression=_comparison(lambda a, b: a > b), inputs=_NUMBERS),
+    Function(name="GreaterEqual", expression=_comparison(lambda a, b: a >= b), inputs=_NUMBERS),
+    Function(name="LogicalAnd", expression=lambda _, xs: xs[0] & xs[1], inputs=(DType.BOOL,)),
+    Function(name="LogicalOr", expression=lambda _, xs: xs[0] | xs[1], inputs=(DType.BOOL,)),
+    Function(name="LogicalNot", expression=lambda _, xs: equal(xs[0], 0), inputs=(DType.BOOL,)),
+    Function(name="Select", expression=lambda _, xs: where(unequal(xs[0], 0), xs[1], xs[2]), inputs=_ANY),
+    Function(name="Cast", expression=lambda _, xs: xs[0], inputs=(DType.INT8, DType.INT16, DType.INT32, DType.BOOL)),
+    Function(name="BroadcastTo", expression=lambda _, xs: xs[0], inputs=_ANY),
+)
+REDUCERS: tuple[Reducer, ...] = (
+    Reducer(name="Sum", combine="sum", init=0, term=lambda op, x, _: centered(op.x, x), result=_sum),
+    Reducer(name="ReduceMax", combine="max", init=-128, term=lambda _, x, __: x, result=lambda _, most: most),
+    Reducer(name="ReduceMin", combine="min", init=127, term=lambda _, x, __: x, result=lambda _, least: least),
+    Reducer(
+        name="ReduceAll", combine="min", init=1, term=lambda _, x, __: x, result=lambda _, x: x, inputs=(DType.BOOL,)
+    ),
+    # The first of the largest values: the value above, how far it is from the end below.
+    Reducer(
+        name="ArgMax",
+        combine="max",
+        init=0,
+        term=lambda op, x, at: (x + 128) * op.count + ((op.count - 1) - at),
+        result=_first_of,
+    ),
+    Reducer(
+        name="ArgMin",
+        combine="max",
+        init=0,
+        term=lambda op, x, at: (127 - x) * op.count + ((op.count - 1) - at),
+        result=_first_of,
+    ),
+)
+
+
+def function(name: str) -> Function:
+    """Return an elementwise function of TFLite by its name."""
+    return next(each for each in FUNCTIONS if each.name == name)
+
+
+def reducer(name: str) -> Reducer:
+    """Return a reduction of TFLite by its name."""
+    return next(each for each in REDUCERS if each.name == name)

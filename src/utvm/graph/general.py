@@ -1,0 +1,146 @@
+"""Operators that are values more than classes: any elementwise function, any reduction; gathering; products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from numpy.typing import NDArray
+
+from utvm.compute import Expr
+from utvm.graph.operators import FULL_INT8, Operator, _Unary
+from utvm.graph.tensor import DType, Tensor
+
+Real = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Function:
+    """What an elementwise operator computes of the elements at one point. One of the three formulas is there.
+
+    Attributes:
+        name: the operator's kind.
+        expression: the operator and the elements as they are stored → the result as it is stored, in int32.
+        stored: of one int8: the operator and all 256 values as int64 → the results; a table serves it.
+        real: of one int8: real numbers in float32 → real numbers; a table serves it.
+        inputs: the types that elements may have.
+    """
+
+    name: str
+    expression: Callable[[Elementwise, Sequence[Expr]], Expr] | None = None
+    stored: Callable[[Elementwise, NDArray[Any]], NDArray[Any]] | None = None
+    real: Real | None = None
+    inputs: tuple[DType, ...] = (DType.INT8,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Elementwise(Operator):
+    """y = function(xs) at each point, with numpy's broadcasting; any of `xs` may be a constant."""
+
+    function: Function
+    xs: tuple[Tensor, ...]
+    y: Tensor
+    clamp: tuple[int, int] = FULL_INT8
+
+    input_fields: ClassVar[tuple[str, ...]] = ("xs",)
+
+    @property
+    def kind(self) -> str:
+        """The function's name."""
+        return self.function.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reducer:
+    """How a reduction combines elements.
+
+    Attributes:
+        name: the operator's kind.
+        combine: how terms are combined.
+        init: what the combination starts from.
+        term: the operator, an element as it is stored, and where in what is reduced it stands (from 0) → the term.
+        result: the operator and the combination → the result as it is stored.
+        inputs: the types that elements may have.
+    """
+
+    name: str
+    combine: Literal["sum", "max", "min"]
+    init: int
+    term: Callable[[Reduction, Expr, Expr], Expr]
+    result: Callable[[Reduction, Expr], Expr]
+    inputs: tuple[DType, ...] = (DType.INT8,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reduction(_Unary):
+    """y = the elements of x over `axes` (non-negative, sorted), combined; y keeps the axes as 1 or drops them."""
+
+    reducer: Reducer
+    axes: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        """The reducer's name."""
+        return self.reducer.name
+
+    @property
+    def count(self) -> int:
+        """How many elements make one."""
+        return self.x.elements // max(1, self.y.elements)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CumulativeSum(_Unary):
+    """y[i] = sum of x along `axis` up to i, or before i where `exclusive`; from the end where `reverse`."""
+
+    axis: int
+    exclusive: bool = False
+    reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gather(Operator):
+    """y[b, o, j, i] = x[b, o, indices[b, j], i]: `axis` of x is indexed, `batch_dims` leading axes go together."""
+
+    x: Tensor
+    indices: Tensor
+    y: Tensor
+    axis: int
+    batch_dims: int = 0
+
+    input_fields: ClassVar[tuple[str, ...]] = ("x", "indices")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GatherNd(Operator):
+    """y[j, i] = x[indices[j, 0], indices[j, 1], …, i]: the last dimension of `indices` names places of x."""
+
+    x: Tensor
+    indices: Tensor
+    y: Tensor
+
+    input_fields: ClassVar[tuple[str, ...]] = ("x", "indices")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchMatMul(Operator):
+    """y[…, i, j] = sum of a[…, i, k] * b[…, k, j], with numpy's broadcasting before; either may be turned."""
+
+    a: Tensor
+    b: Tensor
+    y: Tensor
+    turned_a: bool = False
+    turned_b: bool = False
+
+    input_fields: ClassVar[tuple[str, ...]] = ("a", "b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class L2Normalization(_Unary):
+    """x over its length along the last dimension; y has scale 1/128 and zero point 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LogSoftmax(_Unary):
+    """Logarithm of the softmax over the last dimension; y has scale 16/256 and zero point 127."""

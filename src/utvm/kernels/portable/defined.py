@@ -1,0 +1,170 @@
+"""Any operator that has a definition, in plain C: its computations, one loop nest after another."""
+
+from __future__ import annotations
+
+from utvm.codegen import SIZES, CArray, CFunction, CParameter, CWriter
+from utvm.compute import Compute, access
+from utvm.compute.collapse import collapsed
+from utvm.cores import Core
+from utvm.graph import (
+    BatchMatMul,
+    CumulativeSum,
+    DType,
+    Elementwise,
+    Gather,
+    GatherNd,
+    Operator,
+    Reduction,
+    Tensor,
+)
+from utvm.graph.definitions import Definition, definition
+from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.workload import dims, workload
+from utvm.loops import Schedule, render
+
+_AT_ONCE = (1, 2, 4, 8)
+_DEFAULT = 4
+"""Points of an elementwise operator, or terms of a sum, that are written out one after another."""
+
+
+class PortableDefined(KernelFamily):
+    """Elementwise operators, reductions, and all others that are a definition alone; a user's own too.
+
+    Knob: `unroll`, points or terms without a branch between them.
+    """
+
+    name = "portable"
+    kinds = (Elementwise, Reduction, CumulativeSum, Gather, GatherNd, BatchMatMul)
+    dtypes = tuple(DType)
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` has no definition for the types of its tensors."""
+        return super().refusal(op, core) or _wrong_type(op)
+
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return as many points or terms at once as there are."""
+        del core
+        turns = _turns(_collapsed(op)[-1])
+        return {"unroll": tuple(n for n in _AT_ONCE if n <= max(1, turns))}
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return a few at once, where they leave no rest."""
+        del core
+        turns = _turns(_collapsed(op)[-1])
+        return {"unroll": next(n for n in (_DEFAULT, 2, 1) if turns % n == 0)}
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a definition."""
+        defined = _definition(op)
+        unroll = int((config or self.default(op, core))["unroll"])
+        w, helpers = CWriter(), dict[str, None]()
+        places, scratch = _scratch(defined)
+        for name, (c_type, place) in places.items():
+            w(f"{c_type} *const {name} = ({c_type} *)(void *)(scratch + {place});")
+        stages = _collapsed(op)
+        for stage in stages:
+            s = _schedule(stage, unroll)
+            if len(stages) == 1:
+                helpers.update(dict.fromkeys(render(w, s)))
+            else:
+                with w.block(""):
+                    helpers.update(dict.fromkeys(render(w, s)))
+        y = op.outputs[0]
+        constants = {name: _array(t) for name, t in defined.inputs.items() if t.is_constant}
+        constants |= {n: CArray(c_type=_c_type(defined, n), values=v) for n, v in defined.constants.items()}
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"{op.kind.lower()}_{dims(y.shape)}",
+                comment=f"{workload(op)}\nfamily {self.name}, unroll {unroll}",
+                parameters=(
+                    *(
+                        CParameter(name=name, c_type=t.dtype.c_type, role="constant" if t.is_constant else "input")
+                        for name, t in defined.inputs.items()
+                    ),
+                    *(
+                        CParameter(name=name, c_type=_c_type(defined, name), role="constant")
+                        for name in defined.constants
+                    ),
+                    *((CParameter(name="scratch", c_type="uint8_t", role="scratch"),) if scratch else ()),
+                    CParameter(name="y", c_type=y.dtype.c_type, role="output"),
+                ),
+                body=w.text,
+                helpers=tuple(helpers),
+            ),
+            constants=constants,
+            scratch_bytes=scratch,
+            in_place=in_place(op),
+        )
+
+
+def in_place(op: Operator) -> tuple[int, ...]:
+    """Return the activations whose place the output may take, as they follow from the definition."""
+    defined = definition(op)
+    if defined is None or defined.only is None:
+        return ()
+    every = [name for name, t in defined.inputs.items() if not t.is_constant]
+    size = op.outputs[0].dtype.itemsize
+    return tuple(
+        number
+        for number, name in enumerate(every)
+        if access.is_in_place(defined.only, name, (defined.inputs[name].dtype.itemsize, size))
+    )
+
+
+def _wrong_type(op: Operator) -> str | None:
+    taken: tuple[DType, ...] = (DType.INT8,)
+    if isinstance(op, Elementwise):
+        taken = op.function.inputs
+    elif isinstance(op, Reduction):
+        taken = op.reducer.inputs
+    elif isinstance(op, Gather | GatherNd):
+        return None if op.x.dtype is op.y.dtype else "it gathers another type than it makes"
+    wrong = [t for t in op.inputs if t.dtype not in taken]
+    return f"it does not take {wrong[0].dtype} (tensor '{wrong[0].name}')" if wrong else None
+
+
+def _definition(op: Operator) -> Definition:
+    found = definition(op)
+    assert found is not None
+    return found
+
+
+def _collapsed(op: Operator) -> list[Compute]:
+    return [collapsed(stage) for stage in _definition(op).stages]
+
+
+def _turns(stage: Compute) -> int:
+    """Return the turns of the innermost loop."""
+    axes = stage.reduce or stage.space
+    return list(axes.values())[-1] if axes else 1
+
+
+def _schedule(stage: Compute, unroll: int) -> Schedule:
+    s = Schedule.of(stage)
+    axes = stage.reduce or stage.space
+    if axes and unroll > 1:
+        innermost = list(axes)[-1]
+        if axes[innermost] >= unroll and not (stage.reduce and axes[innermost] % unroll):
+            s = s.split(innermost, unroll).unroll(f"{innermost}_i")
+    return s
+
+
+def _scratch(defined: Definition) -> tuple[dict[str, tuple[str, int]], int]:
+    """Return the C type and the place of what one stage leaves for the next, and the bytes of all."""
+    found: dict[str, tuple[str, int]] = {}
+    place = 0
+    for stage in defined.stages[:-1]:
+        found[stage.output.name] = stage.output.c_type, place
+        place += -(-stage.output.elements * SIZES[stage.output.c_type] // 8) * 8
+    return found, place
+
+
+def _c_type(defined: Definition, name: str) -> str:
+    return next(b.c_type for stage in defined.stages for b in stage.buffers if b.name == name)
+
+
+def _array(tensor: Tensor) -> CArray:
+    values = tensor.values
+    return CArray(c_type=tensor.dtype.c_type, values=values.astype("uint8") if tensor.dtype is DType.BOOL else values)

@@ -1,0 +1,69 @@
+"""Operators that are a line of a table: from the file to C, against tflite-micro's interpreter, on three cores."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import tflite
+
+import utvm
+from tests.support.encoded import MAKERS, Encoded, encoded
+from tests.support.host import run_on_host
+from tests.support.oracle import Oracle
+from tests.support.target import run_programs
+from utvm.cores import get_core
+from utvm.frontends import FrontendError, load_tflite
+from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_writer import write_encoded
+from utvm.graph import DType, Graph, Quantization, Tensor
+from utvm.graph.reference import evaluate
+from utvm.lowering import lower
+
+_SEEDS = 12
+
+
+@pytest.fixture(scope="module")
+def every() -> list[tuple[Encoded, Graph]]:
+    cases = [encoded(kind, seed) for seed in range(_SEEDS) for kind in MAKERS]
+    return [(case, load_tflite(case.model)) for case in cases]
+
+
+def check(case: Encoded, graph: Graph, got: Sequence[np.ndarray]) -> None:
+    for tensor, value, want in zip(graph.outputs, got, evaluate(graph, case.inputs).values(), strict=True):
+        np.testing.assert_array_equal(value.view(want.dtype), want, err_msg=f"{case.kind} {tensor.name} {graph}")
+
+
+def test_the_reference_is_tflite_micro(every: list[tuple[Encoded, Graph]]) -> None:
+    for case, graph in every:
+        wanted = Oracle(case.model).run(*case.inputs)
+        for got, want in zip(evaluate(graph, case.inputs).values(), wanted, strict=True):
+            np.testing.assert_array_equal(got, want.reshape(got.shape), err_msg=f"{case.kind} {graph}")
+
+
+def test_kernels_here(every: list[tuple[Encoded, Graph]]) -> None:
+    core = get_core("cortex-m3")
+    outputs = run_on_host([lower(graph, core) for _, graph in every], [case.inputs for case, _ in every])
+    for (case, graph), got in zip(every, outputs, strict=True):
+        check(case, graph, got)
+
+
+@pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"])
+def test_kernels_on_a_core(every: list[tuple[Encoded, Graph]], board: str) -> None:
+    some = every[: len(MAKERS)]
+    with utvm.connect(board) as session:
+        programs = [lower(graph, session.board.core) for _, graph in some]
+        outputs = run_programs(session, programs, [case.inputs for case, _ in some])
+    for (case, graph), got in zip(some, outputs, strict=True):
+        if got is None:
+            assert board == "qemu-cortex-m0"
+            continue
+        check(case, graph, got)
+
+
+@pytest.mark.parametrize("name", ["EXP", "NEG", "SQRT", "FLOOR"])
+def test_what_tflite_micro_has_in_float32_alone_is_refused_with_that_reason(name: str) -> None:
+
+    x, y = (Tensor(name=n, shape=(4,), dtype=DType.INT8, quant=Quantization.per_tensor(0.1, 3)) for n in ("x", "y"))
+    op = EncodedOperator(code=getattr(tflite.BuiltinOperator, name), version=2, inputs=(x,), outputs=(y,), options=None)
+    with pytest.raises(FrontendError, match="float32 alone"):
+        load_tflite(write_encoded("refused", (x,), (y,), [op]))
