@@ -11,13 +11,15 @@ from tests.support.encoded import MAKERS, Encoded, encoded
 from tests.support.host import run_on_host
 from tests.support.oracle import Oracle
 from tests.support.target import run_programs
-from utvm.cores import get_core
+from utvm.cores import Core, get_core
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_encoders import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
 from utvm.graph import DType, Graph, Quantization, Tensor
+from utvm.graph.functions import FUNCTIONS, REDUCERS
 from utvm.graph.reference import evaluate
-from utvm.lowering import lower
+from utvm.kernels import FAMILIES
+from utvm.lowering import Program, lower
 
 _SEEDS = 12
 
@@ -40,18 +42,36 @@ def test_the_reference_is_tflite_micro(every: list[tuple[Encoded, Graph]]) -> No
             np.testing.assert_array_equal(got, want.reshape(got.shape), err_msg=f"{case.kind} {graph}")
 
 
+def test_every_line_of_the_table_is_drawn(every: list[tuple[Encoded, Graph]]) -> None:
+    drawn = {op.kind for _, graph in every for op in graph.operators}
+    assert {each.name for each in (*FUNCTIONS, *REDUCERS)} <= drawn
+
+
 def test_kernels_here(every: list[tuple[Encoded, Graph]]) -> None:
     core = get_core("cortex-m3")
-    outputs = run_on_host([lower(graph, core) for _, graph in every], [case.inputs for case, _ in every])
-    for (case, graph), got in zip(every, outputs, strict=True):
+    some = every[: 4 * len(MAKERS)]
+    outputs = run_on_host([lower(graph, core) for _, graph in some], [case.inputs for case, _ in some])
+    for (case, graph), got in zip(some, outputs, strict=True):
         check(case, graph, got)
+
+
+def in_any_config(graph: Graph, core: Core, seed: int) -> Program:
+    """Lower with a random config of the family that is taken for each operator."""
+    rng = np.random.default_rng(seed)
+    choices = {}
+    for op in graph.operators:
+        family = next(family for family in FAMILIES if family.applies(op, core))
+        config = {knob: values[rng.integers(len(values))] for knob, values in family.space(op, core).items()}
+        if config and family.legal(op, core, config):
+            choices[op.name] = family, config
+    return lower(graph, core, choices=choices)
 
 
 @pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"])
 def test_kernels_on_a_core(every: list[tuple[Encoded, Graph]], board: str) -> None:
     some = every[: len(MAKERS)]
     with utvm.connect(board) as session:
-        programs = [lower(graph, session.board.core) for _, graph in some]
+        programs = [in_any_config(graph, session.board.core, seed) for seed, (_, graph) in enumerate(some)]
         outputs = run_programs(session, programs, [case.inputs for case, _ in some])
     for (case, graph), got in zip(some, outputs, strict=True):
         if got is None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from utvm.deploy.manifest import Manifest
+from utvm.graph import DType
 
 Files = Mapping[str, str]
 _OPTIONS = ("-ffp-contract=off", "-fno-lto")
@@ -141,7 +142,7 @@ void loop() {{
 
 
 def _c_type(dtype: str) -> str:
-    return "float" if dtype == "float32" else f"{dtype}_t"
+    return DType(dtype).c_type
 
 
 def _zephyr(m: Manifest, files: Files) -> dict[str, str]:

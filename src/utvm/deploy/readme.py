@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from utvm.deploy.manifest import Manifest
+from utvm.graph import DType
 from utvm.naming import plain
 
 README_FILE = "README.md"
@@ -132,7 +133,7 @@ def _defined(m: Manifest) -> str:
 
 
 def _c_type(dtype: str) -> str:
-    return "float" if dtype == "float32" else f"{dtype}_t"
+    return DType(dtype).c_type
 
 
 def _quantisation(scale: float | None, zero_point: int | None) -> str:

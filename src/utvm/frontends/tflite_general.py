@@ -10,7 +10,7 @@ import tflite
 
 from utvm.frontends.context import (
     ACTIVATION_RANGES,
-    FLOAT_ADVICE,
+    OPERATOR_ADVICE,
     Context,
     RefusedError,
     axis_of,
@@ -385,7 +385,7 @@ def _batch_matmul(c: Context) -> Operator:
 
 def _float_alone(c: Context) -> Operator:
     dtype = c.any_input(0).dtype
-    raise RefusedError(f"tflite-micro computes it in float32 alone, and its input is {dtype}", FLOAT_ADVICE)
+    raise RefusedError(f"tflite-micro computes it in float32 alone, and its input is {dtype}", OPERATOR_ADVICE)
 
 
 GENERAL: Mapping[str, Callable[[Context], Converted]] = {

@@ -7,8 +7,6 @@ from utvm.graph.general import (
     Function,
     Gather,
     GatherNd,
-    L2Normalization,
-    LogSoftmax,
     Reducer,
     Reduction,
 )
@@ -70,9 +68,7 @@ __all__ = [
     "GatherNd",
     "Graph",
     "GraphError",
-    "L2Normalization",
     "LeakyRelu",
-    "LogSoftmax",
     "Logistic",
     "MaxPool2D",
     "Mean",

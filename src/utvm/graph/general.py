@@ -134,13 +134,3 @@ class BatchMatMul(Operator):
     turned_b: bool = False
 
     input_fields: ClassVar[tuple[str, ...]] = ("a", "b")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class L2Normalization(_Unary):
-    """x over its length along the last dimension; y has scale 1/128 and zero point 0."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LogSoftmax(_Unary):
-    """Logarithm of the softmax over the last dimension; y has scale 16/256 and zero point 127."""
