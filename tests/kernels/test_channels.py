@@ -147,3 +147,15 @@ def test_the_faster_family_is_taken_by_estimates_that_are_near(
         measured.append(cycles)
     assert len(measured) == 2
     assert measured[0] < measured[1]
+
+
+def test_rows_of_outputs_that_no_store_reaches_get_addresses_of_their_own(board: Session) -> None:
+    generator = np.random.default_rng(7)
+    for (height, width, channels), stride in (((5, 9, 520), (1, 1)), ((9, 6, 1400), (2, 2))):
+        weights = generator.integers(-127, 128, (3, 3, channels)).astype(np.int8)
+        around = Padding(top=1, bottom=1, left=1, right=1)
+        graph = layer((height, width), weights, padding=around, stride=stride)
+        config = {"rows": 2, "columns": 2} if stride == (1, 1) else {"rows": 4, "columns": 1}
+        assert PlaneDepthwise().legal(graph.operators[0], board.board.core, config)
+        x = values(generator, graph.inputs[0].shape, ends=False)
+        check(board, [Case(graph, PlaneDepthwise(), config, [x])])

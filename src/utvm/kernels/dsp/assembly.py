@@ -43,7 +43,14 @@ def assembler_function(name: str, prototype: str, lines: Iterable[str], comment:
 
 
 def assembler_loop(
-    name: str, arguments: str, turn: Sequence[str], comment: str, *, entry: Sequence[str] = (), frame: int = 0
+    name: str,
+    arguments: str,
+    turn: Sequence[str],
+    comment: str,
+    *,
+    entry: Sequence[str] = (),
+    after: Sequence[str] = (),
+    frame: int = 0,
 ) -> CSupport:
     """Return a void function that is one loop: `turn` leaves Z clear as long as another one follows.
 
@@ -53,6 +60,7 @@ def assembler_loop(
         turn: the instructions of one turn.
         comment: what it does.
         entry: what comes before the loop; all registers are saved and the frame is made already.
+        after: what comes behind the loop, the frame still there; it may go back to a label of `entry`.
         frame: bytes of its stack frame, a multiple of 8 and 4 more, so that sp stays aligned to 8 bytes; 0 is none.
     """
     assert frame == 0 or frame % 8 == 4, "nine registers are saved"
@@ -64,6 +72,7 @@ def assembler_loop(
         "1:",
         *turn,
         "bne.w 1b",
+        *after,
         *([f"add sp, sp, #{frame}"] if frame else []),
         "pop {r4-r11, pc}",
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,11 +15,12 @@ from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles
+from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles, short_digest
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer, requantizer_refusal
 from utvm.kernels.dsp.plane import (
     HEAD_WORDS,
+    PlaneKernel,
     PlaneSpec,
     extract_kernel,
     fits_offsets,
@@ -109,7 +109,7 @@ class PlaneDepthwise(ScheduledFamily):
         plan = _Plan.of(op, config)
         w = CWriter()
         _write_function(w, plan)
-        blocks = [plan.kernel(rows, columns, core.timing) for rows, columns in plan.blocks()]
+        blocks = [plan.kernel(rows, core.timing).function for rows in plan.heights()]
         in_place = op.multiplier == 1 and op.stride == (1, 1) and op.x.shape == op.y.shape
         return Kernel(
             family=self.name,
@@ -165,12 +165,10 @@ class _Plan:
         """Words of one channel's stream."""
         return HEAD_WORDS + self.kernel_size[0] * pair_words(self.kernel_size[1], self.op.dilation[1])
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """Return the sizes (rows, columns) of all micro-kernels that the layer needs."""
-        heights = [self.rows, *([self.op.y.shape[1] % self.rows] if self.op.y.shape[1] % self.rows else [])]
-        widths = [self.columns] if self.op.y.shape[2] >= self.columns else []
-        widths += [1] if self.op.y.shape[2] % self.columns else []
-        return [(height, width) for height in heights for width in widths]
+    def heights(self) -> dict[int, int]:
+        """Return the rows of outputs of each micro-kernel that the layer needs, and how many blocks of them it has."""
+        blocks, left = divmod(self.op.y.shape[1], self.rows)
+        return {rows: count for rows, count in ((self.rows, blocks), (left, 1)) if rows and count}
 
     def chunks(self) -> Iterator[tuple[int, int]]:
         """Yield (pixels, first pixel) of the parts in which a row is extracted."""
@@ -204,14 +202,9 @@ class _Plan:
         Raises:
             ScheduleError: so many outputs at once do not fit the registers.
         """
-        _, out_height, out_width, _ = self.op.y.shape
-        total = 0.0
-        for rows, columns in self.blocks():
-            across = out_width // self.columns if columns == self.columns else out_width % self.columns
-            down = out_height // self.rows if rows == self.rows else 1
-            total += down * (across * loop_cycles(self.kernel(rows, columns, timing), timing) + _call_cycles(timing))
-            total += down * timing.mispredict_cycles * (across > 1)
-        return total
+        return sum(
+            count * self.kernel(rows, timing).cycles + _call_cycles(timing) for rows, count in self.heights().items()
+        )
 
     def cycles(self, timing: Timing) -> float:
         """Return the modelled cycles of all channels, the extraction of their planes included.
@@ -227,12 +220,13 @@ class _Plan:
         filling = _FILL_CYCLES * self.plane_rows * self.pitch / 4
         return filling + self.op.x.shape[0] * self.op.x.shape[3] * channel
 
-    def symbol(self, rows: int, columns: int) -> str:
-        digest = hashlib.sha256(repr(self.spec(rows, columns)).encode()).hexdigest()[:8]
-        return f"utvm_plane_{rows}x{columns}_k{self.kernel_size[0]}x{self.kernel_size[1]}_{digest}"
+    def symbol(self, rows: int) -> str:
+        width = self.op.y.shape[2]
+        digest = short_digest(self.spec(rows, self.columns), width)
+        return f"utvm_plane_{rows}x{self.columns}_k{self.kernel_size[0]}x{self.kernel_size[1]}_{digest}"
 
-    def kernel(self, rows: int, columns: int, timing: Timing) -> CSupport:
-        return _plane_kernel(self.symbol(rows, columns), self.spec(rows, columns), timing)
+    def kernel(self, rows: int, timing: Timing) -> PlaneKernel:
+        return _plane_kernel(self.symbol(rows), self.spec(rows, self.columns), timing, self.op.y.shape[2])
 
     def extract_symbol(self, count: int) -> str:
         return f"utvm_extract_{count}_of_{dims(self.op.x.shape[2:])}_{self.pitch}"
@@ -260,8 +254,8 @@ def _call_cycles(timing: Timing) -> float:
 
 
 @lru_cache(maxsize=1024)
-def _plane_kernel(symbol: str, spec: PlaneSpec, timing: Timing) -> CSupport:
-    return plane_kernel(symbol, spec, timing)
+def _plane_kernel(symbol: str, spec: PlaneSpec, timing: Timing, width: int) -> PlaneKernel:
+    return plane_kernel(symbol, spec, timing, width=width)
 
 
 @lru_cache(maxsize=1024)
@@ -287,20 +281,8 @@ def _write_function(w: CWriter, plan: _Plan) -> None:
             w(f"const int32_t oc = c * {op.multiplier} + j;")
             w(f"const int32_t *weights = stream + oc * {plan.stream_words};")
             w(f"int8_t *out = y + n * {out_height * out_width * out_channels} + oc;")
-            w("const int16_t *from = plane;")
-            with w.loop("block", out_height // plan.rows):
-                _write_rows(w, plan, plan.rows)
-                w(f"from += {plan.rows * op.stride[0] * pitch};", f"out += {plan.rows * out_width * out_channels};")
-            if out_height % plan.rows:
-                _write_rows(w, plan, out_height % plan.rows)
-
-
-def _write_rows(w: CWriter, plan: _Plan, rows: int) -> None:
-    _, _, out_width, out_channels = plan.op.y.shape
-    steps, left = divmod(out_width, plan.columns)
-    if steps:
-        w(f"{plan.symbol(rows, plan.columns)}(from, weights, out, {steps});")
-    if left:
-        done = steps * plan.columns
-        lanes = done * plan.op.stride[1]
-        w(f"{plan.symbol(rows, 1)}(from + {lanes}, weights, out + {done * out_channels}, {left});")
+            done = 0
+            for rows, count in plan.heights().items():
+                first = f"plane + {done * op.stride[0] * pitch}", f"out + {done * out_width * out_channels}"
+                w(f"{plan.symbol(rows)}({first[0]}, weights, {first[1]}, {count});")
+                done += rows * count

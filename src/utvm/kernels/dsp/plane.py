@@ -8,16 +8,23 @@ dilated kernel each word has at most one pixel, and the weights come as (w0,w1),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, schedule
+from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
-from utvm.kernels.dsp.assembly import LOOP_REGISTERS, MAX_OFFSET, assembler_loop
+from utvm.kernels.dsp.assembly import LOOP_REGISTERS, MAX_OFFSET, assembler_loop, loop_cycles
 from utvm.kernels.dsp.finish import Finish, Saturation
 
 HEAD_WORDS = 4
 """Words of a channel's stream before its weights: bias, first, second, third."""
+
+_BLOCKS_IN_FRAME, _ROW_IN_FRAME, _FRAME = 0, 4, 12
+"""Where the blocks that are left and the bytes of an output row lie, and the size of the stack frame, in bytes."""
+_MOST_ROW = 0xFFFF
+"""The largest constant of MOV, for the bytes of an output row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,34 +64,81 @@ class PlaneSpec:
         return ((self.columns - 1) * self.stride[1] + self.span[1] + 1) // 2
 
     @property
-    def reach(self) -> int:
-        """The largest offset of a store."""
-        return (self.rows - 1) * self.out_row + (self.columns - 1) * self.out_pixel
+    def far(self) -> bool:
+        """Whether output rows are too far from each other for offsets: each gets an address of its own."""
+        return (self.rows - 1) * self.out_row + (self.columns - 1) * self.out_pixel > MAX_OFFSET
 
 
-def plane_kernel(name: str, spec: PlaneSpec, timing: Timing) -> CSupport:
-    """Return `void name(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps)`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneKernel:
+    """The micro-kernel of all outputs of a plane, and the modelled cycles of one turn of its outer loop."""
+
+    function: CSupport
+    cycles: float
+
+
+def plane_kernel(name: str, spec: PlaneSpec, timing: Timing, *, width: int) -> PlaneKernel:
+    """Return `void name(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t blocks)`.
+
+    A block is `spec.rows` rows of `width` outputs: as many turns as fit, then the columns that are left one by one.
 
     Raises:
         ScheduleError: so many outputs at once do not fit the registers.
     """
+    steps, left = divmod(width, spec.columns)
+    step = spec.columns * spec.out_pixel, 2 * spec.columns * spec.stride[1]
+    block = _outputs(spec)
+    block(f"add %plane, %plane, #{step[1]}", f"add %out, %out, #{step[0]}", "subs %steps, %steps, #1")
+    fixed = {"%plane": "r0", "%stream": "r1", "%out": "r2", "%steps": "r3"}
+    turn = schedule(block, timing, pool=LOOP_REGISTERS, fixed=fixed).lines
+    last: tuple[str, ...] = ()
+    if left:
+        assert left == 1
+        last = schedule(_outputs(replace(spec, columns=1)), timing, pool=("r3", *LOOP_REGISTERS), fixed=fixed).lines
+    entry = f"mov r3, #{steps}"
+    after = (
+        *last,
+        f"ldr r3, [sp, #{_BLOCKS_IN_FRAME}]",
+        *_moved("r0", spec.rows * spec.stride[0] * spec.plane_pitch - steps * step[1]),
+        *_moved("r2", spec.rows * spec.out_row - steps * step[0]),
+        "subs r3, r3, #1",
+        f"str r3, [sp, #{_BLOCKS_IN_FRAME}]",
+        "bne.w 2b",
+    )
+    function = assembler_loop(
+        name,
+        "const int16_t *plane, const int32_t *stream, int8_t *out, int32_t blocks",
+        turn,
+        f"{spec.rows} rows of {width} outputs of one channel, {spec.columns} at a time, "
+        f"kernel {spec.kernel[0]}x{spec.kernel[1]}, stride {spec.stride[0]}x{spec.stride[1]}",
+        entry=[
+            *([f"mov r4, #{spec.out_row}", f"str r4, [sp, #{_ROW_IN_FRAME}]"] if spec.far else []),
+            f"str r3, [sp, #{_BLOCKS_IN_FRAME}]",
+            "2:",
+            entry,
+        ],
+        after=after,
+        frame=_FRAME,
+    )
+    around = timing.cost((), [parse(line) for line in (entry, *after)])
+    inner = steps * loop_cycles(function, timing) + timing.mispredict_cycles * (steps > 1)
+    return PlaneKernel(function=function, cycles=inner + around)
+
+
+def _outputs(spec: PlaneSpec) -> Block:
     block = Block()
     _multiply(block, spec)
     _finish(block, spec)
-    block(
-        f"add %plane, %plane, #{2 * spec.columns * spec.stride[1]}",
-        f"add %out, %out, #{spec.columns * spec.out_pixel}",
-        "subs %steps, %steps, #1",
-    )
-    fixed = {"%plane": "r0", "%stream": "r1", "%out": "r2", "%steps": "r3"}
-    body = schedule(block, timing, pool=LOOP_REGISTERS, fixed=fixed)
-    return assembler_loop(
-        name,
-        "const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps",
-        body.lines,
-        f"{spec.rows} x {spec.columns} outputs of one channel, kernel {spec.kernel[0]}x{spec.kernel[1]}, "
-        f"stride {spec.stride[0]}x{spec.stride[1]}",
-    )
+    return block
+
+
+def _moved(register: str, distance: int) -> Iterator[str]:
+    """Yield the additions that move an address."""
+    left = abs(distance)
+    while left:
+        step = min(left, MAX_OFFSET)
+        yield f"{'add' if distance > 0 else 'sub'} {register}, {register}, #{step}"
+        left -= step
 
 
 def _accumulator(row: int, column: int) -> str:
@@ -154,23 +208,29 @@ def _finish(block: Block, spec: PlaneSpec) -> None:
     if spec.finish.multiplies:
         block("ldr %first, [%stream, #4]", "ldr %second, [%stream, #8]", f"ldr {spec.finish.third()}, [%stream, #12]")
     for row in range(spec.rows):
+        base, offset = "%out", row * spec.out_row
+        if spec.far and row:
+            if row == 1:
+                block(f"ldr %row, [sp, #{_ROW_IN_FRAME}]")
+            base, offset = f"%out{row}", 0
+            block(f"add {base}, {f'%out{row - 1}' if row > 1 else '%out'}, %row")
         for column in range(spec.columns):
             name = _accumulator(row, column)
             block(
                 *spec.finish.lines(name, spec.saturation, shift=spec.shift),
-                f"strb {name}, [%out, #{row * spec.out_row + column * spec.out_pixel}]",
+                f"strb {name}, [{base}, #{offset + column * spec.out_pixel}]",
             )
 
 
 def fits_offsets(spec: PlaneSpec) -> bool:
     """Whether all offsets of a micro-kernel fit its loads, stores and additions."""
     largest = max(
-        spec.reach,
+        (spec.columns - 1) * spec.out_pixel,
         (spec.lines - 1) * spec.plane_pitch + 4 * (spec.words - 1),
         4 * (HEAD_WORDS + spec.kernel[0] * spec.pair_words - 1),
         spec.columns * spec.out_pixel,
     )
-    return largest <= MAX_OFFSET
+    return largest <= MAX_OFFSET and not (spec.far and spec.out_row > _MOST_ROW)
 
 
 def extract_kernel(

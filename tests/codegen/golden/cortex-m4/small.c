@@ -420,16 +420,20 @@ __asm__(
     ".size utvm_extract_6_of_6x4_20, . - utvm_extract_6_of_6x4_20\n"
     ".popsection\n");
 
-/* 3 x 2 outputs of one channel, kernel 3x3, stride 1x1 */
-void utvm_plane_3x2_k3x3_02759855(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t steps);
+/* 3 rows of 6 outputs of one channel, 2 at a time, kernel 3x3, stride 1x1 */
+void utvm_plane_3x2_k3x3_49e4d22c(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t blocks);
 __asm__(
-    ".pushsection .text.utvm_plane_3x2_k3x3_02759855, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_plane_3x2_k3x3_49e4d22c, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_plane_3x2_k3x3_02759855, %function\n"
-    "utvm_plane_3x2_k3x3_02759855:\n"
+    ".type utvm_plane_3x2_k3x3_49e4d22c, %function\n"
+    "utvm_plane_3x2_k3x3_49e4d22c:\n"
     "push {r4-r11, lr}\n"
+    "sub sp, sp, #12\n"
+    "str r3, [sp, #0]\n"
+    "2:\n"
+    "mov r3, #3\n"
     ".balign 8\n"
     "1:\n"
     "ldr r4, [r1, #0]\n"
@@ -522,8 +526,15 @@ __asm__(
     "add r2, r2, #8\n"
     "subs r3, r3, #1\n"
     "bne.w 1b\n"
+    "ldr r3, [sp, #0]\n"
+    "add r0, r0, #48\n"
+    "add r2, r2, #48\n"
+    "subs r3, r3, #1\n"
+    "str r3, [sp, #0]\n"
+    "bne.w 2b\n"
+    "add sp, sp, #12\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_plane_3x2_k3x3_02759855, . - utvm_plane_3x2_k3x3_02759855\n"
+    ".size utvm_plane_3x2_k3x3_49e4d22c, . - utvm_plane_3x2_k3x3_49e4d22c\n"
     ".popsection\n");
 
 /* a row of 36 inputs, 1 channels at once, int16 weights */
@@ -697,12 +708,7 @@ static __attribute__((noinline)) void depthwise_6x6x4_4_k3x3(
         const int32_t oc = c * 1 + j;
         const int32_t *weights = stream + oc * 10;
         int8_t *out = y + n * 144 + oc;
-        const int16_t *from = plane;
-        for (int32_t block = 0; block < 2; block++) {
-          utvm_plane_3x2_k3x3_02759855(from, weights, out, 3);
-          from += 30;
-          out += 72;
-        }
+        utvm_plane_3x2_k3x3_49e4d22c(plane + 0, weights, out + 0, 2);
       }
     }
   }
