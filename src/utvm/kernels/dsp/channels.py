@@ -283,8 +283,9 @@ def _unseen(weights: NDArray[np.int64], part: Part) -> NDArray[np.int64]:
 
 def _misaligned_cycles(timing: Timing, channels: int) -> float:
     """Return what a word costs more on average where pixels of so many channels start."""
-    crossing = timing.unaligned_cycles.get("crosses_word", 0)
-    odd, half = (max(crossing, timing.unaligned_cycles.get(kind, 0)) for kind in ("word_at_odd", "word_at_2"))
+    cycles = timing.unaligned_cycles
+    anywhere = cycles.get("crosses_word", 0) + cycles.get("unaligned_load", 0)
+    odd, half = (anywhere + cycles.get(kind, 0) for kind in ("word_at_odd", "word_at_2"))
     return (2 * odd + half) / 4 if channels % 2 else half / 2
 
 
