@@ -1,87 +1,269 @@
-"""Networks priced by two tables of one core's pipeline: the table of docs/cycle-model.md, and CMSIS-NN beside it.
+"""Networks and drawn layers by two tables of one core's pipeline, and CMSIS-NN by both: tables of docs/cycle-model.md.
 
-    python benchmarks/pipelines.py --models DIR [--boards qemu-cortex-m7,...]
+    python benchmarks/pipelines.py --models DIR [--boards A,B] [--write]
+    python benchmarks/pipelines.py --layers --json FILE [--boards A,B] [--write]
+    python benchmarks/pipelines.py --models DIR --unaligned [--write]
 
 Columns: kernels made for the core's own table, priced by it, by the measured one and by the pessimistic one; kernels
 made for the measured table, priced by that and by the pessimistic one. CMSIS-NN 4.0.0 by both tables, where it has the
-network's operators. Misaligned accesses are those of the kernels made for the measured table.
+operators. One run gives counts that every table prices.
+
+--layers does the same for the layers of `benchmarks/layers.py` and prints a summary; rows are saved to the file as they
+are measured, and those that it has are not measured again. --unaligned prints where kernels access words or halfwords
+that are not aligned.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tables import DOCS, write_table
 
 from utvm import api
 from utvm.bench import measure_cmsis_nn
+from utvm.bench.drawn import drawn_layers
+from utvm.codegen import ARENA_SYMBOL, step_symbol
+from utvm.cores.timing import Timing
 from utvm.device import Session, link_opener
 from utvm.emulators import QemuTarget, emulator_target, get_assumption
+from utvm.emulators.cycles import CycleModel
 from utvm.errors import UtvmError
 from utvm.frontends import load
+from utvm.graph import Graph
 from utvm.graph.samples import random_input
-from utvm.toolchain import default_cache_directory
+from utvm.toolchain import default_cache_directory, instruction_listing
 from utvm.tuning import NO_RECORDS
 
 NETWORKS = {"KWS": "kws_*.tflite", "AD": "ad_*.tflite", "IC": "ic_*.tflite", "VWW": "vww_*.tflite",
             "SWW": "sww_*.tflite", "CIFAR-10": "*q7*.npz"}  # fmt: skip
+BOARDS = "qemu-cortex-m7,qemu-cortex-m4,qemu-cortex-m33"
 MEASURED, PESSIMISTIC = "measured", "pessimistic-m7"
+WORST = 5
+LAYER_TIMES = ("times as fast, median", "measured", "times as fast, worst", "measured")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A network or layer on a board, in modelled cycles.
+
+    Attributes:
+        own: of kernels made for the core's own table, by table; "" is the core's own.
+        made: of kernels made for the measured table, by table.
+        peer: of CMSIS-NN 4.0.0 by table; empty where it lacks an operator.
+        misaligned: accesses of the kernels made for the measured table that are not aligned.
+    """
+
+    board: str
+    name: str
+    own: Mapping[str, int]
+    made: Mapping[str, int]
+    peer: Mapping[str, int]
+    misaligned: int
 
 
 def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--models", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--boards", default="qemu-cortex-m7,qemu-cortex-m4,qemu-cortex-m33", metavar="A,B,...")
+    parser.add_argument("--models", type=Path, metavar="DIR")
+    parser.add_argument("--layers", action="store_true")
+    parser.add_argument("--unaligned", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="rows of layers as JSON lines")
+    parser.add_argument("--boards", default=BOARDS, metavar="A,B,...")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/cycle-model.md")
     arguments = parser.parse_args()
-    for board in arguments.boards.split(","):
-        print("\n".join(table(arguments.models, board)) + "\n", flush=True)
+    boards = arguments.boards.split(",")
+    if arguments.layers:
+        name, lines = "pipeline-layers", list(layers_table(boards, arguments.json))
+    elif arguments.models is None:
+        parser.error("give --models DIR or --layers")
+    elif arguments.unaligned:
+        name, lines = "unaligned", list(unaligned_table(arguments.models, boards))
+    else:
+        name, lines = "pipelines", [line for board in boards for line in networks_table(arguments.models, board)]
+    print("\n".join(lines))
+    if arguments.write:
+        write_table(DOCS / "cycle-model.md", name, lines)
 
 
-def table(models: Path, board: str) -> Iterator[str]:
+def networks_table(models: Path, board: str) -> Iterator[str]:
     """Yield the rows of a board."""
-    pessimistic = api.as_board(board).core.name == "cortex-m7"
+    pessimistic = PESSIMISTIC in tables(board)
     headings = ["own table", "measured", "made for measured", *(["pessimistic", "the same"] if pessimistic else [])]
-    yield "| " + " | ".join([board, *headings, "CMSIS-NN, own table", "measured", "misaligned"]) + " |"
-    yield "|---|" + "--:|" * (len(headings) + 3)
-    for name, pattern in NETWORKS.items():
-        path = sorted(models.rglob(pattern))[0]
-        tables = (None, MEASURED, *([PESSIMISTIC] if pessimistic else []))
-        before = {assume: cycles(path, board, None, assume)[0] for assume in tables}
-        after = {assume: cycles(path, board, MEASURED, assume) for assume in tables[1:]}
-        base = before[None]
-        cells = [f"{base:,}", *(f"{each / base:.3f}" for each in (before[MEASURED], after[MEASURED][0]))]
-        if pessimistic:
-            cells += [f"{before[PESSIMISTIC] / base:.3f}", f"{after[PESSIMISTIC][0] / base:.3f}"]
-        peer, peer_measured = (library(path, board, assume) for assume in (None, MEASURED))
-        cells += ["", ""] if peer is None or peer_measured is None else [f"{peer:,}", f"{peer_measured / peer:.3f}"]
-        yield "| " + " | ".join([name, *cells, str(after[MEASURED][1])]) + " |"
+    yield (
+        "| "
+        + " | ".join([board, *headings, "CMSIS-NN, own table", "measured", "ours times as fast", "misaligned"])
+        + " |"
+    )
+    yield "|---|" + "--:|" * (len(headings) + 4)
+    for name, path in networks(models).items():
+        row = measured_row(load(path), board, name)
+        base = row.own[""]
+        found = [row.own[MEASURED], row.made[MEASURED]]
+        found += [row.own[PESSIMISTIC], row.made[PESSIMISTIC]] if pessimistic else []
+        cells = [f"{base:,}", *(f"{each / base:.3f}" for each in found)]
+        if row.peer:
+            both = row.peer[""] / base, row.peer[MEASURED] / row.made[MEASURED]
+            cells += [f"{row.peer['']:,}", f"{row.peer[MEASURED] / row.peer['']:.3f}", "{:.2f}, {:.2f}".format(*both)]
+        else:
+            cells += ["", "", ""]
+        yield "| " + " | ".join([name, *cells, str(row.misaligned)]) + " |"
+    yield ""
 
 
-def cycles(path: Path, board: str, made_for: str | None, priced: str | None) -> tuple[int, int]:
-    """Return modelled cycles and misaligned accesses of a run."""
-    compiled = api.compile(path, board, assume=made_for, records=NO_RECORDS)
-    inputs = {t.name: random_input(t, i) for i, t in enumerate(compiled.program.graph.inputs)}
-    assumption = None if priced is None else get_assumption(priced, compiled.board.core.name)
-    target = emulator_target(compiled.board, cache_directory=default_cache_directory(), assume=assumption)
-    assert isinstance(target, QemuTarget)
-    with Session(compiled.board, target, link_opener(compiled.board)) as session:
-        found = api.Model(session, compiled).run(inputs).measurement.cycles
-        counts = target.counts()
-    assert found is not None
+def layers_table(boards: Sequence[str], file: Path | None) -> Iterator[str]:
+    """Measure the layers that the file lacks and yield, by board, how their cycles are spread, and the worst."""
+    rows = (
+        [] if file is None or not file.exists() else [Row(**json.loads(line)) for line in file.open(encoding="utf-8")]
+    )
+    done = {(row.board, row.name) for row in rows}
+    for board in boards:
+        for layer in drawn_layers():
+            if (board, layer.name) not in done:
+                rows.append(measured_row(layer.graph, board, layer.name))
+                if file is not None:
+                    with file.open("a", encoding="utf-8") as saved:
+                        saved.write(json.dumps(asdict(rows[-1])) + "\n")
+    kinds = {layer.name: layer.kind for layer in drawn_layers()}
+    headings = ("board", "kind", "layers", "measured", "made for measured", "worst", "CMSIS-NN, measured", *LAYER_TIMES)
+    yield "| " + " | ".join(headings) + " |"
+    yield "|---|---|" + "--:|" * (len(headings) - 2)
+    for board in boards:
+        mine = [row for row in rows if row.board == board]
+        for kind in (*dict.fromkeys(kinds[row.name] for row in mine), None):
+            some = [row for row in mine if kind in (None, kinds[row.name])]
+            yield f"| {board} | {kind or '**all**'} | {len(some)} | " + " | ".join(layer_cells(some)) + " |"
+    yield ""
+    yield f"The {WORST} of each board that lose most:"
+    yield ""
+    yield "| board | layer | own table | measured | made for measured |"
+    yield "|---|---|--:|--:|--:|"
+    for board in boards:
+        mine = sorted((row for row in rows if row.board == board), key=lambda row: -lost(row))
+        for row in mine[:WORST]:
+            changes = f"{row.own[MEASURED] / row.own['']:.3f} | {lost(row):.3f}"
+            yield f"| {board} | {row.name.replace('_', ' ')} | {row.own['']:,} | {changes} |"
+
+
+def layer_cells(rows: Sequence[Row]) -> list[str]:
+    """Return the cells of some layers: ratios to the own table, then how many times CMSIS-NN's cycles ours are."""
+    with_peer = [row for row in rows if row.peer]
+    found = [
+        *(
+            statistics.median(each)
+            for each in ([row.own[MEASURED] / row.own[""] for row in rows], [lost(row) for row in rows])
+        ),
+        max(lost(row) for row in rows),
+    ]
+    if not with_peer:
+        return [*(f"{value:.3f}" for value in found), *[""] * 5]
+    found.append(statistics.median(row.peer[MEASURED] / row.peer[""] for row in with_peer))
+    old = [row.peer[""] / row.own[""] for row in with_peer]
+    new = [row.peer[MEASURED] / row.made[MEASURED] for row in with_peer]
+    times = (statistics.median(old), statistics.median(new), min(old), min(new))
+    return [*(f"{value:.3f}" for value in found), *(f"{value:.2f}" for value in times)]
+
+
+def lost(row: Row) -> float:
+    """Return cycles of kernels made for the measured table, by it, as a share of those by the own table."""
+    return row.made[MEASURED] / row.own[""]
+
+
+def measured_row(graph: Graph, board: str, name: str) -> Row:
+    """Run both plans of a graph and CMSIS-NN on a board."""
+    inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
+    own, _ = priced(graph, inputs, board, None)
+    made, misaligned = priced(graph, inputs, board, MEASURED)
+    peer = {}
+    with suppress(UtvmError):
+        for assume in (None, MEASURED):
+            session, _ = connected(board, assume)
+            cycles = measure_cmsis_nn(session, graph, inputs).cycles
+            assert cycles is not None
+            peer[assume or ""] = cycles
+    return Row(board=board, name=name, own=own, made=made, peer=peer, misaligned=misaligned)
+
+
+def priced(
+    graph: Graph, inputs: Mapping[str, NDArray[np.generic]], board: str, made_for: str | None
+) -> tuple[dict[str, int], int]:
+    """Return the modelled cycles of one run by each table, and its accesses that are not aligned."""
+    session, target = connected(board, None)
+    compiled = api.compile(graph, session.board, assume=made_for, records=NO_RECORDS)
+    api.Model(session, compiled).run(inputs)
+    counts = target.counts()
     assert counts is not None
+    listing = instruction_listing(compiled.image)
+    found = {}
+    for table, timing in tables(board).items():
+        cycles = CycleModel(listing, timing).cycles(counts)
+        assert cycles is not None
+        found[table] = cycles
     return found, counts.misaligned["unaligned_load"] + counts.misaligned["unaligned_store"]
 
 
-def library(path: Path, board: str, assume: str | None) -> int | None:
-    """Return the modelled cycles of CMSIS-NN 4.0.0, None where it lacks an operator."""
-    graph = load(path)
-    inputs = {t.name: random_input(t, i) for i, t in enumerate(graph.inputs)}
-    try:
-        with api.connect(board, assume=assume) as session:
-            return measure_cmsis_nn(session, graph, inputs).cycles
-    except UtvmError:
-        return None
+def unaligned_table(models: Path, boards: Sequence[str]) -> Iterator[str]:
+    """Yield, for kernels made for the measured table, each call with accesses that are not aligned.
+
+    A loop's accesses are as many as its turns: a call whose most frequent block runs far more often than it has such
+    accesses has them outside its inner loop.
+    """
+    yield "| board | network | call | family | loads and stores not aligned | turns of its inner loop | each turn |"
+    yield "|---|---|---|---|--:|--:|--:|"
+    for board in boards:
+        session, target = connected(board, MEASURED)
+        for name, path in networks(models).items():
+            compiled = api.compile(path, session.board, assume=MEASURED, records=NO_RECORDS, steps=True)
+            model = api.Model(session, compiled)
+            model.write_inputs({t.name: random_input(t, i) for i, t in enumerate(compiled.program.graph.inputs)})
+            arena, every = compiled.image.symbol(ARENA_SYMBOL).address, 0
+            for index, call in enumerate(compiled.program.calls):
+                session.call(step_symbol(compiled.program.name, index), arena)
+                counts = target.counts()
+                assert counts is not None
+                accesses = counts.misaligned["unaligned_load"] + counts.misaligned["unaligned_store"]
+                every += accesses
+                turns = int(counts.edges["count"].max())
+                if accesses:
+                    cells = f"{accesses:,} | {turns:,} | {accesses / turns:.2f}"
+                    yield f"| {board} | {name} | {index}: {call.op.kind} | {call.kernel.family} | {cells} |"
+            if not every:
+                yield f"| {board} | {name} | all | | 0 | | |"
+
+
+@lru_cache
+def tables(board: str) -> Mapping[str, Timing]:
+    """Return the tables of a board's core: its own, the measured one, and a pessimistic one if there is one."""
+    core = api.as_board(board).core
+    assert core.timing is not None
+    found = {"": core.timing}
+    for name in (MEASURED, PESSIMISTIC):
+        with suppress(UtvmError):
+            found[name] = get_assumption(name, core.name).timings[core.name]
+    return found
+
+
+@lru_cache
+def connected(board: str, assume: str | None) -> tuple[Session, QemuTarget]:
+    """Return a session on an emulated board and what counts in it."""
+    described = api.as_board(board)
+    assumption = None if assume is None else get_assumption(assume, described.core.name)
+    target = emulator_target(described, cache_directory=default_cache_directory(), assume=assumption)
+    assert isinstance(target, QemuTarget)
+    return Session(described, target, link_opener(described)), target
+
+
+def networks(models: Path) -> dict[str, Path]:
+    """Return the networks' files by name."""
+    return {name: sorted(models.rglob(pattern))[0] for name, pattern in NETWORKS.items()}
 
 
 if __name__ == "__main__":

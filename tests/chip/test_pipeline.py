@@ -21,7 +21,7 @@ from utvm.toolchain import instruction_listing
 
 CHANGES = [
     ("cortex-m7", {"multiply_waits": False, "unaligned_load": 5}),
-    ("cortex-m7", {"banks": False, "narrow_store": 4.0, "early_alu": False}),
+    ("cortex-m7", {"banks": False, "narrow_store": 3.0, "early_alu": False}),
     ("cortex-m33", {"load": 3, "multiply_flags": 0}),
 ]
 

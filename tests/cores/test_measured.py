@@ -33,11 +33,30 @@ M7 = {
     ),
     "J: to an addend: nothing to wait for": (1, ("ldr.w r0, [r10]", "nop.w"), ("smlad r1, r2, r3, r0", "nop.w")),
     "J: a byte load to an ALU operand": (2, ("ldrb.w r0, [r10]", "nop.w"), ("add.w r1, r0, r2", "nop.w")),
+    "J: a halfword load to an ALU operand": (2, ("ldrh.w r0, [r10]", "nop.w"), ("add.w r1, r0, r2", "nop.w")),
     "J: a byte load to a shifted operand": (3, ("ldrb.w r0, [r10]", "nop.w"), ("add.w r1, r2, r0, lsl #3", "nop.w")),
     "J: a byte load to an addend": (1, ("ldrb.w r0, [r10]", "nop.w"), ("smlad r1, r2, r3, r0", "nop.w")),
     "J: a product to an ALU operand": (2, ("mul r0, r1, r2", "nop.w"), ("add.w r3, r0, r4", "nop.w")),
     "J: SIMD to an address": (2, ("uadd8 r0, r1, r2", "nop.w"), ("ldr.w r3, [r0]", "nop.w")),
     "J: a logical operation to a bit field": (2, ("eor.w r0, r1, r2", "nop.w"), ("ubfx r3, r0, #1, #2", "nop.w")),
+    "J: a logical operation to REV": (2, ("eor.w r0, r1, r2", "nop.w"), ("rev.w r3, r0", "nop.w")),
+    "J: a logical operation to RBIT": (2, ("eor.w r0, r1, r2", "nop.w"), ("rbit r3, r0", "nop.w")),
+    "J: a logical operation to the extended operand": (2, ("eor.w r0, r1, r2", "nop.w"), ("uxtab r3, r4, r0", "nop.w")),
+    "J: to the other operand of an extension": (1, ("eor.w r0, r1, r2", "nop.w"), ("uxtab r3, r0, r4", "nop.w")),
+    "J: a logical operation to what PKH shifts": (2, ("eor.w r0, r1, r2", "nop.w"), ("pkhbt r3, r4, r0", "nop.w")),
+    "J: a logical operation to what BFI inserts": (2, ("eor.w r0, r1, r2", "nop.w"), ("bfi r3, r0, #1, #2", "nop.w")),
+    "J: a logical operation to a shifted operand": (
+        2,
+        ("eor.w r0, r1, r2", "nop.w"),
+        ("add.w r3, r4, r0, lsl #3", "nop.w"),
+    ),
+    "J: a product to its addend": (1, ("mul r0, r1, r2", "nop.w"), ("smlad r0, r3, r4, r0", "nop.w")),
+    "J: a word load to what UXTAB adds": (2, ("ldr.w r0, [r10]", "nop.w"), ("uxtab r3, r0, r4", "nop.w")),
+    "a word load to what UXTAB extends (unclear in J: the worse)": (
+        3,
+        ("ldr.w r0, [r10]", "nop.w"),
+        ("uxtab r3, r4, r0", "nop.w"),
+    ),
     "J: an addition whose operands came early to an address": (
         1,
         ("add.w r0, r1, r2", "nop.w"),
@@ -69,6 +88,8 @@ PAIRS = {
     "J: the result of a load, stored in its cycle": (1, "ldr.w r3, [r10]", "str.w r3, [r11]"),
     "J: the result of a product, stored": (2, "mul r3, r1, r2", "str.w r3, [r11]"),
     "J: SIMD, then a product": (1, "sadd16 r0, r1, r2", "smlad r3, r4, r5, r3"),
+    "J, not S: a product, then SIMD (disagree: the worse)": (2, "smlad r3, r4, r5, r3", "sadd16 r0, r1, r2"),
+    "J: a branch that is not taken, and what follows": (1, "bne.w 1b", "add.w r0, r1, r2"),
     "J: SIMD as the younger": (2, "add.w r3, r4, r5", "sadd16 r0, r1, r2"),
     "J: two of SIMD and bit fields": (2, "sadd16 r0, r1, r2", "ubfx r3, r4, #1, #2"),
     "J: two shifted operands": (2, "add.w r0, r1, r2, lsl #2", "eor.w r3, r4, r5, ror #2"),
@@ -108,7 +129,11 @@ def test_cortex_m7_pairs(what):
         ("J: LDM of 8 registers, fetched beside 16-bit instructions", 5, ["movs r0, r0"] * 2 + ["ldm.w r10, {r1-r8}"]),
         ("J: LDRD among 32-bit instructions waits for fetching", 3, ["ldrd r0, r1, [r10]", "nop.w", "nop.w"]),
         ("J: LDRD beside two of 16 bits", 2, ["ldrd r0, r1, [r10]", "nop", "nop"]),
-        ("J: byte stores in a row", 2.4, ["strb.w r0, [r10]"]),
+        ("J: byte stores to one bank", 4, ["strb.w r0, [r10]"]),
+        ("J: halfword stores to one bank", 8, ["strh.w r0, [r10]", "nop.w", "strh.w r0, [r10, #8]", "nop.w"]),
+        ("J: byte stores to both banks", 4, ["strb.w r0, [r10]", "nop.w", "strb.w r0, [r10, #4]", "nop.w"]),
+        ("J: byte stores in sequence", 2.4, ["strb.w r0, [r10], #1"]),
+        ("byte stores of two bases: the worse", 8, ["strb.w r0, [r10], #1", "strb.w r0, [r11], #1"]),
         ("J: word stores in a row", 1, ["str.w r0, [r10]"]),
         ("J: 32-bit instructions go two a cycle", 1, ["add.w r0, r1, r2", "add.w r3, r4, r5"]),
     ],
@@ -130,7 +155,8 @@ def test_cortex_m7_mispredictions():
 
 
 def test_cortex_m7_unaligned_accesses():
-    assert MEASURED_CORTEX_M7_TIMING.unaligned_cycles == {"unaligned_load": 3, "unaligned_store": 0}
+    """J: 4 more as the younger of a pair; stores in a row one every 4. Counts tell no more, so that the worst is taken."""
+    assert MEASURED_CORTEX_M7_TIMING.unaligned_cycles == {"unaligned_load": 4, "unaligned_store": 3}
 
 
 @pytest.mark.parametrize(

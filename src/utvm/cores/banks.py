@@ -23,10 +23,15 @@ class Banks:
 
     def of(self, access: Instruction) -> tuple[object, int] | None:
         """Return (origin, bank) of what a load reads; two banks of one origin are different words."""
+        found = self.address(access)
+        return None if found is None else (found[0], bank_of(found[1]))
+
+    def address(self, access: Instruction) -> tuple[object, int] | None:
+        """Return (origin, bytes from there) of what is read or written; None where the text does not tell."""
         if access.register_offset or not access.address:
             return None
         origin, place = self._place(access.address[0])
-        return origin, ((place + _access(access.text)[0]) >> 2) & 1
+        return origin, place + _access(access.text)[0]
 
     def follow(self, instruction: Instruction) -> None:
         """Take note of what an instruction does to registers."""
@@ -48,6 +53,11 @@ class Banks:
 
     def _place(self, register: str) -> tuple[object, int]:
         return self._places.get(register, (register, 0))
+
+
+def bank_of(address: int) -> int:
+    """Return the bank of an address, 0 or 1."""
+    return (address >> 2) & 1
 
 
 @lru_cache(maxsize=65536)

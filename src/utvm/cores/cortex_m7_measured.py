@@ -7,8 +7,9 @@ L: LLVM's scheduling model of the Cortex-M7, for what nobody measured.
 Where two disagree the worse is taken, and said.
 
 Not modelled: single 16-bit instructions among 32-bit ones that cost a cycle "in places" (J; no rule is known), REV's
-forwarding to the same cycle (J; it takes 1 here), the instructions that may not follow a floating-point FMA for 3
-cycles (J), and stores through the buffer to one bank, which are taken as if spread (J: 4 cycles instead of 2.4).
+forwarding to the same cycle (J; it takes 1 here), and the instructions that may not follow a floating-point FMA for 3
+cycles (J). What counts do not tell is taken as it is worst: which load an unaligned one shares its cycle with, whether
+unaligned stores come in a row, and whether byte and halfword stores through different bases are of one bank.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ class CortexM7Facts:
         early_alu: whether additions, moves and plain shifts whose operands came early forward within their cycle (J).
         shift_beside_shifted: whether a plain shift may follow a shifted operand in its cycle (J: yes; the other order
             is unclear there, so no).
-        unaligned_load: what a load that is not aligned costs more (J: 3 as the older, 4 as the younger of a pair;
-            one in a pair by itself is the older here).
-        unaligned_store: the same of stores (J: 0 unless the buffer is full).
-        narrow_store: from one byte or halfword store to the next once the buffer is full (J: 2.4 bytes in sequence).
+        unaligned_load: what a load that is not aligned costs more as the younger of a pair (J: 4; 3 as the older, one
+            less beside an aligned load of the bank that it reads first).
+        unaligned_store: what a store that is not aligned costs more in a row of them (J: one every 4 cycles; nothing
+            as long as the buffer has room).
+        narrow_store: from one byte or halfword store to the next in the same bank once the buffer is full (J).
+        spread_store: the same in the other bank (J).
+        adjacent_store: the same beside it (J: bytes in sequence; halfwords take 2).
         store_buffer: stores that it holds (J: the fifth in a row waits).
         misprediction: with flags made early (J: 6).
         late_flags: what it costs more with flags made within 3 cycles of the branch (J: 2).
@@ -52,9 +56,11 @@ class CortexM7Facts:
     multiply_beside_store: bool = False
     early_alu: bool = True
     shift_beside_shifted: bool = True
-    unaligned_load: int = 3
-    unaligned_store: int = 0
-    narrow_store: float = 2.4
+    unaligned_load: int = 4
+    unaligned_store: int = 3
+    narrow_store: float = 4.0
+    spread_store: float = 2.0
+    adjacent_store: float = 2.4
     store_buffer: int = 4
     misprediction: int = 6
     late_flags: int = 2
@@ -96,6 +102,8 @@ def measured_cortex_m7(facts: CortexM7Facts, name: str = "model: measured cortex
         multiple_per_cycle=2,
         store_buffer=facts.store_buffer,
         narrow_store_cycles=facts.narrow_store,
+        spread_store_cycles=facts.spread_store,
+        adjacent_store_cycles=facts.adjacent_store,
         jump_ends_cycle=facts.fetch_stall,
         kinds={
             Kind.ALU: alu,

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal, Protocol
 
 from utvm.cores import thumb
-from utvm.cores.banks import Banks
+from utvm.cores.banks import Banks, bank_of
 from utvm.cores.instruction import Form, Instruction, Kind
 
 
@@ -113,7 +113,10 @@ class InOrderPipeline:
         late_flags_cycles: what a branch that was not predicted costs more with flags that were made late.
         late_flags_within: flags are late if one of so many instructions before the branch made them.
         store_buffer: stores of less than a word that a buffer holds; 0 is no limit.
-        narrow_store_cycles: cycles after which each of them has left it.
+        narrow_store_cycles: cycles after which each of them has left it, if it is of the bank of the one before, or
+            nothing is known of that.
+        spread_store_cycles: the same if it is of the other bank.
+        adjacent_store_cycles: the same if it is next to the one before.
         loads_at_words: see `Timing`.
         jump_ends_cycle: whether the target of a taken branch begins a cycle, unless two 16-bit instructions have let
             fetching catch up.
@@ -133,6 +136,8 @@ class InOrderPipeline:
     late_flags_within: int = 0
     store_buffer: int = 0
     narrow_store_cycles: float = 0.0
+    spread_store_cycles: float = 0.0
+    adjacent_store_cycles: float = 0.0
     jump_ends_cycle: bool = False
     loads_at_words: bool = False
 
@@ -218,6 +223,7 @@ class IssueState:
         self._loaded: tuple[object, int] | None = None
         self._narrow = 0
         self._drained: list[float] = []
+        self._stored: tuple[object, int] | None = None
 
     def earliest(self, instruction: Instruction) -> int:
         """Return the first cycle in which the operands of `instruction` are there."""
@@ -317,9 +323,21 @@ class IssueState:
             self.advance(math.ceil(self._drained[0]))
             self._drained = [each for each in self._drained if each > self.cycle]
         before = self._drained[-1] if self._drained else self.cycle
-        self._drained.append(max(before, self.cycle) + pipeline.narrow_store_cycles)
+        self._drained.append(max(before, self.cycle) + self._draining(instruction))
+
+    def _draining(self, store: Instruction) -> float:
+        """Return how long a store of less than a word is in the buffer, by where the one before it went."""
+        pipeline, before, place = self.pipeline, self._stored, self._banks.address(store)
+        self._stored = place
+        if before is None or place is None or before[0] != place[0]:
+            return pipeline.narrow_store_cycles
+        if 0 < abs(place[1] - before[1]) <= _HALFWORD:
+            return pipeline.adjacent_store_cycles
+        other_bank = bank_of(place[1]) != bank_of(before[1])
+        return pipeline.spread_store_cycles if other_bank else pipeline.narrow_store_cycles
 
 
 _ADDS_TO_RESULT = frozenset({Kind.MAC_LONG, Kind.FP_MAC})
+_HALFWORD = 2
 _NARROW, _CATCH_UP = 2, 2
 """Bytes of a 16-bit instruction, and how many of them make up for one whose fetch waits."""
