@@ -155,7 +155,7 @@ def test_cortex_m7_mispredictions():
 
 
 def test_cortex_m7_unaligned_accesses():
-    """J: a load 4 more as the younger of a pair, stores one every 4 in a row. Counts tell no more: the worst is taken."""
+    """J: a load 4 more as the younger of a pair, stores one every 4 in a row. Counts tell no more."""
     assert MEASURED_CORTEX_M7_TIMING.unaligned_cycles == {"unaligned_load": 4, "unaligned_store": 3}
 
 
