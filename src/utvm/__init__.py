@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from utvm.api import Compiled, Model, Result, compile, connect, cost
+    from utvm.api import Compiled, Model, Result, compile, connect, cost, quantize
     from utvm.frontends import load
 
 _LAZY = {
@@ -18,9 +18,10 @@ _LAZY = {
     "connect": "utvm.api",
     "cost": "utvm.api",
     "load": "utvm.frontends",
+    "quantize": "utvm.api",
 }
 
-__all__ = ["Compiled", "Model", "Result", "__version__", "compile", "connect", "cost", "load"]
+__all__ = ["Compiled", "Model", "Result", "__version__", "compile", "connect", "cost", "load", "quantize"]
 
 
 def __getattr__(name: str) -> Any:

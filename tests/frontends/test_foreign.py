@@ -15,8 +15,6 @@ from utvm.frontends import FrontendError, load
 @pytest.mark.parametrize(
     ("name", "what", "tool"),
     [
-        ("net.onnx", "an ONNX model", "onnx2tf -i"),
-        ("net.ONNX", "an ONNX model", "-oiqt"),
         ("net.pt", "a PyTorch file", "torch.onnx.export"),
         ("net.pth", "a PyTorch file", "torch.onnx.export"),
         ("net.pt2", "a program that PyTorch exported", "torch.onnx.export"),
@@ -32,7 +30,7 @@ def test_a_file_of_another_framework(
     (tmp_path / name).write_bytes(content)
     assert main(["cost", str(tmp_path / name), "--board", "qemu-cortex-m4"]) == 2
     said = capsys.readouterr().err
-    assert f"this is {what}; µTVM reads int8 .tflite files" in said
+    assert f"this is {what}; µTVM reads .tflite and .onnx files" in said
     assert tool in said
     assert "Traceback" not in said
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources, prepared
     from utvm.api.costing import compare, cost
+    from utvm.api.quantizing import QuantizedModel, quantize
     from utvm.api.running import Model, Result, connect, connect_stand_in, run_once
 else:
     from utvm.lazy import exports
@@ -23,6 +24,7 @@ else:
 __all__ = [
     "Compiled",
     "Model",
+    "QuantizedModel",
     "Result",
     "as_board",
     "assumed_core",
@@ -34,5 +36,6 @@ __all__ = [
     "cost",
     "image_sources",
     "prepared",
+    "quantize",
     "run_once",
 ]

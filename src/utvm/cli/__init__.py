@@ -29,6 +29,7 @@ from utvm.cli import (
     fleet,
     plan,
     profile,
+    quantize,
     records,
     run,
     space,
@@ -40,6 +41,7 @@ from utvm.interrupts import Interrupts
 from utvm.progress import shown_on
 
 _COMMANDS = (
+    quantize,
     compile,
     run,
     export,
@@ -59,7 +61,7 @@ _COMMANDS = (
     demo,
 )
 
-_SHOW_PROGRESS = (compile, run, export, verify, profile, cost, compare, plan, demo)
+_SHOW_PROGRESS = (quantize, compile, run, export, verify, profile, cost, compare, plan, demo)
 """Those that may take long before they print; the others show what they do by themselves."""
 
 EXIT_USER_ERROR = 2

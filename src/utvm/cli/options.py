@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from utvm.boards import Board
     from utvm.fleet import Tls
+    from utvm.quantization import Pixels
 
 
 def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
@@ -48,6 +49,31 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
 def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `api.compile` that `add_model` added."""
     return {name: getattr(arguments, name) for name in ("small", "flash", "ram", "assume", "records")}
+
+
+def add_pixels(parser: argparse.ArgumentParser) -> None:
+    """Add --mean and --std."""
+    parser.add_argument(
+        "--mean",
+        type=numbers,
+        metavar="A,B,...",
+        help="the network expects (pixel - mean) / std of pixels 0 to 255, one value or one a channel; default: bytes "
+        "of arrays as they are, pictures divided by 255",
+    )
+    parser.add_argument("--std", type=numbers, metavar="A,B,...", help="see --mean (default: 1)")
+
+
+def chosen_pixels(arguments: argparse.Namespace) -> Pixels | None:
+    """Return what --mean and --std say, None if neither was given.
+
+    Raises:
+        DatasetError: they are out of range.
+    """
+    from utvm.quantization import Pixels
+
+    if arguments.mean is None and arguments.std is None:
+        return None
+    return Pixels(mean=arguments.mean or (0.0,), std=arguments.std or (1.0,))
 
 
 def add_board(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
@@ -121,6 +147,18 @@ def tls_files(arguments: argparse.Namespace) -> Tls | None:
     if not all(files.values()):
         raise FleetError("TLS needs all of --tls-ca-file, --tls-cert and --tls-key")
     return Tls(**files)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Parse finite numbers between commas.
+
+    Raises:
+        argparse.ArgumentTypeError: one is none.
+    """
+    found = tuple(_number(part) for part in text.split(","))
+    if not all(map(math.isfinite, found)):
+        raise argparse.ArgumentTypeError(f"'{text}' are not numbers between commas")
+    return found
 
 
 def names(text: str) -> list[str]:

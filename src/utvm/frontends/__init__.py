@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from utvm.frontends.errors import FrontendError
-from utvm.frontends.foreign import refuse_foreign
+from utvm.frontends.foreign import is_tflite, refuse_foreign
+from utvm.frontends.onnx import load_onnx
 from utvm.frontends.q7 import load_q7, q7_input
 from utvm.frontends.tflite import load_tflite
 from utvm.graph import Graph
 
 
 def load(path: Path) -> Graph:
-    """Import a model file by its suffix: .tflite, or .npz for a q7 archive.
+    """Import a model file by its suffix: .tflite, .onnx (float), or .npz for a q7 archive.
 
     Raises:
         FrontendError: the file is missing, unknown, damaged, or can't be represented.
@@ -20,7 +21,9 @@ def load(path: Path) -> Graph:
     refuse_foreign(path)
     if path.suffix.lower() == ".npz":
         return load_q7(path)
+    if path.suffix.lower() == ".onnx" and not is_tflite(path):
+        return load_onnx(path)
     return load_tflite(path)
 
 
-__all__ = ["FrontendError", "load", "load_q7", "load_tflite", "q7_input"]
+__all__ = ["FrontendError", "load", "load_onnx", "load_q7", "load_tflite", "q7_input"]

@@ -43,6 +43,10 @@ class ArchiveError(UtvmError):
     """A file that holds no arrays, or more than are read; the text is the reason without the file's name."""
 
 
+class _NoNumbersError(ArchiveError):
+    """An array of text or objects."""
+
+
 def read_array(path: Path) -> NDArray[Any]:
     """Return the array of an .npy file.
 
@@ -59,8 +63,8 @@ def read_array(path: Path) -> NDArray[Any]:
         raise ArchiveError(_reason(error)) from error
 
 
-def read_archive(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an .npz file by name, in the file's order.
+def read_archive(path: Path, *, skip_text: bool = False) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an .npz file by name, in the file's order; with `skip_text`, those of numbers.
 
     Raises:
         ArchiveError: it is not one, is damaged, or claims more than is read.
@@ -75,7 +79,12 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
             for member in members:
                 with archive.open(member) as file:
                     name = member.filename.removesuffix(".npy")
-                    arrays[name] = _array(file, left)
+                    try:
+                        arrays[name] = _array(file, left)
+                    except _NoNumbersError:
+                        if not skip_text:
+                            raise
+                        continue
                     left -= arrays[name].nbytes
             return arrays
     except _BROKEN as error:
@@ -90,7 +99,7 @@ def _array(file: IO[bytes], most: int) -> NDArray[Any]:
         raise ArchiveError(f"its format {version[0]}.{version[1]} is not read; save it with numpy.save")
     shape, columns_first, dtype = read_header(file)
     if dtype.kind not in _KINDS or dtype.hasobject:
-        raise ArchiveError(f"its type {dtype} is none of numbers")
+        raise _NoNumbersError(f"its type {dtype} is none of numbers")
     claimed = math.prod(shape) * dtype.itemsize
     if any(size < 0 for size in shape) or max(shape, default=0) > most or claimed > most:
         raise ArchiveError(f"it claims an array {list(shape)} of {dtype}, {claimed:,} bytes; at most {most:,} are read")

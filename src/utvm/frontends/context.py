@@ -10,6 +10,7 @@ import tflite
 from numpy.typing import NDArray
 
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor
+from utvm.frontends.refusal import RefusedError
 from utvm.graph import DType, Quantization, Tensor
 
 ACTIVATION_RANGES = {
@@ -34,18 +35,6 @@ INT16_ADVICE = "Activations of 16 bits are not supported: convert with int8 acti
 DYNAMIC_ADVICE = "Fix every dimension before converting, the batch at 1: a tf.function with an input_signature says so."
 OPERATOR_ADVICE = "Take an operator that is not supported out of the model: README's table has those that are."
 _ADVICE_OF_DTYPE = {DType.FLOAT32: FLOAT_ADVICE, DType.UINT8: UINT8_ADVICE, DType.INT16: INT16_ADVICE}
-
-
-class RefusedError(Exception):
-    """An operator can't be taken; the text is the reason, with the tensor it is about.
-
-    Attributes:
-        advice: how to get on, empty where the reason says it.
-    """
-
-    def __init__(self, reason: str, advice: str = "") -> None:
-        super().__init__(reason)
-        self.advice = advice
 
 
 class Context:
@@ -210,13 +199,6 @@ def same_quantisation(x: Tensor, y: Tensor) -> None:
             "differ in the last digit alone, write the same number into the file; else put a QUANTIZE to the other "
             "scale between.",
         )
-
-
-def axis_of(axis: int, rank: int) -> int:
-    """Return a dimension counted from the front."""
-    if not -rank <= axis < rank:
-        raise RefusedError(f"axis {axis} is outside rank {rank}")
-    return axis % rank
 
 
 def quantised_range(tensor: Tensor, low: float | None, high: float | None) -> tuple[int, int]:

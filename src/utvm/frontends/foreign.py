@@ -14,18 +14,16 @@ _QUANTIZE = (
     "[tf.lite.Optimize.DEFAULT], converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8], and a "
     "representative_dataset of some hundred typical inputs; write converter.convert() to a .tflite file."
 )
-_ONNX = (
-    "Convert it with onnx2tf (`pip install onnx2tf`): `onnx2tf -i MODEL.onnx -oiqt`, with typical inputs by its option "
-    "-cind; of what it writes take *_full_integer_quant.tflite."
+_TORCH = (
+    "Save the network as ONNX, `torch.onnx.export(module.eval(), (example,), 'MODEL.onnx')`, and quantise it: `utvm "
+    "quantize MODEL.onnx --data SAMPLES.npz -o MODEL.int8.tflite`."
 )
-_TORCH = "Save the network as ONNX (torch.onnx.export). " + _ONNX
 _KERAS = _QUANTIZE.format(
     converter="converter = tf.lite.TFLiteConverter.from_keras_model(tf.keras.models.load_model(FILE))"
 )
 _SAVED_MODEL = _QUANTIZE.format(converter="converter = tf.lite.TFLiteConverter.from_saved_model(DIRECTORY)")
 
 _FORMATS: Mapping[str, tuple[str, str]] = {
-    ".onnx": ("an ONNX model", _ONNX),
     ".pt": ("a PyTorch file", _TORCH),
     ".pth": ("a PyTorch file", _TORCH),
     ".pt2": ("a program that PyTorch exported", _TORCH),
@@ -51,15 +49,15 @@ def refuse_foreign(path: Path) -> None:
     if not path.is_file():
         raise FrontendError(str(path), ["there is no such file"])
     known = _FORMATS.get(path.suffix.lower())
-    if known is not None and not _is_tflite(path):
+    if known is not None and not is_tflite(path):
         raise _foreign(path, *known)
 
 
 def _foreign(path: Path, what: str, advice: str) -> FrontendError:
-    return FrontendError(str(path), [f"this is {what}; µTVM reads int8 .tflite files"], advice=[advice])
+    return FrontendError(str(path), [f"this is {what}; µTVM reads .tflite and .onnx files"], advice=[advice])
 
 
-def _is_tflite(path: Path) -> bool:
+def is_tflite(path: Path) -> bool:
     """Tell whether a file is TFLite whatever its name; one that can't be read is not."""
     try:
         with path.open("rb") as file:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utvm.frontends.context import OPERATOR_ADVICE, Context, RefusedError, make_tensor
+from utvm.frontends.context import OPERATOR_ADVICE, Context, make_tensor
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, read_flatbuffer
 from utvm.frontends.problems import Problems
+from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_shapes import folded
 from utvm.graph import Graph, GraphError, Operator, Tensor

@@ -12,12 +12,11 @@ from utvm.frontends.context import (
     ACTIVATION_RANGES,
     OPERATOR_ADVICE,
     Context,
-    RefusedError,
-    axis_of,
     expect_shape,
     quantised_range,
     same_quantisation,
 )
+from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.frontends.tflite_parts import Converted
 from utvm.graph import (
     FULL_INT8,

@@ -11,13 +11,12 @@ import tflite
 from utvm.frontends.context import (
     ACTIVATION_RANGES,
     Context,
-    RefusedError,
-    axis_of,
     expect_shape,
     quantised_bytes,
     quantised_range,
     same_quantisation,
 )
+from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.frontends.tflite_general import GENERAL
 from utvm.frontends.tflite_parts import PARTS, Converted
 from utvm.frontends.tflite_views import VIEWS

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import tflite
 
-from utvm.frontends.context import Context, RefusedError, axis_of, expect_shape, same_quantisation
+from utvm.frontends.context import Context, expect_shape, same_quantisation
+from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.graph import (
     BatchToSpace,
     Concatenation,

@@ -12,7 +12,8 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
-from utvm.frontends.context import Context, RefusedError, axis_of
+from utvm.frontends.context import Context
+from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.frontends.tflite_parts import slice_bounds
 from utvm.frontends.tflite_views import slice_ranges
 from utvm.graph import DType

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import tflite
 
-from utvm.frontends.context import Context, RefusedError, axis_of, expect_shape, same_quantisation
+from utvm.frontends.context import Context, expect_shape, same_quantisation
+from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.graph import Concatenation, DType, Operator, Pad, Reshape, Split, StridedSlice, Tensor, Transpose
 
 

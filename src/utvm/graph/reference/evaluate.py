@@ -42,7 +42,8 @@ from utvm.graph.operators import (
     Transpose,
 )
 from utvm.graph.reference import binary, movement, pooling, unary, weighted
-from utvm.graph.tensor import Tensor
+from utvm.graph.reference.floating import FLOATING
+from utvm.graph.tensor import DType, Tensor
 
 Array = NDArray[Any]
 
@@ -101,8 +102,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array], *, kee
 
 def evaluate_operator(op: Operator, values: Sequence[Array]) -> tuple[Array, ...]:
     """Return the operator's outputs for `values`, the arrays of all `op.inputs` in that order."""
-    semantics = _SEMANTICS.get(type(op), _defined)
-    result = semantics(op, *values)
+    result = _semantics(op)(op, *values)
     outputs = result if isinstance(result, tuple) else (result,)
     for tensor, value in zip(op.outputs, outputs, strict=True):
         if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype.value):
@@ -111,6 +111,13 @@ def evaluate_operator(op: Operator, values: Sequence[Array]) -> tuple[Array, ...
                 f"'{tensor.name}' is {tensor.dtype}{list(tensor.shape)}; its attributes do not fit its tensors"
             )
     return outputs
+
+
+def _semantics(op: Operator) -> Callable[..., Array | tuple[Array, ...]]:
+    """Return what an operator computes in the type of its tensors."""
+    if op.outputs[0].dtype is DType.FLOAT32 and type(op) in FLOATING:
+        return FLOATING[type(op)]
+    return _SEMANTICS.get(type(op), _defined)
 
 
 def _defined(op: Operator, *values: Array) -> Array:

@@ -19,7 +19,7 @@ def taps(
     dilation: tuple[int, int],
     padding: Padding,
     output: tuple[int, int],
-    fill: int,
+    fill: float,
 ) -> Iterator[tuple[int, int, NDArray[Any]]]:
     """Yield (ky, kx, pixels [N,OH,OW,C]) for each tap; what falls outside x [N,H,W,C] is `fill`.
 

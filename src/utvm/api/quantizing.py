@@ -1,0 +1,141 @@
+"""Float networks: quantised with typical inputs, judged, and ready for the road of int8 models."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.api.stopwatch import Stopwatch
+from utvm.errors import UtvmError
+from utvm.frontends import load
+from utvm.graph import DType, Graph
+from utvm.passes import ChannelsLast, prepare_float
+from utvm.progress import end, say
+from utvm.quantization import (
+    Dataset,
+    Judgement,
+    Method,
+    Pixels,
+    Quantized,
+    dataset_of,
+    judge,
+    quantize_float,
+    read_dataset,
+)
+from utvm.report import QuantizeReport
+
+Samples = str | Path | NDArray[Any] | Mapping[str, NDArray[Any]]
+"""A file or folder, the array of the only input, or arrays by name (of labels too)."""
+
+CALIBRATION_SAMPLES = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class QuantizedModel:
+    """An int8 network made from a float one.
+
+    Attributes:
+        graph: the int8 network, which `utvm.compile` takes.
+        file: the same as a .tflite file.
+        report: what it loses.
+    """
+
+    graph: Graph
+    file: bytes
+    report: QuantizeReport
+
+
+def quantize(
+    model: str | Path | Graph,
+    data: Samples,
+    *,
+    evaluate: Samples | None = None,
+    labels: Path | None = None,
+    samples: int = CALIBRATION_SAMPLES,
+    method: Method | str = Method.LEAST_SQUARES,
+    weights: Method | str = Method.MIN_MAX,
+    correct: bool = True,
+    pixels: Pixels | None = None,
+) -> QuantizedModel:
+    """Quantise a float network to int8.
+
+    Args:
+        model: a float model file, or a float graph.
+        data: typical inputs. `samples` of them are drawn for calibration.
+        evaluate: inputs to judge by; `data` if None.
+        labels: a file with the class of each sample that is judged by.
+        samples: how many calibrate.
+        method: how ranges of activations are chosen: min-max, percentile or least-squares.
+        weights: how scales of weights are chosen: min-max or least-squares.
+        correct: whether biases are corrected for what rounding does to means.
+        pixels: what the network expects of bytes and pictures.
+
+    Raises:
+        UtvmError: the model or the data can't be read, or an operator has no int8 form.
+    """
+    watch = Stopwatch()
+    with watch.stage("import"):
+        prepared = float_network(model)
+        graph = prepared.graph
+        given = _dataset(data, prepared, pixels, labels if evaluate is None else None)
+        judged_by = given if evaluate is None else _dataset(evaluate, prepared, pixels, labels)
+    with watch.stage("quantise"):
+        quantised = quantize_float(
+            graph,
+            given.sample(samples),
+            method=Method(method),
+            weights=Method(weights),
+            correct=correct,
+            progress=say,
+        )
+    with watch.stage("judge"):
+        judgement = judge(graph, quantised.graph, judged_by, say)
+    end()
+    report = _report(prepared, quantised, judgement, min(samples, len(given)), watch)
+    return QuantizedModel(graph=quantised.graph, file=quantised.file, report=report)
+
+
+def float_network(model: str | Path | Graph) -> ChannelsLast:
+    """Return a float model after the passes of float networks.
+
+    Raises:
+        UtvmError: it can't be read, or is no float network.
+    """
+    graph = model if isinstance(model, Graph) else load(Path(model))
+    strange = [t for t in (*graph.inputs, *graph.outputs) if t.dtype is not DType.FLOAT32]
+    if strange or not all(t.dtype is DType.FLOAT32 for op in graph.operators for t in op.outputs):
+        what = f"'{strange[0].name}' is {strange[0].dtype}" if strange else "a part of it computes in integers"
+        raise UtvmError(f"{graph.name} is no float32 network ({what}): it needs no quantising, compile it as it is")
+    return prepare_float(graph)
+
+
+def _dataset(data: Samples, prepared: ChannelsLast, pixels: Pixels | None, labels: Path | None) -> Dataset:
+    inputs, orders = prepared.graph.inputs, prepared.inputs
+    if isinstance(data, str | Path):
+        return read_dataset(Path(data), inputs, orders, pixels=pixels, labels=labels)
+    arrays = {inputs[0].name: data} if isinstance(data, np.ndarray) else data
+    return dataset_of(arrays, inputs, orders, pixels=pixels)
+
+
+def _report(
+    prepared: ChannelsLast, quantised: Quantized, judgement: Judgement, samples: int, watch: Stopwatch
+) -> QuantizeReport:
+    graph = quantised.graph
+    reordered = tuple(name for name in (*prepared.inputs, *prepared.outputs))
+    return QuantizeReport(
+        model=graph.name,
+        calibrated=samples,
+        judgement=judgement,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        reordered=reordered,
+        file_bytes=len(quantised.file),
+        seconds=watch.seconds,
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )

@@ -1,0 +1,134 @@
+"""A graph while it is made: unique names, tensors, and operators whose result shapes follow from their operands.
+
+Frontends of frameworks with shapes and types of their own translate through this class. What it returns is checked, so
+that a frontend needs no shape that a file claims.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.frontends.refusal import RefusedError
+from utvm.graph import Add, Concatenation, DType, Graph, Mul, Operator, Pad, Reshape, Sub, Tensor, Transpose
+
+MAX_ELEMENTS = 1 << 27
+"""Of one tensor."""
+MAX_RANK = 8
+
+
+class GraphBuilder:
+    """Operators in execution order. Every method that makes a tensor appends the operator that makes it.
+
+    Attributes:
+        operators: what was made so far.
+        place: the name under which the next operators are made.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._taken: set[str] = set()
+        self._inputs: list[Tensor] = []
+        self.operators: list[Operator] = []
+        self.place = "operator"
+
+    def unique(self, wanted: str) -> str:
+        """Return `wanted`, with a number behind it if it is taken."""
+        name, number = wanted, 1
+        while name in self._taken:
+            number += 1
+            name = f"{wanted}_{number}"
+        self._taken.add(name)
+        return name
+
+    def input(self, name: str, shape: tuple[int, ...], dtype: DType = DType.FLOAT32) -> Tensor:
+        """Return a new input of the graph."""
+        tensor = self.tensor(name, shape, dtype)
+        self._inputs.append(tensor)
+        return tensor
+
+    def tensor(self, name: str, shape: tuple[int, ...], dtype: DType = DType.FLOAT32) -> Tensor:
+        """Return a new tensor that an operator of the caller's is to make."""
+        if len(shape) > MAX_RANK or prod(shape) > MAX_ELEMENTS or min(shape, default=1) < 1:
+            raise RefusedError(f"a result of shape {list(shape)} is empty or too large")
+        return Tensor(name=self.unique(name), shape=shape, dtype=dtype)
+
+    def constant(self, values: NDArray[Any] | float, what: str = "constant") -> Tensor:
+        """Return a float32 constant.
+
+        Raises:
+            RefusedError: a value is not finite.
+        """
+        data = np.array(values, np.float32, order="C", ndmin=0)
+        if not np.isfinite(data).all():
+            raise RefusedError(f"its {what} has values that are not finite")
+        return Tensor(name=self.unique(f"{self.place}/{what}"), shape=data.shape, dtype=DType.FLOAT32, data=data)
+
+    def add(self, kind: type[Operator], shape: tuple[int, ...], what: str = "", **fields: Any) -> Tensor:
+        """Append an operator with one result `y` of `shape` and return that; `what` is added to its name."""
+        name = self.unique(f"{self.place}/{what}" if what else self.place)
+        y = self.tensor(f"{name}/y", shape)
+        self.operators.append(kind(**{"name": name, "y": y, **fields}))
+        return y
+
+    def unary(self, kind: type[Operator], x: Tensor, **fields: Any) -> Tensor:
+        """Append an operator on each element."""
+        return self.add(kind, x.shape, x=x, **fields)
+
+    def binary(self, kind: type[Add] | type[Sub] | type[Mul], a: Tensor, b: Tensor) -> Tensor:
+        """Append an operator on two tensors that numpy's rules broadcast."""
+        try:
+            shape = np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            raise RefusedError(f"the shapes {list(a.shape)} and {list(b.shape)} do not go together") from None
+        return self.add(kind, tuple(shape), a=a, b=b)
+
+    def transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:
+        """Append a transposition; nothing where no dimension moves."""
+        order = tuple(perm)
+        if sorted(order) != list(range(len(x.shape))):
+            raise RefusedError(f"its permutation {list(order)} is none of {len(x.shape)} dimensions")
+        if order == tuple(range(len(order))):
+            return x
+        return self.add(Transpose, tuple(x.shape[axis] for axis in order), "transpose", x=x, perm=order)
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """Append a reshape; nothing where the shape stays."""
+        wanted = tuple(shape)
+        if prod(wanted) != x.elements:
+            raise RefusedError(f"{x.elements} elements can't have the shape {list(wanted)}")
+        return x if wanted == x.shape else self.add(Reshape, wanted, "reshape", x=x)
+
+    def pad(self, x: Tensor, paddings: Sequence[tuple[int, int]], value: int = 0) -> Tensor:
+        """Append a constant padding; nothing where nothing is padded."""
+        if not any(map(any, paddings)):
+            return x
+        shape = tuple(before + size + after for size, (before, after) in zip(x.shape, paddings, strict=True))
+        return self.add(Pad, shape, "pad", x=x, paddings=tuple(paddings), value=value)
+
+    def concatenation(self, xs: Sequence[Tensor], axis: int) -> Tensor:
+        """Append a concatenation along a non-negative axis."""
+        first = xs[0].shape
+        for x in xs:
+            if len(x.shape) != len(first) or x.shape[:axis] + x.shape[axis + 1 :] != first[:axis] + first[axis + 1 :]:
+                raise RefusedError(f"the shapes {list(first)} and {list(x.shape)} do not join along dimension {axis}")
+        if len(xs) == 1:
+            return xs[0]
+        shape = (*first[:axis], sum(x.shape[axis] for x in xs), *first[axis + 1 :])
+        return self.add(Concatenation, shape, xs=tuple(xs), axis=axis)
+
+    def graph(self, outputs: Sequence[tuple[str, Tensor]]) -> Graph:
+        """Return the graph of what was made; outputs get the names given, where these are free."""
+        made = Graph(
+            name=self._name,
+            operators=tuple(self.operators),
+            inputs=tuple(self._inputs),
+            outputs=tuple(tensor for _, tensor in outputs),
+        )
+        named = {t: dataclasses.replace(t, name=self.unique(name)) for name, t in outputs if t not in self._inputs}
+        return made.rewrite(tensors=named)

@@ -1,0 +1,288 @@
+"""An ONNX file as plain values. What it claims is checked before it is read; nothing outside its folder is opened.
+
+Source: the ONNX specification (onnx.proto, IR version 3 to 13), read with the `onnx` package.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.frontends.errors import FrontendError
+from utvm.prerequisites import how_to_add
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""Of a model, and of all that it has in files beside it."""
+MAX_NODES = 20_000
+OLDEST_OPSET = 7
+
+_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_FIX_SHAPES = (
+    "Fix every dimension but the batch when exporting, or afterwards: `python -m "
+    "onnxruntime.tools.make_dynamic_shape_fixed --input_name NAME --input_shape 1,3,224,224 MODEL.onnx FIXED.onnx`."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxNode:
+    """A node of the graph.
+
+    Attributes:
+        index: its place in the file.
+        inputs, outputs: names of values; an empty one is absent.
+        attributes: plain values: int, float, str, tuples of them, arrays.
+    """
+
+    index: int
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OnnxModel:
+    """The graph of a file, its nodes in execution order.
+
+    Attributes:
+        inputs: name → shape; a batch that is left open is 1.
+        input_types: name → numpy's name of the type.
+        constants: initializers.
+        opset: version of the standard operators.
+    """
+
+    nodes: tuple[OnnxNode, ...]
+    inputs: Mapping[str, tuple[int, ...]]
+    input_types: Mapping[str, str]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, NDArray[Any]]
+    opset: int
+
+
+def read_onnx(data: bytes, source: str, folder: Path | None) -> OnnxModel:
+    """Read a file's bytes.
+
+    Args:
+        data: the file.
+        source: what errors call it.
+        folder: where its external data may lie; None allows none.
+
+    Raises:
+        FrontendError: the `onnx` package is missing, the file is damaged, or has a form that is not supported.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        advice = [f"Install it: {how_to_add('onnx')}"]
+        raise FrontendError(source, ["reading ONNX needs the onnx package"], advice=advice) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise FrontendError(source, [f"the file has {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read"])
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:
+        raise FrontendError(source, ["this is not an ONNX file, or it is damaged"]) from error
+    try:
+        return _Reader(model, source, folder).read()
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError) as error:
+        raise FrontendError(source, [f"the file is damaged: {_short(error)}"]) from error
+
+
+class _Reader:
+    def __init__(self, model: Any, source: str, folder: Path | None) -> None:
+        self.model = model
+        self.source = source
+        self.folder = folder
+        self.left = MAX_FILE_BYTES
+        """Bytes of constants that may still be read."""
+
+    def read(self) -> OnnxModel:
+        graph = self.model.graph
+        self._check()
+        constants = {tensor.name: self._array(tensor) for tensor in graph.initializer}
+        inputs, types = self._inputs(constants)
+        nodes = tuple(self._node(index, node) for index, node in enumerate(graph.node))
+        return OnnxModel(
+            nodes=self._sorted(nodes, {*constants, *inputs}),
+            inputs=inputs,
+            input_types=types,
+            outputs=tuple(value.name for value in graph.output),
+            constants=constants,
+            opset=self._opset(),
+        )
+
+    def _check(self) -> None:
+        graph, model = self.model.graph, self.model
+        if len(graph.node) > MAX_NODES or len(graph.initializer) > 4 * MAX_NODES:
+            raise self._error(f"the file has {len(graph.node):,} operators; at most {MAX_NODES:,} are read")
+        if not graph.node or not graph.output:
+            raise self._error("the model has no operators, or no outputs")
+        if len(graph.sparse_initializer):
+            raise self._error("it has sparse constants", "Store them dense.")
+        local = {(function.domain, function.name) for function in model.functions}
+        foreign: dict[str, None] = {}
+        for node in graph.node:
+            if (node.domain, node.op_type) in local:
+                advice = "Inline its functions: onnx.inliner.inline_local_functions(model)."
+                raise self._error(f"it calls a function of its own ('{_printable(node.op_type)}')", advice)
+            if node.domain not in _DOMAINS:
+                foreign[f"'{_printable(node.domain)}.{_printable(node.op_type)}'"] = None
+        if foreign:
+            shown = ", ".join(list(foreign)[:5])
+            advice = (
+                "Export it with standard operators alone; operators of other domains are code that nobody has here."
+            )
+            raise self._error(f"it uses operators of its own domains: {shown}", advice)
+
+    def _opset(self) -> int:
+        versions = [item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx")]
+        opset = int(versions[0]) if versions else 1
+        if opset < OLDEST_OPSET:
+            advice = "Convert it: onnx.version_converter.convert_version(model, 13)."
+            raise self._error(f"it is of opset {opset}; {OLDEST_OPSET} and newer are read", advice)
+        return opset
+
+    def _inputs(self, constants: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+        import onnx
+
+        shapes: dict[str, tuple[int, ...]] = {}
+        types: dict[str, str] = {}
+        problems = []
+        for value in self.model.graph.input:
+            if value.name in constants:
+                continue
+            tensor = value.type.tensor_type
+            if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
+                problems.append(f"input '{_printable(value.name)}' has no shape")
+                continue
+            sizes = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in tensor.shape.dim]
+            if sizes and sizes[0] <= 0:
+                sizes[0] = 1
+            if any(size <= 0 for size in sizes):
+                names = [
+                    _printable(dim.dim_param) or "?" if not dim.dim_value else str(dim.dim_value)
+                    for dim in tensor.shape.dim
+                ]
+                problems.append(f"input '{_printable(value.name)}' has open dimensions: [{', '.join(names)}]")
+            shapes[value.name] = tuple(sizes)
+            types[value.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+        if problems:
+            raise FrontendError(self.source, problems, advice=[_FIX_SHAPES])
+        return shapes, types
+
+    def _node(self, index: int, node: Any) -> OnnxNode:
+        return OnnxNode(
+            index=index,
+            kind=_printable(node.op_type),
+            name=_printable(node.name),
+            inputs=tuple(node.input),
+            outputs=tuple(node.output),
+            attributes={a.name: self._attribute(node, a) for a in node.attribute},
+        )
+
+    def _attribute(self, node: Any, attribute: Any) -> Any:
+        import onnx
+
+        kinds = onnx.AttributeProto
+        if attribute.type == kinds.TENSOR:
+            return self._array(attribute.t)
+        if attribute.type in (kinds.GRAPH, kinds.GRAPHS):
+            advice = "Export a network whose branches are decided beforehand, with its loops unrolled."
+            raise self._error(f"the model branches at run time ('{_printable(node.op_type)}')", advice)
+        if attribute.type not in (kinds.INT, kinds.INTS, kinds.FLOAT, kinds.FLOATS, kinds.STRING, kinds.STRINGS):
+            raise self._error(
+                f"attribute '{_printable(attribute.name)}' of '{_printable(node.op_type)}' is not supported"
+            )
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            return _printable(value.decode("utf-8", errors="replace"))
+        return tuple(value) if isinstance(value, Sequence) else value
+
+    def _array(self, tensor: Any) -> NDArray[Any]:
+        """Return a constant, of which the file holds exactly what its shape claims."""
+        import onnx
+
+        name = _printable(tensor.name)
+        dims = tuple(tensor.dims)
+        if tensor.data_type in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
+            raise self._error(f"constant '{name}' holds no numbers")
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        size = math.prod(dims) * dtype.itemsize
+        if len(dims) > 8 or any(d < 0 for d in dims) or size > self.left:
+            raise self._error(f"constant '{name}' claims the shape {list(dims)[:9]}: too large, or the file is damaged")
+        self.left -= size
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raw = self._external(tensor, name, size)
+            return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(dims).astype(dtype)
+        try:
+            return np.array(onnx.numpy_helper.to_array(tensor))
+        except Exception as error:
+            raise self._error(f"constant '{name}' of shape {list(dims)} is damaged: {_short(error)}") from error
+
+    def _external(self, tensor: Any, name: str, size: int) -> bytes:
+        """Return the bytes of a constant in a file beside the model."""
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        offset = int(entries.get("offset", "0") or 0)
+        if self.folder is None:
+            raise self._error(f"constant '{name}' lies in another file", "Give the path of the model, not its bytes.")
+        path = (self.folder / location).resolve()
+        if not location or not path.is_relative_to(self.folder.resolve()):
+            advice = "Data of a model are read from its own folder only: put the file there and store its bare name."
+            raise self._error(f"constant '{name}' names a file outside of the model's folder", advice)
+        if not path.is_file():
+            raise self._error(f"constant '{name}' is in '{_printable(location)}', which is not there")
+        with path.open("rb") as file:
+            if not 0 <= offset <= path.stat().st_size:
+                raise self._error(f"constant '{name}' begins behind the end of '{_printable(location)}'")
+            file.seek(offset)
+            raw: bytes = file.read(size)
+        if len(raw) != size:
+            raise self._error(
+                f"constant '{name}' needs {size:,} bytes of '{_printable(location)}', which has {len(raw):,}"
+            )
+        return raw
+
+    def _sorted(self, nodes: Sequence[OnnxNode], known: set[str]) -> tuple[OnnxNode, ...]:
+        """Return nodes so that each comes after what it reads; most files are in order already."""
+        made = set(known)
+        producers: dict[str, OnnxNode] = {}
+        for node in nodes:
+            for name in filter(None, node.outputs):
+                if name in producers or name in known:
+                    raise self._error(f"value '{_printable(name)}' is made twice")
+                producers[name] = node
+        ordered: list[OnnxNode] = []
+        waiting = list(nodes)
+        while waiting:
+            later = []
+            for node in waiting:
+                if all(not name or name in made for name in node.inputs):
+                    ordered.append(node)
+                    made.update(node.outputs)
+                else:
+                    later.append(node)
+            if len(later) == len(waiting):
+                missing = next(n for node in waiting for n in node.inputs if n and n not in made)
+                what = f"node {waiting[0].index} {waiting[0].kind} reads '{_printable(missing)}'"
+                reason = "which is part of a cycle" if missing in producers else "which nothing makes"
+                raise self._error(f"{what}, {reason}: the file is damaged")
+            waiting = later
+        return tuple(ordered)
+
+    def _error(self, problem: str, advice: str = "") -> FrontendError:
+        return FrontendError(self.source, [problem], advice=[advice] if advice else [])
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:120])
+
+
+def _short(error: BaseException) -> str:
+    return _printable(str(error).split("\n")[0]) or type(error).__name__

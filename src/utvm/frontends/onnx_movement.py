@@ -1,0 +1,296 @@
+"""ONNX operators that move elements, and arithmetic on two tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+
+from utvm.frontends.onnx_node import NodeContext, Value
+from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.graph import Add, Mul, ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Sub, Tensor
+
+Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
+
+
+def _binary(kind: type[Add] | type[Sub] | type[Mul]) -> Converter:
+    return lambda n: n.b.binary(kind, n.x(0), n.x(1))
+
+
+def _division(n: NodeContext) -> Value:
+    divisor = n.floats(1, "divisor")
+    if not divisor.all():
+        raise RefusedError("it divides by 0")
+    return n.b.binary(Mul, n.x(), n.b.constant(1 / divisor, "factor"))
+
+
+def _sum(n: NodeContext) -> Value:
+    total = n.x(0)
+    for position in range(1, n.inputs):
+        total = n.b.binary(Add, total, n.x(position))
+    return total
+
+
+def _same(n: NodeContext) -> Value:
+    return n.value(0)
+
+
+def _dropout(n: NodeContext) -> Value:
+    if len(n.node.outputs) != 1:
+        raise RefusedError("its mask is asked for")
+    return n.value(0)
+
+
+def _cast(n: NodeContext) -> Value:
+    if n.integer("to", 0) not in (1, 10, 11, 16):
+        raise RefusedError("it casts an activation to integers")
+    return n.x()
+
+
+def _shape(n: NodeContext) -> Value:
+    shape = n.x().shape
+    start, end = n.integer("start", 0), n.integer("end", len(shape))
+    return np.array(shape[start:end], np.int64)
+
+
+def _size(n: NodeContext) -> Value:
+    return np.array(n.x().elements, np.int64)
+
+
+def _reshape(n: NodeContext) -> Value:
+    x, wanted = n.x(), list(n.integers(1, "shape"))
+    if not n.integer("allowzero", 0):
+        wanted = [x.shape[i] if size == 0 and i < len(x.shape) else size for i, size in enumerate(wanted)]
+    if wanted.count(-1) == 1:
+        rest = prod(size for size in wanted if size != -1)
+        if rest < 1 or x.elements % rest:
+            raise RefusedError(f"{x.elements} elements can't have the shape {wanted}")
+        wanted[wanted.index(-1)] = x.elements // rest
+    return n.b.reshape(x, wanted)
+
+
+def _flatten(n: NodeContext) -> Value:
+    x = n.x()
+    axis = n.integer("axis", 1)
+    axis = axis if axis == len(x.shape) else axis_of(axis, len(x.shape))
+    return n.b.reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])))
+
+
+def _squeeze(n: NodeContext) -> Value:
+    x, axes = n.x(), n.integers_or(1, "axes")
+    chosen = (
+        [d for d, size in enumerate(x.shape) if size == 1] if axes is None else [axis_of(a, len(x.shape)) for a in axes]
+    )
+    if any(x.shape[d] != 1 for d in chosen):
+        raise RefusedError(f"dimensions {chosen} of {list(x.shape)} are not all 1")
+    return n.b.reshape(x, [size for d, size in enumerate(x.shape) if d not in chosen])
+
+
+def _unsqueeze(n: NodeContext) -> Value:
+    x, axes = n.x(), n.integers_or(1, "axes") or ()
+    rank = len(x.shape) + len(axes)
+    added = {axis_of(axis, rank) for axis in axes}
+    rest = iter(x.shape)
+    if len(added) != len(axes):
+        raise RefusedError(f"its axes {list(axes)} name a dimension twice")
+    return n.b.reshape(x, [1 if d in added else next(rest) for d in range(rank)])
+
+
+def _transpose(n: NodeContext) -> Value:
+    x = n.x()
+    return n.b.transpose(x, n.ints("perm") or tuple(reversed(range(len(x.shape)))))
+
+
+def _concat(n: NodeContext) -> Value:
+    xs = [n.x(i) for i in range(n.inputs)]
+    if not xs:
+        raise RefusedError("it has no inputs")
+    return n.b.concatenation(xs, n.axis("axis", 0, len(xs[0].shape)))
+
+
+def _split(n: NodeContext) -> tuple[Value, ...]:
+    x = n.x()
+    axis = n.axis("axis", 0, len(x.shape))
+    count, size = len(n.node.outputs), x.shape[axis]
+    part = -(-size // count)
+    equal = tuple(min(part, size - part * i) for i in range(count))
+    sizes = n.integers_or(1, "split") or equal
+    if len(sizes) != count or sum(sizes) != size or min(sizes) < 1:
+        raise RefusedError(f"its parts {list(sizes)} do not make {size} in {count} outputs")
+    if len(set(sizes)) == 1:
+        name = n.b.unique(n.b.place)
+        shape = (*x.shape[:axis], sizes[0], *x.shape[axis + 1 :])
+        ys = tuple(n.b.tensor(f"{name}/{i}", shape) for i in range(count))
+        n.b.operators.append(Split(name=name, x=x, ys=ys, axis=axis))
+        return ys
+    starts = np.cumsum((0, *sizes[:-1])).tolist()
+    return tuple(_cut(n, x, {axis: (start, 1, length)}) for start, length in zip(starts, sizes, strict=True))
+
+
+def _cut(n: NodeContext, x: Tensor, ranges: Mapping[int, tuple[int, int, int]]) -> Tensor:
+    """Return a slice; `ranges` has (begin, step, extent) of the dimensions that are not whole."""
+    whole = [ranges.get(d, (0, 1, size)) for d, size in enumerate(x.shape)]
+    begin, strides, extents = zip(*whole, strict=True)
+    if extents == x.shape and set(strides) == {1}:
+        return x
+    return n.b.add(StridedSlice, tuple(extents), x=x, begin=tuple(begin), strides=tuple(strides))
+
+
+def _slice(n: NodeContext) -> Value:
+    x = n.x()
+    starts, ends = n.integers_or(1, "starts") or (), n.integers_or(2, "ends") or ()
+    axes = n.integers_or(3, "axes") or tuple(range(len(starts)))
+    steps = n.integers(4, "steps") if n.has(4) else (1,) * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise RefusedError("its starts, ends, axes and steps have different lengths")
+    ranges = {}
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = x.shape[axis_of(axis, len(x.shape))]
+        if step == 0:
+            raise RefusedError("a step is 0")
+        found = range(*slice(start, end, step).indices(size)) if step > 0 else _downwards(start, end, step, size)
+        if not len(found):
+            raise RefusedError(f"its slice {start}:{end}:{step} of {size} is empty")
+        ranges[axis_of(axis, len(x.shape))] = (found[0], found.step, len(found))
+    return _cut(n, x, ranges)
+
+
+def _downwards(start: int, end: int, step: int, size: int) -> range:
+    """Return the indices of a slice with a negative step; an end below -size reaches index 0."""
+    return range(*slice(start, None if end < -size else end, step).indices(size))
+
+
+def _gather(n: NodeContext) -> Value:
+    x, indices = n.x(), n.constant(1, "indices")
+    axis = n.axis("axis", 0, len(x.shape))
+    if indices.dtype.kind not in "iu" or indices.ndim > 1 or not indices.size:
+        raise RefusedError(f"its indices of shape {list(indices.shape)} are not one row")
+    flat = [axis_of(int(i), x.shape[axis]) for i in indices.reshape(-1)]
+    step = flat[1] - flat[0] if len(flat) > 1 else 1
+    if any(b - a != step for a, b in pairwise(flat)) or step == 0:
+        parts = [_cut(n, x, {axis: (i, 1, 1)}) for i in flat]
+        return n.b.concatenation(parts, axis)
+    taken = _cut(n, x, {axis: (flat[0], step, len(flat))})
+    return taken if indices.ndim else n.b.reshape(taken, [s for d, s in enumerate(taken.shape) if d != axis])
+
+
+def _pad(n: NodeContext) -> Value:
+    x, pads = n.x(), n.integers_or(1, "pads") or ()
+    if n.text("mode", "constant") != "constant":
+        raise RefusedError("it mirrors or repeats its border; a constant border is supported")
+    value = float(n.floats(2, "value").reshape(-1)[0]) if n.has(2) else n.number("value", 0.0)
+    axes = [axis_of(a, len(x.shape)) for a in n.integers(3, "axes")] if n.has(3) else list(range(len(x.shape)))
+    if len(pads) != 2 * len(axes):
+        raise RefusedError(f"its pads {list(pads)} do not fit {len(axes)} dimensions")
+    if value != 0:
+        raise RefusedError(f"it pads with {value}; 0 is supported")
+    around = [(0, 0)] * len(x.shape)
+    for index, axis in enumerate(axes):
+        around[axis] = (pads[index], pads[len(axes) + index])
+    cut = {d: (max(0, -b), 1, x.shape[d] - max(0, -b) - max(0, -a)) for d, (b, a) in enumerate(around) if min(b, a) < 0}
+    return n.b.pad(_cut(n, x, cut), [(max(b, 0), max(a, 0)) for b, a in around])
+
+
+def _expand(n: NodeContext) -> Value:
+    x = n.x()
+    shape = tuple(np.broadcast_shapes(x.shape, n.integers(1, "shape")))
+    return x if shape == x.shape else n.b.binary(Add, x, n.b.constant(np.zeros(shape, np.float32), "zeros"))
+
+
+def _resize(n: NodeContext) -> Value:
+    x = n.x()
+    if len(x.shape) != 4:
+        raise RefusedError(f"its input has shape {list(x.shape)}, [N,C,H,W] is expected")
+    sizes = _resized(n, x)
+    if sizes[:2] != x.shape[:2]:
+        raise RefusedError("it resizes channels or the batch")
+    mode, where = n.text("mode", "nearest"), n.text("coordinate_transformation_mode", "half_pixel")
+    where = "half_pixel" if where == "pytorch_half_pixel" and min(sizes[2:]) > 1 else where
+    last = n.b.transpose(x, (0, 2, 3, 1))
+    corners, half = where == "align_corners", where == "half_pixel"
+    if mode == "linear" and where in ("half_pixel", "align_corners", "asymmetric") and not n.integer("antialias", 0):
+        kind: type[ResizeBilinear] | type[ResizeNearestNeighbor] = ResizeBilinear
+    elif mode == "nearest" and _picks_as_tflite(n, x.shape, sizes, where):
+        kind, corners, half = ResizeNearestNeighbor, False, False
+    else:
+        raise RefusedError(f"its mode {mode} with {where} is not supported")
+    shape = (sizes[0], sizes[2], sizes[3], sizes[1])
+    y = n.b.add(kind, shape, x=last, align_corners=corners, half_pixel_centers=half)
+    return n.b.transpose(y, (0, 3, 1, 2))
+
+
+def _picks_as_tflite(n: NodeContext, before: Sequence[int], after: Sequence[int], where: str) -> bool:
+    """Whether a nearest resize takes pixel floor(i * size / target), as where pixels are repeated a whole time."""
+    if all(b % a == 0 and b >= a for a, b in zip(before[2:], after[2:], strict=True)):
+        return where in ("half_pixel", "asymmetric") and n.text("nearest_mode", "round_prefer_floor") in (
+            ("floor", "round_prefer_floor", "round_prefer_ceil") if where == "half_pixel" else ("floor",)
+        )
+    return where == "asymmetric" and n.text("nearest_mode", "round_prefer_floor") == "floor"
+
+
+def _resized(n: NodeContext, x: Tensor) -> tuple[int, ...]:
+    scales_at, sizes_at = (1, 9) if n.node.kind == "Upsample" or n.opset < 11 else (2, 3)
+    if n.has(sizes_at):
+        sizes = n.integers(sizes_at, "sizes")
+    else:
+        scales = n.floats(scales_at, "scales").reshape(-1).tolist()
+        sizes = tuple(int(np.floor(size * scale)) for size, scale in zip(x.shape, scales, strict=False))
+    if len(sizes) != len(x.shape) or min(sizes) < 1:
+        raise RefusedError(f"its sizes {list(sizes)} do not fit an input of shape {list(x.shape)}")
+    return sizes
+
+
+def _depth_to_space(n: NodeContext) -> Value:
+    x, block = n.x(), n.integer("blocksize", 0)
+    if len(x.shape) != 4 or block < 1 or x.shape[1] % (block * block):
+        raise RefusedError(f"blocks of {block} do not fit an input of shape {list(x.shape)}")
+    batch, channels, height, width = x.shape
+    depth = channels // (block * block)
+    if n.text("mode", "DCR") == "DCR":
+        wide = n.b.reshape(x, (batch, block, block, depth, height, width))
+        moved = n.b.transpose(wide, (0, 3, 4, 1, 5, 2))
+    else:
+        wide = n.b.reshape(x, (batch, depth, block, block, height, width))
+        moved = n.b.transpose(wide, (0, 1, 4, 2, 5, 3))
+    return n.b.reshape(moved, (batch, depth, height * block, width * block))
+
+
+def _space_to_depth(n: NodeContext) -> Value:
+    x, block = n.x(), n.integer("blocksize", 0)
+    if len(x.shape) != 4 or block < 1 or x.shape[2] % block or x.shape[3] % block:
+        raise RefusedError(f"blocks of {block} do not fit an input of shape {list(x.shape)}")
+    batch, channels, height, width = x.shape
+    wide = n.b.reshape(x, (batch, channels, height // block, block, width // block, block))
+    moved = n.b.transpose(wide, (0, 3, 5, 1, 2, 4))
+    return n.b.reshape(moved, (batch, channels * block * block, height // block, width // block))
+
+
+MOVEMENT: Mapping[str, Converter] = {
+    "Add": _binary(Add),
+    "Sub": _binary(Sub),
+    "Mul": _binary(Mul),
+    "Div": _division,
+    "Sum": _sum,
+    "Identity": _same,
+    "Dropout": _dropout,
+    "Cast": _cast,
+    "Shape": _shape,
+    "Size": _size,
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Transpose": _transpose,
+    "Concat": _concat,
+    "Split": _split,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Pad": _pad,
+    "Expand": _expand,
+    "Resize": _resize,
+    "Upsample": _resize,
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _space_to_depth,
+}

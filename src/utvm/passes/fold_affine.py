@@ -1,0 +1,98 @@
+"""Factors and amounts per channel go into weights and biases: batch normalisation, spelled out or not.
+
+For float graphs: results change by rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.graph import Add, Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Mul, Operator, Sub, Tensor
+
+Weighted = Conv2D | DepthwiseConv2D | FullyConnected
+
+
+def fold_affine(graph: Graph) -> Graph:
+    """Return the graph with Mul, Add and Sub by constants folded into the float layer before, or made one layer."""
+    while (folded := _fold_first(graph)) is not None:
+        graph = folded
+    return graph
+
+
+def _fold_first(graph: Graph) -> Graph | None:
+    for op in graph.operators:
+        if not isinstance(op, Mul | Add | Sub) or op.y.dtype is not DType.FLOAT32:
+            continue
+        for x, constant in ((op.a, op.b), (op.b, op.a)):
+            if x.is_constant or not constant.is_constant or x.shape != op.y.shape:
+                continue
+            values = _per_channel(constant, x.shape)
+            if values is None or (isinstance(op, Sub) and x is op.b):
+                continue
+            changed = _into_producer(graph, op, x, values) or _as_layer(graph, op, x, values)
+            if changed is not None:
+                return changed
+    return None
+
+
+def _per_channel(constant: Tensor, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """Return one value for each of the last dimension, None if the constant differs along others."""
+    if not shape or constant.elements not in (1, constant.shape[-1] if constant.shape else 1):
+        return None
+    return np.broadcast_to(constant.values.reshape(-1), (shape[-1],)).astype(np.float32)
+
+
+def _into_producer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.float32]) -> Graph | None:
+    layer = graph.producers.get(x)
+    if not isinstance(layer, Weighted) or x in graph.outputs or graph.consumers[x] != (op,):
+        return None
+    if not layer.weights.is_constant or (layer.bias is not None and not layer.bias.is_constant):
+        return None
+    if layer.y.shape[-1] != len(values) or _channels(layer) != len(values):
+        return None
+    weights, bias = layer.weights, _bias(layer, len(values))
+    if isinstance(op, Mul):
+        shape = (-1, *[1] * (weights.values.ndim - 1)) if not isinstance(layer, DepthwiseConv2D) else (-1,)
+        weights = dataclasses.replace(weights, data=weights.values * values.reshape(shape))
+        bias = bias * values
+    else:
+        bias = bias + (values if isinstance(op, Add) else -values)
+    fused = dataclasses.replace(layer, weights=weights, bias=_constant(layer, bias), y=op.y)
+    return graph.rewrite(fused if other is layer else other for other in graph.operators if other is not op)
+
+
+def _channels(layer: Weighted) -> int:
+    return layer.weights.shape[3] if isinstance(layer, DepthwiseConv2D) else layer.weights.shape[0]
+
+
+def _as_layer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.float32]) -> Graph | None:
+    """Return the graph with a factor and an amount on an image as one depthwise layer of a single pixel."""
+    if not isinstance(op, Mul) or len(x.shape) != 4 or op.y in graph.outputs:
+        return None
+    readers = graph.consumers[op.y]
+    if len(readers) != 1 or not isinstance(readers[0], Add):
+        return None
+    other = readers[0].b if readers[0].a is op.y else readers[0].a
+    amount = _per_channel(other, x.shape) if other.is_constant else None
+    if amount is None:
+        return None
+    data = values.reshape(1, 1, 1, -1).copy()
+    weights = Tensor(name=f"{op.name}/weights", shape=data.shape, dtype=DType.FLOAT32, data=data)
+    if any(t.name in (weights.name, f"{op.name}/bias") for t in graph.tensors):
+        return None
+    bias = Tensor(name=f"{op.name}/bias", shape=amount.shape, dtype=DType.FLOAT32, data=amount.copy())
+    layer: Operator = DepthwiseConv2D(name=op.name, x=x, weights=weights, bias=bias, y=readers[0].y)
+    return graph.rewrite(layer if other is readers[0] else other for other in graph.operators if other is not op)
+
+
+def _bias(layer: Weighted, channels: int) -> NDArray[Any]:
+    return np.zeros(channels, np.float32) if layer.bias is None else layer.bias.values
+
+
+def _constant(layer: Weighted, data: NDArray[Any]) -> Tensor:
+    name = f"{layer.weights.name}/bias" if layer.bias is None else layer.bias.name
+    return Tensor(name=name, shape=data.shape, dtype=DType.FLOAT32, data=data.astype(np.float32))

@@ -1,0 +1,22 @@
+"""The rewrites of float networks, in order: results change by rounding alone, and perhaps the order of dimensions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from utvm.graph import Graph
+from utvm.passes.channels_last import ChannelsLast, channels_last
+from utvm.passes.early_activations import early_activations
+from utvm.passes.fold_affine import fold_affine
+from utvm.passes.fold_constants import fold_constants
+from utvm.passes.merge_views import merge_views
+from utvm.passes.remove_dead_operators import remove_dead_operators
+
+
+def prepare_float(graph: Graph) -> ChannelsLast:
+    """Return a float graph with images [N,H,W,C], batch normalisations in weights, and activations behind layers."""
+    moved = channels_last(remove_dead_operators(fold_constants(graph)))
+    simple = moved.graph
+    for rewrite in (merge_views, fold_affine, early_activations, remove_dead_operators):
+        simple = rewrite(simple)
+    return dataclasses.replace(moved, graph=simple)

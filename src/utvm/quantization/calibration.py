@@ -1,0 +1,86 @@
+"""What a float network's tensors hold on typical data, and what rounding does to the means of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Tensor
+from utvm.graph.reference.evaluate import evaluate_operator
+from utvm.quantization.batches import Runner
+from utvm.quantization.ranges import Distribution
+
+Data = Mapping[str, NDArray[Any]]
+Progress = Callable[[str], None]
+_CORRECTION_SAMPLES = 100
+
+
+def distributions(graph: Graph, data: Data, progress: Progress) -> dict[str, Distribution]:
+    """Return the distribution of each activation over all samples."""
+    found = {t.name: Distribution() for t in graph.tensors if not t.is_constant}
+    count, done = len(next(iter(data.values()))), 0
+    for values in Runner(graph).run(data, keep=True):
+        for name, value in values.items():
+            found[name].add(value)
+        done += len(next(iter(values.values())))
+        progress(f"calibrating: {min(done, count)} of {count} samples")
+    return found
+
+
+def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progress) -> dict[str, NDArray[np.float64]]:
+    """Return how far rounding of inputs and weights moves the mean of each layer's channels, by layer name.
+
+    Source: Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction (2019), section 4.2, in
+    its empirical form.
+    """
+    layers = [op for op in graph.operators if isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected)]
+    stored = {op.name: op for op in quantised.operators}
+    sums: dict[str, NDArray[np.float64]] = {}
+    rows: dict[str, int] = {}
+    part = {name: array[:_CORRECTION_SAMPLES] for name, array in data.items()}
+    done = 0
+    for values in Runner(graph).run(part, keep=True):
+        for op in layers:
+            if op.x.is_constant:
+                continue
+            twin = stored[op.name]
+            assert isinstance(twin, Conv2D | DepthwiseConv2D | FullyConnected)
+            count = len(values[op.y.name]) // op.y.shape[0]
+            moved = _sized(op, count)
+            x = _rounded(values[op.x.name], twin.x)
+            operands = [x, _real(twin.weights), *([] if op.bias is None else [op.bias.values])]
+            (result,) = evaluate_operator(moved, operands)
+            error = (result.astype(np.float64) - values[op.y.name]).reshape(-1, op.y.shape[-1])
+            sums[op.name] = sums.get(op.name, np.zeros(op.y.shape[-1])) + error.sum(axis=0)
+            rows[op.name] = rows.get(op.name, 0) + len(error)
+        done += len(next(iter(values.values())))
+        progress(f"correcting biases: {done} samples")
+    return {name: total / rows[name] for name, total in sums.items()}
+
+
+def _sized(op: Conv2D | DepthwiseConv2D | FullyConnected, count: int) -> Conv2D | DepthwiseConv2D | FullyConnected:
+    """Return a layer for a batch of so many samples."""
+    from dataclasses import replace
+
+    x = replace(op.x, shape=(op.x.shape[0] * count, *op.x.shape[1:]))
+    y = replace(op.y, shape=(op.y.shape[0] * count, *op.y.shape[1:]))
+    return replace(op, x=x, y=y)
+
+
+def _rounded(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32]:
+    """Return real values as eight bits hold them."""
+    stored = np.clip(np.rint(values / np.float32(tensor.scale)) + tensor.zero_point, -128, 127) - tensor.zero_point
+    return np.asarray(stored * np.float32(tensor.scale), np.float32)
+
+
+def _real(weights: Tensor) -> NDArray[np.float32]:
+    """Return the real values of quantised weights."""
+    assert weights.quant is not None
+    shape = [1] * weights.values.ndim
+    if weights.quant.axis is not None:
+        shape[weights.quant.axis] = -1
+    scales = np.array(weights.quant.scale).reshape(shape)
+    return np.asarray(weights.values * scales, np.float32)

@@ -1,0 +1,223 @@
+"""Samples to calibrate with and to judge by: .npz and .npy files, and folders of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.errors import UtvmError
+from utvm.frontends.archives import ArchiveError, read_archive, read_array
+from utvm.frontends.inputs import PICTURES, read_inputs
+from utvm.graph import Tensor
+
+_LABELS = ("labels", "label", "y", "targets")
+MAX_BYTES = 1 << 30
+"""Of all samples of a folder, as float32."""
+
+
+class DatasetError(UtvmError):
+    """Samples that can't be read or do not fit the network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """Samples of each input.
+
+    Attributes:
+        inputs: input name → float32 [samples, ...] in the order of the graph's dimensions.
+        labels: class of each sample, None where nobody says.
+    """
+
+    inputs: Mapping[str, NDArray[np.float32]]
+    labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def sample(self, count: int, seed: int = 0) -> Dataset:
+        """Return at most `count` samples, drawn with a seed."""
+        if count >= len(self):
+            return self
+        chosen = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
+        return Dataset(
+            inputs={name: array[chosen] for name, array in self.inputs.items()},
+            labels=None if self.labels is None else self.labels[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """What a network expects of pixels 0 … 255: (pixel - mean) / std, one value or one a channel."""
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite(v) for v in (*self.mean, *self.std)) or min(self.std) <= 0:
+            raise DatasetError("means are finite numbers and standard deviations are above 0, in pixels of 0 to 255")
+
+    def of(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the network's values for pixels [..., C]."""
+        result: NDArray[np.float32] = ((pixels - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        return result
+
+
+def read_dataset(
+    path: Path,
+    inputs: Sequence[Tensor],
+    orders: Mapping[str, tuple[int, ...]],
+    *,
+    pixels: Pixels | None = None,
+    labels: Path | None = None,
+) -> Dataset:
+    """Read samples.
+
+    Args:
+        path: an .npz with an array [samples, ...] for each input (or for the only one) and perhaps one of labels; an
+            .npy; or a folder of pictures, which may lie in one folder a class.
+        inputs: the graph's inputs.
+        orders: for inputs that the model's file has in another order of dimensions, the permutation to the graph's.
+        pixels: how bytes and pictures become the network's values; None is bytes as they are, and pictures over 255.
+        labels: a file with the class of each sample: .npy, .npz, or text with one number a line.
+
+    Raises:
+        DatasetError: nothing fits; the message says what is expected.
+    """
+    if path.is_dir():
+        found = _folder(path, inputs, pixels)
+    elif path.suffix.lower() in (".npz", ".npy"):
+        found = _arrays(path, inputs, orders, pixels)
+    else:
+        raise DatasetError(f"{path}: samples are an .npz or .npy file, or a folder of pictures")
+    if labels is not None:
+        found = Dataset(inputs=found.inputs, labels=_read_labels(labels, len(found)))
+    return found
+
+
+def dataset_of(
+    arrays: Mapping[str, NDArray[Any]],
+    inputs: Sequence[Tensor],
+    orders: Mapping[str, tuple[int, ...]],
+    *,
+    pixels: Pixels | None = None,
+    source: str = "the data",
+) -> Dataset:
+    """Return samples from arrays by name; see `read_dataset`."""
+    chosen: dict[str, NDArray[np.float32]] = {}
+    for tensor in inputs:
+        name = tensor.name if tensor.name in arrays else _only_fitting(arrays, tensor, orders, inputs, source)
+        chosen[tensor.name] = _fitted(arrays[name], tensor, orders.get(tensor.name), pixels, source, name)
+    counts = {len(array) for array in chosen.values()}
+    if len(counts) != 1 or counts == {0}:
+        raise DatasetError(f"{source}: the inputs have {sorted(counts)} samples; as many of each are expected")
+    count = counts.pop()
+    for name in _LABELS:
+        given = arrays.get(name)
+        if given is not None and given.shape == (count,) and given.dtype.kind in "iu":
+            return Dataset(inputs=chosen, labels=given.astype(np.int64))
+    return Dataset(inputs=chosen)
+
+
+def _arrays(
+    path: Path, inputs: Sequence[Tensor], orders: Mapping[str, tuple[int, ...]], pixels: Pixels | None
+) -> Dataset:
+    try:
+        arrays = read_archive(path, skip_text=True) if path.suffix.lower() == ".npz" else {"samples": read_array(path)}
+    except ArchiveError as error:
+        raise DatasetError(f"{path} can't be read: {error}") from error
+    return dataset_of(arrays, inputs, orders, pixels=pixels, source=str(path))
+
+
+def _shapes(tensor: Tensor, order: tuple[int, ...] | None) -> list[tuple[int, ...]]:
+    """Return the shapes of a sample that are taken: the model's own first."""
+    source = tensor.shape if order is None else tuple(tensor.shape[order.index(d)] for d in range(len(order)))
+    return [source[1:], tensor.shape[1:]]
+
+
+def _only_fitting(
+    arrays: Mapping[str, NDArray[Any]],
+    tensor: Tensor,
+    orders: Mapping[str, tuple[int, ...]],
+    inputs: Sequence[Tensor],
+    source: str,
+) -> str:
+    shapes = _shapes(tensor, orders.get(tensor.name))
+    fitting = [name for name, array in arrays.items() if any(_fits(array, shape) for shape in shapes)]
+    if len(inputs) == 1 and len(fitting) == 1:
+        return fitting[0]
+    there = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items()) or "nothing"
+    raise DatasetError(
+        f"{source} has {there}; an array '{tensor.name}' of shape [samples, {', '.join(map(str, shapes[0]))}] is "
+        "expected"
+    )
+
+
+def _fits(array: NDArray[Any], shape: tuple[int, ...]) -> bool:
+    return array.ndim > 0 and [d for d in array.shape[1:] if d != 1] == [d for d in shape if d != 1]
+
+
+def _fitted(
+    array: NDArray[Any],
+    tensor: Tensor,
+    order: tuple[int, ...] | None,
+    pixels: Pixels | None,
+    source: str,
+    name: str,
+) -> NDArray[np.float32]:
+    shape = next((shape for shape in _shapes(tensor, order) if _fits(array, shape)), None)
+    if shape is None or array.dtype.kind not in "biuf":
+        expected = ", ".join(map(str, _shapes(tensor, order)[0]))
+        raise DatasetError(
+            f"{source}: '{name}' is {array.dtype}{list(array.shape)}, numbers of shape [samples, {expected}] are "
+            "expected"
+        )
+    if array.dtype == np.int8:
+        raise DatasetError(f"{source}: '{name}' is int8, whose scale is not known here: give real values as float32")
+    values = array.reshape(len(array), *shape)
+    if order is not None and shape == _shapes(tensor, order)[0]:
+        values = values.transpose(order)
+    bytes_given = array.dtype == np.uint8 and pixels is not None
+    result = pixels.of(values) if bytes_given and pixels is not None else values.astype(np.float32)
+    if not np.isfinite(result).all():
+        raise DatasetError(f"{source}: '{name}' has values that are not finite")
+    return np.ascontiguousarray(result).reshape(len(array), *tensor.shape[1:])
+
+
+def _folder(path: Path, inputs: Sequence[Tensor], pixels: Pixels | None) -> Dataset:
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES)
+    if not files:
+        raise DatasetError(f"{path} has no pictures ({', '.join(PICTURES)})")
+    if len(inputs) != 1:
+        raise DatasetError(f"the network has {len(inputs)} inputs: give an .npz with an array for each")
+    tensor = inputs[0]
+    if len(files) * tensor.nbytes > MAX_BYTES:
+        raise DatasetError(f"{path} has {len(files):,} pictures, more than fit into memory: give fewer")
+    values = np.concatenate([read_inputs(file, inputs)[tensor.name] for file in files])
+    if pixels is not None:
+        values = pixels.of(values * np.float32(255))
+    folders = sorted({file.parent.name for file in files if file.parent != path})
+    labels = None
+    if len(folders) > 1 and all(file.parent != path for file in files):
+        labels = np.array([folders.index(file.parent.name) for file in files], np.int64)
+    return Dataset(inputs={tensor.name: values}, labels=labels)
+
+
+def _read_labels(path: Path, count: int) -> NDArray[np.int64]:
+    try:
+        if path.suffix.lower() == ".npz":
+            arrays = read_archive(path, skip_text=True)
+            array = next((arrays[name] for name in _LABELS if name in arrays), np.array([]))
+        elif path.suffix.lower() == ".npy":
+            array = read_array(path)
+        else:
+            array = np.array([int(line) for line in path.read_text(encoding="utf-8").split()])
+    except (ArchiveError, OSError, ValueError) as error:
+        raise DatasetError(f"{path} can't be read as labels: {error}") from error
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise DatasetError(f"{path} has {array.dtype}{list(array.shape)}; one whole number for each of {count} samples")
+    return array.astype(np.int64)

@@ -1,0 +1,133 @@
+"""What int8 loses: accuracy where labels are given, agreement, and signal to noise layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.graph import Graph, Tensor
+from utvm.quantization.batches import Runner, as_input
+from utvm.quantization.dataset import Dataset
+
+_LAYER_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """How close a tensor of the int8 network is to the float one's.
+
+    Attributes:
+        name: the tensor; `kind` is the operator that makes it.
+        snr: power of the float values over that of the error, in dB; infinite where nothing differs.
+        low, high: real values that its eight bits cover.
+    """
+
+    name: str
+    kind: str
+    snr: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What was found on `samples` samples.
+
+    Attributes:
+        float_accuracy, int8_accuracy: shares of labels that the largest output names; None without labels.
+        agreement: share of samples for which both name the same; None where an output is no row of scores.
+        snr: of all outputs together, in dB.
+    """
+
+    samples: int
+    float_accuracy: float | None
+    int8_accuracy: float | None
+    agreement: float | None
+    snr: float
+    layers: tuple[Layer, ...]
+
+
+def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str], None]) -> Judgement:
+    """Compare a float graph with its int8 form on samples."""
+    inputs = quantised_inputs(quantised, data)
+    progress(f"running {len(data)} samples in float")
+    real = Runner(graph).outputs(data.inputs)
+    progress(f"running {len(data)} samples in int8")
+    stored = Runner(quantised).outputs(inputs)
+    outputs = {t.name: _real(stored[t.name], t) for t in quantised.outputs}
+    first = graph.outputs[0].name
+    scores = len(graph.outputs) == 1 and graph.outputs[0].elements == graph.outputs[0].shape[-1] > 1
+    float_class = real[first].reshape(len(data), -1).argmax(axis=1)
+    int8_class = outputs[first].reshape(len(data), -1).argmax(axis=1)
+    labels = data.labels if scores else None
+    return Judgement(
+        samples=len(data),
+        float_accuracy=None if labels is None else _share(float_class, labels),
+        int8_accuracy=None if labels is None else _share(int8_class, labels),
+        agreement=_share(float_class, int8_class) if scores else None,
+        snr=_snr([(real[name], outputs[name]) for name in outputs]),
+        layers=_layers(graph, quantised, data.sample(_LAYER_SAMPLES)),
+    )
+
+
+def _share(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Return the share of equal elements."""
+    return float(np.mean(a == b))
+
+
+def quantised_inputs(quantised: Graph, data: Dataset) -> dict[str, NDArray[np.int8]]:
+    """Return samples in the units of an int8 graph's inputs."""
+    return {t.name: as_input(data.inputs[t.name], t.dtype, t.scale, t.zero_point) for t in quantised.inputs}
+
+
+def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
+    known = {t.name: t for t in graph.tensors}
+    kinds = {t.name: op.kind for op in quantised.operators for t in op.outputs}
+    names = [t for t in quantised.tensors if t.name in known and not t.is_constant]
+    signal, noise = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
+    size = 16
+    float_runner, int8_runner = Runner(graph), Runner(quantised)
+    for start in range(0, len(data), size):
+        part = Dataset(inputs={name: array[start : start + size] for name, array in data.inputs.items()})
+        real = _joined(float_runner, part.inputs)
+        stored = _joined(int8_runner, quantised_inputs(quantised, part))
+        for tensor in names:
+            if tensor.name in kinds:
+                value = real[tensor.name].astype(np.float64)
+                signal[tensor.name] += float((value**2).sum())
+                noise[tensor.name] += float(((_real(stored[tensor.name], tensor) - value) ** 2).sum())
+    return tuple(
+        Layer(
+            name=t.name,
+            kind=kinds[t.name],
+            snr=_decibels(signal[t.name], noise[t.name]),
+            low=t.scale * (-128 - t.zero_point),
+            high=t.scale * (127 - t.zero_point),
+        )
+        for t in names
+        if t.name in kinds
+    )
+
+
+def _joined(runner: Runner, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    parts = list(runner.run(inputs, keep=True))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _real(values: NDArray[np.generic], tensor: Tensor) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = (values.astype(np.float64) - tensor.zero_point) * tensor.scale
+    return result
+
+
+def _snr(pairs: list[tuple[NDArray[np.generic], NDArray[np.float64]]]) -> float:
+    signal = sum(float((real.astype(np.float64) ** 2).sum()) for real, _ in pairs)
+    noise = sum(float(((stored - real.astype(np.float64)) ** 2).sum()) for real, stored in pairs)
+    return _decibels(signal, noise)
+
+
+def _decibels(signal: float, noise: float) -> float:
+    return float("inf") if noise == 0 else float("-inf") if signal == 0 else 10 * float(np.log10(signal / noise))

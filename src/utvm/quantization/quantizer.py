@@ -1,0 +1,218 @@
+"""A float graph and the ranges of its tensors → an int8 graph with TFLite's arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.errors import UtvmError
+from utvm.frontends.context import quantised_range
+from utvm.graph import (
+    FULL_INT8,
+    Add,
+    Conv2D,
+    DepthwiseConv2D,
+    DType,
+    FullyConnected,
+    Graph,
+    LeakyRelu,
+    Mean,
+    Mul,
+    Operator,
+    Pad,
+    Quantization,
+    Quantize,
+    Relu,
+    Relu6,
+    Sub,
+    Tensor,
+)
+from utvm.quantization.groups import FIXED, SHARING, sharing_groups
+from utvm.quantization.ranges import Method, Range
+from utvm.quantization.weights import stored_weights, weight_scales
+
+Weighted = Conv2D | DepthwiseConv2D | FullyConnected
+_CLAMPING = Weighted | Add | Sub | Mul
+_CLAMPS: Mapping[type[Operator], tuple[float, float | None]] = {Relu: (0.0, None), Relu6: (0.0, 6.0)}
+_KNOWN = (Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, Mean, LeakyRelu, Relu, *SHARING, *FIXED)
+
+
+class QuantizationError(UtvmError):
+    """A network that can't be quantised."""
+
+
+def fused_activations(graph: Graph) -> dict[Operator, Operator]:
+    """Return each operator that takes over the activation that alone reads its result, with that activation."""
+    found: dict[Operator, Operator] = {}
+    for op in graph.operators:
+        if not isinstance(op, Relu | Relu6):
+            continue
+        producer = graph.producers.get(op.x)
+        if isinstance(producer, _CLAMPING) and op.x not in graph.outputs and graph.consumers[op.x] == (op,):
+            found[producer] = op
+    return found
+
+
+def quantize_graph(
+    graph: Graph,
+    ranges: Mapping[str, Range],
+    *,
+    weights: Method,
+    corrections: Mapping[str, NDArray[np.float64]] | None = None,
+) -> Graph:
+    """Return the graph in int8.
+
+    Args:
+        graph: float32, images [N,H,W,C].
+        ranges: tensor name → the range of real values that eight bits cover.
+        weights: how scales of weights are chosen.
+        corrections: name of a layer with weights → what is taken from its bias.
+
+    Raises:
+        QuantizationError: an operator has no int8 form here.
+    """
+    unknown = {op.kind for op in graph.operators if not isinstance(op, _KNOWN)}
+    if unknown:
+        raise QuantizationError(f"{', '.join(sorted(unknown))} can't be quantised: take them out of the network")
+    return _Quantizer(graph, ranges, weights, corrections or {}).graph_of_int8()
+
+
+class _Quantizer:
+    def __init__(
+        self,
+        graph: Graph,
+        ranges: Mapping[str, Range],
+        weights: Method,
+        corrections: Mapping[str, NDArray[np.float64]],
+    ) -> None:
+        self.graph = graph
+        self.ranges = ranges
+        self.method = weights
+        self.corrections = corrections
+        self.fused = fused_activations(graph)
+        self.quants = self._quants()
+        self.tensors: dict[Tensor, Tensor] = {}
+        self.operators: list[Operator] = []
+
+    def graph_of_int8(self) -> Graph:
+        inputs = tuple(self._activation(t) for t in self.graph.inputs)
+        gone = set(self.fused.values())
+        for op in self.graph.operators:
+            if op not in gone:
+                self._convert(op)
+        outputs = tuple(self.tensors[t] for t in self.graph.outputs)
+        return Graph(name=self.graph.name, operators=tuple(self.operators), inputs=inputs, outputs=outputs)
+
+    def _quants(self) -> dict[Tensor, Quantization]:
+        """Return the quantisation of each activation: one for all of a group that shares its scale."""
+        roots = sharing_groups(self.graph)
+        members: dict[Tensor, list[Tensor]] = {}
+        for tensor, root in roots.items():
+            members.setdefault(root, []).append(tensor)
+        found: dict[Tensor, Quantization] = {}
+        for group in members.values():
+            makers = [p for t in group if not isinstance(p := self.graph.producers.get(t), SHARING)]
+            fixed = {FIXED[type(p)] for p in makers if p is not None and type(p) in FIXED}
+            if len(fixed) == 1 and all(p is not None and type(p) in FIXED for p in makers):
+                quant = fixed.pop()
+            else:
+                known = [self._range(t) for t in group if t.is_constant or t.name in self.ranges]
+                low, high = min(r.low for r in known), max(r.high for r in known)
+                quant = Range(low=low, high=high).quantization()
+            found.update(dict.fromkeys(group, quant))
+        return found
+
+    def _range(self, tensor: Tensor) -> Range:
+        if tensor.is_constant:
+            return Range(low=min(0.0, float(tensor.values.min())), high=max(0.0, float(tensor.values.max())))
+        return self.ranges[tensor.name]
+
+    def _activation(self, tensor: Tensor) -> Tensor:
+        if tensor not in self.tensors:
+            self.tensors[tensor] = dataclasses.replace(tensor, dtype=DType.INT8, quant=self.quants[tensor])
+        return self.tensors[tensor]
+
+    def _operand(self, tensor: Tensor) -> Tensor:
+        """Return an operand that may be a constant, which then is int8 too."""
+        if not tensor.is_constant:
+            return self._activation(tensor)
+        if tensor not in self.tensors:
+            quant = self.quants.get(tensor) or _constant_quantization(tensor.values)
+            scaled = np.rint(tensor.values.astype(np.float64) / quant.scale[0]) + quant.zero_point[0]
+            data = np.clip(scaled, -128, 127).astype(np.int8)
+            self.tensors[tensor] = dataclasses.replace(tensor, dtype=DType.INT8, quant=quant, data=data)
+        return self.tensors[tensor]
+
+    def _convert(self, op: Operator) -> None:
+        activation = self.fused.get(op)
+        results = op.outputs if activation is None else activation.outputs
+        made = {old: self._activation(new) for old, new in zip(op.outputs, results, strict=True)}
+        fixed = FIXED.get(type(op))
+        if fixed is not None and fixed != made[op.outputs[0]].quant:
+            # Its own scale first, then that of the tensors that it is joined with.
+            wanted = made[op.outputs[0]]
+            own = dataclasses.replace(wanted, name=f"{wanted.name}/own_scale", quant=fixed)
+            made[op.outputs[0]] = own
+            self._append(op, made, FULL_INT8)
+            self.operators.append(Quantize(name=f"{op.name}/rescaled", x=own, y=wanted))
+            return
+        clamp = FULL_INT8
+        if activation is not None:
+            clamp = quantised_range(made[op.outputs[0]], *_CLAMPS[type(activation)])
+        self._append(op, made, clamp)
+
+    def _append(self, op: Operator, made: Mapping[Tensor, Tensor], clamp: tuple[int, int]) -> None:
+        mapping = dict(made)
+        changes: dict[str, Any] = {}
+        if isinstance(op, Weighted):
+            mapping[op.x] = self._operand(op.x)
+            changes = self._weights(op, mapping[op.x])
+        else:
+            mapping |= {t: self._operand(t) for t in op.inputs}
+        if isinstance(op, _CLAMPING):
+            changes["clamp"] = clamp
+        if isinstance(op, Pad):
+            quant = mapping[op.x]
+            changes["value"] = int(np.clip(np.rint(op.value / quant.scale) + quant.zero_point, -128, 127))
+        self.operators.append(dataclasses.replace(op.with_tensors(mapping), **changes))
+
+    def _weights(self, op: Weighted, x: Tensor) -> dict[str, Any]:
+        if not op.weights.is_constant or (op.bias is not None and not op.bias.is_constant):
+            raise QuantizationError(f"{op.kind} '{op.name}' has weights that are not constant")
+        axis = 3 if isinstance(op, DepthwiseConv2D) else 0
+        channels = op.weights.shape[axis]
+        values = op.weights.values
+        bias = np.zeros(channels, np.float32) if op.bias is None else op.bias.values
+        if op.name in self.corrections:
+            bias = (bias - self.corrections[op.name]).astype(np.float32)
+        scales = weight_scales(values, axis, self.method, bias, x.scale)
+        # The products as float32 has them, since a file keeps no more.
+        bias_scales = (scales * x.scale).astype(np.float32).astype(np.float64)
+        stored = np.clip(np.rint(bias / bias_scales), -(2**31), 2**31 - 1).astype(np.int32)
+        name = f"{op.name}/bias" if op.bias is None else op.bias.name
+        return {
+            "weights": dataclasses.replace(
+                op.weights, dtype=DType.INT8, quant=_symmetric(scales, axis), data=stored_weights(values, scales, axis)
+            ),
+            "bias": Tensor(
+                name=name, shape=(channels,), dtype=DType.INT32, quant=_symmetric(bias_scales, 0), data=stored
+            ),
+        }
+
+
+def _symmetric(scales: NDArray[np.float64], axis: int) -> Quantization:
+    return Quantization(
+        scale=tuple(scales.tolist()), zero_point=(0,) * len(scales), axis=axis if len(scales) > 1 else None
+    )
+
+
+def _constant_quantization(values: NDArray[np.float32]) -> Quantization:
+    """Return int8 over a constant's values; one value alone is exact."""
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    if float(values.min()) == float(values.max()) and high != low:
+        return Quantization.per_tensor((high - low) / 127)
+    return Range(low=low, high=high).quantization()

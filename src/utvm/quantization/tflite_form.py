@@ -1,0 +1,63 @@
+"""Padding as TFLite can say it: SAME, VALID, or an operator of its own before the layer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from utvm.graph import (
+    AveragePool2D,
+    Conv2D,
+    DepthwiseConv2D,
+    Graph,
+    MaxPool2D,
+    Operator,
+    Pad,
+    Padding,
+    Tensor,
+    same_padding,
+)
+from utvm.quantization.quantizer import QuantizationError
+
+_Windowed = Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D
+
+
+def tflite_form(graph: Graph) -> Graph:
+    """Return the int8 graph with a Pad before each layer whose padding has no name in TFLite.
+
+    Raises:
+        QuantizationError: a mean over the pixels inside the input alone has such a padding.
+    """
+    operators: list[Operator] = []
+    names = {t.name for t in graph.tensors}
+    for op in graph.operators:
+        if not isinstance(op, _Windowed) or not op.padding.any or _is_same(op):
+            operators.append(op)
+            continue
+        if isinstance(op, AveragePool2D):
+            raise QuantizationError(
+                f"the average pool '{op.name}' leaves its padding out of the mean, with a padding that TFLite does not "
+                "have: let it count its padding (count_include_pad), or pad as SAME does"
+            )
+        around = ((0, 0), (op.padding.top, op.padding.bottom), (op.padding.left, op.padding.right), (0, 0))
+        name = f"{op.name}/padded"
+        while name in names:
+            name += "_"
+        names.add(name)
+        shape = tuple(size + sum(pad) for size, pad in zip(op.x.shape, around, strict=True))
+        padded = Tensor(name=name, shape=shape, dtype=op.x.dtype, quant=op.x.quant)
+        value = -128 if isinstance(op, MaxPool2D) else op.x.zero_point
+        operators.append(Pad(name=f"{op.name}/pad", x=op.x, y=padded, paddings=around, value=value))
+        operators.append(dataclasses.replace(op, x=padded, padding=Padding()))
+    return graph.rewrite(operators)
+
+
+def _is_same(op: _Windowed) -> bool:
+    """Whether SAME gives the operator's padding and output size."""
+    window = op.filter if isinstance(op, MaxPool2D | AveragePool2D) else op.weights.shape[1:3]
+    dilation = (1, 1) if isinstance(op, MaxPool2D | AveragePool2D) else op.dilation
+    amounts = ((op.padding.top, op.padding.bottom), (op.padding.left, op.padding.right))
+    return all(
+        (*amounts[axis], op.y.shape[axis + 1])
+        == same_padding(op.x.shape[axis + 1], (window[axis] - 1) * dilation[axis] + 1, op.stride[axis])
+        for axis in (0, 1)
+    )

@@ -1,0 +1,114 @@
+"""What quantising a network cost it: for the terminal and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from utvm.graph import Tensor
+from utvm.quantization import Judgement
+
+_WORST = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class QuantizeReport:
+    """What quantising showed.
+
+    Attributes:
+        calibrated: samples that the ranges are from.
+        inputs, outputs: of the int8 network.
+        reordered: inputs and outputs whose dimensions are in another order than in the model's file.
+        file_bytes: size of the .tflite file.
+        seconds: of the host, per stage.
+        peak_bytes: memory that the process took at most.
+    """
+
+    model: str
+    calibrated: int
+    judgement: Judgement
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    reordered: tuple[str, ...]
+    file_bytes: int
+    seconds: Mapping[str, float]
+    peak_bytes: int
+
+
+def quantize_text(report: QuantizeReport) -> str:
+    """Return a few lines for the terminal."""
+    found = report.judgement
+    lines = [f"{report.model}: float32 to int8, calibrated on {report.calibrated} samples"]
+    if found.float_accuracy is not None and found.int8_accuracy is not None:
+        gain = 100 * (found.int8_accuracy - found.float_accuracy)
+        lines.append(
+            f"  accuracy   {100 * found.int8_accuracy:.2f} % of {found.samples:,} samples, float "
+            f"{100 * found.float_accuracy:.2f} % ({gain:+.2f} points)"
+        )
+    if found.agreement is not None:
+        lines.append(f"  agreement  {100 * found.agreement:.2f} % of {found.samples:,} samples have the float class")
+    lines.append(f"  signal     {_decibels(found.snr)} over noise at the outputs")
+    worst = sorted(found.layers, key=lambda layer: layer.snr)[:_WORST]
+    lines.append(f"  worst      {', '.join(f'{layer.name} {_decibels(layer.snr)}' for layer in worst)}")
+    lines += [f"  {what:9}  {_port(tensor, report)}" for what, tensor in _ports(report)]
+    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items())
+    lines.append(f"  took       {spent}; {report.peak_bytes / 2**20:,.0f} MB")
+    return "\n".join(lines)
+
+
+def quantize_json(report: QuantizeReport) -> dict[str, Any]:
+    """Return the report as plain values; a signal without noise is null."""
+    found = report.judgement
+    return {
+        "model": report.model,
+        "calibration_samples": report.calibrated,
+        "samples": found.samples,
+        "float_accuracy": found.float_accuracy,
+        "int8_accuracy": found.int8_accuracy,
+        "agreement": found.agreement,
+        "snr_db": _finite(found.snr),
+        "layers": [
+            {
+                "tensor": layer.name,
+                "operator": layer.kind,
+                "snr_db": _finite(layer.snr),
+                "low": layer.low,
+                "high": layer.high,
+            }
+            for layer in found.layers
+        ],
+        "inputs": [_tensor(t) for t in report.inputs],
+        "outputs": [_tensor(t) for t in report.outputs],
+        "reordered": list(report.reordered),
+        "file_bytes": report.file_bytes,
+        "seconds": dict(report.seconds),
+        "peak_bytes": report.peak_bytes,
+    }
+
+
+def _ports(report: QuantizeReport) -> list[tuple[str, Tensor]]:
+    return [("input", t) for t in report.inputs] + [("output", t) for t in report.outputs]
+
+
+def _port(tensor: Tensor, report: QuantizeReport) -> str:
+    moved = ", its dimensions reordered: channels are last" if tensor.name in report.reordered else ""
+    return f"{tensor.name} int8{list(tensor.shape)}, real = {tensor.scale:.6g} * (q - {tensor.zero_point}){moved}"
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+    }
+
+
+def _decibels(value: float) -> str:
+    return "no error" if value == math.inf else f"{value:.1f} dB"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,137 @@
+"""ONNX files: what they compute is what the onnx package says, and damaged or hostile ones give one clear error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.onnx_files import convnet, expected, model, node, onnx
+from utvm.cli import main
+from utvm.frontends import FrontendError, load
+from utvm.frontends.onnx import load_onnx
+from utvm.graph import Transpose
+from utvm.graph.reference import evaluate
+from utvm.passes import prepare_float
+
+COUNTED = {"count_include_pad": 1}
+RNG = np.random.default_rng(0)
+
+
+def same(made: Any, shape: tuple[int, ...]) -> None:
+    """Compare an imported model, before and after the passes of float networks, with the package's evaluator."""
+    x = RNG.standard_normal(shape).astype(np.float32)
+    wanted = expected(made, x)
+    graph = load_onnx(made.SerializeToString(), name="made")
+    np.testing.assert_allclose(evaluate(graph, [x])["y"], wanted, rtol=1e-4, atol=1e-5)
+    prepared = prepare_float(graph)
+    moved = x.transpose(prepared.inputs["x"]) if "x" in prepared.inputs else x
+    turned = wanted.transpose(prepared.outputs["y"]) if "y" in prepared.outputs else wanted
+    np.testing.assert_allclose(evaluate(prepared.graph, [moved])["y"], turned, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_as_pytorch_exports_it() -> None:
+    same(convnet(), (1, 3, 16, 12))
+    simple = prepare_float(load_onnx(convnet().SerializeToString())).graph
+    assert not any(isinstance(op, Transpose) for op in simple.operators)
+    assert [op.kind for op in simple.operators].count("DepthwiseConv2D") == 1, "the normalisation is in the weights"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape", "constants"),
+    [
+        ([node("Conv", ["x", "w"], ["y"], group=2, dilations=[2, 1])], (1, 4, 9, 7), {"w": (6, 2, 3, 2)}),
+        ([node("Conv", ["x", "w"], ["y"], auto_pad="SAME_LOWER", strides=[2, 3])], (1, 2, 9, 7), {"w": (3, 2, 4, 2)}),
+        ([node("Conv", ["x", "w", "b"], ["y"], pads=[2, 0], dilations=[2])], (1, 4, 9), {"w": (5, 4, 3), "b": (5,)}),
+        ([node("AveragePool", ["x"], ["y"], kernel_shape=[3, 2], pads=[1, 0, 1, 1], **COUNTED)], (1, 2, 8, 7), {}),
+        ([node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)], (1, 2, 8, 7), {}),
+        ([node("MatMul", ["x", "w"], ["m"]), node("Add", ["b", "m"], ["y"])], (1, 5, 6), {"w": (6, 3), "b": (3,)}),
+        ([node("Softmax", ["x"], ["y"], axis=1)], (1, 5, 3, 2), {}),
+        ([node("HardSwish", ["x"], ["y"])], (2, 3), {}),
+        ([node("Split", ["x"], ["a", "b"], axis=1), node("Concat", ["b", "a"], ["y"], axis=1)], (1, 4, 3, 3), {}),
+        ([node("DepthToSpace", ["x"], ["y"], blocksize=2, mode="CRD")], (1, 8, 3, 2), {}),
+        ([node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)], (1, 4, 3, 3), {}),
+        (
+            [node("Shape", ["x"], ["s"]), node("Gather", ["s", "i"], ["n"]), node("Mul", ["n", "two"], ["m"]),
+             node("Concat", ["one", "m", "rest"], ["to"], axis=0), node("Reshape", ["x", "to"], ["y"])],
+            (1, 4, 6), {"i": np.array([1]), "two": np.array(2), "one": np.array([1]), "rest": np.array([-1])},
+        ),
+    ],
+)  # fmt: skip
+def test_operators(nodes: list[Any], shape: tuple[int, ...], constants: dict[str, Any]) -> None:
+    drawn = {
+        name: RNG.standard_normal(value).astype(np.float32) if isinstance(value, tuple) else value
+        for name, value in constants.items()
+    }
+    same(model(nodes, shape, drawn), shape)
+
+
+def refusal(made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the command line says about a file that it must refuse."""
+    file = tmp_path / "net.onnx"
+    file.write_bytes(made if isinstance(made, bytes) else made.SerializeToString())
+    assert main(["quantize", str(file), "--data", str(tmp_path / "none.npz"), "-o", str(tmp_path / "out.tflite")]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert not (tmp_path / "out.tflite").exists()
+    return said
+
+
+def external(location: str, **more: str) -> Any:
+    """Return a model whose weights lie in another file."""
+    made = model([node("Add", ["x", "w"], ["y"])], (1, 4), {"w": np.zeros(4, np.float32)})
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": location, **more}.items():
+        tensor.external_data.add(key=key, value=value)
+    return made
+
+
+def test_external_data_come_from_the_folder_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "w.bin").write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    (tmp_path / "net.onnx").write_bytes(external("w.bin").SerializeToString())
+    assert evaluate(load(tmp_path / "net.onnx"), [np.zeros((1, 4), np.float32)])["y"].tolist() == [[0, 1, 2, 3]]
+    (tmp_path / "link.bin").symlink_to("/etc/passwd")
+    for location in ("/etc/passwd", "../secret", "link.bin"):
+        assert "outside of the model's folder" in refusal(external(location), tmp_path, capsys)
+    assert "which is not there" in refusal(external("gone.bin"), tmp_path, capsys)
+    assert "which has 12" in refusal(external("w.bin", offset="4"), tmp_path, capsys)
+
+
+def test_hostile_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(made: Any) -> str:
+        return refusal(made, tmp_path, capsys)
+
+    assert "not an ONNX file" in said(b"PK\x03\x04 a pickle, perhaps")
+    assert "operators of its own domains: 'evil.Run'" in said(
+        model([onnx.helper.make_node("Run", ["x"], ["y"], domain="evil")], (1, 4))
+    )
+    assert "part of a cycle" in said(model([node("Relu", ["b"], ["y"]), node("Relu", ["y"], ["b"])], (1, 4)))
+    assert "nothing makes" in said(model([node("Relu", ["nowhere"], ["y"])], (1, 4)))
+    assert "open dimensions: [1, 3, height, 8]" in said(model([node("Relu", ["x"], ["y"])], (1, 3, "height", 8)))
+    bomb = model(
+        [node("ConstantOfShape", ["s"], ["c"]), node("Add", ["x", "c"], ["y"])], (1, 4), {"s": np.array([1 << 40])}
+    )
+    assert "would have" in said(bomb)
+    huge = model([node("Add", ["x", "w"], ["y"])], (1, 4), {"w": np.zeros(4, np.float32)})
+    huge.graph.initializer[0].dims[0] = 1 << 50
+    assert "too large, or the file is damaged" in said(huge)
+    several = said(model([node("NonZero", ["x"], ["a"]), node("Det", ["x"], ["y"])], (4, 4)))
+    assert "NonZero" in several
+    assert "Det" in several
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    whole = bytearray(convnet().SerializeToString())
+    rng = np.random.default_rng(1)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(int(rng.integers(1, 6))):
+            damaged[int(rng.integers(min(len(damaged), 2000)))] = int(rng.integers(256))
+        try:
+            load_onnx(bytes(damaged[: int(rng.integers(len(damaged) // 2, len(damaged)))]))
+        except FrontendError:
+            continue

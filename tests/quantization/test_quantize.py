@@ -1,0 +1,71 @@
+"""Float networks become int8 files: exact to tflite-micro, close to the float network, said in a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import utvm
+from tests.support.onnx_files import convnet, expected
+from tests.support.oracle import Oracle
+from utvm.cli import main
+from utvm.graph.reference import evaluate
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(0, 1, (60, 3, 16, 12)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, samples of it in its own order, and the float network's classes as labels."""
+    path = tmp_path_factory.mktemp("quantize")
+    made = convnet()
+    (path / "net.onnx").write_bytes(made.SerializeToString())
+    labels = np.array([expected(made, image[None]).argmax() for image in IMAGES])
+    np.savez(path / "samples.npz", images=IMAGES, labels=labels, classes=np.array(["a", "b", "c", "d", "e"]))
+    return path
+
+
+@pytest.mark.parametrize("ranges", ["min-max", "percentile", "least-squares"])
+def test_the_command(folder: Path, ranges: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "net.int8.tflite"
+    given = [str(folder / "net.onnx"), "--data", str(folder / "samples.npz"), "-o", str(out), "--ranges", ranges]
+    assert main(["quantize", *given, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["float_accuracy"] == 1.0
+    assert report["int8_accuracy"] == report["agreement"] >= 0.9
+    assert report["snr_db"] > 25
+    assert {layer["operator"] for layer in report["layers"]} >= {"Conv2D", "DepthwiseConv2D", "Add", "FullyConnected"}
+    assert report["inputs"][0]["shape"] == [1, 16, 12, 3]
+    assert main(["quantize", *given]) == 0
+    text = capsys.readouterr().out
+    assert "accuracy" in text
+    assert "channels are last" in text
+
+
+def test_the_file_is_what_tflite_micro_computes(folder: Path) -> None:
+    made = utvm.quantize(folder / "net.onnx", IMAGES)
+    oracle = Oracle(made.file)
+    x = made.graph.inputs[0]
+    for image in IMAGES[:8]:
+        stored = np.clip(np.rint(image.transpose(1, 2, 0)[None] / x.scale) + x.zero_point, -128, 127).astype(np.int8)
+        (got,) = oracle.run(stored)
+        np.testing.assert_array_equal(got, evaluate(made.graph, [stored])["y"])
+
+
+def test_data_that_do_not_fit(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(**arrays: np.ndarray) -> str:
+        np.savez(tmp_path / "samples.npz", **arrays)
+        given = ["--data", str(tmp_path / "samples.npz"), "-o", str(tmp_path / "o.tflite")]
+        assert main(["quantize", str(folder / "net.onnx"), *given]) == 2
+        return capsys.readouterr().err
+
+    assert "[samples, 3, 16, 12] is expected" in said(images=np.zeros((4, 3, 9, 9), np.float32))
+    assert "int8, whose scale is not known" in said(x=np.zeros((4, 3, 16, 12), np.int8))
+    assert "not finite" in said(x=np.full((4, 3, 16, 12), np.nan, np.float32))
+    int8 = Path(utvm.__file__).parent / "example" / "cifar10_cnn.tflite"
+    assert main(["quantize", str(int8), "--data", str(tmp_path), "-o", str(tmp_path / "o.tflite")]) == 2
+    assert "no float32 network" in capsys.readouterr().err
