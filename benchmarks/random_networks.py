@@ -3,7 +3,8 @@
     python benchmarks/random_networks.py [--count 3000] [--start 0] [--boards A,B,...] [--out FILE]
 
 Prints each network that is wrong or fails, with the seed that draws it again, then how many networks had each family,
-form of Winograd and stripes. With --out FILE, lines are kept as they come and an interrupted run goes on.
+form of Winograd and stripes. Networks aim at what their board's core has. With --out FILE, lines are kept as they come
+and an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -26,9 +27,22 @@ from tests.support.target import run_programs  # noqa: E402
 from utvm import api  # noqa: E402
 from utvm.device import Session  # noqa: E402
 
-BOARDS = ("qemu-cortex-m7", "qemu-cortex-m4", "qemu-cortex-m33", "qemu-cortex-m3", "qemu-cortex-m55", "qemu-riscv32")
-_TURNS = (0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 5)
-"""Which board each of twelve networks in turn gets."""
+_TURNS = {
+    "qemu-cortex-m7": 7,
+    "qemu-cortex-m4": 6,
+    "qemu-cortex-m33": 3,
+    "qemu-cortex-m55": 1,
+    "qemu-cortex-m3": 3,
+    "qemu-riscv32": 2,
+    "qemu-cortex-m0": 1,
+    "rtl-cv32e40p-xpulp": 2,
+}
+"""How many of each 25 networks a board gets."""
+_ORDER = tuple(name for name, turns in _TURNS.items() for _ in range(turns))
+_SIMULATED = {"rtl-cv32e40p-xpulp"}
+"""Boards whose networks are small."""
+_GROUP = 250
+"""Seeds that are done on all boards before the next: an interrupted run has its share of each."""
 _AT_ONCE = 24
 
 
@@ -37,21 +51,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--start", type=int, default=0, help="the first seed")
-    parser.add_argument("--boards", default=",".join(BOARDS))
+    parser.add_argument("--boards", default=",".join(_TURNS))
     parser.add_argument("--out", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     rows = _read(arguments.out)
     known = {row["seed"] for row in rows}
-    for name in arguments.boards.split(","):
-        seeds = [
-            seed
-            for seed in range(arguments.start, arguments.start + arguments.count)
-            if seed not in known and BOARDS[_TURNS[seed % len(_TURNS)]] == name
-        ]
-        if seeds:
-            with api.connect(name) as session:
-                for first in range(0, len(seeds), _AT_ONCE):
-                    rows += _run(session, name, seeds[first : first + _AT_ONCE], arguments.out)
+    last = arguments.start + arguments.count
+    for first in range(arguments.start, last, _GROUP):
+        group = [seed for seed in range(first, min(first + _GROUP, last)) if seed not in known]
+        for name in arguments.boards.split(","):
+            seeds = [seed for seed in group if _ORDER[seed % len(_ORDER)] == name]
+            if seeds:
+                with api.connect(name) as session:
+                    for at in range(0, len(seeds), _AT_ONCE):
+                        rows += _run(session, name, seeds[at : at + _AT_ONCE], arguments.out)
     return _report(rows)
 
 
@@ -61,7 +74,7 @@ def _run(session: Session, board: str, seeds: Sequence[int], out: Path | None) -
     drawn: list[tuple[int, Network]] = []
     for seed in seeds:
         try:
-            drawn.append((seed, draw_network(seed, session.board)))
+            drawn.append((seed, draw_network(seed, session.board, small=board in _SIMULATED)))
         except Exception:
             rows.append({"seed": seed, "board": board, "error": traceback.format_exc(limit=-3)})
             print(f"{board} seed {seed}: {rows[-1]['error']}", flush=True)

@@ -13,10 +13,11 @@ from tests.support.oracle import Oracle
 from tests.support.target import run_programs
 from utvm import api
 
+_SHARES = [("qemu-cortex-m7", 2), ("qemu-cortex-m4", 2), ("qemu-cortex-m33", 1), ("qemu-cortex-m3", 1)]
 COUNT = int(os.environ.get("UTVM_NETWORKS", "36"))
 
 
-@pytest.mark.parametrize(("board", "share"), [("qemu-cortex-m7", 3), ("qemu-cortex-m4", 2), ("qemu-cortex-m33", 1)])
+@pytest.mark.parametrize(("board", "share"), _SHARES)
 def test_networks_equal_tflite_micro(board: str, share: int) -> None:
     with api.connect(board) as session:
         networks = [draw_network(seed, session.board) for seed in range(COUNT * share // 6)]
@@ -34,6 +35,6 @@ def test_networks_equal_tflite_micro(board: str, share: int) -> None:
 
 def test_outputs_are_mostly_not_saturated() -> None:
     board = api.as_board("qemu-cortex-m3")
-    networks = [draw_network(seed, board) for seed in range(100)]
+    networks = [draw_network(seed, board) for seed in range(40)]
     varied = sum(distinct(Oracle(network.model).run(*network.inputs)) > 8 for network in networks)
-    assert varied >= 90
+    assert varied >= 36
