@@ -4,7 +4,7 @@
 
 Prints each network that is wrong or fails, with the seed that draws it again, then how many networks had each family,
 form of Winograd and stripes. Networks aim at what their board's core has. With --out FILE, lines are kept as they come
-and an interrupted run goes on.
+and an interrupted run goes on; what failed is tried again.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def _run(session: Session, board: str, seeds: Sequence[int], out: Path | None) -
 def _read(path: Path | None) -> list[dict]:
     if path is None or not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if "error" not in row]
 
 
 def _report(rows: Sequence[dict]) -> int:

@@ -98,7 +98,10 @@ class NetworkBuilder:
         self.inputs.append(values)
         self._starts.append(x)
         self._values[x] = values
-        self._add(Quantize(name=self._name(), x=x, y=self._result(shape, quant)))
+        op = Quantize(name=self._name(), x=x, y=self._result(shape, quant))
+        (made,) = evaluate_operator(op, [values])
+        self.operators.append(op)
+        self._note(op.y, made)
 
     def aim(self, target: Target, core: Core) -> None:
         """Add an operator that a target takes, if one can be made of what there is."""
