@@ -10,10 +10,9 @@ from utvm.cores.cortex_m4_timing import (
     CORTEX_M3_TIMING,
     CORTEX_M4_TIMING,
     CORTEX_M33_TIMING,
-    CORTEX_M55_TIMING,
-    CORTEX_M85_TIMING,
 )
 from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
+from utvm.cores.cortex_m55_timing import CORTEX_M55_TIMING, CORTEX_M85_TIMING
 from utvm.cores.cv32e40p_timing import CV32E40P_TIMING
 from utvm.errors import UtvmError
 

@@ -1,4 +1,4 @@
-"""Timing of the Cortex-M4 on zero-wait memory, also used for the Cortex-M33, and unvalidated for M3, M55 and M85.
+"""Timing of the Cortex-M4 on zero-wait memory, also used for the Cortex-M33, and unvalidated for the M3.
 
 Source: Arm DDI 0439 (Cortex-M4 TRM), section 3.3.1 (cycle counts) and 3.3.2 (load/store timings): a load that follows a
 load pipelines with it; a base register that the instruction before made costs a cycle; a taken branch refills the
@@ -101,7 +101,3 @@ CORTEX_M33_TIMING = CortexM4Timing(name="model: cortex-m33")
 """The same table: Arm publishes none. Within 9 % of four networks on an nRF5340 (docs/cycle-model.md)."""
 CORTEX_M3_TIMING = CortexM4Timing(name="model: cortex-m3 (unvalidated)", long_multiply_cycles=4)
 """The Cortex-M3 differs in its long multiplications: 3 to 7 cycles, by operand (Arm DDI 0337, section 3.3.1)."""
-CORTEX_M55_TIMING = CortexM4Timing(name="model: cortex-m55 (unvalidated)")
-"""The same table: an upper bound for scalar code, whose loads and branches the Cortex-M55 handles better."""
-CORTEX_M85_TIMING = CortexM4Timing(name="model: cortex-m85 (unvalidated)")
-"""The same again, as a ranking of kernels; the Cortex-M85 issues two instructions a cycle."""

@@ -51,8 +51,18 @@ class Kind(StrEnum):
     FP_LOAD = "fp-load"
     FP_STORE = "fp-store"
     VECTOR = "vector"
+    VECTOR_SHIFT = "vector-shift"
+    """A rounding shift, or one that changes the width of lanes."""
+    VECTOR_MULTIPLY = "vector-multiply"
+    VECTOR_SUM = "vector-sum"
+    """A sum across lanes into a register, of products or not."""
+    VECTOR_MOVE = "vector-move"
+    """Between lanes and registers."""
     VECTOR_LOAD = "vector-load"
     VECTOR_STORE = "vector-store"
+    GATHER = "gather"
+    SCATTER = "scatter"
+    PREDICATE = "predicate"
     LOOP = "loop"
 
 

@@ -77,6 +77,8 @@ class Timetable:
         chain_slack: cycles that a multiply-accumulate's addend, whether of one register or two, may come later than
             an ordinary operand.
         banked: whether another load of its cycle has to be of another bank.
+        after: units that must be free of longer instructions, in which it issues.
+        holds: units, and the cycles from issue until what names them in `after` may issue.
         wide_fetch: whether it costs a cycle unless two 16-bit instructions before it have let fetching catch up.
     """
 
@@ -88,6 +90,8 @@ class Timetable:
     ahead: Literal["", "older", "any"] = ""
     chain_slack: int = 1
     banked: bool = False
+    after: tuple[str, ...] = ()
+    holds: tuple[tuple[str, int], ...] = ()
     wide_fetch: bool = False
     address_lead: int = 1
     early_lead: int = 1
@@ -205,7 +209,13 @@ def _operands(pipeline: InOrderPipeline, instruction: Instruction) -> tuple[tupl
     found += [(name + suffix, table.early_lead) for name in instruction.early]
     if instruction.accumulates is not None:
         found.append((instruction.accumulates, -table.chain_slack))
+    found += [(held(unit), 0) for unit in table.after]
     return tuple(found)
+
+
+def held(unit: str) -> str:
+    """Return the name under which pipelines note when a unit that is held is free, as if it were a register."""
+    return f"{unit} unit"
 
 
 class IssueState:
@@ -276,6 +286,8 @@ class IssueState:
         if instruction.updates_base and instruction.address:
             base = instruction.address[0]
             self._ready[base] = self._ready[base + LATE] = cycle
+        for unit, cycles in table.holds:
+            self._ready[held(unit)] = cycle + cycles
         self._written = max(self._written, cycle + table.latency)
         busy = table.busy + self._fetching(instruction, table)
         if instruction.kind in (Kind.LOAD_MULTIPLE, Kind.STORE_MULTIPLE):

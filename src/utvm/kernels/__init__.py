@@ -11,6 +11,7 @@ from utvm.kernels.dsp.pool import WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
+from utvm.kernels.helium import HeliumConvolution
 from utvm.kernels.portable import (
     PortableBinary,
     PortableConv2D,
@@ -46,6 +47,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
 """Plain C11, for every operator and every core."""
 
 FAMILIES: tuple[KernelFamily, ...] = (
+    HeliumConvolution(),
     WinogradConvolution(),
     WinogradRows(),
     DirectConvolution(),

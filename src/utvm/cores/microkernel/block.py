@@ -17,9 +17,13 @@ _MEMORY = frozenset(
         Kind.STORE,
         Kind.STORE_DOUBLE,
         Kind.STORE_MULTIPLE,
+        Kind.VECTOR_LOAD,
+        Kind.VECTOR_STORE,
+        Kind.GATHER,
+        Kind.SCATTER,
     }
 )
-_STORES = frozenset({Kind.STORE, Kind.STORE_DOUBLE, Kind.STORE_MULTIPLE})
+_STORES = frozenset({Kind.STORE, Kind.STORE_DOUBLE, Kind.STORE_MULTIPLE, Kind.VECTOR_STORE, Kind.SCATTER})
 
 
 class Block:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from utvm.cores.banks import Banks
 from utvm.cores.instruction import Instruction, Kind
-from utvm.cores.timing import LATE, InOrderPipeline, Timetable
+from utvm.cores.timing import LATE, InOrderPipeline, Timetable, held
 
 _UNIT_BITS = 4
 """Bits of the count of one unit. The highest is a guard, which taking one from none clears."""
@@ -68,6 +68,7 @@ class PipelinedCode:
                 for suffix, latency in _latencies(table)
                 if not suffix or name + suffix in numbers
             )
+            + tuple((number(held(unit)), cycles, False) for unit, cycles in table.holds)
             for instruction, table in zip(code, tables, strict=True)
         ]
         self.moved = [

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from utvm.cores.instruction import Form, Instruction, Kind, UnknownInstructionError
+from utvm.cores.thumb.vector import parse_vector
 from utvm.cores.thumb.width import width
 
 _CONDITIONS = ["eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al"]
@@ -17,7 +18,10 @@ _CONDITIONS = ["eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi",
 
 def _table() -> dict[str, Kind]:
     kinds = {
-        Kind.ALU: "add sub rsb neg adc sbc and orr orn eor bic mov mvn movw movt addw subw adr adds csel",
+        Kind.ALU: (
+            "add sub rsb neg adc sbc and orr orn eor bic mov mvn movw movt addw subw adr adds "
+            "csel csinc csinv csneg cset csetm cinc cinv cneg"
+        ),
         Kind.SHIFT: "lsl lsr asr ror rrx",
         Kind.COMPARE: "cmp cmn tst teq",
         Kind.EXTEND: "sxtb sxth uxtb uxth sxtb16 uxtb16",
@@ -81,6 +85,9 @@ def parse(text: str) -> Instruction:
     Raises:
         UnknownInstructionError: the mnemonic is not known.
     """
+    vector = parse_vector(text)
+    if vector is not None:
+        return vector
     mnemonic, _, operands = text.strip().partition(" ")
     name, flags, conditional = _mnemonic(mnemonic.lower())
     kind = _kind(name, operands)

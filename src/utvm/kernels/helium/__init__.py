@@ -1,0 +1,5 @@
+"""Kernels for the M-profile vector extension (Helium): sixteen products of bytes an instruction."""
+
+from utvm.kernels.helium.convolution import HeliumConvolution
+
+__all__ = ["HeliumConvolution"]

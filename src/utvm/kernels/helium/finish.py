@@ -1,0 +1,96 @@
+"""How vectors of sums become int8: requantisation, output zero point and clamp, to the bit.
+
+VQRDMULH is TFLite's rounding doubling high multiplication. VRSHL to the right rounds halves up; TFLite's second
+rounding takes them away from zero, so negative values are lowered by one first, unless their channel is not shifted.
+Where the clamp begins at the output zero point or above, negative values end there anyway. A shift to the left comes
+first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Rounding
+from utvm.graph.arithmetic import channel_requantization
+
+Weighted = Conv2D | DepthwiseConv2D | FullyConnected
+ROUNDINGS = (Rounding.DOUBLE, Rounding.HALF_UP_SHIFT)
+"""Single rounding needs the low half of a product of 64 bits, which no vector instruction keeps."""
+
+_LOWEST, _HIGHEST = -128, 127
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The steps from sums to int8.
+
+    Attributes:
+        multiplies: whether values are multiplied; the half-up shift of q7 networks only shifts.
+        left: whether some channel is shifted to the left first.
+        lowers: whether negative values are lowered by one before the shift; `some`: not in every channel.
+        zero_point: the output's.
+        low, high: the clamp.
+    """
+
+    multiplies: bool
+    left: bool
+    lowers: str
+    zero_point: int
+    low: int
+    high: int
+
+    @staticmethod
+    def of(op: Weighted) -> Finish:
+        """Return the steps of an operator."""
+        double = op.rounding is Rounding.DOUBLE
+        shift = channel_requantization(op).shift
+        matters = double and op.clamp[0] < op.y.zero_point
+        return Finish(
+            multiplies=double,
+            left=double and bool((shift > 0).any()),
+            lowers="" if not matters else "all" if bool((shift < 0).all()) else "some",
+            zero_point=op.y.zero_point,
+            low=op.clamp[0],
+            high=op.clamp[1],
+        )
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether saturation to uint8 is the clamp."""
+        return (self.zero_point, self.low, self.high) == (_LOWEST, _LOWEST, _HIGHEST)
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of constants that four channels have."""
+        return 1 + self.multiplies + self.left
+
+    @property
+    def clamps_low(self) -> bool:
+        """Whether a vector of the lower end is needed."""
+        return not self.unsigned and self.low > _LOWEST
+
+    @property
+    def clamps_high(self) -> bool:
+        """Whether a vector of the upper end is needed."""
+        return self.high < _HIGHEST
+
+
+def refusal(op: Weighted) -> str | None:
+    """Return why sums of `op` have no exact finish, as a clause; None where they have one."""
+    shift = channel_requantization(op).shift
+    if op.rounding is Rounding.HALF_UP_SHIFT and bool((shift > 1).any()):
+        return "a scale shifts to the left"
+    return None
+
+
+def constants(op: Weighted) -> list[NDArray[np.int64]]:
+    """Return the vectors of `Finish.vectors`, in the order of use, each [OC]."""
+    table, finish = channel_requantization(op), Finish.of(op)
+    shift = table.shift.astype(np.int64)
+    if not finish.multiplies:
+        return [shift - 1]
+    left = [np.maximum(shift, 0)] if finish.left else []
+    return [*left, table.multiplier.astype(np.int64), np.minimum(shift, 0)]
