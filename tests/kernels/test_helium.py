@@ -13,10 +13,14 @@ from tests.support.draw import case_with
 from utvm.cores import get_core
 from utvm.device import Session
 from utvm.kernels import KernelFamily
-from utvm.kernels.helium import HeliumConvolution
+from utvm.kernels.helium import HeliumConvolution, HeliumDepthwise
 
 CORE = get_core("cortex-m55")
-DRAWN = [("Conv2D", HeliumConvolution()), ("FullyConnected", HeliumConvolution())]
+DRAWN = [
+    ("Conv2D", HeliumConvolution()),
+    ("FullyConnected", HeliumConvolution()),
+    ("DepthwiseConv2D", HeliumDepthwise()),
+]
 
 
 @pytest.fixture(scope="module")

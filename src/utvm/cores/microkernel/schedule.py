@@ -15,7 +15,7 @@ from typing import Any
 from utvm.cores.microkernel.block import Block
 from utvm.cores.microkernel.known import known
 from utvm.cores.microkernel.walk import Strategy, Walked, Walker
-from utvm.cores.thumb import Instruction
+from utvm.cores.thumb import Instruction, Kind
 from utvm.cores.thumb.placing import with_loads_at_words
 from utvm.cores.timing import InOrderPipeline, Timing
 
@@ -28,6 +28,12 @@ _STRATEGIES = {
     for in_order, few in ((True, _IN_ORDER), (False, _OTHERS))
 }
 """For in-order pipelines and for others: few that together found the best of a full search, last the written order."""
+_VECTORS = tuple(
+    Strategy(priority="order", window=w, reserve=r, lead=lead)
+    for w, r, lead in ((8, 3, 10), (12, 3, 14), (24, 3, 10), (8, 2, 10), (12, 2, 6), (40, 1, 4), (8, 0, 2), (8, 0, 0))
+)
+"""For code of vectors, whose loads must run ahead of the multiplications that they feed."""
+_OF_VECTORS = frozenset({Kind.VECTOR_LOAD, Kind.VECTOR_SUM, Kind.VECTOR_MULTIPLY, Kind.VECTOR, Kind.GATHER})
 _SUFFIX = ".schedule"
 _GOOD_ENOUGH = 1.005
 
@@ -80,7 +86,8 @@ def _search(
     good_enough = _GOOD_ENOUGH * fewest_cycles(block.code, timing)
     best: Walked | None = None
     walker = Walker(block, timing, pool=pool, fixed=fixed, live_in=live_in)
-    for strategy in _STRATEGIES[isinstance(timing, InOrderPipeline)]:
+    vectors = any(instruction.kind in _OF_VECTORS for instruction in block.code)
+    for strategy in _VECTORS if vectors else _STRATEGIES[isinstance(timing, InOrderPipeline)]:
         walked = walker.walk(strategy)
         if walked is None:
             continue

@@ -17,6 +17,7 @@ from utvm.cores.timing import InOrderPipeline, Timing
 
 MULTIPLIES = frozenset({Kind.MAC, Kind.MULTIPLY})
 LOADS = frozenset({Kind.LOAD, Kind.LOAD_NARROW})
+_VECTOR_LOADS = frozenset({Kind.VECTOR_LOAD, Kind.GATHER})
 _LONGEST_WAIT = 40
 """Cycles without an instruction after which a walk is given up."""
 
@@ -30,11 +31,13 @@ class Strategy:
             follow; `critical`, longest path first.
         window: instructions of the written order, from the oldest that waits, among which it chooses.
         reserve: registers that all but the oldest instruction must leave free.
+        lead: instructions of the written order by which `order` takes vector loads early.
     """
 
     priority: str
     window: int
     reserve: int
+    lead: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class Walker:
                 self._followers[predecessor].append(index)
         self._number_registers()
         self._height = self._heights()
+        self._early = [ins.kind in _VECTOR_LOADS for ins in self.code]
         self._kinds = [(ins.kind in LOADS, ins.kind in MULTIPLIES) for ins in self.code]
         self._pipeline = PipelinedCode(self.code, timing) if isinstance(timing, InOrderPipeline) else None
         self._local = _all_written_first(self.code, fixed)
@@ -119,6 +123,7 @@ class Walker:
         critical, pair, reserve = strategy.priority == "critical", strategy.priority == "pair", strategy.reserve
         available, fresh, free = taken.available, taken.fresh, taken.free
         starts = [-1] * len(self.code)
+        places = [index - strategy.lead * early for index, early in enumerate(self._early)]
         total, window = len(self.code), strategy.window
         for limit in range(window, window + total):
             while True:
@@ -152,6 +157,9 @@ class Walker:
                             soonest = start
                     elif critical:
                         if chosen < 0 or height[index] > height[chosen]:
+                            chosen = index
+                    elif strategy.lead:
+                        if chosen < 0 or places[index] < places[chosen]:
                             chosen = index
                     elif pair and empty and self._kinds[index][1]:
                         if chosen < 0:

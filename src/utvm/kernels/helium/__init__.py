@@ -1,5 +1,6 @@
 """Kernels for the M-profile vector extension (Helium): sixteen products of bytes an instruction."""
 
 from utvm.kernels.helium.convolution import HeliumConvolution
+from utvm.kernels.helium.depthwise import HeliumDepthwise
 
-__all__ = ["HeliumConvolution"]
+__all__ = ["HeliumConvolution", "HeliumDepthwise"]

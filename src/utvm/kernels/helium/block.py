@@ -153,10 +153,10 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
     name = f"utvm_helium_m{spec.pixels}_{len(spec.steps)}x{spec.groups}_{short_digest(spec, 3)}"
     body, cycles = _looped(spec, timing) if spec.turns[0] else _straight(spec, timing)
     advance = [
-        *_move("r1", spec.pixels * spec.pitch),
-        *(_move("r7", spec.pixels * spec.pitch) if spec.pixels == 2 else []),
-        *_move("r3", -spec.groups * spec.block_bytes),
-        *_move("r5", spec.pixels * spec.out_pitch - spec.groups * spec.channels),
+        *move("r1", spec.pixels * spec.pitch),
+        *(move("r7", spec.pixels * spec.pitch) if spec.pixels == 2 else []),
+        *move("r3", -spec.groups * spec.block_bytes),
+        *move("r5", spec.pixels * spec.out_pitch - spec.groups * spec.channels),
     ]
     lines = [
         "push {r4-r11, lr}",
@@ -167,7 +167,7 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
         "mov r3, r2",
         "mov r1, r0",
         *([f"add.w r7, r1, #{spec.pitch}"] if spec.pixels == 2 and spec.pitch <= _MOST_ADDED else []),
-        *(["mov r7, r1", *_move("r7", spec.pitch)] if spec.pixels == 2 and spec.pitch > _MOST_ADDED else []),
+        *(["mov r7, r1", *move("r7", spec.pitch)] if spec.pixels == 2 and spec.pitch > _MOST_ADDED else []),
         *_constants(spec.finish),
         ".balign 4",
         "1:",
@@ -206,7 +206,7 @@ def _constants(finish: Finish) -> list[str]:
     return [*lines, f"movw r9, #{finish.zero_point & 0xFFFF}", "vdup.16 q0, r9", f"vstrw.32 q0, [sp, #{_ZERO}]"]
 
 
-def _move(register: str, by: int) -> list[str]:
+def move(register: str, by: int) -> list[str]:
     """Return the additions that move an address by any number of bytes."""
     lines, name, left = [], "add" if by > 0 else "sub", abs(by)
     while left > _MOST_ADDED:
@@ -242,7 +242,7 @@ class _Writer:
             if abs(moved) <= self._post and not (spec.words and moved % 4):
                 block(f"{self._load} {register}, [{base}], #{moved}" if moved else f"{self._load} {register}, [{base}]")
             else:
-                block(f"{self._load} {register}, [{base}]", *_move(base, moved))
+                block(f"{self._load} {register}, [{base}]", *move(base, moved))
         count = 8 // spec.pixels
         for channel in range(count):
             weights = self.from_stream()
@@ -314,8 +314,8 @@ class _Writer:
         if spec.out_pitch <= 254:
             block(f"vstrh.32 {second}, [r5, #{spec.out_pitch}]", f"vstrh.32 {result}, [r5], #8")
         else:
-            block(f"vstrh.32 {result}, [r5]", *_move("r5", spec.out_pitch), f"vstrh.32 {second}, [r5]")
-            block(*_move("r5", 8 - spec.out_pitch))
+            block(f"vstrh.32 {result}, [r5]", *move("r5", spec.out_pitch), f"vstrh.32 {second}, [r5]")
+            block(*move("r5", 8 - spec.out_pitch))
 
 
 def _schedule(writer: _Writer, timing: Timing) -> tuple[list[str], float]:
@@ -362,7 +362,7 @@ def _looped(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
         for moved in moves[turns * length :]:
             rest.step(moved, first=False)
         for base in ("r1", "r7")[: spec.pixels]:
-            rest.block(*_move(base, back))
+            rest.block(*move(base, back))
         packed = rest.requantize(biased=True)
         if half == 0:
             rest.block(f"vstrw.32 {packed}, [sp, #{_HALF}]")

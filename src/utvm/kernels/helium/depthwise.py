@@ -1,0 +1,259 @@
+"""Depthwise convolutions by patches (`patch_code`): any kernel, stride, dilation, padding and channel multiplier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.cores import Core
+from utvm.graph import DepthwiseConv2D, Operator
+from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.dsp.assembly import no_scheduled_code
+from utvm.kernels.dsp.finish import folded_bias
+from utvm.kernels.dsp.stream import to_words
+from utvm.kernels.helium.finish import ROUNDINGS, Finish, constants, refusal
+from utvm.kernels.helium.move import FILL, fill_cycles
+from utvm.kernels.helium.patch_code import (
+    INTERLEAVE,
+    PatchSpec,
+    interleave_cycles,
+    patch_kernel,
+    separate,
+    separate_cycles,
+)
+from utvm.kernels.overlap import line_ahead
+from utvm.kernels.workload import dims, workload
+
+_ROWS = 4
+"""Rows that lie interleaved, and columns of a patch."""
+_SIDE = 3
+"""The largest kernel of which a patch makes 2 x 2 outputs."""
+_SLACK = 64
+_MOST_TAPS = 16
+_PARAMETERS = (
+    CParameter(name="x", c_type="int8_t", role="input"),
+    CParameter(name="stream", c_type="int32_t", role="constant"),
+    CParameter(name="scratch", c_type="int8_t", role="scratch"),
+    CParameter(name="y", c_type="int8_t", role="output"),
+)
+
+
+class HeliumDepthwise(KernelFamily):
+    """DepthwiseConv2D of any shape whose kernel has up to 16 patches of 4 x 4 taps."""
+
+    name = "helium-depthwise"
+    kinds = (DepthwiseConv2D,)
+    roundings = ROUNDINGS
+
+    def lacks(self, core: Core) -> str | None:
+        """Return that the core has no vector extension; None where it has it."""
+        return no_scheduled_code(core) if core.mve else f"{core.name} has no vector extension"
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` has no exact finish, or that its kernel is too large."""
+        if not isinstance(op, DepthwiseConv2D):
+            return super().refusal(op, core)
+        lacking = self.lacks(core) or refusal(op)
+        if lacking is not None:
+            return lacking
+        return "its kernel is too large" if len(_Plan.of(op).spec.taps) > _MOST_TAPS else None
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the cycles of all rows."""
+        del config
+        assert isinstance(op, DepthwiseConv2D)
+        return _Plan.of(op).cycles(core)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of `op`."""
+        assert isinstance(op, DepthwiseConv2D)
+        assert core.timing is not None
+        plan = _Plan.of(op)
+        kernel = patch_kernel(plan.spec, core.timing)[0]
+        way_back = separate(op.y.shape[3], plan.columns * op.y.shape[3], flip=plan.spec.finish.unsigned)
+        w = CWriter()
+        _write(w, plan, kernel.name, way_back.name)
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"depthwise_{dims(op.x.shape[1:])}_k{op.weights.shape[1]}x{op.weights.shape[2]}_helium",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=_PARAMETERS,
+                body=w.text,
+                support=(FILL, INTERLEAVE, way_back, kernel),
+            ),
+            constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
+            scratch_bytes=plan.scratch_bytes,
+            ahead=line_ahead(op, rows=plan.out_rows),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Plan:
+    """What the C, the micro-kernel and the stream of one layer agree on.
+
+    `quads` sets of four interleaved rows have `wide` columns each.
+    """
+
+    op: DepthwiseConv2D
+    spec: PatchSpec
+    quads: int
+    wide: int
+
+    @staticmethod
+    def of(op: DepthwiseConv2D) -> _Plan:
+        _, height, width, _ = op.weights.shape
+        channels, out_channels, out_width = op.x.shape[3], op.y.shape[3], op.y.shape[2]
+        square = op.stride == op.dilation == (1, 1) and height <= _SIDE and width <= _SIDE
+        word = 4 * channels
+        columns = 2 if square else 4
+        steps = -(-out_width // columns)
+        across = 1 if square else -(-width // _ROWS)
+        quads = 1 if square else -(-height // _ROWS)
+        last = (steps * columns - 1) * op.stride[1] + ((across * _ROWS) - 1) * op.dilation[1]
+        wide = max(last + _ROWS, op.padding.left + op.x.shape[2] + op.padding.right)
+        taps = tuple(
+            quad * wide * word + part * _ROWS * op.dilation[1] * word for quad in range(quads) for part in range(across)
+        )
+        spec = PatchSpec(
+            square=square,
+            taps=taps,
+            between=op.dilation[1] * word,
+            step=columns * word if square else op.stride[1] * word,
+            out_step=4 * out_channels,
+            steps=steps,
+            finish=Finish.of(op),
+        )
+        return _Plan(op=op, spec=spec, quads=quads, wide=wide)
+
+    @property
+    def out_rows(self) -> int:
+        """Output rows at once."""
+        return 2 if self.spec.square else 1
+
+    @property
+    def columns(self) -> int:
+        """Output columns of a set."""
+        return 2 if self.spec.square else 4
+
+    @property
+    def rows_bytes(self) -> int:
+        """Bytes of all interleaved rows, and what is written behind them."""
+        return _rounded(self.quads * self.wide * 4 * self.op.x.shape[3] + _SLACK)
+
+    @property
+    def out_bytes(self) -> int:
+        """Bytes of the sets of outputs of all columns, and what is read behind them."""
+        return _rounded(self.spec.steps * 4 * self.op.y.shape[3] + _SLACK)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of the input."""
+        return self.op.x.shape[2] * self.op.x.shape[3]
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Interleaved rows, outputs, a row of padding, and where outputs go that are none."""
+        return self.rows_bytes + self.out_bytes + _rounded(self.row_bytes) + _rounded(self.dump_bytes)
+
+    @property
+    def dump_bytes(self) -> int:
+        """Bytes of a row of outputs that are none."""
+        return self.spec.steps * self.columns * self.op.y.shape[3]
+
+    def stream(self) -> NDArray[np.int32]:
+        """Return, for each output channel, its weights as patches, then its constants."""
+        op, finish = self.op, self.spec.finish
+        weights = op.weights.values.astype(np.int8)[0]
+        height, width, out_channels = weights.shape
+        patches = np.zeros((out_channels, self.spec.vectors, _ROWS, _ROWS), np.int8)
+        if self.spec.square:
+            for index in range(4):
+                column, row = index // 2, index % 2
+                patches[:, index, column : column + width, row : row + height] = weights.transpose(2, 1, 0)
+        else:
+            across = -(-width // _ROWS)
+            padded = np.zeros((self.quads * _ROWS, across * _ROWS, out_channels), np.int8)
+            padded[:height, :width] = weights
+            split = padded.reshape(self.quads, _ROWS, across, _ROWS, out_channels)
+            patches[:] = split.transpose(4, 0, 2, 3, 1).reshape(patches.shape)
+        words = np.ascontiguousarray(patches).reshape(out_channels, -1).view(np.int32)
+        tail = np.zeros((out_channels, 8), np.int64)
+        tail[:, 0] = folded_bias(op)
+        others = list(constants(op))
+        if finish.left:
+            tail[:, 3] = others.pop(0)
+        if finish.multiplies:
+            tail[:, 1] = others.pop(0)
+        tail[:, 2] = others.pop(0)
+        tail[:, 4] = 4 * ((np.arange(out_channels) + 1) % op.multiplier == 0)
+        return np.concatenate([words, to_words(tail).reshape(tail.shape)], axis=1).reshape(-1)
+
+    def cycles(self, core: Core) -> float:
+        """Return the modelled cycles."""
+        assert core.timing is not None
+        op, channels = self.op, self.op.x.shape[3]
+        channel = patch_kernel(self.spec, core.timing)[1]
+        pads = op.padding.left * 4 * channels, (self.wide - op.padding.left - op.x.shape[2]) * 4 * channels
+        quad = interleave_cycles(self.row_bytes) + fill_cycles(pads[0]) + fill_cycles(pads[1]) + 60
+        row = self.quads * quad + 60 + op.y.shape[3] * channel + separate_cycles(op.y.shape[3], self.spec.steps) + 40
+        return op.x.shape[0] * -(-op.y.shape[1] // self.out_rows) * row + fill_cycles(self.row_bytes)
+
+
+def _rounded(nbytes: int) -> int:
+    return -(-nbytes // 16) * 16
+
+
+def _write(w: CWriter, plan: _Plan, kernel: str, way_back: str) -> None:
+    op = plan.op
+    images, height, width, channels = op.x.shape
+    _, out_height, out_width, out_channels = op.y.shape
+    word, row = 4 * channels, plan.row_bytes
+    out_at = plan.rows_bytes
+    padding_at = out_at + plan.out_bytes
+    dump_at = padding_at + _rounded(row)
+    full, rest = divmod(out_width, plan.columns)
+    zero = op.x.zero_point
+    w(f"int8_t *const outputs = scratch + {out_at};", f"int8_t *const padding = scratch + {padding_at};")
+    w(f"int8_t *const dump = scratch + {dump_at};", "(void)dump;")
+    w(f"utvm_helium_fill(padding, {zero}, {row});")
+    with w.loop("n", images), w.loop("oy", out_height, step=plan.out_rows):
+        with w.loop("quad", plan.quads):
+            w("const int8_t *rows[4];")
+            with w.loop("k", _ROWS):
+                w(f"const int32_t iy = oy * {op.stride[0]} + (4 * quad + k) * {op.dilation[0]} - {op.padding.top};")
+                w(f"rows[k] = iy >= 0 && iy < {height} ? x + (n * {height} + iy) * {row} : padding;")
+            w(f"int8_t *const to = scratch + quad * {plan.wide * word};")
+            left = op.padding.left * word
+            if left:
+                w(f"utvm_helium_fill(to, {zero}, {left});")
+            w(f"utvm_helium_interleave(to + {left}, rows, {row});")
+            right = plan.wide * word - left - width * word
+            if right:
+                w(f"utvm_helium_fill(to + {left + width * word}, {zero}, {right});")
+        w(f"{kernel}(scratch, stream, outputs, {out_channels});")
+        line = out_width * out_channels
+        w(f"int8_t *const out = y + (n * {out_height} + oy) * {line};")
+        if plan.spec.square:
+            w(f"int8_t *const below = oy + 1 < {out_height} ? out + {line} : dump;")
+            _write_sets(w, way_back, full, 0, ["out", "below", f"out + {out_channels}", f"below + {out_channels}"])
+            if rest:
+                at = 2 * full * out_channels
+                _write_sets(w, way_back, 1, full * 4 * out_channels, [f"out + {at}", f"below + {at}", "dump", "dump"])
+        else:
+            _write_sets(w, way_back, full, 0, [f"out + {k * out_channels}" for k in range(4)])
+            at = 4 * full * out_channels
+            targets = [f"out + {at + k * out_channels}" if k < rest else "dump" for k in range(4)]
+            if rest:
+                _write_sets(w, way_back, 1, full * 4 * out_channels, targets)
+
+
+def _write_sets(w: CWriter, way_back: str, sets: int, start: int, targets: list[str]) -> None:
+    if sets:
+        with w.block(""):
+            w(f"int8_t *const to[4] = {{{', '.join(targets)}}};")
+            w(f"{way_back}(outputs + {start}, to, {sets});")
