@@ -8,6 +8,7 @@ rows, whose newest are moved to its start when it is full.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from utvm.kernels.dsp.assembly import no_scheduled_code
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.helium.block import LANES, OUTPUTS, BlockSpec, micro_kernel, stream
 from utvm.kernels.helium.finish import ROUNDINGS, Finish, constants, refusal
-from utvm.kernels.helium.move import COPY, FILL, copy_cycles, fill_cycles
+from utvm.kernels.helium.move import COPY, FILL, copy_cycles, fill_cycles, unfold, unfold_cycles
 from utvm.kernels.overlap import ring_ahead
 from utvm.kernels.workload import dims, workload
 
@@ -37,8 +38,9 @@ _PARAMETERS = (
 
 
 class HeliumConvolution(KernelFamily):
-    """Any kernel, stride, dilation, padding and grouping. Knobs: `m` pixels at once, 2 or 1, and `rows`: whether the
-    buffer holds a `window` of rows, twice as many (`double`) or the whole `image`.
+    """Any kernel, stride, dilation, padding and grouping. Knobs: `m` pixels at once, 2 or 1; `rows`: whether the
+    buffer holds a `window` of rows, twice as many (`double`) or the whole `image`; `taps`: whether those of a pixel are
+    read from their `rows`, or `packed` first, which suits rows of few.
     """
 
     name = "helium"
@@ -56,14 +58,17 @@ class HeliumConvolution(KernelFamily):
         lacking = self.lacks(core) or refusal(op)
         if lacking is not None:
             return lacking
-        spec = _Plan.of(op, {"m": 1, "rows": "window"}).spec
+        spec = _Plan.of(op, {"m": 1, "rows": "window", "taps": "rows"}).spec
         return "its kernel has too many taps in a row" if _written(spec) > _MOST_STEPS else None
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; a stretch of pixels has no buffer of rows."""
         del core
         assert isinstance(op, Conv2D | FullyConnected)
-        return {"m": (2, 1), "rows": ("window",) if _is_stretch(op) else ("window", "double", "image")}
+        if _is_stretch(op):
+            return {"m": (2, 1), "rows": ("window",), "taps": ("rows",)}
+        taps = ("rows", "packed") if _can_pack(op) else ("rows",)
+        return {"m": (2, 1), "rows": ("window", "double", "image"), "taps": taps}
 
     def default(self, op: Operator, core: Core) -> Config:
         """Return the fastest of the contenders."""
@@ -72,9 +77,9 @@ class HeliumConvolution(KernelFamily):
     def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
         """Return all configs but those of one pixel where there are enough."""
         assert isinstance(op, Conv2D | FullyConnected)
-        plan = _Plan.of(op, {"m": 2, "rows": "window"})
+        plan, space = _Plan.of(op, {"m": 2, "rows": "window", "taps": "rows"}), self.space(op, core)
         ms = (2,) if plan.across > 2 else (2, 1)
-        return tuple({"m": m, "rows": rows} for m in ms for rows in self.space(op, core)["rows"])
+        return tuple({"m": m, "rows": r, "taps": t} for m, r, t in product(ms, space["rows"], space["taps"]))
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all blocks and copies."""
@@ -87,7 +92,7 @@ class HeliumConvolution(KernelFamily):
         assert core.timing is not None
         plan = _Plan.of(op, config)
         w = CWriter()
-        kernel = micro_kernel(plan.spec, core.timing)[0]
+        kernel = micro_kernel(plan.block, core.timing)[0]
         (_write_stretch if plan.stretch else _write_rows)(w, plan, kernel.name)
         scratch = plan.scratch_bytes
         return Kernel(
@@ -98,7 +103,12 @@ class HeliumConvolution(KernelFamily):
                 comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
                 parameters=tuple(p for p in _PARAMETERS if scratch or p.role != "scratch"),
                 body=w.text,
-                support=(*((COPY,) if scratch else ()), *(() if plan.stretch else (FILL,)), kernel),
+                support=(
+                    *((COPY,) if scratch else ()),
+                    *(() if plan.stretch else (FILL,)),
+                    *((unfold(plan.spec, plan.block.pitch),) if plan.packed else ()),
+                    kernel,
+                ),
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
             scratch_bytes=scratch,
@@ -118,15 +128,23 @@ def _is_stretch(op: Conv2D | FullyConnected) -> bool:
     return ones and op.groups == 1 and not op.padding.any
 
 
+def _can_pack(op: Conv2D | FullyConnected) -> bool:
+    if isinstance(op, FullyConnected) or op.groups > 1 or op.dilation[1] > 1:
+        return False
+    return op.weights.shape[1] > 1 and op.weights.shape[2] * op.weights.shape[3] < LANES
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Plan:
     """What the C, the micro-kernel and the stream of one layer agree on. Sizes in bytes.
 
+    `spec` is the block that reads rows, `block` the one that is called: where taps are `packed`, that of their copy.
     `across` is the pixels of a row, or of the stretch; `buffer_rows` those of the input that the buffer holds.
     """
 
     op: Conv2D | FullyConnected
     spec: BlockSpec
+    packed: bool
     stretch: bool
     across: int
     groups: int
@@ -148,8 +166,10 @@ class _Plan:
         )  # fmt: skip
         if stretch:
             pixels = op.x.elements // channels
-            return _Plan(op=op, spec=spec, stretch=True, across=pixels, groups=1, out_channels=out_channels,
-                         buffer_rows=0)  # fmt: skip
+            return _Plan(
+                op=op, spec=spec, packed=False, stretch=True, across=pixels, groups=1, out_channels=out_channels,
+                buffer_rows=0,
+            )  # fmt: skip
         assert isinstance(op, Conv2D)
         height, width, total = op.x.shape[1], op.x.shape[2], op.x.shape[3]
         kernel_height, kernel_width = op.weights.shape[1:3]
@@ -168,9 +188,23 @@ class _Plan:
         image = max(height + op.padding.top + op.padding.bottom, window)
         rows = {"window": window, "double": 2 * window, "image": image}[str(config["rows"])]
         return _Plan(
-            op=op, spec=spec, stretch=False, across=op.y.shape[2], groups=groups, out_channels=out_channels,
+            op=op, spec=spec, packed=config["taps"] == "packed", stretch=False, across=op.y.shape[2], groups=groups, out_channels=out_channels,
             buffer_rows=min(rows, image),
         )  # fmt: skip
+
+    @property
+    def block(self) -> BlockSpec:
+        """The block that is called."""
+        if not self.packed:
+            return self.spec
+        taps = self.spec.rows * self.spec.run
+        pitch = -(-taps // LANES) * LANES
+        return replace(self.spec, rows=1, row_stride=0, runs=(0,), run=taps, pitch=pitch, words=True)
+
+    @property
+    def unfolded_bytes(self) -> int:
+        """Bytes of the taps of a row of pixels, and what is read or written behind them."""
+        return (self.across + 1) * self.block.pitch + LANES if self.packed else 0
 
     @property
     def window(self) -> int:
@@ -236,7 +270,7 @@ class _Plan:
 
     @property
     def scratch_bytes(self) -> int:
-        return self.buffer_bytes + self.line_bytes
+        return self.buffer_bytes + self.unfolded_bytes + self.line_bytes
 
     @property
     def ahead(self) -> int:
@@ -249,7 +283,7 @@ class _Plan:
 
     def stream(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
         """Return the constants of all groups."""
-        spec, op = self.spec, self.op
+        spec, op = self.block, self.op
         weights = op.weights.values.astype(np.int64).reshape(-1, spec.rows, len(spec.runs), spec.run)
         bias, others = folded_bias(op), constants(op)
         parts = [slice(g * self.out_channels, (g + 1) * self.out_channels) for g in range(self.groups)]
@@ -258,7 +292,7 @@ class _Plan:
     def cycles(self, core: Core) -> float:
         """Return the modelled cycles."""
         assert core.timing is not None
-        _, call, turn = micro_kernel(self.spec, core.timing)
+        _, call, turn = micro_kernel(self.block, core.timing)
         m = self.spec.pixels
         pack = (copy_cycles(self.out_channels) + 8) * self.groups
         if self.stretch:
@@ -272,6 +306,7 @@ class _Plan:
         calls = 1 + (self.across % m > 0 and self.across > m)
         row = self.groups * (calls * call + -(-self.across // m) * turn)
         row += pack * self.across if self.packs or self.across < m else 0
+        row += unfold_cycles(self.spec) * self.across if self.packed else 0
         total = images * out_height * (row + 30)
         fill = sum(map(fill_cycles, (op.padding.left * op.x.shape[3], op.padding.right * op.x.shape[3])))
         total += images * op.x.shape[1] * (copy_cycles(op.x.shape[2] * op.x.shape[3]) + fill + 20)
@@ -321,7 +356,9 @@ def _write_rows(w: CWriter, plan: _Plan, name: str) -> None:
     _, out_height, out_width, out_channels = op.y.shape
     padding, row = op.padding, plan.row_bytes
     if plan.line_bytes:
-        w(f"int8_t *const line = scratch + {plan.buffer_bytes};")
+        w(f"int8_t *const line = scratch + {plan.buffer_bytes + plan.unfolded_bytes};")
+    if plan.packed:
+        w(f"int8_t *const taps = scratch + {plan.buffer_bytes};")
     with w.loop("n", images):
         w("int32_t base = 0;", "int32_t filled = 0;")
         with w.loop("oy", out_height):
@@ -346,9 +383,12 @@ def _write_rows(w: CWriter, plan: _Plan, name: str) -> None:
                     w(f"utvm_helium_fill(to + {after}, {op.x.zero_point}, {padding.right * channels});")
             w(f"int8_t *out = y + (n * {out_height} + oy) * {out_width * out_channels};")
             w(f"const int8_t *from = scratch + (first - base) * {row};")
-            words = plan.spec.groups * plan.spec.block_bytes // 4
+            words = plan.block.groups * plan.block.block_bytes // 4
+            if plan.packed:
+                w(f"{unfold(plan.spec, plan.block.pitch).name}(taps, from, {plan.across});")
+            source = "taps" if plan.packed else f"from + g * {op.weights.shape[3]}"
             with w.loop("g", plan.groups):
-                _write_row(w, plan, name, f"from + g * {op.weights.shape[3]}", f"stream + g * {words}")
+                _write_row(w, plan, name, source, f"stream + g * {words}")
 
 
 def _write_row(w: CWriter, plan: _Plan, name: str, source: str, constants_: str) -> None:
@@ -362,4 +402,4 @@ def _write_row(w: CWriter, plan: _Plan, name: str, source: str, constants_: str)
     w(f"{name}({source}, {target}, {constants_}, {across // m});")
     if across % m:
         first = across - m
-        w(f"{name}({source} + {first * plan.spec.pitch}, {target} + {first * plan.spec.out_pitch}, {constants_}, 1);")
+        w(f"{name}({source} + {first * plan.block.pitch}, {target} + {first * plan.spec.out_pitch}, {constants_}, 1);")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from utvm.codegen import CSupport
 from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.helium.block import LANES, BlockSpec, move
 
 COPY = assembler_function(
     "utvm_helium_copy",
@@ -44,3 +46,35 @@ def copy_cycles(count: int) -> float:
 def fill_cycles(count: int) -> float:
     """Return about how many cycles a fill takes; none where there is nothing to fill."""
     return 16 + 2 * -(-count // 16) if count else 0.0
+
+
+def unfold(spec: BlockSpec, pitch: int) -> CSupport:
+    """Return `void name(int8_t *to, const int8_t *from, int32_t pixels)`, which copies the taps of pixels in a row.
+
+    Whole vectors are read and written: what is behind a run of taps is overwritten by the next, or meets weights of 0.
+
+    Args:
+        spec: where the taps are: one run of at most 16 in each of its rows.
+        pitch: from a pixel's taps to the next one's.
+    """
+    assert len(spec.runs) == 1 and spec.run <= LANES
+    name = f"utvm_helium_unfold_{spec.rows}x{spec.run}_{spec.row_stride}_{spec.pitch}_{pitch}"
+    lines = ["push {r4, lr}", "1:"]
+    for first in range(0, spec.rows, _AT_ONCE):
+        rows = range(first, min(first + _AT_ONCE, spec.rows))
+        for row in rows:
+            lines += [f"vldrb.u8 q{row % _AT_ONCE}, [r1]", *move("r1", spec.row_stride)]
+        lines += [f"vstrb.8 q{row % _AT_ONCE}, [r0], #{spec.run}" for row in rows]
+    lines += move("r1", spec.pitch - spec.rows * spec.row_stride) + move("r0", pitch - spec.rows * spec.run)
+    lines += ["subs r2, r2, #1", "bne 1b", "pop {r4, pc}"]
+    prototype = f"void {name}(int8_t *to, const int8_t *from, int32_t pixels)"
+    return assembler_function(name, prototype, lines, f"{spec.rows} runs of {spec.run} taps, pixels {pitch} apart")
+
+
+_AT_ONCE = 4
+"""Vectors between which a store does not delay a load."""
+
+
+def unfold_cycles(spec: BlockSpec) -> float:
+    """Return about how many cycles `unfold` takes for a pixel."""
+    return 8 + 4.5 * spec.rows

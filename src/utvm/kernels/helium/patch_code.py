@@ -25,6 +25,8 @@ _SECOND = ("r8", "r10", "r12", "lr")
 _FRAME = 52
 _T, _STREAM, _OUT, _COUNT, _LOW, _HIGH = 0, 4, 8, 12, 16, 32
 _CHANNEL_CYCLES = 22
+_WRITTEN, _AT_ONCE = 6, 4
+"""Sets of outputs up to which there is no loop, and those of a turn of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,14 +150,15 @@ def patch_kernel(spec: PatchSpec, timing: Timing) -> tuple[CSupport, float]:
         ScheduleError: it can't be scheduled.
     """
     name = f"utvm_helium_patches_{spec.steps}_{short_digest(spec, 2)}"
-    loops, rest = divmod(spec.steps, 2)
+    at_once = spec.steps if spec.steps <= _WRITTEN else _AT_ONCE
+    loops, rest = divmod(spec.steps, at_once)
     lines: list[str] = []
     cycles = float(_CHANNEL_CYCLES + 2 * spec.vectors)
-    for turns, at_once in ((loops, 2), (rest, 1)):
-        if not turns:
+    for turns, sets in ((loops, at_once), (1, rest)):
+        if not sets:
             continue
         writer = _Steps(spec)
-        for turn in range(at_once):
+        for turn in range(sets):
             writer.write(turn)
         done = schedule(writer.block, timing, pool=_pool(spec))
         if turns > 1:
