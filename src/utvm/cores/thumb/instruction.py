@@ -42,7 +42,10 @@ def _table() -> dict[str, Kind]:
         Kind.MAC: (
             "mla mls smlabb smlabt smlatb smlatt smlawb smlawt smmla smmlar smmls smmlsr smlad smladx smlsd smlsdx"
         ),
-        Kind.MAC_LONG: "smlal umlal umaal smlalbb smlalbt smlaltb smlaltt smlald smlaldx smlsld smlsldx",
+        # Shifts of 64 bits read and write both registers, as sums of 64 bits do.
+        Kind.MAC_LONG: (
+            "smlal umlal umaal smlalbb smlalbt smlaltb smlaltt smlald smlaldx smlsld smlsldx asrl lsll lsrl"
+        ),
         Kind.DIVIDE: "sdiv udiv",
         Kind.LOAD: "ldr ldrex ldrt",
         Kind.LOAD_NARROW: "ldrb ldrh ldrsb ldrsh ldrexb ldrexh",

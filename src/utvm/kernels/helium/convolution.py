@@ -188,7 +188,8 @@ class _Plan:
         image = max(height + op.padding.top + op.padding.bottom, window)
         rows = {"window": window, "double": 2 * window, "image": image}[str(config["rows"])]
         return _Plan(
-            op=op, spec=spec, packed=config["taps"] == "packed", stretch=False, across=op.y.shape[2], groups=groups, out_channels=out_channels,
+            op=op, spec=spec, packed=config["taps"] == "packed", stretch=False,
+            across=op.y.shape[2], groups=groups, out_channels=out_channels,
             buffer_rows=min(rows, image),
         )  # fmt: skip
 

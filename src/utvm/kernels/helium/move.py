@@ -57,7 +57,8 @@ def unfold(spec: BlockSpec, pitch: int) -> CSupport:
         spec: where the taps are: one run of at most 16 in each of its rows.
         pitch: from a pixel's taps to the next one's.
     """
-    assert len(spec.runs) == 1 and spec.run <= LANES
+    assert len(spec.runs) == 1
+    assert spec.run <= LANES
     name = f"utvm_helium_unfold_{spec.rows}x{spec.run}_{spec.row_stride}_{spec.pitch}_{pitch}"
     lines = ["push {r4, lr}", "1:"]
     for first in range(0, spec.rows, _AT_ONCE):
