@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -28,8 +29,9 @@ from utvm.graph import (
 from utvm.graph.cost import macs
 from utvm.graph.reference import evaluate
 from utvm.kernels import PORTABLE_FAMILIES
-from utvm.lowering import LoweringError, lower
-from utvm.lowering.patches import patchings
+from utvm.lowering import LoweringError, RamBudgetError, layout, lower
+from utvm.lowering.explored import Explored
+from utvm.lowering.patches import Stripes
 from utvm.lowering.views import Views
 
 PLAIN = get_core("cortex-m3")
@@ -98,7 +100,7 @@ def chains(draw: st.DrawFn) -> Graph:
 def test_stripes_mean_what_the_whole_means(graph: Graph, after: int) -> None:
     x = np.random.default_rng(0).integers(-128, 128, graph.inputs[0].shape).astype(np.int8)
     (wanted,) = evaluate(graph, [x]).values()
-    for patching in list(patchings(graph, 1 << 20, after=after))[::5]:
+    for patching in list(Stripes(graph).patchings(1 << 20, after=after))[::5]:
         (got,) = evaluate(patching.graph, [x]).values()
         np.testing.assert_array_equal(got, wanted)
         assert macs(patching.graph) == patching.macs
@@ -145,6 +147,29 @@ def test_a_budget_that_nothing_else_keeps_is_kept_by_stripes_with_the_least_work
     assert striped.constant_bytes == whole.constant_bytes
     with pytest.raises(LoweringError, match="the arena does not fit"):
         plain(graph, ram=3000)
+
+
+def test_an_impossible_budget_of_80_layers_is_answered_after_so_many_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    tensors = [activation(f"t{number}", (1, 16, 4, 4)) for number in range(81)]
+    around = Padding(top=1, bottom=1, left=1, right=1)
+    operators = [
+        Conv2D(name=f"c{n}", x=x, weights=weights(rng, f"w{n}", (4, 3, 3, 4)), bias=None, y=y, padding=around)
+        for n, (x, y) in enumerate(pairwise(tensors))
+    ]
+    graph = Graph(name="deep", operators=tuple(operators), inputs=(tensors[0],), outputs=(tensors[-1],))
+    worked_out: list[str] = []
+    options = layout._options
+    monkeypatch.setattr(layout, "_options", lambda op, *rest: worked_out.append(op.name) or options(op, *rest))
+    explored = Explored()
+    with pytest.raises(RamBudgetError) as caught:
+        lower(graph, PLAIN, families=PORTABLE_FAMILIES, ram=300, explored=explored)
+    assert f"--ram {caught.value.needed} fits" in str(caught.value)
+    assert explored.lowerings <= 100
+    heights = {op.y.shape for op in operators} | {(1, rows, 4, 4) for rows in range(1, 17)}
+    assert len(worked_out) <= 80 * 3 * len(heights), "each layer once for each kind of stripe, however many budgets"
+    found = lower(graph, PLAIN, families=PORTABLE_FAMILIES, ram=caught.value.needed, explored=explored)
+    assert found.arena_bytes == caught.value.needed
 
 
 def test_rows_and_their_concatenation_cost_no_call() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from utvm.api.board_fit import within_board
@@ -22,7 +23,7 @@ from utvm.graph import Graph
 from utvm.graph.cautions import cautions
 from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES, Config, KernelFamily
-from utvm.lowering import Program, lower, slower_calls
+from utvm.lowering import Explored, Program, lower, slower_calls
 from utvm.passes import run_passes
 from utvm.progress import end, say
 from utvm.report import CompileReport, records_used, write_text
@@ -55,6 +56,7 @@ class Compiled:
             seconds=self.seconds,
             records=records_used(self.program),
             slower=slower_calls(self.program),
+            distance=self.program.distance,
         )
 
     def write(self, directory: Path) -> tuple[Path, ...]:
@@ -118,11 +120,15 @@ def compile(
         measured = measurements(target, assume=assume or "", records=records)
     choices = _portable_choices(optimised, core, portable)
 
+    explored = Explored()
+
+    @cache
     def lowered(flash: int | None, ram: int | None) -> Program:
         with watch.stage("lowering"):
             return lower(
-                optimised, core, name=name, families=families, choices=choices, measured=measured, flash=flash, ram=ram
-            )
+                optimised, core, name=name, families=families, choices=choices, measured=measured, flash=flash, ram=ram,
+                explored=explored,
+            )  # fmt: skip
 
     def linked(program: Program) -> Built:
         with watch.stage("codegen"):

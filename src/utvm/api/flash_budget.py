@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -12,7 +13,7 @@ from utvm.toolchain import Image
 
 _REFINEMENTS = 6
 """Builds after the first that fits."""
-_MOST_ARENAS = 6
+_MOST_ARENAS = 3
 """Sizes that are tried before an error says which arena would do."""
 
 
@@ -102,12 +103,16 @@ def within_both(build: Build, flash: int, ram: int | None) -> Built:
 
 
 def _proven(build: Build, flash: int, ram: int) -> int | None:
-    """Return an arena from `ram` on with which an image fits the flash; None if none is found."""
+    """Return an arena from `ram` on with which an image fits the flash, at last that without a limit; None if none."""
+    tried: int | None = ram
     for _ in range(_MOST_ARENAS):
         try:
-            return within_flash(partial(build, ram=ram), flash).program.arena_bytes
+            return within_flash(partial(build, ram=tried), flash).program.arena_bytes
         except RamBudgetError as error:
             ram = max(error.needed, ram + 1)
+            tried = ram
         except LoweringError:
             return None
+    with suppress(LoweringError):
+        return within_flash(partial(build, ram=None), flash).program.arena_bytes
     return None

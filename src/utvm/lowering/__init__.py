@@ -2,6 +2,7 @@
 
 from utvm.lowering.budget import undominated
 from utvm.lowering.errors import FlashBudgetError, LoweringError, RamBudgetError
+from utvm.lowering.explored import Explored
 from utvm.lowering.layout import Choice, ram_advice
 from utvm.lowering.lower import FrontierPoint, lower, lower_frontier
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
@@ -13,6 +14,7 @@ __all__ = [
     "BUFFER_ALIGNMENT",
     "Call",
     "Choice",
+    "Explored",
     "FlashBudgetError",
     "FrontierPoint",
     "LoweringError",

@@ -34,6 +34,9 @@ _MOST_ENTRIES = 500
 _MOST_SEARCHED = 20_000
 """Operators of all parts searched under a limit of cycles or flash: so a search of 80 operators ends in seconds."""
 
+_MOST_CONFLICTS = 20_000
+"""Operators of all combinations whose crowded calls are looked for."""
+
 _Entry = tuple[int, float, tuple[int, ...]]
 """Flash, cycles, and the candidates of the first operators."""
 
@@ -258,7 +261,8 @@ def _first_that_fits(
                 arenas.append(arena)
             conflict = {index: picked[index].memory for index in crowded or range(len(picked))}
             conflicts.append(conflict)
-        if len(arenas) == MOST_PLANS or turn == MOST_TURNS or parts.searches * len(options) > most_searched:
+        looked = max(parts.searches * len(options) - most_searched, len(conflicts) * len(options) - _MOST_CONFLICTS)
+        if len(arenas) == MOST_PLANS or turn == MOST_TURNS or looked > 0:
             return _Search(picked=None, arenas=tuple(arenas), bounded=True)
         parts.without(conflict)
     return _Search(picked=None, arenas=tuple(arenas))
@@ -399,6 +403,12 @@ class _Parts(Iterator[Picked]):
         picked = self._best(part)
         if picked is not None:
             heapq.heappush(self._waiting, (self._cost(picked), next(self._order), picked, part))
+
+
+def least_cycles(options: Options, *, flash: int | None, ram: int | None, memory: Memory) -> float:
+    """Return cycles that no combination within the limits goes below."""
+    left = options if ram is None else _within(options, ram, memory)
+    return relaxation(left, flash).bound
 
 
 def cycles_of(picked: Picked) -> float:

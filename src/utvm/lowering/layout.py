@@ -6,6 +6,8 @@ import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import accumulate
 
 from utvm.codegen import CArray
 from utvm.cores import Core
@@ -14,6 +16,7 @@ from utvm.graph import Graph, Operator
 from utvm.kernels import Config, Kernel, KernelFamily, workload
 from utvm.lowering.budget import MOST_PLANS, FlashError, RamError
 from utvm.lowering.errors import LoweringError
+from utvm.lowering.explored import Explored
 from utvm.lowering.floor import ArenaFloor
 from utvm.lowering.plan import MemoryPlan, Request, plan_memory
 from utvm.lowering.program import Call, Program
@@ -47,14 +50,18 @@ class Layout:
         families: Sequence[KernelFamily],
         choices: Mapping[str, Choice],
         measured: Measurements,
+        explored: Explored | None = None,
     ) -> list[list[Candidate]]:
         """Return the candidates of each operator; all problems are in one error."""
+        explored = explored or Explored()
         options: list[list[Candidate]] = []
         problems: list[str] = []
         for index, op in enumerate(self.operators, 1):
             say(f"choosing kernels: {index} of {len(self.operators)}, {op.kind} {op.name}")
             try:
-                options.append(_options(op, self.core, families, choices.get(op.name), measured))
+                choice = choices.get(op.name)
+                work_out = partial(_options, op, self.core, families, choice, measured)
+                options.append(explored.candidates(op, work_out) if choice is None else work_out())
             except LoweringError as error:
                 problems.append(str(error))
         problems += [
@@ -79,12 +86,18 @@ class Layout:
 
         Where it takes a longer run than few calls, the answer is empty.
         """
-        requests = self._requests(picked)
+        requests, calls = self._requests(picked), len(self.operators)
+        begun, ended = [0] * (calls + 2), [0] * (calls + 2)
+        for request in requests:
+            begun[request.first + 1] += request.aligned_bytes
+            ended[request.last + 1] += request.aligned_bytes
+        # Bytes that have begun before a call, and of these what has ended before it: their difference is live.
+        begun, ended = list(accumulate(begun)), list(accumulate(ended))
         for length in range(1, _LONGEST_RUN + 1):
-            for start in range(len(self.operators) - length + 1):
-                live = [r for r in requests if r.first < start + length and start <= r.last]
-                if sum(request.aligned_bytes for request in live) <= ram:
+            for start in range(calls - length + 1):
+                if begun[start + length] - ended[start] <= ram:
                     continue
+                live = [r for r in requests if r.first < start + length and start <= r.last]
                 if plan_memory(live, enough=ram).arena_bytes > ram:
                     # Who computed in place outside of the run decides how large a storage in it is.
                     shared = {t for request in live if len(request.tensors) > 1 for t in request.tensors}
@@ -96,8 +109,8 @@ class Layout:
         """Return the bytes of the arena of a combination."""
         return plan_memory(self._requests(picked)).arena_bytes
 
-    def program(self, picked: Sequence[Candidate]) -> Program:
-        """Return the program of a combination."""
+    def program(self, picked: Sequence[Candidate], least_cycles: float = 0.0) -> Program:
+        """Return the program of a combination; no plan within its budgets has fewer than `least_cycles`."""
         memory, scratch = self._memory(picked)
         kernels = _with_shared_constants([candidate.kernel for candidate in picked])
         return Program(
@@ -118,6 +131,7 @@ class Layout:
             ),
             memory=memory,
             budgeted_bytes=sum(candidate.flash_bytes for candidate in picked),
+            least_cycles=least_cycles,
         )
 
     def short_of_ram(self, short: RamError, ram: int) -> str:

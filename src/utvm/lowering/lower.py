@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from utvm.cores import Core
 from utvm.graph import Graph
 from utvm.kernels import FAMILIES, KernelFamily
-from utvm.lowering.budget import FlashError, RamError, choose, cycles_of, frontier, undominated
+from utvm.lowering.budget import FlashError, RamError, choose, cycles_of, frontier, least_cycles, undominated
 from utvm.lowering.errors import FlashBudgetError, LoweringError, RamBudgetError
+from utvm.lowering.explored import Explored
 from utvm.lowering.layout import Choice, Layout, ram_advice
-from utvm.lowering.patches import patchings
 from utvm.lowering.plan import BUFFER_ALIGNMENT
 from utvm.lowering.program import Program
 from utvm.lowering.select import Candidate, Measurements
 
 _PROBES = 8
 """Arenas that are tried between one that is too small and one that fits."""
-_LARGEST_ARENA = 1 << 30
-"""Bytes; no advice goes beyond."""
+_MOST_LOWERINGS = 40
+"""Searches, of the graph and of such in stripes, after which advice is the least arena that was found by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ def lower(
     flash: int | None = None,
     ram: int | None = None,
     stripes: bool = True,
+    explored: Explored | None = None,
 ) -> Program:
     """Choose a kernel for each operator and place every activation in the arena.
 
@@ -56,6 +57,7 @@ def lower(
             smallest is taken.
         ram: bytes that the arena may take; None is no limit.
         stripes: whether the first layers may be computed in stripes where nothing else fits `ram`.
+        explored: what calls that differ in their budgets alone share.
 
     Raises:
         LoweringError: operators that no kernel family computes (all of them are named), or a budget that no choice
@@ -69,6 +71,7 @@ def lower(
         measured=measured or {},
         flash=flash,
         ram=ram,
+        explored=explored or Explored(),
     )
     try:
         return _lowered(graph, limits, stripes=stripes).program
@@ -80,21 +83,26 @@ def lower(
 def _least_ram(graph: Graph, limits: _Limits, guess: int, *, stripes: bool) -> int | None:
     """Return the smallest arena that is found where `limits` allow less, bytes; None if flash does not allow any.
 
-    A program within more is often smaller than that, so its own size is tried next; then halves of what is left.
+    The arena without a limit surely fits. A program within `guess` may too, or within twice that; then halves of what
+    is left.
     """
+    most = limits.explored.lowerings + _MOST_LOWERINGS
 
-    def arena(ram: int) -> int | None:
+    def arena(ram: int | None) -> int | None:
         try:
             return _lowered(graph, replace(limits, ram=ram), stripes=stripes).program.arena_bytes
         except LoweringError:
             return None
 
-    short, fits = limits.ram or 0, arena(guess)
-    while fits is None and guess < _LARGEST_ARENA:
+    short, fits = limits.ram or 0, arena(None)
+    while fits is not None and guess < fits:
+        found = arena(guess)
+        if found is not None:
+            fits = found
+            break
         short, guess = guess, 2 * guess
-        fits = arena(guess)
     for _ in range(_PROBES):
-        if fits is None or fits - short <= BUFFER_ALIGNMENT:
+        if fits is None or fits - short <= BUFFER_ALIGNMENT or limits.explored.lowerings >= most:
             break
         middle = (short + fits) // 2
         found = arena(middle)
@@ -102,7 +110,8 @@ def _least_ram(graph: Graph, limits: _Limits, guess: int, *, stripes: bool) -> i
             short = middle
         else:
             fits = found
-    return fits
+    # Where the flash is no budget, a limit can make a plan smaller than the limit that was found without one.
+    return fits if fits is None else arena(fits) or fits
 
 
 def lower_frontier(
@@ -143,18 +152,21 @@ class _Limits:
     measured: Measurements
     flash: int | None
     ram: int | None
+    explored: Explored
 
 
 def _lowered(graph: Graph, limits: _Limits, *, stripes: bool, last_resorts: bool = True) -> FrontierPoint:
     """Return the program with the fewest cycles, whole or in stripes."""
+    limits.explored.lowerings += 1
     layout = Layout(graph, limits.core, limits.name)
-    options = layout.options(limits.families, limits.choices, limits.measured)
+    options = layout.options(limits.families, limits.choices, limits.measured, limits.explored)
     if not last_resorts:
         options = [[c for c in choices if not c.last_resort] for choices in options]
     whole: FrontierPoint | None = None
     try:
         picked = choose(options, flash=limits.flash, ram=limits.ram, memory=layout)
-        whole = FrontierPoint(cycles=cycles_of(picked), program=layout.program(picked))
+        bound = least_cycles(options, flash=limits.flash, ram=limits.ram, memory=layout)
+        whole = FrontierPoint(cycles=cycles_of(picked), program=layout.program(picked, bound))
         stripes = stripes and limits.ram is not None and any(c.last_resort for c in picked)
     except FlashError as short:
         raise FlashBudgetError(layout.short_of_flash(short, options, limits.flash or 0), short.needed) from None
@@ -187,7 +199,11 @@ def _in_stripes(
             for index, choices in enumerate(options)
         ]
         after = max((index for index, floor in enumerate(floors) if floor > limits.ram), default=0)
-        for patching in patchings(graph, limits.ram, after=graph.operators.index(layout.operators[after])):
+        stripes = limits.explored.stripes(graph)
+        for patching in stripes.patchings(limits.ram, after=graph.operators.index(layout.operators[after])):
             with contextlib.suppress(LoweringError):
-                return _lowered(patching.graph, limits, stripes=False, last_resorts=last_resorts)
+                found = _lowered(patching.graph, limits, stripes=False, last_resorts=last_resorts)
+                # Stripes only add work: the whole without a limit of the RAM bounds them.
+                bound = least_cycles(options, flash=limits.flash, ram=None, memory=layout)
+                return replace(found, program=replace(found.program, least_cycles=bound))
     return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from utvm.compute import access
@@ -40,6 +41,10 @@ from utvm.graph.definitions import definition
 _WINDOWED = (Conv2D, DepthwiseConv2D, MaxPool2D, AveragePool2D)
 _ELEMENTWISE = (Add, Sub, Mul, Relu, Relu6, LeakyRelu, Logistic, Tanh)
 MOST_CANDIDATES = 12
+STRIPE = "_stripe_"
+"""What comes between the name of a layer and the number of a stripe of it."""
+_MOST_SPANS = 1_000_000
+"""Operators of stripes that are looked at: so that graphs of many layers and rows end in seconds."""
 
 Rows = tuple[int, int]
 """First row and the row after the last."""
@@ -55,28 +60,61 @@ class Patching:
     graph: Graph
 
 
-def patchings(graph: Graph, ram: int, *, after: int) -> Iterator[Patching]:
-    """Yield ways to compute the first layers in stripes that may fit, the least work first.
+class Stripes:
+    """The ways to compute the first layers of a graph in stripes. What was worked out for one RAM serves for others.
 
     Args:
         graph: the graph after all passes.
-        ram: bytes of the arena.
-        after: the number of the last operator that does not fit; it has to be among the striped ones.
     """
-    found: list[tuple[int, int, Tensor, int]] = []
-    for number, prefix in enumerate(_prefixes(graph)):
-        if number < after or prefix is None:
-            continue
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._prefixes = [p for p in _prefixes(graph) if p is not None]
+        self._left = _MOST_SPANS
+        self._costs: dict[tuple[int, int], tuple[int, int] | None] = {}
+        self._made: dict[tuple[int, int], Patching] = {}
+
+    def patchings(self, ram: int, *, after: int) -> Iterator[Patching]:
+        """Yield those that may fit, the least work first.
+
+        Args:
+            ram: bytes of the arena.
+            after: the number of the last operator that does not fit; it has to be among the striped ones.
+        """
+        found: list[tuple[int, int, int]] = []
+        for number, prefix in enumerate(self._prefixes):
+            if len(prefix) <= after:
+                continue
+            for rows in range(1, prefix[-1].outputs[0].shape[1] // 2 + 1):
+                cost = self._cost(number, rows)
+                if cost is None or cost[0] > ram:
+                    break
+                found.append((cost[1], number, rows))
+        for work, number, rows in sorted(found, key=lambda entry: entry[:2])[:MOST_CANDIDATES]:
+            yield self._patching(number, rows, work)
+
+    def _cost(self, number: int, rows: int) -> tuple[int, int] | None:
+        """Return about the bytes of the arena and the work; None where too much was worked out already."""
+        if (number, rows) not in self._costs:
+            self._costs[number, rows] = self._worked_out(number, rows) if self._left > 0 else None
+        return self._costs[number, rows]
+
+    def _worked_out(self, number: int, rows: int) -> tuple[int, int]:
+        prefix = self._prefixes[number]
         (cut,) = prefix[-1].outputs
-        for rows in range(1, cut.shape[1] // 2 + 1):
-            stripes = [_needs(prefix, cut, span) for span in _spans(cut, rows)]
-            if _estimate(graph, prefix, cut, stripes) > ram:
-                break
-            work = sum(macs_of(op) for op in graph.operators[len(prefix) :])
-            work += sum(_stripe_macs(prefix, needs) for needs in stripes)
-            found.append((work, number, cut, rows))
-    for work, number, cut, rows in sorted(found, key=lambda entry: entry[:2])[:MOST_CANDIDATES]:
-        yield Patching(cut=cut, rows=rows, macs=work, graph=_rewritten(graph, graph.operators[: number + 1], cut, rows))
+        stripes = [_needs(prefix, cut, span) for span in _spans(cut, rows)]
+        self._left -= len(stripes) * len(prefix)
+        work = sum(macs_of(op) for op in self._graph.operators[len(prefix) :])
+        work += _stripes_macs(prefix, stripes)
+        return _estimate(self._graph, prefix, cut, stripes), work
+
+    def _patching(self, number: int, rows: int, work: int) -> Patching:
+        if (number, rows) not in self._made:
+            prefix = self._prefixes[number]
+            (cut,) = prefix[-1].outputs
+            graph = _rewritten(self._graph, prefix, cut, rows)
+            self._made[number, rows] = Patching(cut=cut, rows=rows, macs=work, graph=graph)
+        return self._made[number, rows]
 
 
 def _prefixes(graph: Graph) -> Iterator[Sequence[Operator] | None]:
@@ -127,10 +165,13 @@ def _read(op: Operator, rows: Rows) -> tuple[Rows, int, int]:
     if not isinstance(op, _WINDOWED):
         return rows, 0, 0
     height = op.x.shape[1]
-    first, last = _window_rows(op, rows)
+    # Windows move evenly: two of them say where all are.
+    (first, last), (second, _) = _window_rows(op, (0, 1)), _window_rows(op, (1, 2))
+    first, last = first + rows[0] * (second - first), last + (rows[1] - 1) * (second - first)
     return (max(first, 0), min(last, height)), max(-first, 0), max(last - height, 0)
 
 
+@lru_cache(maxsize=1024)
 def _window_rows(op: Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D, rows: Rows) -> Rows:
     """Return the rows that windows cover, padding included."""
     defined = definition(op)
@@ -147,12 +188,12 @@ def _bytes(tensor: Tensor, rows: Rows) -> int:
     return tensor.nbytes // tensor.shape[1] * (rows[1] - rows[0])
 
 
-def _stripe_macs(prefix: Sequence[Operator], needs: Mapping[Tensor, Rows]) -> int:
+def _stripes_macs(prefix: Sequence[Operator], stripes: Sequence[Mapping[Tensor, Rows]]) -> int:
     total = 0
     for op in prefix:
         y = op.outputs[0]
-        if y in needs:
-            total += macs_of(op) // y.shape[1] * (needs[y][1] - needs[y][0])
+        rows = sum(needs[y][1] - needs[y][0] for needs in stripes if y in needs)
+        total += macs_of(op) // y.shape[1] * rows
     return total
 
 
@@ -161,7 +202,8 @@ def _estimate(graph: Graph, prefix: Sequence[Operator], cut: Tensor, stripes: Se
     whole = graph.inputs[0].nbytes + cut.nbytes
     last = {tensor: number for number, op in enumerate(prefix) for tensor in op.activations}
     peak = 0
-    for needs in stripes:
+    # Stripes of the same heights need the same.
+    for needs in {tuple(b - a for a, b in each.values()): each for each in stripes}.values():
         for number, op in enumerate(prefix):
             y = op.outputs[0]
             if y not in needs:
@@ -213,7 +255,7 @@ def _stripe(
         if y not in needs:
             continue
         wanted, top, bottom = _read(op, needs[y])
-        name = f"{op.name}_stripe_{number}"
+        name = f"{op.name}{STRIPE}{number}"
         made = _shortened(y, needs[y], f"{y.name}[{needs[y][0]}:{needs[y][1]}] stripe {number}")
         fields: dict[str, Any] = {
             field: rows_of(getattr(op, field), wanted, name)

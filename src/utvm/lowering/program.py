@@ -44,6 +44,14 @@ class Program:
     calls: tuple[Call, ...]
     memory: MemoryPlan
     budgeted_bytes: int
+    least_cycles: float = 0.0
+
+    @property
+    def distance(self) -> float | None:
+        """By what share its cycles exceed those that no plan within the budgets goes below; None without estimates."""
+        if self.least_cycles <= 0:
+            return None
+        return max(sum(call.cycles for call in self.calls) / self.least_cycles - 1, 0.0)
 
     @property
     def arena_bytes(self) -> int:

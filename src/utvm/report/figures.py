@@ -54,7 +54,8 @@ def records_json(used: RecordsUsed) -> dict[str, Any]:
 class CompileReport:
     """A compiled model's cost. Bytes; `flash_bytes` is code, constants and initialised data of the whole image.
 
-    `slower` are weighted operators that got plain C although the core has faster families for their kind.
+    `slower` are weighted operators that got plain C although the core has faster families for their kind. `distance`
+    is by what share the plan's cycles exceed those that no plan within the budgets goes below, by estimate.
     """
 
     model: str
@@ -69,6 +70,7 @@ class CompileReport:
     seconds: Mapping[str, float]
     records: RecordsUsed
     slower: tuple[SlowerCall, ...] = ()
+    distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,6 +105,7 @@ def compiled_json(report: CompileReport, paths: Sequence[Path]) -> dict[str, Any
         "flash_bytes": report.flash_bytes,
         "records": records_json(report.records),
         "slower": [asdict(call) for call in report.slower],
+        "distance": None if report.distance is None else round(report.distance, 6),
         "files": [str(path) for path in paths],
         "seconds": _rounded(report.seconds),
     }
@@ -115,11 +118,19 @@ def compiled_text(report: CompileReport, paths: Sequence[Path]) -> str:
         f"  RAM    {report.arena_bytes:>9,} B arena (lower bound {report.arena_lower_bound:,} B)",
         f"  flash  {report.flash_bytes:>9,} B, of which {report.constant_bytes:,} B constants",
         f"  chosen {report.records}",
+        *_distance(report),
         *(f"  slower {call}" for call in report.slower),
         f"  time   {_times(report.seconds)}",
         "  files  " + ", ".join(str(path) for path in paths),
     ]
     return "\n".join(lines)
+
+
+def _distance(report: CompileReport) -> Sequence[str]:
+    """Say how far the plan can be from the best."""
+    if report.distance is None:
+        return []
+    return [f"  plan   within {100 * report.distance:.1f} % of the fewest cycles for this budget, by estimate"]
 
 
 def run_json(report: RunReport) -> dict[str, Any]:
