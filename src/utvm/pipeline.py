@@ -8,7 +8,7 @@ from utvm import api
 from utvm.boards import Board
 from utvm.cores.instruction import Instruction
 from utvm.cores.measured import measured_facts, measured_timing
-from utvm.cores.pipeline_kernels import PipelineKernel, pipeline_kernels
+from utvm.cores.pipeline_kernels import PipelineKernel, pipeline_frame, pipeline_kernels
 from utvm.cores.thumb.placing import placed
 from utvm.cores.timing import Timing
 from utvm.device import Session, build_image
@@ -88,7 +88,7 @@ def table_for(board: Board) -> Timing:
 def pipeline_image(board: Board) -> Image:
     """Build the kernels for a board."""
     kernels = _kernels(board)
-    lines = [".syntax unified", ".thumb"] if board.core.isa == "arm" else []
+    lines = list(board.core.isa.directives)
     for index, kernel in enumerate(kernels):
         for turns in (_FEW, _MANY):
             lines += _function(_symbol(index, turns), kernel, turns, board)
@@ -100,7 +100,7 @@ def pipeline_image(board: Board) -> Image:
 
 
 def _kernels(board: Board) -> tuple[PipelineKernel, ...]:
-    return pipeline_kernels(board.core.name, board.core.isa, dsp=board.core.dsp, narrow=_is_narrow(board))
+    return pipeline_kernels(board.core.name, board.core.isa.name, dsp=board.core.dsp, narrow=_is_narrow(board))
 
 
 def _is_narrow(board: Board) -> bool:
@@ -115,18 +115,10 @@ def _function(name: str, kernel: PipelineKernel, turns: int, board: Board) -> It
     """Yield a function of so many turns, in a section of its own."""
     yield from (f'.pushsection .text.{name}, \\"ax\\", %progbits', ".balign 8", f".global {name}")
     yield from (f".type {name}, %function", f"{name}:")
-    if board.core.isa != "arm":
-        yield from ("addi sp, sp, -16", "sw s10, 0(sp)", "la s10, utvm_pipeline_words", ".balign 8")
-        yield from kernel.turn * turns
-        yield from ("9:", "lw s10, 0(sp)", "addi sp, sp, 16", "ret")
-    elif _is_narrow(board):
-        yield from ("push {r4, lr}", "ldr r4, =utvm_pipeline_words", ".balign 8")
-        yield from kernel.turn * turns
-        yield from ("pop {r4, pc}", ".balign 4", ".ltorg")
-    else:
-        yield from ("push {r4-r11, lr}", "ldr.w r10, =utvm_pipeline_words", "add.w r11, r10, #512", ".balign 8")
-        yield from kernel.turn * turns
-        yield from ("pop {r4-r11, pc}", ".balign 4", ".ltorg")
+    before, after = pipeline_frame(board.core.isa.name, narrow=_is_narrow(board), buffer="utvm_pipeline_words")
+    yield from (*before, ".balign 8")
+    yield from kernel.turn * turns
+    yield from after
     yield from (f".size {name}, . - {name}", ".popsection")
 
 

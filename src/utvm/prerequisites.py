@@ -62,12 +62,17 @@ def _compiler(name: str, package: str, purpose: str) -> Prerequisite:
 
 
 def _headers(name: str, package: str, compiler: Sequence[str], version: str) -> Prerequisite:
-    probe = (*compiler, "-dM", "-E", "-include", "string.h", "-include", "stdint.h", "-x", "c", os.devnull)
+    probe = _header_probe(compiler)
     return Prerequisite(name=name, purpose="its standard C headers", package=package, probe=probe, version=version)
+
+
+def _header_probe(compiler: Sequence[str]) -> tuple[str, ...]:
+    return (*compiler, "-dM", "-E", "-include", "string.h", "-include", "stdint.h", "-x", "c", os.devnull)
 
 
 _ARM_GCC = "arm-none-eabi-gcc"
 _RISCV_GCC = "riscv64-unknown-elf-gcc"
+_XTENSA_GCC = "xtensa-lx106-elf-gcc"
 
 PREREQUISITES: tuple[Prerequisite, ...] = (
     _compiler(_ARM_GCC, "gcc-arm-none-eabi", "compiles for Cortex-M"),
@@ -120,6 +125,28 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         extras=("test",),
     ),
     Prerequisite(
+        name=_XTENSA_GCC,
+        purpose="compiles for Xtensa LX106",
+        package="gcc-xtensa-lx106",
+        probe=(_XTENSA_GCC, "-dumpfullversion"),
+        extras=("xtensa", "test"),
+    ),
+    Prerequisite(
+        name="picolibc for Xtensa",
+        purpose="its standard C headers",
+        package="picolibc-xtensa-lx106-elf",
+        probe=_header_probe((_XTENSA_GCC, "-idirafter", "/usr/lib/xtensa-lx106-elf/include")),
+        version=r'__PICOLIBC_VERSION__ "([^"]+)"',
+        extras=("xtensa", "test"),
+    ),
+    Prerequisite(
+        name="qemu-system-xtensa",
+        purpose="emulates an Xtensa board",
+        package="qemu-system-misc",
+        probe=("qemu-system-xtensa", "--version"),
+        extras=("xtensa", "test"),
+    ),
+    Prerequisite(
         name="openocd",
         purpose="drives JTAG and SWD probes",
         package="openocd",
@@ -156,6 +183,11 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
     ),
 )
 """Everything, in the order in which it is reported."""
+
+
+def packages_of(program: str) -> tuple[str, ...]:
+    """Return the Debian packages of a program and of the headers that are found through it."""
+    return tuple(dict.fromkeys(item.package for item in PREREQUISITES if item.probe[0] == program))
 
 
 def needed_for(extra: str) -> list[Prerequisite]:

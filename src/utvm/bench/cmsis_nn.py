@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from utvm.bench.cmsis_nn_calls import LibraryCall, library_call
 from utvm.bench.figures import Figures, PeerError
+from utvm.cores.isa import ARM_M
 from utvm.device import Measurement, Session, build_image
 from utvm.graph import (
     AveragePool2D,
@@ -113,7 +114,7 @@ def require_arm(session: Session) -> None:
     Raises:
         PeerError: the core is not Arm's.
     """
-    if session.board.core.isa != "arm":
+    if session.board.core.isa is not ARM_M:
         raise PeerError(f"CMSIS-NN is for Arm's cores, {session.board.core.name} is none")
 
 

@@ -96,16 +96,17 @@ class BoardDraft:
         if self.clock_hz is not None:
             yield f"clock_hz = {self.clock_hz}"
         if self.part is None:
-            yield f'cycle_counter = "{self._counter()}"'
+            if (counter := self._counter()) is not None:
+                yield f'cycle_counter = "{counter}"'
             yield 'silicon = "never run"'
         yield from self._links()
         yield from self._memories()
 
-    def _counter(self) -> str:
+    def _counter(self) -> str | None:
         core = CORES.get(self.core or "")
-        if core is not None and core.isa == "riscv":
-            return "mcycle"
-        return "systick" if core is not None and core.architecture == "armv6-m" else "dwt"
+        if core is None or core.isa.cycle_counter is None:
+            return None
+        return "systick" if core.architecture == "armv6-m" else core.isa.cycle_counter
 
     def _links(self) -> Iterator[str]:
         kind = "openocd" if self.openocd else "pyocd" if self.pyocd else "gdb"

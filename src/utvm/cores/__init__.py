@@ -2,5 +2,15 @@
 
 from utvm.cores.catalogue import CORES, CoreError, get_core
 from utvm.cores.core import Core, FlashCaches
+from utvm.cores.isa import CallingConvention, Isa, TrapRegisters
 
-__all__ = ["CORES", "Core", "CoreError", "FlashCaches", "get_core"]
+__all__ = [
+    "CORES",
+    "CallingConvention",
+    "Core",
+    "CoreError",
+    "FlashCaches",
+    "Isa",
+    "TrapRegisters",
+    "get_core",
+]

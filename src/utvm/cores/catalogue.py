@@ -14,6 +14,7 @@ from utvm.cores.cortex_m4_timing import (
 from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
 from utvm.cores.cortex_m55_timing import CORTEX_M55_TIMING, CORTEX_M85_TIMING
 from utvm.cores.cv32e40p_timing import CV32E40P_TIMING
+from utvm.cores.isa import ARM_M, RISCV32, XTENSA_CALL0
 from utvm.errors import UtvmError
 
 
@@ -28,10 +29,9 @@ def _arm(cpu: str, *, fpu: bool) -> tuple[str, ...]:
 
 CORTEX_M0 = Core(
     name="cortex-m0",
-    isa="arm",
+    isa=ARM_M,
     architecture="armv6-m",
     part_number=0xC20,
-    tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m0", fpu=False),
     registers=7,
     timing=CORTEX_M0_TIMING,
@@ -39,10 +39,9 @@ CORTEX_M0 = Core(
 
 CORTEX_M0PLUS = Core(
     name="cortex-m0plus",
-    isa="arm",
+    isa=ARM_M,
     architecture="armv6-m",
     part_number=0xC60,
-    tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m0plus", fpu=False),
     registers=7,
     vector_table_register=True,
@@ -50,10 +49,9 @@ CORTEX_M0PLUS = Core(
 
 CORTEX_M3 = Core(
     name="cortex-m3",
-    isa="arm",
+    isa=ARM_M,
     architecture="armv7-m",
     part_number=0xC23,
-    tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m3", fpu=False),
     unaligned=True,
     fault_status=True,
@@ -63,10 +61,9 @@ CORTEX_M3 = Core(
 
 CORTEX_M4 = Core(
     name="cortex-m4",
-    isa="arm",
+    isa=ARM_M,
     architecture="armv7e-m",
     part_number=0xC24,
-    tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m4", fpu=True),
     fpu=True,
     dsp=True,
@@ -79,10 +76,9 @@ CORTEX_M4 = Core(
 
 CORTEX_M7 = Core(
     name="cortex-m7",
-    isa="arm",
+    isa=ARM_M,
     architecture="armv7e-m",
     part_number=0xC27,
-    tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m7", fpu=True),
     fpu=True,
     dsp=True,
@@ -95,10 +91,9 @@ CORTEX_M7 = Core(
 
 CORTEX_M33 = Core(
     name="cortex-m33",
-    isa="arm",
+    isa=ARM_M,
     architecture="armv8-m.main",
     part_number=0xD21,
-    tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m33", fpu=True),
     fpu=True,
     dsp=True,
@@ -111,10 +106,9 @@ CORTEX_M33 = Core(
 
 CORTEX_M55 = Core(
     name="cortex-m55",
-    isa="arm",
+    isa=ARM_M,
     architecture="armv8.1-m.main",
     part_number=0xD22,
-    tool_prefix="arm-none-eabi-",
     cflags=_arm("cortex-m55", fpu=True),
     fpu=True,
     dsp=True,
@@ -132,9 +126,8 @@ CORTEX_M85 = replace(CORTEX_M55, name="cortex-m85", part_number=0xD23, timing=CO
 
 RV32IMC = Core(
     name="rv32imc",
-    isa="riscv",
+    isa=RISCV32,
     architecture="rv32imc",
-    tool_prefix="riscv64-unknown-elf-",
     cflags=("-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "-mcmodel=medany"),
     registers=26,
     timing=CV32E40P_TIMING,
@@ -146,11 +139,20 @@ CV32E40P = replace(RV32IMC, name="cv32e40p")
 CV32E40P_XPULP = replace(CV32E40P, name="cv32e40p-xpulp", xpulp=True, macs_per_cycle=4.0)
 """The same with the Xpulp extension, which GCC 12 does not know: what uses it writes its instructions by `.insn`."""
 
+LX106 = Core(
+    name="lx106",
+    isa=XTENSA_CALL0,
+    architecture="lx106",
+    cflags=("-mlongcalls", "-mtext-section-literals"),
+    registers=12,
+)
+"""Cadence's Xtensa LX106 (ESP8266): 32-bit products, no division, words at multiples of four alone."""
+
 CORES = {
     core.name: core
     for core in (
         *(CORTEX_M0, CORTEX_M0PLUS, CORTEX_M3, CORTEX_M4, CORTEX_M7),
-        *(CORTEX_M33, CORTEX_M55, CORTEX_M85, RV32IMC, CV32E40P, CV32E40P_XPULP),
+        *(CORTEX_M33, CORTEX_M55, CORTEX_M85, RV32IMC, CV32E40P, CV32E40P_XPULP, LX106),
     )
 }
 

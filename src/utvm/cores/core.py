@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from utvm.cores.isa import Isa
 from utvm.cores.timing import Timing
 
 
@@ -46,9 +46,9 @@ XPULP_MACRO = "UTVM_XPULP"
 class Core:
     """A processor core.
 
-    `cflags` are GCC's machine options, `part_number` is PARTNO of the CPUID register (None on RISC-V). `dsp` is the Arm
-    DSP extension (16-bit SIMD), `mve` the M-profile vector extension, `xpulp` the Xpulp extension of RISC-V (dot
-    products of bytes, hardware loops), `fault_status` whether the fault status registers of Armv7-M exist,
+    `isa` is its instruction set, `cflags` are GCC's machine options. `part_number` is PARTNO of Arm's CPUID register.
+    `dsp` is the Arm DSP extension (16-bit SIMD), `mve` the M-profile vector extension, `xpulp` the Xpulp extension of
+    RISC-V (dot products of bytes, hardware loops), `fault_status` whether the fault status registers of Armv7-M exist,
     `vector_table_register` whether vectors can be anywhere (VTOR: optional on the Cortex-M0+, where every part that is
     described has it), `timing` the model of the pipeline if there is one, `macs_per_cycle` the most
     multiply-accumulates that its multiplier can do (loads not counted), `registers` how many a compiler has for values
@@ -56,9 +56,8 @@ class Core:
     """
 
     name: str
-    isa: Literal["arm", "riscv"]
+    isa: Isa
     architecture: str
-    tool_prefix: str
     cflags: tuple[str, ...]
     part_number: int | None = None
     fpu: bool = False
@@ -74,9 +73,14 @@ class Core:
     caches: FlashCaches | None = None
 
     @property
+    def tool_prefix(self) -> str:
+        """What stands before `gcc` in the name of its compiler."""
+        return self.isa.tool_prefix
+
+    @property
     def machine(self) -> str:
         """Condition of the C preprocessor that holds where a compiler's target has the core's architecture."""
-        return f"defined({_MACHINES.get(self.architecture, '__riscv')})"
+        return f"defined({_MACHINES.get(self.architecture, self.isa.macro)})"
 
     @property
     def feature(self) -> str:

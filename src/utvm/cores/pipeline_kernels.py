@@ -138,6 +138,30 @@ _ARMV6M = (
 )
 
 
+_OTHERS = {"riscv": _RISCV}
+"""Kernels of instruction sets whose cores are all asked the same."""
+
+_Lines = tuple[str, ...]
+
+
+def pipeline_frame(isa: str, *, narrow: bool, buffer: str) -> tuple[_Lines, _Lines]:
+    """Return the lines before and after the turns of a kernel: they set the pointers to `buffer` and return.
+
+    The other arguments are those of `pipeline_kernels`.
+    """
+    if isa in _OTHERS:
+        return (
+            ("addi sp, sp, -16", "sw s10, 0(sp)", f"la s10, {buffer}"),
+            ("9:", "lw s10, 0(sp)", "addi sp, sp, 16", "ret"),
+        )
+    if narrow:
+        return ("push {r4, lr}", f"ldr r4, ={buffer}"), ("pop {r4, pc}", ".balign 4", ".ltorg")
+    return (
+        ("push {r4-r11, lr}", f"ldr.w r10, ={buffer}", "add.w r11, r10, #512"),
+        ("pop {r4-r11, pc}", ".balign 4", ".ltorg"),
+    )
+
+
 def pipeline_kernels(core: str, isa: str, *, dsp: bool, narrow: bool) -> tuple[PipelineKernel, ...]:
     """Return the kernels for a core.
 
@@ -147,8 +171,8 @@ def pipeline_kernels(core: str, isa: str, *, dsp: bool, narrow: bool) -> tuple[P
         dsp: whether it has the DSP extension.
         narrow: whether it has 16-bit instructions alone (Armv6-M); the buffer is in r4 then.
     """
-    if isa != "arm":
-        return _RISCV
+    if isa in _OTHERS:
+        return _OTHERS[isa]
     if narrow:
         return _ARMV6M
     own = {"cortex-m7": _M7, "cortex-m33": _M33, "cortex-m4": _M4, "cortex-m3": _M4}.get(core, ())

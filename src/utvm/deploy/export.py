@@ -144,7 +144,10 @@ def export(
         core=target.core.name,
         compiler=compiler_version(target.core.tool_prefix),
         flags=Toolchain(
-            prefix=target.core.tool_prefix, machine_flags=target.core.cflags, extra_flags=library_flags(target)
+            prefix=target.core.tool_prefix,
+            machine_flags=target.core.cflags,
+            specs=target.core.isa.specs,
+            extra_flags=library_flags(target),
         ).flags,
         inputs=ports[0],
         outputs=ports[1],

@@ -162,6 +162,7 @@ def build_firmware(exports: Sequence[Export], sources: Sequence[Source], *, name
     toolchain = Toolchain(
         prefix=board.core.tool_prefix,
         machine_flags=board.core.cflags,
+        specs=board.core.isa.specs,
         extra_flags=(*library_flags(board), "-DUTVM_BOOTS=1"),
     )
     libraries = [

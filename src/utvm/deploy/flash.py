@@ -45,7 +45,7 @@ def plan_flash(program: Path, board: str | Path | Board, *, link: LinkKind | Non
     """
     target = api.as_board(board) if link is None else api.as_board(board).linked_by(link)
     read = read_program(program)
-    if not read.runs_on(target.core.architecture):
+    if not read.runs_on(target.core):
         raise FirmwareError(
             f"{program} has code that the {target.core.name} of board '{target.name}' can't execute: export for that "
             "board"

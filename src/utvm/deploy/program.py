@@ -10,6 +10,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import ARMAttributesSection, SymbolTableSection
 
+from utvm.cores import Core
 from utvm.deploy.firmware import BOARD_SYMBOL, FirmwareError
 from utvm.toolchain import Segment, load_segments
 
@@ -38,13 +39,11 @@ class LinkedProgram:
     arm_architecture: int | None
     board: str | None
 
-    def runs_on(self, architecture: str) -> bool:
-        """Return whether a core of an architecture, named as in `utvm.cores`, can execute it."""
-        if architecture not in _RUNS:
-            return self.machine == "EM_RISCV"
-        return self.machine == "EM_ARM" and (
-            self.arm_architecture is None or self.arm_architecture in _RUNS[architecture]
-        )
+    def runs_on(self, core: Core) -> bool:
+        """Return whether a core can execute it."""
+        known = _RUNS.get(core.architecture)
+        fits = known is None or self.arm_architecture is None or self.arm_architecture in known
+        return self.machine == core.isa.elf_machine and fits
 
 
 def read_program(path: Path) -> LinkedProgram:

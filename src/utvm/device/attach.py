@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from utvm.boards import Board, BoardError, require_trust
 from utvm.device.cycle_counter import CycleCounter
@@ -52,7 +53,7 @@ def link_opener(board: Board) -> Callable[[str], DebugLink]:
     """
     require_trust(board)
     if board.link.kind == "gdb":
-        return GdbRemoteLink
+        return partial(GdbRemoteLink, undescribed=board.core.isa.registers)
     if board.link.openocd is not None and board.link.kind == "openocd":
         return openocd_opener(board.link.openocd)
     if board.link.pyocd is not None and board.link.kind == "pyocd":

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from typing import Protocol
 
-from utvm.device.abi import CallingConvention
+from utvm.cores import CallingConvention
 from utvm.device.firmware import RETURN_SYMBOL
 from utvm.device.frame import DONE_BYTES, DONE_OFFSET, FRAME_SYMBOL, INVOKE_SYMBOL, pack_frame, unpack_done
 from utvm.device.link import DebugLink, LinkGarbledError

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utvm.boards import Board
-from utvm.device.abi import CONVENTIONS
 from utvm.device.calls import Calls, FrameCalls, RegisterCalls
 from utvm.device.contents import small_constants
-from utvm.device.faults import read_arm_fault, read_riscv_fault
+from utvm.device.faults import read_fault
 from utvm.device.firmware import RETURN_SYMBOL, TRAP_SYMBOL, is_wired
 from utvm.device.link import Count, DebugLink, DeviceError, LinkGarbledError, LinkRefusedError, Target
 from utvm.device.stack import Guard, WatchedStack
@@ -58,7 +57,7 @@ class Executor:
         self.interrupted = threading.Event()
         self._board = board
         self._target = target
-        self._convention = CONVENTIONS[board.core.isa]
+        self._convention = board.core.isa.convention
         self._wired = is_wired(board)
         self._calls: Calls = FrameCalls(self._convention) if self._wired else RegisterCalls(self._convention)
 
@@ -97,7 +96,7 @@ class Executor:
                 link.halt()
                 raise self._timed_out(link, image, name, timeout)
         seconds = time.perf_counter() - started
-        pc = link.read_register(convention.program_counter) & ~1
+        pc = link.read_register(convention.program_counter) & ~convention.code_bit
         self._check_stack(link, image, name)
         if pc != image.symbol(RETURN_SYMBOL).address:
             raise self._stopped_elsewhere(link, image, name, pc)
@@ -149,10 +148,7 @@ class Executor:
                     "reloaded"
                 )
             return DeviceError(f"{name} stopped at 0x{pc:08x}{inside} and did not return: is there a breakpoint?")
-        core = self._board.core
-        if core.isa == "riscv":
-            return read_riscv_fault(link).error(name, image)
-        return read_arm_fault(link, has_status=core.fault_status).error(name, image)
+        return read_fault(link, self._board.core).error(name, image)
 
     def _is_breakpoint(self, link: DebugLink, pc: int) -> bool:
         try:

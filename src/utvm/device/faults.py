@@ -1,7 +1,7 @@
 """What went wrong on the target, from its fault registers.
 
-Sources: Armv7-M Architecture Reference Manual (DDI 0403), B3.2.15 to B3.2.18; Armv6-M (DDI 0419), B1.5; RISC-V
-Privileged Architecture, mcause.
+Sources: Armv7-M Architecture Reference Manual (DDI 0403), B3.2.15 to B3.2.18; Armv6-M (DDI 0419), B1.5.
+Other instruction sets have registers for it, see `utvm.cores.TrapRegisters`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from utvm.cores import Core, TrapRegisters
 from utvm.device.link import DebugLink, DeviceError, LinkRefusedError
 from utvm.toolchain import Image, Location
 
@@ -36,21 +37,6 @@ _CAUSES = {
     25: "division by zero",
 }
 _MMAR_VALID, _BFAR_VALID = 1 << 7, 1 << 15
-_RISCV_CAUSES = {
-    0: "instruction address misaligned",
-    1: "instruction access fault",
-    2: "illegal instruction",
-    3: "breakpoint",
-    4: "load address misaligned",
-    5: "load access fault",
-    6: "store address misaligned",
-    7: "store access fault",
-    8: "environment call from user mode",
-    11: "environment call from machine mode",
-    0x8000001F: "bus error on a data access just before this instruction",
-}
-"""Interrupt 31 is how the RTL boards tell bus errors: the core has no exception for them."""
-_RISCV_ADDRESS_CAUSES = (0, 1, 4, 5, 6, 7)
 
 
 class TargetFaultError(DeviceError):
@@ -101,8 +87,14 @@ class Fault:
         )
 
 
-def read_arm_fault(link: DebugLink, *, has_status: bool) -> Fault:
-    """Decode the fault of a halted Arm core that stands in its handler."""
+def read_fault(link: DebugLink, core: Core) -> Fault:
+    """Decode the fault of a halted core that stands in its handler."""
+    if core.isa.traps is not None:
+        return _read_registers(link, core.isa.traps)
+    return _read_stacked(link, has_status=core.fault_status)
+
+
+def _read_stacked(link: DebugLink, *, has_status: bool) -> Fault:
     number = link.read_register("xpsr") & 0x1FF
     fault = _EXCEPTIONS.get(number, f"exception {number}")
     pc = _stacked_pc(link)
@@ -118,15 +110,13 @@ def read_arm_fault(link: DebugLink, *, has_status: bool) -> Fault:
     return Fault(fault=fault, cause=", ".join(causes) or "no cause is recorded", pc=pc, address=address)
 
 
-def read_riscv_fault(link: DebugLink) -> Fault:
-    """Decode the exception of a halted RISC-V core that stands in its handler."""
-    cause, pc, value = (link.read_register(name) for name in ("mcause", "mepc", "mtval"))
-    text = _RISCV_CAUSES.get(cause, f"cause {cause}")
+def _read_registers(link: DebugLink, traps: TrapRegisters) -> Fault:
+    cause, pc, value = link.read_registers((traps.cause, traps.pc, traps.address))
     return Fault(
-        fault="exception" if cause in _RISCV_CAUSES else "interrupt",
-        cause=text,
+        fault="exception" if cause in traps.causes else "interrupt",
+        cause=traps.causes.get(cause, f"cause {cause}"),
         pc=pc,
-        address=value if cause in _RISCV_ADDRESS_CAUSES else None,
+        address=value if cause in traps.addressed else None,
     )
 
 

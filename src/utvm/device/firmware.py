@@ -40,7 +40,11 @@ def build_image(
         ToolchainError: the compiler is missing or refused a file.
     """
     toolchain = Toolchain(
-        prefix=board.core.tool_prefix, machine_flags=board.core.cflags, optimize=optimize, extra_flags=extra_flags
+        prefix=board.core.tool_prefix,
+        machine_flags=board.core.cflags,
+        specs=board.core.isa.specs,
+        optimize=optimize,
+        extra_flags=extra_flags,
     )
     return first_that_fits(board.placements, lambda placement: _build(toolchain, board, placement, sources, entries))
 
@@ -85,7 +89,9 @@ def board_layout(board: Board, placement: Placement, *, boots: bool = False) -> 
 def runtime_sources(board: Board, placement: Placement, *, boots: bool = False) -> tuple[Source, ...]:
     """Return the on-target start-up of a board's core and clock; `boots` is for programs that start by themselves."""
     folder = files("utvm.device") / "runtime"
-    names = (f"{board.core.isa}.c", "memory.c", *(("call.c",) if is_wired(board) and not boots else ()))
+    isa = board.core.isa
+    call = ("call.c",) if is_wired(board) and not boots else ()
+    names = (f"{isa.name}.c", *isa.helpers, "memory.c", *call)
     fixed = tuple(Source(name=f"utvm_{name}", text=(folder / name).read_text(encoding="utf-8")) for name in names)
     return (*startup_sources(board, placement, boots=boots), *fixed)
 

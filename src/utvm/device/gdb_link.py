@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from utvm.device.gdb_packets import PacketStream
-from utvm.device.gdb_registers import Register, parse_description
+from utvm.device.gdb_registers import Register, parse_description, words_in_order
 from utvm.device.link import DebugLink, LinkLostError, LinkRefusedError, LinkTimeoutError, check_range
 from utvm.device.sockets import open_socket
 
@@ -33,24 +33,25 @@ class GdbRemoteLink(DebugLink):
     Args:
         endpoint: host:port, or the path of a Unix socket.
         timeout: seconds that a command may take.
+        undescribed: the registers of 32 bits in the order of the answer to `g`, for a server that describes none.
 
     Raises:
         LinkLostError: nothing answers there.
         LinkRefusedError: the server has no target, or does not describe its registers.
     """
 
-    def __init__(self, endpoint: str, *, timeout: float = _ANSWER_SECONDS) -> None:
+    def __init__(self, endpoint: str, *, timeout: float = _ANSWER_SECONDS, undescribed: Sequence[str] = ()) -> None:
         connection = _connect(endpoint, timeout)
         self._packets = PacketStream(connection)
         self._timeout = timeout
         self._running = False
         try:
-            self._negotiate()
+            self._negotiate(undescribed)
         except BaseException:
             connection.close()
             raise
 
-    def _negotiate(self) -> None:
+    def _negotiate(self, undescribed: Sequence[str]) -> None:
         features: dict[str, str] = {}
         for feature in self._ask(_OFFER).decode("latin1").split(";"):
             name, _, value = feature.partition("=")
@@ -61,9 +62,12 @@ class GdbRemoteLink(DebugLink):
             self._packets.acknowledges = False
         if self._ask(b"?")[:1] not in (b"T", b"S"):
             self._attach()
-        if features.get("qXfer:features:read") != "+":
+        if features.get("qXfer:features:read") == "+":
+            self._registers = parse_description(self._transfer)
+        elif undescribed:
+            self._registers = words_in_order(undescribed)
+        else:
             raise LinkRefusedError("the GDB server does not describe the registers of its target")
-        self._registers = parse_description(self._transfer)
         self._breakpoint_kinds: dict[int, bytes] = {}
         self._single_reads = True
 
@@ -153,8 +157,11 @@ class GdbRemoteLink(DebugLink):
         for name, value in values.items():
             register = self._register(name)
             raw = (value & ((1 << 8 * register.nbytes) - 1)).to_bytes(register.nbytes, "little")
-            self._expect_halted()
-            self._packets.request_ok(b"P%x=%s" % (register.number, raw.hex().encode("ascii")), self._timeout)
+            answer = self._ask(b"P%x=%s" % (register.number, raw.hex().encode("ascii")))
+            if not answer:
+                self._write_in_block(register, raw)
+            elif answer != b"OK":
+                raise LinkRefusedError(f"register '{name}' can't be written")
 
     def set_breakpoint(self, address: int) -> None:
         """See `DebugLink`."""
@@ -218,6 +225,13 @@ class GdbRemoteLink(DebugLink):
         self._single_reads = False  # pyOCD's server has no `p`
         place = slice(2 * register.offset, 2 * (register.offset + register.nbytes))
         return int.from_bytes(_hex_bytes(self._ask(b"g")[place], failure), "little")
+
+    def _write_in_block(self, register: Register, raw: bytes) -> None:
+        """Write one register by `G`: QEMU has no `P` for targets that it does not describe."""
+        held = bytearray(_hex_bytes(self._ask(b"g"), "the registers can't be read"))
+        held[register.offset : register.offset + register.nbytes] = raw
+        if self._ask(b"G" + held.hex().encode("ascii")) != b"OK":
+            raise LinkRefusedError("the registers can't be written")
 
     def _transfer(self, annex: str) -> str:
         text = b""

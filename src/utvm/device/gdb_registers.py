@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from utvm.device.link import LinkRefusedError
@@ -53,6 +53,11 @@ def parse_description(transfer: Callable[[str], str]) -> dict[str, Register]:
                 number += 1
         waiting = included + waiting
     return _placed(sizes)
+
+
+def words_in_order(names: Sequence[str]) -> dict[str, Register]:
+    """Return registers of 32 bits by name, numbered in order."""
+    return {name: Register(number=number, nbytes=4, offset=4 * number) for number, name in enumerate(names)}
 
 
 def _placed(sizes: Mapping[int, tuple[str, int]]) -> dict[str, Register]:

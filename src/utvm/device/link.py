@@ -75,7 +75,7 @@ class DebugLink(Protocol):
         """Write bytes."""
 
     def read_registers(self, names: Sequence[str]) -> tuple[int, ...]:
-        """Return core registers, by the names of `utvm.device.abi`."""
+        """Return core registers, by the names of `utvm.cores.CallingConvention`."""
 
     def write_registers(self, values: Mapping[str, int]) -> None:
         """Set core registers."""

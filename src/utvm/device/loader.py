@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Sequence
 
 from utvm.boards import Board
-from utvm.device.abi import CONVENTIONS
 from utvm.device.contents import CHECKSUM_WORTH, TRAPS_SECTION, Piece, constant, initial, zeroed
 from utvm.device.execution import Executor
 from utvm.device.firmware import CHECKSUM_SYMBOL, FILL_SYMBOL, RETURN_SYMBOL, START_SYMBOL, TRAP_SYMBOL
@@ -115,7 +114,8 @@ class Loader:
             writer = link if len(piece.data) < CHECKSUM_WORTH else _unverified(link)
             writer.write_memory(piece.address, piece.data)
         stack.paint(link)
-        if self._board.core.isa == "arm" and not self._board.core.vector_table_register:
+        core = self._board.core
+        if core.isa.vector_table and not core.vector_table_register:
             self._write_vectors(link, stack.top, image.symbol(TRAP_SYMBOL).address)
         self._set_breakpoints(link, {image.symbol(symbol).address for symbol in (RETURN_SYMBOL, TRAP_SYMBOL)})
         status = self._call(link, image, START_SYMBOL)
@@ -165,7 +165,7 @@ class Loader:
 
         On silicon the core's vector catch (DEMCR.VC_HARDERR) stops at a fault instead.
         """
-        code_address = CONVENTIONS[self._board.core.isa].code_address
+        code_address = self._board.core.isa.convention.code_address
         words = [top, *[code_address(trap)] * (_VECTOR_COUNT - 1)]
         link.write_memory(_VECTORS_AT_RESET, struct.pack(f"<{_VECTOR_COUNT}I", *words))
 

@@ -15,10 +15,10 @@ from utvm.emulators.counters import AddressRange, Counters, Counts
 from utvm.emulators.cycles import CycleModel
 from utvm.emulators.errors import EmulatorError
 from utvm.emulators.plugin import plugin_library
+from utvm.prerequisites import packages_of
 from utvm.toolchain import Image, instruction_listing
 
 _START_SECONDS = 20.0
-_PACKAGES = {"qemu-system-arm": "qemu-system-arm", "qemu-system-riscv32": "qemu-system-misc"}
 
 
 class QemuTarget:
@@ -51,7 +51,7 @@ class QemuTarget:
         self.stop()
         binary = shutil.which(self._emulator.binary)
         if binary is None:
-            package = _PACKAGES.get(self._emulator.binary, self._emulator.binary)
+            package = " ".join(packages_of(self._emulator.binary)) or self._emulator.binary
             raise EmulatorError(f"{self._emulator.binary} is not installed: `apt-get install {package}`")
         child = self._child = ChildProcess("QEMU", prefix="utvm-qemu-")
         gdb_socket = child.directory / "gdb"

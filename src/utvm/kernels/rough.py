@@ -12,6 +12,7 @@ from math import prod
 
 from utvm.cores import Core
 from utvm.cores.cortex_m4_timing import CORTEX_M4_TIMING
+from utvm.cores.isa import ARM_M
 from utvm.cores.timing import Timing
 from utvm.graph import AveragePool2D, MaxPool2D, Operator
 from utvm.graph.cost import macs_of
@@ -33,12 +34,6 @@ _PORTABLE = {
 _WORDS = {"AveragePool2D": (1.0, 12.0), "MaxPool2D": (1.2, 0.0), "Add": (0.0, 14.0), "Sub": (0.0, 14.0)}
 _ANY = (0.0, 10.0)
 """Cycles for each multiply-accumulate or tap, and for each output element, on the Cortex-M4."""
-_LOOPS = {
-    "arm": ("ldrsb r4, [r0, r6]", "ldrsb r5, [r1, r6]", "ldrsb r8, [r2, r6]", "muls r5, r4, r5", "muls r8, r4, r8",
-            "adds r3, r3, r5", "adds r9, r9, r8", "adds r6, r6, #1", "cmp r6, r7", "bne 1b"),
-    "riscv": ("lb a4, 0(a0)", "lb a5, 0(a1)", "lb a6, 0(a7)", "mul a5, a4, a5", "mul a6, a4, a6", "add a3, a3, a5",
-              "add t1, t1, a6", "addi a0, a0, 1", "addi a1, a1, 1", "addi a7, a7, 1", "bne a0, a2, 1b"),
-}  # fmt: skip
 
 
 def rough_cycles(op: Operator, core: Core, *, words: bool = False) -> float | None:
@@ -58,15 +53,15 @@ def rough_cycles(op: Operator, core: Core, *, words: bool = False) -> float | No
     elif op.kind == "Mean":
         work = op.activations[0].elements
     outputs = sum(tensor.elements for tensor in op.outputs)
-    return _CALL_CYCLES + _slowness(core.timing, core.isa) * (costs[_WORK] * work + costs[_OUTPUT] * outputs)
+    return _CALL_CYCLES + _slowness(core.timing, core.isa.inner_loop) * (costs[_WORK] * work + costs[_OUTPUT] * outputs)
 
 
 @lru_cache(maxsize=64)
-def _slowness(timing: Timing, isa: str) -> float:
+def _slowness(timing: Timing, turn: tuple[str, ...]) -> float:
     """Return how much longer a core takes for an inner loop of C than a Cortex-M4."""
-    return _loop_cycles(timing, isa) / _loop_cycles(CORTEX_M4_TIMING, "arm")
+    return _loop_cycles(timing, turn) / _loop_cycles(CORTEX_M4_TIMING, ARM_M.inner_loop)
 
 
-def _loop_cycles(timing: Timing, isa: str) -> float:
-    turn = [timing.parse(line) for line in _LOOPS[isa]]
-    return timing.cost(turn, turn, jumped=True)
+def _loop_cycles(timing: Timing, turn: tuple[str, ...]) -> float:
+    code = [timing.parse(line) for line in turn]
+    return timing.cost(code, code, jumped=True)

@@ -18,7 +18,6 @@ from utvm.toolchain.lines import LineTable
 from utvm.toolchain.source import ToolchainError
 from utvm.toolchain.stack import CallGraph, Frame, StackBound
 
-_MACHINES = ("EM_ARM", "EM_RISCV")
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
 
 
@@ -78,8 +77,8 @@ class Image:
         try:
             with path.open("rb") as file:
                 elf = ELFFile(file)
-                if elf.elfclass != 32 or elf["e_machine"] not in _MACHINES or elf["e_type"] != "ET_EXEC":
-                    raise ELFError("it is not a program for a 32-bit Arm or RISC-V core")
+                if elf.elfclass != 32 or elf["e_type"] != "ET_EXEC":
+                    raise ELFError("it is not a linked program for a 32-bit core")
                 thumb = elf["e_machine"] == "EM_ARM"
                 sections = tuple(_sections(elf))
                 symbols = {symbol.name: symbol for symbol in _symbols(elf, thumb)}

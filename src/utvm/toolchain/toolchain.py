@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from utvm.cache import Cache, digest
+from utvm.prerequisites import packages_of
 from utvm.toolchain.image import Image
 from utvm.toolchain.linker import linker_script
 from utvm.toolchain.source import Layout, MemoryOverflowError, Source, ToolchainError
@@ -44,11 +45,6 @@ LINK_FLAGS = (
     "-T",
     "link.ld",
 )
-_PACKAGES = {
-    "arm-none-eabi-": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
-    "riscv64-unknown-elf-": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
-    "": "gcc",
-}
 _BUILD_SECONDS = 300
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) bytes?\b")
@@ -56,13 +52,16 @@ _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toolchain:
-    """GCC with a prefix and machine options. `optimize` replaces the default code flags' -O3.
+    """GCC with a prefix, machine options, and the options that find its C library.
+
+    `optimize` replaces the default code flags' -O3.
 
     Results are kept in `cache_directory` (the user's cache if None) under the compiler's version, flags and contents.
     """
 
     prefix: str
     machine_flags: tuple[str, ...] = ()
+    specs: tuple[str, ...] = ()
     optimize: str = "-O3"
     cache_directory: Path | None = None
     extra_flags: tuple[str, ...] = field(default=())
@@ -71,8 +70,7 @@ class Toolchain:
     def flags(self) -> tuple[str, ...]:
         """All compiler options."""
         code = tuple(self.optimize if flag == "-O3" else flag for flag in CODE_FLAGS)
-        specs = ("--specs=picolibc.specs",) if self.prefix.startswith("riscv") else ()
-        return (*self.machine_flags, *specs, *WARNINGS, *code, *self.extra_flags)
+        return (*self.machine_flags, *self.specs, *WARNINGS, *code, *self.extra_flags)
 
     def build(self, sources: Sequence[Source], layout: Layout, *, entries: Sequence[str] = ()) -> Image:
         """Compile and link. Functions that `entries` do not reach are left out.
@@ -219,8 +217,9 @@ def _run(command: Sequence[str], directory: Path, purpose: str) -> str:
 
 
 def _remedy(prefix: str) -> str:
-    if prefix in _PACKAGES:
-        return f"`apt-get install {_PACKAGES[prefix]}`, then `utvm doctor`"
+    packages = packages_of(f"{prefix}gcc")
+    if packages:
+        return f"`apt-get install {' '.join(packages)}`, then `utvm doctor`"
     return f"install GCC for '{prefix.rstrip('-')}' and put it on the PATH"
 
 

@@ -14,6 +14,47 @@ struct utvm_frame utvm_frame __attribute__((used));
 
 void utvm_invoke(void);
 
+#if defined(__XTENSA__)
+/* As below; the compiler has no functions without a frame of their own. */
+__asm__(
+    ".section .text.utvm_invoke, \"ax\"\n"
+    ".literal_position\n"
+    ".align 4\n"
+    ".global utvm_invoke\n"
+    ".type utvm_invoke, @function\n"
+    "utvm_invoke:\n"
+    "movi a12, utvm_frame\n"
+    "l32i a13, a12, 0\n"
+    "movi a1, utvm_stack_top\n"
+    "addi a1, a1, -32\n"
+    "l32i a8, a12, 40\n"
+    "s32i a8, a1, 0\n"
+    "l32i a8, a12, 44\n"
+    "s32i a8, a1, 4\n"
+    "l32i a8, a12, 48\n"
+    "s32i a8, a1, 8\n"
+    "l32i a8, a12, 52\n"
+    "s32i a8, a1, 12\n"
+    "l32i a8, a12, 56\n"
+    "s32i a8, a1, 16\n"
+    "l32i a8, a12, 60\n"
+    "s32i a8, a1, 20\n"
+    "l32i a2, a12, 16\n"
+    "l32i a3, a12, 20\n"
+    "l32i a4, a12, 24\n"
+    "l32i a5, a12, 28\n"
+    "l32i a6, a12, 32\n"
+    "l32i a7, a12, 36\n"
+    "l32i a8, a12, 4\n"
+    "callx0 a8\n"
+    "s32i a2, a12, 12\n"
+    "s32i a13, a12, 8\n"
+    "addi a1, a1, 32\n"
+    "movi a8, utvm_return\n"
+    "jx a8\n"
+    ".size utvm_invoke, . - utvm_invoke\n"
+    ".text\n");
+#else
 /* The nonce is fetched first and kept in a register that functions preserve: whoever gets in behind that is found out. */
 __attribute__((naked, used)) void utvm_invoke(void) {
 #if defined(__riscv)
@@ -72,3 +113,4 @@ __attribute__((naked, used)) void utvm_invoke(void) {
       ".ltorg\n");
 #endif
 }
+#endif
