@@ -129,7 +129,7 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         purpose="compiles for Xtensa LX106",
         package="gcc-xtensa-lx106",
         probe=(_XTENSA_GCC, "-dumpfullversion"),
-        extras=("xtensa", "test"),
+        extras=("test",),
     ),
     Prerequisite(
         name="picolibc for Xtensa",
@@ -137,14 +137,14 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         package="picolibc-xtensa-lx106-elf",
         probe=_header_probe((_XTENSA_GCC, "-idirafter", "/usr/lib/xtensa-lx106-elf/include")),
         version=r'__PICOLIBC_VERSION__ "([^"]+)"',
-        extras=("xtensa", "test"),
+        extras=("test",),
     ),
     Prerequisite(
         name="qemu-system-xtensa",
         purpose="emulates an Xtensa board",
         package="qemu-system-misc",
         probe=("qemu-system-xtensa", "--version"),
-        extras=("xtensa", "test"),
+        extras=("test",),
     ),
     Prerequisite(
         name="openocd",

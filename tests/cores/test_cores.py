@@ -20,13 +20,14 @@ def test_what_a_core_can_do_is_what_its_flags_compile_for(core):
     assert core.mve == ("__ARM_FEATURE_MVE" in defined)
     assert core.fpu == ("__ARM_FP" in defined)
     assert core.unaligned == ("__ARM_FEATURE_UNALIGNED" in defined)
-    assert ("__riscv" in defined) == (core.isa == "riscv")
-    assert ("__ARM_ARCH_PROFILE" in defined) == (core.isa == "arm")
+    assert ("__riscv" in defined) == (core.isa.name == "riscv")
+    assert ("__ARM_ARCH_PROFILE" in defined) == (core.isa.name == "arm")
+    assert core.isa.macro in defined
 
 
 @pytest.mark.parametrize("core", CORES.values(), ids=CORES)
-def test_only_a_core_without_fault_registers_is_armv6m_or_riscv(core):
-    assert core.fault_status == (core.isa == "arm" and core.architecture != "armv6-m")
+def test_only_arm_cores_but_armv6m_have_fault_registers(core):
+    assert core.fault_status == (core.isa.name == "arm" and core.architecture != "armv6-m")
 
 
 def test_an_unknown_core_is_refused_with_the_known_ones():

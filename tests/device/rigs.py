@@ -78,7 +78,7 @@ def _qemu(board: Board) -> Rig:
         board=board,
         make_target=make,
         open_link=link_opener(board),
-        nowhere=NOWHERE_RISCV if board.core.isa == "riscv" else NOWHERE_ARM,
+        nowhere=NOWHERE_RISCV if board.core.isa.name == "riscv" else NOWHERE_ARM,
         tells_bad_accesses=False,
     )
 

@@ -39,7 +39,7 @@ def program(rig: Rig, link: DebugLink) -> Iterator[int]:
     Nothing promises that code which changes is seen without ceremony: each program has a place of its own.
     """
     link.reset()
-    is_arm = rig.board.core.isa == "arm"
+    is_arm = rig.board.core.isa.name == "arm"
     nop, count, loop = (ARM_NOP, ARM_COUNT, ARM_LOOP) if is_arm else (RISCV_NOP, RISCV_COUNT, RISCV_LOOP)
     address = rig.board.code.origin + rig.board.code.length // 2
     link.write_memory(address, nop * 2 + count + nop + count + loop * 2)
@@ -50,12 +50,12 @@ def program(rig: Rig, link: DebugLink) -> Iterator[int]:
 
 def start(rig: Rig, link: DebugLink, address: int) -> None:
     memory = rig.board.data
-    state = {"xpsr": 0x01000000, "r0": 0} if rig.board.core.isa == "arm" else {"a0": 0}
+    state = {"xpsr": 0x01000000, "r0": 0} if rig.board.core.isa.name == "arm" else {"a0": 0}
     link.write_registers({**state, "sp": memory.origin + memory.length - 64, "pc": address})
 
 
 def counted(rig: Rig, link: DebugLink) -> int:
-    return link.read_register("r0" if rig.board.core.isa == "arm" else "a0")
+    return link.read_register("r0" if rig.board.core.isa.name == "arm" else "a0")
 
 
 def test_memory_of_all_sizes_and_alignments(rig: Rig, link: DebugLink) -> None:
@@ -131,7 +131,7 @@ def test_addresses_that_are_not_there_are_refused(rig: Rig, link: DebugLink) -> 
 
 
 def test_registers(rig: Rig, link: DebugLink, program: int) -> None:
-    is_arm = rig.board.core.isa == "arm"
+    is_arm = rig.board.core.isa.name == "arm"
     names = [f"r{number}" for number in range(13)] if is_arm else [f"a{number}" for number in range(8)]
     for turn in range(2):
         values = {name: 0x01020304 * (position + 1) ^ -turn & 0xFFFFFFFF for position, name in enumerate(names)}

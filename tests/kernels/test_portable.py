@@ -104,8 +104,7 @@ def test_every_compiler_is_content(core: Core, tmp_path: Path) -> None:
             for name, text in portable(graph, core, name=f"{kind.lower()}_{number}").render().items():
                 (tmp_path / name).write_text(text, encoding="utf-8")
     options = ["-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2", "-ffreestanding"]
-    if core.isa == "riscv":
-        options.append("--specs=picolibc.specs")
+    options += core.isa.specs
     units = sorted(path.name for path in tmp_path.glob("*.c"))
     command = [f"{core.tool_prefix}gcc", *core.cflags, *options, "-c", *units]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -139,8 +139,10 @@ def test_instructions_that_take_stack(text, frame):
 @pytest.mark.parametrize("board", EMULATED.values(), ids=EMULATED)
 def test_the_bound_is_at_least_what_a_call_takes(board):
     """C, assembler that pushes, and the library's division of 64 bits, deepest in the middle of the chain."""
-    arm = board.core.isa == "arm"
-    pushing = "push {r4-r7, lr}\\n\tpop {r4-r7, pc}" if arm else "addi sp, sp, -48\\n\taddi sp, sp, 48\\n\tret"
+    arm = board.core.isa.name == "arm"
+    pointer = board.core.isa.convention.stack_pointer
+    lowering = f"addi {pointer}, {pointer}, -48\\n\taddi {pointer}, {pointer}, 48\\n\tret"
+    pushing = "push {r4-r7, lr}\\n\tpop {r4-r7, pc}" if arm else lowering
     kind = ".thumb_func\\n" if arm else ""
     text = f"""\
 #include <stdint.h>

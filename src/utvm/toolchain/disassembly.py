@@ -23,8 +23,12 @@ _ADD = re.compile(r"^sp,\s*(?:sp,\s*)?#?(?P<bytes>-?\d+)\s*$")
 _MOVED = re.compile(r"^sp,")
 
 
-def disassembled_frame(elf: Path, tool_prefix: str, name: str, start: int, end: int) -> Frame:
+def disassembled_frame(
+    elf: Path, tool_prefix: str, name: str, start: int, end: int, *, stack_pointer: str = "sp"
+) -> Frame:
     """Return the frame of the function at addresses `start` to `end` of an ELF file.
+
+    `stack_pointer` is what the disassembler calls it.
 
     Raises:
         ToolchainError: it can't be disassembled.
@@ -37,11 +41,11 @@ def disassembled_frame(elf: Path, tool_prefix: str, name: str, start: int, end: 
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolchainError(f"the stack of {name} is not known: it can't be disassembled ({error})") from error
-    return parse_frame(name, done.stdout)
+    return parse_frame(name, done.stdout.replace(f"{stack_pointer},", "sp,"))
 
 
 def parse_frame(name: str, text: str) -> Frame:
-    """Return the frame of the one function in objdump's text, Arm or RISC-V."""
+    """Return the frame of the one function in objdump's text: Arm, RISC-V, or Xtensa with its a1 as sp."""
     size, bounded = 0, True
     callees: dict[str, None] = {}
     for line in _LINE.finditer(text):
@@ -67,11 +71,22 @@ def _pushed(operation: str, operands: str) -> int | None:
     if operation in ("sub", "subw"):
         moved = _SUBTRACT.match(operands)
         return int(moved["bytes"]) if moved else None if _MOVED.match(operands) else 0
-    if operation in ("add", "addi", "addw") and (moved := _ADD.match(operands)) is not None:
+    if operation in ("add", "addi", "addmi", "addw") and (moved := _ADD.match(operands)) is not None:
         return max(0, -int(moved["bytes"]))
-    if operation in ("add", "addi", "addw", "mov", "mv", "bic", "and", "msr", "neg", "lw", "ldr") and _MOVED.match(
-        operands
-    ):
+    if operation in (
+        "add",
+        "addi",
+        "addmi",
+        "addw",
+        "mov",
+        "mv",
+        "bic",
+        "and",
+        "msr",
+        "neg",
+        "lw",
+        "ldr",
+    ) and _MOVED.match(operands):
         return None
     return 0
 
@@ -89,6 +104,8 @@ def _callee(operation: str, operands: str) -> str | None:
         branches = operation.startswith(("b", "cb", "j", "tail", "call", "le", "wls", "dls"))
         return target["symbol"] if branches and target["offset"] is None else None
     if operation == "blx" or (operation == "bx" and operands != "lr"):
+        return INDIRECT_CALL
+    if operation.startswith("callx") or operation == "jx":
         return INDIRECT_CALL
     if operation in ("jalr", "jr") and operands not in ("ra", "t0"):
         return INDIRECT_CALL

@@ -18,6 +18,8 @@ from utvm.toolchain.lines import LineTable
 from utvm.toolchain.source import ToolchainError
 from utvm.toolchain.stack import CallGraph, Frame, StackBound
 
+_STACK_POINTERS = {"EM_XTENSA": "a1"}
+"""What disassemblers call the stack pointer, where it is not `sp`."""
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
 
 
@@ -57,10 +59,12 @@ class Location:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Image:
-    """A linked program. `path` is its ELF file, `tool_prefix` the toolchain that made it."""
+    """A linked program. `path` is its ELF file, `tool_prefix` the toolchain that made it,
+    `machine` the `e_machine` that it says."""
 
     path: Path
     tool_prefix: str
+    machine: str
     entry: int
     sections: tuple[Section, ...]
     symbols: Mapping[str, Symbol]
@@ -79,7 +83,8 @@ class Image:
                 elf = ELFFile(file)
                 if elf.elfclass != 32 or elf["e_type"] != "ET_EXEC":
                     raise ELFError("it is not a linked program for a 32-bit core")
-                thumb = elf["e_machine"] == "EM_ARM"
+                machine = str(elf["e_machine"])
+                thumb = machine == "EM_ARM"
                 sections = tuple(_sections(elf))
                 symbols = {symbol.name: symbol for symbol in _symbols(elf, thumb)}
                 entry = elf["e_entry"] & ~1 if thumb else elf["e_entry"]
@@ -88,6 +93,7 @@ class Image:
         return Image(
             path=path,
             tool_prefix=tool_prefix,
+            machine=machine,
             entry=entry,
             sections=sections,
             symbols=symbols,
@@ -155,7 +161,8 @@ class Image:
         if not size:
             later = [symbol.address for symbol in self._functions if symbol.address > start]
             size = min(later, default=start) - start
-        return disassembled_frame(self.path, self.tool_prefix, name, start, start + size)
+        pointer = _STACK_POINTERS.get(self.machine, "sp")
+        return disassembled_frame(self.path, self.tool_prefix, name, start, start + size, stack_pointer=pointer)
 
     @cached_property
     def _functions(self) -> list[Symbol]:

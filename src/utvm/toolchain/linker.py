@@ -33,7 +33,7 @@ ENTRY({entry})
 
 SECTIONS {{
 {first}  .vectors : ALIGN({table}) {{ KEEP(*(.vectors)) KEEP(*(.image_definition)) }} > {layout.code.name}
-  .text : {{ *(.text .text.*) . = ALIGN(16); }} > {layout.code.name}
+  .text : {{ *(.literal .literal.* .text .text.*) . = ALIGN(16); }} > {layout.code.name}
   .traps : ALIGN({page}) {{ KEEP(*(.traps)) . = ALIGN({page}); }} > {layout.code.name}
   .ARM.exidx : {{ *(.ARM.exidx*) *(.ARM.extab*) }} > {layout.code.name}
   .rodata : ALIGN(16) {{ *(.rodata .rodata.* .srodata .srodata.*) . = ALIGN(16); }} > {layout.constants.name}
