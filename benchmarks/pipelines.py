@@ -5,8 +5,10 @@
     python benchmarks/pipelines.py --models DIR --unaligned [--write]
 
 Columns: kernels made for the core's own table, priced by it, by the measured one and by the pessimistic one; kernels
-made for the measured table, priced by that and by the pessimistic one. CMSIS-NN 4.0.0 by both tables, where it has the
-operators. One run gives counts that every table prices.
+made for the measured table, priced by that and by the pessimistic one, and as shares of what they take by the measured
+one: without banks (the rest is lost to loads of one bank), and with one load a cycle (what pairs of loads whose banks
+nobody knows can cost at most). CMSIS-NN 4.0.0 by both tables, where it has the operators. One run gives counts that
+every table prices.
 
 --layers does the same for the layers of `benchmarks/layers.py` and prints a summary; rows are saved to the file as they
 are measured, and those that it has are not measured again. --unaligned prints where kernels access words or halfwords
@@ -20,7 +22,7 @@ import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,7 +34,8 @@ from utvm import api
 from utvm.bench import measure_cmsis_nn
 from utvm.bench.drawn import drawn_layers
 from utvm.codegen import ARENA_SYMBOL, step_symbol
-from utvm.cores.timing import Timing
+from utvm.cores.measured import measured_facts, measured_timing
+from utvm.cores.timing import InOrderPipeline, Timing
 from utvm.device import Session, link_opener
 from utvm.emulators import QemuTarget, emulator_target, get_assumption
 from utvm.emulators.cycles import CycleModel
@@ -47,6 +50,7 @@ NETWORKS = {"KWS": "kws_*.tflite", "AD": "ad_*.tflite", "IC": "ic_*.tflite", "VW
             "SWW": "sww_*.tflite", "CIFAR-10": "*q7*.npz"}  # fmt: skip
 BOARDS = "qemu-cortex-m7,qemu-cortex-m4,qemu-cortex-m33"
 MEASURED, PESSIMISTIC = "measured", "pessimistic-m7"
+NO_BANKS, ONE_LOAD = "without banks", "one load a cycle"
 WORST = 5
 LAYER_TIMES = ("times as fast, median", "measured", "times as fast, worst", "measured")
 
@@ -97,7 +101,8 @@ def main() -> None:
 def networks_table(models: Path, board: str) -> Iterator[str]:
     """Yield the rows of a board."""
     pessimistic = PESSIMISTIC in tables(board)
-    headings = ["own table", "measured", "made for measured", *(["pessimistic", "the same"] if pessimistic else [])]
+    headings = ["own table", "measured", "made for measured"]
+    headings += ["pessimistic", "the same", NO_BANKS, ONE_LOAD] if pessimistic else []
     yield (
         "| "
         + " | ".join([board, *headings, "CMSIS-NN, own table", "measured", "ours times as fast", "misaligned"])
@@ -110,6 +115,8 @@ def networks_table(models: Path, board: str) -> Iterator[str]:
         found = [row.own[MEASURED], row.made[MEASURED]]
         found += [row.own[PESSIMISTIC], row.made[PESSIMISTIC]] if pessimistic else []
         cells = [f"{base:,}", *(f"{each / base:.3f}" for each in found)]
+        if pessimistic:
+            cells += [f"{row.made[table] / row.made[MEASURED]:.3f}" for table in (NO_BANKS, ONE_LOAD)]
         if row.peer:
             both = row.peer[""] / base, row.peer[MEASURED] / row.made[MEASURED]
             cells += [f"{row.peer['']:,}", f"{row.peer[MEASURED] / row.peer['']:.3f}", "{:.2f}, {:.2f}".format(*both)]
@@ -248,6 +255,10 @@ def tables(board: str) -> Mapping[str, Timing]:
     for name in (MEASURED, PESSIMISTIC):
         with suppress(UtvmError):
             found[name] = get_assumption(name, core.name).timings[core.name]
+    measured = found.get(MEASURED)
+    if "banks" in measured_facts(core.name) and isinstance(measured, InOrderPipeline):
+        found[NO_BANKS] = measured_timing(core.name, {"banks": False}, f"{measured.name}, {NO_BANKS}")
+        found[ONE_LOAD] = replace(measured, units={**measured.units, "load": 1})
     return found
 
 

@@ -13,6 +13,7 @@ from tests.support.chip.process import board_file
 from utvm import cli
 from utvm.api import connect
 from utvm.boards import Board, load_board
+from utvm.cores import get_core
 from utvm.emulators import get_assumption
 from utvm.errors import UtvmError
 from utvm.pipeline import check_pipeline_in, expected_cycles, pipeline_image, table_for
@@ -83,6 +84,11 @@ def test_a_file_that_is_wrong_is_told(tmp_path: Path, text: str, said: str) -> N
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UtvmError, match=said):
         get_assumption(str(file), "cortex-m7")
+
+
+def test_the_default_has_a_name_that_stays() -> None:
+    for core in ("cortex-m7", "cortex-m4", "cortex-m3", "cortex-m33"):
+        assert get_assumption("compilers", core).timings[core] is get_core(core).timing
 
 
 def test_a_pipeline_and_a_memory_go_together() -> None:

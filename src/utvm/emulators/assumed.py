@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from utvm.boards import MemoryModel, list_boards
+from utvm.cores import get_core
 from utvm.cores.cortex_m7_timing import PESSIMISTIC_CORTEX_M7_TIMING
 from utvm.cores.measured import MEASURED, measured_timing
 from utvm.cores.timing import Timing
@@ -61,6 +62,13 @@ def assumptions() -> dict[str, Assumption]:
             description="pipelines as others measured them on silicon",
             cores=tuple(MEASURED),
             timings=MEASURED,
+            schedules=True,
+        ),
+        Assumption(
+            name="compilers",
+            description="pipelines as compilers and manuals have them",
+            cores=tuple(MEASURED),
+            timings={name: timing for name in MEASURED if (timing := get_core(name).timing) is not None},
             schedules=True,
         ),
         Assumption(
