@@ -25,7 +25,8 @@ class CortexM33Facts:
         multiply: from a multiplication to a use that is not an addend.
         simd: from SIMD, packing, saturation to a use.
         shifted: from an instruction with a shifted operand or shifted constant to a use.
-        multiply_flags: what MULS and flag-setting shifted constants cost more.
+        multiply_flags: what MULS costs more.
+        constant_flags: what a shifted constant costs more in an instruction that makes flags, MOVS aside.
         branch: a taken branch alone.
         branch_pairs: whether a 16-bit branch goes with a 16-bit instruction before it, unless it is taken and that one
             makes flags.
@@ -36,6 +37,7 @@ class CortexM33Facts:
     simd: int = 2
     shifted: int = 2
     multiply_flags: int = 1
+    constant_flags: int = 1
     branch: int = 2
     branch_pairs: bool = True
 
@@ -62,6 +64,8 @@ class CortexM33Timing(InOrderPipeline):
                 total += self.facts.branch
             elif instruction.kind in (Kind.NOP, Kind.IT) and self._pairs(instruction, before):
                 total -= 1
+            elif instruction.form is Form.SHIFTED_CONSTANT and "flags" in instruction.writes:
+                total += 0 if instruction.text.startswith("mov") else self.facts.constant_flags
             before = instruction
         return total
 

@@ -114,6 +114,7 @@ _M33 = (
         "an addition with a shift to an ALU operand", "add.w r0, r1, r2, lsl #3", "add.w r3, r0, r4", settles="shifted"
     ),
     _kernel("MULS", "muls r0, r1, r0", "nop.w", settles="multiply_flags"),
+    _kernel("a shifted constant that makes flags", "ands.w r0, r1, #0x1fc0", "nop.w", settles="constant_flags"),
     _kernel("a NOP beside a 16-bit instruction", "adds r0, r1, r2", "nop", settles="branch_pairs"),
 )
 _RISCV = (
