@@ -9,13 +9,14 @@ from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, read_flatbuffer
 from utvm.frontends.problems import Problems
 from utvm.frontends.refusal import RefusedError
+from utvm.frontends.tflite_float import float_graph, is_float
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_shapes import folded
 from utvm.graph import Graph, GraphError, Operator, Tensor
 
 
 def load_tflite(model: Path | bytes, *, name: str | None = None) -> Graph:
-    """Import an int8 model.
+    """Import an int8 model, or a float one of layers that `utvm quantize` takes.
 
     Args:
         model: a file, or its bytes.
@@ -30,6 +31,8 @@ def load_tflite(model: Path | bytes, *, name: str | None = None) -> Graph:
     except OSError as error:
         raise FrontendError(source, [f"the file can't be read: {error.strerror}"]) from error
     raw = read_flatbuffer(data, source)
+    if is_float(raw):
+        return float_graph(raw, source, name or (model.stem if isinstance(model, Path) else "model"))
     return _Importer(raw, source, name or (model.stem if isinstance(model, Path) else "model")).graph()
 
 
