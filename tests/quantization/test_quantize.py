@@ -69,3 +69,13 @@ def test_data_that_do_not_fit(folder: Path, tmp_path: Path, capsys: pytest.Captu
     int8 = Path(utvm.__file__).parent / "example" / "cifar10_cnn.tflite"
     assert main(["quantize", str(int8), "--data", str(tmp_path), "-o", str(tmp_path / "o.tflite")]) == 2
     assert "no float32 network" in capsys.readouterr().err
+
+
+def test_other_commands_quantise_first_and_say_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["cost", str(folder / "net.onnx"), "--board", "qemu-cortex-m7"]
+    assert main([*command, "--data", str(folder / "samples.npz"), "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["model"] == "net"
+    assert "net quantised to int8 on 60 samples: accuracy" in told.err
+    assert main(command) == 2
+    assert "net computes in float32 (4 of its 4 layers): quantise it" in capsys.readouterr().err

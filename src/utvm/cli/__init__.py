@@ -36,6 +36,7 @@ from utvm.cli import (
     tune,
     verify,
 )
+from utvm.cli.options import int8_model
 from utvm.errors import UtvmError, UtvmWarning
 from utvm.interrupts import Interrupts
 from utvm.progress import shown_on
@@ -103,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = _parser().parse_args(argv)
             run: Callable[[argparse.Namespace], int] = arguments.run
             shows = run.__module__ in {command.__name__ for command in _SHOW_PROGRESS}
-            with shown_on(sys.stderr) if shows else nullcontext():
+            with shown_on(sys.stderr) if shows else nullcontext(), int8_model(arguments):
                 status = run(arguments)
             sys.stdout.flush()
             interrupts.check()

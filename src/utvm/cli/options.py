@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
     """Add MODEL, --board, the options that `compile_options` returns and, if wanted, --dump."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
+    add_model_file(parser)
     add_board(parser)
     parser.add_argument(
         "--small",
@@ -44,6 +48,38 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
         metavar="DIR",
         help="write every stage there: graphs, program, memory plan, C, link map",
     )
+
+
+def add_model_file(parser: argparse.ArgumentParser) -> None:
+    """Add MODEL, and what `int8_model` needs to quantise it."""
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a model file: .tflite, .onnx (with --data), or a q7 archive (.npz)"
+    )
+    parser.add_argument(
+        "--data",
+        dest="quantize_by",
+        type=Path,
+        metavar="WHERE",
+        help="quantise MODEL, a float network, with these typical inputs first: see `utvm quantize`",
+    )
+    add_pixels(parser)
+
+
+@contextmanager
+def int8_model(arguments: argparse.Namespace) -> Iterator[None]:
+    """Put an int8 file in the place of a float model while a command runs, if --data was given, and say so."""
+    if getattr(arguments, "quantize_by", None) is None:
+        yield
+        return
+    from utvm import api
+    from utvm.report import quantize_line, write_bytes
+
+    made = api.quantize(arguments.model, arguments.quantize_by, pixels=chosen_pixels(arguments))
+    print(f"utvm: {quantize_line(made.report)}", file=sys.stderr)
+    with TemporaryDirectory(prefix="utvm-") as folder:
+        arguments.model = Path(folder) / f"{arguments.model.stem}.tflite"
+        write_bytes(arguments.model, made.file)
+        yield
 
 
 def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_board, add_database, add_tls, add_trust, amount, count, names, share, tls_files
+from utvm.cli.options import (
+    add_board,
+    add_database,
+    add_model_file,
+    add_tls,
+    add_trust,
+    amount,
+    count,
+    names,
+    share,
+    tls_files,
+)
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -24,7 +35,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
             "nothing; a second start goes on where the first ended."
         ),
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
+    add_model_file(parser)
     add_board(parser, several=True)
     add_trust(parser)
     parser.add_argument(

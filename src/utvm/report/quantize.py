@@ -58,6 +58,17 @@ def quantize_text(report: QuantizeReport) -> str:
     return "\n".join(lines)
 
 
+def quantize_line(report: QuantizeReport) -> str:
+    """Return what quantising lost in one line."""
+    found = report.judgement
+    told = f"signal {_decibels(found.snr)} over noise"
+    if found.float_accuracy is not None and found.int8_accuracy is not None:
+        told = f"accuracy {100 * found.int8_accuracy:.2f} %, float {100 * found.float_accuracy:.2f} %"
+    elif found.agreement is not None:
+        told = f"{100 * found.agreement:.2f} % of {found.samples:,} samples have the float class, {told}"
+    return f"{report.model} quantised to int8 on {report.calibrated} samples: {told}"
+
+
 def quantize_json(report: QuantizeReport) -> dict[str, Any]:
     """Return the report as plain values; a signal without noise is null."""
     found = report.judgement
