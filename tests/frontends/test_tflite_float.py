@@ -23,7 +23,9 @@ def test_a_hybrid_network_keeps_its_classes() -> None:
     features = np.load(shared("data/kws/test_500.npz"))["features"][:60]
     samples = ((features.astype(np.float32) - x.zero_point) * np.float32(x.scale)).reshape(-1, *x.shape[1:])
     ours = utvm.quantize(graph, samples[:40], evaluate=samples[40:])
-    assert ours.report.judgement.agreement == 1.0
+    assert ours.report.judgement.agreement is not None
+    assert ours.report.judgement.agreement >= 0.9
+    assert ours.report.judgement.snr > 25
     (real,) = evaluate(graph, [samples[:1]]).values()
     (theirs,) = evaluate(int8, [features[:1].reshape(x.shape)]).values()
     assert real.argmax() == theirs.argmax()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from utvm.api.board_fit import within_board
 from utvm.api.flash_budget import Built, within_both
@@ -72,9 +73,11 @@ class Compiled:
 
 
 def compile(
-    model: str | Path | Graph,
+    model: str | Path | Graph | Any,
     board: str | Path | Board,
     *,
+    data: Any = None,
+    example_inputs: tuple[Any, ...] | None = None,
     name: str | None = None,
     small: bool = False,
     flash: int | None = None,
@@ -88,7 +91,9 @@ def compile(
     """Compile a model for a board.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or with `data` also a float one, a PyTorch module or an exported program.
+        data: typical inputs to quantise a float model by first; see `utvm.quantize`.
+        example_inputs: what a PyTorch module is called with, of one sample.
         board: a board's name, the path of its TOML, or the board.
         name: the prefix of the C symbols; the model's name if None.
         small: whether to leave out kernels that buy speed with several times the flash and tens of KB of RAM.
@@ -109,7 +114,7 @@ def compile(
     target = as_board(board)
     core = assumed_core(target, assume)
     with watch.stage("import"):
-        graph = model if isinstance(model, Graph) else load(Path(model))
+        graph = _imported(model, data, example_inputs)
         stages.graph("imported", graph)
     with watch.stage("passes"):
         optimised = run_passes(graph, observe=stages.graph)
@@ -146,6 +151,19 @@ def compile(
     stages.files(built.files)
     stages.image(built.image)
     return Compiled(board=target, program=built.program, files=built.files, image=built.image, seconds=watch.seconds)
+
+
+def _imported(model: str | Path | Graph | Any, data: Any, example_inputs: tuple[Any, ...] | None) -> Graph:
+    if data is not None:
+        # Imported here: most compilations need none of the quantiser.
+        from utvm.api.quantizing import quantize
+
+        return quantize(model, data, example_inputs=example_inputs).graph
+    if isinstance(model, Graph):
+        return model
+    if not isinstance(model, str | Path):
+        raise UtvmError(f"a {type(model).__name__} is compiled with typical inputs: give data=..., as to utvm.quantize")
+    return load(Path(model))
 
 
 def prepared(model: str | Path | Graph) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from utvm.api.stopwatch import Stopwatch
 from utvm.errors import UtvmError
 from utvm.frontends import load
+from utvm.frontends.torch import exported_graph, exported_module
 from utvm.graph import DType, Graph
 from utvm.passes import ChannelsLast, prepare_float
 from utvm.progress import end, say
@@ -29,6 +31,9 @@ from utvm.quantization import (
     read_dataset,
 )
 from utvm.report import QuantizeReport
+
+Source = str | Path | Graph | Any
+"""A model file, a graph, a `torch.export.ExportedProgram`, or a `torch.nn.Module`."""
 
 Samples = str | Path | NDArray[Any] | Mapping[str, NDArray[Any]]
 """A file or folder, the array of the only input, or arrays by name (of labels too)."""
@@ -52,9 +57,10 @@ class QuantizedModel:
 
 
 def quantize(
-    model: str | Path | Graph,
+    model: Source,
     data: Samples,
     *,
+    example_inputs: tuple[Any, ...] | None = None,
     evaluate: Samples | None = None,
     labels: Path | None = None,
     samples: int = CALIBRATION_SAMPLES,
@@ -66,7 +72,8 @@ def quantize(
     """Quantise a float network to int8.
 
     Args:
-        model: a float model file, or a float graph.
+        model: a float model file, a float graph, a `torch.export.ExportedProgram`, or a `torch.nn.Module`.
+        example_inputs: what a module is called with, of one sample; needed for modules alone.
         data: typical inputs. `samples` of them are drawn for calibration.
         evaluate: inputs to judge by; `data` if None.
         labels: a file with the class of each sample that is judged by.
@@ -81,7 +88,7 @@ def quantize(
     """
     watch = Stopwatch()
     with watch.stage("import"):
-        prepared = float_network(model)
+        prepared = float_network(model, example_inputs)
         graph = prepared.graph
         given = _dataset(data, prepared, pixels, labels if evaluate is None else None)
         judged_by = given if evaluate is None else _dataset(evaluate, prepared, pixels, labels)
@@ -101,18 +108,36 @@ def quantize(
     return QuantizedModel(graph=quantised.graph, file=quantised.file, report=report)
 
 
-def float_network(model: str | Path | Graph) -> ChannelsLast:
-    """Return a float model after the passes of float networks.
+def float_network(model: Source, example_inputs: tuple[Any, ...] | None = None) -> ChannelsLast:
+    """Return a float model after the passes of float networks; see `quantize`.
 
     Raises:
         UtvmError: it can't be read, or is no float network.
     """
-    graph = model if isinstance(model, Graph) else load(Path(model))
+    graph = _float_graph(model, example_inputs)
     strange = [t for t in (*graph.inputs, *graph.outputs) if t.dtype is not DType.FLOAT32]
     if strange or not all(t.dtype is DType.FLOAT32 for op in graph.operators for t in op.outputs):
         what = f"'{strange[0].name}' is {strange[0].dtype}" if strange else "a part of it computes in integers"
         raise UtvmError(f"{graph.name} is no float32 network ({what}): it needs no quantising, compile it as it is")
     return prepare_float(graph)
+
+
+def _float_graph(model: Source, example_inputs: tuple[Any, ...] | None) -> Graph:
+    if isinstance(model, Graph):
+        return model
+    if isinstance(model, str | Path):
+        return load(Path(model))
+    # Without the package imported there is no object of it.
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module | torch.export.ExportedProgram):
+        raise UtvmError(
+            f"a {type(model).__name__} is no model: give a file, a graph, a torch.nn.Module or an ExportedProgram"
+        )
+    if isinstance(model, torch.nn.Module):
+        if example_inputs is None:
+            raise UtvmError("a module is traced with example inputs: give example_inputs=(tensor,), of one sample")
+        return exported_graph(exported_module(model, example_inputs), name=type(model).__name__.lower())
+    return exported_graph(model)
 
 
 def _dataset(data: Samples, prepared: ChannelsLast, pixels: Pixels | None, labels: Path | None) -> Dataset:

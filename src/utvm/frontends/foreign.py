@@ -15,7 +15,9 @@ _QUANTIZE = (
     "representative_dataset of some hundred typical inputs; write converter.convert() to a .tflite file."
 )
 _TORCH = (
-    "Save the network as ONNX, `torch.onnx.export(module.eval(), (example,), 'MODEL.onnx')`, and quantise it: `utvm "
+    "Files of PyTorch are not opened: reading them may run code of theirs. Load the network yourself and give it to "
+    "utvm.compile(module, board, data=samples, example_inputs=(example,)), or a program of torch.export likewise. Or "
+    "save it as ONNX, `torch.onnx.export(module.eval(), (example,), 'MODEL.onnx')`, and quantise it: `utvm "
     "quantize MODEL.onnx --data SAMPLES.npz -o MODEL.int8.tflite`."
 )
 _KERAS = _QUANTIZE.format(

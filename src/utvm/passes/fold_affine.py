@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.graph import Add, Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Mul, Operator, Sub, Tensor
+from utvm.graph import Add, Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Mul, Operator, Reshape, Sub, Tensor
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 
@@ -47,8 +47,10 @@ def _per_channel(constant: Tensor, shape: tuple[int, ...]) -> NDArray[np.float32
 
 
 def _into_producer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.float32]) -> Graph | None:
-    layer = graph.producers.get(x)
-    if not isinstance(layer, Weighted) or x in graph.outputs or graph.consumers[x] != (op,):
+    between, layer = x, graph.producers.get(x)
+    while isinstance(layer, Reshape) and layer.x.shape[-1:] == x.shape[-1:] and _read_once(graph, between):
+        between, layer = layer.x, graph.producers.get(layer.x)
+    if not isinstance(layer, Weighted) or not _read_once(graph, x) or not _read_once(graph, between):
         return None
     if not layer.weights.is_constant or (layer.bias is not None and not layer.bias.is_constant):
         return None
@@ -61,8 +63,13 @@ def _into_producer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray
         bias = bias * values
     else:
         bias = bias + (values if isinstance(op, Add) else -values)
-    fused = dataclasses.replace(layer, weights=weights, bias=_constant(layer, bias), y=op.y)
-    return graph.rewrite(fused if other is layer else other for other in graph.operators if other is not op)
+    fused = dataclasses.replace(layer, weights=weights, bias=_constant(layer, bias))
+    rest = [fused if other is layer else other for other in graph.operators if other is not op]
+    return graph.rewrite(rest, tensors={x: op.y})
+
+
+def _read_once(graph: Graph, tensor: Tensor) -> bool:
+    return tensor not in graph.outputs and len(graph.consumers[tensor]) == 1
 
 
 def _channels(layer: Weighted) -> int:

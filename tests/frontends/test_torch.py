@@ -1,0 +1,70 @@
+"""PyTorch modules and exported programs: the same values, then int8 on a board in a few lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import utvm
+from utvm.errors import UtvmError
+from utvm.frontends import FrontendError
+from utvm.frontends.torch import exported_graph, exported_module
+from utvm.graph import Conv2D, DepthwiseConv2D, Mul
+from utvm.graph.reference import evaluate
+from utvm.passes import prepare_float
+
+torch = pytest.importorskip("torch", reason="PyTorch comes with the extra 'torch', which tests do not install")
+nn = torch.nn
+
+
+def image_network() -> Any:
+    """Return layers as MobileNetV2 and its successors have them."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6()),
+        *(nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8), nn.Hardswish(), nn.SiLU()),
+        *(nn.MaxPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(8, 5)),
+    )
+
+
+def keyword_network() -> Any:
+    """Return a depthwise network over time."""
+    return nn.Sequential(
+        *(nn.Conv1d(12, 16, 5, padding="same"), nn.BatchNorm1d(16), nn.ReLU()),
+        *(nn.Conv1d(16, 16, 3, 2, 1, groups=16), nn.BatchNorm1d(16), nn.ReLU(), nn.AvgPool1d(2)),
+        *(nn.Flatten(), nn.Linear(16 * 12, 6), nn.Softmax(-1)),
+    )
+
+
+@pytest.mark.parametrize(("make", "shape"), [(image_network, (1, 3, 16, 16)), (keyword_network, (1, 12, 48))])
+def test_the_values_of_the_module(make: Any, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    module, x = make(), torch.randn(*shape)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2)
+    graph = exported_graph(exported_module(module, (x,)))
+    wanted = module.eval()(x).detach().numpy()
+    np.testing.assert_allclose(evaluate(graph, [x.numpy()])["output_0"], wanted, rtol=1e-4, atol=1e-5)
+    prepared = prepare_float(graph)
+    moved = x.numpy().transpose(prepared.inputs[graph.inputs[0].name])
+    np.testing.assert_allclose(evaluate(prepared.graph, [moved])["output_0"], wanted, rtol=1e-4, atol=1e-5)
+    layers = [op for op in prepared.graph.operators if isinstance(op, Conv2D | DepthwiseConv2D)]
+    assert len(layers) == 2
+    assert not any(isinstance(op, Mul) and op.b.elements > 1 and op.b.is_constant for op in prepared.graph.operators)
+
+
+def test_from_a_module_to_an_image() -> None:
+    torch.manual_seed(0)
+    example, samples = torch.randn(1, 12, 48), np.random.default_rng(0).normal(size=(40, 12, 48)).astype(np.float32)
+    compiled = utvm.compile(keyword_network(), "qemu-cortex-m7", data=samples, example_inputs=(example,))
+    assert compiled.program.graph.inputs[0].shape == (1, 48, 12)
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(FrontendError, match=r"softplus(.|\n)*not supported"):
+        exported_graph(exported_module(nn.Softplus(), (torch.randn(1, 4),)))
+    with pytest.raises(UtvmError, match="example_inputs"):
+        utvm.quantize(keyword_network(), np.zeros((2, 12, 48), np.float32))
