@@ -17,7 +17,7 @@ from utvm.frontends.problems import Problems
 from utvm.frontends.refusal import RefusedError
 from utvm.graph import Graph, GraphError, Tensor
 
-_CONVERTERS = {**LAYERS, **MOVEMENT}
+CONVERTERS = {**LAYERS, **MOVEMENT}
 _ALWAYS = frozenset(("Shape", "Size"))
 """They read no values, so that they are known even of activations."""
 _ADVICE = "Take the operator out of the model, or export it in other operators: docs/frontends.md has those that are."
@@ -92,7 +92,7 @@ class _Importer:
         known = [value for value in operands if not isinstance(value, Tensor)]
         if len(known) == len(operands) and node.kind not in _ALWAYS and computable(node):
             return computed(node, known, self.raw.opset)
-        convert = _CONVERTERS.get(node.kind)
+        convert = CONVERTERS.get(node.kind)
         if convert is None:
             raise RefusedError("this operator is not supported", _ADVICE)
         context = NodeContext(node, self.builder, self.values, self.raw.opset)

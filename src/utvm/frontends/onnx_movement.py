@@ -236,7 +236,10 @@ def _resized(n: NodeContext, x: Tensor) -> tuple[int, ...]:
         sizes = n.integers(sizes_at, "sizes")
     else:
         scales = n.floats(scales_at, "scales").reshape(-1).tolist()
-        sizes = tuple(int(np.floor(size * scale)) for size, scale in zip(x.shape, scales, strict=False))
+        exact = [size * scale for size, scale in zip(x.shape, scales, strict=False)]
+        sizes = tuple(round(size) for size in exact)
+        if any(abs(a - b) > 1e-4 * a for a, b in zip(exact, sizes, strict=True)):
+            raise RefusedError(f"its scales {scales} do not make whole pixels of {list(x.shape)}: give sizes instead")
     if len(sizes) != len(x.shape) or min(sizes) < 1:
         raise RefusedError(f"its sizes {list(sizes)} do not fit an input of shape {list(x.shape)}")
     return sizes
@@ -263,7 +266,7 @@ def _space_to_depth(n: NodeContext) -> Value:
         raise RefusedError(f"blocks of {block} do not fit an input of shape {list(x.shape)}")
     batch, channels, height, width = x.shape
     wide = n.b.reshape(x, (batch, channels, height // block, block, width // block, block))
-    moved = n.b.transpose(wide, (0, 3, 5, 1, 2, 4))
+    moved = n.b.transpose(wide, (0, 3, 5, 1, 2, 4) if n.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
     return n.b.reshape(moved, (batch, channels * block * block, height // block, width // block))
 
 
