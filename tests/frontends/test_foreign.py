@@ -39,7 +39,7 @@ def test_directories(tmp_path: Path) -> None:
     with pytest.raises(FrontendError, match="this is a directory"):
         load(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(FrontendError, match=r"a SavedModel of TensorFlow(.|\n)*representative_dataset"):
+    with pytest.raises(FrontendError, match=r"a SavedModel of TensorFlow(.|\n)*utvm quantize"):
         load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Models of other frameworks: which file that is, and how an int8 TFLite file is made from it."""
+"""Models of other frameworks: which file that is, and how one is made from it that is read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from utvm.frontends.errors import FrontendError
 
 _TFLITE = b"TFL3"
 
-_QUANTIZE = (
-    "Convert it with TensorFlow and full integer quantisation: {converter}; converter.optimizations = "
-    "[tf.lite.Optimize.DEFAULT], converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8], and a "
-    "representative_dataset of some hundred typical inputs; write converter.convert() to a .tflite file."
+_EXPORT = (
+    "Save it as a float .tflite file once, where TensorFlow is installed: `converter = {converter}` and "
+    "`open('MODEL.tflite', 'wb').write(converter.convert())`. Then quantise it: `utvm quantize MODEL.tflite --data "
+    "SAMPLES.npz -o MODEL.int8.tflite`."
 )
 _TORCH = (
     "Files of PyTorch are not opened: reading them may run code of theirs. Load the network yourself and give it to "
@@ -20,10 +20,8 @@ _TORCH = (
     "save it as ONNX, `torch.onnx.export(module.eval(), (example,), 'MODEL.onnx')`, and quantise it: `utvm "
     "quantize MODEL.onnx --data SAMPLES.npz -o MODEL.int8.tflite`."
 )
-_KERAS = _QUANTIZE.format(
-    converter="converter = tf.lite.TFLiteConverter.from_keras_model(tf.keras.models.load_model(FILE))"
-)
-_SAVED_MODEL = _QUANTIZE.format(converter="converter = tf.lite.TFLiteConverter.from_saved_model(DIRECTORY)")
+_KERAS = _EXPORT.format(converter="tf.lite.TFLiteConverter.from_keras_model(tf.keras.models.load_model(FILE))")
+_SAVED_MODEL = _EXPORT.format(converter="tf.lite.TFLiteConverter.from_saved_model(DIRECTORY)")
 
 _FORMATS: Mapping[str, tuple[str, str]] = {
     ".pt": ("a PyTorch file", _TORCH),

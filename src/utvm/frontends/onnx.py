@@ -20,6 +20,8 @@ from utvm.graph import Graph, GraphError, Tensor
 CONVERTERS = {**LAYERS, **MOVEMENT}
 _ALWAYS = frozenset(("Shape", "Size"))
 """They read no values, so that they are known even of activations."""
+_QUANTISED = frozenset(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"))
+_FLOAT_INSTEAD = "Give the float model from which it was made, and typical inputs: `utvm quantize` quantises it."
 _ADVICE = "Take the operator out of the model, or export it in other operators: docs/frontends.md has those that are."
 
 
@@ -93,6 +95,8 @@ class _Importer:
         if len(known) == len(operands) and node.kind not in _ALWAYS and computable(node):
             return computed(node, known, self.raw.opset)
         convert = CONVERTERS.get(node.kind)
+        if node.kind in _QUANTISED or node.kind.startswith("QLinear"):
+            raise RefusedError("the model is quantised already, which is not read", _FLOAT_INSTEAD)
         if convert is None:
             raise RefusedError("this operator is not supported", _ADVICE)
         context = NodeContext(node, self.builder, self.values, self.raw.opset)
