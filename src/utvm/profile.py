@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from utvm.frontends.inputs import read_inputs
 from utvm.graph import Graph
 from utvm.graph.cost import macs_of
 from utvm.graph.samples import random_input
+from utvm.lowering import SlowerCall, counted
 from utvm.report import OperatorProfile, ProfileReport
 
 _SEED = 0
@@ -139,8 +141,21 @@ def profile_in(
         seconds=None if whole.cycles is None else whole.cycles / compiled.board.clock_hz,
         arena_bytes=program.arena_bytes,
         flash_bytes=image.flash_bytes - _step_bytes(compiled),
+        slower=_slower(compiled, rows),
     )
     return report, compiled
+
+
+def _slower(compiled: api.Compiled, rows: Sequence[OperatorProfile]) -> tuple[SlowerCall, ...]:
+    """Return what got a slower family, with shares of the cycles of this run, or of its instructions."""
+    for basis, counts in (
+        ("by cycles of this run", [row.cycles for row in rows]),
+        ("by instructions of this run", [row.instructions for row in rows]),
+    ):
+        known = [float(count) for count in counts if count is not None]
+        if len(known) == len(rows):
+            return counted(compiled.slower, known, basis)
+    return compiled.slower
 
 
 def _step_bytes(compiled: api.Compiled) -> int:

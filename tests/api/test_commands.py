@@ -96,6 +96,12 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, picture: Path) -> None:
     fails(
         "compile", EXAMPLE, *board, "-o", tmp_path / "out", "--dump", "/dev/null", message="/dev/null is no directory"
     )
+    mine = tmp_path / "stages" / "graph_00_imported.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    told = f"{mine} is no file of an earlier dump"
+    fails("compile", EXAMPLE, *board, "-o", tmp_path / "out", "--dump", mine.parent, message=told)
+    assert mine.read_text() == "mine"
 
 
 def test_missing_tools_are_named(tmp_path: Path, picture: Path) -> None:

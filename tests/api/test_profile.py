@@ -7,16 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.convolution import enlarged_convolution
 from utvm import api
 from utvm.bench import layer_graph
 from utvm.cli import main
 from utvm.cores import get_core
+from utvm.deploy import Manifest, export, export_text
 from utvm.errors import UtvmError
 from utvm.frontends import load
+from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import Conv2D
 from utvm.kernels import FAMILIES
 from utvm.lowering.select import candidates
 from utvm.passes import run_passes
+from utvm.profile import profile
+from utvm.report import profile_html, profile_json, profile_table
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
 
@@ -133,3 +138,24 @@ def test_each_layer_offers_code_of_many_sizes() -> None:
         assert options[-1].cycles > 2 * options[-2].cycles > 0
         code = [option.code_bytes for option in options if option.kernel.family == "direct"]
         assert 2 * min(code) < max(code)
+
+
+def test_a_slower_family_is_told_by_profile_and_export(tmp_path: Path) -> None:
+    """One channel's scale keeps Winograd out: table, JSON, page, manifest and README say so."""
+    graph = enlarged_convolution(1.5)
+    report, _ = profile(graph, "qemu-cortex-m7")
+    (slow,) = report.slower
+    assert slow.basis == "by cycles of this run, its loss estimated"
+    assert 0.2 < slow.cost < 0.8
+    assert "Slower: " in str(profile_table(report).caption)
+    assert profile_json(report)["slower"][0]["name"] == slow.name
+    assert "effective scale" in profile_html(report, "")
+    model = tmp_path / "one.tflite"
+    model.write_bytes(write_tflite(graph))
+    made = export(model, "qemu-cortex-m7")
+    made.write(tmp_path / "out")
+    assert Manifest.read(tmp_path / "out") == made.manifest
+    (entry,) = made.manifest.slower
+    assert entry.basis == "by estimate"
+    assert str(entry) in made.files["README.md"]
+    assert f"slower {entry}" in export_text(made.manifest)

@@ -12,6 +12,7 @@ import pytest
 import tflite
 
 from tests.support.oracle import Oracle
+from utvm.errors import UtvmWarning
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_encoders import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded, write_tflite
@@ -325,6 +326,15 @@ def test_why_a_file_has_several_subgraphs(count: int, code: int, signatures: Seq
     with pytest.raises(FrontendError, match=words) as caught:
         load_tflite(_subgraphs(count, code, signatures))
     assert caught.value.advice
+
+
+def test_signatures_of_one_network_are_told() -> None:
+    """It is compiled once, whatever its signatures are called."""
+    with (
+        pytest.warns(UtvmWarning, match=r"2 signatures \(predict, serve\) name the same network"),
+        pytest.raises(FrontendError, match="no outputs"),
+    ):
+        load_tflite(_subgraphs(1, CODES.RELU, ("predict", "serve")))
 
 
 def test_a_layer_over_a_column() -> None:

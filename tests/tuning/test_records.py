@@ -25,7 +25,7 @@ RECORDS = st.builds(
     config=st.dictionaries(TEXT, st.one_of(st.integers(0, 99), TEXT), max_size=3),
     outcome=st.sampled_from(Outcome),
     message=TEXT,
-    cycles=st.one_of(st.none(), st.integers(1, 2**40)),
+    cycles=st.one_of(st.none(), st.integers(113, 9_000_000)),
     spread=st.floats(0, 1),
     time=st.floats(0, 2e9),
 )
@@ -81,6 +81,20 @@ def test_a_record_is_read_only_whole(tmp_path: Path) -> None:
     file.write_text(json.dumps(json.loads(to_line(record())) | {"cycles": -5}))
     with pytest.raises(RecordError, match="line 1: no record of a trial: cycles is -5, a whole number"):
         list(read_lines(file))
+
+
+def test_a_file_with_figures_that_contradict_each_other_is_refused(tmp_path: Path) -> None:
+    """Each figure is possible by itself; the reason is told with the line."""
+    file = tmp_path / "records.jsonl"
+    for changed, told in (
+        ({"cycles": 1}, "cycles is 1 for 900 instructions, fewer than any core takes"),
+        ({"cycles": 10**12}, "more than any memory makes a core wait"),
+        ({"config": {"m": 10**9}}, "config has m 1000000000"),
+        ({"config": {"m": -1}}, "config has m -1"),
+    ):
+        file.write_text(f"{to_line(record())}\n{to_line(record(**changed))}\n")
+        with pytest.raises(RecordError, match=f"line 2: no record of a trial: .*{told}"):
+            list(read_lines(file))
 
 
 def test_what_is_asked_for_is_found(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from utvm.graph import Graph
 from utvm.graph.cautions import cautions
 from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES, Config, KernelFamily
-from utvm.lowering import Explored, Program, lower, slower_calls
+from utvm.lowering import Explored, Program, SlowerCall, lower, slower_calls
 from utvm.passes import run_passes
 from utvm.progress import end, say
 from utvm.report import CompileReport, records_used, write_text
@@ -34,13 +34,22 @@ from utvm.tuning.known import measurements
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compiled:
-    """A model compiled for a board: its program, its C files, the linked image, seconds spent per stage."""
+    """A model compiled for a board: its program, its C files, the linked image, seconds spent per stage.
+
+    `families` is what its kernels were chosen from.
+    """
 
     board: Board
     program: Program
     files: Mapping[str, str]
     image: Image
     seconds: Mapping[str, float]
+    families: Sequence[KernelFamily] = FAMILIES
+
+    @property
+    def slower(self) -> tuple[SlowerCall, ...]:
+        """What got a slower family than the core has for it, with the share of the network that is lost."""
+        return slower_calls(self.program, self.families)
 
     def report(self) -> CompileReport:
         """Return what the compilation showed."""
@@ -56,7 +65,7 @@ class Compiled:
             flash_bytes=self.image.flash_bytes,
             seconds=self.seconds,
             records=records_used(self.program),
-            slower=slower_calls(self.program),
+            slower=self.slower,
             distance=self.program.distance,
         )
 
@@ -150,7 +159,14 @@ def compile(
     stages.program(built.program)
     stages.files(built.files)
     stages.image(built.image)
-    return Compiled(board=target, program=built.program, files=built.files, image=built.image, seconds=watch.seconds)
+    return Compiled(
+        board=target,
+        program=built.program,
+        files=built.files,
+        image=built.image,
+        seconds=watch.seconds,
+        families=families,
+    )
 
 
 def _imported(model: str | Path | Graph | Any, data: Any, example_inputs: tuple[Any, ...] | None) -> Graph:

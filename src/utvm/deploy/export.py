@@ -16,7 +16,17 @@ from utvm.codegen import CLibrary, port_names, render_library
 from utvm.deploy.build import count_build, library_flags, library_image, shipping
 from utvm.deploy.directory import write_directory
 from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
-from utvm.deploy.manifest import MANIFEST_FILE, Build, Expected, Form, Manifest, OperatorEntry, Port, Result
+from utvm.deploy.manifest import (
+    MANIFEST_FILE,
+    Build,
+    Expected,
+    Form,
+    Manifest,
+    OperatorEntry,
+    Port,
+    Result,
+    SlowerEntry,
+)
 from utvm.deploy.projects import project
 from utvm.deploy.readme import README_FILE, readme
 from utvm.device import Session
@@ -157,6 +167,17 @@ def export(
         stack_bound=stack_bound,
         expected=_expected(target, program.graph, ports[0], build, images[OPTIMIZATIONS[0]]),
         budgets=budgets,
+        slower=tuple(
+            SlowerEntry(
+                name=call.name,
+                kind=call.kind,
+                family=call.family,
+                reasons=call.reasons,
+                share=round(call.cost, 4),
+                basis=call.basis,
+            )
+            for call in compiled.slower
+        ),
         files={file: sha256(text.encode()) for file, text in files.items()},
     )
     every = {**files, MANIFEST_FILE: manifest.to_json(), README_FILE: readme(manifest)}

@@ -83,6 +83,30 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlowerEntry:
+    """An operator of the core's form that a faster family of its kind does not compute.
+
+    Attributes:
+        name, kind, family: the operator, its type, and what computes it.
+        reasons: why faster families do not.
+        share: of the network's cycles that is lost, from 0 to 1.
+        basis: how the share is known.
+    """
+
+    name: str
+    kind: str
+    family: str
+    reasons: tuple[str, ...]
+    share: float
+    basis: str
+
+    def __str__(self) -> str:
+        """One line of plain characters."""
+        lost = f"about {100 * self.share:.1f} percent of the network lost, {self.basis}"
+        return "; ".join([plain(f"{self.name} ({self.kind}, {self.family}): {lost}"), *map(plain, self.reasons)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
     """What linking the model adds to a program under one optimisation. `stack_bytes` is a bound for the worst case."""
 
@@ -149,6 +173,7 @@ class Manifest:
     stack_bound: int
     expected: Expected
     budgets: Mapping[str, int]
+    slower: tuple[SlowerEntry, ...]
     files: Mapping[str, str]
 
     @property
@@ -224,6 +249,10 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     )
     expected = values["expected"]
     taken["expected"] = Expected(**{key: expected[key] for key in Expected.__dataclass_fields__ if key in expected})
+    taken["slower"] = tuple(
+        SlowerEntry(**{**entry, "reasons": tuple(map(str, entry["reasons"])), "share": float(entry["share"])})
+        for entry in values["slower"]
+    )
     taken["flags"] = tuple(values["flags"])
     return Manifest(**taken)
 

@@ -84,7 +84,7 @@ bound for the worst case.
 |---|--:|--:|--:|--:|
 {builds}
 
-A run under {m.expected.optimize}: {instructions} instructions, {cycles} cycles ({m.expected.how}).{timed}
+A run under {m.expected.optimize}: {instructions} instructions, {cycles} cycles ({m.expected.how}).{timed}{_slower(m)}
 
 `{upper}_ARENA_BYTES`, `{upper}_FLASH_BYTES` and `{upper}_STACK_BYTES` are constants of the header. Define
 `{upper}_RAM_BUDGET_BYTES`, `{upper}_FLASH_BUDGET_BYTES` or `{upper}_STACK_BUDGET_BYTES` and the build fails
@@ -121,6 +121,14 @@ def _timed(m: Manifest) -> str:
         f"{1000 / expected.milliseconds:,.1f} inferences a second{modelled}; arena and stack take\n"
         f"{ram:.1f} % of its RAM, code and constants {flash:.1f} % of its flash."
     )
+
+
+def _slower(m: Manifest) -> str:
+    """Say which operators could be faster, and why they are not."""
+    if not m.slower:
+        return ""
+    lines = "\n".join(f"- {entry}" for entry in m.slower)
+    return f"\n\nOperators that faster kernels for {m.core} do not take as they are:\n\n{lines}"
 
 
 def _defined(m: Manifest) -> str:

@@ -27,6 +27,7 @@ def export_text(manifest: Manifest) -> str:
             )
     elif m.expected.instructions is not None:
         lines.append(f"  instructions {m.expected.instructions:,} ({m.expected.source})")
+    lines += [f"  slower {entry}" for entry in m.slower]
     lines += [f"  {key} budget {limit:,} B: kept" for key, limit in m.budgets.items()]
     return "\n".join(lines)
 

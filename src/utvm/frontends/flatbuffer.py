@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
+from utvm.errors import UtvmWarning
 from utvm.frontends.errors import FrontendError
 from utvm.graph import DType, Quantization
 
@@ -121,6 +123,14 @@ class _Reader:
         if model.SubgraphsLength() != 1:
             problem, advice = self._several_subgraphs()
             raise FrontendError(self.source, [problem], advice=[advice])
+        if model.SignatureDefsLength() > 1:
+            count, keys = model.SignatureDefsLength(), ", ".join(self._signatures())
+            warnings.warn(
+                f"{self.source}: {count} signatures ({keys}) name the same network: it is compiled once, "
+                "with all of its inputs and outputs in the file's order",
+                UtvmWarning,
+                stacklevel=2,
+            )
         graph = model.Subgraphs(0)
         self._limit("tensors", graph.TensorsLength(), MAX_TENSORS)
         self._limit("operators", graph.OperatorsLength(), MAX_OPERATORS)
@@ -157,13 +167,17 @@ class _Reader:
             )
         signatures = model.SignatureDefsLength()
         if signatures > 1:
-            self._limit("signatures", signatures, MAX_OPERATORS)
-            names = [_text(model.SignatureDefs(i).SignatureKey()) for i in range(min(signatures, 8))]
             return (
-                f"the file has {signatures} signatures ({', '.join(names)}), each a network of its own",
+                f"the file has {signatures} signatures ({', '.join(self._signatures())}), each a network of its own",
                 "Convert one signature at a time (from_concrete_functions with one function).",
             )
         return f"the file has {count} subgraphs, one is expected", "Convert the main network alone."
+
+    def _signatures(self) -> list[str]:
+        """Return the names of the first signatures."""
+        count = self.model.SignatureDefsLength()
+        self._limit("signatures", count, MAX_OPERATORS)
+        return [_text(self.model.SignatureDefs(i).SignatureKey()) for i in range(min(count, 8))]
 
     def _limit(self, what: str, count: int, most: int) -> None:
         if count > most or count * 4 > len(self.data):

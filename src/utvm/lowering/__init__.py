@@ -8,7 +8,7 @@ from utvm.lowering.lower import FrontierPoint, lower, lower_frontier
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
 from utvm.lowering.program import Call, Program
 from utvm.lowering.select import Measured, Measurements
-from utvm.lowering.slower import SlowerCall, slower_calls
+from utvm.lowering.slower import SlowerCall, counted, slower_calls
 
 __all__ = [
     "BUFFER_ALIGNMENT",
@@ -25,6 +25,7 @@ __all__ = [
     "RamBudgetError",
     "Request",
     "SlowerCall",
+    "counted",
     "lower",
     "lower_bound",
     "lower_frontier",

@@ -54,8 +54,8 @@ def records_json(used: RecordsUsed) -> dict[str, Any]:
 class CompileReport:
     """A compiled model's cost. Bytes; `flash_bytes` is code, constants and initialised data of the whole image.
 
-    `slower` are weighted operators that got plain C although the core has faster families for their kind. `distance`
-    is by what share the plan's cycles exceed those that no plan within the budgets goes below, by estimate.
+    `slower` are operators that got a slower family than the core has for their kind. `distance` is by what share the
+    plan's cycles exceed those that no plan within the budgets goes below, by estimate.
     """
 
     model: str

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from utvm.lowering import SlowerCall
 from utvm.report.page import escape, html_page
 
 _PAGE_STYLE = """
@@ -37,6 +38,7 @@ class OperatorProfile:
 class ProfileReport:
     """A profiled network: its calls one by one, and the whole run. `limit` is the core's least cycles a MAC.
 
+    `slower` are operators that got a slower family than the core has for them, with shares of this run's cycles.
     `note` says what stood in for a board that was not at hand; it is empty where the board ran.
     """
 
@@ -53,6 +55,7 @@ class ProfileReport:
     seconds: float | None
     arena_bytes: int
     flash_bytes: int
+    slower: tuple[SlowerCall, ...] = ()
     note: str = ""
 
     @property
@@ -163,7 +166,8 @@ def _caption(report: ProfileReport) -> str:
     )
     time = "" if report.seconds is None else f" {1000 * report.seconds:,.2f} ms at the board's clock."
     sizes = f" Arena {report.arena_bytes:,} B, flash {report.flash_bytes:,} B."
-    return f"{cycles}{time}{sizes}" + (f"\n{report.note}" if report.note else "")
+    lines = [f"{cycles}{time}{sizes}", *(f"Slower: {call}" for call in report.slower), report.note]
+    return "\n".join(line for line in lines if line)
 
 
 def _kernel(op: OperatorProfile) -> str:

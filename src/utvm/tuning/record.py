@@ -21,6 +21,12 @@ MOST_SECONDS = 1e11
 """Seconds since 1970 that no clock says, by far."""
 
 
+MOST_CHOICE = 4096
+"""No knob of any family has a number near it."""
+MOST_AT_ONCE, MOST_WAITING = 8, 10_000
+"""Instructions that no core completes in a cycle, and cycles that none waits for one on average."""
+
+
 class RecordError(UtvmError):
     """Records that can't be read or written."""
 
@@ -172,6 +178,21 @@ def _problem(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def absurdity(record: Record) -> str | None:
+    """Return which figures of a record, each possible by itself, no trial can have had together; None is plausible."""
+    for knob, choice in record.config.items():
+        if type(choice) is int and not 0 <= choice <= MOST_CHOICE:
+            return f"config has {knob} {choice}, a number from 0 to {MOST_CHOICE:,} is expected"
+    cycles, instructions = record.cycles, record.instructions
+    if record.outcome is not Outcome.OK or cycles is None or instructions is None:
+        return None
+    if instructions > MOST_AT_ONCE * cycles:
+        return f"cycles is {cycles} for {instructions:,} instructions, fewer than any core takes"
+    if cycles > MOST_WAITING * instructions:
+        return f"cycles is {cycles:,} for {instructions} instructions, more than any memory makes a core wait"
+    return None
+
+
 def read_lines(path: Path) -> Iterator[Record]:
     """Yield the records of a JSON Lines file, `.gz` or plain.
 
@@ -186,7 +207,11 @@ def read_lines(path: Path) -> Iterator[Record]:
     for number, line in enumerate(text.split("\n"), 1):
         try:
             if line.strip():
-                yield from_values(json.loads(line))
+                record = from_values(json.loads(line))
+                absurd = absurdity(record)
+                if absurd is not None:
+                    raise RecordError(f"no record of a trial: {absurd}")
+                yield record
         except json.JSONDecodeError as error:
             raise RecordError(f"{path}, line {number}: no JSON: {error}") from error
         except RecordError as error:

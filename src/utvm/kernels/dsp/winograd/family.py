@@ -15,7 +15,7 @@ from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, Operator
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.dsp.finish import Requantizer, requantizer_refusal
+from utvm.kernels.dsp.finish import Requantizer, requantizer, requantizer_refusal
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.winograd.exactness import Scale, finish_constants, is_exact
 from utvm.kernels.dsp.winograd.stages import Ending
@@ -155,7 +155,15 @@ class WinogradFamily(ScheduledFamily, Generic[PlanT]):
         if not isinstance(op, Conv2D):
             return super().refusal(op, core)
         reason = self.lacks(core) or requantizer_refusal(op)
-        return reason or (None if self.tiles(op) else "no tile divides its shape and is exact for its weights")
+        if reason is not None or self.tiles(op):
+            return reason
+        found = requantizer(op)
+        assert found is not None
+        enlarged = int((found.left > 0).sum())
+        if enlarged:
+            return f"{enlarged} of its {found.left.size} channels have an effective scale of 1 or more"
+        suits = any(True for _ in self.candidates(op))
+        return "no tile is exact for its weights" if suits else "no tile divides its shape"
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the tiles that are exact."""
