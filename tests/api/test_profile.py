@@ -1,6 +1,7 @@
 """`utvm profile`: its parts sum up to the whole, and what it writes can be read."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -148,6 +149,9 @@ def test_a_slower_family_is_told_by_profile_and_export(tmp_path: Path) -> None:
     assert slow.basis == "by cycles of this run, its loss estimated"
     assert 0.2 < slow.cost < 0.8
     assert "Slower: " in str(profile_table(report).caption)
+    hostile = replace(report, slower=(replace(slow, name="[/bold]<b>"),))
+    assert "Slower: [/bold]<b>" in str(profile_table(hostile).caption)
+    assert "<b>" not in profile_html(hostile, "")
     assert profile_json(report)["slower"][0]["name"] == slow.name
     assert "effective scale" in profile_html(report, "")
     model = tmp_path / "one.tflite"

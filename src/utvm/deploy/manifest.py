@@ -250,8 +250,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     expected = values["expected"]
     taken["expected"] = Expected(**{key: expected[key] for key in Expected.__dataclass_fields__ if key in expected})
     taken["slower"] = tuple(
-        SlowerEntry(**{**entry, "reasons": tuple(map(str, entry["reasons"])), "share": float(entry["share"])})
-        for entry in values["slower"]
+        SlowerEntry(**{**entry, "reasons": tuple(map(str, entry["reasons"]))}) for entry in values["slower"]
     )
     taken["flags"] = tuple(values["flags"])
     return Manifest(**taken)

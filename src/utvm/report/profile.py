@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from utvm.lowering import SlowerCall
 from utvm.report.page import escape, html_page
@@ -78,7 +79,7 @@ def profile_json(report: ProfileReport) -> dict[str, Any]:
 def profile_table(report: ProfileReport) -> Table:
     """Return a profile as a table, one row a call."""
     cycles = f"cycles ({report.cycles_source})" if report.cycles is not None else "cycles"
-    table = Table(title=_title(report), title_justify="left", caption=_caption(report), caption_justify="left")
+    table = Table(title=_title(report), title_justify="left", caption=Text(_caption(report)), caption_justify="left")
     headings = ["operator", "kernel", "MACs", "instructions", cycles, "cycles/MAC", "share", "scratch", "flash"]
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
