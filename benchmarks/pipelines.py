@@ -1,7 +1,7 @@
 """Networks and drawn layers by two tables of one core's pipeline, and CMSIS-NN by both: tables of docs/cycle-model.md.
 
     python benchmarks/pipelines.py --models DIR [--boards A,B] [--write]
-    python benchmarks/pipelines.py --layers --json FILE [--boards A,B] [--write]
+    python benchmarks/pipelines.py --layers --json FILE [--boards A,B] [--kinds conv,depthwise] [--write]
     python benchmarks/pipelines.py --models DIR --unaligned [--write]
 
 Columns: kernels made for the core's own table, priced by it, by the measured one and by the pessimistic one; kernels
@@ -82,11 +82,13 @@ def main() -> None:
     parser.add_argument("--unaligned", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE", help="rows of layers as JSON lines")
     parser.add_argument("--boards", default=BOARDS, metavar="A,B,...")
+    parser.add_argument("--kinds", help="only layers of these kinds")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/cycle-model.md")
     arguments = parser.parse_args()
     boards = arguments.boards.split(",")
     if arguments.layers:
-        name, lines = "pipeline-layers", list(layers_table(boards, arguments.json))
+        kinds = None if arguments.kinds is None else set(arguments.kinds.split(","))
+        name, lines = "pipeline-layers", list(layers_table(boards, arguments.json, kinds))
     elif arguments.models is None:
         parser.error("give --models DIR or --layers")
     elif arguments.unaligned:
@@ -126,20 +128,22 @@ def networks_table(models: Path, board: str) -> Iterator[str]:
     yield ""
 
 
-def layers_table(boards: Sequence[str], file: Path | None) -> Iterator[str]:
+def layers_table(boards: Sequence[str], file: Path | None, chosen: set[str] | None) -> Iterator[str]:
     """Measure the layers that the file lacks and yield, by board, how their cycles are spread, and the worst."""
     rows = (
         [] if file is None or not file.exists() else [Row(**json.loads(line)) for line in file.open(encoding="utf-8")]
     )
     done = {(row.board, row.name) for row in rows}
+    layers = [layer for layer in drawn_layers() if chosen is None or layer.kind in chosen]
+    kinds = {layer.name: layer.kind for layer in layers}
     for board in boards:
-        for layer in drawn_layers():
+        for layer in layers:
             if (board, layer.name) not in done:
                 rows.append(measured_row(layer.graph, board, layer.name))
                 if file is not None:
                     with file.open("a", encoding="utf-8") as saved:
                         saved.write(json.dumps(asdict(rows[-1])) + "\n")
-    kinds = {layer.name: layer.kind for layer in drawn_layers()}
+    rows = [row for row in rows if row.name in kinds]
     headings = ("board", "kind", "layers", "measured", "made for measured", "worst", "CMSIS-NN, measured", *LAYER_TIMES)
     yield "| " + " | ".join(headings) + " |"
     yield "|---|---|" + "--:|" * (len(headings) - 2)
