@@ -1,7 +1,8 @@
 """Modelled times beside published ones on silicon: the tables of docs/cycle-model.md and docs/benchmarks.md.
 
-    python benchmarks/silicon.py --models DIR
+    python benchmarks/silicon.py --models DIR [--estimates]
 
+With --estimates: only what `utvm cost` says for the boards' own files, in seconds, beside the fastest published.
 CMSIS-NN's kernels twice: the recorded cycles (`utvm.bench.RECORDED_ORIGIN`, zero-wait memory), and CMSIS-NN 4.0.0
 built, checked and counted here, in zero-wait memory and in the part's. Then our own code in the part's memory beside
 the fastest published results. DIR has MLPerf Tiny's int8 .tflite files and Arm's network as a q7 archive.
@@ -99,7 +100,12 @@ def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--models", type=Path, required=True, metavar="DIR")
-    models: Path = parser.parse_args().models
+    parser.add_argument("--estimates", action="store_true", help="print what `utvm cost` says of the boards alone")
+    arguments = parser.parse_args()
+    models: Path = arguments.models
+    if arguments.estimates:
+        print("\n".join(estimates_table(models)))
+        return
     for section in (paper_table(models), microtvm_tables(models), fastest_table(models)):
         print("\n".join(section) + "\n", flush=True)
 
@@ -163,6 +169,21 @@ def fastest_table(models: Path) -> Iterator[str]:
             whose = (*(part.fastest.get(who, {}) for who in ("Plumerai", "STMicroelectronics")), part.microtvm)
             others = [f"{1e3 / rates[name]:.2f} ms" if rates else "" for rates in whose]
             yield f"| {part.name} | {title} | {milliseconds(cycles, part.hertz):.2f} ms | {' | '.join(others)} |"
+
+
+def estimates_table(models: Path) -> Iterator[str]:
+    """Yield what `utvm cost` says of boards without a probe, beside the fastest published time on the part."""
+    yield "| board | network | modelled, estimated | a second | fastest published | modelled / published |"
+    yield "|---|---|--:|--:|--:|--:|"
+    for board, part in (("nucleo-l4r5zi", PARTS[0]), ("stm32f746g-disco", PARTS[-1])):
+        for name, (title, _) in NETWORKS.items():
+            report = api.cost(network(models, name), board, records=NO_RECORDS)
+            assert report.seconds is not None
+            who, rate = max(((who, rates[name]) for who, rates in part.fastest.items()), key=lambda each: each[1])
+            yield (
+                f"| {board} | {title} | {1e3 * report.seconds:.2f} ms | {1 / report.seconds:,.1f} | "
+                f"{1e3 / rate:.2f} ms ({who}) | {report.seconds * rate:.2f} |"
+            )
 
 
 def library(models: Path, name: str, board: str, assume: str | None) -> Figures:

@@ -262,7 +262,7 @@ class _Reader:
         scales = tuple(float(v) for v in table.ScaleAsNumpy())
         if table.ZeroPointLength() not in (0, count):
             return None, f"it has {count} scales but {table.ZeroPointLength()} zero points"
-        points = tuple(int(table.ZeroPoint(i)) for i in range(table.ZeroPointLength())) or (0,) * count
+        points = tuple(map(int, table.ZeroPointAsNumpy())) if table.ZeroPointLength() else (0,) * count
         if not all(math.isfinite(scale) and 1e-30 < scale < 1e30 for scale in scales):
             return None, "a scale is not a positive finite number"
         if not all(-(2**31) <= point < 2**31 for point in points):

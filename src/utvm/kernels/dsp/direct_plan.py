@@ -194,28 +194,30 @@ class DirectPlan:
         left = self.requantizer.left
         bias = (folded_bias(self.op) + self.requantizer.bias_addend) << left
         lanes = self.rows.weight_lanes(_weights4(self.op)) << left[:, None, None]
-        channels = self.window.out_channels
-        parts = [
-            self._block_words(lanes, bias, group * channels + start, min(self.n, channels - start))
-            for group in range(self.window.groups)
-            for start in range(0, channels, self.n)
-        ]
+        channels, n = self.window.out_channels, self.n
+        full = channels // n
+        parts = []
+        for first in range(0, self.window.groups * channels, channels):
+            parts += [self._blocks_words(lanes, bias, first, full, n)] if full else []
+            parts += [self._blocks_words(lanes, bias, first + full * n, 1, channels % n)] if channels % n else []
         return to_words(np.concatenate(parts))
 
-    def _block_words(self, lanes: NDArray[np.int64], bias: NDArray[np.int64], start: int, n: int) -> NDArray[np.int64]:
-        chosen = lanes[start : start + n].reshape(n, -1, 2)
-        starts = bias[start : start + n].copy()
+    def _blocks_words(
+        self, lanes: NDArray[np.int64], bias: NDArray[np.int64], start: int, blocks: int, n: int
+    ) -> NDArray[np.int64]:
+        """Return the words of blocks of `n` channels each, one block after the other."""
+        chosen = lanes[start : start + blocks * n].reshape(blocks, n, -1, 2)
+        starts = bias[start : start + blocks * n].reshape(blocks, n).copy()
         if self.form_of(BlockSize(m=1, n=n)) is WeightForm.PAIR8:
-            chosen = 256 * chosen[0::2] + chosen[1::2]
-            starts[0::2] = 256 * starts[0::2] + starts[1::2]
+            chosen = 256 * chosen[:, 0::2] + chosen[:, 1::2]
+            starts[:, 0::2] = 256 * starts[:, 0::2] + starts[:, 1::2]
         elif self.uniform is not None or self.requantizer.finish.doubles:
             chosen, starts = 2 * chosen, 2 * starts
-        words = lane_words(chosen[..., 0], chosen[..., 1]).T.reshape(-1)
-        tail: list[int] = []
+        words = lane_words(chosen[..., 0], chosen[..., 1]).transpose(0, 2, 1).reshape(blocks, -1)
         if self.uniform is not None:
-            tail += [self.uniform.multiplier, self.uniform.offset]
+            shared, own = [self.uniform.multiplier, self.uniform.offset], np.zeros((blocks, 0), np.int64)
         else:
-            tail += self.requantizer.shared_constants()
-            for channel in range(start, start + n):
-                tail += self.requantizer.channel_constants(channel)
-        return np.concatenate([starts, words, np.array(tail, np.int64)])
+            shared = self.requantizer.shared_constants()
+            own = self.requantizer.constants(start, start + blocks * n).reshape(blocks, -1)
+        tail = np.tile(np.array(shared, np.int64), (blocks, 1))
+        return np.concatenate([starts, words, tail, own], axis=1).reshape(-1)

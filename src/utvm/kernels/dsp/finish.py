@@ -221,6 +221,11 @@ class Requantizer:
         every = (self.first, self.second, self.third)[: self.finish.channel_words]
         return [int(values[channel]) for values in every]
 
+    def constants(self, first: int, last: int) -> NDArray[np.int64]:
+        """Return the constants of some channels: [channel, word]."""
+        every = (self.first, self.second, self.third)[: self.finish.channel_words]
+        return np.stack([values[first:last] for values in every], axis=1) if every else np.zeros((last - first, 0), int)
+
     def shared_constants(self) -> list[int]:
         """Return the `Finish.shared_words` constants of a block."""
         return [self.zero][: self.finish.shared_words]
