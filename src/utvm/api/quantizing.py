@@ -64,7 +64,7 @@ def quantize(
     evaluate: Samples | None = None,
     labels: Path | None = None,
     samples: int = CALIBRATION_SAMPLES,
-    method: Method | str = Method.LEAST_SQUARES,
+    method: Method | str = Method.PERCENTILE,
     weights: Method | str = Method.MIN_MAX,
     correct: bool = True,
     pixels: Pixels | None = None,

@@ -46,9 +46,9 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--ranges",
-        choices=("least-squares", "min-max", "percentile"),
-        default="least-squares",
-        help="how ranges of activations are chosen (default: least-squares)",
+        choices=("percentile", "least-squares", "min-max"),
+        default="percentile",
+        help="how ranges of activations are chosen (default: percentile, 99.99 %% of what was seen)",
     )
     parser.add_argument(
         "--weights",

@@ -33,7 +33,7 @@ def quantize_float(
     graph: Graph,
     data: Dataset,
     *,
-    method: Method = Method.LEAST_SQUARES,
+    method: Method = Method.PERCENTILE,
     weights: Method = Method.MIN_MAX,
     correct: bool = True,
     progress: Callable[[str], None] = lambda text: None,
