@@ -13,6 +13,7 @@ from tests.support.boards import EMULATED, RTL
 from tests.support.shared import shared
 from utvm import cli
 from utvm.cores import CORES, Core
+from utvm.cores.instructions import ANYWHERE, instructions_of
 from utvm.deploy import export, verify
 from utvm.frontends import load
 from utvm.graph.reference import evaluate
@@ -28,7 +29,11 @@ def test_every_core_runs_its_own_kernels(board: str, tmp_path: Path) -> None:
     made = export(model, board)
     made.write(tmp_path / "out")
     core = made.board.core
-    fast = any(entry.family not in ("portable", "blocked") for entry in made.manifest.core_form.operators)
+    own = {each.name for each in instructions_of(core)} - {each.name for each in ANYWHERE}
+    fast = any(
+        entry.family not in ("portable", "blocked") or entry.config.get("use") in own
+        for entry in made.manifest.core_form.operators
+    )
     assert fast == bool(core.feature), "cores with instructions of their own use them"
     assert (made.manifest.portable_form is not None) == fast
     verification = verify(tmp_path / "out", model, inputs=3, layers=True)

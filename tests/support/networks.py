@@ -52,7 +52,7 @@ def draw_network(seed: int, board: Board, *, small: bool = False) -> Network:
     chain = not small and board.core.dsp and d.integer(1, len(weighted) + _STRIPES_WEIGHT) <= _STRIPES_WEIGHT
     aims = [] if chain else [d.pick(*weighted) for _ in range(1 if small else 3)]
     if small:
-        aims += [target for target in known if target.family.name == "xpulp"]
+        aims += [target for target in known if target.family.name == "blocked" and board.core.xpulp][:1]
     kind = "chain" if chain else "tiled" if any(aim.tile for aim in aims) else d.pick("any", "any", "any", "tiled")
     builder = NetworkBuilder(d, kind)
     builder.start(small=small)

@@ -28,7 +28,6 @@ from utvm.kernels.portable import (
 )
 from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.workload import workload
-from utvm.kernels.xpulp import XpulpConv2D, XpulpFullyConnected
 
 PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConv2D(),
@@ -58,8 +57,6 @@ FAMILIES: tuple[KernelFamily, ...] = (
     WordMaxPool2D(),
     WordAveragePool2D(),
     WordBinary(),
-    XpulpConv2D(),
-    XpulpFullyConnected(),
     BlockedProduct(),
     BlockedDepthwise(),
     *PORTABLE_FAMILIES,

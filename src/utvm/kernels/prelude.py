@@ -236,6 +236,17 @@ static inline uint32_t utvm_load4_anywhere(const int8_t *from) {
   return ((const word *)(const void *)from)->value;
 }
 """,
+    "utvm_load4_by_lw": """\
+/* Four bytes at any address on a RISC-V core that takes them, which its compiler does not know. */
+static inline uint32_t utvm_load4_by_lw(const int8_t *from) {
+  typedef struct __attribute__((packed, may_alias)) {
+    uint32_t value;
+  } word;
+  uint32_t value;
+  __asm__("lw %0, %1" : "=r"(value) : "m"(*(const word *)(const void *)from));
+  return value;
+}
+""",
     "utvm_store4_anywhere": """\
 static inline void utvm_store4_anywhere(int8_t *to, uint32_t four) {
   typedef struct __attribute__((packed, may_alias)) {

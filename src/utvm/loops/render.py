@@ -181,6 +181,8 @@ class _Renderer:
                 text = f"{copied.buffer.name}[{self._index(index, point)}]"
                 operands[f"{letter}{word}"] = self._named(text, c_type, seen)
         self.w(instruction.text.format(**operands))
+        if instruction.load:
+            self.helpers.append(instruction.load)
 
     def _is_nothing(self, term: Expr, point: Mapping[str, Affine]) -> bool:
         """Whether a product is 0 since it reads outside, where the value is the zero point that is subtracted."""

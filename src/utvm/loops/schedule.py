@@ -66,6 +66,10 @@ class Instruction(Protocol):
         """What the sum of the magnitudes of its products must not exceed; None is no bound."""
 
     @property
+    def load(self) -> str:
+        """The helper that loads a word whose lanes are bytes as they are in memory; "" for none."""
+
+    @property
     def text(self) -> str:
         """C with {acc}, {x0} and on, {w0} and on."""
 

@@ -147,6 +147,8 @@ class _Windows:
     def _word(self, source: str, first: Affine) -> str:
         if self.s.instruction is None:
             return f"{source}[{first}]"
+        if self.s.instruction.load:
+            return f"{self.s.instruction.load}({source} + {first})"
         kind = self.s.instruction.left_type
         parts = []
         for lane, shift in enumerate(self.s.instruction.left_shifts):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from utvm.cores.core import Core
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DotProduct:
@@ -18,6 +20,7 @@ class DotProduct:
         left_shifts, right_shifts: where the lanes of a word are.
         borrows: whether a negative lane borrows from the next.
         bound: what the sum of the magnitudes of its products must not exceed; None is no bound.
+        load: the helper that loads a word whose lanes are bytes as they are in memory, at any address; "" for none.
         text: C with {acc}, {x0} and on, {w0} and on.
         multiplies, adds: instructions that it takes.
     """
@@ -30,6 +33,7 @@ class DotProduct:
     right_shifts: tuple[int, ...]
     borrows: bool = False
     bound: int | None = None
+    load: str = ""
     text: str
     multiplies: int
     adds: int
@@ -66,3 +70,23 @@ SWAR4 = _swar(2)
 
 ANYWHERE = (SWAR2, SWAR4)
 """What every core with a multiplication of words can do."""
+
+XPULP_DOT = DotProduct(
+    name="sdot4",
+    left_type="uint32_t",
+    right_type="uint32_t",
+    left_shifts=(0, 8, 16, 24),
+    right_shifts=(0, 8, 16, 24),
+    load="utvm_load4_by_lw",
+    text='__asm__(".insn r 0x7b, 1, 0x54, %0, %1, %2" : "+r"({acc}) : "r"({x0}), "r"({w0}));',
+    multiplies=1,
+    adds=0,
+)
+"""cv.sdotsp.b (CV32E40P user manual, CORE-V Instruction Set Custom Extensions), which GCC 12 does not know."""
+
+EVERY = (*ANYWHERE, XPULP_DOT)
+
+
+def instructions_of(core: Core) -> tuple[DotProduct, ...]:
+    """Return what a core can add products by."""
+    return EVERY if core.xpulp else ANYWHERE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from utvm.cores import Core
-from utvm.cores.instructions import ANYWHERE
+from utvm.cores.instructions import EVERY
 from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected
 from utvm.kernels.base import Config
 
@@ -29,7 +29,7 @@ def product_cycles(op: Conv2D | FullyConnected, core: Core, config: Config) -> f
     else:
         channels, depth = op.weights.shape
         pixels, groups = op.x.elements // depth, 1
-    use = next((each for each in ANYWHERE if each.name == config["use"]), None)
+    use = next((each for each in EVERY if each.name == config["use"]), None)
     words, lanes = (1, 1) if use is None else (use.words, use.lanes)
     multiplies, adds = (1, 1) if use is None else (use.multiplies, use.adds)
     few = core.registers < _FEW_REGISTERS

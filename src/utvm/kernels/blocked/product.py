@@ -7,7 +7,7 @@ from functools import lru_cache
 from utvm.codegen import SIZES, CFunction, CParameter, CWriter
 from utvm.compute.access import min_lead
 from utvm.cores import Core
-from utvm.cores.instructions import ANYWHERE
+from utvm.cores.instructions import EVERY, instructions_of
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.graph.definitions.weighted import weighted_compute
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
@@ -17,7 +17,7 @@ from utvm.kernels.workload import dims, workload
 from utvm.loops import IllegalScheduleError, Schedule, render, window_bytes
 
 PLAIN = "plain"
-_INSTRUCTIONS = {each.name: each for each in ANYWHERE}
+_INSTRUCTIONS = {each.name: each for each in EVERY}
 _BLOCKS = ((1, 2), (1, 4), (2, 1), (2, 2), (2, 3), (2, 4), (3, 2), (3, 3), (3, 4), (4, 2), (4, 4), (1, 1), (1, 8))
 _UNROLL_MOST = 64
 
@@ -35,15 +35,15 @@ class BlockedProduct(KernelFamily):
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has something better than words; None where it has not."""
-        return "the core has dot products of its own" if core.dsp or core.xpulp else None
+        return "the core has products of pairs" if core.dsp else None
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that are not exact or not worth it are refused by `legal`."""
-        del op, core
+        del op
         return {
             "m": (1, 2, 3, 4),
             "n": (1, 2, 3, 4, 8),
-            "use": (PLAIN, *_INSTRUCTIONS),
+            "use": (PLAIN, *(each.name for each in instructions_of(core))),
             "unroll": (1, 2, 4, 8),
             "read": ("there", "copied"),
             "code": ("scheduled", "in-order"),
@@ -51,8 +51,9 @@ class BlockedProduct(KernelFamily):
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
         """Whether a config of the space can be built."""
-        del core
         assert isinstance(op, Conv2D | FullyConnected)
+        if config["use"] not in (PLAIN, *(each.name for each in instructions_of(core))):
+            return False
         m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
         if m * n > 16 or m * n * unroll > _UNROLL_MOST:
             return False
@@ -91,7 +92,7 @@ class BlockedProduct(KernelFamily):
 
     def _worth(self, op: Conv2D | FullyConnected, core: Core) -> list[Config]:
         found: list[Config] = []
-        for use in (*_INSTRUCTIONS, PLAIN):
+        for use in (*(each.name for each in instructions_of(core)), PLAIN):
             for read in ("there", "copied"):
                 for m, n in _BLOCKS:
                     for unroll in (1, 2, 4):

@@ -30,7 +30,6 @@ class PortableConv2D(KernelFamily):
 
     name = "portable"
     kinds = (Conv2D,)
-    write_products = staticmethod(write_products)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a convolution."""
@@ -71,13 +70,13 @@ class PortableConv2D(KernelFamily):
                 first = f"((oc * {kernel_height} + {ky}) * {kernel_width} + {tx.first}) * {depth}"
                 w(f"const int8_t *pw = weights + {first};")
                 run = kernel_width * depth if tx.all_inside else f"{tx.count} * {depth}"
-                self.write_products(w, op, block=block, run=run, apart=apart)
+                write_products(w, op, block=block, run=run, apart=apart)
             return
         group = "" if op.groups == 1 else f" + oc / {out_channels // op.groups} * {depth}"
         with tx.loop(w) as kx:
             w(f"const int8_t *px = x + ({row} + {tx.position(kx)}) * {channels}{group};")
             w(f"const int8_t *pw = weights + ((oc * {kernel_height} + {ky}) * {kernel_width} + {kx}) * {depth};")
-            self.write_products(w, op, block=block, run=depth, apart=apart)
+            write_products(w, op, block=block, run=depth, apart=apart)
 
 
 @contextmanager

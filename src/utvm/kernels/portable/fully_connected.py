@@ -22,7 +22,6 @@ class PortableFullyConnected(KernelFamily):
 
     name = "portable"
     kinds = (FullyConnected,)
-    write_products = staticmethod(write_products)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a fully connected layer."""
@@ -34,7 +33,7 @@ class PortableFullyConnected(KernelFamily):
         with w.loop("n", op.x.elements // inputs), w.loop("o", units, step=block):
             accumulators(w, block, "o")
             w(f"const int8_t *px = x + n * {inputs};", f"const int8_t *pw = weights + o * {inputs};")
-            self.write_products(w, op, block=block, run=inputs, apart=inputs)
+            write_products(w, op, block=block, run=inputs, apart=inputs)
             helpers = write_requantized(w, op, count=block, channel="o", target=f"y[n * {units} + o")
         return Kernel(
             family=self.name,
