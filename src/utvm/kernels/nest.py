@@ -40,11 +40,17 @@ def index(variables: Sequence[str], strides: Sequence[int], start: int = 0) -> s
 
 
 @contextmanager
-def loops(w: CWriter, extents: Sequence[int]) -> Iterator[list[str]]:
-    """Open one loop a dimension; yields the variables' names. Dimensions of 1 get no loop and the name 0."""
+def loops(w: CWriter, extents: Sequence[int], *, unroll: int = 1) -> Iterator[list[str]]:
+    """Open one loop a dimension; yields the variables' names. Dimensions of 1 get no loop and the name 0.
+
+    The innermost is written out `unroll` times by the compiler, if that is more than once.
+    """
+    innermost = max((d for d, extent in enumerate(extents) if extent > 1), default=-1)
     names = [f"i{d}" if extent > 1 else "0" for d, extent in enumerate(extents)]
     with ExitStack() as stack:
-        for name, extent in zip(names, extents, strict=True):
+        for d, (name, extent) in enumerate(zip(names, extents, strict=True)):
+            if d == innermost and unroll > 1:
+                w(f"#pragma GCC unroll {unroll}")
             if name != "0":
                 stack.enter_context(w.loop(name, extent))
         yield names

@@ -11,6 +11,9 @@ from utvm.kernels.nest import index, loops, row_major
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload import dims, workload
 
+_UNROLL, _UNROLLED_BY_ITSELF = 8, 16
+"""Turns of a long sum's loop that stand in one, and turns up to which GCC 12 writes out the whole loop."""
+
 
 class PortableMean(KernelFamily):
     """Mean as two loop nests: over what is kept, and inside it over what is averaged."""
@@ -28,7 +31,7 @@ class PortableMean(KernelFamily):
         with loops(w, kept) as outer:
             w(f"int32_t sum = {-factor.count * op.x.zero_point};")
             averaged = [size if d in op.axes else 1 for d, size in enumerate(shape)]
-            with loops(w, averaged) as inner:
+            with loops(w, averaged, unroll=_UNROLL if _turns(averaged) > _UNROLLED_BY_ITSELF else 1) as inner:
                 names = [inner[d] if d in op.axes else outer[d] for d in range(len(shape))]
                 used = [(name, stride) for name, stride in zip(names, strides, strict=True) if name != "0"]
                 w(f"sum += x[{index([n for n, _ in used], [s for _, s in used])}];")
@@ -49,3 +52,8 @@ class PortableMean(KernelFamily):
                 helpers=("utvm_requantize_double", "utvm_clamp"),
             ),
         )
+
+
+def _turns(extents: list[int]) -> int:
+    """Return the turns of the innermost loop."""
+    return next((extent for extent in reversed(extents) if extent > 1), 1)
