@@ -13,13 +13,14 @@ from tests.support.draw import case_with
 from utvm.cores import get_core
 from utvm.device import Session
 from utvm.kernels import KernelFamily
-from utvm.kernels.helium import HeliumConvolution, HeliumDepthwise
+from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise
 
 CORE = get_core("cortex-m55")
 DRAWN = [
     ("Conv2D", HeliumConvolution()),
     ("FullyConnected", HeliumConvolution()),
     ("DepthwiseConv2D", HeliumDepthwise()),
+    *((kind, HeliumBinary()) for kind in ("Add", "Sub", "Mul")),
 ]
 
 

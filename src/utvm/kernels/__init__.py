@@ -11,7 +11,7 @@ from utvm.kernels.dsp.pool import WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
-from utvm.kernels.helium import HeliumConvolution, HeliumDepthwise
+from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise
 from utvm.kernels.portable import (
     PortableBinary,
     PortableConv2D,
@@ -48,6 +48,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
 FAMILIES: tuple[KernelFamily, ...] = (
     HeliumConvolution(),
     HeliumDepthwise(),
+    HeliumBinary(),
     WinogradConvolution(),
     WinogradRows(),
     DirectConvolution(),

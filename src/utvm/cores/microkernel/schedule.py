@@ -28,13 +28,17 @@ _STRATEGIES = {
     for in_order, few in ((True, _IN_ORDER), (False, _OTHERS))
 }
 """For in-order pipelines and for others: few that together found the best of a full search, last the written order."""
-_VECTORS = tuple(
-    Strategy(priority="order", window=w, reserve=r, lead=lead)
-    for w, r, lead in (
-        *((8, 3, 10), (12, 3, 14), (24, 3, 10), (8, 2, 10), (12, 2, 6), (40, 1, 4), (8, 0, 2), (8, 0, 0)),
-        *((12, 1, 14), (24, 0, 14), (24, 1, 14), (12, 0, 10)),
-    )
-) + tuple(Strategy(priority="critical", window=w, reserve=r) for w, r in ((8, 0), (12, 0), (24, 3)))
+_VECTORS = (
+    *(
+        Strategy(priority="order", window=w, reserve=r, lead=lead, push=push)
+        for w, r, lead, push in (
+            *((8, 3, 10, 0), (12, 3, 14, 0), (24, 3, 10, 0), (8, 2, 10, 0), (12, 2, 6, 0), (40, 1, 4, 0), (8, 0, 2, 0)),
+            *((8, 0, 0, 0), (12, 1, 14, 0), (24, 0, 14, 0), (24, 1, 14, 0), (12, 0, 10, 0), (12, 3, 20, 10)),
+            *((12, 2, 28, 10), (12, 3, 28, 10)),
+        )
+    ),
+    *(Strategy(priority="critical", window=w, reserve=r) for w, r in ((8, 0), (12, 0), (24, 3))),
+)
 """For code of vectors, whose loads must run ahead of the multiplications that they feed."""
 _OF_VECTORS = frozenset({Kind.VECTOR_LOAD, Kind.VECTOR_SUM, Kind.VECTOR_MULTIPLY, Kind.VECTOR, Kind.GATHER})
 _SUFFIX = ".schedule"

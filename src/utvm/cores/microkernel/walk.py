@@ -32,12 +32,14 @@ class Strategy:
         window: instructions of the written order, from the oldest that waits, among which it chooses.
         reserve: registers that all but the oldest instruction must leave free.
         lead: instructions of the written order by which `order` takes vector loads early.
+        push: the same of sums across vectors.
     """
 
     priority: str
     window: int
     reserve: int
     lead: int = 0
+    push: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ class Walker:
                 self._followers[predecessor].append(index)
         self._number_registers()
         self._height = self._heights()
-        self._early = [ins.kind in _VECTOR_LOADS for ins in self.code]
+        self._early = [(ins.kind in _VECTOR_LOADS, ins.kind is Kind.VECTOR_SUM) for ins in self.code]
         self._kinds = [(ins.kind in LOADS, ins.kind in MULTIPLIES) for ins in self.code]
         self._pipeline = PipelinedCode(self.code, timing) if isinstance(timing, InOrderPipeline) else None
         self._local = _all_written_first(self.code, fixed)
@@ -123,7 +125,8 @@ class Walker:
         critical, pair, reserve = strategy.priority == "critical", strategy.priority == "pair", strategy.reserve
         available, fresh, free = taken.available, taken.fresh, taken.free
         starts = [-1] * len(self.code)
-        places = [index - strategy.lead * early for index, early in enumerate(self._early)]
+        lead, push = strategy.lead, strategy.push
+        places = [index - lead * loads - push * sums for index, (loads, sums) in enumerate(self._early)]
         total, window = len(self.code), strategy.window
         for limit in range(window, window + total):
             while True:
@@ -158,7 +161,7 @@ class Walker:
                     elif critical:
                         if chosen < 0 or height[index] > height[chosen]:
                             chosen = index
-                    elif strategy.lead:
+                    elif lead:
                         if chosen < 0 or places[index] < places[chosen]:
                             chosen = index
                     elif pair and empty and self._kinds[index][1]:

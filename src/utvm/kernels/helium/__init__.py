@@ -1,6 +1,7 @@
 """Kernels for the M-profile vector extension (Helium): sixteen products of bytes an instruction."""
 
+from utvm.kernels.helium.binary import HeliumBinary
 from utvm.kernels.helium.convolution import HeliumConvolution
 from utvm.kernels.helium.depthwise import HeliumDepthwise
 
-__all__ = ["HeliumConvolution", "HeliumDepthwise"]
+__all__ = ["HeliumBinary", "HeliumConvolution", "HeliumDepthwise"]

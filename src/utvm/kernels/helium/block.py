@@ -28,6 +28,8 @@ _SUMS = ("r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr")
 _POOL = tuple(f"q{number}" for number in range(8))
 _UNROLLED = 16
 """Steps of 16 taps up to which a block has no inner loop."""
+_WRITTEN = 20
+"""Steps of all blocks that are scheduled together."""
 _TURN = 8
 """Steps of a turn of the inner loop over one long run."""
 _FRAME = 68
@@ -86,6 +88,14 @@ class BlockSpec:
             return self.rows, len(steps) // self.rows
         regular = len(self.runs) == 1
         return (len(steps) // _TURN, _TURN) if regular else (0, 0)
+
+    @property
+    def at_once(self) -> int:
+        """Blocks that are scheduled together, so that one is finished while the next is summed."""
+        if self.turns[0]:
+            return 1
+        most = _WRITTEN // len(self.steps)
+        return max((n for n in range(1, 5) if n <= most and self.groups % n == 0), default=1)
 
     @property
     def block_bytes(self) -> int:
@@ -171,7 +181,7 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
         *_constants(spec.finish),
         ".balign 4",
         "1:",
-        f"movw r11, #{spec.groups}",
+        f"movw r11, #{spec.groups // spec.at_once}",
         ".balign 4",
         "2:",
         *body,
@@ -192,7 +202,7 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
     kernel = assembler_function(
         name, f"void {name}(const int8_t *x, int8_t *y, const int32_t *stream, int32_t turns)", lines, comment
     )
-    return kernel, _CALL_CYCLES, spec.groups * (cycles + 3) + len(advance) + _LOOP_CYCLES
+    return kernel, _CALL_CYCLES, spec.groups // spec.at_once * (cycles + 3) + len(advance) + _LOOP_CYCLES
 
 
 def _constants(finish: Finish) -> list[str]:
@@ -330,14 +340,15 @@ def _moves(spec: BlockSpec) -> list[int]:
 
 
 def _straight(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
-    """Return a block of both halves without an inner loop, and its cycles."""
+    """Return `at_once` blocks without an inner loop, and their cycles."""
     writer = _Writer(spec)
-    halves = []
-    for _ in range(2):
-        for index, moved in enumerate(_moves(spec)):
-            writer.step(moved, first=index == 0)
-        halves.append(writer.requantize(biased=False))
-    writer.store(halves)
+    for _ in range(spec.at_once):
+        halves = []
+        for _ in range(2):
+            for index, moved in enumerate(_moves(spec)):
+                writer.step(moved, first=index == 0)
+            halves.append(writer.requantize(biased=False))
+        writer.store(halves)
     return _schedule(writer, timing)
 
 

@@ -24,7 +24,7 @@ _FIRST = ("r0", "r2", "r4", "r6")
 _SECOND = ("r8", "r10", "r12", "lr")
 _FRAME = 52
 _T, _STREAM, _OUT, _COUNT, _LOW, _HIGH = 0, 4, 8, 12, 16, 32
-_CHANNEL_CYCLES = 22
+_CHANNEL_CYCLES, _TAIL_CYCLES = 22, 7
 _WRITTEN, _AT_ONCE = 6, 4
 """Sets of outputs up to which there is no loop, and those of a turn of one."""
 
@@ -152,12 +152,23 @@ def patch_kernel(spec: PatchSpec, timing: Timing) -> tuple[CSupport, float]:
     name = f"utvm_helium_patches_{spec.steps}_{short_digest(spec, 2)}"
     at_once = spec.steps if spec.steps <= _WRITTEN else _AT_ONCE
     loops, rest = divmod(spec.steps, at_once)
-    lines: list[str] = []
-    cycles = float(_CHANNEL_CYCLES + 2 * spec.vectors)
+    head = [
+        f"ldrd r1, r3, [sp, #{_T}]",
+        f"ldr r7, [sp, #{_OUT}]",
+        *_channel(spec),
+        "add.w r11, r7, #4",
+        f"str r11, [sp, #{_OUT}]",
+    ]
+    # A channel without a loop is scheduled with the loads of its constants.
+    alone = loops == 1 and not rest
+    lines = [] if alone else list(head)
+    cycles = float(_TAIL_CYCLES if alone else _CHANNEL_CYCLES + 2 * spec.vectors)
     for turns, sets in ((loops, at_once), (1, rest)):
         if not sets:
             continue
         writer = _Steps(spec)
+        if alone:
+            writer.block(*head)
         for turn in range(sets):
             writer.write(turn)
         done = schedule(writer.block, timing, pool=_pool(spec))
@@ -178,11 +189,6 @@ def patch_kernel(spec: PatchSpec, timing: Timing) -> tuple[CSupport, float]:
         "vmov q7[3], q7[1], r2, r6",
         ".balign 4",
         "1:",
-        f"ldrd r1, r3, [sp, #{_T}]",
-        f"ldr r7, [sp, #{_OUT}]",
-        *_channel(spec),
-        "add.w r11, r7, #4",
-        f"str r11, [sp, #{_OUT}]",
         *lines,
         f"ldr r11, [sp, #{_COUNT}]",
         "subs.w r11, r11, #1",
@@ -217,7 +223,7 @@ def _channel(spec: PatchSpec) -> list[str]:
     lines = [f"vldrw.u32 q{index}, [r3, #{16 * index}]" for index in range(kept)]
     lines += move("r3", words) if spec.square else [f"add.w r11, r3, #{words}"]
     base = "r3" if spec.square else "r11"
-    lines += [f"ldr r5, [{base}, #4]", f"ldr r9, [{base}, #8]"]
+    lines.append(f"ldrd r5, r9, [{base}, #4]")
     alone = not (spec.square and spec.finish.unsigned and not spec.finish.left)
     if alone:
         lines.append(f"ldr r10, [{base}, #12]")

@@ -1,0 +1,256 @@
+"""Add, Sub and Mul of operands of one shape, four elements a vector.
+
+In an addition, the operand of the larger scale is halved: its rescaled value is (a - zero point) * 2^19 exactly. The
+other is multiplied and shifted. What is left behind whole turns is done by a second loop, whose last vector is
+predicated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.cores import Core
+from utvm.cores.microkernel import Block, schedule
+from utvm.cores.timing import Timing
+from utvm.graph import Add, Mul, Operator, Sub
+from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
+from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.dsp.assembly import assembler_function, no_scheduled_code, short_digest
+from utvm.kernels.portable.binary import operand_parameter, refusal_of_number
+from utvm.kernels.workload import dims, workload
+
+_LANES, _AT_ONCE = 4, 4
+_HALF = Requantization(multiplier=1 << 30, shift=0)
+_FULL = (-128, 127)
+_CALL_CYCLES = 60
+_LOW, _HIGH, _FRAME = 0, 16, 36
+
+
+class HeliumBinary(KernelFamily):
+    """Add, Sub and Mul of any scales and clamps; both operands have the shape of the output."""
+
+    name = "helium"
+    kinds = (Add, Sub, Mul)
+
+    def lacks(self, core: Core) -> str | None:
+        """Return that the core has no vector extension; None where it has it."""
+        return no_scheduled_code(core) if core.mve else f"{core.name} has no vector extension"
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` has no exact form here."""
+        if not isinstance(op, Add | Sub | Mul):
+            return super().refusal(op, core)
+        if (number := refusal_of_number(op)) is not None:
+            return number
+        if not op.a.shape == op.b.shape == op.y.shape:
+            return "its operands have several shapes"
+        return self.lacks(core) or (None if _spec(op) is not None else "a scale shifts to the left")
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the cycles of all turns."""
+        del config
+        assert isinstance(op, Add | Sub | Mul)
+        assert core.timing is not None
+        spec = _spec(op)
+        assert spec is not None
+        _, cycles, single = _loop(spec, core.timing)
+        turns, rest = divmod(op.y.elements, _LANES * _AT_ONCE)
+        return _CALL_CYCLES + turns * (cycles + 3) + -(-rest // _LANES) * single
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of an element-wise operator."""
+        assert isinstance(op, Add | Sub | Mul)
+        assert core.timing is not None
+        spec = _spec(op)
+        assert spec is not None
+        loop = _loop(spec, core.timing)[0]
+        names = ("b", "a") if spec.swapped else ("a", "b")
+        w = CWriter()
+        w(f"{loop.name}({names[0]}, {names[1]}, y, {op.y.elements});")
+        activations = [t for t in (op.a, op.b) if not t.is_constant]
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"{op.kind.lower()}_{dims(op.y.shape)}_helium",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=(
+                    operand_parameter("a", op.a),
+                    operand_parameter("b", op.b),
+                    CParameter(name="y", c_type="int8_t", role="output"),
+                ),
+                body=w.text,
+                support=(loop,),
+            ),
+            constants={
+                name: CArray(c_type="int8_t", values=t.values)
+                for name, t in (("a", op.a), ("b", op.b))
+                if t.is_constant
+            },
+            in_place=tuple(range(len(activations))),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spec:
+    """The arithmetic of one layer.
+
+    Attributes:
+        product: whether the operands are multiplied.
+        swapped: whether the first operand is the layer's second.
+        zeros: the operands' zero points.
+        first: the sign of the first operand, which is halved; 0 in a product.
+        second: how the other is rescaled, and its sign.
+        total: how the sum or product is.
+        lowers: whether a negative result of the last rounding matters.
+    """
+
+    product: bool
+    swapped: bool
+    zeros: tuple[int, int]
+    first: int
+    second: tuple[Requantization, int]
+    total: Requantization
+    lowers: bool
+    zero_point: int
+    clamp: tuple[int, int]
+
+
+def _spec(op: Add | Sub | Mul) -> _Spec | None:
+    """Return the arithmetic of a layer; None where a scale shifts to the left."""
+    lowers = op.clamp[0] < op.y.zero_point
+    if isinstance(op, Mul):
+        total = multiplication_parameters(op)
+        if total.shift > 0:
+            return None
+        return _Spec(
+            product=True, swapped=False, zeros=(op.a.zero_point, op.b.zero_point), first=0, second=(_HALF, 1),
+            total=total, lowers=lowers, zero_point=op.y.zero_point, clamp=op.clamp,
+        )  # fmt: skip
+    parameters = addition_parameters(op)
+    sign = -1 if isinstance(op, Sub) else 1
+    swapped = parameters.a != _HALF
+    halved, other = (parameters.b, parameters.a) if swapped else (parameters.a, parameters.b)
+    if halved != _HALF or other.shift > 0 or parameters.y.shift > 0:
+        return None
+    zeros = (op.b.zero_point, op.a.zero_point) if swapped else (op.a.zero_point, op.b.zero_point)
+    return _Spec(
+        product=False, swapped=swapped, zeros=zeros, first=sign if swapped else 1,
+        second=(other, 1 if swapped else sign), total=parameters.y, lowers=lowers, zero_point=op.y.zero_point,
+        clamp=op.clamp,
+    )  # fmt: skip
+
+
+class _Elements:
+    """Writes vectors of four elements. q5, q6 and q7 hold 2^20, 2^19 with the first operand's sign, and ones."""
+
+    def __init__(self, spec: _Spec) -> None:
+        self.spec, self.block, self._names = spec, Block(), 0
+
+    def new(self) -> str:
+        self._names += 1
+        return f"%q{self._names}"
+
+    def write(self) -> None:
+        spec, block = self.spec, self.block
+        a, b = self.new(), self.new()
+        block(f"vldrb.s32 {a}, [r0], #4", f"vldrb.s32 {b}, [r1], #4")
+        if spec.product:
+            for value, zero, register in ((a, spec.zeros[0], "r4"), (b, spec.zeros[1], "r5")):
+                if zero:
+                    block(f"vsub.i32 {value}, {value}, {register}")
+            block(f"vmul.i32 {b}, {b}, {a}")
+        else:
+            block(f"vmlas.s32 {b}, q5, r5")
+            other, sign = spec.second
+            if other != _HALF:
+                self._scale(b, other, "r6", "r7", lowers=True)
+            else:
+                block(f"vshr.s32 {b}, {b}, #1")
+            if sign < 0:
+                block(f"vneg.s32 {b}, {b}")
+            block(f"vmlas.s32 {a}, q6, r4", f"vadd.i32 {b}, {b}, {a}")
+        self._scale(b, spec.total, "r8", "r9", lowers=spec.lowers)
+        if spec.zero_point:
+            block(f"vadd.i32 {b}, {b}, r10")
+        if spec.clamp == _FULL:
+            block(f"vqmovnb.s32 {b}, {b}", f"vqmovnb.s16 {b}, {b}")
+        else:
+            for at, name in ((_LOW, "vmax"), (_HIGH, "vmin")):
+                limit = self.new()
+                block(f"vldrw.u32 {limit}, [sp, #{at}]", f"{name}.s32 {b}, {b}, {limit}")
+        block(f"vstrb.32 {b}, [r2], #4")
+
+    def _scale(self, value: str, factor: Requantization, multiplier: str, shift: str, *, lowers: bool) -> None:
+        self.block(f"vqrdmulh.s32 {value}, {value}, {multiplier}")
+        if factor.shift:
+            if lowers:
+                sign = self.new()
+                # The high half of a product with one is the sign, made by the unit that is less busy.
+                self.block(f"vmulh.s32 {sign}, {value}, q7", f"vadd.i32 {value}, {value}, {sign}")
+            self.block(f"vrshl.s32 {value}, {shift}")
+
+
+@lru_cache(maxsize=128)
+def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
+    """Return `void name(const int8_t *a, const int8_t *b, int8_t *y, int32_t count)`, the cycles of a turn of sixteen
+    elements, and of one of four.
+
+    Raises:
+        ScheduleError: it can't be scheduled.
+    """
+    bodies = []
+    for count in (_AT_ONCE, 1):
+        writer = _Elements(spec)
+        for _ in range(count):
+            writer.write()
+        bodies.append(schedule(writer.block, timing, pool=tuple(f"q{number}" for number in range(5))))
+    other, _ = spec.second
+    first, second = spec.zeros
+    scalars = (
+        ("r4", first if spec.product else -spec.first * first * (1 << 19)),
+        ("r5", second if spec.product else -second * (1 << 20)),
+        ("r6", other.multiplier),
+        ("r7", other.shift),
+        ("r8", spec.total.multiplier),
+        ("r9", spec.total.shift),
+        ("r10", spec.zero_point),
+    )
+    vectors = (("q5", 1 << 20), ("q6", spec.first * (1 << 19)), ("q7", 1))
+    lines = ["push {r4-r11, lr}", "vpush {d8-d15}", f"sub sp, sp, #{_FRAME}"]
+    for register, value in vectors:
+        lines += [*_load("r11", value), f"vdup.32 {register}, r11"]
+    for at, value in ((_LOW, spec.clamp[0]), (_HIGH, spec.clamp[1])):
+        lines += [*_load("r11", value), "vdup.32 q0, r11", f"vstrw.32 q0, [sp, #{at}]"]
+    for register, value in scalars:
+        lines += _load(register, value)
+    lines += [
+        f"subs.w r3, r3, #{_LANES * _AT_ONCE}",
+        "blt.w 2f",
+        ".balign 4",
+        "1:",
+        *bodies[0].lines,
+        f"subs.w r3, r3, #{_LANES * _AT_ONCE}",
+        "bge.w 1b",
+        "2:",
+        f"add.w r3, r3, #{_LANES * _AT_ONCE}",
+        "wlstp.32 lr, r3, 4f",
+        "3:",
+        *bodies[1].lines,
+        "letp lr, 3b",
+        "4:",
+        f"add sp, sp, #{_FRAME}",
+        "vpop {d8-d15}",
+        "pop {r4-r11, pc}",
+    ]
+    name = f"utvm_helium_{'product' if spec.product else 'sum'}_{short_digest(spec)}"
+    prototype = f"void {name}(const int8_t *a, const int8_t *b, int8_t *y, int32_t count)"
+    comment = "products of elements" if spec.product else "sums of elements"
+    return assembler_function(name, prototype, lines, comment), bodies[0].cycles, bodies[1].cycles
+
+
+def _load(register: str, value: int) -> list[str]:
+    bits = value & 0xFFFFFFFF
+    return [f"movw {register}, #{bits & 0xFFFF}", *([f"movt {register}, #{bits >> 16}"] if bits >> 16 else [])]
