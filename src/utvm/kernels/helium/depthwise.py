@@ -31,7 +31,7 @@ _ROWS = 4
 """Rows that lie interleaved, and columns of a patch."""
 _SIDE = 3
 """The largest kernel of which a patch makes 2 x 2 outputs."""
-_SLACK = 64
+_SLACK, _LANES = 64, 16
 _MOST_TAPS = 16
 _PARAMETERS = (
     CParameter(name="x", c_type="int8_t", role="input"),
@@ -156,6 +156,12 @@ class _Plan:
         return self.op.x.shape[2] * self.op.x.shape[3]
 
     @property
+    def pads(self) -> tuple[int, int]:
+        """Bytes of padding before and behind the interleaved rows."""
+        word, left = 4 * self.op.x.shape[3], self.op.padding.left
+        return left * word, (self.wide - left - self.op.x.shape[2]) * word
+
+    @property
     def scratch_bytes(self) -> int:
         """Interleaved rows, outputs, a row of padding, and where outputs go that are none."""
         return self.rows_bytes + self.out_bytes + _rounded(self.row_bytes) + _rounded(self.dump_bytes)
@@ -196,10 +202,10 @@ class _Plan:
     def cycles(self, core: Core) -> float:
         """Return the modelled cycles."""
         assert core.timing is not None
-        op, channels = self.op, self.op.x.shape[3]
+        op = self.op
         channel = patch_kernel(self.spec, core.timing)[1]
-        pads = op.padding.left * 4 * channels, (self.wide - op.padding.left - op.x.shape[2]) * 4 * channels
-        quad = interleave_cycles(self.row_bytes) + fill_cycles(pads[0]) + fill_cycles(pads[1]) + 60
+        quad = interleave_cycles(self.row_bytes) + 60
+        quad += fill_cycles(self.pads[1]) if self.row_bytes % _LANES else 0
         row = self.quads * quad + 60 + op.y.shape[3] * channel + separate_cycles(op.y.shape[3], self.spec.steps) + 40
         return op.x.shape[0] * -(-op.y.shape[1] // self.out_rows) * row + fill_cycles(self.row_bytes)
 
@@ -221,6 +227,16 @@ def _write(w: CWriter, plan: _Plan, kernel: str, way_back: str) -> None:
     w(f"int8_t *const outputs = scratch + {out_at};", f"int8_t *const padding = scratch + {padding_at};")
     w(f"int8_t *const dump = scratch + {dump_at};", "(void)dump;")
     w(f"utvm_helium_fill(padding, {zero}, {row});")
+    left, right = plan.pads
+    # Whole vectors are written, beyond rows of other lengths: padding that they reach is written each time.
+    reached = plan.quads > 1 and row % _LANES > 0
+    lasting = [(0, 0 if reached else left), (left + width * word, 0 if row % _LANES else right)]
+    if any(count for _, count in lasting):
+        with w.loop("quad", plan.quads):
+            w(f"int8_t *const to = scratch + quad * {plan.wide * word};")
+            for at, count in lasting:
+                if count:
+                    w(f"utvm_helium_fill(to + {at}, {zero}, {count});")
     with w.loop("n", images), w.loop("oy", out_height, step=plan.out_rows):
         with w.loop("quad", plan.quads):
             w("const int8_t *rows[4];")
@@ -228,12 +244,10 @@ def _write(w: CWriter, plan: _Plan, kernel: str, way_back: str) -> None:
                 w(f"const int32_t iy = oy * {op.stride[0]} + (4 * quad + k) * {op.dilation[0]} - {op.padding.top};")
                 w(f"rows[k] = iy >= 0 && iy < {height} ? x + (n * {height} + iy) * {row} : padding;")
             w(f"int8_t *const to = scratch + quad * {plan.wide * word};")
-            left = op.padding.left * word
-            if left:
+            if left and reached:
                 w(f"utvm_helium_fill(to, {zero}, {left});")
             w(f"utvm_helium_interleave(to + {left}, rows, {row});")
-            right = plan.wide * word - left - width * word
-            if right:
+            if right and row % _LANES:
                 w(f"utvm_helium_fill(to + {left + width * word}, {zero}, {right});")
         w(f"{kernel}(scratch, stream, outputs, {out_channels});")
         line = out_width * out_channels
