@@ -13,7 +13,7 @@ from tests.support.draw import case_with
 from utvm.cores import get_core
 from utvm.device import Session
 from utvm.kernels import KernelFamily
-from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise
+from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumMaxPool2D
 
 CORE = get_core("cortex-m55")
 DRAWN = [
@@ -21,6 +21,7 @@ DRAWN = [
     ("FullyConnected", HeliumConvolution()),
     ("DepthwiseConv2D", HeliumDepthwise()),
     *((kind, HeliumBinary()) for kind in ("Add", "Sub", "Mul")),
+    ("MaxPool2D", HeliumMaxPool2D()),
 ]
 
 

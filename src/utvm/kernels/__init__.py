@@ -11,7 +11,7 @@ from utvm.kernels.dsp.pool import WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
-from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise
+from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumMaxPool2D
 from utvm.kernels.portable import (
     PortableBinary,
     PortableConv2D,
@@ -49,6 +49,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumConvolution(),
     HeliumDepthwise(),
     HeliumBinary(),
+    HeliumMaxPool2D(),
     WinogradConvolution(),
     WinogradRows(),
     DirectConvolution(),
