@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from utvm.api import Compiled, Model, Result, compile, connect, cost, quantize
     from utvm.frontends import load
+    from utvm.graph.custom import custom
 
 _LAZY = {
     "Compiled": "utvm.api",
@@ -17,11 +18,12 @@ _LAZY = {
     "compile": "utvm.api",
     "connect": "utvm.api",
     "cost": "utvm.api",
+    "custom": "utvm.graph.custom",
     "load": "utvm.frontends",
     "quantize": "utvm.api",
 }
 
-__all__ = ["Compiled", "Model", "Result", "__version__", "compile", "connect", "cost", "load", "quantize"]
+__all__ = ["Compiled", "Model", "Result", "__version__", "compile", "connect", "cost", "custom", "load", "quantize"]
 
 
 def __getattr__(name: str) -> Any:

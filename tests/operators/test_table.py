@@ -1,5 +1,6 @@
 """Operators that are a line of a table: from the file to C, against tflite-micro's interpreter, on three cores."""
 
+import pickle
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,6 +79,12 @@ def test_kernels_on_a_core(every: list[tuple[Encoded, Graph]], board: str) -> No
             assert board == "qemu-cortex-m0"
             continue
         check(case, graph, got)
+
+
+def test_operators_of_the_table_are_sent_to_other_processes(every: list[tuple[Encoded, Graph]]) -> None:
+    for _, graph in every[: len(MAKERS)]:
+        for op, again in zip(graph.operators, pickle.loads(pickle.dumps(graph.operators)), strict=True):
+            assert again.kind == op.kind
 
 
 @pytest.mark.parametrize("name", ["EXP", "NEG", "SQRT", "FLOOR"])

@@ -10,6 +10,7 @@ from utvm.frontends.flatbuffer import RawModel, read_flatbuffer
 from utvm.frontends.problems import Problems
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_float import float_graph, is_float
+from utvm.frontends.tflite_custom import PREFIX, convert_custom
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_shapes import folded
 from utvm.graph import Graph, GraphError, Operator, Tensor
@@ -71,6 +72,8 @@ class _Importer:
         try:
             if folded(context):
                 return ()
+            if convert is None and raw.kind.startswith(PREFIX):
+                convert = convert_custom
             if convert is None:
                 raise RefusedError("this operator is not supported", OPERATOR_ADVICE)
             converted = convert(context)

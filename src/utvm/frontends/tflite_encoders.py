@@ -67,6 +67,7 @@ class EncodedOperator:
         version: the lowest version of that operator that has this form (TFLite's op_version.cc).
         options: the name of the options' table, None for none; `fields` are its values by the builders' names.
         inputs: None stands for an absent optional one.
+        custom: the name of a custom operator.
     """
 
     code: int
@@ -75,6 +76,7 @@ class EncodedOperator:
     outputs: tuple[Tensor, ...]
     options: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    custom: str | None = None
 
 
 def _constant(op: Operator, what: str, values: Sequence[Any]) -> Tensor:

@@ -42,7 +42,10 @@ def write_tflite(graph: Graph) -> bytes:
     advice: dict[str, None] = {}
     for op in graph.operators:
         try:
-            encoded.append(ENCODERS[type(op)](op))
+            encode = ENCODERS.get(type(op))
+            if encode is None:
+                raise UnwritableError("it is read, but not written", "Keep the file that the graph came from.")
+            encoded.append(encode(op))
         except UnwritableError as error:
             problems.append(f"operator '{op.name}' ({op.kind}): {error}")
             advice[error.advice] = None
@@ -70,7 +73,7 @@ class _Writer:
         constants = [t for t in self._tensors if t.is_constant]
         # Buffer 0 is empty by convention: tensors without data refer to it.
         self._buffer_of = {tensor: index for index, tensor in enumerate(constants, 1)}
-        self._codes = list(dict.fromkeys((op.code, op.version) for op in operators))
+        self._codes = list(dict.fromkeys((op.code, op.version, op.custom) for op in operators))
         self._builder = flatbuffers.Builder(1 << 16)
 
     def file(self) -> bytes:
@@ -117,7 +120,7 @@ class _Writer:
 
     def _operator(self, op: EncodedOperator) -> int:
         fields: dict[str, int] = {
-            "OpcodeIndex": self._codes.index((op.code, op.version)),
+            "OpcodeIndex": self._codes.index((op.code, op.version, op.custom)),
             "Inputs": self._integers([-1 if t is None else self._index[t] for t in op.inputs]),
             "Outputs": self._integers([self._index[t] for t in op.outputs]),
         }
@@ -129,9 +132,12 @@ class _Writer:
             fields["BuiltinOptions"] = self._table(op.options, **values)
         return self._table("Operator", **fields)
 
-    def _code(self, code: int, version: int) -> int:
+    def _code(self, code: int, version: int, custom: str | None) -> int:
         # The deprecated field has eight bits and holds 127 for codes beyond.
-        return self._table("OperatorCode", DeprecatedBuiltinCode=min(code, 127), Version=version, BuiltinCode=code)
+        named = {} if custom is None else {"CustomCode": self._builder.CreateString(custom)}
+        return self._table(
+            "OperatorCode", DeprecatedBuiltinCode=min(code, 127), Version=version, BuiltinCode=code, **named
+        )
 
     def _buffer(self, data: bytes) -> int:
         if not data:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
@@ -32,6 +33,10 @@ class Function:
     stored: Callable[[Elementwise, NDArray[Any]], NDArray[Any]] | None = None
     real: Real | None = None
     inputs: tuple[DType, ...] = (DType.INT8,)
+
+    def __reduce__(self) -> Any:
+        """Send those of TFLite to other processes by their names: formulas can't be sent."""
+        return _sent(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,6 +75,10 @@ class Reducer:
     term: Callable[[Reduction, Expr, Expr], Expr]
     result: Callable[[Reduction, Expr], Expr]
     inputs: tuple[DType, ...] = (DType.INT8,)
+
+    def __reduce__(self) -> Any:
+        """Send those of TFLite to other processes by their names: formulas can't be sent."""
+        return _sent(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,3 +143,13 @@ class BatchMatMul(Operator):
     turned_b: bool = False
 
     input_fields: ClassVar[tuple[str, ...]] = ("a", "b")
+
+
+def _sent(value: Function | Reducer) -> tuple[Any, ...]:
+    from utvm.graph.functions import FUNCTIONS, REDUCERS, function, reducer
+
+    if value in FUNCTIONS:
+        return function, (value.name,)
+    if value in REDUCERS:
+        return reducer, (value.name,)
+    return partial(type(value), **{f.name: getattr(value, f.name) for f in fields(value)}), ()

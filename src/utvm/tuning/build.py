@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -150,7 +151,7 @@ class Builder:
 
     def close(self) -> None:
         """End the workers."""
-        processes = list((self._pool._processes or {}).values())
+        processes = list((getattr(self._pool, "_processes", None) or {}).values())
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
@@ -167,7 +168,10 @@ class Builder:
                 time.sleep(_RESTART_SECONDS)
                 self._pool = self._start()
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _start(self) -> ProcessPoolExecutor | ThreadPoolExecutor:
+        if not _can_be_sent(self._setup):
+            # A user's own operator may be a lambda, which no other process can be given.
+            return ThreadPoolExecutor(self.workers, initializer=_note, initargs=self._setup)
         # Not forked from here: a worker must not hold the board's link or the emulator's pipes.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
@@ -180,10 +184,22 @@ _operators: Mapping[str, Operator]
 
 def _set_up(board: Board, operators: Mapping[str, Operator]) -> None:
     """In a worker: what is the same for all candidates, so that caches by identity work."""
-    global _board, _operators
-    _board, _operators = board, operators
+    _note(board, operators)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _note(board: Board, operators: Mapping[str, Operator]) -> None:
+    global _board, _operators
+    _board, _operators = board, operators
+
+
+def _can_be_sent(setup: object) -> bool:
+    try:
+        pickle.dumps(setup)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def _end_with_parent() -> None:

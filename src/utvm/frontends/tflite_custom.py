@@ -1,0 +1,51 @@
+"""Custom operators of a file, by the formulas that `utvm.custom` was given."""
+
+from __future__ import annotations
+
+from utvm.frontends.context import Context, RefusedError, expect_shape
+from utvm.frontends.tflite_general import broadcast
+from utvm.graph import DType, Elementwise, Function, Operator, Reducer, Reduction, Tensor
+from utvm.graph.custom import custom_operator
+
+PREFIX = "custom operator "
+_ADVICE = "Tell what it computes before the model is loaded: utvm.custom(Function(name='{name}', real=...))."
+
+
+def convert_custom(c: Context) -> Operator:
+    """Return a custom operator as the formula of its name says; others are refused by name."""
+    name = c.raw.kind.removeprefix(PREFIX)
+    found = custom_operator(name)
+    if found is None:
+        raise RefusedError("this operator is not supported", _ADVICE.format(name=name))
+    return _elementwise(c, found) if isinstance(found, Function) else _reduction(c, found)
+
+
+def _elementwise(c: Context, what: Function) -> Operator:
+    if not c.raw.inputs or len(c.raw.outputs) != 1:
+        raise RefusedError("at least one input and one output are expected")
+    if what.expression is None:
+        c.arity((1,))
+    xs = tuple(c.element(i, what.inputs) for i in range(len(c.raw.inputs)))
+    y = c.made_of(tuple(DType))
+    expect_shape(y, broadcast(*xs))
+    return Elementwise(name=c.name, function=what, xs=xs, y=y)
+
+
+def _reduction(c: Context, what: Reducer) -> Operator:
+    c.arity((1,))
+    x, y = c.element(0, what.inputs), c.made_of(tuple(DType))
+    return Reduction(name=c.name, reducer=what, x=x, y=y, axes=_reduced_axes(x, y))
+
+
+def _reduced_axes(x: Tensor, y: Tensor) -> tuple[int, ...]:
+    """Return the axes that y lacks: those that it has as 1, or the last ones that it has not at all."""
+    if len(x.shape) == len(y.shape):
+        axes = tuple(d for d, (size, left) in enumerate(zip(x.shape, y.shape, strict=True)) if size != left)
+        kept = all(y.shape[d] == 1 for d in axes)
+    else:
+        axes, kept = tuple(range(len(y.shape), len(x.shape))), x.shape[: len(y.shape)] == y.shape
+    if not kept or not axes:
+        raise RefusedError(
+            f"the shape {list(x.shape)} is not reduced to {list(y.shape)}: keep axes as 1, or drop the last"
+        )
+    return axes
