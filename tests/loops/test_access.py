@@ -7,9 +7,14 @@ import pytest
 from tests.support.cases import drawn
 from tests.support.draw import case_with
 from utvm.compute import Compute, Expr, Load, access, loads, mapped
-from utvm.graph import Conv2D, DepthwiseConv2D
+from utvm.cores import Core, get_core
+from utvm.graph import Conv2D, DepthwiseConv2D, DType, Elementwise, Graph, Operator, Quantization, Tensor
 from utvm.graph.definitions.weighted import weighted_compute
+from utvm.graph.functions import function
+from utvm.kernels import Config, Kernel
 from utvm.kernels.overlap import nest_ahead
+from utvm.kernels.portable import PortableDefined
+from utvm.lowering import LoweringError, lower
 
 WINDOWED = ["Conv2D", "DepthwiseConv2D"]
 
@@ -64,3 +69,27 @@ def _loads(compute: Compute) -> list[Load]:
 def _with(expr: Expr, old: Load, new: Load) -> Expr:
 
     return mapped(expr, lambda load: new if load == old else load)
+
+
+def test_a_kernel_that_gives_an_input_up_too_early_is_refused() -> None:
+    """A kernel says that its output may lie on its input; the operator reads each element for a whole row."""
+    quant = Quantization.per_tensor(0.1)
+    x, scale, y = (
+        Tensor(name=name, shape=shape, dtype=DType.INT8, quant=quant)
+        for name, shape in (("x", (4, 4)), ("scale", (4, 1)), ("y", (4, 4)))
+    )
+    op = Elementwise(name="op", function=function("Maximum"), xs=(x, scale), y=y)
+    graph = Graph(name="g", operators=(op,), inputs=(x, scale), outputs=(y,))
+    family = Careless()
+    core = get_core("cortex-m3")
+    assert family.build(op, core, {}).in_place == (0, 1)
+    with pytest.raises(LoweringError, match="would write over 'scale'"):
+        lower(graph, core, choices={"op": (family, {})})
+    assert lower(graph, core).calls[0].kernel.in_place == (0,)
+
+
+class Careless(PortableDefined):
+    """Says that the output may take the place of any input."""
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        return replace(super().build(op, core, config), in_place=(0, 1))

@@ -313,6 +313,31 @@ def _batch_matmul(d: Drawer) -> EncodedOperator:
     return _made("BATCH_MATMUL", [a, b], [y], "BatchMatMulOptions", AdjX=turned_a, AdjY=turned_b)
 
 
+def _transpose_conv(d: Drawer) -> EncodedOperator:
+    batch, height, width, depth, channels = d.integer(1, 2), d.size(5), d.size(5), d.size(5), d.size(5)
+    kernel, stride = (d.integer(1, 5), d.integer(1, 5)), (d.integer(1, 3), d.integer(1, 3))
+    same = d.flag()
+    plane = tuple(n * s if same else (n - 1) * s + k for n, k, s in zip((height, width), kernel, stride, strict=True))
+    x, y = d.tensor("x", (batch, height, width, depth)), (batch, *plane, channels)
+    scales = tuple(d.log_uniform(2**-9, 2**-5) for _ in range(channels))
+    several = channels > 1 and d.flag()
+    quant = (
+        Quantization(scale=scales, zero_point=(0,) * channels, axis=0)
+        if several
+        else Quantization.per_tensor(scales[0])
+    )
+    data = d.int8((channels, *kernel, depth), low=-127)
+    w = Tensor(name="w", shape=data.shape, dtype=DType.INT8, quant=quant, data=data)
+    bias = Tensor(
+        name="bias", shape=(channels,), dtype=DType.INT32, data=d.rng.integers(-2000, 2000, channels).astype(np.int32)
+    )
+    result = d.tensor("y", y, Quantization.per_tensor(x.scale * scales[0] * 256, d.zero_point()))
+    xs = [_numbers("shape", y), w, x, *([bias] if d.flag() else [])]
+    padding = tflite.Padding.SAME if same else tflite.Padding.VALID
+    fields = {"Padding": padding, "StrideH": stride[0], "StrideW": stride[1]}
+    return _made("TRANSPOSE_CONV", xs, [result], "TransposeConvOptions", version=3, **fields)
+
+
 MAKERS: dict[str, Callable[[Drawer], EncodedOperator]] = {
     "ABS": _unary("ABS", "AbsOptions"),
     "RSQRT": _unary("RSQRT"),
@@ -352,4 +377,5 @@ MAKERS: dict[str, Callable[[Drawer], EncodedOperator]] = {
     "DEPTH_TO_SPACE": _depth("DEPTH_TO_SPACE", "DepthToSpaceOptions"),
     "SPLIT_V": _split_v,
     "BATCH_MATMUL": _batch_matmul,
+    "TRANSPOSE_CONV": _transpose_conv,
 }

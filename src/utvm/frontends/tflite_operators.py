@@ -19,6 +19,7 @@ from utvm.frontends.context import (
 from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.frontends.tflite_general import GENERAL
 from utvm.frontends.tflite_parts import PARTS, Converted
+from utvm.frontends.tflite_transposed import transpose_conv
 from utvm.frontends.tflite_views import VIEWS
 from utvm.graph import (
     Add,
@@ -395,6 +396,7 @@ CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     "RESIZE_NEAREST_NEIGHBOR": _resize,
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
+    "TRANSPOSE_CONV": transpose_conv,
     **VIEWS,
     **GENERAL,
     **PARTS,

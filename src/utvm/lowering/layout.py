@@ -20,6 +20,7 @@ from utvm.lowering.explored import Explored
 from utvm.lowering.floor import ArenaFloor
 from utvm.lowering.plan import MemoryPlan, Request, plan_memory
 from utvm.lowering.program import Call, Program
+from utvm.lowering.promises import broken_promise
 from utvm.lowering.select import Candidate, Measurements, candidates
 from utvm.lowering.storage import requests_of
 from utvm.lowering.views import Views
@@ -113,6 +114,9 @@ class Layout:
         """Return the program of a combination; no plan within its budgets has fewer than `least_cycles`."""
         memory, scratch = self._memory(picked)
         kernels = _with_shared_constants([candidate.kernel for candidate in picked])
+        broken = [broken_promise(op, kernel) for op, kernel in zip(self.operators, kernels, strict=True)]
+        if any(broken):
+            raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {text}" for text in broken if text))
         return Program(
             name=self.name,
             graph=self.graph,

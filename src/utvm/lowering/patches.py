@@ -21,6 +21,7 @@ from utvm.graph import (
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
+    Elementwise,
     Graph,
     LeakyRelu,
     Logistic,
@@ -135,10 +136,27 @@ def _prefixes(graph: Graph) -> Iterator[Sequence[Operator] | None]:
 def _can_be_striped(op: Operator) -> bool:
     if isinstance(op, _WINDOWED):
         return True
+    if isinstance(op, Elementwise):
+        return len(op.y.shape) == 4 and _is_row_by_row(op)
     if not isinstance(op, _ELEMENTWISE) or len(op.outputs) != 1:
         return False
     shape = op.outputs[0].shape
     return len(shape) == 4 and all(tensor.shape == shape and not tensor.is_constant for tensor in op.inputs)
+
+
+def _is_row_by_row(op: Elementwise) -> bool:
+    """Whether rows of y read just those rows of each activation, and constants are the same for all rows."""
+    defined = definition(op)
+    assert defined is not None
+    (compute,) = defined.stages
+    return all(
+        (not tensor.is_constant
+        and tensor.shape == op.y.shape
+        and access.reads_same_index(compute, name, dimension=1))
+        or (tensor.is_constant
+        and access.rows_read(compute, name, (0, op.y.shape[1] - 1), dimension=1) == (0, 0))
+        for name, tensor in defined.inputs.items()
+    )
 
 
 def _spans(cut: Tensor, rows: int) -> list[Rows]:
@@ -262,6 +280,8 @@ def _stripe(
             for field in op.input_fields
             if isinstance(getattr(op, field), Tensor) and not getattr(op, field).is_constant
         }
+        if isinstance(op, Elementwise):
+            fields["xs"] = tuple(x if x.is_constant else rows_of(x, wanted, name) for x in op.xs)
         if isinstance(op, _WINDOWED):
             fields["padding"] = Padding(top=top, bottom=bottom, left=op.padding.left, right=op.padding.right)
         operators.append(dataclasses.replace(op, name=name, **fields, **{op.output_fields[0]: made}))

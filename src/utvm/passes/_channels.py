@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.compute import access
 from utvm.graph import (
     Add,
     AveragePool2D,
@@ -46,6 +47,7 @@ from utvm.graph import (
     Tensor,
     Transpose,
 )
+from utvm.graph.definitions import definition
 from utvm.passes._edit import compute
 
 Mask = NDArray[np.bool_]
@@ -145,7 +147,24 @@ def coupling(op: Operator) -> Coupling:
                 return everything
             return Coupling(links=(_span(op.x, op.y, x_first=op.begin[last]),))
         case _:
-            return everything
+            return _derived(op) or everything
+
+
+def _derived(op: Operator) -> Coupling | None:
+    """Return what follows from an operator's definition; None where it has none, or nothing follows."""
+    defined = definition(op)
+    if defined is None or defined.only is None:
+        return None
+    (y,) = op.outputs
+    links: list[Link] = []
+    pinned: list[Tensor] = []
+    for name, tensor in defined.inputs.items():
+        first = access.channel_offset(defined.only, name)
+        if first == 0 and channels(tensor) == channels(y):
+            links.append(_span(tensor, y))
+        else:
+            pinned.append(tensor)
+    return Coupling(links=tuple(links), pinned=tuple(pinned)) if links else None
 
 
 def _span(x: Tensor, y: Tensor, *, x_first: int = 0, y_first: int = 0) -> Link:

@@ -1,0 +1,28 @@
+"""What a kernel says of its memory, held against what follows from its operator's definition."""
+
+from __future__ import annotations
+
+from utvm.compute import access
+from utvm.graph import Operator
+from utvm.graph.definitions import definition
+from utvm.kernels import Kernel
+
+
+def broken_promise(op: Operator, kernel: Kernel) -> str | None:
+    """Return which input a kernel gives up too early, as a clause; None where its promises hold.
+
+    An output may take the place of an input only where each point reads of it what lies where the point writes.
+    """
+    defined = definition(op)
+    if defined is None or defined.only is None:
+        return None
+    names = [name for name, tensor in defined.inputs.items() if not tensor.is_constant]
+    size = op.outputs[0].dtype.itemsize
+    for number in kernel.in_place:
+        tensor = defined.inputs[names[number]]
+        if not access.is_in_place(defined.only, names[number], (tensor.dtype.itemsize, size)):
+            return (
+                f"{op.kind} '{op.name}': family '{kernel.family}' would write over '{tensor.name}', of which other "
+                "points are still to be read"
+            )
+    return None
