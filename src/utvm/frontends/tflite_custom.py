@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from utvm.frontends.context import Context, RefusedError, expect_shape
+from utvm.frontends.context import Context, expect_shape
+from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_general import broadcast
 from utvm.graph import DType, Elementwise, Function, Operator, Reducer, Reduction, Tensor
 from utvm.graph.custom import custom_operator

@@ -12,7 +12,8 @@ from itertools import product
 import numpy as np
 import tflite
 
-from utvm.frontends.context import ACTIVATION_RANGES, Context, RefusedError, expect_shape, quantised_range
+from utvm.frontends.context import ACTIVATION_RANGES, Context, expect_shape, quantised_range
+from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_parts import Converted
 from utvm.graph import BatchToSpace, Concatenation, Conv2D, Operator, Padding, Tensor
 

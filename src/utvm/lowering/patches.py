@@ -150,11 +150,8 @@ def _is_row_by_row(op: Elementwise) -> bool:
     assert defined is not None
     (compute,) = defined.stages
     return all(
-        (not tensor.is_constant
-        and tensor.shape == op.y.shape
-        and access.reads_same_index(compute, name, dimension=1))
-        or (tensor.is_constant
-        and access.rows_read(compute, name, (0, op.y.shape[1] - 1), dimension=1) == (0, 0))
+        (not tensor.is_constant and tensor.shape == op.y.shape and access.reads_same_index(compute, name, dimension=1))
+        or (tensor.is_constant and access.rows_read(compute, name, (0, op.y.shape[1] - 1), dimension=1) == (0, 0))
         for name, tensor in defined.inputs.items()
     )
 
