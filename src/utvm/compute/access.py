@@ -51,9 +51,10 @@ def rows_read(compute: Compute, name: str, rows: Range, *, dimension: int) -> Ra
 def reads_same_index(compute: Compute, name: str, *, dimension: int) -> bool:
     """Whether an input is read in `dimension` exactly where the output is written."""
     every = [*_reads(compute, name)]
-    written = compute.index[dimension]
+    written = _moving(compute, compute.index[dimension])
     return bool(every) and all(
-        load is not None and dimension < len(load.index) and load.index[dimension] == written for load in every
+        load is not None and dimension < len(load.index) and _moving(compute, load.index[dimension]) == written
+        for load in every
     )
 
 
@@ -63,7 +64,7 @@ def channel_offset(compute: Compute, name: str) -> int | None:
     for load in _reads(compute, name):
         if load is None or not load.index or not compute.index:
             return None
-        difference = load.index[-1] + compute.index[-1] * -1
+        difference = _moving(compute, load.index[-1] + compute.index[-1] * -1)
         offsets.add(None if difference.terms else difference.const)
     return offsets.pop() if len(offsets) == 1 else None
 
@@ -78,10 +79,12 @@ def is_in_place(compute: Compute, name: str, itemsizes: tuple[int, int]) -> bool
     """
     if itemsizes[0] != itemsizes[1] or compute.reduce:
         return False
-    written = compute.output.flat(compute.index)
+    written = _moving(compute, compute.output.flat(compute.index))
     every = [*_reads(compute, name)]
     return bool(every) and all(
-        load is not None and load.buffer.elements == compute.output.elements and load.buffer.flat(load.index) == written
+        load is not None
+        and load.buffer.elements == compute.output.elements
+        and _moving(compute, load.buffer.flat(load.index)) == written
         for load in every
     )
 
@@ -148,6 +151,12 @@ def _reads(compute: Compute, name: str) -> tuple[Load | None, ...]:
     for expr in (compute.init, compute.term, compute.epilogue):
         note(expr)
     return tuple(found)
+
+
+def _moving(compute: Compute, index: Affine) -> Affine:
+    """Return an index without axes of one turn, which are always 0."""
+    axes = compute.axes
+    return Affine(terms=tuple(t for t in index.terms if axes.get(str(t[0])) != 1), const=index.const)
 
 
 def _ranges(compute: Compute) -> dict[str, Range]:
