@@ -11,10 +11,11 @@ from utvm.kernels import Kernel
 def broken_promise(op: Operator, kernel: Kernel) -> str | None:
     """Return which input a kernel gives up too early, as a clause; None where its promises hold.
 
-    An output may take the place of an input only where each point reads of it what lies where the point writes.
+    An output may take the place of an input only where each point reads of it what lies where the point writes. Kernels
+    of sums may copy what they read before they write: they are not judged here.
     """
     defined = definition(op)
-    if defined is None or defined.only is None:
+    if defined is None or defined.only is None or defined.only.reduce:
         return None
     names = [name for name, tensor in defined.inputs.items() if not tensor.is_constant]
     size = op.outputs[0].dtype.itemsize
