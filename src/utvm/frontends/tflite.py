@@ -9,8 +9,8 @@ from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, read_flatbuffer
 from utvm.frontends.problems import Problems
 from utvm.frontends.refusal import RefusedError
-from utvm.frontends.tflite_float import float_graph, is_float
 from utvm.frontends.tflite_custom import PREFIX, convert_custom
+from utvm.frontends.tflite_float import float_graph, is_float
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_shapes import folded
 from utvm.graph import Graph, GraphError, Operator, Tensor
