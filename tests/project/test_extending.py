@@ -13,7 +13,7 @@ GUIDE = ROOT / "docs" / "extending" / "operator.md"
 
 
 def test_the_guide_to_a_new_operator_works_as_it_stands(tmp_path: Path) -> None:
-    for name in ("src", "tests"):
+    for name in ("src", "tests", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     text = GUIDE.read_text(encoding="utf-8")
