@@ -36,7 +36,7 @@ from utvm.graph import (
 from utvm.graph.functions import function, reducer
 
 _BOOL = (DType.BOOL,)
-_FLOAT_ALONE = (
+FLOAT_ALONE = (
     *("CEIL", "COS", "EXP", "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "L2_POOL_2D"),
     *("LOG", "NEG", "ROUND", "SIN", "SQRT", "SQUARE"),
 )
@@ -388,7 +388,7 @@ def _float_alone(c: Context) -> Operator:
 
 
 GENERAL: Mapping[str, Callable[[Context], Converted]] = {
-    **dict.fromkeys(_FLOAT_ALONE, _float_alone),
+    **dict.fromkeys(FLOAT_ALONE, _float_alone),
     "ABS": _elementwise("Abs", 1, check=_rescales),
     "RSQRT": _elementwise("Rsqrt", 1),
     "ELU": _elementwise("Elu", 1),

@@ -175,3 +175,5 @@ _FOLDERS: Mapping[str, Callable[[Context], _Values]] = {
     "MINIMUM": _binary(np.minimum),
     "FLOOR_DIV": _binary(_floor_division),
 }
+FOLDED = frozenset((*_SHAPES, *_FOLDERS))
+"""Operators that are computed at import, some of them only where all their inputs are constants."""
