@@ -2,12 +2,10 @@
 
 import pickle
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tflite
-from scripts.operator_table import table
 
 import utvm
 from tests.support.encoded import MAKERS, Encoded, encoded
@@ -25,7 +23,6 @@ from utvm.kernels import FAMILIES
 from utvm.lowering import Program, lower
 
 _SEEDS = 12
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +46,6 @@ def test_the_reference_is_tflite_micro(every: list[tuple[Encoded, Graph]]) -> No
 def test_every_line_of_the_table_is_drawn(every: list[tuple[Encoded, Graph]]) -> None:
     drawn = {op.kind for _, graph in every for op in graph.operators}
     assert {each.name for each in (*FUNCTIONS, *REDUCERS)} <= drawn
-
-
-def test_the_page_of_operators_is_that_of_the_code() -> None:
-    assert PAGE.read_text(encoding="utf-8") == table(), "python -m scripts.operator_table > docs/operators.md"
 
 
 def test_kernels_here(every: list[tuple[Encoded, Graph]]) -> None:
