@@ -41,6 +41,10 @@ def frontier(
 
     Raises:
         UtvmError: the model can't be read or lowered, or a tool is missing.
+
+    Example:
+        for point in utvm.frontier.frontier("model.tflite", "qemu-cortex-m7", points=4).points:
+            print(point.cycles, point.arena_bytes, point.flash_bytes)
     """
     target = api.as_board(board)
     core = api.assumed_core(target, assume)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utvm import api
+from utvm.api.sizes import Size
 from utvm.boards import Board
 from utvm.codegen import ARENA_SYMBOL, function_names, step_symbol
 from utvm.deploy.build import shipping
@@ -29,8 +30,8 @@ def profile(
     *,
     input_file: Path | None = None,
     small: bool = False,
-    flash: int | None = None,
-    ram: int | None = None,
+    flash: Size | None = None,
+    ram: Size | None = None,
     assume: str | None = None,
     records: str | Path | None = None,
     timeout: float | None = None,
@@ -49,6 +50,10 @@ def profile(
 
     Raises:
         UtvmError: any of it failed; the message says what to do.
+
+    Example:
+        report, compiled = utvm.profile("model.tflite", "qemu-cortex-m7")
+        slowest = max(report.operators, key=lambda operator: operator.instructions or 0)
     """
     target = api.as_board(board)
     options: dict[str, Any] = {"small": small, "flash": flash, "ram": ram, "records": records, "steps": True}

@@ -133,6 +133,10 @@ def tune(
 
     Raises:
         UtvmError: the model, the board, the compiler or the store can't be used.
+
+    Example:
+        utvm.tune("model.tflite", "qemu-cortex-m7", trials=20)
+        compiled = utvm.compile("model.tflite", "qemu-cortex-m7")  # chooses kernels by what was measured
     """
     if fleet is not None and others:
         raise UtvmError("several boards are of this host; with a fleet, name one: all of its kind there are used")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources, prepared
     from utvm.api.costing import compare, cost
+    from utvm.api.planning import plan
     from utvm.api.quantizing import QuantizedModel, quantize
     from utvm.api.running import Model, Result, connect, connect_stand_in, run_once
 else:
@@ -35,6 +36,7 @@ __all__ = [
     "connect_stand_in",
     "cost",
     "image_sources",
+    "plan",
     "prepared",
     "quantize",
     "run_once",

@@ -11,8 +11,9 @@ from typing import Any
 
 from utvm.api.board_fit import within_board
 from utvm.api.flash_budget import Built, within_both
+from utvm.api.sizes import Size, size_in_bytes
 from utvm.api.stopwatch import Stopwatch
-from utvm.boards import Board, load_board
+from utvm.boards import Board, BoardError, load_board
 from utvm.codegen import RUN_SYMBOL, entry_source, step_symbol
 from utvm.cores import Core
 from utvm.device import build_image
@@ -45,6 +46,17 @@ class Compiled:
     image: Image
     seconds: Mapping[str, float]
     families: Sequence[KernelFamily] = FAMILIES
+
+    def __repr__(self) -> str:
+        """A few lines, without code and weights."""
+        return (
+            f"Compiled({self.program!r},\n"
+            f"  board {self.board.name}, flash {self.image.flash_bytes:,} B, files {', '.join(self.files)})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The program's calls as a table, for notebooks."""
+        return self.program._repr_html_()
 
     @property
     def slower(self) -> tuple[SlowerCall, ...]:
@@ -89,11 +101,11 @@ def compile(
     example_inputs: tuple[Any, ...] | None = None,
     name: str | None = None,
     small: bool = False,
-    flash: int | None = None,
-    ram: int | None = None,
+    flash: Size | None = None,
+    ram: Size | None = None,
     assume: str | None = None,
     records: str | Path | None = None,
-    portable: Sequence[str] = (),
+    portable: str | Sequence[str] = (),
     steps: bool = False,
     dump: Path | None = None,
 ) -> Compiled:
@@ -106,8 +118,9 @@ def compile(
         board: a board's name, the path of its TOML, or the board.
         name: the prefix of the C symbols; the model's name if None.
         small: whether to leave out kernels that buy speed with several times the flash and tens of KB of RAM.
-        flash: bytes that code, weights and tables may take: kernels are chosen to fit; None is what the board has.
-        ram: bytes that the arena may take; None likewise. The default plan is the fastest that fits the board.
+        flash: bytes, or text as "256K", that code, weights and tables may take: kernels are chosen to fit; None is what
+            the board has.
+        ram: the same of the arena; None likewise. The default plan is the fastest that fits the board.
         assume: a part whose caches and flash the choice of kernels should suit: a name of
             `utvm.emulators.assumptions()`; None is what the board's file says, zero-wait memory if nothing.
         records: tuning records to choose kernels by: a file or URL, "none", or None for those that came with µTVM and
@@ -118,7 +131,12 @@ def compile(
 
     Raises:
         UtvmError: the model can't be read or lowered, a tool is missing, or it does not fit the board.
+
+    Example:
+        compiled = utvm.compile("model.tflite", "qemu-cortex-m7", ram="64K")
+        print(compiled.program.arena_bytes, compiled.image.flash_bytes)
     """
+    flash_bytes, ram_bytes = size_in_bytes(flash), size_in_bytes(ram)
     watch, stages = Stopwatch(), Dump(dump)
     target = as_board(board)
     core = assumed_core(target, assume)
@@ -132,7 +150,7 @@ def compile(
     families = SMALL_FAMILIES if small else FAMILIES
     with watch.stage("records"):
         measured = measurements(target, assume=assume or "", records=records)
-    choices = _portable_choices(optimised, core, portable)
+    choices = _portable_choices(optimised, core, [portable] if isinstance(portable, str) else portable)
 
     explored = Explored()
 
@@ -154,7 +172,7 @@ def compile(
     def build(flash: int | None, *, ram: int | None) -> Built:
         return within_board(target, lowered, linked, flash=flash, ram=ram)
 
-    built = build(None, ram=ram) if flash is None else within_both(build, flash, ram)
+    built = build(None, ram=ram_bytes) if flash_bytes is None else within_both(build, flash_bytes, ram_bytes)
     end()
     stages.program(built.program)
     stages.files(built.files)
@@ -179,7 +197,7 @@ def _imported(model: str | Path | Graph | Any, data: Any, example_inputs: tuple[
         return model
     if not isinstance(model, str | Path):
         raise UtvmError(f"a {type(model).__name__} is compiled with typical inputs: give data=..., as to utvm.quantize")
-    return load(Path(model))
+    return load(model)
 
 
 def prepared(model: str | Path | Graph) -> Graph:
@@ -188,11 +206,17 @@ def prepared(model: str | Path | Graph) -> Graph:
     Raises:
         UtvmError: the model can't be read.
     """
-    return run_passes(model if isinstance(model, Graph) else load(Path(model)))
+    return run_passes(model if isinstance(model, Graph) else load(model))
 
 
 def as_board(board: str | Path | Board, *, trust: bool = False) -> Board:
-    """Return a board by name, by the path of its TOML (`trust` as in `load_board`), or as it is."""
+    """Return a board by name, by the path of its TOML (`trust` as in `load_board`), or as it is.
+
+    Raises:
+        BoardError: there is no such board, or its file has problems.
+    """
+    if not isinstance(board, str | Path | Board):
+        raise BoardError(f"a {type(board).__name__} is no board: give a name, the path of a TOML file, or a Board")
     return board if isinstance(board, Board) else load_board(board, trust=trust)
 
 

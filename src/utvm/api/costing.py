@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from utvm.api.compiling import as_board, assumed_core, prepared
+from utvm.api.sizes import Size, size_in_bytes
 from utvm.boards import Board
 from utvm.cores import Core
 from utvm.deploy.build import shipping
@@ -29,8 +30,8 @@ def cost(
     board: str | Path | Board,
     *,
     small: bool = False,
-    flash: int | None = None,
-    ram: int | None = None,
+    flash: Size | None = None,
+    ram: Size | None = None,
     assume: str | None = None,
     records: str | Path | None = None,
 ) -> CostReport:
@@ -45,6 +46,9 @@ def cost(
 
     Raises:
         UtvmError: the model can't be read or lowered.
+
+    Example:
+        print(utvm.cost("model.tflite", "nucleo-f746zg").cycles)
     """
     target = as_board(board)
     if target.emulator is None:
@@ -55,8 +59,8 @@ def cost(
         core,
         families=SMALL_FAMILIES if small else FAMILIES,
         measured=measurements(target, assume=assume or "", records=records),
-        flash=flash,
-        ram=ram,
+        flash=size_in_bytes(flash),
+        ram=size_in_bytes(ram),
     )
     end()
     operators = tuple(_operator(call, core) for call in program.calls)

@@ -55,6 +55,14 @@ class QuantizedModel:
     file: bytes
     report: QuantizeReport
 
+    def __repr__(self) -> str:
+        """One line, without the file."""
+        return f"QuantizedModel({self.graph!r}, file of {len(self.file):,} B)"
+
+    def _repr_html_(self) -> str:
+        """The operators as a table, for notebooks."""
+        return self.graph._repr_html_()
+
 
 def quantize(
     model: Source,
@@ -85,7 +93,12 @@ def quantize(
 
     Raises:
         UtvmError: the model or the data can't be read, or an operator has no int8 form.
+
+    Example:
+        quantised = utvm.quantize("float.onnx", samples)  # samples: float32, [count, *shape of the input]
+        compiled = utvm.compile(quantised.graph, "qemu-cortex-m7")
     """
+    ranges, scales = _method(method), _method(weights)
     watch = Stopwatch()
     with watch.stage("import"):
         prepared = float_network(model, example_inputs)
@@ -96,8 +109,8 @@ def quantize(
         quantised = quantize_float(
             graph,
             given.sample(samples),
-            method=Method(method),
-            weights=Method(weights),
+            method=ranges,
+            weights=scales,
             correct=correct,
             progress=say,
         )
@@ -120,6 +133,13 @@ def float_network(model: Source, example_inputs: tuple[Any, ...] | None = None) 
         what = f"'{strange[0].name}' is {strange[0].dtype}" if strange else "a part of it computes in integers"
         raise UtvmError(f"{graph.name} is no float32 network ({what}): it needs no quantising, compile it as it is")
     return prepare_float(graph)
+
+
+def _method(name: Method | str) -> Method:
+    try:
+        return Method(name)
+    except ValueError:
+        raise UtvmError(f"no method is named '{name}'; there are: {', '.join(Method)}") from None
 
 
 def _float_graph(model: Source, example_inputs: tuple[Any, ...] | None) -> Graph:

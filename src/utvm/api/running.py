@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.api.compiling import Compiled, as_board, compile
+from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board, LinkKind, require_trust
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL
@@ -19,7 +20,8 @@ from utvm.device import LinkError, Measurement, Session, open_session
 from utvm.emulators import QemuTarget, StandIn, emulator_target, get_assumption
 from utvm.errors import UtvmError
 from utvm.frontends.inputs import fit_array, read_inputs
-from utvm.graph import Graph
+from utvm.graph import Graph, Tensor
+from utvm.notebook import html_table, shortened
 from utvm.report import RunReport, records_used
 from utvm.toolchain import default_cache_directory
 
@@ -37,6 +39,23 @@ class Result:
     outputs: Mapping[str, NDArray[Any]]
     measurement: Measurement
     seconds: Mapping[str, float]
+
+    def __repr__(self) -> str:
+        """A few lines, without the values."""
+        outputs = ", ".join(f"{shortened(name)} {array.dtype}{list(array.shape)}" for name, array in self._first())
+        return f"Result({outputs}; {len(self.outputs)} outputs,\n  {self.measurement!r})"
+
+    def _repr_html_(self) -> str:
+        """The outputs as a table, for notebooks."""
+        told = f"{self.measurement.instructions} instructions, {self.measurement.cycles} cycles"
+        rows = [
+            (name, f"{array.dtype}{list(array.shape)}", f"{array.min()} … {array.max()}" if array.size else "")
+            for name, array in self.outputs.items()
+        ]
+        return html_table(f"{told} ({self.measurement.cycles_source})", ("output", "type", "values"), rows)
+
+    def _first(self) -> list[tuple[str, NDArray[Any]]]:
+        return list(self.outputs.items())[:3]
 
 
 def connect(
@@ -56,6 +75,10 @@ def connect(
 
     Raises:
         UtvmError: the board or its emulator can't be reached.
+
+    Example:
+        with utvm.connect("qemu-cortex-m7") as session:
+            model = utvm.Model(session, compiled)
     """
     described = as_board(board, trust=trust_board)
     described = described if link is None else described.linked_by(link)
@@ -75,10 +98,18 @@ def connect_stand_in(emulated: StandIn) -> Session:
 
 
 class Model:
-    """A compiled model in a session: loaded once, run as often as wanted."""
+    """A compiled model in a session: loaded once, run as often as wanted.
+
+    Example:
+        model = utvm.Model(session, compiled)
+        probabilities = model.predict(image)  # float in, float out
+        logits = model.run(image).outputs["logits"]  # as the network has them
+    """
 
     def __init__(self, session: Session, compiled: Compiled) -> None:
         """Load the image; raises `UtvmError` if it can't be loaded or verified."""
+        if not isinstance(session, Session) or not isinstance(compiled, Compiled):
+            raise UtvmError("a model is of a session and a compiled network: utvm.Model(session, utvm.compile(...))")
         self.session = session
         self.compiled = compiled
         self._c_model = compiled.program.c_model()
@@ -99,6 +130,28 @@ class Model:
             with suppress(LinkError):
                 return self._run(inputs, timeout)
         return self._run(inputs, timeout)
+
+    def predict(self, inputs: Inputs, *, timeout: float | None = None) -> NDArray[Any] | dict[str, NDArray[Any]]:
+        """Run once, real numbers in and out.
+
+        Args:
+            inputs: as in `run`: floats are quantised by each input's scale and zero point.
+            timeout: as in `run`.
+
+        Returns:
+            The output as float32, scale * (q - zero_point), in the model's shape; by name if there are several. What
+            has no quantisation comes as it is.
+
+        Raises:
+            UtvmError: as in `run`.
+        """
+        outputs = self.run(inputs, timeout=timeout).outputs
+        real = {port.tensor.name: _real(outputs[port.tensor.name], port.tensor) for port in self._c_model.outputs}
+        return next(iter(real.values())) if len(real) == 1 else real
+
+    def __repr__(self) -> str:
+        """A few lines: the network and the session."""
+        return f"Model({self.compiled!r},\n  {self.session!r})"
 
     def _run(self, inputs: Inputs, timeout: float | None) -> Result:
         watch = Stopwatch()
@@ -125,10 +178,19 @@ class Model:
             if missing:
                 raise UtvmError(f"no value for the inputs {', '.join(missing)}; the model takes {', '.join(names)}")
             return [np.asarray(inputs[name]) for name in names]
+        if not isinstance(inputs, np.ndarray | Sequence) or isinstance(inputs, str | bytes):
+            raise UtvmError(f"a {type(inputs).__name__} is no input: give an array, one a model input, or by name")
         arrays = [inputs] if isinstance(inputs, np.ndarray) else [np.asarray(value) for value in inputs]
         if len(arrays) != len(names):
             raise UtvmError(f"the model takes {len(names)} inputs ({', '.join(names)}), got {len(arrays)}")
         return arrays
+
+
+def _real(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """Return the real numbers of an output's elements; as they are without quantisation."""
+    if tensor.quant is None:
+        return array
+    return ((array.astype(np.float64) - tensor.zero_point) * tensor.scale).astype(np.float32)
 
 
 def run_once(
@@ -137,8 +199,8 @@ def run_once(
     input_file: Path,
     *,
     small: bool = False,
-    flash: int | None = None,
-    ram: int | None = None,
+    flash: Size | None = None,
+    ram: Size | None = None,
     assume: str | None = None,
     records: str | Path | None = None,
     link: LinkKind | None = None,

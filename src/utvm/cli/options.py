@@ -11,6 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from utvm.api.sizes import size_in_bytes
+from utvm.errors import UtvmError
+
 if TYPE_CHECKING:
     from utvm.boards import Board
     from utvm.fleet import Tls
@@ -258,8 +261,7 @@ def nbytes(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: it is not one.
     """
-    number = text.upper().removesuffix("K").removesuffix("M")
-    factor = {"": 1, "K": 1 << 10, "M": 1 << 20}.get(text.upper()[len(number) :])
-    if factor is None or not number.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size: write bytes, or a number with K or M")
-    return int(number) * factor
+    try:
+        return size_in_bytes(text)
+    except UtvmError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

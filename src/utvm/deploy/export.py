@@ -11,6 +11,7 @@ from typing import Any
 
 import utvm
 from utvm import api
+from utvm.api.sizes import Size, size_in_bytes
 from utvm.boards import Board
 from utvm.codegen import CLibrary, port_names, render_library
 from utvm.deploy.build import count_build, library_flags, library_image, shipping
@@ -81,6 +82,10 @@ class Export:
     manifest: Manifest
     renamed: str | None = None
 
+    def __repr__(self) -> str:
+        """A few lines, without the files' texts."""
+        return f"Export({self.program!r},\n  board {self.board.name}, files {', '.join(self.files)})"
+
     def as_project(self, kind: str) -> Export:
         """Return the export with the files of a build system, a key of `PROJECTS`."""
         return replace(self, files=project(kind, self.manifest, self.files))
@@ -99,7 +104,7 @@ def export(
     board: str | Path | Board,
     *,
     name: str | None = None,
-    stack: int | None = None,
+    stack: Size | None = None,
     **options: Any,
 ) -> Export:
     """Make a model's C library for a board's core, build it, run it on the board if that is emulated, and count.
@@ -108,14 +113,20 @@ def export(
         model: a model file.
         board: a board's name, the path of its TOML, or the board.
         name: the prefix of every public name; the model's name if None.
-        stack: bytes of stack that a run may need; None is no limit.
+        stack: bytes of stack that a run may need, or text as "2K"; None is no limit.
         options: those of `api.compile`, `flash` and `ram` among them: limits for the model alone, without the
             program that it is linked into.
 
     Raises:
         BudgetError: a limit can't be kept; the message says what to change.
         UtvmError: the model can't be compiled for the board.
+
+    Example:
+        utvm.export("model.tflite", "nucleo-f746zg", ram="64K", stack="2K").write(Path("library"))
     """
+    if not isinstance(model, str | Path):
+        raise UtvmError(f"a {type(model).__name__} is no model file: give its path")
+    sizes = {key: size_in_bytes(options.get(key)) for key in ("ram", "flash")} | {"stack": size_in_bytes(stack)}
     path = Path(model)
     compiled = api.compile(path, shipping(api.as_board(board)), name=name, **options)
     program, target = compiled.program, compiled.board
@@ -136,11 +147,7 @@ def export(
     stack_bound = max(
         (*(b.stack_bytes for b in builds), *_other_stacks(target, prefix, render_library(draft), harness))
     )
-    budgets = {
-        key: limit
-        for key, limit in (("ram", options.get("ram")), ("flash", options.get("flash")), ("stack", stack))
-        if limit is not None
-    }
+    budgets = {key: limit for key, limit in sizes.items() if limit is not None}
     _check_budgets(program, builds, stack_bound, budgets)
     library = _library(program, portable, target, _promises(builds, stack_bound, target), budgets)
     files = render_library(library)

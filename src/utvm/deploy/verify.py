@@ -121,8 +121,8 @@ class Verification:
 
 
 def verify(
-    directory: Path,
-    model: Path,
+    directory: str | Path,
+    model: str | Path,
     *,
     inputs: int = 16,
     layers: bool = False,
@@ -147,7 +147,13 @@ def verify(
     Raises:
         VerifyError: the model is another's, or no input is asked for.
         UtvmError: the model, the manifest or the board can't be read.
+
+    Example:
+        assert utvm.verify("library", "model.tflite", inputs=4).passed
     """
+    if not isinstance(directory, str | Path) or not isinstance(model, str | Path):
+        raise VerifyError("an export is checked against a model file: give both paths")
+    directory, model = Path(directory), Path(model)
     if inputs < 1:
         raise VerifyError(f"{inputs} inputs show nothing: give at least 1")
     manifest = Manifest.read(directory)

@@ -50,6 +50,13 @@ class Session:
         self._link: DebugLink | None = None
         self._connect()
 
+    def __repr__(self) -> str:
+        """One line: the board, and whether an image is loaded."""
+        state = (
+            "closed" if self._closed else "no image" if self._image is None else f"{self._image.flash_bytes:,} B loaded"
+        )
+        return f"Session({self.board.name!r}, {state})"
+
     def __enter__(self) -> Self:
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from utvm.errors import UtvmError
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.foreign import is_tflite, refuse_foreign
 from utvm.frontends.onnx import load_onnx
@@ -12,12 +13,26 @@ from utvm.frontends.tflite import load_tflite
 from utvm.graph import Graph
 
 
-def load(path: Path) -> Graph:
+def load(path: str | Path) -> Graph:
     """Import a model file by its suffix: .tflite, .onnx (float), or .npz for a q7 archive.
 
+    Args:
+        path: the file.
+
+    Returns:
+        The network as the file has it, before any pass; `print` shows its operators.
+
     Raises:
+        UtvmError: it is no path.
         FrontendError: the file is missing, unknown, damaged, or can't be represented.
+
+    Example:
+        graph = utvm.load("model.tflite")
+        print(graph.inputs[0].shape, graph.inputs[0].dtype)
     """
+    if not isinstance(path, str | Path):
+        raise UtvmError(f"a {type(path).__name__} is no model file: give its path")
+    path = Path(path)
     refuse_foreign(path)
     if path.suffix.lower() == ".npz":
         return load_q7(path)

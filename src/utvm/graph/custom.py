@@ -25,6 +25,9 @@ def custom(operator: Function | Reducer) -> Function | Reducer:
 
     Raises:
         CustomOperatorError: the name is no C identifier, or the function has not exactly one formula.
+
+    Example:
+        utvm.custom(Function(name="mish", real=lambda x: x * math.tanh(math.log1p(math.exp(x)))))
     """
     if not operator.name.isidentifier() or not operator.name.isascii():
         raise CustomOperatorError(

@@ -10,6 +10,7 @@ from functools import cached_property
 from utvm.errors import UtvmError
 from utvm.graph.operators import Operator
 from utvm.graph.tensor import Tensor
+from utvm.notebook import html_table, shortened
 
 
 class GraphError(UtvmError):
@@ -95,6 +96,21 @@ class Graph:
             outputs=tuple(mapping.get(t, t) for t in self.outputs),
         )
 
+    def __repr__(self) -> str:
+        """One line; `str` has the operators."""
+        return (
+            f"Graph({shortened(self.name)!r}, {len(self.operators)} operators, inputs {_listed(self.inputs)}, "
+            f"outputs {_listed(self.outputs)})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The operators as a table, for notebooks."""
+        rows = [
+            (index, op.kind, op.name, *(", ".join(_of_type(t) for t in ts) for ts in (op.activations, op.outputs)))
+            for index, op in enumerate(self.operators)
+        ]
+        return html_table(f"graph {self.name}", ("", "operator", "name", "takes", "makes"), rows)
+
     def __str__(self) -> str:
         """One line an operator, for people."""
         lines = [f"graph {self.name}({', '.join(map(_describe, self.inputs))})"]
@@ -103,6 +119,20 @@ class Graph:
             lines.append(f"  {made} = {op.kind} {op.name}({', '.join(map(_describe, op.inputs))}){_attributes(op)}")
         lines.append(f"  return {', '.join(t.name for t in self.outputs)}")
         return "\n".join(lines) + "\n"
+
+
+_LISTED = 3
+"""Inputs or outputs that a graph's `repr` has."""
+
+
+def _of_type(tensor: Tensor) -> str:
+    return f"{tensor.dtype}{list(tensor.shape)}"
+
+
+def _listed(tensors: tuple[Tensor, ...]) -> str:
+    shown = [f"{shortened(tensor.name)} {_of_type(tensor)}" for tensor in tensors[:_LISTED]]
+    rest = [f"{len(tensors) - _LISTED} more"] if len(tensors) > _LISTED else []
+    return ", ".join([*shown, *rest])
 
 
 def _describe(tensor: Tensor) -> str:

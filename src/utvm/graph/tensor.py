@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.notebook import shortened
+
 
 class DType(StrEnum):
     """Element types; the value is numpy's name for the type."""
@@ -77,6 +79,11 @@ class Tensor:
                 f"its data {self.data.dtype}{list(self.data.shape)}"
             )
         self.data.setflags(write=False)
+
+    def __repr__(self) -> str:
+        """One line without the data."""
+        kind = ", constant" if self.is_constant else ""
+        return f"Tensor({shortened(self.name)!r}, {self.dtype}{list(self.shape)}{kind})"
 
     @property
     def is_constant(self) -> bool:

@@ -11,6 +11,7 @@ from utvm.graph import Graph, Operator
 from utvm.kernels import PRELUDE, Kernel, with_dependencies
 from utvm.lowering.plan import MemoryPlan, Request
 from utvm.lowering.select import Measured
+from utvm.notebook import html_table, shortened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,6 +109,29 @@ class Program:
                     assert call.scratch is not None
                     operands[parameter.name] = ArenaRef(offset=self.memory.offsets[call.scratch])
         return operands
+
+    def __repr__(self) -> str:
+        """One line; `str` has the calls."""
+        return (
+            f"Program({shortened(self.name)!r}, {len(self.calls)} calls, core {self.core.name}, "
+            f"arena {self.arena_bytes:,} B, constants {self.constant_bytes:,} B)"
+        )
+
+    def _repr_html_(self) -> str:
+        """The calls as a table, for notebooks."""
+        rows = [
+            (
+                index,
+                call.op.name,
+                call.op.kind,
+                call.kernel.family,
+                call.kernel.scratch_bytes,
+                call.kernel.constant_bytes,
+            )
+            for index, call in enumerate(self.calls)
+        ]
+        title = f"{self.name} on {self.core.name}: arena {self.arena_bytes:,} B, constants {self.constant_bytes:,} B"
+        return html_table(title, ("", "name", "operator", "kernel", "scratch B", "constants B"), rows)
 
     def __str__(self) -> str:
         """One line a call, for people."""

@@ -1,0 +1,39 @@
+"""The memory plan of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from utvm.api.compiling import compile
+from utvm.api.sizes import Size
+from utvm.boards import Board
+from utvm.graph import Graph
+from utvm.lowering import Program
+
+
+def plan(
+    model: str | Path | Graph,
+    board: str | Path | Board,
+    *,
+    name: str | None = None,
+    small: bool = False,
+    flash: Size | None = None,
+    ram: Size | None = None,
+    assume: str | None = None,
+    records: str | Path | None = None,
+) -> Program:
+    """Return the program that `compile` makes of a model: its kernels in order, and where buffers lie in the arena.
+
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+        name, small, flash, ram, assume, records: as in `compile`.
+
+    Raises:
+        UtvmError: the model can't be read or lowered, a tool is missing, or it does not fit the board.
+
+    Example:
+        program = utvm.plan("model.tflite", "qemu-cortex-m7", ram="64K")
+        print(program.arena_bytes, program.memory.lower_bound)
+    """
+    return compile(model, board, name=name, small=small, flash=flash, ram=ram, assume=assume, records=records).program

@@ -1,0 +1,108 @@
+"""The public surface is what docs/api.md says, prints in a few lines, and takes wrong arguments with a clear error."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import utvm
+from utvm.graph.reference import evaluate
+from utvm.graph.samples import random_input
+from utvm.passes import run_passes
+
+ROOT = Path(__file__).resolve().parents[2]
+BOARD = "qemu-cortex-m7"
+EXAMPLE = ROOT / "examples" / "cifar10" / "cifar10_cnn.tflite"
+
+
+@pytest.fixture(scope="module")
+def compiled() -> utvm.Compiled:
+    return utvm.compile(str(EXAMPLE), BOARD, ram="64K")
+
+
+def test_the_page_names_what_is_public() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(utvm.__all__)
+    assert sorted(dir(utvm)) == sorted(utvm.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in utvm.__all__ if name != "__version__"])
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    value = getattr(utvm, name)
+    assert value.__doc__
+    if name.islower() and name != "boards":
+        assert callable(value)
+        assert "Raises:" in value.__doc__
+        assert "Example:" in value.__doc__
+
+
+def test_modules_do_not_hide_functions() -> None:
+    code = "import utvm.tune, utvm.profile; from utvm.tune import tune; assert utvm.tune is tune; utvm.profile.__code__"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_objects_print_in_a_few_lines_and_as_tables(compiled: utvm.Compiled) -> None:
+    graph = utvm.load(EXAMPLE)
+    for thing in (compiled, compiled.program, graph, graph.inputs[0], graph.operators[0]):
+        text = repr(thing)
+        assert text.count("\n") < 9
+        assert len(text) < 1500, text
+    for shown in (compiled, compiled.program, graph):
+        assert "<table>" in shown._repr_html_()
+
+
+def test_names_of_a_file_are_escaped_in_tables() -> None:
+    graph = utvm.Graph(name="<script>\n\u202e", operators=(), inputs=(), outputs=())
+    assert "<script>" not in graph._repr_html_()
+    assert "\u202e" not in graph._repr_html_() + repr(graph)
+
+
+def test_predict_takes_and_returns_real_numbers(compiled: utvm.Compiled) -> None:
+    graph = run_passes(utvm.load(EXAMPLE))
+    (source,), (target,) = graph.inputs, graph.outputs
+    stored = random_input(source, 3)
+    real = ((stored.astype(np.float64) - source.zero_point) * source.scale).astype(np.float32)
+    wanted = evaluate(graph, {source.name: stored})[target.name]
+    with utvm.connect(BOARD) as session:
+        model = utvm.Model(session, compiled)
+        predicted, result = model.predict(real), model.run(real)
+        for thing in (session, model, result):
+            assert repr(thing).count("\n") < 9
+        assert "<table>" in result._repr_html_()
+        with pytest.raises(utvm.UtvmError, match="no input"):
+            model.run(None)  # type: ignore[arg-type]
+    assert np.array_equal(result.outputs[target.name], wanted)
+    assert isinstance(predicted, np.ndarray)
+    assert predicted.dtype == np.float32
+    assert np.array_equal(
+        predicted, ((wanted.astype(np.float64) - target.zero_point) * target.scale).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: utvm.compile(EXAMPLE, BOARD, ram="64Q"), "'64Q' is not a size"),
+        (lambda: utvm.compile(EXAMPLE, BOARD, flash=-1), "'-1' is not a size"),
+        (lambda: utvm.cost(EXAMPLE, BOARD, ram="big"), "'big' is not a size"),
+        (lambda: utvm.export(EXAMPLE, BOARD, stack="2 K"), "'2 K' is not a size"),
+        (lambda: utvm.compile(EXAMPLE, 7), "a int is no board"),  # type: ignore[arg-type]
+        (lambda: utvm.cost(None, BOARD), "a NoneType is no model"),  # type: ignore[arg-type]
+        (lambda: utvm.load(b"bytes"), "a bytes is no model file"),  # type: ignore[arg-type]
+        (lambda: utvm.compile(EXAMPLE, BOARD, portable="nothing"), "no operator is named 'nothing'"),
+        (lambda: utvm.quantize(EXAMPLE, np.zeros(1), method="best"), "no method is named 'best'"),
+        (lambda: utvm.verify(3, EXAMPLE), "give both paths"),  # type: ignore[arg-type]
+        (lambda: utvm.Model(None, None), "a model is of a session"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_our_errors(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(utvm.UtvmError, match=message):
+        call()
+
+
+def test_sizes_are_text_or_numbers() -> None:
+    assert utvm.cost(EXAMPLE, BOARD, ram="1M") == utvm.cost(EXAMPLE, BOARD, ram=1 << 20)
