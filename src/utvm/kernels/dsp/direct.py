@@ -15,7 +15,15 @@ from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.dsp.direct_plan import UNROLL_LIMIT, WIDE_WEIGHTS, BlockSize, DirectPlan, most_pairs, pairs_exactly
+from utvm.kernels.dsp.direct_plan import (
+    PAIRED,
+    UNROLL_LIMIT,
+    WIDE_WEIGHTS,
+    BlockSize,
+    DirectPlan,
+    most_pairs,
+    pairs_exactly,
+)
 from utvm.kernels.dsp.expand import both_lanes, expander, expansion_cycles, write_expansion
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
@@ -42,7 +50,7 @@ class DirectConvolution(ScheduledFamily):
     """Conv2D and FullyConnected by a scheduled M x N block of SMLAD.
 
     Knobs: `m` pixels and `n` channels of the register block, `form` of the weights (`pair8` costs one byte a weight,
-    `int16` two), `unroll` (whether all rows of the kernel stand in one body).
+    `int16` two), `unroll` (0: one row of the kernel stands in the body, 1: all of them, 2: those of two blocks).
     """
 
     name = "direct"
@@ -59,7 +67,7 @@ class DirectConvolution(ScheduledFamily):
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit are refused by `legal`."""
         del op, core
-        return {"m": (1, 2, 3, 4), "n": (1, 2, 3, 4, 6, 8), "form": ("pair8", "int16"), "unroll": (0, 1)}
+        return {"m": (1, 2, 3, 4), "n": (1, 2, 3, 4, 6, 8), "form": ("pair8", "int16"), "unroll": (0, 1, PAIRED)}
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
         """Whether a config of the space can be built."""
@@ -77,23 +85,39 @@ class DirectConvolution(ScheduledFamily):
             return False
         parts, taps = split
         work = window.kernel[0] * parts * len(taps) * m * n
-        return work <= _UNROLL_MOST if int(config["unroll"]) else window.kernel[0] * parts > 1
+        match int(config["unroll"]):
+            case 0:
+                return window.kernel[0] * parts > 1
+            case 1:
+                return work <= _UNROLL_MOST
+            case _:
+                return 2 * work <= _UNROLL_MOST and window.out_channels // n % 2 == 0
 
     def default(self, op: Operator, core: Core) -> Config:
         """Return the block with the fewest modelled cycles of those that a bound on instructions lets through."""
         assert isinstance(op, Conv2D | FullyConnected)
-        return self._fastest(op, core, self._candidates(op, core))
+        return self._paired(op, core, self._fastest(op, core, self._candidates(op, core)))
 
     def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
-        """Return the default, and what needs less flash: the fastest with narrow weights and its rows in a loop, and
-        small blocks.
+        """Return the default, and what needs less flash: one block in a body, the fastest with narrow weights and its
+        rows in a loop, and small blocks.
         """
         assert isinstance(op, Conv2D | FullyConnected)
         every = self._candidates(op, core)
         compact = [{**config, "unroll": 0} for config in every if config["form"] == WeightForm.PAIR8]
-        found = [self._fastest(op, core, every)]
+        one = self._fastest(op, core, every)
+        found = [self._paired(op, core, one), one]
         found += self._smaller(op, core, compact)
         return tuple(config for index, config in enumerate(found) if config not in found[:index])
+
+    def _paired(self, op: Conv2D | FullyConnected, core: Core, config: Config) -> Config:
+        """Return the config with two blocks in one body where that is faster, or itself."""
+        paired = {**config, "unroll": PAIRED}
+        if int(config["unroll"]) != 1 or not self.legal(op, core, paired):
+            return config
+        with contextlib.suppress(ScheduleError):
+            return self._fastest(op, core, [config, paired])
+        return config
 
     def _smaller(self, op: Conv2D | FullyConnected, core: Core, compact: Sequence[Config]) -> Iterator[Config]:
         choices = [compact]

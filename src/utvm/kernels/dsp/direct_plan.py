@@ -27,6 +27,8 @@ from utvm.kernels.dsp.multiply import multiply_code_bytes, multiply_cycles, mult
 from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
 from utvm.kernels.dsp.stream import PAIR8_BOUND, WeightForm, lane_words, to_words
 
+PAIRED = 2
+"""The value of the knob `unroll` by which one body computes two blocks of channels."""
 UNROLL_LIMIT = 700
 """Multiplications of one body beyond which its rows are repeated instead, where there is a choice."""
 WIDE_WEIGHTS = 4096
@@ -76,6 +78,7 @@ class DirectPlan:
     n: int
     form: WeightForm
     unrolled: bool
+    paired: bool
 
     @staticmethod
     def of(op: Conv2D | FullyConnected, config: Config) -> DirectPlan:
@@ -87,6 +90,7 @@ class DirectPlan:
             op=op, rows=Rows.of(Window.of(op, m)), requantizer=found,
             uniform=uniform_finish(op, found), m=m, n=int(config["n"]),
             form=WeightForm(str(config["form"])), unrolled=bool(int(config["unroll"])),
+            paired=int(config["unroll"]) == PAIRED,
         )  # fmt: skip
 
     @property
@@ -149,6 +153,7 @@ class DirectPlan:
             pixel_stride=self.window.out_pixel_bytes, form=self.form_of(block), finish=self.requantizer.finish,
             saturation=self.requantizer.saturation,
             unrolled=self.unrolled, uniform=self.uniform is not None,
+            paired=self.paired and block.n == self.n,
         )  # fmt: skip
 
     def cycles(self, core: Core) -> float:
@@ -167,11 +172,12 @@ class DirectPlan:
             calls = calls_of[block.m]
             spec = self.spec(block)
             times = full_channels if block.n == self.n else 1
-            total += calls * times * multiply_cycles(spec, timing, shift=self.shift)
+            turns = calls * (times // 2 if spec.paired else times)
+            total += turns * multiply_cycles(spec, timing, shift=self.shift)
             total += calls * (_CALL_CYCLES + _CALL_CYCLES_PER_ROW * spec.rows)
             if core.caches is not None:
                 code = multiply_code_bytes(spec, timing, shift=self.shift)
-                total += core.caches.streaming(code, 0, calls * times)
+                total += core.caches.streaming(code, 0, turns)
                 total += core.caches.streaming(0, 4 * times * spec.stream_words, calls)
         return total * window.groups
 
@@ -183,7 +189,8 @@ class DirectPlan:
     def symbol(self, block: BlockSize) -> str:
         """Return the name of a block's micro-kernel, which says everything that its code depends on."""
         spec = self.spec(block)
-        return f"utvm_multiply_m{block.m}n{block.n}_{spec.rows}x{spec.pairs}_{short_digest(spec, self.shift)}"
+        paired = "x2" if spec.paired else ""
+        return f"utvm_multiply_m{block.m}n{block.n}{paired}_{spec.rows}x{spec.pairs}_{short_digest(spec, self.shift)}"
 
     def kernel(self, block: BlockSize, timing: Timing) -> CSupport:
         """Return the micro-kernel of a block."""

@@ -13,7 +13,14 @@ from utvm.cores.microkernel import Block, ScheduleError, code_cycles, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop
 from utvm.kernels.dsp.finish import Finish
-from utvm.kernels.dsp.multiply_code import StreamPosition, accumulators, finish, multiply_row
+from utvm.kernels.dsp.multiply_code import (
+    StreamPosition,
+    accumulators,
+    finish,
+    finish_channels,
+    multiply_row,
+    next_channels,
+)
 from utvm.kernels.dsp.multiply_spec import WALKER_IN_FRAME, MultiplySpec, Source
 
 _REGISTERS = ("r2", "r3", *LOOP_REGISTERS)
@@ -59,18 +66,18 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
 
 
 def multiply_cycles(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> float:
-    """Return the modelled cycles of one block of N channels; arguments and errors as `multiply_kernel`."""
+    """Return the modelled cycles of one block of N channels, two if paired; arguments, errors as `multiply_kernel`."""
     return multiply_body(spec, timing, shift)[1]
 
 
 def multiply_code_bytes(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> int:
-    """Return about how many bytes of code one block of N channels runs through; as `multiply_kernel`."""
+    """Return about how many bytes of code one block of N channels, or two, runs through; as `multiply_kernel`."""
     return _INSTRUCTION_BYTES * len(multiply_body(spec, timing, shift)[0])
 
 
 @lru_cache(maxsize=16384)
 def multiply_body(spec: MultiplySpec, timing: Timing, shift: int) -> tuple[tuple[str, ...], float]:
-    """Return the code for one block of N channels and its cycles; arguments and errors as `multiply_kernel`.
+    """Return the code for one block of N channels, two if paired, and its cycles; as `multiply_kernel`.
 
     Around it, [sp] holds the next output's address and [sp, #4] the end of the outputs, r1 the stream's position. A row
     in the frame starts at `ROW_IN_FRAME` from sp.
@@ -100,16 +107,18 @@ def _copied_table(spec: MultiplySpec, table: int) -> list[str]:
 def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: bool) -> tuple[tuple[str, ...], float]:
     block = Block()
     stream = StreamPosition(block)
-    sums = accumulators(spec)
-    for n in range(spec.biases):
-        block(f"ldr {sums[-1][n]}, [%pw, #{stream.take()}]")
-    started = set(sums[-1][: spec.biases])
     table = _table_offset(spec)
-    for row in range(spec.rows):
-        if spec.source is Source.TABLE:
-            block(f"ldr %pa, [sp, #{table + 4 * row}]")
-        multiply_row(block, stream, spec, row, started, reuse=reuse)
-    finish(block, stream, spec, shift)
+    for first in (0, spec.channels) if spec.paired else (0,):
+        last = accumulators(spec, first)[-1]
+        for n in range(spec.biases):
+            block(f"ldr {last[n]}, [%pw, #{stream.take()}]")
+        started = set(last[: spec.biases])
+        for row in range(spec.rows):
+            if spec.source is Source.TABLE and (first == 0 or spec.rows > 1):
+                block(f"ldr %pa, [sp, #{table + 4 * row}]")
+            multiply_row(block, stream, spec, row, started, reuse=reuse, first=first)
+        finish_channels(block, stream, spec, shift, first)
+    next_channels(block, stream, spec)
     if spec.source is Source.FRAME:
         body = schedule(block, timing, pool=("r0", *_REGISTERS), fixed={"%pw": "r1"})
     else:

@@ -33,20 +33,29 @@ class StreamPosition:
         self.offset = 0
 
 
-def accumulators(spec: MultiplySpec) -> list[list[str]]:
-    """Return the names of the sums: [pixel][channel]."""
-    return [[f"%c{m}_{n}" for n in range(spec.channels)] for m in range(spec.pixels)]
+def accumulators(spec: MultiplySpec, first: int = 0) -> list[list[str]]:
+    """Return the names of the sums of the channels from `first` on: [pixel][channel]."""
+    return [[f"%c{m}_{first + n}" for n in range(spec.channels)] for m in range(spec.pixels)]
 
 
 def multiply_row(
-    block: Block, stream: StreamPosition, spec: MultiplySpec, row: int, started: set[str], *, reuse: bool
+    block: Block,
+    stream: StreamPosition,
+    spec: MultiplySpec,
+    row: int,
+    started: set[str],
+    *,
+    reuse: bool,
+    first: int = 0,
 ) -> None:
-    """Append one row. An accumulator that has not started takes the bias from the last pixel's, if there are biases.
+    """Append one row for the channels from `first` on.
 
+    An accumulator that has not started takes the bias from the last pixel's, if there are biases.
     With `reuse`, lanes that two pixels share are loaded once; that keeps more registers busy.
     """
-    sums = accumulators(spec)
+    sums = accumulators(spec, first)
     last = sums[-1]
+    tag = f"_{first}" if first else ""
     loaded: dict[int, tuple[str, int]] = {}
 
     def multiply(m: int, n: int, lanes: str, weight: str) -> None:
@@ -58,9 +67,12 @@ def multiply_row(
         started.add(target)
 
     for pair in range(spec.pairs):
-        weights = _Weights(block, stream, spec, f"{row}_{pair}")
+        weights = _Weights(block, stream, spec, f"{row}_{pair}{tag}")
         if spec.channels > spec.pixels:
-            lanes = [_load_lanes(block, spec, row, pair, m, loaded if reuse else {}) for m in range(spec.pixels)]
+            lanes = [
+                _load_lanes(block, spec, f"{row}_{pair}{tag}", pair, m, loaded if reuse else {})
+                for m in range(spec.pixels)
+            ]
             for n in range(spec.channels):
                 weight = weights.load(n)
                 for m in range(spec.pixels):
@@ -68,7 +80,7 @@ def multiply_row(
         else:
             ready: list[str] = []
             for m in range(spec.pixels):
-                fresh = _load_lanes(block, spec, row, pair, m, loaded if reuse else {})
+                fresh = _load_lanes(block, spec, f"{row}_{pair}{tag}", pair, m, loaded if reuse else {})
                 for n in range(spec.channels):
                     if m == 0:
                         ready.append(weights.load(n))
@@ -92,13 +104,13 @@ class _Weights:
 
 
 def _load_lanes(
-    block: Block, spec: MultiplySpec, row: int, pair: int, m: int, loaded: dict[int, tuple[str, int]]
+    block: Block, spec: MultiplySpec, tag: str, pair: int, m: int, loaded: dict[int, tuple[str, int]]
 ) -> str:
     """Load the lanes of pixel m, unless the pair before or this one has just loaded the same word."""
     offset = spec.offsets[m][pair]
     name, when = loaded.get(offset, ("", -9))
     if pair - when > 1:
-        name = f"%a{row}_{pair}_{m}"
+        name = f"%a{tag}_{m}"
         match spec.source:
             case Source.TABLE:
                 block(f"ldr {name}, [%pa, #{offset}]")
@@ -127,8 +139,16 @@ def _load_bytes(word: str, offset: int, tail: int) -> tuple[str, ...]:
 
 def finish(block: Block, stream: StreamPosition, spec: MultiplySpec, shift: int) -> None:
     """Append requantisation, stores, and the step to the next block of channels; leaves Z set after the last."""
-    sums = accumulators(spec)
-    block(f"ldr %out, [sp, #{OUT_IN_FRAME}]")
+    finish_channels(block, stream, spec, shift)
+    next_channels(block, stream, spec)
+
+
+def finish_channels(block: Block, stream: StreamPosition, spec: MultiplySpec, shift: int, first: int = 0) -> None:
+    """Append requantisation and stores of the channels from `first` on, which are 0 or N."""
+    sums = accumulators(spec, first)
+    # Not kept from block to block: products need the register.
+    out = f"%out{first}" if first else "%out"
+    block(f"ldr {out}, [sp, #{OUT_IN_FRAME}]")
     if spec.form is WeightForm.PAIR8:
         for n in range(0, spec.channels, 2):
             for m in range(spec.pixels):
@@ -138,25 +158,31 @@ def finish(block: Block, stream: StreamPosition, spec: MultiplySpec, shift: int)
     elif spec.finish.shared_words:
         block(f"ldr {spec.finish.third()}, [%pw, #{stream.take()}]")
     for n in range(spec.channels):
+        channel = first + n
         if not spec.uniform:
-            names = (f"%first{n}", f"%second{n}", spec.finish.third(n))[: spec.finish.channel_words]
-            block(*(f"ldr {name}, [%pw, #{stream.take()}]" for name in names))
+            names = (f"%first{channel}", f"%second{channel}", spec.finish.third(channel))
+            block(*(f"ldr {name}, [%pw, #{stream.take()}]" for name in names[: spec.finish.channel_words]))
         for m in range(spec.pixels):
             name = sums[m][n]
             if spec.uniform:
                 block(*UniformFinish.lines(name, spec.finish, spec.saturation, shift))
             else:
-                block(*spec.finish.lines(name, spec.saturation, n=n, shift=shift))
+                block(*spec.finish.lines(name, spec.saturation, n=channel, shift=shift))
             store = "strb" if spec.out_bytes == 1 else "str"
-            block(f"{store} {name}, [%out, #{spec.out_bytes * (m * spec.pixel_stride + n)}]")
+            block(f"{store} {name}, [{out}, #{spec.out_bytes * (m * spec.pixel_stride + channel)}]")
+
+
+def next_channels(block: Block, stream: StreamPosition, spec: MultiplySpec) -> None:
+    """Append the step to the next turn's channels; leaves Z set after the last."""
+    out = f"%out{spec.channels}" if spec.paired else "%out"
     block(
-        f"add %out, %out, #{spec.out_bytes * spec.channels}",
-        f"str %out, [sp, #{OUT_IN_FRAME}]",
+        f"add {out}, {out}, #{spec.out_bytes * spec.channels * (1 + spec.paired)}",
+        f"str {out}, [sp, #{OUT_IN_FRAME}]",
     )
     stream.flush()
     block(
         f"ldr %end, [sp, #{END_IN_FRAME}]",
-        "cmp %out, %end",
+        f"cmp {out}, %end",
     )
 
 

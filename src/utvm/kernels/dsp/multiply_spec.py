@@ -35,6 +35,7 @@ class MultiplySpec:
     `offsets[m]` holds, for each lane pair of a row, its byte offset from the row's address for pixel m. The kernel
     reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`,
     the channels finish as `UniformFinish` says. Weights of form `int16` and their biases are doubled if `doubled`.
+    If `paired`, one turn computes two blocks of N channels, of which the second's products hide the first's finish.
     `source` says where the rows are. Of the last word of a row of `Source.BYTES` only `tail` bytes are read, if not 0.
     """
 
@@ -49,6 +50,7 @@ class MultiplySpec:
     uniform: bool
     source: Source = Source.TABLE
     tail: int = field(default=0, repr=False)
+    paired: bool = field(default=False, repr=False)
 
     @property
     def doubled(self) -> bool:
