@@ -51,6 +51,10 @@ class Tuned:
     report: TuningReport
     interrupted: bool
 
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        return self.report._repr_html_()
+
 
 def model_tasks(
     model: str | Path | Graph, board: str | Path | Board, operators: Sequence[str] = ()

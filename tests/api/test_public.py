@@ -13,6 +13,7 @@ import utvm
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.passes import run_passes
+from utvm.report import FrontierReport, PlanPoint, TuningReport
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARD = "qemu-cortex-m7"
@@ -47,12 +48,26 @@ def test_modules_do_not_hide_functions() -> None:
 
 def test_objects_print_in_a_few_lines_and_as_tables(compiled: utvm.Compiled) -> None:
     graph = utvm.load(EXAMPLE)
-    for thing in (compiled, compiled.program, graph, graph.inputs[0], graph.operators[0]):
+    cost = utvm.cost(graph, BOARD)
+    parts = compiled.image, compiled.board, compiled.program.calls[0]
+    for thing in (compiled, compiled.program, graph, graph.inputs[0], graph.operators[0], cost, *parts):
         text = repr(thing)
         assert text.count("\n") < 9
         assert len(text) < 1500, text
-    for shown in (compiled, compiled.program, graph):
+    for shown in (compiled, compiled.program, graph, cost):
         assert "<table>" in shown._repr_html_()
+
+
+def test_reports_print_in_a_few_lines_and_as_tables() -> None:
+    where = {"model": "m", "board": BOARD, "core": "cortex-m7"}
+    tuning = TuningReport(**where, assume="", search="random", seconds=1.0, ended="done", records="r", layers=())
+    point = PlanPoint(cycles=5000, measured=False, arena_bytes=64, flash_bytes=512, kernels=())
+    profiled, _ = utvm.profile(EXAMPLE, BOARD)
+    for report in (tuning, FrontierReport(**where, points=(point,) * 40), profiled):
+        assert repr(report).count("\n") < 9
+        assert len(repr(report)) < 500
+        assert "<table>" in report._repr_html_()
+    assert profiled._repr_html_().count("<tr>") == 1 + len(profiled.operators)
 
 
 def test_names_of_a_file_are_escaped_in_tables() -> None:

@@ -169,6 +169,10 @@ class Board:
         """The memory that variables and the stack go to first."""
         return self.placements[0].data
 
+    def __repr__(self) -> str:
+        """One line."""
+        return f"Board({self.name!r}, {self.core.name} at {self.clock_hz / 1e6:g} MHz, {self.kind})"
+
     @property
     def kind(self) -> Literal["emulated", "physical"]:
         """Whether a program stands in for the board."""

@@ -36,6 +36,7 @@ from utvm.frontends import load
 from utvm.graph import Graph
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
+from utvm.notebook import shortened
 from utvm.passes import run_passes
 
 Array = NDArray[Any]
@@ -112,6 +113,12 @@ class Verification:
     changed: tuple[str, ...]
     other_model: bool
     allow_changed: bool = False
+
+    def __repr__(self) -> str:
+        """A line, and one a machine."""
+        told = "passed" if self.passed else "not passed"
+        lines = [f"\n  {shortened(check.place)}: {check.inputs} inputs" for check in self.checks]
+        return f"Verification({self.name!r}, {told}{''.join(lines)})"
 
     @property
     def passed(self) -> bool:

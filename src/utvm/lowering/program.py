@@ -31,6 +31,10 @@ class Call:
     code_bytes: int = 0
     cycles: float = 0.0
 
+    def __repr__(self) -> str:
+        """One line, without code and constants."""
+        return f"Call({shortened(self.op.name)!r}, {self.op.kind}, kernel {self.kernel.family})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Program:

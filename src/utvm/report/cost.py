@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from utvm.notebook import html_table, shortened
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -46,6 +48,20 @@ class CostReport:
     flash_bytes: int
     storage_bytes: int
     operators: tuple[OperatorCost, ...]
+
+    def __repr__(self) -> str:
+        """A few lines, without the operators."""
+        cycles = "no modelled cycles" if self.cycles is None else f"{self.cycles:,} modelled cycles"
+        return (
+            f"CostReport({shortened(self.model)!r} on {self.board}, {len(self.operators)} operators, {cycles},\n"
+            f"  arena {self.arena_bytes:,} B, flash about {self.flash_bytes:,} B)"
+        )
+
+    def _repr_html_(self) -> str:
+        """The operators as a table, for notebooks."""
+        rows = [(op.name, op.kind, op.family, op.macs, _number(op.cycles)) for op in self.operators]
+        title = f"{self.model} on {self.board}: an estimate, nothing was compiled or run"
+        return html_table(title, ("name", "operator", "kernel", "MACs", f"cycles ({self.cycles_source})"), rows)
 
     @property
     def seconds(self) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from utvm.notebook import html_table, shortened
 from utvm.report.page import escape
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 760, 420, 90, 40, 60
@@ -35,6 +36,15 @@ class FrontierReport:
     board: str
     core: str
     points: tuple[PlanPoint, ...]
+
+    def __repr__(self) -> str:
+        """One line, without the points."""
+        return f"FrontierReport({shortened(self.model)!r} on {self.board}, {len(self.points)} points, {self.figures})"
+
+    def _repr_html_(self) -> str:
+        """The points as a table, for notebooks."""
+        rows = [(point.cycles, point.arena_bytes, point.flash_bytes) for point in self.points]
+        return html_table(f"{self.model} on {self.board}", (self.figures, "arena B", "flash B"), rows)
 
     @property
     def figures(self) -> str:

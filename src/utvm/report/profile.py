@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from utvm.lowering import SlowerCall
+from utvm.notebook import html_table, shortened
 from utvm.report.page import escape, html_page
 
 _PAGE_STYLE = """
@@ -58,6 +59,28 @@ class ProfileReport:
     flash_bytes: int
     slower: tuple[SlowerCall, ...] = ()
     note: str = ""
+
+    def __repr__(self) -> str:
+        """A few lines, without the operators."""
+        return (
+            f"ProfileReport({shortened(self.model)!r} on {self.board}, {len(self.operators)} operators, "
+            f"{_number(self.instructions) or 'no'} instructions,\n"
+            f"  {_number(self.cycles) or 'no'} cycles ({self.cycles_source}), "
+            f"arena {self.arena_bytes:,} B, flash {self.flash_bytes:,} B)"
+        )
+
+    def _repr_html_(self) -> str:
+        """The operators as a table, for notebooks."""
+        headings = (
+            "operator",
+            "kernel",
+            "MACs",
+            "instructions",
+            f"cycles ({self.cycles_source})",
+            "cycles/MAC",
+            "share",
+        )
+        return html_table(_title(self), headings, [_cells(op, self) for op in self.operators])
 
     @property
     def total(self) -> int:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from utvm.notebook import html_table, shortened
 from utvm.tuning import Candidate, Outcome, Progress, Record, Task
 
 
@@ -67,6 +68,22 @@ class TuningReport:
     ended: str
     records: str
     layers: tuple[LayerTuning, ...]
+
+    def __repr__(self) -> str:
+        """A few lines, without the layers' records."""
+        return (
+            f"TuningReport({shortened(self.model)!r} on {self.board}, {len(self.layers)} layers,\n"
+            f"  {self.before:,} before, {self.after:,} after, {self.source}; {shortened(self.ended)})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        rows = [
+            (layer.label, len(layer.operators), _number(layer.before), _number(layer.after), len(layer.records))
+            for layer in self.layers
+        ]
+        title = f"{self.model} on {self.board}: {self.source}"
+        return html_table(title, ("layer", "times", "before", "after", "tried"), rows)
 
     @property
     def before(self) -> int:

@@ -71,6 +71,10 @@ class Image:
     link_map: str
     call_graph: CallGraph
 
+    def __repr__(self) -> str:
+        """One line, without symbols and link map."""
+        return f"Image({self.path.name!r}, {self.machine}, flash {self.flash_bytes:,} B, {len(self.symbols)} symbols)"
+
     @staticmethod
     def read(path: Path, *, tool_prefix: str, link_map: str = "", call_graph: CallGraph | None = None) -> Image:
         """Read an ELF file.
