@@ -14,7 +14,7 @@ from utvm.graph import Graph
 
 
 def load(path: str | Path) -> Graph:
-    """Import a model file by its suffix: .tflite, .onnx (float), or .npz for a q7 archive.
+    """Import a model file by its suffix: .tflite, .onnx, or .npz for a q7 archive.
 
     Args:
         path: the file.

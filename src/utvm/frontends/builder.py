@@ -15,7 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.frontends.refusal import RefusedError
-from utvm.graph import Add, Concatenation, DType, Graph, Mul, Operator, Pad, Reshape, Sub, Tensor, Transpose
+from utvm.graph import (
+    Add,
+    Concatenation,
+    DType,
+    Graph,
+    Mul,
+    Operator,
+    Pad,
+    Quantization,
+    Reshape,
+    Sub,
+    Tensor,
+    Transpose,
+)
 
 MAX_ELEMENTS = 1 << 27
 """Of one tensor."""
@@ -46,9 +59,15 @@ class GraphBuilder:
         self._taken.add(name)
         return name
 
-    def input(self, name: str, shape: tuple[int, ...], dtype: DType = DType.FLOAT32) -> Tensor:
+    def input(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: DType = DType.FLOAT32,
+        quant: Quantization | None = None,
+    ) -> Tensor:
         """Return a new input of the graph."""
-        tensor = self.tensor(name, shape, dtype)
+        tensor = dataclasses.replace(self.tensor(name, shape, dtype), quant=quant)
         self._inputs.append(tensor)
         return tensor
 

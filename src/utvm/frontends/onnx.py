@@ -1,10 +1,16 @@
-"""ONNX: a file → Graph in float32. All problems of a file are told in one error."""
+"""ONNX: a file → Graph in float32, or in int8 where the file has pairs of QuantizeLinear and DequantizeLinear.
+
+All problems of a file are told in one error.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.errors import FrontendError
@@ -13,20 +19,30 @@ from utvm.frontends.onnx_layers import LAYERS
 from utvm.frontends.onnx_model import OnnxModel, OnnxNode, read_onnx
 from utvm.frontends.onnx_movement import MOVEMENT
 from utvm.frontends.onnx_node import NodeContext, Value
+from utvm.frontends.onnx_quantized import Steps, dequantize, integer_input, moved_steps, quantize, steps_of, with_steps
 from utvm.frontends.problems import Problems
+from utvm.frontends.qdq import integer_graph
 from utvm.frontends.refusal import RefusedError
-from utvm.graph import Graph, GraphError, Tensor
+from utvm.graph import Dequantize, DType, Graph, GraphError, Quantize, Tensor
+from utvm.passes import fold_constants, remove_dead_operators
+from utvm.passes.channels_last import channels_last
 
-CONVERTERS = {**LAYERS, **MOVEMENT}
+CONVERTERS = {**LAYERS, **MOVEMENT, "QuantizeLinear": quantize, "DequantizeLinear": dequantize}
 _ALWAYS = frozenset(("Shape", "Size"))
 """They read no values, so that they are known even of activations."""
-_QUANTISED = frozenset(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"))
-_FLOAT_INSTEAD = "Give the float model from which it was made, and typical inputs: `utvm quantize` quantises it."
+_QUANTISED = frozenset(("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"))
+_TAKE_INTEGERS = frozenset(("QuantizeLinear", "DequantizeLinear", "Identity"))
+_FLOAT_INSTEAD = (
+    "Give the float model from which it was made, and typical inputs: `utvm quantize` quantises it. Or export it with "
+    "pairs of QuantizeLinear and DequantizeLinear around each layer (QDQ)."
+)
 _ADVICE = "Take the operator out of the model, or export it in other operators: docs/frontends.md has those that are."
 
 
 def load_onnx(model: Path | bytes, *, name: str | None = None) -> Graph:
-    """Import a float model. Images stay [N,C,H,W]; a pass brings them into the order that kernels have.
+    """Import a model. Images of a float one stay [N,C,H,W]; a pass brings them into the order that kernels have.
+
+    A quantised one becomes int8, images [N,H,W,C]; uint8 becomes int8 with zero points lower by 128.
 
     Args:
         model: a file, or its bytes.
@@ -51,9 +67,18 @@ class _Importer:
         self.builder = GraphBuilder(name)
         self.problems = Problems()
         self.values: dict[str, Value] = dict(raw.constants)
+        self.steps: dict[str, Steps] = {}
+        """Constant → which integers it stands for."""
 
     def graph(self) -> Graph:
         for name, shape in self.raw.inputs.items():
+            reader = next((n for n in self.raw.nodes if n.kind == "DequantizeLinear" and n.inputs[:1] == (name,)), None)
+            if reader is not None and self.raw.input_types[name] in ("int8", "uint8"):
+                try:
+                    self.values[name] = integer_input(self.builder, name, shape, reader, self.values)
+                except (RefusedError, KeyError) as reason:
+                    self.problems.of_file(f"input '{name}': {reason}")
+                continue
             if self.raw.input_types[name] != "float32":
                 self.problems.of_file(f"input '{name}' is {self.raw.input_types[name]}, float32 is expected")
                 continue
@@ -70,9 +95,24 @@ class _Importer:
         if self.problems.texts:
             raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
         try:
-            return self.builder.graph([(name, value) for name, value in outputs if isinstance(value, Tensor)])
+            graph = self.builder.graph([(name, value) for name, value in outputs if isinstance(value, Tensor)])
+            return (
+                self._integers(graph) if any(isinstance(op, Quantize | Dequantize) for op in graph.operators) else graph
+            )
         except GraphError as error:
             raise FrontendError(self.source, [str(error)]) from error
+
+    def _integers(self, graph: Graph) -> Graph:
+        moved = channels_last(remove_dead_operators(fold_constants(graph))).graph
+        try:
+            made = integer_graph(moved, self.problems)
+        except RecursionError as error:
+            raise FrontendError(
+                self.source, ["too many operators follow each other without a QuantizeLinear"]
+            ) from error
+        if made is None:
+            raise FrontendError(self.source, self.problems.texts, advice=[*self.problems.advice, _FLOAT_INSTEAD])
+        return made
 
     def _convert(self, node: OnnxNode) -> None:
         """Make a node's outputs known; where it is refused, what reads them is left out."""
@@ -93,15 +133,36 @@ class _Importer:
         operands = [self.values[name] if name else None for name in node.inputs]
         known = [value for value in operands if not isinstance(value, Tensor)]
         if len(known) == len(operands) and node.kind not in _ALWAYS and computable(node):
+            self._keep_steps(node, known)
             return computed(node, known, self.raw.opset)
         convert = CONVERTERS.get(node.kind)
         if node.kind in _QUANTISED or node.kind.startswith("QLinear"):
-            raise RefusedError("the model is quantised already, which is not read", _FLOAT_INSTEAD)
+            raise RefusedError("the model is quantised already, in a form that is not read", _FLOAT_INSTEAD)
         if convert is None:
             raise RefusedError("this operator is not supported", _ADVICE)
+        if node.kind not in _TAKE_INTEGERS and any(
+            isinstance(value, Tensor) and value.dtype is DType.INT8 for value in operands
+        ):
+            raise RefusedError("it reads integers, outside of a pair of QuantizeLinear and DequantizeLinear")
         context = NodeContext(node, self.builder, self.values, self.raw.opset)
+        before = len(self.builder.operators)
         results = convert(context)
+        if self.steps:
+            steps = [self.steps.get(name) for name in node.inputs]
+            self.builder.operators[before:] = [with_steps(op, node, steps) for op in self.builder.operators[before:]]
         return results if isinstance(results, tuple) else (results,)
+
+    def _keep_steps(self, node: OnnxNode, operands: Sequence[NDArray[Any] | None]) -> None:
+        """Note which integers a constant that is computed stands for."""
+        first = self.steps.get(node.inputs[0]) if node.inputs else None
+        if node.kind == "DequantizeLinear":
+            found = steps_of(node, operands)
+        elif first is not None and operands[0] is not None:
+            found = moved_steps(node, first, operands[0].ndim)
+        else:
+            found = None
+        if found is not None:
+            self.steps[node.outputs[0]] = found
 
 
 def _constant(node: OnnxNode) -> Value:

@@ -108,6 +108,9 @@ def computed(node: OnnxNode, operands: Sequence[NDArray[Any] | None], opset: int
     from onnx.reference import ReferenceEvaluator
 
     _guard(node, operands)
+    if node.kind in ("QuantizeLinear", "DequantizeLinear"):
+        # The package evaluates newer versions alone, which compute the same.
+        opset = max(opset, 21)
     names = [f"i{index}" if value is not None else "" for index, value in enumerate(operands)]
     made = [f"o{index}" for index in range(len(node.outputs))]
     attributes = {name: _attribute(value) for name, value in node.attributes.items()}
