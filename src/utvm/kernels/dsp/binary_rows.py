@@ -37,6 +37,13 @@ class Operand:
         place = f"{source} + ({first} + r) * {self.row}" if self.row else source
         if first == "0" and self.row:
             place = f"{source} + r * {self.row}"
+        if not self.element and rows.length % _WORD == 0:
+            with w.loop("r", count):
+                w(f"const uint32_t word = 0x01010101U * (uint8_t)({place})[0];")
+                w(f"uint32_t *const written = (uint32_t *)(void *)({target} + r * {rows.length});")
+                with w.loop("i", rows.length // _WORD):
+                    w("written[i] = word;")
+            return
         with w.loop("r", count):
             w(f"const int8_t *const values = {place};")
             w(f"int8_t *const written = {target} + r * {rows.length};")
