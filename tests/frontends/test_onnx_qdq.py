@@ -135,6 +135,13 @@ def one(kind: str, n: Network, x: str) -> str:
     if kind in ("Softmax", "Sigmoid"):
         y = n.add("Softmax", [x], "p", axis=-1) if kind == "Softmax" else n.add("Sigmoid", [x], "p")
         return n.pair(y, 1.1, low=0.0)
+    if kind == "ReluOfMean":
+        wide = n.pair(n.add("Conv", [x, n.weights(9, 4, 1, 1), n.bias(9)], "c"), 6)
+        y = n.add("Flatten", [n.add("GlobalAveragePool", [wide], "p")], "f")
+        return n.pair(n.add("Relu", [y], "r"), 1.5)
+    if kind == "ReluOfConcat":
+        second = n.pair(n.add("Conv", [x, n.weights(4, 4, 1, 1)], "c"), 6)
+        return n.pair(n.add("Relu", [n.add("Concat", [x, second], "m", axis=1)], "r"), 5)
     if kind == "Bare":
         # Operators that keep units have no pairs of their own.
         y = n.add(
@@ -148,9 +155,9 @@ def one(kind: str, n: Network, x: str) -> str:
 KINDS = (
     *("Conv", "Depthwise", "ConvOneScale", "ConvClip", "ConvPairRelu", "Gemm", "GemmPlain", "MatMul", "Add", "Sub"),
     *("Mul", "Concat", "AddRelu", "AddConstant", "MaxPool", "AveragePool", "GlobalAveragePool", "Reshape", "Softmax"),
-    *("Sigmoid", "Bare"),
+    *("Sigmoid", "Bare", "ReluOfMean", "ReluOfConcat"),
 )
-SECOND = ("ConvPairRelu", "Add", "Sub", "Mul", "Concat", "AddRelu", "Bare")
+SECOND = ("ConvPairRelu", "Add", "Sub", "Mul", "Concat", "AddRelu", "Bare", "ReluOfConcat", "ReluOfMean")
 """Of two operators that round: each is within 1 of its own operands."""
 
 
@@ -197,6 +204,12 @@ def test_inputs_and_outputs_of_bytes() -> None:
         ("has no QuantizeLinear before it is read", lambda n, x: n.add("Conv", [x, n.weights(6, 4, 3, 3)], "c")),
         ("are not int8 with a scale", lambda n, x: n.pair(n.add("Conv", [x, "plain"], "c"), 8)),
         ("not those of its output channels", lambda n, x: n.add("Conv", [x, n.weights(6, 4, 3, 3, axis=1)], "c")),
+        (
+            "has no QuantizeLinear before it is read",
+            lambda n, x: n.pair(
+                n.add("AveragePool", [n.add("Conv", [x, n.weights(6, 4, 3, 3)], "c")], "p", kernel_shape=[2, 2]), 2
+            ),
+        ),
         ("too coarse", lambda n, x: n.pair(n.add("Softmax", [x], "p"), 0.1, low=0.0)),
     ],
 )  # fmt: skip

@@ -196,7 +196,8 @@ class _Integers:
             return self._apply(op, tuple(self.at(x, units, clamp) for x in op.xs))[0]
         if isinstance(op, _MOVING):
             place = op.outputs.index(tensor)
-            if not self.settled[tensor]:
+            # A mean of what was cut off to the range of means is not that mean: its input needs units of its own.
+            if not self.settled[tensor] and not isinstance(op, _AVERAGING):
                 return self._apply(op, (self.at(op.inputs[0], units, clamp),))[place]
             x = self.own(op.inputs[0])
             if isinstance(op, _AVERAGING) and x.scale >= _COARSEST * units.scale[0]:
@@ -212,10 +213,20 @@ class _Integers:
 
     def _activation(self, op: Relu | Relu6, units: Quantization, clamp: Clamp) -> Tensor:
         low, high = quantised_range(dataclasses.replace(op.y, quant=units), *_CLAMPS[type(op)])
-        if not self.settled[op.x] and not isinstance(self.graph.producers[op.x], Mean | LeakyRelu):
+        if self._takes_clamp(op.x):
             least = min(max(clamp[0], low), 127)
             return self.at(op.x, units, (least, max(min(clamp[1], high), least)))
         return self._emit(op, {op.x: self.at(op.x, units)}, units)
+
+    def _takes_clamp(self, tensor: Tensor) -> bool:
+        """Whether layers that make a tensor can clamp it; operators between them and it only pick values."""
+        op = self.graph.producers.get(tensor)
+        if isinstance(op, _Clamping):
+            return True
+        if isinstance(op, Concatenation):
+            return all(self._takes_clamp(x) for x in op.xs)
+        picking = isinstance(op, (Relu, Relu6, *_MOVING)) and not isinstance(op, _AVERAGING)
+        return picking and op is not None and self._takes_clamp(op.inputs[0])
 
     def _fixed(self, op: Operator, units: Quantization) -> Tensor:
         fixed = _FIXED[type(op)]
@@ -260,6 +271,8 @@ class _Integers:
         if np.abs(stored - steps).max() > 1e-2 or stored.min() < -128 or stored.max() > 127:
             raise RefusedError(f"the weights of {op.kind} '{op.name}' do not fit int8 without a zero point")
         bias_scales = (scales * x.scale).astype(np.float32).astype(np.float64)
+        if not bias_scales.all():
+            raise RefusedError(f"the scales of {op.kind} '{op.name}' are too small for float32")
         real = np.zeros(channels) if op.bias is None else op.bias.values.astype(np.float64)
         bias = np.rint((real + (0 if added is None else added)) / bias_scales)
         if np.abs(bias).max() >= 1 << 31:
