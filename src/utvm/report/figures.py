@@ -27,10 +27,11 @@ class RecordsUsed:
     def __str__(self) -> str:
         """One line, for people."""
         parts = [f"{count} kernels by records ({origin})" for origin, count in self.by_origin.items()]
-        if self.estimated or not parts:
+        if self.estimated or not (parts or self.outdated):
             parts.append(f"{self.estimated} by estimate")
         if self.outdated:
-            parts.append(f"{self.outdated} by estimate, their records of other weights, another version or no config")
+            why = "their records are of other weights, of another version or of no config"
+            parts.append(f"{self.outdated} by estimate, since {why}")
         return ", ".join(parts)
 
 
