@@ -60,7 +60,7 @@ def test_a_compilation_uses_records_says_which_and_can_do_without(tmp_path: Path
     outdated = api.compile(layer(), M7, records=tmp_path / "old.sqlite")
     assert records_used(outdated.program).outdated == 1
     assert outdated.files == without.files
-    assert "other weights, another version" in str(records_used(outdated.program))
+    assert "of other weights, of another version" in str(records_used(outdated.program))
 
 
 def test_records_that_are_not_there_are_an_error(tmp_path: Path) -> None:
