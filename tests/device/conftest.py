@@ -31,6 +31,10 @@ ENTRY(int32_t, deep, int32_t n) { volatile int32_t a[16]; a[0] = n; return n ? d
 ENTRY(void, undefined, void) { __asm__ volatile(".4byte 0xffffffff"); }
 ENTRY(void, breakpoint, void) { __asm__ volatile("ebreak"); }
 ENTRY(void, counted, int32_t n) { __asm__ volatile("1: addi %0, %0, -1\\n bnez %0, 1b" : "+r"(n)); }
+#elif defined(__XTENSA__)
+ENTRY(void, undefined, void) { __asm__ volatile("ill"); }
+ENTRY(void, breakpoint, void) { __asm__ volatile("break 1, 15"); }
+ENTRY(void, counted, int32_t n) { __asm__ volatile("1: addi %0, %0, -1\\n bnez %0, 1b" : "+r"(n)); }
 #else
 ENTRY(void, undefined, void) { __asm__ volatile("udf #0"); }
 ENTRY(void, breakpoint, void) { __asm__ volatile("bkpt #0"); }

@@ -404,6 +404,14 @@ class Schedule:
             always |= high < 0 or low >= size
         return may, always
 
+    def reads_beyond(self, name: str) -> bool:
+        """Whether some turn of the loops reads a buffer outside, where no guard asks."""
+        return any(
+            load.outside is None and self.guarded(replace(load, outside=0), {})[0]
+            for load in loads(self.compute.term)
+            if load.buffer.name == name
+        )
+
     def packed(self, name: str) -> NDArray[Any]:
         """Return the elements of a packed constant in the order of its layout, one for each lane."""
         load, layout = self.load_of(name), self.copies[name].layout
