@@ -129,7 +129,7 @@ def _rtl(board: Board) -> Rig:
     )
 
 
-# The suite names registers as Arm and RISC-V do; Xtensa's stack pointer is a1, and tests/emulators/test_xtensa.py drives it.
+# The suite names registers as Arm and RISC-V do; tests/emulators/test_xtensa.py drives Xtensa, which has others.
 QEMU_RIGS = [
     _qemu(board)
     for board in list_boards()
