@@ -42,7 +42,7 @@ from tests.fleet.support import FleetProcesses  # noqa: E402
 
 from utvm import api  # noqa: E402
 from utvm.fleet import Fleet, fleet_rack  # noqa: E402
-from utvm.tune import model_tasks, tune  # noqa: E402
+from utvm.model_tuning import model_tasks, tune  # noqa: E402
 from utvm.tuning import (  # noqa: E402
     Built,
     Expectation,

@@ -45,7 +45,7 @@ from utvm.graph import (  # noqa: E402
     same_padding,
 )
 from utvm.graph.samples import random_input  # noqa: E402
-from utvm.profile import profile_in  # noqa: E402
+from utvm.profiling import profile_in  # noqa: E402
 from utvm.report import ProfileReport  # noqa: E402
 from utvm.tuning import NO_RECORDS  # noqa: E402
 

@@ -28,7 +28,7 @@ from utvm.frontends import load
 from utvm.graph.cost import macs
 from utvm.graph.samples import random_input
 from utvm.passes import run_passes
-from utvm.profile import profile_in
+from utvm.profiling import profile_in
 from utvm.report import OperatorProfile
 from utvm.tuning import NO_RECORDS
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from utvm.profile import profile
+from utvm.profiling import profile
 from utvm.report import ProfileReport
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "cifar10" / "cifar10_cnn.tflite"

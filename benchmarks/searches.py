@@ -21,7 +21,7 @@ from pathlib import Path
 from tables import DOCS, write_table
 
 from utvm import api
-from utvm.tune import model_tasks
+from utvm.model_tuning import model_tasks
 from utvm.tuning import (
     EstimateSearch,
     ExhaustiveSearch,

@@ -26,7 +26,7 @@ from tests.tuning.support import chip_board, chip_session  # noqa: E402
 from utvm import api  # noqa: E402
 from utvm.boards import Board  # noqa: E402
 from utvm.device import Session  # noqa: E402
-from utvm.tune import model_tasks  # noqa: E402
+from utvm.model_tuning import model_tasks  # noqa: E402
 from utvm.tuning import DEFAULT_SEARCH, SEARCHES, Limits, LocalRack, Outcome, Record, RecordStore, Tuner  # noqa: E402
 
 NETWORK = ROOT / "examples" / "cifar10" / "cifar10_cnn.tflite"

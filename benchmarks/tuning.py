@@ -20,7 +20,7 @@ from utvm.frontends import load
 from utvm.graph import Graph
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
-from utvm.tune import tune
+from utvm.model_tuning import tune
 from utvm.tuning import NO_RECORDS
 
 _NO_LIMIT = 16 << 20

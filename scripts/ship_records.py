@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from utvm.errors import UtvmError
+from utvm.model_tuning import model_tasks, tune
 from utvm.report import TuningProgress
-from utvm.tune import model_tasks, tune
 from utvm.tuning import Record, Task, write_lines
 
 TARGET = Path(__file__).resolve().parent.parent / "src" / "utvm" / "tuning" / "shipped.jsonl.gz"

@@ -21,7 +21,8 @@ from typing import Any
 def exports(package: str, file: str) -> Callable[[str], Any]:
     """Return a package's `__getattr__`, which imports what the file's `if TYPE_CHECKING` imports.
 
-    A public name that is also that of a module of the package would be hidden by it: there must be none.
+    What is imported from the package itself is a module of it. No other public name may be that of a module of the
+    package: the module would hide it.
 
     Args:
         package: the package's `__name__`.
@@ -34,7 +35,10 @@ def exports(package: str, file: str) -> Callable[[str], Any]:
             places.update(_places(Path(file)))
         if name not in places:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        value = getattr(importlib.import_module(places[name]), name)
+        of_package = places[name] == package
+        value = importlib.import_module(f"{package}.{name}" if of_package else places[name])
+        if not of_package:
+            value = getattr(value, name)
         setattr(sys.modules[package], name, value)
         return value
 

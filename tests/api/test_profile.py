@@ -21,7 +21,7 @@ from utvm.graph import Conv2D
 from utvm.kernels import FAMILIES
 from utvm.lowering.select import candidates
 from utvm.passes import run_passes
-from utvm.profile import profile
+from utvm.profiling import profile
 from utvm.report import profile_html, profile_json, profile_table
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"

@@ -17,7 +17,7 @@ from utvm.demo import EXAMPLE
 from utvm.device import check_connected
 from utvm.errors import UtvmError
 from utvm.fleet import Fleet, run_worker
-from utvm.tune import tune
+from utvm.model_tuning import tune
 
 M7 = (files("utvm.boards") / "qemu-cortex-m7.toml").read_text(encoding="utf-8")
 DESK = (files("utvm.boards") / "nucleo-f746zg.toml").read_text(encoding="utf-8")

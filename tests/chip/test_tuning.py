@@ -9,7 +9,7 @@ import pytest
 from tests.support.chip.process import PINS_VARIABLE, ChipProcess, board_file
 from tests.tuning.support import layer
 from utvm.boards import load_board
-from utvm.tune import tune
+from utvm.model_tuning import tune
 from utvm.tuning import Outcome, RecordError
 
 TRIALS = int(os.environ.get("UTVM_PROBE_TRIALS", "2"))

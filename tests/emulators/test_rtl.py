@@ -38,9 +38,9 @@ from utvm.emulators.rtl import CYCLES_SOURCE, simulator
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.graph.reference import evaluate
-from utvm.profile import profile, random_input
+from utvm.model_tuning import tune
+from utvm.profiling import profile, random_input
 from utvm.toolchain import Source
-from utvm.tune import tune
 
 BOARD = "rtl-cv32e40p"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"

@@ -20,7 +20,7 @@ from utvm.fleet import Fleet, FleetError, fleet_rack
 from utvm.fleet.rack import FleetRack
 from utvm.fleet.shipment import Shipment
 from utvm.fleet.worker import offered
-from utvm.tune import tune
+from utvm.model_tuning import tune
 from utvm.tuning import (
     Built,
     Expectation,

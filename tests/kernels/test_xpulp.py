@@ -15,7 +15,7 @@ from utvm.device import Session
 from utvm.graph.reference import evaluate
 from utvm.kernels import PORTABLE_FAMILIES
 from utvm.lowering import lower
-from utvm.profile import profile
+from utvm.profiling import profile
 
 BOARD = "rtl-cv32e40p-xpulp"
 

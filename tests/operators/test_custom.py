@@ -14,7 +14,7 @@ from utvm.frontends.tflite_writer import write_encoded
 from utvm.graph import DType, Function, Graph, Quantization, Tensor
 from utvm.graph.custom import CustomOperatorError
 from utvm.graph.reference import evaluate
-from utvm.tune import tune
+from utvm.model_tuning import tune
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending" / "custom.md"
 

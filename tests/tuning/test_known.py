@@ -10,8 +10,8 @@ import pytest
 from tests.tuning.support import CONDITIONS, M7, layer, record
 from utvm import api
 from utvm.cli import main
+from utvm.model_tuning import tune
 from utvm.report import compiled_json, records_used
-from utvm.tune import tune
 from utvm.tuning import Outcome, RecordError, RecordStore, measurements, write_lines
 from utvm.tuning.known import shipped
 

@@ -12,7 +12,7 @@ import utvm
 from tests.tuning.support import M7, layer, task
 from utvm.device import DeviceError, Session
 from utvm.errors import UtvmError
-from utvm.tune import boards_of_one_kind, tune
+from utvm.model_tuning import boards_of_one_kind, tune
 from utvm.tuning import (
     BoardLostError,
     Built,

@@ -22,9 +22,9 @@ import utvm
 from tests.support.interrupts import InterruptsWhenDropped, dropped_exceptions, heard_interrupts
 from tests.tuning.support import EXAMPLE, M7, layer
 from utvm.frontends import load
+from utvm.model_tuning import tune
 from utvm.passes import run_passes
 from utvm.report import knob_worth, tuning_html, tuning_json
-from utvm.tune import tune
 from utvm.tuning import (
     SEARCHES,
     ExhaustiveSearch,

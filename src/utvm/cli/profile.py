@@ -34,7 +34,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from utvm.profile import profile
+    from utvm.profiling import profile
     from utvm.report import plan_svg, print_table, profile_html, profile_json, profile_table, write_text
 
     report, compiled = profile(

@@ -27,8 +27,8 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from utvm.model_tuning import model_tasks
     from utvm.report import print_table, space_json, space_table
-    from utvm.tune import model_tasks
 
     name, tasks = model_tasks(arguments.model, arguments.board)
     if arguments.json:

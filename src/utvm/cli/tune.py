@@ -69,8 +69,8 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from utvm.boards import load_board
     from utvm.fleet import Fleet, FleetError
+    from utvm.model_tuning import DEFAULT_GAIN, tune
     from utvm.report import TuningProgress, print_table, tuning_html, tuning_json, tuning_table, write_text
-    from utvm.tune import DEFAULT_GAIN, tune
     from utvm.tuning import DEFAULT_SEARCH
 
     tls = tls_files(arguments)
