@@ -165,6 +165,10 @@ def test_an_export_by_an_earlier_version_asks_for_a_new_one(
         (lambda m: m.update(outputs={"a": 1}), "is damaged"),
         (lambda m: m.update(files=[1]), "is damaged"),
         (lambda m: m.update(name=None), "is damaged"),
+        (lambda m: m["inputs"][0].update(dtype="evil"), "is damaged"),
+        (lambda m: m["core_form"]["operators"][0]["results"][0].update(dtype="evil"), "is damaged"),
+        (lambda m: m["core_form"]["operators"][0]["results"][0].update(offset="0"), "is damaged"),
+        (lambda m: m["inputs"][0].update(shape=["1", 2]), "is damaged"),
     ],
 )
 def test_a_manifest_that_is_not_whole_is_one_message_without_python(

@@ -215,7 +215,7 @@ def form_of(program: Program) -> Form:
                 constant_bytes=call.kernel.constant_bytes,
                 scratch_bytes=call.kernel.scratch_bytes,
                 results=tuple(
-                    Result(tensor=t.name, dtype=str(t.dtype), shape=t.shape, offset=program.memory.offset_of(t))
+                    Result(tensor=t.name, dtype=t.dtype, shape=t.shape, offset=program.memory.offset_of(t))
                     for t in call.op.outputs
                 ),
             )
@@ -229,7 +229,7 @@ def _ports(tensors: tuple[Tensor, ...], kind: str) -> tuple[Port, ...]:
         Port(
             tensor=tensor.name,
             parameter=parameter,
-            dtype=str(tensor.dtype),
+            dtype=tensor.dtype,
             shape=tensor.shape,
             scale=None if tensor.quant is None else tensor.scale,
             zero_point=None if tensor.quant is None else tensor.zero_point,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from utvm.deploy.manifest import Form, Port, Result
-from utvm.graph import DType
 
 RUN_SYMBOL = "utvm_run_model"
 ARENA_SYMBOL = "utvm_arena"
@@ -80,7 +79,7 @@ def _buffers(name: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
     lines = [f'#include "{name}.h"\n']
     lines.append(f"_Alignas({name.upper()}_ARENA_ALIGNMENT) uint8_t {ARENA_SYMBOL}[{name.upper()}_ARENA_BYTES];")
     for port in (*inputs, *outputs):
-        c_type = DType(port.dtype).c_type
+        c_type = port.dtype.c_type
         lines.append(f"{c_type} {buffer(port)}[{port.nbytes} / sizeof({c_type})];")
     return "\n".join(lines) + "\n"
 

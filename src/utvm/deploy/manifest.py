@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import prod
+from operator import index
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from utvm.errors import UtvmError
+from utvm.graph import DType
 from utvm.naming import identifier, plain
 
 MANIFEST_FILE = "manifest.json"
@@ -30,7 +30,7 @@ class Port:
 
     tensor: str
     parameter: str
-    dtype: str
+    dtype: DType
     shape: tuple[int, ...]
     scale: float | None
     zero_point: int | None
@@ -38,7 +38,7 @@ class Port:
     @property
     def nbytes(self) -> int:
         """Size in bytes."""
-        return prod(self.shape) * np.dtype(self.dtype).itemsize
+        return prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +46,14 @@ class Result:
     """A tensor that an operator writes, and where in the arena it is just after that."""
 
     tensor: str
-    dtype: str
+    dtype: DType
     shape: tuple[int, ...]
     offset: int
 
     @property
     def nbytes(self) -> int:
         """Size in bytes."""
-        return prod(self.shape) * np.dtype(self.dtype).itemsize
+        return prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +224,7 @@ class Manifest:
             raise ManifestError(
                 f"{path} is not complete (no {plain(str(error.args[0]))}): export the model again"
             ) from error
-        except (TypeError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise ManifestError(f"{path} is damaged: export the model again") from error
 
 
@@ -241,7 +241,7 @@ def _checked(manifest: Manifest, path: Path) -> Manifest:
 def _manifest(values: dict[str, Any]) -> Manifest:
     taken = {key: values[key] for key in Manifest.__dataclass_fields__}
     for key in ("inputs", "outputs"):
-        taken[key] = tuple(Port(**{**entry, "shape": tuple(entry["shape"])}) for entry in values[key])
+        taken[key] = tuple(Port(**_typed(entry)) for entry in values[key])
     taken["core_form"] = _form(values["core_form"])
     taken["portable_form"] = None if values["portable_form"] is None else _form(values["portable_form"])
     taken["builds"] = tuple(
@@ -259,9 +259,14 @@ def _manifest(values: dict[str, Any]) -> Manifest:
 def _form(values: dict[str, Any]) -> Form:
     operators = []
     for entry in values["operators"]:
-        results = tuple(Result(**{**result, "shape": tuple(result["shape"])}) for result in entry["results"])
+        results = tuple(Result(**{**_typed(result), "offset": index(result["offset"])}) for result in entry["results"])
         operators.append(OperatorEntry(**{**entry, "results": results}))
     return Form(**{**values, "operators": tuple(operators)})
+
+
+def _typed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tensor's values with the types that they have."""
+    return {**entry, "dtype": DType(entry["dtype"]), "shape": tuple(map(index, entry["shape"]))}
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 
 from utvm.deploy.manifest import Manifest
-from utvm.graph import DType
 
 Files = Mapping[str, str]
 _OPTIONS = ("-ffp-contract=off", "-fno-lto")
@@ -115,7 +114,7 @@ def _arduino(m: Manifest, files: Files) -> dict[str, str]:
 def _sketch(m: Manifest) -> str:
     upper = m.name.upper()
     buffers = "\n".join(
-        f"static {_c_type(p.dtype)} {p.parameter}[{upper}_{p.parameter.upper()}_ELEMENTS];"
+        f"static {p.dtype.c_type} {p.parameter}[{upper}_{p.parameter.upper()}_ELEMENTS];"
         for p in (*m.inputs, *m.outputs)
     )
     arguments = ", ".join(p.parameter for p in (*m.inputs, *m.outputs))
@@ -139,10 +138,6 @@ void loop() {{
   delay(1000);
 }}
 """
-
-
-def _c_type(dtype: str) -> str:
-    return DType(dtype).c_type
 
 
 def _zephyr(m: Manifest, files: Files) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 
 from utvm.deploy.manifest import Manifest
-from utvm.graph import DType
 from utvm.naming import plain
 
 README_FILE = "README.md"
@@ -16,7 +15,7 @@ def readme(manifest: Manifest) -> str:
     m, upper = manifest, manifest.name.upper()
     arguments = ", ".join(port.parameter for port in (*m.inputs, *m.outputs))
     declared = "\n".join(
-        f"static {_c_type(port.dtype)} {port.parameter}[{upper}_{port.parameter.upper()}_ELEMENTS];"
+        f"static {port.dtype.c_type} {port.parameter}[{upper}_{port.parameter.upper()}_ELEMENTS];"
         for port in (*m.inputs, *m.outputs)
     )
     portable = ""
@@ -138,10 +137,6 @@ def _defined(m: Manifest) -> str:
         return ""
     named = " and ".join(f"`-D{macro}`" for macro in macros)
     return f"\n\nNo compiler says by itself that its target is {m.core}: without {named} it compiles the portable form."
-
-
-def _c_type(dtype: str) -> str:
-    return DType(dtype).c_type
 
 
 def _quantisation(scale: float | None, zero_point: int | None) -> str:

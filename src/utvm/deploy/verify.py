@@ -318,7 +318,7 @@ def _check_ports(manifest: Manifest, graph: Graph) -> None:
         ("inputs", manifest.inputs, graph.inputs),
         ("outputs", manifest.outputs, graph.outputs),
     ):
-        theirs = [(str(t.dtype), t.shape) for t in tensors]
+        theirs = [(t.dtype, t.shape) for t in tensors]
         ours = [(p.dtype, p.shape) for p in ports]
         if theirs != ours:
             raise VerifyError(
