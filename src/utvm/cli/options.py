@@ -56,7 +56,10 @@ def add_model(parser: argparse.ArgumentParser, *, dump: bool = True) -> None:
 def add_model_file(parser: argparse.ArgumentParser) -> None:
     """Add MODEL, and what `int8_model` needs to quantise it."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a model file: .tflite, .onnx (with --data), or a q7 archive (.npz)"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a model file: .tflite, .onnx, or a q7 archive (.npz); float networks with --data",
     )
     parser.add_argument(
         "--data",
@@ -130,8 +133,9 @@ def add_board(parser: argparse.ArgumentParser, *, several: bool = False) -> None
         "--assume",
         metavar="NAME",
         help="choose kernels for, and model cycles with, the memories of stm32f746, stm32h743 (Cortex-M7) or stm32l4r5 "
-        "(Cortex-M4), for pipelines as measured on silicon, or model cycles as pessimistic-m7; a pipeline and a memory "
-        "together between commas, as measured,stm32f746; default: zero-wait memory",
+        "(Cortex-M4), for pipelines as measured on silicon (measured) or as compilers have them (compilers), or model "
+        "cycles as pessimistic-m7; a pipeline and a memory together between commas, as measured,stm32f746; default: "
+        "pipelines as compilers have them, zero-wait memory",
     )
 
 

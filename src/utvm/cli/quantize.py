@@ -23,7 +23,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
             "loses: accuracy where labels are given, agreement with the float network, signal to noise by layer."
         ),
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a float model: .onnx")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a float model: .onnx or .tflite")
     parser.add_argument(
         "--data",
         type=Path,
