@@ -9,7 +9,7 @@ import tflite
 
 import utvm
 from tests.support.encoded import MAKERS, Encoded, encoded
-from tests.support.host import run_on_host
+from tests.support.host import run_on_host, run_sanitized
 from tests.support.oracle import Oracle
 from tests.support.target import run_programs
 from utvm.cores import Core, get_core
@@ -66,6 +66,31 @@ def in_any_config(graph: Graph, core: Core, seed: int) -> Program:
         if config and family.legal(op, core, config):
             choices[op.name] = family, config
     return lower(graph, core, choices=choices)
+
+
+def long_sums() -> list[Encoded]:
+    """Sums of forty operands, and of forty elements, that leave int32."""
+    wide, narrow = Quantization.per_tensor(0.5, -128), Quantization.per_tensor(20.0, 0)
+    xs = [Tensor(name=f"x{i}", shape=(40,), dtype=DType.INT8, quant=wide) for i in range(40)]
+    y = Tensor(name="y", shape=(40,), dtype=DType.INT8, quant=narrow)
+    axis = Tensor(name="axis", shape=(1,), dtype=DType.INT32, data=np.zeros(1, np.int32))
+    cases = [("ADD_N", xs, (), "AddNOptions"), ("CUMSUM", xs[:1], (axis,), "CumsumOptions")]
+    found = []
+    for kind, operands, constants, options in cases:
+        code = getattr(tflite.BuiltinOperator, kind)
+        op = EncodedOperator(code=code, version=1, inputs=(*operands, *constants), outputs=(y,), options=options)
+        inputs = [np.full(40, 127, np.int8)] * len(operands)
+        found.append(Encoded(kind, write_encoded("long", operands, (y,), [op]), inputs))
+    return found
+
+
+def test_sums_that_leave_32_bits_wrap_as_in_tflite_micro() -> None:
+    cases = [(case, load_tflite(case.model)) for case in long_sums()]
+    programs = [lower(graph, get_core("cortex-m3")) for _, graph in cases]
+    outputs = run_sanitized(programs, [case.inputs for case, _ in cases], "gcc")
+    for (case, graph), got in zip(cases, outputs, strict=True):
+        check(case, graph, got)
+        np.testing.assert_array_equal(got[0], Oracle(case.model).run(*case.inputs)[0])
 
 
 @pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"])

@@ -10,7 +10,13 @@ from utvm.compute import Expr, Helper, call
 from utvm.graph.arithmetic import Requantization
 from utvm.graph.operators import FULL_INT8
 from utvm.graph.tensor import Tensor
-from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding, quotient
+from utvm.numerics import (
+    half_up_shift,
+    multiply_by_quantized_multiplier,
+    multiply_single_rounding,
+    quotient,
+    wrap_int32,
+)
 
 CLAMP = Helper(name="utvm_clamp", evaluate=np.clip)
 REQUANTIZE = Helper(name="utvm_requantize_double", evaluate=multiply_by_quantized_multiplier)
@@ -19,6 +25,8 @@ REQUANTIZE_HALF_UP = Helper(
     name="utvm_requantize_half_up_shift", evaluate=lambda x, _, shift: half_up_shift(x, 1 - shift)
 )
 QUOTIENT = Helper(name="utvm_quotient", evaluate=quotient)
+WRAPPING_SUM = Helper(name="utvm_wrapping_sum", evaluate=lambda a, b: wrap_int32(a + b))
+"""A sum that may leave int32, where C's own has no meaning."""
 
 
 class Writes(Protocol):

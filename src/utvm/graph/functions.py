@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from utvm.compute import Expr, call, equal, larger, smaller, unequal, where
 from utvm.graph.arithmetic import requantization
-from utvm.graph.formulas import QUOTIENT, centered, requantized, stored
+from utvm.graph.formulas import QUOTIENT, WRAPPING_SUM, centered, requantized, stored
 from utvm.graph.general import Elementwise, Function, Reducer, Reduction
 from utvm.graph.tensor import DType
 from utvm.numerics import (
@@ -56,11 +56,13 @@ def _squared_difference(op: Elementwise, xs: Sequence[Expr]) -> Expr:
 def _add_n(op: Elementwise, xs: Sequence[Expr]) -> Expr:
     scaled, twice = _common(op, xs, 20)
     total = scaled[0]
+    # Sixteen operands and more may leave int32, and tflite-micro's sum wraps.
     for each in scaled[1:]:
-        total = total + each
+        total = call(WRAPPING_SUM, total, each)
     # tflite-micro starts its sum from what it takes for zero: an element of the value 0, not of the zero point.
     start = int(multiply_by_quantized_multiplier(-op.xs[0].zero_point << 20, *quantize_multiplier(0.5)))
-    return stored(op, requantized(total + start, requantization(twice / ((1 << 20) * op.y.scale))))
+    total = call(WRAPPING_SUM, total, start)
+    return stored(op, requantized(total, requantization(twice / ((1 << 20) * op.y.scale))))
 
 
 def _div(op: Elementwise, xs: Sequence[Expr]) -> Expr:

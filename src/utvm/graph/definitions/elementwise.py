@@ -109,5 +109,7 @@ def cumulative_sum(op: CumulativeSum) -> Definition:
         epilogue=value,
         output=buffer_of("y", op.y),
         index=tuple(axis(name) for name in axes),
+        # Sixteen elements and more may leave int32, and tflite-micro's sum wraps.
+        c_type="uint32_t",
     )
     return Definition(stages=(compute,), inputs={"x": op.x})
