@@ -6,16 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from utvm.compute.affine import Affine
-from utvm.compute.expressions import Apply, Buffer, Call, Compute, Expr, Index, Load, Lookup, Select, children
+from utvm.compute.expressions import Buffer, Compute, Expr, Index, Load, children, mapped
 
 
 def collapsed(compute: Compute) -> Compute:
     """Return a computation whose loads are flat where nothing lies outside, and whose neighbouring axes are merged."""
     flat = _mapped(compute, _flat)
     for names in (list(flat.space), list(flat.reduce)):
-        for first, second in zip(names[-2::-1], names[:0:-1], strict=True):
-            if _walk_as_one(flat, first, second):
-                flat = _merged(flat, first, second)
+        inner = names.pop() if names else ""
+        for outer in reversed(names):
+            if flat.axes[inner] == 1:
+                flat, inner = _merged(flat, inner, outer), outer
+            elif flat.axes[outer] == 1 or _walk_as_one(flat, outer, inner):
+                flat = _merged(flat, outer, inner)
+            else:
+                inner = outer
     return flat
 
 
@@ -29,32 +34,29 @@ def _line(buffer: Buffer) -> Buffer:
     return replace(buffer, shape=(buffer.elements,))
 
 
-def _walk_as_one(compute: Compute, first: str, second: str) -> bool:
-    """Whether each index steps through `first` as it would through so many turns of `second`."""
-    axes = compute.axes
-    if first not in axes or second not in axes:
-        return False
-    return all(_steps(index, first) == _steps(index, second) * axes[second] for index in _indices(compute))
+def _walk_as_one(compute: Compute, outer: str, inner: str) -> bool:
+    """Whether each index steps through `outer` as it would through so many turns of `inner`."""
+    turns = compute.axes[inner]
+    return all(_steps(index, outer) == _steps(index, inner) * turns for index in _indices(compute))
 
 
 def _steps(index: Affine, name: str) -> int:
     return dict(index.terms).get(name, 0)
 
 
-def _merged(compute: Compute, first: str, second: str) -> Compute:
-    """Return it without `first`; `second` has the turns of both."""
-    axes = compute.axes
-    turns = axes[first] * axes[second]
+def _merged(compute: Compute, gone: str, kept: str) -> Compute:
+    """Return it without the axis `gone`; its neighbour `kept` has the turns of both."""
+    turns = compute.axes[gone] * compute.axes[kept]
 
     def fewer(names: Mapping[str, int]) -> dict[str, int]:
-        return {n: turns if n == second else e for n, e in names.items() if n != first}
+        return {n: turns if n == kept else e for n, e in names.items() if n != gone}
 
     def moved(expr: Expr) -> Expr:
         match expr:
             case Load():
-                return replace(expr, index=tuple(_without(i, first) for i in expr.index))
+                return replace(expr, index=tuple(_without(i, gone) for i in expr.index))
             case Index():
-                return replace(expr, value=_without(expr.value, first))
+                return replace(expr, value=_without(expr.value, gone))
             case _:
                 return expr
 
@@ -63,7 +65,7 @@ def _merged(compute: Compute, first: str, second: str) -> Compute:
         found,
         space=fewer(compute.space),
         reduce=fewer(compute.reduce),
-        index=tuple(_without(i, first) for i in found.index),
+        index=tuple(_without(i, gone) for i in found.index),
     )
 
 
@@ -89,26 +91,11 @@ def _indices(compute: Compute) -> list[Affine]:
 
 def _mapped(compute: Compute, change: Callable[[Expr], Expr]) -> Compute:
     """Return a computation with all expressions changed, and its output as one line."""
-
-    def visit(expr: Expr) -> Expr:
-        match expr:
-            case Apply():
-                expr = replace(expr, left=visit(expr.left), right=visit(expr.right))
-            case Select():
-                expr = Select(condition=visit(expr.condition), then=visit(expr.then), other=visit(expr.other))
-            case Call():
-                expr = replace(expr, arguments=tuple(visit(a) for a in expr.arguments))
-            case Lookup():
-                expr = replace(expr, place=visit(expr.place))
-            case _:
-                pass
-        return change(expr)
-
     return replace(
         compute,
-        init=visit(compute.init),
-        term=visit(compute.term),
-        epilogue=visit(compute.epilogue),
+        init=mapped(compute.init, change),
+        term=mapped(compute.term, change),
+        epilogue=mapped(compute.epilogue, change),
         output=_line(compute.output),
         index=(compute.output.flat(compute.index),),
     )

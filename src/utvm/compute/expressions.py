@@ -299,22 +299,21 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return ()
 
 
-def mapped(expr: Expr, change: Callable[[Load], Expr]) -> Expr:
-    """Return an expression with its loads changed."""
+def mapped(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """Return an expression with each of its parts changed, inner ones first."""
     match expr:
-        case Load():
-            return change(expr)
         case Apply():
-            return replace(expr, left=mapped(expr.left, change), right=mapped(expr.right, change))
+            expr = replace(expr, left=mapped(expr.left, change), right=mapped(expr.right, change))
         case Select():
-            return Select(
+            expr = Select(
                 condition=mapped(expr.condition, change),
                 then=mapped(expr.then, change),
                 other=mapped(expr.other, change),
             )
         case Call():
-            return replace(expr, arguments=tuple(mapped(a, change) for a in expr.arguments))
+            expr = replace(expr, arguments=tuple(mapped(a, change) for a in expr.arguments))
         case Lookup():
-            return replace(expr, place=mapped(expr.place, change))
+            expr = replace(expr, place=mapped(expr.place, change))
         case _:
-            return expr
+            pass
+    return change(expr)
