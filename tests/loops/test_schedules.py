@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import utvm
 from tests.support.cases import drawn
 from tests.support.draw import case_with
-from tests.support.host import run_on_host
+from tests.support.host import run_on_host, run_sanitized
 from tests.support.target import run_programs
 from utvm.codegen import SIZES, CFunction, CParameter, CWriter
 from utvm.compute import Apply, Buffer, Compute, Const, Load, Reduced, axis, evaluate
@@ -182,6 +182,18 @@ def test_what_is_accepted_is_exact_on_a_core(every: list[Drawn], board: str) -> 
         for case, got in zip(some, run_programs(session, programs, [c.inputs for c in some]), strict=True):
             if got is not None:
                 check(case, got)
+
+
+def test_blocks_that_are_filled_up_read_nothing_beyond_the_ends() -> None:
+    """Packed or not: the address sanitizer sees what is read."""
+    every = drawn(case_with("FullyConnected"), 1 / 4)
+    programs = []
+    for graph, inputs in every:
+        schedule = Schedule.of(*weighted_compute(graph.operators[0]))
+        padded = schedule.split("k", schedule.extents["k"] // 2 + 2, pad=True)
+        programs.append(Drawn(graph, inputs, padded, 0).program(PLAIN))
+    for (graph, inputs), got in zip(every, run_sanitized(programs, [i for _, i in every], "gcc"), strict=True):
+        check(Drawn(graph, inputs, Schedule.of(*weighted_compute(graph.operators[0])), 0), got)
 
 
 def test_a_computation_means_what_the_reference_says() -> None:

@@ -19,7 +19,7 @@ def render(w: CWriter, schedule: Schedule) -> tuple[str, ...]:
     """Write a schedule and return the names of the helpers it calls.
 
     Raises:
-        IllegalScheduleError: a loop of the sum is outside of one of the output, or a constant is read beyond its end.
+        IllegalScheduleError: a loop of the sum is outside of one of the output.
     """
     seen_sum = False
     for loop in schedule.loops:
@@ -35,9 +35,6 @@ def render(w: CWriter, schedule: Schedule) -> tuple[str, ...]:
         reduced = [each for each in copied.layout if schedule.is_reduced(each)]
         if copied.at is not None and len(reduced) > 1 and schedule.instruction is None:
             raise IllegalScheduleError(f"'{name}' is staged for an instruction: replace the lanes by one")
-    for name in schedule.constants:
-        if name not in schedule.copies and schedule.reads_beyond(name):
-            raise IllegalScheduleError(f"'{name}' is read beyond its end in blocks that are filled up: pack it")
     renderer = _Renderer(w, schedule)
     renderer.write()
     for buffer in schedule.compute.buffers:

@@ -14,7 +14,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.compute import Affine, Apply, Buffer, Compute, Const, Load, Range, axis, loaded, loads, number, part
+from utvm.compute import (
+    Affine,
+    Apply,
+    Buffer,
+    Compute,
+    Const,
+    Expr,
+    Load,
+    Range,
+    axis,
+    loaded,
+    loads,
+    mapped,
+    number,
+    part,
+)
 from utvm.errors import UtvmError
 
 _LARGEST_INPUT = 128
@@ -186,14 +201,15 @@ class Schedule:
             raise IllegalScheduleError(f"'{name}' is unrolled, cut or has a shorter last block: split it before that")
         self._check_staged(name)
         blocks, rest = -(-loop.extent // size), loop.extent % size
-        tails = dict(self.tails)
+        tails, compute = dict(self.tails), self.compute
         if rest and pad:
-            self._check_padding(name, loop.extent, blocks * size)
+            compute = self._padded(name, loop.extent, blocks * size)
         elif rest:
             tails[inner] = outer, rest
         loops = Loop(axis=outer, extent=blocks), Loop(axis=inner, extent=size)
         return replace(
             self,
+            compute=compute,
             loops=(*self.loops[:place], *loops, *self.loops[place + 1 :]),
             where={**self.where, name: axis(outer) * size + axis(inner)},
             extents={**self.extents, outer: blocks, inner: size},
@@ -404,14 +420,6 @@ class Schedule:
             always |= high < 0 or low >= size
         return may, always
 
-    def reads_beyond(self, name: str) -> bool:
-        """Whether some turn of the loops reads a buffer outside, where no guard asks."""
-        return any(
-            load.outside is None and self.guarded(replace(load, outside=0), {})[0]
-            for load in loads(self.compute.term)
-            if load.buffer.name == name
-        )
-
     def packed(self, name: str) -> NDArray[Any]:
         """Return the elements of a packed constant in the order of its layout, one for each lane."""
         load, layout = self.load_of(name), self.copies[name].layout
@@ -472,19 +480,23 @@ class Schedule:
             for i, name in enumerate(names)
         }
 
-    def _check_padding(self, name: str, extent: int, padded: int) -> None:
-        """Refuse to pad an axis unless some factor of the term is 0 beyond the end."""
+    def _padded(self, name: str, extent: int, padded: int) -> Compute:
+        """Return the computation with 0 beyond the ends of what a longer axis reads; refuse if no factor is 0 there."""
         reason = f"blocks of '{name}' can't be filled up: no factor of the term is 0 beyond its end"
         product = self.product()
         if product is None or not self.is_reduced(name):
             raise IllegalScheduleError(reason)
         ranges = {**self.ranges(), name: (extent, padded - 1)}
+
+        def filled(expr: Expr) -> Expr:
+            return replace(expr, outside=0) if isinstance(expr, Load) and expr.outside is None else expr
+
         for load in product[:2]:
             zero = load.outside == 0 or load.buffer.name in self.constants
             index = [self.resolved(i, {name}) for i in load.index]
             beyond = any(i.range(ranges)[0] >= size for i, size in zip(index, load.buffer.shape, strict=True))
             if zero and beyond:
-                return
+                return replace(self.compute, term=mapped(self.compute.term, filled))
         raise IllegalScheduleError(reason)
 
     def _copied(self, name: str, layout: Sequence[str], at: str | None) -> Schedule:
