@@ -93,6 +93,18 @@ def test_sums_that_leave_32_bits_wrap_as_in_tflite_micro() -> None:
         np.testing.assert_array_equal(got[0], Oracle(case.model).run(*case.inputs)[0])
 
 
+@pytest.mark.parametrize(("kind", "options"), [("MAXIMUM", "MaximumMinimumOptions"), ("ADD_N", "AddNOptions")])
+def test_one_tensor_may_be_both_operands(kind: str, options: str) -> None:
+    x, y = (Tensor(name=n, shape=(4, 5), dtype=DType.INT8, quant=Quantization.per_tensor(0.1, 3)) for n in ("x", "y"))
+    code = getattr(tflite.BuiltinOperator, kind)
+    op = EncodedOperator(code=code, version=2, inputs=(x, x), outputs=(y,), options=options)
+    case = Encoded(kind, write_encoded("twice", (x,), (y,), [op]), [np.arange(-10, 10, dtype=np.int8).reshape(4, 5)])
+    graph = load_tflite(case.model)
+    (got,) = run_on_host([lower(graph, get_core("cortex-m3"))], [case.inputs])
+    check(case, graph, got)
+    np.testing.assert_array_equal(got[0], Oracle(case.model).run(*case.inputs)[0])
+
+
 @pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"])
 def test_kernels_on_a_core(every: list[tuple[Encoded, Graph]], board: str) -> None:
     some = every[: len(MAKERS)]

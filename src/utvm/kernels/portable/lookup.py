@@ -110,9 +110,9 @@ def _table(op: LookupOperator | Add | Sub | Mul | Elementwise) -> NDArray[np.uin
 
 def _maps_bytes(op: Elementwise) -> bool:
     """Whether y holds, for each element of the one activation, a byte that depends on it and constant numbers alone."""
-    if len(set(op.activations)) != 1:
+    if len(op.activations) != 1:
         return False
-    (x,) = set(op.activations)
+    (x,) = op.activations
     numbers = all(t.elements == 1 for t in op.xs if t.is_constant)
     return numbers and x.shape == op.y.shape and x.dtype is op.y.dtype is DType.INT8
 
