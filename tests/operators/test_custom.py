@@ -2,18 +2,24 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tflite
 
 import utvm
+from tests.support.host import run_on_host
+from utvm.cores import get_core
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_encoders import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
-from utvm.graph import DType, Function, Graph, Quantization, Tensor
+from utvm.graph import DType, Elementwise, Function, Graph, Quantization, Reducer, Tensor
 from utvm.graph.custom import CustomOperatorError
+from utvm.graph.definitions import definition
+from utvm.graph.formulas import stored
 from utvm.graph.reference import evaluate
+from utvm.lowering import lower
 from utvm.model_tuning import tune
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending" / "custom.md"
@@ -78,8 +84,38 @@ def test_they_are_tuned(graph: Graph, tmp_path: Path) -> None:
     assert sum(layer.trials for layer in layers) > len(layers)
 
 
+def test_formulas_of_numbers_alone() -> None:
+    """A count of elements reads none of them; numbers may be numpy's."""
+    utvm.custom(
+        Reducer(name="Count", combine="sum", init=0, term=lambda *_: np.int64(1), result=lambda op, n: stored(op, n))
+    )
+    x, y = tensor("x", (2, 3, 4), 0.1, 3), tensor("y", (2, 3), 1.0, -5)
+    counted = load_tflite(write_encoded("count", (x,), (y,), [own("Count", [x], y)]))
+    array = np.zeros(x.shape, np.int8)
+    (got,) = run_on_host([lower(counted, get_core("cortex-m3"))], [[array]])
+    np.testing.assert_array_equal(got[0], np.full((2, 3), 4 - 5))
+    np.testing.assert_array_equal(evaluate(counted, [array])["y"], got[0])
+
+
+def test_python_can_not_choose_by_an_expression() -> None:
+    x, y = (tensor(name, (4,), 0.1, 0) for name in "xy")
+    double = Function(name="Double", expression=lambda _, xs: xs[0] if xs[0] > 0 else xs[0] * 2)
+    with pytest.raises(TypeError, match=r"choose by where\(\)"):
+        definition(Elementwise(name="op", function=double, xs=(x,), y=y))
+
+
+def test_a_table_makes_int8() -> None:
+    utvm.custom(Function(name="Bent", real=np.tanh))
+    x, y = tensor("x", (4,), 0.1, 0), Tensor(name="y", shape=(4,), dtype=DType.INT32)
+    with pytest.raises(FrontendError, match="int8"):
+        load_tflite(write_encoded("wide", (x,), (y,), [own("Bent", [x], y)]))
+
+
 def test_what_is_no_operator_is_refused() -> None:
     with pytest.raises(CustomOperatorError, match="exactly one formula"):
         utvm.custom(Function(name="Nothing"))
     with pytest.raises(CustomOperatorError, match="no name"):
         utvm.custom(Function(name="a b", real=np.tanh))
+    product: Any = "product"
+    with pytest.raises(CustomOperatorError, match="sum, max, min"):
+        utvm.custom(Reducer(name="Product", combine=product, init=1, term=lambda _, x, __: x, result=lambda _, x: x))

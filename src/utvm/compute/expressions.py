@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from utvm.compute.affine import Affine, number
@@ -20,6 +21,14 @@ class Arithmetic:
     """Python's operators on expressions; numbers become constants."""
 
     __slots__ = ()
+
+    def __bool__(self) -> bool:
+        """Refuse `if`, `and`, `or` and chained comparisons, which would choose before there is a value."""
+        raise TypeError("an expression is neither true nor false before it runs: choose by where(), combine by & and |")
+
+    def __neg__(self) -> Apply:
+        """Return the value with the other sign."""
+        return _apply("-", 0, self)
 
     def __add__(self, other: Expr | float) -> Apply:
         """Return the sum."""
@@ -221,8 +230,10 @@ def call(helper: Helper, *arguments: Expr | float) -> Call:
 
 def as_expr(value: object) -> Expr:
     """Return a number as a constant; expressions as they are."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, int | float):
-        return Const(value=value)
+        return Const(value=int(value) if isinstance(value, bool) else value)
     if isinstance(value, Const | Load | Apply | Select | Call | Index | Lookup | Reduced):
         return value
     raise TypeError(f"{value!r} is neither an expression nor a number")

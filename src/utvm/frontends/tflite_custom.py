@@ -24,10 +24,12 @@ def convert_custom(c: Context) -> Operator:
 def _elementwise(c: Context, what: Function) -> Operator:
     if not c.raw.inputs or len(c.raw.outputs) != 1:
         raise RefusedError("at least one input and one output are expected")
+    types = tuple(DType)
     if what.expression is None:
         c.arity((1,))
+        types = (DType.INT8,)
     xs = tuple(c.element(i, what.inputs) for i in range(len(c.raw.inputs)))
-    y = c.made_of(tuple(DType))
+    y = c.made_of(types)
     expect_shape(y, broadcast(*xs))
     return Elementwise(name=c.name, function=what, xs=xs, y=y)
 

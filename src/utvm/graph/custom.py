@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from utvm.compute.expressions import Combine
 from utvm.errors import UtvmError
 from utvm.graph.general import Function, Reducer
 
@@ -24,10 +27,11 @@ def custom(operator: Function | Reducer) -> Function | Reducer:
         The operator, for graphs that are made in Python.
 
     Raises:
-        CustomOperatorError: the name is no C identifier, or the function has not exactly one formula.
+        CustomOperatorError: the name is no C identifier, the function has not exactly one formula, or the reduction
+            combines in an unknown way.
 
     Example:
-        utvm.custom(Function(name="mish", real=lambda x: x * math.tanh(math.log1p(math.exp(x)))))
+        utvm.custom(Function(name="Mish", real=lambda x: x * np.tanh(np.log1p(np.exp(x)))))
     """
     if not operator.name.isidentifier() or not operator.name.isascii():
         raise CustomOperatorError(
@@ -37,6 +41,10 @@ def custom(operator: Function | Reducer) -> Function | Reducer:
         formulas = [operator.expression, operator.stored, operator.real]
         if sum(formula is not None for formula in formulas) != 1:
             raise CustomOperatorError(f"'{operator.name}' needs exactly one formula: expression=, stored= or real=")
+    elif operator.combine not in get_args(Combine):
+        raise CustomOperatorError(
+            f"'{operator.name}' combines by '{operator.combine}': {', '.join(get_args(Combine))} are known"
+        )
     _CUSTOM[operator.name] = operator
     return operator
 

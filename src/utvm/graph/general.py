@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from utvm.compute import Expr
+from utvm.compute.expressions import Combine
 from utvm.graph.operators import FULL_INT8, Operator, _Unary
 from utvm.graph.tensor import DType, Tensor
 
@@ -70,7 +71,7 @@ class Reducer:
     """
 
     name: str
-    combine: Literal["sum", "max", "min"]
+    combine: Combine
     init: int
     term: Callable[[Reduction, Expr, Expr], Expr]
     result: Callable[[Reduction, Expr], Expr]

@@ -54,7 +54,9 @@ def _table(op: Elementwise) -> NDArray[np.int8]:
     else:
         assert op.function.real is not None
         real = op.function.real(np.float32(x.scale) * (values - x.zero_point).astype(np.float32))
-        steps = (real.astype(np.float32) * (np.float32(1) / np.float32(op.y.scale))).astype(np.float64)
+        steps = (
+            np.broadcast_to(np.asarray(real, np.float32), values.shape) * (np.float32(1) / np.float32(op.y.scale))
+        ).astype(np.float64)
         # Halves away from zero; what is no number or beyond int32 saturates.
         rounded = np.copysign(np.floor(np.abs(np.nan_to_num(steps)) + 0.5), steps)
         found = np.clip(rounded, -(2**31), 2**31 - 1) + op.y.zero_point

@@ -69,6 +69,10 @@ class PortableDefined(KernelFamily):
             else:
                 with w.block(""):
                     helpers.update(dict.fromkeys(render(w, s)))
+        read = {buffer.name for stage in stages for buffer in stage.buffers}
+        for name in defined.inputs:
+            if name not in read:
+                w(f"(void){name};")
         y = op.outputs[0]
         constants = {name: _array(t) for name, t in defined.inputs.items() if t.is_constant}
         constants |= {n: CArray(c_type=_c_type(defined, n), values=v) for n, v in defined.constants.items()}
