@@ -202,8 +202,10 @@ def counting_instructions(board: Board) -> Board:
     return replace(board, emulator=replace(board.emulator, arguments=arguments))
 
 
-def test_the_same_model_in_two_arenas_from_two_contexts() -> None:
-    made = exported(KWS)
+@pytest.mark.parametrize("board", ["qemu-cortex-m4", "qemu-cortex-m55"])
+def test_the_same_model_in_two_arenas_from_two_contexts(board: str) -> None:
+    """On the Cortex-M55, interrupts inside of vector code run vector code: registers and predicates are kept."""
+    made = exported(KWS, board)
     main_file = Source(name="main.c", text=TWO_CONTEXTS)
     firmware = build_firmware([made], [main_file], name="two")
     with BootedBoard(counting_instructions(made.board), firmware.image.path) as booted:
