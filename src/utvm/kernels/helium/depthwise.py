@@ -162,6 +162,15 @@ class _Plan:
         return left * word, (self.wide - left - self.op.x.shape[2]) * word
 
     @property
+    def reached(self) -> tuple[bool, bool]:
+        """Whether rows reach the padding before and behind, which is written each time then, and once elsewhere.
+
+        Whole vectors are written, beyond rows of other lengths.
+        """
+        beyond = self.row_bytes % _LANES > 0
+        return beyond and self.quads > 1, beyond
+
+    @property
     def scratch_bytes(self) -> int:
         """Interleaved rows, outputs, a row of padding, and where outputs go that are none."""
         return self.rows_bytes + self.out_bytes + _rounded(self.row_bytes) + _rounded(self.dump_bytes)
@@ -204,10 +213,12 @@ class _Plan:
         assert core.timing is not None
         op = self.op
         channel = patch_kernel(self.spec, core.timing)[1]
-        quad = interleave_cycles(self.row_bytes) + 60
-        quad += fill_cycles(self.pads[1]) if self.row_bytes % _LANES else 0
+        fills = [fill_cycles(count) for count in self.pads]
+        each_time = sum(fill for fill, reached in zip(fills, self.reached, strict=True) if reached)
+        quad = interleave_cycles(self.row_bytes) + 60 + each_time
         row = self.quads * quad + 60 + op.y.shape[3] * channel + separate_cycles(op.y.shape[3], self.spec.steps) + 40
-        return op.x.shape[0] * -(-op.y.shape[1] // self.out_rows) * row + fill_cycles(self.row_bytes)
+        rows = op.x.shape[0] * -(-op.y.shape[1] // self.out_rows)
+        return rows * row + fill_cycles(self.row_bytes) + self.quads * (sum(fills) - each_time)
 
 
 def _rounded(nbytes: int) -> int:
@@ -228,9 +239,8 @@ def _write(w: CWriter, plan: _Plan, kernel: str, way_back: str) -> None:
     w(f"int8_t *const dump = scratch + {dump_at};", "(void)dump;")
     w(f"utvm_helium_fill(padding, {zero}, {row});")
     left, right = plan.pads
-    # Whole vectors are written, beyond rows of other lengths: padding that they reach is written each time.
-    reached = plan.quads > 1 and row % _LANES > 0
-    lasting = [(0, 0 if reached else left), (left + width * word, 0 if row % _LANES else right)]
+    left_reached, right_reached = plan.reached
+    lasting = [(0, 0 if left_reached else left), (left + width * word, 0 if right_reached else right)]
     if any(count for _, count in lasting):
         with w.loop("quad", plan.quads):
             w(f"int8_t *const to = scratch + quad * {plan.wide * word};")
@@ -244,10 +254,10 @@ def _write(w: CWriter, plan: _Plan, kernel: str, way_back: str) -> None:
                 w(f"const int32_t iy = oy * {op.stride[0]} + (4 * quad + k) * {op.dilation[0]} - {op.padding.top};")
                 w(f"rows[k] = iy >= 0 && iy < {height} ? x + (n * {height} + iy) * {row} : padding;")
             w(f"int8_t *const to = scratch + quad * {plan.wide * word};")
-            if left and reached:
+            if left and left_reached:
                 w(f"utvm_helium_fill(to, {zero}, {left});")
             w(f"utvm_helium_interleave(to + {left}, rows, {row});")
-            if right and row % _LANES:
+            if right and right_reached:
                 w(f"utvm_helium_fill(to + {left + width * word}, {zero}, {right});")
         w(f"{kernel}(scratch, stream, outputs, {out_channels});")
         line = out_width * out_channels
