@@ -118,23 +118,27 @@ def _spatial(
 
 def conv2d(d: Drawer) -> Operator:
     """Return a random Conv2D."""
-    batch, height, width = d.integer(1, 2), d.size(12), d.size(12)
+    size = d.integer(1, 2), d.size(12), d.size(12)
     groups = d.pick(1, 1, 1, 2, 3)
     depth = d.size(9 if groups == 1 else 4)
     channels = groups * d.size(9 if groups == 1 else 4)
     window = (d.integer(1, 5), d.integer(1, 5)) if d.integer(0, 2) else (1, 1)
-    stride = (d.integer(1, 3), d.integer(1, 3))
-    dilation = (d.integer(1, 3), d.integer(1, 3)) if d.flag() else (1, 1)
-    x = d.tensor("x", (batch, height, width, groups * depth))
+    return conv2d_of(d, (*size, groups * depth), (channels, *window, depth))
+
+
+def conv2d_of(d: Drawer, shape: tuple[int, int, int, int], weights: tuple[int, int, int, int]) -> Operator:
+    """Return a random Conv2D of an input [N, H, W, C] and weights [OC, KH, KW, C / groups]."""
+    window, stride, dilation = weights[1:3], *_steps(d)
+    x = d.tensor("x", shape)
     assert x.quant is not None
-    w = _weights(d, x.quant, (channels, *window, depth), 0, depth * window[0] * window[1])
-    padding, output = _spatial(d, (height, width), window, stride, dilation)
+    w = _weights(d, x.quant, weights, 0, math.prod(weights[1:]))
+    padding, output = _spatial(d, shape[1:3], window, stride, dilation)
     return Conv2D(
         name="op",
         x=_with_scale(x, w.rounding),
         weights=w.weights,
         bias=w.bias,
-        y=d.tensor("y", (batch, *output, channels), w.y),
+        y=d.tensor("y", (shape[0], *output, weights[0]), w.y),
         clamp=w.clamp,
         rounding=w.rounding,
         stride=stride,
@@ -143,23 +147,31 @@ def conv2d(d: Drawer) -> Operator:
     )
 
 
+def _steps(d: Drawer) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return stride and dilation."""
+    return (d.integer(1, 3), d.integer(1, 3)), (d.integer(1, 3), d.integer(1, 3)) if d.flag() else (1, 1)
+
+
 def depthwise(d: Drawer) -> Operator:
     """Return a random DepthwiseConv2D."""
-    batch, height, width, inputs = d.integer(1, 2), d.size(12), d.size(12), d.size(9)
-    channels = inputs * d.pick(1, 1, 2, 3)
-    window = (d.integer(1, 5), d.integer(1, 5))
-    stride = (d.integer(1, 3), d.integer(1, 3))
-    dilation = (d.integer(1, 3), d.integer(1, 3)) if d.flag() else (1, 1)
-    x = d.tensor("x", (batch, height, width, inputs))
+    shape = d.integer(1, 2), d.size(12), d.size(12), d.size(9)
+    channels = shape[3] * d.pick(1, 1, 2, 3)
+    return depthwise_of(d, shape, (1, d.integer(1, 5), d.integer(1, 5), channels))
+
+
+def depthwise_of(d: Drawer, shape: tuple[int, int, int, int], weights: tuple[int, int, int, int]) -> Operator:
+    """Return a random DepthwiseConv2D of an input [N, H, W, C] and weights [1, KH, KW, C * multiplier]."""
+    window, stride, dilation = weights[1:3], *_steps(d)
+    x = d.tensor("x", shape)
     assert x.quant is not None
-    w = _weights(d, x.quant, (1, *window, channels), 3, window[0] * window[1])
-    padding, output = _spatial(d, (height, width), window, stride, dilation)
+    w = _weights(d, x.quant, weights, 3, math.prod(window))
+    padding, output = _spatial(d, shape[1:3], window, stride, dilation)
     return DepthwiseConv2D(
         name="op",
         x=_with_scale(x, w.rounding),
         weights=w.weights,
         bias=w.bias,
-        y=d.tensor("y", (batch, *output, channels), w.y),
+        y=d.tensor("y", (shape[0], *output, weights[3]), w.y),
         clamp=w.clamp,
         rounding=w.rounding,
         stride=stride,
@@ -172,8 +184,13 @@ def fully_connected(d: Drawer) -> Operator:
     """Return a random FullyConnected."""
     batch, outputs = d.integer(1, 3), d.size(12)
     inner = d.pick((d.integer(1, 40),), (d.integer(1, 4), d.integer(1, 4), d.integer(1, 4)))
-    inputs = math.prod(inner)
-    x = d.tensor("x", (batch, *inner))
+    return fully_connected_of(d, (batch, *inner), outputs)
+
+
+def fully_connected_of(d: Drawer, shape: tuple[int, ...], outputs: int) -> Operator:
+    """Return a random FullyConnected of an input [N, ...]."""
+    inputs = math.prod(shape[1:])
+    x = d.tensor("x", shape)
     assert x.quant is not None
     w = _weights(d, x.quant, (outputs, inputs), 0, inputs)
     return FullyConnected(
@@ -181,7 +198,7 @@ def fully_connected(d: Drawer) -> Operator:
         x=_with_scale(x, w.rounding),
         weights=w.weights,
         bias=w.bias,
-        y=d.tensor("y", (batch, outputs), w.y),
+        y=d.tensor("y", (shape[0], outputs), w.y),
         clamp=w.clamp,
         rounding=w.rounding,
     )
