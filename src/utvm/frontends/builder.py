@@ -29,6 +29,7 @@ from utvm.graph import (
     Tensor,
     Transpose,
 )
+from utvm.graph.names import Names, printable
 
 MAX_ELEMENTS = 1 << 27
 """Of one tensor."""
@@ -45,19 +46,14 @@ class GraphBuilder:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._taken: set[str] = set()
+        self._names = Names()
         self._inputs: list[Tensor] = []
         self.operators: list[Operator] = []
         self.place = "operator"
 
     def unique(self, wanted: str) -> str:
-        """Return `wanted`, with a number behind it if it is taken."""
-        name, number = wanted, 1
-        while name in self._taken:
-            number += 1
-            name = f"{wanted}_{number}"
-        self._taken.add(name)
-        return name
+        """Return `wanted` as far as it prints, with a number behind it if it is taken."""
+        return self._names.fresh(printable(wanted))
 
     def input(
         self,

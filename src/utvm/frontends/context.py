@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor
 from utvm.frontends.refusal import RefusedError
 from utvm.graph import DType, Quantization, Tensor
+from utvm.graph.names import Names
 
 ACTIVATION_RANGES = {
     tflite.ActivationFunctionType.NONE: (None, None),
@@ -40,7 +41,7 @@ _ADVICE_OF_DTYPE = {DType.FLOAT32: FLOAT_ADVICE, DType.UINT8: UINT8_ADVICE, DTyp
 class Context:
     """One operator of a file on its way into the graph."""
 
-    def __init__(self, model: RawModel, raw: RawOperator, tensors: dict[int, Tensor], names: set[str]) -> None:
+    def __init__(self, model: RawModel, raw: RawOperator, tensors: dict[int, Tensor], names: Names) -> None:
         self._model = model
         self._tensors = tensors
         self._names = names
@@ -49,18 +50,12 @@ class Context:
 
     def made(self, what: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return a tensor that the file lacks, between two operators that one of the file's becomes."""
-        name = f"{self.name}/{what}"
-        while name in self._names:
-            name += "_"
-        self._names.add(name)
+        name = self._names.fresh(f"{self.name}/{what}")
         return Tensor(name=name, shape=shape, dtype=like.dtype, quant=like.quant)
 
     def constant_made(self, what: str, data: NDArray[Any], quant: Quantization | None = None) -> Tensor:
         """Return a constant that the file lacks."""
-        name = f"{self.name}/{what}"
-        while name in self._names:
-            name += "_"
-        self._names.add(name)
+        name = self._names.fresh(f"{self.name}/{what}")
         return Tensor(name=name, shape=data.shape, dtype=DType(data.dtype.name), quant=quant, data=data)
 
     def shape_of_input(self, position: int) -> tuple[int, ...]:

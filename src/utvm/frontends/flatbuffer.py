@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from utvm.errors import UtvmWarning
 from utvm.frontends.errors import FrontendError
 from utvm.graph import DType, Quantization
+from utvm.graph.names import printable
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 MAX_OPERATORS = 20_000
@@ -313,4 +314,4 @@ def _text(raw: bytes | None) -> str:
     if not raw:
         return ""
     decoded = bytes(raw[:256]).decode("utf-8", errors="replace")
-    return "".join(c if c.isprintable() else "?" for c in decoded)
+    return printable(decoded)

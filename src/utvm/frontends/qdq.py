@@ -49,6 +49,7 @@ from utvm.graph import (
     Tensor,
     Transpose,
 )
+from utvm.graph.names import Names
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 Clamp = tuple[int, int]
@@ -91,7 +92,7 @@ class _Integers:
         self.graph = graph
         self.problems = problems
         self.operators: list[Operator] = []
-        self.names: set[str] = set()
+        self.names = Names()
         self.stored: dict[Tensor, Tensor] = {}
         """What a Quantize makes → its tensor of the int8 graph."""
         self.known: dict[tuple[Tensor, Quantization, Clamp], Tensor] = {}
@@ -116,14 +117,14 @@ class _Integers:
             name=self.graph.name, operators=tuple(self.operators), inputs=tuple(inputs), outputs=tuple(outputs)
         )
         named = {
-            new: dataclasses.replace(new, name=old.name)
+            new: dataclasses.replace(new, name=self.names.fresh(old.name))
             for old, new in zip(self.graph.outputs, outputs, strict=True)
-            if new not in inputs and old.name not in self.names
+            if new not in inputs
         }
         return made.rewrite(tensors=named)
 
     def _input(self, tensor: Tensor) -> Tensor:
-        self.names.add(tensor.name)
+        self.names.fresh(tensor.name)
         if tensor.dtype is DType.INT8:
             self.stored[tensor] = tensor
             return tensor
@@ -242,8 +243,8 @@ class _Integers:
     def _rescaled(self, x: Tensor, units: Quantization) -> Tensor:
         if x.quant == units:
             return x
-        y = dataclasses.replace(x, name=self._unique(f"{x.name}/rescaled"), quant=units)
-        self.operators.append(Quantize(name=self._unique(f"{x.name}/rescale"), x=x, y=y))
+        y = dataclasses.replace(x, name=self.names.fresh(f"{x.name}/rescaled"), quant=units)
+        self.operators.append(Quantize(name=self.names.fresh(f"{x.name}/rescale"), x=x, y=y))
         return y
 
     def _apply(self, op: Operator, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -277,7 +278,7 @@ class _Integers:
         bias = np.rint((real + (0 if added is None else added)) / bias_scales)
         if np.abs(bias).max() >= 1 << 31:
             raise RefusedError(f"the bias of {op.kind} '{op.name}' does not fit 32 bits in steps of its layer")
-        name = self._unique(op.name)
+        name = self.names.fresh(op.name)
         return self._emit(
             op,
             {op.x: x},
@@ -320,24 +321,16 @@ class _Integers:
     def _stored_constant(self, tensor: Tensor, units: Quantization) -> Tensor:
         scaled = np.rint(tensor.values.astype(np.float64) / units.scale[0]) + units.zero_point[0]
         data = np.asarray(np.clip(scaled, -128, 127)).astype(np.int8)
-        return Tensor(name=self._unique(tensor.name), shape=tensor.shape, dtype=DType.INT8, quant=units, data=data)
+        return Tensor(name=self.names.fresh(tensor.name), shape=tensor.shape, dtype=DType.INT8, quant=units, data=data)
 
     def _emit(self, op: Operator, operands: Mapping[Tensor, Tensor], units: Quantization, **changes: Any) -> Tensor:
         made = {
-            y: dataclasses.replace(y, name=self._unique(y.name + "/int8"), dtype=DType.INT8, quant=units)
+            y: dataclasses.replace(y, name=self.names.fresh(y.name + "/int8"), dtype=DType.INT8, quant=units)
             for y in op.outputs
         }
-        name = self._unique(op.name)
+        name = self.names.fresh(op.name)
         self.operators.append(dataclasses.replace(op.with_tensors({**operands, **made}), name=name, **changes))
         return self.operators[-1].outputs[0]
-
-    def _unique(self, wanted: str) -> str:
-        name, number = wanted, 1
-        while name in self.names:
-            number += 1
-            name = f"{wanted}_{number}"
-        self.names.add(name)
-        return name
 
 
 def _units(tensor: Tensor) -> Quantization:

@@ -14,6 +14,7 @@ from utvm.frontends.tflite_float import float_graph, is_float
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_shapes import folded
 from utvm.graph import Graph, GraphError, Operator, Tensor
+from utvm.graph.names import Names
 
 
 def load_tflite(model: Path | bytes, *, name: str | None = None) -> Graph:
@@ -43,7 +44,7 @@ class _Importer:
         self.source = source
         self.name = name
         self.tensors: dict[int, Tensor] = {}
-        self.names = {tensor.name for tensor in raw.tensors}
+        self.names = Names(tensor.name for tensor in raw.tensors)
         self.problems = Problems()
 
     def graph(self) -> Graph:

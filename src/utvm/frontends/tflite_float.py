@@ -41,6 +41,7 @@ from utvm.graph import (
     Tensor,
     same_padding,
 )
+from utvm.graph.names import Names
 
 _NAMES = tflite.ActivationFunctionType
 
@@ -72,7 +73,7 @@ def float_graph(raw: RawModel, source: str, name: str) -> Graph:
         if problems.texts:
             break
         builder.place = f"{op.kind.lower()}_{op.index}"
-        node = _Node(raw, Context(raw, op, {}, set()), builder, values)
+        node = _Node(raw, Context(raw, op, {}, Names()), builder, values)
         try:
             values[op.outputs[0]] = _CONVERTERS[op.kind](node)
         except RefusedError as reason:

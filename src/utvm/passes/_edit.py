@@ -69,13 +69,3 @@ def bypass(graph: Graph, op: Operator, x: Tensor, y: Tensor) -> Graph | None:
     if x in graph.producers and x not in graph.outputs:
         return graph.rewrite(rest, tensors={x: y})
     return None
-
-
-def fresh_name(graph: Graph, wanted: str, also_taken: set[str]) -> str:
-    """Return `wanted`, with a number behind it if the graph or `also_taken` has a tensor of that name."""
-    taken = {t.name for t in graph.tensors} | also_taken
-    name, number = wanted, 1
-    while name in taken:
-        number += 1
-        name = f"{wanted}_{number}"
-    return name

@@ -32,6 +32,7 @@ from utvm.graph import (
     Tensor,
     Transpose,
 )
+from utvm.graph.names import Names
 
 Perm = tuple[int, ...]
 _TO_LAST: Mapping[int, Perm] = {3: (0, 2, 1), 4: (0, 2, 3, 1)}
@@ -96,7 +97,7 @@ class _Sinking:
         self.made: dict[Tensor, Tensor] = {}
         """Tensor of the old graph → what stands for it."""
         self.held: dict[Tensor, _Held] = {}
-        self.names = {t.name for t in graph.tensors} | {op.name for op in graph.operators}
+        self.names = Names([*(t.name for t in graph.tensors), *(op.name for op in graph.operators)])
         self.turned = turned
 
     def result(self) -> ChannelsLast:
@@ -108,11 +109,11 @@ class _Sinking:
                 continue
             last = dataclasses.replace(tensor, shape=tuple(tensor.shape[axis] for axis in perm))
             inputs.append(last)
-            inner = dataclasses.replace(tensor, name=self._fresh(f"{tensor.name}/channels_first"))
+            inner = dataclasses.replace(tensor, name=self.names.fresh(f"{tensor.name}/channels_first"))
             back = tuple(int(i) for i in np.argsort(perm))
             self.made[tensor] = inner
             self.held[inner] = _Held(
-                base=last, perm=back, ops=(Transpose(name=self._fresh(inner.name), x=last, y=inner, perm=back),)
+                base=last, perm=back, ops=(Transpose(name=self.names.fresh(inner.name), x=last, y=inner, perm=back),)
             )
         for op in self.graph.operators:
             self._visit(op.with_tensors(self.made))
@@ -160,24 +161,17 @@ class _Sinking:
             self.operators += held.ops
         return tensor
 
-    def _fresh(self, wanted: str) -> str:
-        name = wanted
-        while name in self.names:
-            name += "_"
-        self.names.add(name)
-        return name
-
     def hold(self, y: Tensor, base: Tensor, perm: Perm) -> None:
         """Hold back y = base transposed; where nothing moves, base stands for it."""
         if perm == tuple(range(len(perm))):
             self.made[y] = base
             return
-        name = self._fresh(f"{y.name}/transpose")
+        name = self.names.fresh(f"{y.name}/transpose")
         self.held[y] = _Held(base=base, perm=perm, ops=(Transpose(name=name, x=base, y=y, perm=perm),))
 
     def emit(self, op: Operator, y: Tensor, shape: tuple[int, ...], perm: Perm, **changes: Any) -> None:
         """Append an operator on the sources, of whose result y is a transposition."""
-        inner = dataclasses.replace(y, name=self._fresh(f"{y.name}/last"), shape=shape)
+        inner = dataclasses.replace(y, name=self.names.fresh(f"{y.name}/last"), shape=shape)
         self.operators.append(dataclasses.replace(op, **{"y": inner, **changes}))
         self.hold(y, inner, perm)
 
@@ -232,7 +226,7 @@ def _binary(s: _Sinking, op: Operator) -> bool:
             return s.held[tensor].base
         wide = tensor.values.reshape((*[1] * (len(perm) - tensor.values.ndim), *tensor.shape))
         data = np.ascontiguousarray(wide.transpose(inverse))
-        return dataclasses.replace(tensor, name=s._fresh(f"{tensor.name}/last"), shape=data.shape, data=data)
+        return dataclasses.replace(tensor, name=s.names.fresh(f"{tensor.name}/last"), shape=data.shape, data=data)
 
     shape = tuple(op.y.shape[axis] for axis in inverse)
     s.emit(op, op.y, shape, perm, a=source(op.a), b=source(op.b))
@@ -257,7 +251,7 @@ def _split(s: _Sinking, op: Operator) -> bool:
         return False
     inverse = np.argsort(held.perm)
     parts = [
-        dataclasses.replace(y, name=s._fresh(f"{y.name}/last"), shape=tuple(y.shape[int(i)] for i in inverse))
+        dataclasses.replace(y, name=s.names.fresh(f"{y.name}/last"), shape=tuple(y.shape[int(i)] for i in inverse))
         for y in op.ys
     ]
     s.operators.append(dataclasses.replace(op, x=held.base, ys=tuple(parts), axis=held.perm[op.axis]))
@@ -337,9 +331,9 @@ def _fully_connected(s: _Sinking, op: Operator) -> bool:
         return False
     weights = np.empty_like(op.weights.values)
     weights[:, held.order] = op.weights.values
-    moved = dataclasses.replace(op.weights, name=s._fresh(f"{op.weights.name}/last"), data=weights)
-    flat = dataclasses.replace(op.x, name=s._fresh(f"{op.x.name}/last"))
-    s.operators.append(Reshape(name=s._fresh(f"{op.name}/flatten"), x=held.base, y=flat))
+    moved = dataclasses.replace(op.weights, name=s.names.fresh(f"{op.weights.name}/last"), data=weights)
+    flat = dataclasses.replace(op.x, name=s.names.fresh(f"{op.x.name}/last"))
+    s.operators.append(Reshape(name=s.names.fresh(f"{op.name}/flatten"), x=held.base, y=flat))
     s.operators.append(dataclasses.replace(op, x=flat, weights=moved))
     return True
 

@@ -20,9 +20,9 @@ from utvm.graph import (
     StridedSlice,
     Tensor,
 )
+from utvm.graph.names import Names
 from utvm.numerics import INT32_MAX
 from utvm.passes._channels import Known, Mask, channels, coupling, known_channels, mixes, mixing_weights
-from utvm.passes._edit import fresh_name
 
 
 def drop_dead_channels(graph: Graph) -> Graph:
@@ -117,7 +117,7 @@ class _Rewriter:
         self._graph = graph
         self._keep = keep
         self._known = known
-        self._new_names: set[str] = set()
+        self._names = Names(t.name for t in graph.tensors)
 
     def operator(self, op: Operator) -> Operator:
         if not any(tensor in self._keep for tensor in (*op.inputs, *op.outputs)):
@@ -170,9 +170,7 @@ class _Rewriter:
         """Give a changed parameter a name of its own, unless nothing else uses the one that it replaces."""
         if new is old or (old is not None and len(self._graph.consumers[old]) == 1):
             return new
-        name = fresh_name(self._graph, new.name, self._new_names)
-        self._new_names.add(name)
-        return dataclasses.replace(new, name=name)
+        return dataclasses.replace(new, name=self._names.fresh(new.name))
 
 
 def _added(bias: Tensor, change: NDArray[np.int64]) -> Tensor:

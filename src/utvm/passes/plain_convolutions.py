@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from utvm.graph import Conv2D, DepthwiseConv2D, Graph, Operator, Tensor
-from utvm.passes._edit import fresh_name
+from utvm.graph.names import Names
 
 
 def plain_convolutions(graph: Graph) -> Graph:
@@ -46,5 +46,5 @@ def _transposed(graph: Graph, op: Conv2D | DepthwiseConv2D, *, axis: int) -> Ten
     if quant is not None and quant.axis is not None:
         quant = dataclasses.replace(quant, axis=axis)
     shared = len(graph.consumers[weights]) > 1
-    name = fresh_name(graph, weights.name, set()) if shared else weights.name
+    name = Names(t.name for t in graph.tensors).fresh(weights.name) if shared else weights.name
     return dataclasses.replace(weights, name=name, shape=values.shape, data=values.copy(), quant=quant)

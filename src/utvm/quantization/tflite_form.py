@@ -16,6 +16,7 @@ from utvm.graph import (
     Tensor,
     same_padding,
 )
+from utvm.graph.names import Names
 from utvm.quantization.quantizer import QuantizationError
 
 _Windowed = Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D
@@ -28,7 +29,7 @@ def tflite_form(graph: Graph) -> Graph:
         QuantizationError: a mean over the pixels inside the input alone has such a padding.
     """
     operators: list[Operator] = []
-    names = {t.name for t in graph.tensors}
+    names = Names(t.name for t in graph.tensors)
     for op in graph.operators:
         if not isinstance(op, _Windowed) or not op.padding.any or _is_same(op):
             operators.append(op)
@@ -39,12 +40,8 @@ def tflite_form(graph: Graph) -> Graph:
                 "have: let it count its padding (count_include_pad), or pad as SAME does"
             )
         around = ((0, 0), (op.padding.top, op.padding.bottom), (op.padding.left, op.padding.right), (0, 0))
-        name = f"{op.name}/padded"
-        while name in names:
-            name += "_"
-        names.add(name)
         shape = tuple(size + sum(pad) for size, pad in zip(op.x.shape, around, strict=True))
-        padded = Tensor(name=name, shape=shape, dtype=op.x.dtype, quant=op.x.quant)
+        padded = Tensor(name=names.fresh(f"{op.name}/padded"), shape=shape, dtype=op.x.dtype, quant=op.x.quant)
         value = -128 if isinstance(op, MaxPool2D) else op.x.zero_point
         operators.append(Pad(name=f"{op.name}/pad", x=op.x, y=padded, paddings=around, value=value))
         operators.append(dataclasses.replace(op, x=padded, padding=Padding()))
