@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,68 @@ def test_damaged_files(tmp_path: Path) -> None:
             load_onnx(bytes(damaged[: int(rng.integers(len(damaged) // 2, len(damaged)))]))
         except FrontendError:
             continue
+
+
+def said_of(made: Any) -> str:
+    """Return the error of a model that is not imported."""
+    with pytest.raises(FrontendError) as refused:
+        load_onnx(made.SerializeToString())
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("growing", "reason"),
+    [
+        (node("Gather", ["row", "places"], ["c"]), "would have"),
+        (node("GatherND", ["row", "nd"], ["c"]), "would have"),
+        (node("Sum", ["row", "column"], ["c"]), "would have"),
+        (node("Clip", ["row", "column"], ["c"]), "would have"),
+        (node("Expand", ["row", "far"], ["c"]), "would have"),
+        (node("DequantizeLinear", ["stored", "scales"], ["c"], axis=1), "do not fit it"),
+        (node("Expand", ["x", "far"], ["c"]), "too large"),
+    ],
+    ids=lambda value: value.op_type if hasattr(value, "op_type") else value,
+)
+def test_results_too_large_for_memory_are_refused_before_they_are_made(growing: Any, reason: str) -> None:
+    size = 20_000
+    constants = {
+        "row": np.zeros((1, size), np.float32),
+        "column": np.zeros((size, 1), np.float32),
+        "places": np.zeros(size, np.int64),
+        "nd": np.zeros((size, 1), np.int64),
+        "far": np.array([1 << 33, 1]),
+        "stored": np.zeros((size, 1), np.int8),
+        "scales": np.ones(size, np.float32),
+    }
+    assert reason in said_of(model([growing, node("ReduceSum", ["c"], ["y"])], (1, 4), constants))
+
+
+def test_constants_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utvm.frontends.onnx.MAX_COMPUTED", 1000)
+    nodes = [node("ConstantOfShape", ["s"], [f"c{i}"]) for i in range(3)]
+    assert "more than 1,000 elements" in said_of(model(nodes, (1, 4), {"s": np.array([400])}))
+
+
+def test_nodes_that_make_no_sense() -> None:
+    assert "it has no outputs" in said_of(model([node("Split", ["x"], [])], (1, 4)))
+    assert "nothing makes output 'y'" in said_of(model([node("Relu", ["x"], ["z"])], (1, 4)))
+    assert "axis 7 is outside rank 2" in said_of(model([node("ReduceMean", ["x"], ["y"], axes=[7])], (1, 4)))
+    negative = {"a": np.ones(2, np.float32), "v": -np.ones(2, np.float32)}
+    assert "not finite" in said_of(model([node("BatchNormalization", ["x", *"aaav"], ["y"])], (1, 2), negative))
+    for kind in ("MaxPool", "AveragePool"):
+        wide = node(kind, ["x"], ["y"], kernel_shape=[2, 2], pads=[0, 0, 3, 0])
+        assert "as large as its kernel" in said_of(model([wide], (1, 2, 5, 5)))
+
+
+def test_nodes_in_any_order_with_any_names() -> None:
+    size = 3000
+    names = ["in\nput", *(f"t{i}" for i in range(size - 1)), "y"]
+    nodes = [node("Relu", [a], [b], name="all\x1b[2Jthe same") for a, b in pairwise(names)]
+    made = model([nodes[i] for i in RNG.permutation(size)], (1, 4))
+    made.graph.input[0].name = "other"
+    assert "reads 'in?put', which nothing makes" in said_of(made)
+    made.graph.input[0].name = "in\nput"
+    graph = load_onnx(made.SerializeToString())
+    assert len({op.name for op in graph.operators}) == len(graph.operators) == size
+    assert graph.inputs[0].name == "in?put"
+    assert all(t.name.isprintable() for t in graph.tensors)

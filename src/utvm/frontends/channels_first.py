@@ -160,8 +160,8 @@ def pool(b: GraphBuilder, x: Tensor, window: Window, *, maximum: bool, count_pad
         beyond = (max(0, padding.bottom - bottom), max(0, padding.right - right))
         padding = Padding(bottom=beyond[0], right=beyond[1])
     size, stride = (1, *window.size)[-2:], (1, *window.stride)[-2:]
-    if padding.top >= size[0] or padding.left >= size[1]:
-        raise RefusedError(f"its pads {window.before} are as large as its kernel {window.size}")
+    if max(padding.top, padding.bottom) >= size[0] or max(padding.left, padding.right) >= size[1]:
+        raise RefusedError(f"its pads {window.before}, {window.after} are as large as its kernel {window.size}")
     shape = (x.shape[0], *(1, *outputs)[-2:], x.shape[1])
     kind = MaxPool2D if maximum else AveragePool2D
     y = b.add(kind, shape, x=last, filter=size, stride=stride, padding=padding)

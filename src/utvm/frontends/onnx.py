@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.errors import FrontendError
-from utvm.frontends.onnx_constants import computable, computed
+from utvm.frontends.onnx_constants import MAX_COMPUTED, computable, computed
 from utvm.frontends.onnx_layers import LAYERS
 from utvm.frontends.onnx_model import OnnxModel, OnnxNode, read_onnx
 from utvm.frontends.onnx_movement import MOVEMENT
@@ -24,6 +24,7 @@ from utvm.frontends.problems import Problems
 from utvm.frontends.qdq import integer_graph
 from utvm.frontends.refusal import RefusedError
 from utvm.graph import Dequantize, DType, Graph, GraphError, Quantize, Tensor
+from utvm.graph.names import printable
 from utvm.passes import fold_constants, remove_dead_operators
 from utvm.passes.channels_last import channels_last
 
@@ -69,29 +70,30 @@ class _Importer:
         self.values: dict[str, Value] = dict(raw.constants)
         self.steps: dict[str, Steps] = {}
         """Constant → which integers it stands for."""
+        self.left = MAX_COMPUTED
 
     def graph(self) -> Graph:
+        readers = {node.inputs[:1]: node for node in reversed(self.raw.nodes) if node.kind == "DequantizeLinear"}
         for name, shape in self.raw.inputs.items():
-            reader = next((n for n in self.raw.nodes if n.kind == "DequantizeLinear" and n.inputs[:1] == (name,)), None)
-            if reader is not None and self.raw.input_types[name] in ("int8", "uint8"):
-                try:
-                    self.values[name] = integer_input(self.builder, name, shape, reader, self.values)
-                except (RefusedError, KeyError) as reason:
-                    self.problems.of_file(f"input '{name}': {reason}")
-                continue
-            if self.raw.input_types[name] != "float32":
-                self.problems.of_file(f"input '{name}' is {self.raw.input_types[name]}, float32 is expected")
-                continue
+            reader, dtype = readers.get((name,)), self.raw.input_types[name]
             try:
-                self.values[name] = self.builder.input(name, shape)
-            except RefusedError as reason:
-                self.problems.of_file(f"input '{name}': {reason}")
+                if reader is not None and dtype in ("int8", "uint8"):
+                    self.values[name] = integer_input(self.builder, name, shape, reader, self.values)
+                elif dtype == "float32":
+                    self.values[name] = self.builder.input(name, shape)
+                else:
+                    self.problems.of_file(f"input '{printable(name)}' is {dtype}, float32 is expected")
+            except (RefusedError, KeyError) as reason:
+                self.problems.of_file(f"input '{printable(name)}': {reason}")
         for node in self.raw.nodes:
             if all(name in self.values for name in node.inputs if name):
                 self._convert(node)
         outputs = [(name, self.values[name]) for name in self.raw.outputs if name in self.values]
         if any(not isinstance(value, Tensor) for _, value in outputs):
             self.problems.of_file("an output does not depend on the inputs")
+        if len(outputs) < len(self.raw.outputs) and not self.problems.texts:
+            lost = next(name for name in self.raw.outputs if name not in self.values)
+            self.problems.of_file(f"nothing makes output '{printable(lost)}'")
         if self.problems.texts:
             raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
         try:
@@ -118,11 +120,13 @@ class _Importer:
         """Make a node's outputs known; where it is refused, what reads them is left out."""
         self.builder.place = node.name or f"{node.kind.lower()}_{node.index}"
         try:
-            results = self._results(node)
+            # What is not finite is refused by name.
+            with np.errstate(all="ignore"):
+                results = self._results(node)
         except RefusedError as reason:
             self.problems.of_operator(node.index, node.kind, str(reason), reason.advice)
             return
-        except (ValueError, IndexError, TypeError, OverflowError, KeyError) as error:
+        except Exception as error:
             self.problems.of_operator(node.index, node.kind, f"it is damaged ({type(error).__name__})")
             return
         self.values.update(zip(node.outputs, results, strict=False))
@@ -134,7 +138,11 @@ class _Importer:
         known = [value for value in operands if not isinstance(value, Tensor)]
         if len(known) == len(operands) and node.kind not in _ALWAYS and computable(node):
             self._keep_steps(node, known)
-            return computed(node, known, self.raw.opset)
+            results = computed(node, known, self.raw.opset)
+            self.left -= sum(result.size for result in results)
+            if self.left < 0:
+                raise RefusedError(f"the constants that are computed have more than {MAX_COMPUTED:,} elements")
+            return results
         convert = CONVERTERS.get(node.kind)
         if node.kind in _QUANTISED or node.kind.startswith("QLinear"):
             raise RefusedError("the model is quantised already, in a form that is not read", _FLOAT_INSTEAD)
@@ -146,11 +154,11 @@ class _Importer:
             raise RefusedError("it reads integers, outside of a pair of QuantizeLinear and DequantizeLinear")
         context = NodeContext(node, self.builder, self.values, self.raw.opset)
         before = len(self.builder.operators)
-        results = convert(context)
+        made = convert(context)
         if self.steps:
             steps = [self.steps.get(name) for name in node.inputs]
             self.builder.operators[before:] = [with_steps(op, node, steps) for op in self.builder.operators[before:]]
-        return results if isinstance(results, tuple) else (results,)
+        return made if isinstance(made, tuple) else (made,)
 
     def _keep_steps(self, node: OnnxNode, operands: Sequence[NDArray[Any] | None]) -> None:
         """Note which integers a constant that is computed stands for."""

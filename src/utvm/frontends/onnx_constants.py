@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,89 +14,30 @@ from utvm.frontends.builder import MAX_ELEMENTS
 from utvm.frontends.onnx_model import OnnxNode
 from utvm.frontends.refusal import RefusedError
 
+MAX_COMPUTED = 2 * MAX_ELEMENTS
+"""Elements of all constants of a model that are computed."""
+
 _BROADCASTING = frozenset(
-    [
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Pow",
-        "Mod",
-        "Min",
-        "Max",
-        "And",
-        "Or",
-        "Xor",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Where",
-        "PRelu",
-    ]
+    (
+        *("Add", "And", "Clip", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min"),
+        *("Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
+    )
 )
 _BOUNDED = frozenset(
-    [
-        "Abs",
-        "Cast",
-        "CastLike",
-        "Ceil",
-        "Clip",
-        "Compress",
-        "Concat",
-        "Cos",
-        "DequantizeLinear",
-        "Erf",
-        "Exp",
-        "Flatten",
-        "Floor",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Identity",
-        "IsInf",
-        "IsNaN",
-        "LeakyRelu",
-        "Log",
-        "Neg",
-        "Not",
-        "QuantizeLinear",
-        "Reciprocal",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "Relu",
-        "Reshape",
-        "Round",
-        "Shape",
-        "Sigmoid",
-        "Sign",
-        "Sin",
-        "Size",
-        "Slice",
-        "Softmax",
-        "Softplus",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sum",
-        "Tanh",
-        "Transpose",
-        "Tril",
-        "Trilu",
-        "Unsqueeze",
-    ]
+    (
+        *("Abs", "Cast", "CastLike", "Ceil", "Compress", "Concat", "Cos", "Erf", "Exp", "Flatten", "Floor"),
+        *("GatherElements", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log", "Neg", "Not", "Reciprocal", "ReduceMax"),
+        *("ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Round", "Shape", "Sigmoid"),
+        *("Sign", "Sin", "Size", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Tanh", "Transpose"),
+        *("Tril", "Trilu", "Unsqueeze"),
+    )
 )
 """Operators whose results are no larger than all of their operands together."""
 
 
 def computable(node: OnnxNode) -> bool:
     """Whether a node of this kind is computed where all that it reads is known."""
-    growing = ("ConstantOfShape", "Expand", "Tile", "Range", "MatMul", "Gemm", "Pad")
-    return node.kind in _BROADCASTING or node.kind in _BOUNDED or node.kind in growing
+    return node.kind in _BROADCASTING or node.kind in _BOUNDED or node.kind in _SIZES
 
 
 def computed(node: OnnxNode, operands: Sequence[NDArray[Any] | None], opset: int) -> tuple[NDArray[Any], ...]:
@@ -141,18 +83,9 @@ def _attribute(value: Any) -> Any:
 def _guard(node: OnnxNode, operands: Sequence[NDArray[Any] | None]) -> None:
     """Refuse results that would not fit into memory."""
     values = [value for value in operands if value is not None]
-    sizes: Mapping[str, Callable[[], float]] = {
-        "ConstantOfShape": lambda: math.prod(int(v) for v in values[0].reshape(-1)),
-        "Expand": lambda: values[0].size * math.prod(int(v) for v in values[1].reshape(-1)),
-        "Tile": lambda: values[0].size * math.prod(int(v) for v in values[1].reshape(-1)),
-        "Range": lambda: abs(float(values[1]) - float(values[0])) / abs(float(values[2])),
-        "MatMul": lambda: values[0].size * values[1].size // values[0].shape[-1] ** 2,
-        "Gemm": lambda: values[0].size * values[1].size // min(values[0].shape) ** 2,
-        "Pad": lambda: math.prod(size + int(np.abs(values[1]).max(initial=0)) * 2 for size in values[0].shape),
-    }
     try:
-        if node.kind in sizes:
-            elements = sizes[node.kind]()
+        if node.kind in _SIZES:
+            elements = _SIZES[node.kind](node, values)
         elif node.kind in _BROADCASTING:
             elements = math.prod(np.broadcast_shapes(*(value.shape for value in values)))
         else:
@@ -161,3 +94,49 @@ def _guard(node: OnnxNode, operands: Sequence[NDArray[Any] | None]) -> None:
         raise RefusedError("its constants do not fit it") from error
     if elements > MAX_ELEMENTS:
         raise RefusedError(f"its result would have {elements:,.0f} elements")
+
+
+def _integers(value: NDArray[Any]) -> list[int]:
+    return [int(v) for v in value.reshape(-1)]
+
+
+def _gemm(node: OnnxNode, values: Sequence[NDArray[Any]]) -> float:
+    rows = values[0].shape[1 if node.attributes.get("transA", 0) else 0]
+    return float(rows * values[1].shape[0 if node.attributes.get("transB", 0) else 1])
+
+
+def _gather(node: OnnxNode, values: Sequence[NDArray[Any]]) -> float:
+    return float(values[1].size * values[0].size / values[0].shape[node.attributes.get("axis", 0)])
+
+
+def _gather_nd(node: OnnxNode, values: Sequence[NDArray[Any]]) -> float:
+    named = node.attributes.get("batch_dims", 0) + values[1].shape[-1]
+    return math.prod(values[1].shape[:-1]) * math.prod(values[0].shape[named:])
+
+
+def _steps(node: OnnxNode, values: Sequence[NDArray[Any]]) -> float:
+    """Elements of the first operand; scales and zero points that broadcast beyond it do not fit."""
+    shape = values[0].shape
+    for units in values[1:3]:
+        if units.size == 1:
+            continue
+        room = (shape[node.attributes.get("axis", 1)],) if units.ndim == 1 else shape
+        if len(units.shape) != len(room) or any(map(operator.gt, units.shape, room)):
+            raise ValueError(units.shape)
+    return values[0].size
+
+
+_SIZES: Mapping[str, Callable[[OnnxNode, Sequence[NDArray[Any]]], float]] = {
+    "ConstantOfShape": lambda _, values: math.prod(_integers(values[0])),
+    "DequantizeLinear": _steps,
+    "Expand": lambda _, values: math.prod(np.broadcast_shapes(values[0].shape, tuple(_integers(values[1])))),
+    "Gather": _gather,
+    "GatherND": _gather_nd,
+    "Gemm": _gemm,
+    "MatMul": lambda _, values: values[0].size * values[1].size // values[0].shape[-1] ** 2,
+    "Pad": lambda _, values: math.prod(n + int(np.abs(values[1]).max(initial=0)) * 2 for n in values[0].shape),
+    "QuantizeLinear": _steps,
+    "Range": lambda _, values: abs(float(values[1]) - float(values[0])) / abs(float(values[2])),
+    "Tile": lambda _, values: values[0].size * math.prod(_integers(values[1])),
+}
+"""Elements of the results that may be larger than the operands."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from utvm.frontends import channels_first as layers
 from utvm.frontends.onnx_node import NodeContext, Value
-from utvm.frontends.refusal import RefusedError
+from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.graph import Add, LeakyRelu, Logistic, Mul, Operator, Relu, Relu6, Tanh, Tensor
 
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
@@ -102,15 +102,8 @@ def _reduce_mean(n: NodeContext) -> Value:
     x, axes = n.x(), n.integers_or(1, "axes")
     if not axes and n.integer("noop_with_empty_axes", 0):
         return x
-    chosen = range(len(x.shape)) if not axes else [layers_axis(axis, x) for axis in axes]
+    chosen = range(len(x.shape)) if not axes else [axis_of(axis, len(x.shape)) for axis in axes]
     return layers.mean(n.b, x, chosen, keep=bool(n.integer("keepdims", 1)))
-
-
-def layers_axis(axis: int, x: Tensor) -> int:
-    """Return a dimension of x counted from the front."""
-    if not -len(x.shape) <= axis < len(x.shape):
-        raise RefusedError(f"axis {axis} is outside rank {len(x.shape)}")
-    return axis % len(x.shape)
 
 
 def _batch_normalisation(n: NodeContext) -> Value:

@@ -5,6 +5,7 @@ Source: the ONNX specification (onnx.proto, IR version 3 to 13), read with the `
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.frontends.errors import FrontendError
+from utvm.graph.names import printable
 from utvm.prerequisites import how_to_add
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -130,9 +132,9 @@ class _Reader:
         for node in graph.node:
             if (node.domain, node.op_type) in local:
                 advice = "Inline its functions: onnx.inliner.inline_local_functions(model)."
-                raise self._error(f"it calls a function of its own ('{_printable(node.op_type)}')", advice)
+                raise self._error(f"it calls a function of its own ('{printable(node.op_type)}')", advice)
             if node.domain not in _DOMAINS:
-                foreign[f"'{_printable(node.domain)}.{_printable(node.op_type)}'"] = None
+                foreign[f"'{printable(node.domain)}.{printable(node.op_type)}'"] = None
         if foreign:
             shown = ", ".join(list(foreign)[:5])
             advice = (
@@ -159,17 +161,17 @@ class _Reader:
                 continue
             tensor = value.type.tensor_type
             if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
-                problems.append(f"input '{_printable(value.name)}' has no shape")
+                problems.append(f"input '{printable(value.name)}' has no shape")
                 continue
             sizes = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in tensor.shape.dim]
             if sizes and sizes[0] <= 0:
                 sizes[0] = 1
             if any(size <= 0 for size in sizes):
                 names = [
-                    _printable(dim.dim_param) or "?" if not dim.dim_value else str(dim.dim_value)
+                    printable(dim.dim_param) or "?" if not dim.dim_value else str(dim.dim_value)
                     for dim in tensor.shape.dim
                 ]
-                problems.append(f"input '{_printable(value.name)}' has open dimensions: [{', '.join(names)}]")
+                problems.append(f"input '{printable(value.name)}' has open dimensions: [{', '.join(names)}]")
             shapes[value.name] = tuple(sizes)
             types[value.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
         if problems:
@@ -179,8 +181,8 @@ class _Reader:
     def _node(self, index: int, node: Any) -> OnnxNode:
         return OnnxNode(
             index=index,
-            kind=_printable(node.op_type),
-            name=_printable(node.name),
+            kind=printable(node.op_type),
+            name=printable(node.name),
             inputs=tuple(node.input),
             outputs=tuple(node.output),
             attributes={a.name: self._attribute(node, a) for a in node.attribute},
@@ -194,21 +196,21 @@ class _Reader:
             return self._array(attribute.t)
         if attribute.type in (kinds.GRAPH, kinds.GRAPHS):
             advice = "Export a network whose branches are decided beforehand, with its loops unrolled."
-            raise self._error(f"the model branches at run time ('{_printable(node.op_type)}')", advice)
+            raise self._error(f"the model branches at run time ('{printable(node.op_type)}')", advice)
         if attribute.type not in (kinds.INT, kinds.INTS, kinds.FLOAT, kinds.FLOATS, kinds.STRING, kinds.STRINGS):
             raise self._error(
-                f"attribute '{_printable(attribute.name)}' of '{_printable(node.op_type)}' is not supported"
+                f"attribute '{printable(attribute.name)}' of '{printable(node.op_type)}' is not supported"
             )
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, bytes):
-            return _printable(value.decode("utf-8", errors="replace"))
+            return printable(value.decode("utf-8", errors="replace"))
         return tuple(value) if isinstance(value, Sequence) else value
 
     def _array(self, tensor: Any) -> NDArray[Any]:
         """Return a constant, of which the file holds exactly what its shape claims."""
         import onnx
 
-        name = _printable(tensor.name)
+        name = printable(tensor.name)
         dims = tuple(tensor.dims)
         if tensor.data_type in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
             raise self._error(f"constant '{name}' holds no numbers")
@@ -237,52 +239,53 @@ class _Reader:
             advice = "Data of a model are read from its own folder only: put the file there and store its bare name."
             raise self._error(f"constant '{name}' names a file outside of the model's folder", advice)
         if not path.is_file():
-            raise self._error(f"constant '{name}' is in '{_printable(location)}', which is not there")
+            raise self._error(f"constant '{name}' is in '{printable(location)}', which is not there")
         with path.open("rb") as file:
             if not 0 <= offset <= path.stat().st_size:
-                raise self._error(f"constant '{name}' begins behind the end of '{_printable(location)}'")
+                raise self._error(f"constant '{name}' begins behind the end of '{printable(location)}'")
             file.seek(offset)
             raw: bytes = file.read(size)
         if len(raw) != size:
             raise self._error(
-                f"constant '{name}' needs {size:,} bytes of '{_printable(location)}', which has {len(raw):,}"
+                f"constant '{name}' needs {size:,} bytes of '{printable(location)}', which has {len(raw):,}"
             )
         return raw
 
     def _sorted(self, nodes: Sequence[OnnxNode], known: set[str]) -> tuple[OnnxNode, ...]:
         """Return nodes so that each comes after what it reads; most files are in order already."""
-        made = set(known)
         producers: dict[str, OnnxNode] = {}
         for node in nodes:
             for name in filter(None, node.outputs):
                 if name in producers or name in known:
-                    raise self._error(f"value '{_printable(name)}' is made twice")
+                    raise self._error(f"value '{printable(name)}' is made twice")
                 producers[name] = node
+        # Of the nodes that can run, the first in the file comes next.
+        missing = {node.index: {name for name in node.inputs if name and name not in known} for node in nodes}
+        readers: dict[str, list[OnnxNode]] = {}
+        for node in nodes:
+            for name in missing[node.index]:
+                readers.setdefault(name, []).append(node)
+        ready = [index for index, names in missing.items() if not names]
         ordered: list[OnnxNode] = []
-        waiting = list(nodes)
-        while waiting:
-            later = []
-            for node in waiting:
-                if all(not name or name in made for name in node.inputs):
-                    ordered.append(node)
-                    made.update(node.outputs)
-                else:
-                    later.append(node)
-            if len(later) == len(waiting):
-                missing = next(n for node in waiting for n in node.inputs if n and n not in made)
-                what = f"node {waiting[0].index} {waiting[0].kind} reads '{_printable(missing)}'"
-                reason = "which is part of a cycle" if missing in producers else "which nothing makes"
-                raise self._error(f"{what}, {reason}: the file is damaged")
-            waiting = later
+        while ready:
+            node = nodes[heapq.heappop(ready)]
+            ordered.append(node)
+            for name in node.outputs:
+                for reader in readers.get(name, ()):
+                    missing[reader.index].discard(name)
+                    if not missing[reader.index]:
+                        heapq.heappush(ready, reader.index)
+        if len(ordered) < len(nodes):
+            waiting = [(node, name) for node in nodes for name in missing[node.index]]
+            node, name = min(waiting, key=lambda pair: (pair[1] in producers, pair[0].index, pair[1]))
+            reason = "which is part of a cycle" if name in producers else "which nothing makes"
+            what = f"node {node.index} {node.kind} reads '{printable(name)}'"
+            raise self._error(f"{what}, {reason}: the file is damaged")
         return tuple(ordered)
 
     def _error(self, problem: str, advice: str = "") -> FrontendError:
         return FrontendError(self.source, [problem], advice=[advice] if advice else [])
 
 
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:120])
-
-
 def _short(error: BaseException) -> str:
-    return _printable(str(error).split("\n")[0]) or type(error).__name__
+    return printable(str(error).split("\n")[0]) or type(error).__name__

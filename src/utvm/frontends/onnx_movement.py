@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from utvm.frontends.builder import MAX_ELEMENTS
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.graph import Add, Mul, ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Sub, Tensor
@@ -114,6 +115,8 @@ def _split(n: NodeContext) -> tuple[Value, ...]:
     x = n.x()
     axis = n.axis("axis", 0, len(x.shape))
     count, size = len(n.node.outputs), x.shape[axis]
+    if not count:
+        raise RefusedError("it has no outputs")
     part = -(-size // count)
     equal = tuple(min(part, size - part * i) for i in range(count))
     sizes = n.integers_or(1, "split") or equal
@@ -196,6 +199,8 @@ def _pad(n: NodeContext) -> Value:
 def _expand(n: NodeContext) -> Value:
     x = n.x()
     shape = tuple(np.broadcast_shapes(x.shape, n.integers(1, "shape")))
+    if prod(shape) > MAX_ELEMENTS:
+        raise RefusedError(f"its result of shape {list(shape)} is too large")
     return x if shape == x.shape else n.b.binary(Add, x, n.b.constant(np.zeros(shape, np.float32), "zeros"))
 
 
