@@ -190,6 +190,13 @@ def test_nodes_that_make_no_sense() -> None:
         assert "as large as its kernel" in said_of(model([wide], (1, 2, 5, 5)))
 
 
+@pytest.mark.parametrize("amount", [(1, 1, 1, 8), (1, 1, 1, 1, 4)])
+def test_an_amount_that_widens_a_scaled_image_is_no_bias(amount: tuple[int, ...]) -> None:
+    shape = (1, 2, 3, 1) if len(amount) == 4 else (1, 2, 3, 4)
+    constants = {"two": np.array(2, np.float32), "amount": RNG.standard_normal(amount).astype(np.float32)}
+    same(model([node("Mul", ["x", "two"], ["m"]), node("Add", ["m", "amount"], ["y"])], shape, constants), shape)
+
+
 def test_nodes_in_any_order_with_any_names() -> None:
     size = 3000
     names = ["in\nput", *(f"t{i}" for i in range(size - 1)), "y"]

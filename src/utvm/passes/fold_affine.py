@@ -81,7 +81,7 @@ def _as_layer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.f
     if not isinstance(op, Mul) or len(x.shape) != 4 or op.y in graph.outputs:
         return None
     readers = graph.consumers[op.y]
-    if len(readers) != 1 or not isinstance(readers[0], Add):
+    if len(readers) != 1 or not isinstance(readers[0], Add) or readers[0].y.shape != x.shape:
         return None
     other = readers[0].b if readers[0].a is op.y else readers[0].a
     amount = _per_channel(other, x.shape) if other.is_constant else None
