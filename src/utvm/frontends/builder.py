@@ -138,12 +138,17 @@ class GraphBuilder:
         return self.add(Concatenation, shape, xs=tuple(xs), axis=axis)
 
     def graph(self, outputs: Sequence[tuple[str, Tensor]]) -> Graph:
-        """Return the graph of what was made; outputs get the names given, where these are free."""
-        made = Graph(
-            name=self._name,
-            operators=tuple(self.operators),
-            inputs=tuple(self._inputs),
-            outputs=tuple(tensor for _, tensor in outputs),
-        )
-        named = {t: dataclasses.replace(t, name=self.unique(name)) for name, t in outputs if t not in self._inputs}
+        """Return the graph of what was made; outputs get the names given, where these are free.
+
+        A float value that is an input, or an output before, is copied.
+        """
+        named: dict[Tensor, Tensor] = {}
+        found: list[Tensor] = []
+        for name, tensor in outputs:
+            if tensor.dtype is DType.FLOAT32 and (tensor in self._inputs or tensor in named):
+                tensor = self.add(Reshape, tensor.shape, "copy", x=tensor)
+            if tensor not in self._inputs and tensor not in named:
+                named[tensor] = dataclasses.replace(tensor, name=self.unique(name))
+            found.append(tensor)
+        made = Graph(name=self._name, operators=tuple(self.operators), inputs=tuple(self._inputs), outputs=tuple(found))
         return made.rewrite(tensors=named)

@@ -7,10 +7,9 @@ its result; operators that can work on the source of it do, and hold back what c
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,23 +17,31 @@ from numpy.typing import NDArray
 from utvm.graph import (
     Add,
     Concatenation,
+    Dequantize,
     FullyConnected,
     Graph,
+    LeakyRelu,
+    Logistic,
     Mean,
     Mul,
     Operator,
     Pad,
+    Quantize,
+    Relu,
+    Relu6,
     Reshape,
     Softmax,
     Split,
     StridedSlice,
     Sub,
+    Tanh,
     Tensor,
     Transpose,
 )
 from utvm.graph.names import Names
 
 Perm = tuple[int, ...]
+_T = TypeVar("_T")
 _TO_LAST: Mapping[int, Perm] = {3: (0, 2, 1), 4: (0, 2, 3, 1)}
 _TO_FIRST: Mapping[int, Perm] = {3: (0, 2, 1), 4: (0, 3, 1, 2)}
 
@@ -81,13 +88,13 @@ class _Held:
         base: what it is made from.
         perm: its dimension i is dimension perm[i] of base; None where `order` says it.
         order: element i of the flat tensor is element order[i] of base.
-        ops: what makes it, the last of them the tensor itself.
+        op: what makes it, perhaps from another tensor that is held back.
     """
 
     base: Tensor
     perm: Perm | None
+    op: Operator
     order: NDArray[np.int64] | None = None
-    ops: tuple[Operator, ...] = ()
 
 
 class _Sinking:
@@ -107,14 +114,11 @@ class _Sinking:
             if perm is None:
                 inputs.append(tensor)
                 continue
-            last = dataclasses.replace(tensor, shape=tuple(tensor.shape[axis] for axis in perm))
+            last = dataclasses.replace(tensor, shape=_picked(tensor.shape, perm))
             inputs.append(last)
             inner = dataclasses.replace(tensor, name=self.names.fresh(f"{tensor.name}/channels_first"))
-            back = tuple(int(i) for i in np.argsort(perm))
             self.made[tensor] = inner
-            self.held[inner] = _Held(
-                base=last, perm=back, ops=(Transpose(name=self.names.fresh(inner.name), x=last, y=inner, perm=back),)
-            )
+            self.hold(inner, last, _inverse(perm))
         for op in self.graph.operators:
             self._visit(op.with_tensors(self.made))
         outputs, moved = self._outputs()
@@ -127,188 +131,164 @@ class _Sinking:
 
     def _outputs(self) -> tuple[list[Tensor], dict[str, Perm]]:
         """Return the graph's outputs; an image that is held back is given out in the order in which it is made."""
-        outputs, moved = [], {}
+        outputs: list[Tensor] = []
+        moved: dict[str, Perm] = {}
         for old in self.graph.outputs:
             tensor = self.made.get(old, old)
-            held = self.held.get(tensor)
-            free = held is not None and any(held.base in op.outputs for op in self.operators)
-            if held is not None and free and held.perm == _TO_FIRST.get(len(tensor.shape)):
-                named = dataclasses.replace(held.base, name=old.name)
-                self.operators = [op.with_tensors({held.base: named}) for op in self.operators]
-                self.held = {
-                    t: dataclasses.replace(h, base=named) if h.base is held.base else h for t, h in self.held.items()
-                }
-                moved[old.name] = _TO_LAST[len(tensor.shape)]
-                tensor = named
-            outputs.append(self._need(tensor))
+            held, rank = self.held.get(tensor), len(tensor.shape)
+            turned = held is not None and rank in _TO_FIRST and held.perm == _TO_FIRST[rank]
+            source = held.base if held is not None and turned else tensor
+            made_here = any(source in op.outputs for op in self.operators)
+            if source is not old and made_here and source not in (*outputs, *self.graph.outputs):
+                named = dataclasses.replace(source, name=old.name)
+                changed = {source: named}
+                if turned:
+                    moved[old.name] = _TO_LAST[rank]
+                    changed[tensor] = dataclasses.replace(tensor, name=self.names.fresh(tensor.name))
+                self._rename(changed)
+                outputs.append(named)
+            elif tensor is not old and held is None:
+                self.operators.append(Reshape(name=self.names.fresh(f"{old.name}/copy"), x=tensor, y=old))
+                outputs.append(old)
+            else:
+                outputs.append(self.need(tensor))
         return outputs, moved
 
+    def _rename(self, changed: Mapping[Tensor, Tensor]) -> None:
+        self.operators = [op.with_tensors(changed) for op in self.operators]
+        self.made = {t: changed.get(stands, stands) for t, stands in self.made.items()}
+        self.held = {
+            changed.get(t, t): dataclasses.replace(h, base=changed.get(h.base, h.base), op=h.op.with_tensors(changed))
+            for t, h in self.held.items()
+        }
+
     def _visit(self, op: Operator) -> None:
-        rule = _RULES.get(type(op))
-        if rule is None and _is_elementwise(op):
-            rule = _elementwise
-        if rule is not None and any(t in self.held for t in op.inputs) and rule(self, op):
+        if any(t in self.held for t in op.inputs) and (self._moved(op) or _HELD_TOO.get(type(op), _no)(self, op)):
             return
         if isinstance(op, Transpose):
-            self.held[op.y] = _Held(base=op.x, perm=op.perm, ops=(op,))
-            return
-        self.operators.append(op.with_tensors({t: self._need(t) for t in op.inputs}))
+            self.hold(op.y, self.need(op.x), op.perm, op)
+        else:
+            self.operators.append(op.with_tensors({t: self.need(t) for t in op.inputs}))
 
-    def _need(self, tensor: Tensor) -> Tensor:
+    def _moved(self, op: Operator) -> bool:
+        """Append an operator that works on what its operands are transpositions of, if one permutation makes all."""
+        rule = _RULES.get(type(op))
+        held = {t: self.held.get(t) for t in op.inputs if not t.is_constant}
+        perms = {None if h is None else h.perm for h in held.values()}
+        perm = next(iter(perms))
+        found = rule(op, perm) if rule is not None and len(perms) == 1 and perm is not None else None
+        if perm is None or found is None:
+            return False
+        made_perm, changes = found
+        sources = {t: h.base for t, h in held.items() if h is not None}
+        sources |= {t: self._turned(t, perm) for t in op.inputs if t.is_constant}
+        inner = {
+            y: dataclasses.replace(
+                y, name=self.names.fresh(f"{y.name}/last"), shape=_picked(y.shape, _inverse(made_perm))
+            )
+            for y in op.outputs
+        }
+        self.operators.append(dataclasses.replace(op.with_tensors({**sources, **inner}), **changes))
+        for y in op.outputs:
+            self.hold(y, inner[y], made_perm)
+        return True
+
+    def _turned(self, constant: Tensor, perm: Perm) -> Tensor:
+        """Return a constant operand that broadcasts to the rank of `perm`, in the order of the sources."""
+        wide = constant.values.reshape((*[1] * (len(perm) - constant.values.ndim), *constant.shape))
+        data = np.ascontiguousarray(wide.transpose(_inverse(perm)))
+        return dataclasses.replace(
+            constant, name=self.names.fresh(f"{constant.name}/last"), shape=data.shape, data=data
+        )
+
+    def need(self, tensor: Tensor) -> Tensor:
         """Make a tensor that is held back."""
         held = self.held.pop(tensor, None)
         if held is not None:
-            self.operators += held.ops
+            self.operators.append(held.op.with_tensors({t: self.need(t) for t in held.op.inputs}))
         return tensor
 
-    def hold(self, y: Tensor, base: Tensor, perm: Perm) -> None:
-        """Hold back y = base transposed; where nothing moves, base stands for it."""
+    def hold(self, y: Tensor, base: Tensor, perm: Perm, op: Transpose | None = None) -> None:
+        """Hold back y = base transposed, by `op`; where nothing moves, base stands for it."""
         if perm == tuple(range(len(perm))):
             self.made[y] = base
             return
-        name = self.names.fresh(f"{y.name}/transpose")
-        self.held[y] = _Held(base=base, perm=perm, ops=(Transpose(name=name, x=base, y=y, perm=perm),))
-
-    def emit(self, op: Operator, y: Tensor, shape: tuple[int, ...], perm: Perm, **changes: Any) -> None:
-        """Append an operator on the sources, of whose result y is a transposition."""
-        inner = dataclasses.replace(y, name=self.names.fresh(f"{y.name}/last"), shape=shape)
-        self.operators.append(dataclasses.replace(op, **{"y": inner, **changes}))
-        self.hold(y, inner, perm)
-
-    def perm_of(self, tensor: Tensor) -> Perm | None:
-        """Return the permutation of a tensor that is held back as one."""
-        held = self.held.get(tensor)
-        return None if held is None else held.perm
+        if op is None:
+            op = Transpose(name=self.names.fresh(f"{y.name}/transpose"), x=base, y=y, perm=perm)
+        self.held[y] = _Held(base=base, perm=perm, op=op)
 
 
-def _is_elementwise(op: Operator) -> bool:
-    x, y = getattr(op, "x", None), getattr(op, "y", None)
-    return (
-        op.input_fields == ("x",)
-        and isinstance(x, Tensor)
-        and isinstance(y, Tensor)
-        and x.shape == y.shape
-        and not isinstance(op, Softmax | Transpose | Pad | StridedSlice | Mean | Reshape)
-        and not hasattr(op, "filter")
-        and not hasattr(op, "align_corners")
-        and not hasattr(op, "block")
-    )
+def _inverse(perm: Perm) -> Perm:
+    return tuple(int(i) for i in np.argsort(perm))
 
 
-def _elementwise(s: _Sinking, op: Operator) -> bool:
-    x, y = op.inputs[0], op.outputs[0]
-    held = s.held[x]
-    if held.perm is None:
-        return False
-    s.emit(op, y, held.base.shape, held.perm, x=held.base)
-    return True
+def _picked(values: Sequence[_T], order: Perm) -> tuple[_T, ...]:
+    return tuple(values[i] for i in order)
 
 
-def _transpose(s: _Sinking, op: Operator) -> bool:
-    assert isinstance(op, Transpose)
-    held = s.held[op.x]
-    if held.perm is None:
-        return False
-    s.hold(op.y, held.base, tuple(held.perm[axis] for axis in op.perm))
-    return True
+_Moved = tuple[Perm, Mapping[str, Any]] | None
+"""The permutation that makes an operator's results, and its changed fields; None where it can't work on sources."""
 
 
-def _binary(s: _Sinking, op: Operator) -> bool:
-    assert isinstance(op, Add | Sub | Mul)
-    perms = {s.perm_of(t) for t in (op.a, op.b) if not t.is_constant}
-    perm = next(iter(perms))
-    if len(perms) != 1 or perm is None or len(perm) != len(op.y.shape):
-        return False
-    inverse = [int(i) for i in np.argsort(perm)]
-
-    def source(tensor: Tensor) -> Tensor:
-        if not tensor.is_constant:
-            return s.held[tensor].base
-        wide = tensor.values.reshape((*[1] * (len(perm) - tensor.values.ndim), *tensor.shape))
-        data = np.ascontiguousarray(wide.transpose(inverse))
-        return dataclasses.replace(tensor, name=s.names.fresh(f"{tensor.name}/last"), shape=data.shape, data=data)
-
-    shape = tuple(op.y.shape[axis] for axis in inverse)
-    s.emit(op, op.y, shape, perm, a=source(op.a), b=source(op.b))
-    return True
+def _same(_: Operator, perm: Perm) -> _Moved:
+    return perm, {}
 
 
-def _concatenation(s: _Sinking, op: Operator) -> bool:
-    assert isinstance(op, Concatenation)
-    perms = {s.perm_of(t) for t in op.xs}
-    perm = next(iter(perms))
-    if len(perms) != 1 or perm is None:
-        return False
-    shape = tuple(op.y.shape[int(i)] for i in np.argsort(perm))
-    s.emit(op, op.y, shape, perm, xs=tuple(s.held[t].base for t in op.xs), axis=perm[op.axis])
-    return True
+def _binary(op: Add | Sub | Mul, perm: Perm) -> _Moved:
+    return (perm, {}) if len(perm) == len(op.y.shape) else None
 
 
-def _split(s: _Sinking, op: Operator) -> bool:
-    assert isinstance(op, Split)
-    held = s.held[op.x]
-    if held.perm is None:
-        return False
-    inverse = np.argsort(held.perm)
-    parts = [
-        dataclasses.replace(y, name=s.names.fresh(f"{y.name}/last"), shape=tuple(y.shape[int(i)] for i in inverse))
-        for y in op.ys
-    ]
-    s.operators.append(dataclasses.replace(op, x=held.base, ys=tuple(parts), axis=held.perm[op.axis]))
-    for y, part in zip(op.ys, parts, strict=True):
-        s.hold(y, part, held.perm)
-    return True
+def _along(op: Concatenation | Split, perm: Perm) -> _Moved:
+    return perm, {"axis": perm[op.axis]}
 
 
-def _pad(s: _Sinking, op: Operator) -> bool:
-    assert isinstance(op, Pad)
-    held = s.held[op.x]
-    if held.perm is None:
-        return False
-    inverse = [int(i) for i in np.argsort(held.perm)]
-    shape = tuple(op.y.shape[i] for i in inverse)
-    s.emit(op, op.y, shape, held.perm, x=held.base, paddings=tuple(op.paddings[i] for i in inverse))
-    return True
+def _pad(op: Pad, perm: Perm) -> _Moved:
+    return perm, {"paddings": _picked(op.paddings, _inverse(perm))}
 
 
-def _slice(s: _Sinking, op: Operator) -> bool:
-    assert isinstance(op, StridedSlice)
-    held = s.held[op.x]
-    if held.perm is None or op.shrink:
-        return False
-    inverse = [int(i) for i in np.argsort(held.perm)]
-    begin, strides = tuple(op.begin[i] for i in inverse), tuple(op.strides[i] for i in inverse)
-    shape = tuple(op.y.shape[i] for i in inverse)
-    s.emit(op, op.y, shape, held.perm, x=held.base, begin=begin, strides=strides)
-    return True
+def _slice(op: StridedSlice, perm: Perm) -> _Moved:
+    order = _inverse(perm)
+    return None if op.shrink else (perm, {"begin": _picked(op.begin, order), "strides": _picked(op.strides, order)})
 
 
-def _mean(s: _Sinking, op: Operator) -> bool:
-    assert isinstance(op, Mean)
-    held = s.held[op.x]
-    if held.perm is None:
-        return False
-    axes = tuple(sorted(held.perm[axis] for axis in op.axes))
+def _mean(op: Mean, perm: Perm) -> _Moved:
+    axes = tuple(sorted(perm[axis] for axis in op.axes))
     if len(op.y.shape) == len(op.x.shape):
-        shape, perm = tuple(op.y.shape[int(i)] for i in np.argsort(held.perm)), held.perm
-    else:
-        kept = [axis for axis in range(len(held.perm)) if axis not in axes]
-        shape = tuple(held.base.shape[axis] for axis in kept)
-        perm = tuple(kept.index(axis) for axis in held.perm if axis not in axes)
-    s.emit(op, op.y, shape, perm, x=held.base, axes=axes)
-    return True
+        return perm, {"axes": axes}
+    kept = [axis for axis in range(len(perm)) if axis not in axes]
+    return tuple(kept.index(axis) for axis in perm if axis not in axes), {"axes": axes}
 
 
-def _softmax(s: _Sinking, op: Operator) -> bool:
-    held = s.held[op.inputs[0]]
-    if held.perm is None or held.perm[-1] != len(held.perm) - 1:
+def _softmax(_: Softmax, perm: Perm) -> _Moved:
+    return (perm, {}) if perm[-1] == len(perm) - 1 else None
+
+
+_RULES: Mapping[type[Operator], Callable[[Any, Perm], _Moved]] = {
+    **dict.fromkeys((Relu, Relu6, LeakyRelu, Logistic, Tanh, Quantize, Dequantize), _same),
+    **dict.fromkeys((Add, Sub, Mul), _binary),
+    Concatenation: _along,
+    Split: _along,
+    Pad: _pad,
+    StridedSlice: _slice,
+    Mean: _mean,
+    Softmax: _softmax,
+}
+"""How an operator works on what its operands are a transposition of."""
+
+
+def _no(_: _Sinking, __: Operator) -> bool:
+    return False
+
+
+def _transpose(s: _Sinking, op: Transpose) -> bool:
+    held = s.held[op.x]
+    if held.perm is None:
         return False
-    s.emit(op, op.outputs[0], held.base.shape, held.perm, x=held.base)
+    s.hold(op.y, held.base, _picked(held.perm, op.perm))
     return True
 
 
-def _reshape(s: _Sinking, op: Operator) -> bool:
-    assert isinstance(op, Reshape)
+def _reshape(s: _Sinking, op: Reshape) -> bool:
     held = s.held[op.x]
     if held.perm is None:
         return False
@@ -318,16 +298,15 @@ def _reshape(s: _Sinking, op: Operator) -> bool:
         return True
     if op.y.shape[-1] != op.y.elements:
         return False
-    order = np.arange(prod(held.base.shape)).reshape(held.base.shape).transpose(held.perm).reshape(-1)
-    s.held[op.y] = _Held(base=held.base, perm=None, order=order, ops=(*held.ops, op))
+    order = np.arange(held.base.elements).reshape(held.base.shape).transpose(held.perm).reshape(-1)
+    s.held[op.y] = _Held(base=held.base, perm=None, order=order, op=op)
     return True
 
 
-def _fully_connected(s: _Sinking, op: Operator) -> bool:
+def _fully_connected(s: _Sinking, op: FullyConnected) -> bool:
     """A layer on a flattened image reads it in the order in which it is made: its weights move instead."""
-    assert isinstance(op, FullyConnected)
     held = s.held.get(op.x)
-    if held is None or held.order is None or not op.weights.is_constant:
+    if held is None or held.order is None or not op.weights.is_constant or op.weights.shape[1] != len(held.order):
         return False
     weights = np.empty_like(op.weights.values)
     weights[:, held.order] = op.weights.values
@@ -338,18 +317,9 @@ def _fully_connected(s: _Sinking, op: Operator) -> bool:
     return True
 
 
-_RULES: Mapping[type[Operator], Callable[[_Sinking, Operator], bool]] = {
+_HELD_TOO: Mapping[type[Operator], Callable[[_Sinking, Any], bool]] = {
     Transpose: _transpose,
-    Add: _binary,
-    Sub: _binary,
-    Mul: _binary,
-    Concatenation: _concatenation,
-    Split: _split,
-    Pad: _pad,
-    StridedSlice: _slice,
-    Mean: _mean,
-    Softmax: _softmax,
     Reshape: _reshape,
     FullyConnected: _fully_connected,
 }
-"""How an operator works on the sources of what is held back; False where it can't."""
+"""What else an operator does with an operand that is held back; False where it needs that made."""
