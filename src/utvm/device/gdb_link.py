@@ -229,7 +229,10 @@ class GdbRemoteLink(DebugLink):
     def _write_in_block(self, register: Register, raw: bytes) -> None:
         """Write one register by `G`: QEMU has no `P` for targets that it does not describe."""
         held = bytearray(_hex_bytes(self._ask(b"g"), "the registers can't be read"))
-        held[register.offset : register.offset + register.nbytes] = raw
+        place = slice(register.offset, register.offset + register.nbytes)
+        if len(held[place]) < len(raw):
+            raise LinkRefusedError("the GDB server holds fewer registers than its target should have")
+        held[place] = raw
         if self._ask(b"G" + held.hex().encode("ascii")) != b"OK":
             raise LinkRefusedError("the registers can't be written")
 
