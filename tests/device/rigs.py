@@ -15,7 +15,52 @@ from utvm.device import AttachedTarget, DebugLink, GdbRemoteLink, Session, Targe
 from utvm.emulators import RtlTarget, emulator_target
 from utvm.toolchain import default_cache_directory
 
-NOWHERE_ARM, NOWHERE_RISCV = 0x60000000, 0xF0000000
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the suite runs on the boards of an instruction set.
+
+    Attributes:
+        nop: an instruction of two bytes that does nothing.
+        count: one of two bytes that adds 1 to the register of results.
+        loop: one that jumps to itself.
+        registers: those of 32 bits that hold anything.
+        nowhere: an address where its boards have nothing.
+    """
+
+    nop: bytes
+    count: bytes
+    loop: bytes
+    registers: tuple[str, ...]
+    nowhere: int
+
+
+MACHINES = {
+    # nop; adds r0, #1; b .
+    "arm": Machine(
+        nop=b"\x00\xbf",
+        count=b"\x01\x30",
+        loop=b"\xfe\xe7",
+        registers=tuple(f"r{number}" for number in range(13)),
+        nowhere=0x60000000,
+    ),
+    # c.nop; c.addi a0, 1; c.j .
+    "riscv": Machine(
+        nop=b"\x01\x00",
+        count=b"\x05\x05",
+        loop=b"\x01\xa0",
+        registers=tuple(f"a{number}" for number in range(8)),
+        nowhere=0xF0000000,
+    ),
+    # nop.n; addi.n a2, a2, 1; j .
+    "xtensa": Machine(
+        nop=b"\x3d\xf0",
+        count=b"\x1b\x22",
+        loop=b"\x06\xff\xff",
+        registers=tuple(f"a{number}" for number in range(2, 16)),
+        nowhere=0xF0000000,
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +72,6 @@ class Rig:
         board: the board that a session sees.
         make_target: what stands behind the link, not yet started.
         open_link: opens the link to it.
-        nowhere: an address where nothing is.
         tells_bad_accesses: whether the server says that nothing is there; QEMU invents zeros.
     """
 
@@ -35,8 +79,12 @@ class Rig:
     board: Board
     make_target: Callable[[], Target]
     open_link: Callable[[str], DebugLink]
-    nowhere: int = NOWHERE_ARM
     tells_bad_accesses: bool = True
+
+    @property
+    def machine(self) -> Machine:
+        """What runs on the board."""
+        return MACHINES[self.board.core.isa.name]
 
     def session(self) -> Session:
         """Return a session on a target of its own."""
@@ -78,7 +126,6 @@ def _qemu(board: Board) -> Rig:
         board=board,
         make_target=make,
         open_link=link_opener(board),
-        nowhere=NOWHERE_RISCV if board.core.isa.name == "riscv" else NOWHERE_ARM,
         tells_bad_accesses=False,
     )
 
@@ -125,16 +172,10 @@ def _rtl(board: Board) -> Rig:
         board=board,
         make_target=make,
         open_link=lambda endpoint: running[-1].wrap(opener(endpoint)),
-        nowhere=NOWHERE_RISCV,
     )
 
 
-# The suite names registers as Arm and RISC-V do; tests/emulators/test_xtensa.py drives Xtensa, which has others.
-QEMU_RIGS = [
-    _qemu(board)
-    for board in list_boards()
-    if board.emulator is not None and board.emulator.kind == "qemu" and board.name != "qemu-xtensa"
-]
+QEMU_RIGS = [_qemu(board) for board in list_boards() if board.emulator is not None and board.emulator.kind == "qemu"]
 CHIP_RIGS = [
     *(_openocd(core) for core in ("cortex-m7", "cortex-m4", "cortex-m33")),
     *(_pyocd(core) for core in ("cortex-m7", "cortex-m33")),

@@ -10,8 +10,6 @@ from utvm.device import DebugLink, LinkRefusedError
 
 pytestmark = pytest.mark.parametrize("rig", RIGS, ids=str, indirect=True, scope="module")
 
-ARM_NOP, ARM_COUNT, ARM_LOOP = b"\x00\xbf", b"\x01\x30", b"\xfe\xe7"  # nop; adds r0, #1; b .
-RISCV_NOP, RISCV_COUNT, RISCV_LOOP = b"\x01\x00", b"\x05\x05", b"\x01\xa0"  # c.nop; c.addi a0, 1; c.j .
 PROTOCOL_BYTES = b'#$*}{][\\"; \x00\x03\x1a\x0a\xff'
 
 
@@ -39,8 +37,7 @@ def program(rig: Rig, link: DebugLink) -> Iterator[int]:
     Nothing promises that code which changes is seen without ceremony: each program has a place of its own.
     """
     link.reset()
-    is_arm = rig.board.core.isa.name == "arm"
-    nop, count, loop = (ARM_NOP, ARM_COUNT, ARM_LOOP) if is_arm else (RISCV_NOP, RISCV_COUNT, RISCV_LOOP)
+    nop, count, loop = rig.machine.nop, rig.machine.count, rig.machine.loop
     address = rig.board.code.origin + rig.board.code.length // 2
     link.write_memory(address, nop * 2 + count + nop + count + loop * 2)
     start(rig, link, address)
@@ -49,13 +46,13 @@ def program(rig: Rig, link: DebugLink) -> Iterator[int]:
 
 
 def start(rig: Rig, link: DebugLink, address: int) -> None:
-    memory = rig.board.data
-    state = {"xpsr": 0x01000000, "r0": 0} if rig.board.core.isa.name == "arm" else {"a0": 0}
-    link.write_registers({**state, "sp": memory.origin + memory.length - 64, "pc": address})
+    memory, convention = rig.board.data, rig.board.core.isa.convention
+    stack = {convention.stack_pointer: memory.origin + memory.length - 64}
+    link.write_registers({**convention.state, convention.result: 0, **stack, "pc": address})
 
 
 def counted(rig: Rig, link: DebugLink) -> int:
-    return link.read_register("r0" if rig.board.core.isa.name == "arm" else "a0")
+    return link.read_register(rig.board.core.isa.convention.result)
 
 
 def test_memory_of_all_sizes_and_alignments(rig: Rig, link: DebugLink) -> None:
@@ -123,34 +120,34 @@ def test_addresses_that_are_not_there_are_refused(rig: Rig, link: DebugLink) -> 
     for size in (1, 4, 6, 300):
         if rig.tells_bad_accesses:
             with pytest.raises(LinkRefusedError, match="can't be read"):
-                link.read_memory(rig.nowhere, size)
+                link.read_memory(rig.machine.nowhere, size)
         if rig.tells_bad_accesses:
             with pytest.raises(LinkRefusedError, match="can't be written"):
-                link.write_memory(rig.nowhere, bytes(size))
+                link.write_memory(rig.machine.nowhere, bytes(size))
         assert link.read_memory(origin, 4) == b"kept"
 
 
 def test_registers(rig: Rig, link: DebugLink, program: int) -> None:
-    is_arm = rig.board.core.isa.name == "arm"
-    names = [f"r{number}" for number in range(13)] if is_arm else [f"a{number}" for number in range(8)]
+    names = rig.machine.registers
     for turn in range(2):
         values = {name: 0x01020304 * (position + 1) ^ -turn & 0xFFFFFFFF for position, name in enumerate(names)}
         link.write_registers(values)
         assert link.read_registers(names) == tuple(values.values())
     top = rig.board.data.origin + rig.board.data.length
-    linked = "lr" if is_arm else "ra"
-    link.write_registers({"sp": top - 16, linked: program | is_arm, "pc": program + 4})
-    assert link.read_registers(("sp", linked, "pc")) == (top - 16, program | is_arm, program + 4)
-    link.write_register("sp", top - 32)
-    assert link.read_register("sp") == top - 32
+    convention = rig.board.core.isa.convention
+    stack, linked, returns = convention.stack_pointer, convention.link_register, convention.code_address(program)
+    link.write_registers({stack: top - 16, linked: returns, "pc": program + 4})
+    assert link.read_registers((stack, linked, "pc")) == (top - 16, returns, program + 4)
+    link.write_register(stack, top - 32)
+    assert link.read_register(stack) == top - 32
 
 
-def test_registers_that_are_not_there_are_refused(link: DebugLink) -> None:
+def test_registers_that_are_not_there_are_refused(rig: Rig, link: DebugLink) -> None:
     with pytest.raises(LinkRefusedError):
         link.read_register("accumulator")
     with pytest.raises(LinkRefusedError):
         link.write_register("accumulator", 1)
-    assert len(link.read_registers(("pc", "sp"))) == 2
+    assert len(link.read_registers(("pc", rig.board.core.isa.convention.stack_pointer))) == 2
 
 
 def test_breakpoints(rig: Rig, link: DebugLink, program: int) -> None:
