@@ -53,26 +53,26 @@ class Prerequisite:
         return match.group(1) if match else "present"
 
 
-def _emulator(name: str, package: str, purpose: str) -> Prerequisite:
-    return Prerequisite(name=name, purpose=purpose, package=package, probe=(name, "--version"))
+def _emulator(name: str, package: str, purpose: str, *extras: str) -> Prerequisite:
+    return Prerequisite(name=name, purpose=purpose, package=package, probe=(name, "--version"), extras=extras)
 
 
-def _compiler(name: str, package: str, purpose: str) -> Prerequisite:
-    return Prerequisite(name=name, purpose=purpose, package=package, probe=(name, "-dumpfullversion"))
+def _compiler(name: str, package: str, purpose: str, *extras: str) -> Prerequisite:
+    return Prerequisite(name=name, purpose=purpose, package=package, probe=(name, "-dumpfullversion"), extras=extras)
 
 
-def _headers(name: str, package: str, compiler: Sequence[str], version: str) -> Prerequisite:
-    probe = _header_probe(compiler)
-    return Prerequisite(name=name, purpose="its standard C headers", package=package, probe=probe, version=version)
-
-
-def _header_probe(compiler: Sequence[str]) -> tuple[str, ...]:
-    return (*compiler, "-dM", "-E", "-include", "string.h", "-include", "stdint.h", "-x", "c", os.devnull)
+def _headers(name: str, package: str, compiler: Sequence[str], version: str, *extras: str) -> Prerequisite:
+    """Return the headers of a C library, found as a compiler finds them."""
+    probe = (*compiler, "-dM", "-E", "-include", "string.h", "-include", "stdint.h", "-x", "c", os.devnull)
+    return Prerequisite(
+        name=name, purpose="its standard C headers", package=package, probe=probe, version=version, extras=extras
+    )
 
 
 _ARM_GCC = "arm-none-eabi-gcc"
 _RISCV_GCC = "riscv64-unknown-elf-gcc"
 _XTENSA_GCC = "xtensa-lx106-elf-gcc"
+_PICOLIBC = r'__PICOLIBC_VERSION__ "([^"]+)"'
 
 PREREQUISITES: tuple[Prerequisite, ...] = (
     _compiler(_ARM_GCC, "gcc-arm-none-eabi", "compiles for Cortex-M"),
@@ -83,7 +83,7 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         "picolibc",
         "picolibc-riscv64-unknown-elf",
         (_RISCV_GCC, "--specs=picolibc.specs"),
-        r'__PICOLIBC_VERSION__ "([^"]+)"',
+        _PICOLIBC,
     ),
     _emulator("qemu-system-riscv32", "qemu-system-misc", "emulates RISC-V boards"),
     _compiler("gcc", "gcc", "compiles the instruction counter, and in tests kernels for this host"),
@@ -124,28 +124,15 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         probe=("sh", "-c", "command -v simavr"),
         extras=("test",),
     ),
-    Prerequisite(
-        name=_XTENSA_GCC,
-        purpose="compiles for Xtensa LX106",
-        package="gcc-xtensa-lx106",
-        probe=(_XTENSA_GCC, "-dumpfullversion"),
-        extras=("test",),
+    _compiler(_XTENSA_GCC, "gcc-xtensa-lx106", "compiles for Xtensa LX106", "test"),
+    _headers(
+        "picolibc for Xtensa",
+        "picolibc-xtensa-lx106-elf",
+        (_XTENSA_GCC, "-idirafter", "/usr/lib/xtensa-lx106-elf/include"),
+        _PICOLIBC,
+        "test",
     ),
-    Prerequisite(
-        name="picolibc for Xtensa",
-        purpose="its standard C headers",
-        package="picolibc-xtensa-lx106-elf",
-        probe=_header_probe((_XTENSA_GCC, "-idirafter", "/usr/lib/xtensa-lx106-elf/include")),
-        version=r'__PICOLIBC_VERSION__ "([^"]+)"',
-        extras=("test",),
-    ),
-    Prerequisite(
-        name="qemu-system-xtensa",
-        purpose="emulates an Xtensa board",
-        package="qemu-system-misc",
-        probe=("qemu-system-xtensa", "--version"),
-        extras=("test",),
-    ),
+    _emulator("qemu-system-xtensa", "qemu-system-misc", "emulates an Xtensa board", "test"),
     Prerequisite(
         name="openocd",
         purpose="drives JTAG and SWD probes",
@@ -153,13 +140,7 @@ PREREQUISITES: tuple[Prerequisite, ...] = (
         probe=("sh", "-c", "openocd --version 2>&1"),
         extras=("rtl", "test"),
     ),
-    Prerequisite(
-        name="g++",
-        purpose="builds the simulator of the RTL boards",
-        package="g++",
-        probe=("g++", "-dumpfullversion"),
-        extras=("rtl", "test"),
-    ),
+    _compiler("g++", "g++", "builds the simulator of the RTL boards", "rtl", "test"),
     Prerequisite(
         name="openssl",
         purpose="makes certificates for fleets over networks",
