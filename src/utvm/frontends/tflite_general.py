@@ -69,7 +69,7 @@ def _elementwise(
         c.arity((arity,))
         xs = tuple(c.element(i, what.inputs) for i in range(arity))
         result = c.made_of((xs[-1].dtype,) if y is None else y)
-        if any(x.dtype is not xs[-1].dtype for x in xs if name != "Select"):
+        if any(x.dtype is not xs[-1].dtype for x in xs):
             raise RefusedError("its operands are of different types")
         expect_shape(result, broadcast(*xs))
         for x in xs:

@@ -180,7 +180,11 @@ FUNCTIONS: tuple[Function, ...] = (
     Function(name="LogicalAnd", expression=lambda _, xs: xs[0] & xs[1], inputs=(DType.BOOL,)),
     Function(name="LogicalOr", expression=lambda _, xs: xs[0] | xs[1], inputs=(DType.BOOL,)),
     Function(name="LogicalNot", expression=lambda _, xs: equal(xs[0], 0), inputs=(DType.BOOL,)),
-    Function(name="Select", expression=lambda _, xs: where(unequal(xs[0], 0), xs[1], xs[2]), inputs=_ANY),
+    Function(
+        name="Select",
+        expression=lambda _, xs: where(unequal(xs[0], 0), xs[1], xs[2]),
+        inputs=(DType.INT8, DType.BOOL),
+    ),
     Function(name="Cast", expression=lambda _, xs: xs[0], inputs=(DType.INT8, DType.INT16, DType.INT32, DType.BOOL)),
     Function(name="BroadcastTo", expression=lambda _, xs: xs[0], inputs=_ANY),
 )
