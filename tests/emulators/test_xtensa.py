@@ -1,5 +1,6 @@
 """A third instruction set: an Xtensa LX106 in QEMU, whose server does not describe its registers."""
 
+import math
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,8 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cifar10" / "cifar1
 PROGRAM = """\
 #include <stdint.h>
 int32_t divided(int32_t a, int32_t b);
+int32_t remaining(int32_t a, int32_t b);
+uint32_t remaining_unsigned(uint32_t a, uint32_t b);
 uint32_t long_divided(uint32_t high, uint32_t low, uint32_t by);
 int32_t peek(const int32_t *from);
 uint32_t floats(uint32_t a, uint32_t b, uint32_t kind);
@@ -33,6 +36,8 @@ int32_t high_product(int32_t a, int32_t b) {
   return product_high;
 }
 int32_t divided(int32_t a, int32_t b) { return a / b; }
+int32_t remaining(int32_t a, int32_t b) { return a % b; }
+uint32_t remaining_unsigned(uint32_t a, uint32_t b) { return a % b; }
 uint32_t long_divided(uint32_t high, uint32_t low, uint32_t by) {
   return (uint32_t)(((uint64_t)high << 32 | low) / by);
 }
@@ -47,7 +52,7 @@ int32_t eight(int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int32_t f, 
   return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h;
 }
 """
-ENTRIES = ["high_product", "divided", "long_divided", "peek", "eight", "floats"]
+ENTRIES = ["high_product", "divided", "remaining", "remaining_unsigned", "long_divided", "peek", "eight", "floats"]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +68,8 @@ def test_products_and_divisions_that_its_library_lacks(session: Session) -> None
     for a, b in (*rng.integers(-(2**31), 2**31, (6, 2)).tolist(), (-(2**31), 1), (-(2**31), -(2**31)), (7, 2**31 - 1)):
         assert session.call("high_product", a, b).value == (a * b >> 32) & 0xFFFFFFFF
         assert session.call("divided", a, b).value == int(a / b) & 0xFFFFFFFF
+        assert session.call("remaining", a, b).value == int(math.fmod(a, b)) & 0xFFFFFFFF
+        assert session.call("remaining_unsigned", a, b).value == (a & 0xFFFFFFFF) % (b & 0xFFFFFFFF)
         top = abs(b) // 2
         assert session.call("long_divided", top, a & 0xFFFFFFFF, abs(b)).value == (top << 32 | a & 0xFFFFFFFF) // abs(b)
 

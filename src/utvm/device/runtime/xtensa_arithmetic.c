@@ -4,7 +4,6 @@
 uint32_t __udivsi3(uint32_t dividend, uint32_t divisor);
 uint32_t __umodsi3(uint32_t dividend, uint32_t divisor);
 int32_t __divsi3(int32_t dividend, int32_t divisor);
-int32_t __modsi3(int32_t dividend, int32_t divisor);
 uint64_t __umulsidi3(uint32_t left, uint32_t right);
 int64_t __muldi3(int64_t left, int64_t right);
 uint64_t __udivdi3(uint64_t dividend, uint64_t divisor);
@@ -38,8 +37,6 @@ static uint32_t divide(uint32_t dividend, uint32_t divisor, uint32_t *remainder)
 
 static uint32_t magnitude(int32_t value) { return value < 0 ? 0u - (uint32_t)value : (uint32_t)value; }
 
-static int32_t with_sign(uint32_t value, int negative) { return (int32_t)(negative ? 0u - value : value); }
-
 uint32_t __udivsi3(uint32_t dividend, uint32_t divisor) {
   uint32_t remainder;
   return divide(dividend, divisor, &remainder);
@@ -52,11 +49,8 @@ uint32_t __umodsi3(uint32_t dividend, uint32_t divisor) {
 }
 
 int32_t __divsi3(int32_t dividend, int32_t divisor) {
-  return with_sign(__udivsi3(magnitude(dividend), magnitude(divisor)), (dividend < 0) != (divisor < 0));
-}
-
-int32_t __modsi3(int32_t dividend, int32_t divisor) {
-  return with_sign(__umodsi3(magnitude(dividend), magnitude(divisor)), dividend < 0);
+  const uint32_t quotient = __udivsi3(magnitude(dividend), magnitude(divisor));
+  return (int32_t)((dividend < 0) != (divisor < 0) ? 0u - quotient : quotient);
 }
 
 /* Halves of 16 bits; the middle is two of them and a carry, which fits. */
@@ -87,21 +81,14 @@ int64_t __divdi3(int64_t dividend, int64_t divisor) {
 #define INFINITE 0x7F800000u
 #define NOT_A_NUMBER 0x7FC00000u
 
-static float of_bits(uint32_t bits) {
-  const union {
-    uint32_t bits;
-    float value;
-  } both = {.bits = bits};
-  return both.value;
-}
+union word {
+  uint32_t bits;
+  float value;
+};
 
-static uint32_t bits_of(float value) {
-  const union {
-    float value;
-    uint32_t bits;
-  } both = {.value = value};
-  return both.bits;
-}
+static float of_bits(uint32_t bits) { return (union word){.bits = bits}.value; }
+
+static uint32_t bits_of(float value) { return (union word){.value = value}.bits; }
 
 static uint32_t mantissa_of(uint32_t bits) { return (bits & 0x7FFFFFu) | ((bits & INFINITE) ? 0x800000u : 0u); }
 
