@@ -17,8 +17,18 @@ from utvm.graph.tensor import DType, Tensor
 Real = Callable[[NDArray[Any]], NDArray[Any]]
 
 
+class _Named:
+    """Values that hold formulas, which can't be sent to other processes."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        """Send those of TFLite by their names."""
+        return _sent(self)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Function:
+class Function(_Named):
     """What an elementwise operator computes of the elements at one point. One of the three formulas is there.
 
     Attributes:
@@ -34,10 +44,6 @@ class Function:
     stored: Callable[[Elementwise, NDArray[Any]], NDArray[Any]] | None = None
     real: Real | None = None
     inputs: tuple[DType, ...] = (DType.INT8,)
-
-    def __reduce__(self) -> Any:
-        """Send those of TFLite to other processes by their names: formulas can't be sent."""
-        return _sent(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,7 +64,7 @@ class Elementwise(Operator):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reducer:
+class Reducer(_Named):
     """How a reduction combines elements.
 
     Attributes:
@@ -76,10 +82,6 @@ class Reducer:
     term: Callable[[Reduction, Expr, Expr], Expr]
     result: Callable[[Reduction, Expr], Expr]
     inputs: tuple[DType, ...] = (DType.INT8,)
-
-    def __reduce__(self) -> Any:
-        """Send those of TFLite to other processes by their names: formulas can't be sent."""
-        return _sent(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,11 +148,12 @@ class BatchMatMul(Operator):
     input_fields: ClassVar[tuple[str, ...]] = ("a", "b")
 
 
-def _sent(value: Function | Reducer) -> tuple[Any, ...]:
+def _sent(value: Any) -> tuple[Any, ...]:
     from utvm.graph.functions import FUNCTIONS, REDUCERS, function, reducer
 
     if value in FUNCTIONS:
         return function, (value.name,)
     if value in REDUCERS:
         return reducer, (value.name,)
-    return partial(type(value), **{f.name: getattr(value, f.name) for f in fields(value)}), ()
+    kind: Callable[..., Any] = type(value)
+    return partial(kind, **{f.name: getattr(value, f.name) for f in fields(value)}), ()
