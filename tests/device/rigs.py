@@ -35,31 +35,15 @@ class Machine:
     nowhere: int
 
 
+_R = tuple(f"r{number}" for number in range(13))
+_A = tuple(f"a{number}" for number in range(16))
 MACHINES = {
     # nop; adds r0, #1; b .
-    "arm": Machine(
-        nop=b"\x00\xbf",
-        count=b"\x01\x30",
-        loop=b"\xfe\xe7",
-        registers=tuple(f"r{number}" for number in range(13)),
-        nowhere=0x60000000,
-    ),
+    "arm": Machine(nop=b"\x00\xbf", count=b"\x01\x30", loop=b"\xfe\xe7", registers=_R, nowhere=0x60000000),
     # c.nop; c.addi a0, 1; c.j .
-    "riscv": Machine(
-        nop=b"\x01\x00",
-        count=b"\x05\x05",
-        loop=b"\x01\xa0",
-        registers=tuple(f"a{number}" for number in range(8)),
-        nowhere=0xF0000000,
-    ),
+    "riscv": Machine(nop=b"\x01\x00", count=b"\x05\x05", loop=b"\x01\xa0", registers=_A[:8], nowhere=0xF0000000),
     # nop.n; addi.n a2, a2, 1; j .
-    "xtensa": Machine(
-        nop=b"\x3d\xf0",
-        count=b"\x1b\x22",
-        loop=b"\x06\xff\xff",
-        registers=tuple(f"a{number}" for number in range(2, 16)),
-        nowhere=0xF0000000,
-    ),
+    "xtensa": Machine(nop=b"\x3d\xf0", count=b"\x1b\x22", loop=b"\x06\xff\xff", registers=_A[2:], nowhere=0xF0000000),
 }
 
 
