@@ -22,7 +22,13 @@ from utvm.kernels.dsp.binary_rows import Rows, rows_of
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.nest import index, loops
-from utvm.kernels.portable.binary import operand_parameter, refusal_of_number, write_element
+from utvm.kernels.portable.binary import (
+    constant_operands,
+    operand_parameters,
+    operands_in_place,
+    refusal_of_number,
+    write_element,
+)
 from utvm.kernels.workload import dims, workload
 from utvm.numerics import multiply_by_quantized_multiplier
 
@@ -79,10 +85,7 @@ class WordBinary(ScheduledFamily):
         names = ("b", "a") if plan.swapped else ("a", "b")
         w = CWriter()
         _write_body(w, op, rows, loop.name, names)
-        activations = [t for t in (op.a, op.b) if not t.is_constant]
-        operands = (operand_parameter("a", op.a), operand_parameter("b", op.b))
         scratch = (CParameter(name="scratch", c_type="int8_t", role="scratch"),) if rows.scratch_bytes else ()
-        constants = {"constants": CArray(c_type="int32_t", values=plan.constants)}
         return Kernel(
             family=self.name,
             config=config,
@@ -90,7 +93,7 @@ class WordBinary(ScheduledFamily):
                 stem=f"{op.kind.lower()}_{dims(op.y.shape)}_words",
                 comment=f"{workload(op)}\nfamily {self.name}",
                 parameters=(
-                    *operands,
+                    *operand_parameters(op),
                     CParameter(name="constants", c_type="int32_t", role="constant"),
                     *scratch,
                     CParameter(name="y", c_type="int8_t", role="output"),
@@ -99,10 +102,9 @@ class WordBinary(ScheduledFamily):
                 helpers=("utvm_requantize_double", "utvm_clamp") if rows.leaves_elements else (),
                 support=(loop,),
             ),
-            constants=constants
-            | {n: CArray(c_type="int8_t", values=t.values) for n, t in (("a", op.a), ("b", op.b)) if t.is_constant},
+            constants={"constants": CArray(c_type="int32_t", values=plan.constants), **constant_operands(op)},
             scratch_bytes=rows.scratch_bytes,
-            in_place=tuple(i for i, t in enumerate(activations) if t.shape == op.y.shape),
+            in_place=operands_in_place(op),
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.codegen import CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
@@ -18,7 +18,12 @@ from utvm.graph import Add, Mul, Operator, Sub
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.dsp.assembly import assembler_function, no_scheduled_code, short_digest
-from utvm.kernels.portable.binary import operand_parameter, refusal_of_number
+from utvm.kernels.portable.binary import (
+    constant_operands,
+    operand_parameters,
+    operands_in_place,
+    refusal_of_number,
+)
 from utvm.kernels.workload import dims, workload
 
 _LANES, _AT_ONCE = 4, 4
@@ -69,27 +74,18 @@ class HeliumBinary(KernelFamily):
         names = ("b", "a") if spec.swapped else ("a", "b")
         w = CWriter()
         w(f"{loop.name}({names[0]}, {names[1]}, y, {op.y.elements});")
-        activations = [t for t in (op.a, op.b) if not t.is_constant]
         return Kernel(
             family=self.name,
             config=config,
             function=CFunction(
                 stem=f"{op.kind.lower()}_{dims(op.y.shape)}_helium",
                 comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(
-                    operand_parameter("a", op.a),
-                    operand_parameter("b", op.b),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
+                parameters=(*operand_parameters(op), CParameter(name="y", c_type="int8_t", role="output")),
                 body=w.text,
                 support=(loop,),
             ),
-            constants={
-                name: CArray(c_type="int8_t", values=t.values)
-                for name, t in (("a", op.a), ("b", op.b))
-                if t.is_constant
-            },
-            in_place=tuple(range(len(activations))),
+            constants=constant_operands(op),
+            in_place=operands_in_place(op),
         )
 
 

@@ -37,33 +37,42 @@ class PortableBinary(KernelFamily):
             with loops(w, shape) as names:
                 places = [index(names, broadcast_strides(t.shape, shape)) for t in (op.a, op.b, op.y)]
                 write_element(w, op, *(f"{n}[{place}]" for n, place in zip("aby", places, strict=True)))
-        activations = [t for t in (op.a, op.b) if not t.is_constant]
         return Kernel(
             family=self.name,
             config=config,
             function=CFunction(
                 stem=f"{op.kind.lower()}_{dims(op.y.shape)}",
                 comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(
-                    operand_parameter("a", op.a),
-                    operand_parameter("b", op.b),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
+                parameters=(*operand_parameters(op), CParameter(name="y", c_type="int8_t", role="output")),
                 body=w.text,
                 helpers=(_REQUANTIZE, "utvm_clamp"),
             ),
-            constants={
-                name: CArray(c_type="int8_t", values=t.values)
-                for name, t in (("a", op.a), ("b", op.b))
-                if t.is_constant
-            },
-            in_place=tuple(i for i, t in enumerate(activations) if t.shape == op.y.shape),
+            constants=constant_operands(op),
+            in_place=operands_in_place(op),
         )
 
 
-def operand_parameter(name: str, tensor: Tensor) -> CParameter:
-    """Return the parameter of an operand, which may be a constant."""
-    return CParameter(name=name, c_type="int8_t", role="constant" if tensor.is_constant else "input")
+def operand_parameters(op: Add | Sub | Mul) -> tuple[CParameter, ...]:
+    """Return the parameters `a` and `b`, either of which may be a constant."""
+    return tuple(
+        CParameter(name=name, c_type="int8_t", role="constant" if tensor.is_constant else "input")
+        for name, tensor in _operands(op).items()
+    )
+
+
+def constant_operands(op: Add | Sub | Mul) -> dict[str, CArray]:
+    """Return the constants that the parameters of operands are bound to."""
+    return {name: CArray(c_type="int8_t", values=t.values) for name, t in _operands(op).items() if t.is_constant}
+
+
+def operands_in_place(op: Add | Sub | Mul) -> tuple[int, ...]:
+    """Return the activations whose place an output that is made element by element may take."""
+    activations = [t for t in _operands(op).values() if not t.is_constant]
+    return tuple(index for index, tensor in enumerate(activations) if tensor.shape == op.y.shape)
+
+
+def _operands(op: Add | Sub | Mul) -> dict[str, Tensor]:
+    return {"a": op.a, "b": op.b}
 
 
 def write_element(w: CWriter, op: Add | Sub | Mul, a: str, b: str, y: str) -> None:
