@@ -16,8 +16,10 @@ from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import Add, Mul, Operator, Sub
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
-from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.dsp.assembly import assembler_function, no_scheduled_code, short_digest
+from utvm.kernels.base import Config, Kernel
+from utvm.kernels.dsp.assembly import assembler_function, short_digest
+from utvm.kernels.helium.code import constant, framed
+from utvm.kernels.helium.family import ScheduledVectors
 from utvm.kernels.portable.binary import (
     constant_operands,
     operand_parameters,
@@ -33,15 +35,11 @@ _CALL_CYCLES = 60
 _LOW, _HIGH, _FRAME = 0, 16, 36
 
 
-class HeliumBinary(KernelFamily):
+class HeliumBinary(ScheduledVectors):
     """Add, Sub and Mul of any scales and clamps; both operands have the shape of the output."""
 
     name = "helium"
     kinds = (Add, Sub, Mul)
-
-    def lacks(self, core: Core) -> str | None:
-        """Return that the core has no vector extension; None where it has it."""
-        return no_scheduled_code(core) if core.mve else f"{core.name} has no vector extension"
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact form here."""
@@ -215,13 +213,13 @@ def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
         ("r10", spec.zero_point),
     )
     vectors = (("q5", 1 << 20), ("q6", spec.first * (1 << 19)), ("q7", 1))
-    lines = ["push {r4-r11, lr}", "vpush {d8-d15}", f"sub sp, sp, #{_FRAME}"]
+    lines: list[str] = []
     for register, value in vectors:
-        lines += [*_load("r11", value), f"vdup.32 {register}, r11"]
+        lines += [*constant("r11", value), f"vdup.32 {register}, r11"]
     for at, value in ((_LOW, spec.clamp[0]), (_HIGH, spec.clamp[1])):
-        lines += [*_load("r11", value), "vdup.32 q0, r11", f"vstrw.32 q0, [sp, #{at}]"]
+        lines += [*constant("r11", value), "vdup.32 q0, r11", f"vstrw.32 q0, [sp, #{at}]"]
     for register, value in scalars:
-        lines += _load(register, value)
+        lines += constant(register, value)
     lines += [
         f"subs.w r3, r3, #{_LANES * _AT_ONCE}",
         "blt.w 2f",
@@ -237,16 +235,8 @@ def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
         *bodies[1].lines,
         "letp lr, 3b",
         "4:",
-        f"add sp, sp, #{_FRAME}",
-        "vpop {d8-d15}",
-        "pop {r4-r11, pc}",
     ]
     name = f"utvm_helium_{'product' if spec.product else 'sum'}_{short_digest(spec)}"
     prototype = f"void {name}(const int8_t *a, const int8_t *b, int8_t *y, int32_t count)"
     comment = "products of elements" if spec.product else "sums of elements"
-    return assembler_function(name, prototype, lines, comment), bodies[0].cycles, bodies[1].cycles
-
-
-def _load(register: str, value: int) -> list[str]:
-    bits = value & 0xFFFFFFFF
-    return [f"movw {register}, #{bits & 0xFFFF}", *([f"movt {register}, #{bits >> 16}"] if bits >> 16 else [])]
+    return assembler_function(name, prototype, framed(_FRAME, lines), comment), bodies[0].cycles, bodies[1].cycles

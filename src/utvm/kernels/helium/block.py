@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
-from utvm.kernels.dsp.assembly import assembler_function, short_digest
+from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function, short_digest
 from utvm.kernels.dsp.stream import to_words
+from utvm.kernels.helium.code import framed, move
 from utvm.kernels.helium.finish import Finish
 
 LANES = 16
@@ -36,7 +37,6 @@ _FRAME = 68
 _LOW, _HIGH, _ZERO, _HALF, _PIXELS = 0, 16, 32, 48, 64
 """Offsets in the frame: vectors of the clamp's ends, the zero point and the first half, and the turns that are left."""
 _POST_BYTES, _POST_WORDS = 127, 508
-_MOST_ADDED = 4095
 _LOOP_CYCLES = 6
 _CALL_CYCLES = 60
 
@@ -169,15 +169,12 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
         *move("r5", spec.pixels * spec.out_pitch - spec.groups * spec.channels),
     ]
     lines = [
-        "push {r4-r11, lr}",
-        "vpush {d8-d15}",
-        f"sub sp, sp, #{_FRAME}",
         f"str r3, [sp, #{_PIXELS}]",
         "mov r5, r1",
         "mov r3, r2",
         "mov r1, r0",
-        *([f"add.w r7, r1, #{spec.pitch}"] if spec.pixels == 2 and spec.pitch <= _MOST_ADDED else []),
-        *(["mov r7, r1", *move("r7", spec.pitch)] if spec.pixels == 2 and spec.pitch > _MOST_ADDED else []),
+        *([f"add.w r7, r1, #{spec.pitch}"] if spec.pixels == 2 and spec.pitch <= MAX_OFFSET else []),
+        *(["mov r7, r1", *move("r7", spec.pitch)] if spec.pixels == 2 and spec.pitch > MAX_OFFSET else []),
         *_constants(spec.finish),
         ".balign 4",
         "1:",
@@ -192,16 +189,12 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
         "subs.w r11, r11, #1",
         f"str r11, [sp, #{_PIXELS}]",
         "bne.w 1b",
-        f"add sp, sp, #{_FRAME}",
-        "vpop {d8-d15}",
-        "pop {r4-r11, pc}",
     ]
     comment = (
         f"{spec.pixels} pixels, {spec.groups} blocks of {spec.channels} channels, {len(spec.steps)} steps of 16 taps"
     )
-    kernel = assembler_function(
-        name, f"void {name}(const int8_t *x, int8_t *y, const int32_t *stream, int32_t turns)", lines, comment
-    )
+    prototype = f"void {name}(const int8_t *x, int8_t *y, const int32_t *stream, int32_t turns)"
+    kernel = assembler_function(name, prototype, framed(_FRAME, lines), comment)
     return kernel, _CALL_CYCLES, spec.groups // spec.at_once * (cycles + 3) + len(advance) + _LOOP_CYCLES
 
 
@@ -214,18 +207,6 @@ def _constants(finish: Finish) -> list[str]:
     if finish.unsigned:
         return [*lines, "movw r9, #0x8080", "vdup.16 q0, r9", f"vstrw.32 q0, [sp, #{_ZERO}]"]
     return [*lines, f"movw r9, #{finish.zero_point & 0xFFFF}", "vdup.16 q0, r9", f"vstrw.32 q0, [sp, #{_ZERO}]"]
-
-
-def move(register: str, by: int) -> list[str]:
-    """Return the additions that move an address by any number of bytes."""
-    lines, name, left = [], "add" if by > 0 else "sub", abs(by)
-    while left > _MOST_ADDED:
-        # A constant of eight bits at an even place.
-        place = max(left.bit_length() - 8, 0)
-        part = left >> place << place
-        lines.append(f"{name}.w {register}, {register}, #{part}")
-        left -= part
-    return [*lines, f"{name}w {register}, {register}, #{left}"] if left else lines
 
 
 class _Writer:

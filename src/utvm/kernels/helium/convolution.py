@@ -12,13 +12,13 @@ from itertools import product
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CArray, CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import Conv2D, FullyConnected, Operator
-from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.dsp.assembly import no_scheduled_code
+from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.helium.block import LANES, OUTPUTS, BlockSpec, micro_kernel, stream
+from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, ScheduledVectors
 from utvm.kernels.helium.finish import ROUNDINGS, Finish, constants, refusal
 from utvm.kernels.helium.move import COPY, FILL, copy_cycles, fill_cycles, unfold, unfold_cycles
 from utvm.kernels.overlap import ring_ahead
@@ -29,15 +29,9 @@ _STRIP = 32
 _MOST_STEPS = 64
 """Steps of 16 taps that may be written out in a turn."""
 _SLACK = 16
-_PARAMETERS = (
-    CParameter(name="x", c_type="int8_t", role="input"),
-    CParameter(name="stream", c_type="int32_t", role="constant"),
-    CParameter(name="scratch", c_type="int8_t", role="scratch"),
-    CParameter(name="y", c_type="int8_t", role="output"),
-)
 
 
-class HeliumConvolution(KernelFamily):
+class HeliumConvolution(ScheduledVectors):
     """Any kernel, stride, dilation, padding and grouping. Knobs: `m` pixels at once, 2 or 1; `rows`: whether the
     buffer holds a `window` of rows, twice as many (`double`) or the whole `image`; `taps`: whether those of a pixel are
     read from their `rows`, or `packed` first, which suits rows of few.
@@ -46,10 +40,6 @@ class HeliumConvolution(KernelFamily):
     name = "helium"
     kinds = (Conv2D, FullyConnected)
     roundings = ROUNDINGS
-
-    def lacks(self, core: Core) -> str | None:
-        """Return that the core has no vector extension; None where it has it."""
-        return no_scheduled_code(core) if core.mve else f"{core.name} has no vector extension"
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or that its kernel is too large."""
@@ -101,7 +91,7 @@ class HeliumConvolution(KernelFamily):
             function=CFunction(
                 stem=f"{_stem(op)}_helium",
                 comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
-                parameters=tuple(p for p in _PARAMETERS if scratch or p.role != "scratch"),
+                parameters=tuple(p for p in WEIGHTED_PARAMETERS if scratch or p.role != "scratch"),
                 body=w.text,
                 support=(
                     *((COPY,) if scratch else ()),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CArray, CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
-from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.dsp.assembly import no_scheduled_code
+from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.dsp.stream import to_words
+from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, ScheduledVectors
 from utvm.kernels.helium.finish import ROUNDINGS, Finish, constants, refusal
 from utvm.kernels.helium.move import FILL, fill_cycles
 from utvm.kernels.helium.patch_code import (
@@ -33,24 +33,14 @@ _SIDE = 3
 """The largest kernel of which a patch makes 2 x 2 outputs."""
 _SLACK, _LANES = 64, 16
 _MOST_TAPS = 16
-_PARAMETERS = (
-    CParameter(name="x", c_type="int8_t", role="input"),
-    CParameter(name="stream", c_type="int32_t", role="constant"),
-    CParameter(name="scratch", c_type="int8_t", role="scratch"),
-    CParameter(name="y", c_type="int8_t", role="output"),
-)
 
 
-class HeliumDepthwise(KernelFamily):
+class HeliumDepthwise(ScheduledVectors):
     """DepthwiseConv2D of any shape whose kernel has up to 16 patches of 4 x 4 taps."""
 
     name = "helium-depthwise"
     kinds = (DepthwiseConv2D,)
     roundings = ROUNDINGS
-
-    def lacks(self, core: Core) -> str | None:
-        """Return that the core has no vector extension; None where it has it."""
-        return no_scheduled_code(core) if core.mve else f"{core.name} has no vector extension"
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or that its kernel is too large."""
@@ -82,7 +72,7 @@ class HeliumDepthwise(KernelFamily):
             function=CFunction(
                 stem=f"depthwise_{dims(op.x.shape[1:])}_k{op.weights.shape[1]}x{op.weights.shape[2]}_helium",
                 comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=_PARAMETERS,
+                parameters=WEIGHTED_PARAMETERS,
                 body=w.text,
                 support=(FILL, INTERLEAVE, way_back, kernel),
             ),

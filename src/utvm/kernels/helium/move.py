@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from utvm.codegen import CSupport
 from utvm.kernels.dsp.assembly import assembler_function
-from utvm.kernels.helium.block import LANES, BlockSpec, move
+from utvm.kernels.helium.block import LANES, BlockSpec
+from utvm.kernels.helium.code import move
 
 COPY = assembler_function(
     "utvm_helium_copy",

@@ -14,12 +14,11 @@ from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
-from utvm.kernels.helium.block import move
+from utvm.kernels.helium.code import constant, framed, move
 from utvm.kernels.helium.finish import Finish
 
 _CONSTANTS = 8
 """Words behind a channel's weights: bias, multiplier, shift, left shift, and the step to the next channel's word."""
-_LAST_OFFSET = 508
 _FIRST = ("r0", "r2", "r4", "r6")
 _SECOND = ("r8", "r10", "r12", "lr")
 _FRAME = 52
@@ -56,9 +55,14 @@ class PatchSpec:
         return 4 if self.square else len(self.taps)
 
     @property
-    def channel_words(self) -> int:
-        """Words of the stream of a channel."""
-        return 4 * self.vectors + _CONSTANTS
+    def kept(self) -> int:
+        """Vectors of weights that stay in registers, from q0 on."""
+        return self.vectors if self.square or len(self.taps) == 1 else 0
+
+    @property
+    def alternates(self) -> bool:
+        """Whether sets of outputs take turns with two sets of sums: the finish needs no constant in a register."""
+        return self.square and self.finish.unsigned and not self.finish.left
 
 
 class _Steps:
@@ -66,8 +70,7 @@ class _Steps:
 
     def __init__(self, spec: PatchSpec) -> None:
         self.spec, self.block, self._names = spec, Block(), 0
-        alone = not (spec.square and spec.finish.unsigned and not spec.finish.left)
-        self._sums = (_FIRST,) if alone else (_FIRST, _SECOND)
+        self._sums = (_FIRST, _SECOND) if spec.alternates else (_FIRST,)
 
     def new(self) -> str:
         self._names += 1
@@ -124,10 +127,9 @@ class _Steps:
         else:
             if finish.zero_point:
                 block(f"vadd.i32 {value}, {value}, r8")
-            for needed, at, name in ((True, _LOW, "vmax"), (True, _HIGH, "vmin")):
-                if needed:
-                    limit = self.new()
-                    block(f"vldrw.u32 {limit}, [sp, #{at}]", f"{name}.s32 {value}, {value}, {limit}")
+            for at, name in ((_LOW, "vmax"), (_HIGH, "vmin")):
+                limit = self.new()
+                block(f"vldrw.u32 {limit}, [sp, #{at}]", f"{name}.s32 {value}, {value}, {limit}")
         block(f"vstrb.32 {value}, [r7]", *move("r7", self.spec.out_step))
 
 
@@ -137,8 +139,7 @@ def _bias(spec: PatchSpec) -> str:
 
 
 def _pool(spec: PatchSpec) -> tuple[str, ...]:
-    kept = 4 if spec.square else 1 if len(spec.taps) == 1 else 0
-    return tuple(f"q{number}" for number in range(kept, 7))
+    return tuple(f"q{number}" for number in range(spec.kept, 7))
 
 
 @lru_cache(maxsize=512)
@@ -178,13 +179,10 @@ def patch_kernel(spec: PatchSpec, timing: Timing) -> tuple[CSupport, float]:
             lines += done.lines
         cycles += turns * (done.cycles + 3 * (turns > 1))
     function = [
-        "push {r4-r11, lr}",
-        "vpush {d8-d15}",
-        f"sub sp, sp, #{_FRAME}",
         f"strd r0, r1, [sp, #{_T}]",
         f"strd r2, r3, [sp, #{_OUT}]",
         *_clamp(spec.finish),
-        *(line for place, register in enumerate(_FIRST) for line in _constant(register, place * spec.between)),
+        *(line for place, register in enumerate(_FIRST) for line in constant(register, place * spec.between)),
         "vmov q7[2], q7[0], r0, r4",
         "vmov q7[3], q7[1], r2, r6",
         ".balign 4",
@@ -194,38 +192,30 @@ def patch_kernel(spec: PatchSpec, timing: Timing) -> tuple[CSupport, float]:
         "subs.w r11, r11, #1",
         f"str r11, [sp, #{_COUNT}]",
         "bne.w 1b",
-        f"add sp, sp, #{_FRAME}",
-        "vpop {d8-d15}",
-        "pop {r4-r11, pc}",
     ]
     prototype = f"void {name}(const int8_t *rows, const int32_t *stream, int8_t *out, int32_t channels)"
     comment = f"{spec.steps} sets of four outputs of each channel, {spec.vectors} vectors of weights"
-    return assembler_function(name, prototype, function, comment), cycles
+    return assembler_function(name, prototype, framed(_FRAME, function), comment), cycles
 
 
 def _clamp(finish: Finish) -> list[str]:
+    if finish.unsigned:
+        return []
     lines = []
     for value, at in ((finish.low, _LOW), (finish.high, _HIGH)):
         lines += [f"mvn.w r4, #{-value - 1}" if value < 0 else f"mov.w r4, #{value}", "vdup.32 q0, r4"]
         lines += [f"vstrw.32 q0, [sp, #{at}]"]
-    return [] if finish.unsigned else lines
-
-
-def _constant(register: str, value: int) -> list[str]:
-    high = [f"movt {register}, #{value >> 16}"] if value >> 16 else []
-    return [f"movw {register}, #{value & 0xFFFF}", *high]
+    return lines
 
 
 def _channel(spec: PatchSpec) -> list[str]:
     """Return the loads of a channel's constants: r3 is the stream, r1 the channel's first word."""
     words = 16 * spec.vectors
-    kept = 4 if spec.square else 1 if len(spec.taps) == 1 else 0
-    lines = [f"vldrw.u32 q{index}, [r3, #{16 * index}]" for index in range(kept)]
+    lines = [f"vldrw.u32 q{index}, [r3, #{16 * index}]" for index in range(spec.kept)]
     lines += move("r3", words) if spec.square else [f"add.w r11, r3, #{words}"]
     base = "r3" if spec.square else "r11"
     lines.append(f"ldrd r5, r9, [{base}, #4]")
-    alone = not (spec.square and spec.finish.unsigned and not spec.finish.left)
-    if alone:
+    if not spec.alternates:
         lines.append(f"ldr r10, [{base}, #12]")
         lines += [f"mvn.w r8, #{-spec.finish.zero_point - 1}" if spec.finish.zero_point < 0 else
                   f"mov.w r8, #{spec.finish.zero_point}"]  # fmt: skip

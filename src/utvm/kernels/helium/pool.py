@@ -9,13 +9,13 @@ from utvm.cores import Core
 from utvm.graph import MaxPool2D, Operator
 from utvm.graph.operators import FULL_INT8
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.dsp.assembly import assembler_function
+from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function
 from utvm.kernels.dsp.words import write_bounds
+from utvm.kernels.helium.family import no_vectors
 from utvm.kernels.overlap import line_ahead
 from utvm.kernels.workload import dims, workload
 
 _MOST_TAPS = 16
-_MOST_ADDED = 4095
 
 
 class HeliumMaxPool2D(KernelFamily):
@@ -26,7 +26,7 @@ class HeliumMaxPool2D(KernelFamily):
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has no vector extension; None where it has it."""
-        return None if core.mve else f"{core.name} has no vector extension"
+        return no_vectors(core)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return that the window is too large, or that there is a clamp."""
@@ -110,7 +110,7 @@ def _most(taps: int, stride: int) -> CSupport:
         pair = range(first, min(first + 2, taps))
         for tap in pair:
             at = tap * stride
-            lines += [f"addw r3, r1, #{at}"] if at <= _MOST_ADDED else [f"movw r3, #{at}", "add r3, r3, r1"]
+            lines += [f"addw r3, r1, #{at}"] if at <= MAX_OFFSET else [f"movw r3, #{at}", "add r3, r3, r1"]
             lines.append(f"vldrb.u8 q{tap % 2 + 1}, [r3]")
         lines += [f"vmax.s8 q0, q0, q{tap % 2 + 1}" for tap in pair]
     lines += ["add.w r1, r1, #16", "vstrb.8 q0, [r0], #16", "letp lr, 1b", "2:", "pop {r4, pc}"]
