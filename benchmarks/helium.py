@@ -1,0 +1,123 @@
+"""Networks and inner blocks on the Cortex-M55: the tables of docs/helium.md.
+
+    python benchmarks/helium.py --models DIR [--write]
+    python benchmarks/helium.py --blocks [--llvm-mca llvm-mca-19] [--write]
+
+Networks run once on the emulated board, compiled by default. `--blocks` prices the inner loops of micro-kernels by the
+core's table and by llvm-mca.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines import networks
+from tables import DOCS, write_table
+
+from utvm import api
+from utvm.cores import get_core
+from utvm.cores.microkernel import code_cycles
+from utvm.frontends import load
+from utvm.graph.samples import random_input
+from utvm.kernels.helium.block import BlockSpec, micro_kernel
+from utvm.kernels.helium.finish import Finish
+from utvm.kernels.helium.patch_code import PatchSpec, patch_kernel
+
+BOARD, WITHOUT_VECTORS = "qemu-cortex-m55", "qemu-cortex-m33"
+CMSIS_NN = {"KWS": 1_962_337, "IC": 4_888_353, "VWW": 6_947_923, "AD": 154_528, "CIFAR-10": 3_608_750}
+"""Modelled cycles of CMSIS-NN 99f736a (GCC 12.2.1, -Ofast): sums of single int8 layers, counted in QEMU, each executed
+edge priced by llvm-mca 19. That of CIFAR-10 is its int8 form."""
+_TURNS = 50
+_UNSIGNED = Finish(multiplies=True, left=False, lowers="", zero_point=-128, low=-128, high=127)
+_ANY = replace(_UNSIGNED, lowers="all", zero_point=3)
+_PAIR = BlockSpec(
+    pixels=2, rows=1, row_stride=0, runs=(0,), run=16, pitch=16, out_pitch=64, groups=2, words=True, finish=_UNSIGNED
+)
+_ONE = replace(_PAIR, pixels=1, run=128, pitch=128, groups=1)
+_SQUARE = PatchSpec(square=True, taps=(0,), between=256, step=512, out_step=256, steps=8, finish=_UNSIGNED)
+BLOCKS = {
+    "convolution, 2 pixels, 16 taps, two blocks": _PAIR,
+    "64 taps": replace(_PAIR, run=64, pitch=64),
+    "144 taps": replace(_PAIR, run=144, pitch=144),
+    "144 taps, any zero point": replace(_PAIR, run=144, pitch=144, finish=_ANY),
+    "1 pixel, 128 taps": _ONE,
+    "depthwise, four patches of 2 x 2 outputs": _SQUARE,
+    "depthwise, sixteen patches of one output": replace(_SQUARE, square=False),
+}
+
+
+def main() -> None:
+    """Print the tables as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--models", type=Path, metavar="DIR")
+    parser.add_argument("--blocks", action="store_true")
+    parser.add_argument("--llvm-mca", default="llvm-mca-19", metavar="COMMAND")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/helium.md")
+    arguments = parser.parse_args()
+    if arguments.blocks:
+        name, lines = "helium-blocks", list(blocks_table(arguments.llvm_mca))
+    elif arguments.models is None:
+        parser.error("give --models DIR or --blocks")
+    else:
+        name, lines = "helium-networks", list(networks_table(arguments.models))
+    print("\n".join(lines))
+    if arguments.write:
+        write_table(DOCS / "helium.md", name, lines)
+
+
+def networks_table(models: Path) -> Iterator[str]:
+    """Yield a row a network: its cycles beside CMSIS-NN's, and its memory with vectors and without."""
+    yield "| network | µTVM | CMSIS-NN (recorded) | times | arena, flash | without vectors |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    with api.connect(BOARD) as session:
+        for name, path in networks(models).items():
+            if name not in CMSIS_NN:
+                continue
+            graph = load(path)
+            compiled = api.compile(graph, session.board)
+            inputs = {t.name: random_input(t, i) for i, t in enumerate(graph.inputs)}
+            cycles = api.Model(session, compiled).run(inputs).measurement.cycles
+            assert cycles is not None
+            peer = CMSIS_NN[name]
+            cells = [f"{cycles:,}", f"{peer:,}", f"{peer / cycles:.1f}", memory(compiled)]
+            cells.append(memory(api.compile(graph, WITHOUT_VECTORS)))
+            yield "| " + " | ".join([name, *cells]) + " |"
+
+
+def memory(compiled: api.Compiled) -> str:
+    """Return the bytes of a network's arena and of its code and constants."""
+    return f"{compiled.program.arena_bytes:,} B, {compiled.image.flash_bytes:,} B"
+
+
+def blocks_table(tool: str) -> Iterator[str]:
+    """Yield a row a block: cycles of a turn by the core's table and by llvm-mca."""
+    timing = get_core("cortex-m55").timing
+    assert timing is not None
+    yield "| block | µTVM's table | llvm-mca |"
+    yield "|---|--:|--:|"
+    for name, spec in BLOCKS.items():
+        kernel = micro_kernel(spec, timing) if isinstance(spec, BlockSpec) else patch_kernel(spec, timing)
+        lines = kernel[0].assembly
+        start = lines.index("2:") + 1
+        turn = lines[start : next(i for i in range(start, len(lines)) if lines[i].startswith("subs"))]
+        yield f"| {name} | {code_cycles(turn, timing):.0f} | {by_llvm_mca(tool, turn):.0f} |"
+
+
+def by_llvm_mca(tool: str, turn: tuple[str, ...]) -> float:
+    """Return llvm-mca's cycles of a turn among equal ones."""
+    options = ("-mtriple=thumbv8.1m.main-none-eabi", "-mcpu=cortex-m55", "-mattr=+mve", f"-iterations={_TURNS}")
+    text = ".syntax unified\n.thumb\n" + "\n".join(turn)
+    done = subprocess.run([tool, *options], input=text, capture_output=True, text=True, check=False)
+    found = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    if found is None:
+        raise SystemExit(f"{tool}: {done.stderr[:400]}")
+    return int(found.group(1)) / _TURNS
+
+
+if __name__ == "__main__":
+    main()
