@@ -252,10 +252,8 @@ class _Plan:
             lanes = weights[:, :, four].reshape(-1, AT_ONCE)
             words = lane_words(lanes[:, :2], lanes[:, 2:])
             groups += [bias[four] for bias in biases] + [words.reshape(-1)]
-            constants = found.shared_constants()
-            for channel in range(start, start + AT_ONCE):
-                constants += found.channel_constants(channel)
-            groups.append(np.array(constants, np.int64))
+            groups.append(np.array(found.shared_constants(), np.int64))
+            groups.append(found.constants(start, start + AT_ONCE).reshape(-1))
         return to_words(np.concatenate(groups))
 
 

@@ -216,13 +216,8 @@ class Requantizer:
         """The right shift of `Finish.SHIFT`, which all channels share; 0 for other finishes."""
         return int(self.first[0]) if self.finish is Finish.SHIFT else 0
 
-    def channel_constants(self, channel: int) -> list[int]:
-        """Return the `Finish.channel_words` constants of a channel."""
-        every = (self.first, self.second, self.third)[: self.finish.channel_words]
-        return [int(values[channel]) for values in every]
-
     def constants(self, first: int, last: int) -> NDArray[np.int64]:
-        """Return the constants of some channels: [channel, word]."""
+        """Return the `Finish.channel_words` constants of channels, `last` excluded: [channel, word]."""
         every = (self.first, self.second, self.third)[: self.finish.channel_words]
         return np.stack([values[first:last] for values in every], axis=1) if every else np.zeros((last - first, 0), int)
 
