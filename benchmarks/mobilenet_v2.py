@@ -4,9 +4,9 @@
 
 The network is written by our own writer with seeded weights: each ReLU6 ends at another value than 127, no zero point
 of its outputs is -128, and one channel in a hundred has an effective scale over 0.25. Cycles are modelled. Constants go
-to the board's 16 MB of PSRAM (Arm DAI 0385), here without wait states, and that is the budget of flash: without one,
-up to 1 % of the cycles are given for less flash. `--peer` measures CMSIS-NN 4.0.0 in the same
-run, which takes a minute. Outputs are compared with tflite-micro's interpreter.
+to the board's 16 MB of PSRAM (Arm DAI 0385), here without wait states. The PSRAM is the budget of flash: without a
+budget, up to 1 % of the cycles are given for less flash. `--peer` measures CMSIS-NN 4.0.0 in the same run, which takes
+a minute. Outputs are compared with tflite-micro's interpreter.
 """
 
 from __future__ import annotations
