@@ -7,7 +7,6 @@ import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
 
-import utvm
 from tests.kernels.support import Case, check
 from tests.support.cases import drawn
 from tests.support.draw import case_with
@@ -16,12 +15,14 @@ from tests.support.drawer import Drawer
 from tests.support.guarded import run_guarded, with_free_ends
 from utvm.boards import load_board
 from utvm.cores import get_core
-from utvm.device import Session
+from utvm.device import GdbRemoteLink, Session
+from utvm.emulators import QemuTarget
 from utvm.graph import Graph, Operator
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
 from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumMaxPool2D
 from utvm.lowering import lower
+from utvm.toolchain import default_cache_directory
 
 CORE = get_core("cortex-m55")
 WEIGHTED = [
@@ -36,9 +37,17 @@ DRAWN = [
 ]
 
 
+BOARD = with_free_ends(load_board("qemu-cortex-m55"))
+
+
 @pytest.fixture(scope="module")
-def helium() -> Iterator[Session]:
-    with utvm.connect(with_free_ends(load_board("qemu-cortex-m55"))) as session:
+def target() -> QemuTarget:
+    return QemuTarget(BOARD, cache_directory=default_cache_directory())
+
+
+@pytest.fixture(scope="module")
+def helium(target: QemuTarget) -> Iterator[Session]:
+    with Session(BOARD, target, GdbRemoteLink) as session:
         yield session
 
 
@@ -89,21 +98,23 @@ def test_bit_exact_on_drawn_layers(helium: Session, kind: str, family: KernelFam
 
 
 @pytest.mark.parametrize(("kind", "family"), WEIGHTED)
-def test_bit_exact_on_drawn_wide_layers(helium: Session, kind: str, family: KernelFamily) -> None:
+def test_bit_exact_on_drawn_wide_layers(helium: Session, target: QemuTarget, kind: str, family: KernelFamily) -> None:
     found = drawn(wide_cases(kind, family), times=0.3)
     check(helium, found)
-    check_guarded(helium, found)
+    check_guarded(helium, target, found)
 
 
 @pytest.mark.parametrize(("kind", "family"), DRAWN)
-def test_nothing_outside_of_operands_is_touched(helium: Session, kind: str, family: KernelFamily) -> None:
-    check_guarded(helium, drawn(cases(kind, family), times=0.3))
+def test_nothing_outside_of_operands_is_touched(
+    helium: Session, target: QemuTarget, kind: str, family: KernelFamily
+) -> None:
+    check_guarded(helium, target, drawn(cases(kind, family), times=0.3))
 
 
-def check_guarded(session: Session, found: list[Case]) -> None:
+def check_guarded(session: Session, target: QemuTarget, found: list[Case]) -> None:
     """Run all cases with each operand at both ends of memory: an access outside it faults; outputs are exact."""
     programs = [lower(case.graph, CORE, choices={"op": (case.family, case.config)}) for case in found]
-    outputs = run_guarded(session, programs, [case.inputs for case in found])
+    outputs = run_guarded(session, target, programs, [case.inputs for case in found])
     for case, got in zip(found, outputs, strict=True):
         (wanted,) = evaluate(case.graph, case.inputs).values()
         np.testing.assert_array_equal(got, wanted, err_msg=f"{case.family.name} {case.config}\n{case.graph}")

@@ -1,6 +1,7 @@
 """Kernels whose operands lie, one after another, at the very end and the very start of a board's memory.
 
-An emulated board has nothing behind its last byte and before its first: an access there faults.
+An emulated board has nothing behind its last byte and before its first: an access there faults. Operands start at
+multiples of a word, as tensors in an arena do.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from utvm.boards import Board
 from utvm.codegen import CArray, CCall, CModel, render_model, step_symbol
 from utvm.codegen.model import ArenaRef
 from utvm.device import Session, build_image
+from utvm.emulators import QemuTarget
 from utvm.kernels import PRELUDE, with_dependencies
 from utvm.lowering import Program
 
@@ -39,10 +41,13 @@ def with_free_ends(board: Board) -> Board:
     )
 
 
-def run_guarded(session: Session, programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]]) -> list[NDArray]:
+def run_guarded(
+    session: Session, target: QemuTarget, programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]]
+) -> list[NDArray]:
     """Return the output of each program of one call, made with each of its operands at both ends of memory.
 
-    `session` is one of a board `with_free_ends`. All calls of a program must leave the same bytes.
+    `session` is one of a board `with_free_ends` on `target`. All calls of a program must leave the same bytes, by
+    accesses at multiples of their size: the emulator lets vectors lie anywhere, a core does not.
 
     Raises:
         TargetFaultError: a kernel reads or writes outside its operands.
@@ -59,7 +64,12 @@ def run_guarded(session: Session, programs: Sequence[Program], inputs: Sequence[
     left = iter(symbols)
     found = []
     for program, each in zip(programs, ways, strict=True):
-        raw = {way.run(session, next(left)) for way in each}
+        raw = set()
+        for way in each:
+            raw.add(way.run(session, next(left)))
+            counts = target.counts()
+            assert counts is not None
+            assert not any(counts.misaligned.values()), f"{counts.misaligned} of {program.graph}"
         assert len(raw) == 1, f"what is around the operands changes the output of {program.graph}"
         (output,) = program.graph.outputs
         found.append(np.frombuffer(raw.pop(), np.int8).reshape(output.shape))
