@@ -240,6 +240,8 @@ def plain_sum(rows: int, columns: int) -> Schedule:
         (lambda s: s.stage("x", "c", "r"), "part of the sum"),
         (lambda s: s.stage("x", "r", "c").reorder("c", "r"), "reorder before"),
         (lambda s: s.stage("x", "r", "c").split("c", 2), "change the loop before"),
+        (lambda s: s.split("r", 5).stage("x", "r_i", "c").unroll("r_o"), "has something staged in it"),
+        (lambda s: s.pack("w", "c").split("c", 4, pad=True), "packed in the order of 'c'"),
         (lambda s: s.replace(ANYWHERE[0], "c"), "fold the zero point first"),
         (lambda s: render(CWriter(), s.reorder("c", "r")), "inside of the sum"),
     ],

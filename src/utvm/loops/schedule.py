@@ -207,7 +207,7 @@ class Schedule:
         elif rest:
             tails[inner] = outer, rest
         loops = Loop(axis=outer, extent=blocks), Loop(axis=inner, extent=size)
-        return replace(
+        changed = replace(
             self,
             compute=compute,
             loops=(*self.loops[:place], *loops, *self.loops[place + 1 :]),
@@ -216,6 +216,7 @@ class Schedule:
             tails=tails,
             reduced=self.reduced | {outer, inner} if self.is_reduced(name) else self.reduced,
         )
+        return changed._longer(self, name) if rest and pad else changed
 
     def reorder(self, *names: str) -> Schedule:
         """Order all loops, outermost first."""
@@ -234,7 +235,8 @@ class Schedule:
             place = changed._place(name)
             if changed.loops[place].cuts or changed._has_tail(name):
                 raise IllegalScheduleError(f"'{name}' is written in pieces: it can't be unrolled")
-            if name in changed.boxes.values() or any(copied.at == name for copied in changed.copies.values()):
+            staged = [*changed.boxes.values(), *(copied.at for copied in changed.copies.values() if copied.at)]
+            if any(place <= changed._place(at) for at in staged):
                 raise IllegalScheduleError(f"'{name}' has something staged in it: it can't be unrolled")
             changed = changed._with_loop(place, replace(changed.loops[place], unroll=True))
         return changed
@@ -448,6 +450,18 @@ class Schedule:
             raise IllegalScheduleError(f"what is staged is in the order of '{name}': change the loop before")
         if self.boxes:
             raise IllegalScheduleError(f"what is staged depends on '{name}': change the loop before")
+
+    def _longer(self, before: Schedule, name: str) -> Schedule:
+        """Return the schedule with the extents that axes have since `name` was filled up; copies must not hold them."""
+        grown = {}
+        for each in self.where:
+            end, old = (s.resolved(axis(each)).range(s.ranges())[1] for s in (self, before))
+            if end > old:
+                grown[each] = end + 1
+        for source, copied in self.copies.items():
+            if grown.keys() & set(copied.layout):
+                raise IllegalScheduleError(f"'{source}' is packed in the order of '{name}': fill up before")
+        return replace(self, extents={**self.extents, **grown})
 
     def _check_windows(self, name: str, reduced: Sequence[str]) -> None:
         """Refuse layouts that are not steps of the whole sum in its order, perhaps with lanes of a step last."""
