@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 import utvm
-from tests.support.onnx_files import convnet, expected
+from tests.support.onnx_files import convnet, expected, model, node
 from tests.support.oracle import Oracle
 from utvm.cli import main
+from utvm.errors import UtvmError
+from utvm.frontends.onnx import load_onnx
+from utvm.graph import Graph
 from utvm.graph.reference import evaluate
 
 RNG = np.random.default_rng(0)
@@ -79,3 +82,58 @@ def test_other_commands_quantise_first_and_say_so(folder: Path, capsys: pytest.C
     assert "net quantised to int8 on 60 samples: accuracy" in told.err
     assert main(command) == 2
     assert "net computes in float32 (4 of its 4 layers): quantise it" in capsys.readouterr().err
+
+
+def drawn(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def graph_of(nodes: list[object], shape: tuple[int, ...], **constants: np.ndarray) -> Graph:
+    return load_onnx(model(nodes, shape, constants).SerializeToString(), name="made")
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (2,), (3, 4)])
+def test_batches_and_outputs_of_any_shape(batch: tuple[int, ...]) -> None:
+    shape, sample = (*batch, 6), ((6,) if batch == (1,) else (*batch, 6))
+    for kept in (0, 1):
+        nodes = [node("Relu", ["x"], ["r"]), node("ReduceMean", ["r"], ["y"], keepdims=kept)]
+        made = utvm.quantize(graph_of(nodes, shape), drawn(20, *sample))
+        assert made.graph.inputs[0].shape == shape
+        assert made.graph.outputs[0].shape == (1,) * (kept * len(shape))
+        assert made.report.judgement.snr > 25
+    made = utvm.quantize(graph_of([node("Identity", ["x"], ["y"])], shape), drawn(20, *sample))
+    assert [t.name for t in made.graph.outputs] == ["y"]
+
+
+def test_an_image_of_two_goes_through_layers() -> None:
+    graph = graph_of([node("Conv", ["x", "w"], ["y"])], (2, 3, 5, 4), w=drawn(4, 3, 3, 3))
+    made = utvm.quantize(graph, drawn(9, 2, 3, 5, 4))
+    assert made.graph.inputs[0].shape == (2, 5, 4, 3)
+    assert made.report.judgement.snr > 25
+
+
+def test_values_that_float32_does_not_hold() -> None:
+    graph = graph_of([node("Mul", ["x", "x"], ["y"])], (1, 4))
+    with pytest.raises(UtvmError, match="'y' has values that are not finite on a sample"):
+        utvm.quantize(graph, np.full((3, 4), 1e30, np.float32))
+
+
+def test_a_sigmoid_of_nothing_but_zeros() -> None:
+    graph = graph_of(
+        [node("Mul", ["x", "zero"], ["m"]), node("Sigmoid", ["m"], ["y"])], (1, 4), zero=np.zeros(1, np.float32)
+    )
+    assert utvm.quantize(graph, drawn(5, 4)).report.judgement.snr > 40
+
+
+def test_arguments_that_make_no_sense() -> None:
+    graph = graph_of([node("Relu", ["x"], ["y"])], (1, 5, 3))
+    for samples in (0, -3):
+        with pytest.raises(UtvmError, match="give 1 or more"):
+            utvm.quantize(graph, drawn(4, 5, 3), samples=samples)
+    with pytest.raises(UtvmError, match="do not fit pixels"):
+        utvm.quantize(graph, np.ones((4, 5, 3), np.uint8), pixels=utvm.quantization.Pixels(mean=(1.0, 2.0)))
+    with pytest.raises(UtvmError, match="above 0"):
+        utvm.quantization.Pixels(std=())
+    with pytest.raises(UtvmError, match="no arrays"):
+        utvm.quantize(graph, [[1.0, 2.0], [1.0]])  # type: ignore[arg-type]
+    assert utvm.quantize(graph, list(drawn(4, 5, 3))).report.calibrated == 4  # type: ignore[arg-type]

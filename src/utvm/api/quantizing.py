@@ -99,6 +99,8 @@ def quantize(
         compiled = utvm.compile(quantised.graph, "qemu-cortex-m7")
     """
     ranges, scales = _method(method), _method(weights)
+    if not isinstance(samples, int) or samples < 1:
+        raise UtvmError(f"{samples!r} samples can't calibrate: give 1 or more")
     watch = Stopwatch()
     with watch.stage("import"):
         prepared = float_network(model, example_inputs)
@@ -164,7 +166,11 @@ def _dataset(data: Samples, prepared: ChannelsLast, pixels: Pixels | None, label
     inputs, orders = prepared.graph.inputs, prepared.inputs
     if isinstance(data, str | Path):
         return read_dataset(Path(data), inputs, orders, pixels=pixels, labels=labels)
-    arrays = {inputs[0].name: data} if isinstance(data, np.ndarray) else data
+    named = data if isinstance(data, Mapping) else {inputs[0].name: data}
+    try:
+        arrays = {name: np.asarray(values) for name, values in named.items()}
+    except Exception as error:
+        raise UtvmError(f"the data are no arrays ({type(error).__name__}): give numpy arrays of numbers") from error
     return dataset_of(arrays, inputs, orders, pixels=pixels)
 
 

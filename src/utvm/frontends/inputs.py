@@ -74,7 +74,9 @@ def fit_array(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
         if shaped.dtype == np.uint8:
             return _pixels(shaped, tensor)
         if shaped.dtype.kind == "f":
-            return _quantised(shaped, tensor)
+            if not np.isfinite(shaped).all():
+                raise InputError(f"input '{tensor.name}': the array has values that are not finite")
+            return quantised_values(shaped, tensor)
         if shaped.dtype.kind in "iu" and (shaped.size == 0 or (shaped.min() >= least and shaped.max() <= most)):
             return np.ascontiguousarray(shaped, dtype=tensor.dtype.value)
     raise InputError(f"input '{tensor.name}' is {tensor.dtype}, the array {array.dtype} does not convert to it")
@@ -89,9 +91,8 @@ def _shaped(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     raise InputError(f"input '{tensor.name}' has shape {list(tensor.shape)}, the array {list(array.shape)}")
 
 
-def _quantised(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
-    if not np.isfinite(array).all():
-        raise InputError(f"input '{tensor.name}': the array has values that are not finite")
+def quantised_values(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """Return finite real values in the units of a tensor of bytes: to nearest, halves away from zero, saturated."""
     scaled = array.astype(np.float64) / tensor.scale
     rounded = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) + tensor.zero_point
     quantised: NDArray[Any] = np.clip(rounded, *byte_range(tensor.dtype)).astype(tensor.dtype.value)

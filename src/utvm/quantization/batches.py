@@ -10,13 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.errors import UtvmError
-from utvm.graph import DType, Graph, GraphError
+from utvm.graph import Graph, GraphError, Tensor
 from utvm.graph.reference import evaluate
+from utvm.quantization.quantizer import QuantizationError
 
 Arrays = dict[str, NDArray[Any]]
 _BATCH_BYTES = 64 << 20
 """Of all activations of a batch."""
 _MOST = 64
+
+
+def sample_shape(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape of an input's sample: without a batch of 1; other inputs are one sample as they are."""
+    return tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
 
 
 class Runner:
@@ -27,27 +33,39 @@ class Runner:
         self._batched: dict[int, Graph] = {}
         self._size: int | None = None
 
-    def run(self, data: Mapping[str, NDArray[Any]], *, keep: bool = False) -> Iterator[Arrays]:
-        """Yield outputs by name, or with `keep` all activations, of batch after batch.
+    def run(self, data: Mapping[str, NDArray[Any]], *, keep: bool = False) -> Iterator[tuple[int, Arrays]]:
+        """Yield, of batch after batch, the number of samples and outputs by name, or with `keep` all activations.
 
         Args:
-            data: input name → array [samples, ...]; the graph's shapes follow the first dimension, without its 1.
+            data: input name → array [samples, *sample_shape(input)].
+
+        Raises:
+            QuantizationError: a value is not finite.
         """
         count = len(next(iter(data.values())))
         size = self._batch_size(data)
         for start in range(0, count, size):
             part = {name: array[start : start + size] for name, array in data.items()}
-            yield self._one(part, min(size, count - start), keep)
+            some = min(size, count - start)
+            yield some, self._one(part, some, keep)
 
-    def outputs(self, data: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Return the outputs of all samples."""
-        parts = list(self.run(data))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    def joined(self, data: Mapping[str, NDArray[Any]], *, keep: bool = False) -> Arrays:
+        """Return outputs, or with `keep` all activations, with all samples along the first dimension."""
+        parts = [part for _, part in self.run(data, keep=keep)]
+        return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
 
     def _one(self, part: Mapping[str, NDArray[Any]], count: int, keep: bool) -> Arrays:
         graph = self._graph if count == 1 else self._with_batch(count)
-        given = {t.name: np.ascontiguousarray(part[t.name].reshape(t.shape)) for t in graph.inputs}
-        return evaluate(graph, given, keep=keep)
+        given = {t.name: np.ascontiguousarray(part[t.name]).reshape(t.shape) for t in graph.inputs}
+        with np.errstate(all="ignore"):
+            values = evaluate(graph, given, keep=keep)
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                raise QuantizationError(
+                    f"{graph.name}: '{name}' has values that are not finite on a sample: scale weights or samples so "
+                    "that float32 holds them"
+                )
+        return values
 
     def _with_batch(self, count: int) -> Graph:
         if count not in self._batched:
@@ -97,12 +115,3 @@ def _with_batch(graph: Graph, count: int) -> Graph:
     if len(changed) != sum(not t.is_constant for t in graph.tensors):
         raise GraphError("a tensor has no batch of 1")
     return graph.rewrite(tensors=changed)
-
-
-def as_input(array: NDArray[Any], dtype: DType, scale: float, zero_point: int) -> NDArray[Any]:
-    """Return real values in a quantised input's units, to nearest, halves away from zero, saturated."""
-    limits = np.iinfo(dtype.value)
-    scaled = array.astype(np.float64) / scale
-    rounded = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) + zero_point
-    result: NDArray[Any] = np.clip(rounded, limits.min, limits.max).astype(dtype.value)
-    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,11 +23,11 @@ def distributions(graph: Graph, data: Data, progress: Progress) -> dict[str, Dis
     """Return the distribution of each activation over all samples."""
     found = {t.name: Distribution() for t in graph.tensors if not t.is_constant}
     count, done = len(next(iter(data.values()))), 0
-    for values in Runner(graph).run(data, keep=True):
+    for some, values in Runner(graph).run(data, keep=True):
         for name, value in values.items():
             found[name].add(value)
-        done += len(next(iter(values.values())))
-        progress(f"calibrating: {min(done, count)} of {count} samples")
+        done += some
+        progress(f"calibrating: {done} of {count} samples")
     return found
 
 
@@ -42,7 +43,7 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
     rows: dict[str, int] = {}
     part = {name: array[:_CORRECTION_SAMPLES] for name, array in data.items()}
     done = 0
-    for values in Runner(graph).run(part, keep=True):
+    for some, values in Runner(graph).run(part, keep=True):
         for op in layers:
             if op.x.is_constant:
                 continue
@@ -56,18 +57,16 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
             error = (result.astype(np.float64) - values[op.y.name]).reshape(-1, op.y.shape[-1])
             sums[op.name] = sums.get(op.name, np.zeros(op.y.shape[-1])) + error.sum(axis=0)
             rows[op.name] = rows.get(op.name, 0) + len(error)
-        done += len(next(iter(values.values())))
+        done += some
         progress(f"correcting biases: {done} samples")
     return {name: total / rows[name] for name, total in sums.items()}
 
 
 def _sized(op: Conv2D | DepthwiseConv2D | FullyConnected, count: int) -> Conv2D | DepthwiseConv2D | FullyConnected:
     """Return a layer for a batch of so many samples."""
-    from dataclasses import replace
-
-    x = replace(op.x, shape=(op.x.shape[0] * count, *op.x.shape[1:]))
-    y = replace(op.y, shape=(op.y.shape[0] * count, *op.y.shape[1:]))
-    return replace(op, x=x, y=y)
+    x = dataclasses.replace(op.x, shape=(op.x.shape[0] * count, *op.x.shape[1:]))
+    y = dataclasses.replace(op.y, shape=(op.y.shape[0] * count, *op.y.shape[1:]))
+    return dataclasses.replace(op, x=x, y=y)
 
 
 def _rounded(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from utvm.errors import UtvmError
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.frontends.inputs import PICTURES, read_inputs
 from utvm.graph import Tensor
+from utvm.quantization.batches import sample_shape
 
 _LABELS = ("labels", "label", "y", "targets")
 MAX_BYTES = 1 << 30
@@ -29,7 +31,7 @@ class Dataset:
     """Samples of each input.
 
     Attributes:
-        inputs: input name → float32 [samples, ...] in the order of the graph's dimensions.
+        inputs: input name → float32 [samples, *sample_shape(input)] in the order of the graph's dimensions.
         labels: class of each sample, None where nobody says.
     """
 
@@ -58,11 +60,18 @@ class Pixels:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if not all(np.isfinite(v) for v in (*self.mean, *self.std)) or min(self.std) <= 0:
+        if not self.mean or not self.std or not np.isfinite((*self.mean, *self.std)).all() or min(self.std) <= 0:
             raise DatasetError("means are finite numbers and standard deviations are above 0, in pixels of 0 to 255")
 
     def of(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the network's values for pixels [..., C]."""
+        """Return the network's values for pixels [..., C].
+
+        Raises:
+            DatasetError: there are means or standard deviations of another number of channels.
+        """
+        for values in (self.mean, self.std):
+            if len(values) not in (1, *pixels.shape[-1:]):
+                raise DatasetError(f"{len(values)} means or standard deviations do not fit pixels {list(pixels.shape)}")
         result: NDArray[np.float32] = ((pixels - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
         return result
 
@@ -135,8 +144,11 @@ def _arrays(
 
 def _shapes(tensor: Tensor, order: tuple[int, ...] | None) -> list[tuple[int, ...]]:
     """Return the shapes of a sample that are taken: the model's own first."""
-    source = tensor.shape if order is None else tuple(tensor.shape[order.index(d)] for d in range(len(order)))
-    return [source[1:], tensor.shape[1:]]
+    shape = sample_shape(tensor)
+    if order is None:
+        return [shape]
+    source = dataclasses.replace(tensor, shape=tuple(tensor.shape[order.index(d)] for d in range(len(order))))
+    return [sample_shape(source), shape]
 
 
 def _only_fitting(
@@ -180,12 +192,13 @@ def _fitted(
         raise DatasetError(f"{source}: '{name}' is int8, whose scale is not known here: give real values as float32")
     values = array.reshape(len(array), *shape)
     if order is not None and shape == _shapes(tensor, order)[0]:
-        values = values.transpose(order)
+        lead = values.ndim - len(order)
+        values = values.transpose(*range(lead), *(lead + d for d in order))
     bytes_given = array.dtype == np.uint8 and pixels is not None
     result = pixels.of(values) if bytes_given and pixels is not None else values.astype(np.float32)
     if not np.isfinite(result).all():
         raise DatasetError(f"{source}: '{name}' has values that are not finite")
-    return np.ascontiguousarray(result).reshape(len(array), *tensor.shape[1:])
+    return np.ascontiguousarray(result).reshape(len(array), *sample_shape(tensor))
 
 
 def _folder(path: Path, inputs: Sequence[Tensor], pixels: Pixels | None) -> Dataset:

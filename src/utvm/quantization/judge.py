@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.frontends.inputs import quantised_values
 from utvm.graph import Graph, Tensor
-from utvm.quantization.batches import Runner, as_input
+from utvm.quantization.batches import Runner
 from utvm.quantization.dataset import Dataset
 
 _LAYER_SAMPLES = 64
@@ -55,20 +56,24 @@ def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str
     """Compare a float graph with its int8 form on samples."""
     inputs = quantised_inputs(quantised, data)
     progress(f"running {len(data)} samples in float")
-    real = Runner(graph).outputs(data.inputs)
+    real = Runner(graph).joined(data.inputs)
     progress(f"running {len(data)} samples in int8")
-    stored = Runner(quantised).outputs(inputs)
+    stored = Runner(quantised).joined(inputs)
     outputs = {t.name: _real(stored[t.name], t) for t in quantised.outputs}
-    first = graph.outputs[0].name
-    scores = len(graph.outputs) == 1 and graph.outputs[0].elements == graph.outputs[0].shape[-1] > 1
-    float_class = real[first].reshape(len(data), -1).argmax(axis=1)
-    int8_class = outputs[first].reshape(len(data), -1).argmax(axis=1)
-    labels = data.labels if scores else None
+    first = graph.outputs[0]
+    float_accuracy = int8_accuracy = agreement = None
+    if len(graph.outputs) == 1 and first.shape[-1:] == (first.elements,) and first.elements > 1:
+        float_class, int8_class = (
+            values[first.name].reshape(len(data), -1).argmax(axis=1) for values in (real, outputs)
+        )
+        agreement = _share(float_class, int8_class)
+        if data.labels is not None:
+            float_accuracy, int8_accuracy = _share(float_class, data.labels), _share(int8_class, data.labels)
     return Judgement(
         samples=len(data),
-        float_accuracy=None if labels is None else _share(float_class, labels),
-        int8_accuracy=None if labels is None else _share(int8_class, labels),
-        agreement=_share(float_class, int8_class) if scores else None,
+        float_accuracy=float_accuracy,
+        int8_accuracy=int8_accuracy,
+        agreement=agreement,
         snr=_snr([(real[name], outputs[name]) for name in outputs]),
         layers=_layers(graph, quantised, data.sample(_LAYER_SAMPLES)),
     )
@@ -81,7 +86,7 @@ def _share(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 def quantised_inputs(quantised: Graph, data: Dataset) -> dict[str, NDArray[np.int8]]:
     """Return samples in the units of an int8 graph's inputs."""
-    return {t.name: as_input(data.inputs[t.name], t.dtype, t.scale, t.zero_point) for t in quantised.inputs}
+    return {t.name: quantised_values(data.inputs[t.name], t) for t in quantised.inputs}
 
 
 def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
@@ -93,8 +98,8 @@ def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
     float_runner, int8_runner = Runner(graph), Runner(quantised)
     for start in range(0, len(data), size):
         part = Dataset(inputs={name: array[start : start + size] for name, array in data.inputs.items()})
-        real = _joined(float_runner, part.inputs)
-        stored = _joined(int8_runner, quantised_inputs(quantised, part))
+        real = float_runner.joined(part.inputs, keep=True)
+        stored = int8_runner.joined(quantised_inputs(quantised, part), keep=True)
         for tensor in names:
             if tensor.name in kinds:
                 value = real[tensor.name].astype(np.float64)
@@ -111,11 +116,6 @@ def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
         for t in names
         if t.name in kinds
     )
-
-
-def _joined(runner: Runner, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    parts = list(runner.run(inputs, keep=True))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _real(values: NDArray[np.generic], tensor: Tensor) -> NDArray[np.float64]:

@@ -14,7 +14,8 @@ _BINS = 4096
 _PERCENTILE = 99.99
 _SHRINK = np.linspace(0.3, 1.0, 36)
 """Factors that least squares tries on both ends."""
-_LEAST_WIDTH = 1e-6
+_LEAST_WIDTH = 255 * 2.0**-26
+"""A scale has to be above 2^-27 for TFLite's sigmoid and tanh."""
 
 
 class Method(StrEnum):
