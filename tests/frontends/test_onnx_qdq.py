@@ -225,3 +225,13 @@ def test_a_file_is_compiled_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(n.made(one("Bare", n, n.pair("x", 4)), (1, 4, 6, 7)).SerializeToString())
     assert main(["compile", str(tmp_path / "net.onnx"), "--board", "qemu-cortex-m4", "-o", str(tmp_path / "out")]) == 0
     assert list((tmp_path / "out").rglob("*.c"))
+
+
+def test_joins_of_joins_take_no_time_of_their_own() -> None:
+    n = Network(3)
+    value = n.add("Conv", [n.pair("x", 4), n.weights(4, 4, 1, 1)], "made")
+    n.constants |= {"zero": np.array([0]), "four": np.array([4]), "one": np.array([1])}
+    for index in range(40):
+        joined = n.add("Concat", [value, value], f"joined{index}", axis=1)
+        value = n.add("Slice", [joined, "zero", "four", "one"], f"cut{index}")
+    check(n.made(n.pair(n.add("Relu", [value], "r"), 10, low=0), (1, 4, 3, 2)), (1, 4, 3, 2))

@@ -98,6 +98,7 @@ class _Integers:
         self.known: dict[tuple[Tensor, Quantization, Clamp], Tensor] = {}
         self.moved: dict[tuple[Operator, tuple[Tensor, ...]], tuple[Tensor, ...]] = {}
         self.settled: dict[Tensor, bool] = {}
+        self.clamped: dict[Tensor, bool] = {}
 
     def result(self) -> Graph | None:
         inputs = [self._input(tensor) for tensor in self.graph.inputs]
@@ -221,13 +222,15 @@ class _Integers:
 
     def _takes_clamp(self, tensor: Tensor) -> bool:
         """Whether layers that make a tensor can clamp it; operators between them and it only pick values."""
-        op = self.graph.producers.get(tensor)
-        if isinstance(op, _Clamping):
-            return True
-        if isinstance(op, Concatenation):
-            return all(self._takes_clamp(x) for x in op.xs)
-        picking = isinstance(op, (Relu, Relu6, *_MOVING)) and not isinstance(op, _AVERAGING)
-        return picking and op is not None and self._takes_clamp(op.inputs[0])
+        if tensor not in self.clamped:
+            op = self.graph.producers.get(tensor)
+            if isinstance(op, Concatenation):
+                self.clamped[tensor] = all(self._takes_clamp(x) for x in op.xs)
+            elif isinstance(op, (Relu, Relu6, *_MOVING)) and not isinstance(op, _AVERAGING):
+                self.clamped[tensor] = self._takes_clamp(op.inputs[0])
+            else:
+                self.clamped[tensor] = isinstance(op, _Clamping)
+        return self.clamped[tensor]
 
     def _fixed(self, op: Operator, units: Quantization) -> Tensor:
         fixed = _FIXED[type(op)]
