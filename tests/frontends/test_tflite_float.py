@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import utvm
 from tests.support.shared import shared
-from utvm.frontends import load
-from utvm.graph import Conv2D, Relu
+from utvm.frontends import FrontendError, load, load_tflite
+from utvm.frontends.builder import GraphBuilder
+from utvm.frontends.tflite_writer import write_tflite
+from utvm.graph import Conv2D, Graph, Relu, ResizeBilinear, StridedSlice
 from utvm.graph.reference import evaluate
+from utvm.passes import prepare_float
 
 
 def test_a_hybrid_network_keeps_its_classes() -> None:
@@ -29,3 +33,25 @@ def test_a_hybrid_network_keeps_its_classes() -> None:
     (real,) = evaluate(graph, [samples[:1]]).values()
     (theirs,) = evaluate(int8, [features[:1].reshape(x.shape)]).values()
     assert real.argmax() == theirs.argmax()
+
+
+def float_file(graph: Graph) -> bytes:
+    """Return a float graph as a .tflite file."""
+    return write_tflite(prepare_float(graph).graph)
+
+
+def test_operators_that_are_not_read_are_named_all_at_once() -> None:
+    rng = np.random.default_rng(0)
+    builder = GraphBuilder("made")
+    x = builder.input("x", (1, 8, 8, 4))
+    weights = builder.constant(rng.standard_normal((4, 1, 1, 4)).astype(np.float32), "weights")
+    conv = builder.add(Conv2D, (1, 8, 8, 4), x=x, weights=weights, bias=None)
+    wide = builder.add(ResizeBilinear, (1, 16, 16, 4), x=conv, align_corners=False, half_pixel_centers=False)
+    cut = builder.add(StridedSlice, (1, 8, 8, 4), x=builder.unary(Relu, conv), begin=(0,) * 4, strides=(1,) * 4)
+    file = float_file(builder.graph([("wide", builder.unary(Relu, wide)), ("cut", builder.unary(Relu, cut))]))
+    with pytest.raises(FrontendError) as refused:
+        load_tflite(file)
+    assert [problem.split(":")[0] for problem in refused.value.problems] == [
+        "operator 1 RESIZE_BILINEAR",
+        "operator 3 STRIDED_SLICE",
+    ]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.frontends.refusal import RefusedError
+from utvm.frontends.refusal import RefusedError, broadcast_shape
 from utvm.graph import (
     Add,
     Concatenation,
@@ -97,11 +97,7 @@ class GraphBuilder:
 
     def binary(self, kind: type[Add] | type[Sub] | type[Mul], a: Tensor, b: Tensor) -> Tensor:
         """Append an operator on two tensors that numpy's rules broadcast."""
-        try:
-            shape = np.broadcast_shapes(a.shape, b.shape)
-        except ValueError:
-            raise RefusedError(f"the shapes {list(a.shape)} and {list(b.shape)} do not go together") from None
-        return self.add(kind, tuple(shape), a=a, b=b)
+        return self.add(kind, broadcast_shape(a.shape, b.shape), a=a, b=b)
 
     def transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:
         """Append a transposition; nothing where no dimension moves."""

@@ -10,7 +10,7 @@ import tflite
 from numpy.typing import NDArray
 
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor
-from utvm.frontends.refusal import RefusedError
+from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.graph import DType, Quantization, Tensor
 from utvm.graph.names import Names
 
@@ -196,6 +196,14 @@ def same_quantisation(x: Tensor, y: Tensor) -> None:
         )
 
 
+def reduced_axes(c: Context, rank: int) -> tuple[int, ...]:
+    """Return the axes that the second input names, in order."""
+    axes = tuple(sorted({axis_of(axis, rank) for axis in c.integers(1)}))
+    if not axes:
+        raise RefusedError("it has no axes")
+    return axes
+
+
 def quantised_range(tensor: Tensor, low: float | None, high: float | None) -> tuple[int, int]:
     """Return a real range in int8 units as TFLite computes it (CalculateActivationRangeQuantized), in float32."""
 
@@ -206,6 +214,29 @@ def quantised_range(tensor: Tensor, low: float | None, high: float | None) -> tu
     least = -128 if low is None else max(-128, quantise(low))
     most = 127 if high is None else min(127, quantise(high))
     return least, most
+
+
+def fused_clamp(activation: int, y: Tensor) -> tuple[int, int]:
+    """Return the range of int8 that a fused activation clamps y to."""
+    if activation not in ACTIVATION_RANGES:
+        raise RefusedError(f"its fused activation {activation} is not supported")
+    return quantised_range(y, *ACTIVATION_RANGES[activation])
+
+
+def softmax_beta(c: Context) -> float:
+    """Return the factor on a SOFTMAX's input."""
+    beta = float(c.options(tflite.SoftmaxOptions).Beta())
+    if not 0 < beta < 1e3:
+        raise RefusedError(f"its beta is {beta}")
+    return beta
+
+
+def leaky_alpha(c: Context) -> float:
+    """Return the slope of a LEAKY_RELU below 0."""
+    alpha = float(c.options(tflite.LeakyReluOptions).Alpha())
+    if not abs(alpha) < 1e3:
+        raise RefusedError(f"its alpha is {alpha}")
+    return alpha
 
 
 def quantised_bytes(tensor: Tensor) -> Tensor:

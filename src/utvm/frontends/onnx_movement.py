@@ -10,7 +10,7 @@ import numpy as np
 
 from utvm.frontends.builder import MAX_ELEMENTS
 from utvm.frontends.onnx_node import NodeContext, Value
-from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.refusal import RefusedError, axis_of, broadcast_shape
 from utvm.graph import Add, Mul, ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Sub, Tensor
 
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
@@ -198,7 +198,7 @@ def _pad(n: NodeContext) -> Value:
 
 def _expand(n: NodeContext) -> Value:
     x = n.x()
-    shape = tuple(np.broadcast_shapes(x.shape, n.integers(1, "shape")))
+    shape = broadcast_shape(x.shape, n.integers(1, "shape"))
     if prod(shape) > MAX_ELEMENTS:
         raise RefusedError(f"its result of shape {list(shape)} is too large")
     return x if shape == x.shape else n.b.binary(Add, x, n.b.constant(np.zeros(shape, np.float32), "zeros"))

@@ -1,6 +1,10 @@
-"""How a conversion says that it can't take an operator."""
+"""How a conversion says that it can't take an operator, and what every conversion refuses."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
 
 
 class RefusedError(Exception):
@@ -20,3 +24,12 @@ def axis_of(axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
         raise RefusedError(f"axis {axis} is outside rank {rank}")
     return axis % rank
+
+
+def broadcast_shape(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape that operands make together by numpy's rules."""
+    try:
+        return tuple(int(size) for size in np.broadcast_shapes(*map(tuple, shapes)))
+    except ValueError:
+        shown = " and ".join(str(list(shape)) for shape in shapes)
+        raise RefusedError(f"the shapes {shown} do not go together") from None

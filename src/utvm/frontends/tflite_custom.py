@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from utvm.frontends.context import Context, expect_shape
-from utvm.frontends.refusal import RefusedError
-from utvm.frontends.tflite_general import broadcast
+from utvm.frontends.refusal import RefusedError, broadcast_shape
 from utvm.graph import DType, Elementwise, Function, Operator, Reducer, Reduction, Tensor
 from utvm.graph.custom import custom_operator
 
@@ -30,7 +29,7 @@ def _elementwise(c: Context, what: Function) -> Operator:
         types = (DType.INT8,)
     xs = tuple(c.element(i, what.inputs) for i in range(len(c.raw.inputs)))
     y = c.made_of(types)
-    expect_shape(y, broadcast(*xs))
+    expect_shape(y, broadcast_shape(*(x.shape for x in xs)))
     return Elementwise(name=c.name, function=what, xs=xs, y=y)
 
 

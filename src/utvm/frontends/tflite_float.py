@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.channels_first import mean
-from utvm.frontends.context import Context
+from utvm.frontends.context import Context, leaky_alpha, softmax_beta
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, RawTensor
 from utvm.frontends.problems import Problems
 from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.tflite_windowed import placed
 from utvm.graph import (
     Add,
     AveragePool2D,
@@ -32,27 +33,29 @@ from utvm.graph import (
     MaxPool2D,
     Mul,
     Operator,
-    Padding,
     Relu,
     Relu6,
     Softmax,
     Sub,
     Tanh,
     Tensor,
-    same_padding,
 )
 from utvm.graph.names import Names
 
 _NAMES = tflite.ActivationFunctionType
+_LAYERS = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
+_ADVICE = (
+    "A float file with this operator is not quantised here: convert it with full integer quantisation, or take the "
+    "operator out."
+)
 
 
 def is_float(raw: RawModel) -> bool:
     """Whether a file is a float network of layers that are quantised here."""
-    kinds = {op.kind for op in raw.operators}
     ends = [raw.tensors[index] for index in (*raw.inputs, *raw.outputs)]
     made = [raw.tensors[index] for op in raw.operators for index in op.outputs]
-    layers = kinds & {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
-    return bool(layers) and kinds <= set(_CONVERTERS) and all(t.dtype is DType.FLOAT32 for t in (*ends, *made))
+    layers = any(op.kind in _LAYERS for op in raw.operators)
+    return layers and all(t.dtype is DType.FLOAT32 for t in (*ends, *made))
 
 
 def float_graph(raw: RawModel, source: str, name: str) -> Graph:
@@ -70,12 +73,15 @@ def float_graph(raw: RawModel, source: str, name: str) -> Graph:
         except RefusedError as reason:
             problems.of_file(f"input '{tensor.name}': {reason}")
     for op in raw.operators:
-        if problems.texts:
-            break
+        if any(i >= 0 and i not in values and raw.tensors[i].data is None for i in op.inputs) and problems.texts:
+            continue
         builder.place = f"{op.kind.lower()}_{op.index}"
         node = _Node(raw, Context(raw, op, {}, Names()), builder, values)
         try:
-            values[op.outputs[0]] = _CONVERTERS[op.kind](node)
+            convert = _CONVERTERS.get(op.kind)
+            if convert is None:
+                raise RefusedError("this operator is not supported", _ADVICE)
+            values[op.outputs[0]] = convert(node)
         except RefusedError as reason:
             problems.of_operator(op.index, op.kind, str(reason), reason.advice)
         except Exception as error:
@@ -152,32 +158,13 @@ class _Node:
         return tensor
 
 
-def _window(
-    n: _Node, x: Tensor, size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], scheme: int
-) -> tuple[Padding, tuple[int, int]]:
-    """Return the padding and the number of rows and columns of a window's results."""
-    if len(x.shape) != 4 or any(not 1 <= v <= 4096 for v in (*size, *stride, *dilation)):
-        raise RefusedError(f"its window does not fit an input of shape {list(x.shape)}")
-    found = []
-    for axis in (0, 1):
-        pixels, span = x.shape[axis + 1], (size[axis] - 1) * dilation[axis] + 1
-        if scheme == tflite.Padding.SAME:
-            found.append(same_padding(pixels, span, stride[axis]))
-        elif span > pixels:
-            raise RefusedError(f"its window of {span} pixels is larger than the input's {pixels}")
-        else:
-            found.append((0, 0, (pixels - span) // stride[axis] + 1))
-    (top, bottom, rows), (left, right, columns) = found
-    return Padding(top=top, bottom=bottom, left=left, right=right), (rows, columns)
-
-
 def _convolution(kind: type[Operator], options: type[Any]) -> Callable[[_Node], Tensor]:
     def convert(n: _Node) -> Tensor:
         o, x, weights = n.c.options(options), n.x(), n.real(1)
         stride, dilation = (o.StrideH(), o.StrideW()), (o.DilationHFactor(), o.DilationWFactor())
         if weights.ndim != 4:
             raise RefusedError(f"its weights have shape {list(weights.shape)}")
-        padding, plane = _window(n, x, (weights.shape[1], weights.shape[2]), stride, dilation, o.Padding())
+        padding, plane = placed(x, o.Padding(), (weights.shape[1], weights.shape[2]), stride, dilation)
         depthwise = kind is DepthwiseConv2D
         made, depth = (weights.shape[3], 1) if depthwise else (weights.shape[0], weights.shape[3])
         groups = x.shape[3] if depthwise else x.shape[3] // max(depth, 1)
@@ -212,7 +199,7 @@ def _pool(kind: type[Operator]) -> Callable[[_Node], Tensor]:
     def convert(n: _Node) -> Tensor:
         o, x = n.c.options(tflite.Pool2DOptions), n.x()
         size, stride = (o.FilterHeight(), o.FilterWidth()), (o.StrideH(), o.StrideW())
-        padding, plane = _window(n, x, size, stride, (1, 1), o.Padding())
+        padding, plane = placed(x, o.Padding(), size, stride)
         shape = (x.shape[0], *plane, x.shape[3])
         y = n.b.add(kind, shape, x=x, filter=size, stride=stride, padding=padding)
         return n.activated(y, o.FusedActivationFunction())
@@ -233,13 +220,6 @@ def _mean(n: _Node) -> Tensor:
     return mean(n.b, x, axes, keep=bool(n.c.options(tflite.ReducerOptions).KeepDims()))
 
 
-def _softmax(n: _Node) -> Tensor:
-    beta = float(n.c.options(tflite.SoftmaxOptions).Beta())
-    if not 0 < beta < 1e3:
-        raise RefusedError(f"its beta is {beta}")
-    return n.b.unary(Softmax, n.x(), beta=beta)
-
-
 def _pad(n: _Node) -> Tensor:
     x, flat = n.x(), n.integers(1)
     if len(flat) != 2 * len(x.shape) or any(not 0 <= v <= 1 << 20 for v in flat):
@@ -251,10 +231,6 @@ def _concatenation(n: _Node) -> Tensor:
     o, xs = n.c.options(tflite.ConcatenationOptions), [n.x(i) for i in range(len(n.c.raw.inputs))]
     y = n.b.concatenation(xs, axis_of(o.Axis(), len(xs[0].shape)))
     return n.activated(y, o.FusedActivationFunction())
-
-
-def _leaky_relu(n: _Node) -> Tensor:
-    return n.b.unary(LeakyRelu, n.x(), alpha=float(n.c.options(tflite.LeakyReluOptions).Alpha()))
 
 
 def _unary(kind: type[Operator]) -> Callable[[_Node], Tensor]:
@@ -275,12 +251,12 @@ _CONVERTERS: Mapping[str, Callable[[_Node], Tensor]] = {
     "MAX_POOL_2D": _pool(MaxPool2D),
     "AVERAGE_POOL_2D": _pool(AveragePool2D),
     "MEAN": _mean,
-    "SOFTMAX": _softmax,
+    "SOFTMAX": lambda n: n.b.unary(Softmax, n.x(), beta=softmax_beta(n.c)),
     "LOGISTIC": _unary(Logistic),
     "TANH": _unary(Tanh),
     "RELU": _unary(Relu),
     "RELU6": _unary(Relu6),
-    "LEAKY_RELU": _leaky_relu,
+    "LEAKY_RELU": lambda n: n.b.unary(LeakyRelu, n.x(), alpha=leaky_alpha(n.c)),
     "RESHAPE": _reshape,
     "SQUEEZE": _reshape,
     "EXPAND_DIMS": _reshape,

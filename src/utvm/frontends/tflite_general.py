@@ -1,22 +1,21 @@
-"""TFLite operators that are a function, a reduction or a gathering: a line each."""
+"""TFLite operators that are a function or a reduction: a line each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tflite
 
 from utvm.frontends.context import (
-    ACTIVATION_RANGES,
     OPERATOR_ADVICE,
     Context,
     expect_shape,
-    quantised_range,
+    fused_clamp,
+    reduced_axes,
     same_quantisation,
 )
-from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.refusal import RefusedError, broadcast_shape
 from utvm.frontends.tflite_parts import Converted
 from utvm.graph import (
     FULL_INT8,
@@ -24,14 +23,8 @@ from utvm.graph import (
     CumulativeSum,
     DType,
     Elementwise,
-    Gather,
-    GatherNd,
     Operator,
     Reduction,
-    Reshape,
-    StridedSlice,
-    Tensor,
-    Transpose,
 )
 from utvm.graph.functions import function, reducer
 
@@ -71,31 +64,19 @@ def _elementwise(
         result = c.made_of((xs[-1].dtype,) if y is None else y)
         if any(x.dtype is not xs[-1].dtype for x in xs):
             raise RefusedError("its operands are of different types")
-        expect_shape(result, broadcast(*xs))
+        expect_shape(result, broadcast_shape(*(x.shape for x in xs)))
         for x in xs:
             if same and x.dtype is DType.INT8:
                 same_quantisation(x, result)
         clamp = FULL_INT8
         if activation is not None:
-            fused = c.options(activation).FusedActivationFunction()
-            if fused not in ACTIVATION_RANGES:
-                raise RefusedError(f"its fused activation {fused} is not supported")
-            clamp = quantised_range(result, *ACTIVATION_RANGES[fused])
+            clamp = fused_clamp(c.options(activation).FusedActivationFunction(), result)
         op = Elementwise(name=c.name, function=what, xs=xs, y=result, clamp=clamp)
         if check is not None:
             check(op)
         return op
 
     return convert
-
-
-def broadcast(*tensors: Tensor) -> tuple[int, ...]:
-    """Return the shape that tensors make together."""
-    try:
-        return tuple(int(size) for size in np.broadcast_shapes(*(t.shape for t in tensors)))
-    except ValueError:
-        shapes = " and ".join(str(list(t.shape)) for t in tensors)
-        raise RefusedError(f"the shapes {shapes} do not go together") from None
 
 
 def _ratio(real: float) -> None:
@@ -150,7 +131,7 @@ def _select(c: Context) -> Operator:
     condition = c.element(0, _BOOL)
     a, b = (c.element(i, (DType.INT8,)) for i in (1, 2))
     y = c.result()
-    expect_shape(y, broadcast(condition, a, b))
+    expect_shape(y, broadcast_shape(condition.shape, a.shape, b.shape))
     same_quantisation(a, y)
     same_quantisation(b, y)
     return Elementwise(name=c.name, function=function("Select"), xs=(condition, a, b), y=y)
@@ -175,16 +156,9 @@ def _broadcast_to(c: Context) -> Operator:
     expect_shape(y, tuple(c.integers(1)))
     if x.dtype is DType.INT8:
         same_quantisation(x, y)
-    if broadcast(x, y) != y.shape:
+    if broadcast_shape(x.shape, y.shape) != y.shape:
         raise RefusedError(f"the shape {list(x.shape)} does not become {list(y.shape)}")
     return Elementwise(name=c.name, function=what, xs=(x,), y=y)
-
-
-def _axes(c: Context, position: int, rank: int) -> tuple[int, ...]:
-    axes = tuple(sorted({axis_of(axis, rank) for axis in c.integers(position)}))
-    if not axes:
-        raise RefusedError("it has no axes")
-    return axes
 
 
 def _reduction(name: str, *, same: bool = False) -> Callable[[Context], Operator]:
@@ -193,7 +167,7 @@ def _reduction(name: str, *, same: bool = False) -> Callable[[Context], Operator
     def convert(c: Context) -> Operator:
         c.arity((2,))
         x, y = c.element(0, what.inputs), c.made_of(what.inputs)
-        axes = _axes(c, 1, len(x.shape))
+        axes = reduced_axes(c, len(x.shape))
         keeps = bool(c.options(tflite.ReducerOptions).KeepDims())
         expect_shape(y, _reduced_shape(x.shape, axes, keeps))
         if same:
@@ -213,7 +187,7 @@ def _arg(name: str, options: type[Any]) -> Callable[[Context], Operator]:
     def convert(c: Context) -> Operator:
         c.arity((2,))
         x, y = c.activation(0), c.made_of((DType.INT32,))
-        axes = _axes(c, 1, len(x.shape))
+        axes = reduced_axes(c, len(x.shape))
         if len(axes) != 1:
             raise RefusedError(f"it has {len(axes)} axes, one is expected")
         expect_shape(y, _reduced_shape(x.shape, axes, keeps=False))
@@ -230,7 +204,7 @@ def _cumsum(c: Context) -> Operator:
     c.arity((2,))
     x, y = c.activation(0), c.result()
     expect_shape(y, x.shape)
-    axes = _axes(c, 1, len(x.shape))
+    axes = reduced_axes(c, len(x.shape))
     if len(axes) != 1:
         raise RefusedError(f"it has {len(axes)} axes, one is expected")
     options = c.options(tflite.CumsumOptions)
@@ -239,127 +213,6 @@ def _cumsum(c: Context) -> Operator:
     return CumulativeSum(
         name=c.name, x=x, y=y, axis=axes[0], exclusive=bool(options.Exclusive()), reverse=bool(options.Reverse())
     )
-
-
-def _indices(c: Context, position: int) -> Tensor:
-    return c.element(position, (DType.INT32,))
-
-
-def _gather(c: Context) -> Operator:
-    c.arity((2,))
-    options = c.options(tflite.GatherOptions)
-    x, indices, y = c.activation(0), _indices(c, 1), c.result()
-    same_quantisation(x, y)
-    axis = axis_of(options.Axis(), len(x.shape))
-    batches = options.BatchDims()
-    if batches < 0:
-        batches += len(indices.shape)
-    if not 0 <= batches <= min(axis, len(indices.shape)) or x.shape[:batches] != indices.shape[:batches]:
-        raise RefusedError(f"its {options.BatchDims()} batch dimensions do not fit its input and its indices")
-    expect_shape(y, (*x.shape[:axis], *indices.shape[batches:], *x.shape[axis + 1 :]))
-    _check_indices(indices, (x.shape[axis],))
-    return Gather(name=c.name, x=x, indices=indices, y=y, axis=axis, batch_dims=batches)
-
-
-def _embedding_lookup(c: Context) -> Operator:
-    c.arity((2,))
-    indices, x, y = _indices(c, 0), c.activation(1), c.result()
-    if len(indices.shape) != 1 or len(x.shape) < 2:
-        raise RefusedError("a vector of places and a table of at least two dimensions are expected")
-    same_quantisation(x, y)
-    expect_shape(y, (*indices.shape, *x.shape[1:]))
-    _check_indices(indices, (x.shape[0],))
-    return Gather(name=c.name, x=x, indices=indices, y=y, axis=0)
-
-
-def _gather_nd(c: Context) -> Operator:
-    c.arity((2,))
-    x, indices, y = c.activation(0), _indices(c, 1), c.result()
-    same_quantisation(x, y)
-    if not indices.shape or not 1 <= indices.shape[-1] <= len(x.shape):
-        raise RefusedError(f"indices of shape {list(indices.shape)} do not name places of {list(x.shape)}")
-    named = indices.shape[-1]
-    expect_shape(y, (*indices.shape[:-1], *x.shape[named:]))
-    _check_indices(indices, x.shape[:named])
-    return GatherNd(name=c.name, x=x, indices=indices, y=y)
-
-
-def _check_indices(indices: Tensor, sizes: Sequence[int]) -> None:
-    if not indices.is_constant:
-        return
-    values = indices.values.reshape(-1, len(sizes))
-    if (values < 0).any() or (values >= np.array(sizes)).any():
-        raise RefusedError(f"tensor '{indices.name}': an index is outside of dimensions {list(sizes)}")
-
-
-def _mirror_pad(c: Context) -> Converted:
-    """A gathering along each dimension that has a border."""
-    c.arity((2,))
-    x, y = c.activation(0), c.result()
-    same_quantisation(x, y)
-    flat = c.integers(1)
-    if len(flat) != 2 * len(x.shape):
-        raise RefusedError(f"its paddings {list(flat)[:16]} do not fit an input of {len(x.shape)} dimensions")
-    paddings = list(zip(flat[0::2], flat[1::2], strict=True))
-    reflect = c.options(tflite.MirrorPadOptions).Mode() == tflite.MirrorPadMode.REFLECT
-    for size, (before, after) in zip(x.shape, paddings, strict=True):
-        if not 0 <= min(before, after) <= max(before, after) <= size - reflect:
-            raise RefusedError(f"its paddings {list(flat)[:16]} are larger than what they mirror")
-    expect_shape(y, tuple(size + sum(pad) for size, pad in zip(x.shape, paddings, strict=True)))
-    wide = [d for d, pad in enumerate(paddings) if any(pad)]
-    if not wide:
-        return Reshape(name=c.name, x=x, y=y)
-    found: list[Operator] = []
-    source = x
-    for d in wide:
-        size = x.shape[d]
-        taken = np.pad(np.arange(size, dtype=np.int32), paddings[d], mode="reflect" if reflect else "symmetric")
-        shape = (*source.shape[:d], taken.size, *source.shape[d + 1 :])
-        target = y if d == wide[-1] else c.made(f"padded_{d}", x, shape)
-        indices = c.constant_made(f"rows_{d}", taken)
-        found.append(Gather(name=f"{c.name}/{d}", x=source, indices=indices, y=target, axis=d))
-        source = target
-    return tuple(found)
-
-
-def _reverse(c: Context) -> Operator:
-    c.arity((2,))
-    x, y = c.activation(0), c.result()
-    same_quantisation(x, y)
-    expect_shape(y, x.shape)
-    axes = _axes(c, 1, len(x.shape))
-    begin = tuple(size - 1 if d in axes else 0 for d, size in enumerate(x.shape))
-    strides = tuple(-1 if d in axes else 1 for d in range(len(x.shape)))
-    return StridedSlice(name=c.name, x=x, y=y, begin=begin, strides=strides)
-
-
-def _blocks_moved(options: type[Any], *, into_depth: bool) -> Callable[[Context], Converted]:
-    """Convert SPACE_TO_DEPTH or DEPTH_TO_SPACE: a transposition of pixels and the places inside blocks."""
-
-    def convert(c: Context) -> Converted:
-        c.arity((1,))
-        x, y = c.activation(0), c.result()
-        same_quantisation(x, y)
-        size = c.options(options).BlockSize()
-        space, deep = (x, y) if into_depth else (y, x)
-        if len(x.shape) != 4 or len(y.shape) != 4 or not 1 <= size <= 4096:
-            raise RefusedError(f"four dimensions and a block of at least 1 are expected, it has {size}")
-        batch, height, width, depth = space.shape
-        if height % size or width % size:
-            raise RefusedError(f"blocks of {size} do not fill {height} x {width} pixels")
-        expect_shape(deep, (batch, height // size, width // size, depth * size * size))
-        rows, columns = height // size, width // size
-        apart = (batch, rows, size, columns, size, depth) if into_depth else (batch, rows, columns, size, size, depth)
-        perm = (0, 1, 3, 2, 4, 5)
-        turned = tuple(apart[p] for p in perm)
-        first, second = c.made("apart", x, apart), c.made("turned", x, turned)
-        return (
-            Reshape(name=f"{c.name}/apart", x=x, y=first),
-            Transpose(name=f"{c.name}/turned", x=first, y=second, perm=perm),
-            Reshape(name=c.name, x=second, y=y),
-        )
-
-    return convert
 
 
 def _batch_matmul(c: Context) -> Operator:
@@ -373,11 +226,7 @@ def _batch_matmul(c: Context) -> Operator:
     right = (*b.shape[:-2], *(b.shape[:-3:-1] if turned_b else b.shape[-2:]))
     if left[-1] != right[-2]:
         raise RefusedError(f"matrices of {list(left)} and {list(right)} can't be multiplied")
-    try:
-        batches = np.broadcast_shapes(left[:-2], right[:-2])
-    except ValueError:
-        raise RefusedError(f"the shapes {list(left)} and {list(right)} do not go together") from None
-    expect_shape(y, (*batches, left[-2], right[-1]))
+    expect_shape(y, (*broadcast_shape(left[:-2], right[:-2]), left[-2], right[-1]))
     _ratio(a.scale * b.scale / y.scale)
     return BatchMatMul(name=c.name, a=a, b=b, y=y, turned_a=turned_a, turned_b=turned_b)
 
@@ -418,12 +267,5 @@ GENERAL: Mapping[str, Callable[[Context], Converted]] = {
     "ARG_MAX": _arg("ArgMax", tflite.ArgMaxOptions),
     "ARG_MIN": _arg("ArgMin", tflite.ArgMinOptions),
     "CUMSUM": _cumsum,
-    "GATHER": _gather,
-    "GATHER_ND": _gather_nd,
-    "EMBEDDING_LOOKUP": _embedding_lookup,
-    "MIRROR_PAD": _mirror_pad,
-    "REVERSE_V2": _reverse,
-    "SPACE_TO_DEPTH": _blocks_moved(tflite.SpaceToDepthOptions, into_depth=True),
-    "DEPTH_TO_SPACE": _blocks_moved(tflite.DepthToSpaceOptions, into_depth=False),
     "BATCH_MATMUL": _batch_matmul,
 }

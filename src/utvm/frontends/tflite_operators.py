@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-import numpy as np
 import tflite
 
 from utvm.frontends.context import (
-    ACTIVATION_RANGES,
     Context,
     expect_shape,
+    fused_clamp,
+    leaky_alpha,
     quantised_bytes,
-    quantised_range,
+    reduced_axes,
     same_quantisation,
+    softmax_beta,
 )
-from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.refusal import RefusedError, broadcast_shape
+from utvm.frontends.tflite_gathering import GATHERING
 from utvm.frontends.tflite_general import GENERAL
 from utvm.frontends.tflite_parts import PARTS, Converted
 from utvm.frontends.tflite_transposed import transpose_conv
 from utvm.frontends.tflite_views import VIEWS
+from utvm.frontends.tflite_windowed import WINDOWED
 from utvm.graph import (
     Add,
-    AveragePool2D,
-    Conv2D,
-    DepthwiseConv2D,
     Dequantize,
     DType,
     FullyConnected,
     LeakyRelu,
     Logistic,
-    MaxPool2D,
     Mean,
     Mul,
     Operator,
-    Padding,
     Quantize,
     Relu,
     Relu6,
@@ -45,129 +42,10 @@ from utvm.graph import (
     Sub,
     Tanh,
     Tensor,
-    same_padding,
 )
 from utvm.graph.arithmetic import bilinear_positions
 
 _SCALE_256 = 1.0 / 256.0
-
-
-def _clamp(activation: int, y: Tensor) -> tuple[int, int]:
-    if activation not in ACTIVATION_RANGES:
-        raise RefusedError(f"its fused activation {activation} is not supported")
-    return quantised_range(y, *ACTIVATION_RANGES[activation])
-
-
-def _positive(**values: int) -> None:
-    for name, value in values.items():
-        if not 1 <= value <= 4096:
-            raise RefusedError(f"its {name.replace('_', ' ')} is {value}")
-
-
-def _padding_1d(scheme: int, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int, int]:
-    """Return (before, after, output size) of one dimension for SAME or VALID padding."""
-    span = (kernel - 1) * dilation + 1
-    if scheme == tflite.Padding.SAME:
-        return same_padding(size, span, stride)
-    if scheme != tflite.Padding.VALID:
-        raise RefusedError(f"its padding {scheme} is neither SAME nor VALID")
-    if span > size:
-        raise RefusedError(f"its window of {span} pixels is larger than the input's {size}")
-    return 0, 0, (size - span) // stride + 1
-
-
-def _spatial(
-    x: Tensor,
-    y: Tensor,
-    channels: int,
-    scheme: int,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    dilation: tuple[int, int] = (1, 1),
-) -> Padding:
-    """Return the padding of a sliding window and check y's shape."""
-    if len(x.shape) != 4:
-        raise RefusedError(f"tensor '{x.name}': its shape is {list(x.shape)}, four dimensions are expected")
-    top, bottom, height = _padding_1d(scheme, x.shape[1], kernel[0], stride[0], dilation[0])
-    left, right, width = _padding_1d(scheme, x.shape[2], kernel[1], stride[1], dilation[1])
-    expect_shape(y, (x.shape[0], height, width, channels))
-    return Padding(top=top, bottom=bottom, left=left, right=right)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Window:
-    """How the window of a convolution moves."""
-
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    padding: Padding
-
-    @staticmethod
-    def of(
-        options: tflite.Conv2DOptions | tflite.DepthwiseConv2DOptions,
-        x: Tensor,
-        y: Tensor,
-        channels: int,
-        kernel: tuple[int, int],
-    ) -> _Window:
-        """Return what a convolution's options say, and check y's shape."""
-        stride = options.StrideH(), options.StrideW()
-        dilation = options.DilationHFactor(), options.DilationWFactor()
-        _positive(
-            stride_height=stride[0],
-            stride_width=stride[1],
-            dilation_height=dilation[0],
-            dilation_width=dilation[1],
-        )
-        padding = _spatial(x, y, channels, options.Padding(), kernel, stride, dilation)
-        return _Window(stride=stride, dilation=dilation, padding=padding)
-
-
-def _conv2d(c: Context) -> Operator:
-    c.arity((2, 3))
-    options = c.options(tflite.Conv2DOptions)
-    x, weights, y = c.activation(0), c.weights(1, 4, 0), c.result()
-    out_channels, height, width, depth = weights.shape
-    window = _Window.of(options, x, y, out_channels, (height, width))
-    if x.shape[3] % depth or out_channels % (x.shape[3] // depth):
-        raise RefusedError(f"its weights read {depth} channels, its input has {x.shape[3]}")
-    return Conv2D(
-        name=c.name,
-        x=x,
-        weights=weights,
-        bias=c.bias(2, out_channels),
-        y=y,
-        stride=window.stride,
-        dilation=window.dilation,
-        padding=window.padding,
-        clamp=_clamp(options.FusedActivationFunction(), y),
-    )
-
-
-def _depthwise(c: Context) -> Operator:
-    c.arity((2, 3))
-    options = c.options(tflite.DepthwiseConv2DOptions)
-    x, weights, y = c.activation(0), c.weights(1, 4, 3), c.result()
-    one, height, width, out_channels = weights.shape
-    window = _Window.of(options, x, y, out_channels, (height, width))
-    if options.DepthMultiplier() * x.shape[3] != out_channels:
-        raise RefusedError(
-            f"its depth multiplier is {options.DepthMultiplier()}, its weights have {out_channels} channels for "
-            f"{x.shape[3]}: the file is damaged"
-        )
-    if one != 1 or out_channels % x.shape[3]:
-        raise RefusedError(f"its weights have shape {list(weights.shape)} for {x.shape[3]} input channels")
-    return DepthwiseConv2D(
-        name=c.name,
-        x=x,
-        weights=weights,
-        bias=c.bias(2, out_channels),
-        y=y,
-        stride=window.stride,
-        dilation=window.dilation,
-        padding=window.padding,
-        clamp=_clamp(options.FusedActivationFunction(), y),
-    )
 
 
 def _fully_connected(c: Context) -> Operator:
@@ -189,7 +67,7 @@ def _fully_connected(c: Context) -> Operator:
         weights=weights,
         bias=c.bias(2, units),
         y=y,
-        clamp=_clamp(options.FusedActivationFunction(), y),
+        clamp=fused_clamp(options.FusedActivationFunction(), y),
     )
 
 
@@ -197,30 +75,8 @@ def _binary(make: type[Add] | type[Sub] | type[Mul], options: type[tflite.AddOpt
     def convert(c: Context) -> Operator:
         c.arity((2,))
         a, b, y = c.activation(0), c.activation(1), c.result()
-        try:
-            shape = np.broadcast_shapes(a.shape, b.shape)
-        except ValueError:
-            raise RefusedError(f"the shapes {list(a.shape)} and {list(b.shape)} do not go together") from None
-        expect_shape(y, tuple(shape))
-        return make(name=c.name, a=a, b=b, y=y, clamp=_clamp(c.options(options).FusedActivationFunction(), y))
-
-    return convert
-
-
-def _pool(make: type[MaxPool2D] | type[AveragePool2D]) -> Callable[[Context], Operator]:
-    def convert(c: Context) -> Operator:
-        c.arity((1,))
-        options = c.options(tflite.Pool2DOptions)
-        x, y = c.activation(0), c.result()
-        kernel, stride = (
-            (options.FilterHeight(), options.FilterWidth()),
-            (options.StrideH(), options.StrideW()),
-        )
-        _positive(filter_height=kernel[0], filter_width=kernel[1], stride_height=stride[0], stride_width=stride[1])
-        padding = _spatial(x, y, x.shape[-1], options.Padding(), kernel, stride)
-        same_quantisation(x, y)
-        clamp = _clamp(options.FusedActivationFunction(), y)
-        return make(name=c.name, x=x, y=y, filter=kernel, stride=stride, padding=padding, clamp=clamp)
+        expect_shape(y, broadcast_shape(a.shape, b.shape))
+        return make(name=c.name, a=a, b=b, y=y, clamp=fused_clamp(c.options(options).FusedActivationFunction(), y))
 
     return convert
 
@@ -228,9 +84,7 @@ def _pool(make: type[MaxPool2D] | type[AveragePool2D]) -> Callable[[Context], Op
 def _mean(c: Context) -> Operator:
     c.arity((2,))
     x, y = c.activation(0), c.result()
-    axes = tuple(sorted({axis_of(axis, len(x.shape)) for axis in c.integers(1)}))
-    if not axes:
-        raise RefusedError("it has no axes")
+    axes = reduced_axes(c, len(x.shape))
     kept = tuple(1 if d in axes else size for d, size in enumerate(x.shape))
     dropped = tuple(size for d, size in enumerate(x.shape) if d not in axes)
     expect_shape(y, kept if c.options(tflite.ReducerOptions).KeepDims() else dropped)
@@ -264,10 +118,7 @@ def _softmax(c: Context) -> Operator:
     x, y = c.activation(0), c.result()
     expect_shape(y, x.shape)
     _probability(y)
-    beta = float(c.options(tflite.SoftmaxOptions).Beta())
-    if not 0 < beta < 1e3:
-        raise RefusedError(f"its beta is {beta}")
-    return Softmax(name=c.name, x=x, y=y, beta=beta)
+    return Softmax(name=c.name, x=x, y=y, beta=softmax_beta(c))
 
 
 def _logistic(c: Context) -> Operator:
@@ -309,9 +160,7 @@ def _leaky_relu(c: Context) -> Operator:
     c.arity((1,))
     x, y = c.activation(0), c.result()
     expect_shape(y, x.shape)
-    alpha = float(c.options(tflite.LeakyReluOptions).Alpha())
-    if not abs(alpha) < 1e3:
-        raise RefusedError(f"its alpha is {alpha}")
+    alpha = leaky_alpha(c)
     _rescaled(x, y, max(1.0, abs(alpha)))
     return LeakyRelu(name=c.name, x=x, y=y, alpha=alpha)
 
@@ -377,14 +226,10 @@ def _dequantize(c: Context) -> Operator:
 
 
 CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
-    "CONV_2D": _conv2d,
-    "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _fully_connected,
     "ADD": _binary(Add, tflite.AddOptions),
     "SUB": _binary(Sub, tflite.SubOptions),
     "MUL": _binary(Mul, tflite.MulOptions),
-    "MAX_POOL_2D": _pool(MaxPool2D),
-    "AVERAGE_POOL_2D": _pool(AveragePool2D),
     "MEAN": _mean,
     "SOFTMAX": _softmax,
     "LOGISTIC": _logistic,
@@ -397,7 +242,9 @@ CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
     "TRANSPOSE_CONV": transpose_conv,
+    **WINDOWED,
     **VIEWS,
     **GENERAL,
+    **GATHERING,
     **PARTS,
 }

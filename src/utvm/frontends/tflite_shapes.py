@@ -13,7 +13,7 @@ import tflite
 from numpy.typing import NDArray
 
 from utvm.frontends.context import Context
-from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.refusal import RefusedError, axis_of, broadcast_shape
 from utvm.frontends.tflite_parts import slice_bounds
 from utvm.frontends.tflite_views import slice_ranges
 from utvm.graph import DType
@@ -134,10 +134,7 @@ def _binary(
         if options is not None:
             _no_activation(c.options(options).FusedActivationFunction())
         a, b = _int32(c, 0), _int32(c, 1)
-        try:
-            np.broadcast_shapes(a.shape, b.shape)
-        except ValueError as error:
-            raise RefusedError("the shapes of its inputs do not go together") from error
+        broadcast_shape(a.shape, b.shape)
         return (np.asarray(compute(a, b)),)
 
     return fold

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import tflite
 
-from utvm.frontends.context import ACTIVATION_RANGES, Context, expect_shape, quantised_range
+from utvm.frontends.context import Context, expect_shape, fused_clamp
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_parts import Converted
 from utvm.graph import BatchToSpace, Concatenation, Conv2D, Operator, Padding, Tensor
@@ -33,10 +33,7 @@ def transpose_conv(c: Context) -> Converted:
         raise RefusedError(f"weights of shape {list(weights.shape)} do not fit an input of {list(x.shape)}")
     expect_shape(y, (x.shape[0], *y.shape[1:3], channels))
     expect_shape(y, tuple(c.integers(0)))
-    fused = options.FusedActivationFunction()
-    if fused not in ACTIVATION_RANGES:
-        raise RefusedError(f"its fused activation {fused} is not supported")
-    clamp = quantised_range(y, *ACTIVATION_RANGES[fused])
+    clamp = fused_clamp(options.FusedActivationFunction(), y)
     bias = c.bias(3, channels)
     top, left = (
         _before(options.Padding(), size, taps, step)
