@@ -7,7 +7,7 @@ Operators that move values need no pair of their own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ from utvm.graph import (
     FullyConnected,
     Graph,
     LeakyRelu,
-    Logistic,
     MaxPool2D,
     Mean,
     Mul,
@@ -41,15 +40,14 @@ from utvm.graph import (
     Reshape,
     ResizeBilinear,
     ResizeNearestNeighbor,
-    Softmax,
     Split,
     StridedSlice,
     Sub,
-    Tanh,
     Tensor,
     Transpose,
 )
 from utvm.graph.names import Names
+from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 Clamp = tuple[int, int]
@@ -66,13 +64,6 @@ _MOVING = (
     *_AVERAGING,
 )
 """Operators of one input whose results have its units."""
-_FIXED: Mapping[type[Operator], Quantization] = {
-    Softmax: Quantization.per_tensor(1 / 256, -128),
-    Logistic: Quantization.per_tensor(1 / 256, -128),
-    Tanh: Quantization.per_tensor(1 / 128, 0),
-}
-"""Operators whose result has units that TFLite prescribes."""
-_CLAMPS: Mapping[type[Operator], tuple[float, float | None]] = {Relu: (0.0, None), Relu6: (0.0, 6.0)}
 _COARSEST = 2.0
 """A result that is rounded twice stays within 1 where the first steps are less than this many of the last."""
 
@@ -155,15 +146,15 @@ class _Integers:
         elif isinstance(op, (Relu, Relu6, *_MOVING)):
             kept = self.settled.get(op.inputs[0], False)
         else:
-            kept = isinstance(op, Dequantize) or type(op) in _FIXED
+            kept = isinstance(op, Dequantize) or type(op) in PRESCRIBED_UNITS
         self.settled |= dict.fromkeys(op.outputs, kept)
 
     def _own_units(self, tensor: Tensor) -> Quantization | None:
         """Return the units of a settled tensor."""
         op = self.graph.producers[tensor]
-        while not isinstance(op, Dequantize) and type(op) not in _FIXED:
+        while not isinstance(op, Dequantize) and type(op) not in PRESCRIBED_UNITS:
             op = self.graph.producers[op.inputs[0]]
-        return op.x.quant if isinstance(op, Dequantize) else _FIXED[type(op)]
+        return op.x.quant if isinstance(op, Dequantize) else PRESCRIBED_UNITS[type(op)]
 
     def own(self, tensor: Tensor) -> Tensor:
         """Return a float tensor in the units that it has by itself."""
@@ -192,7 +183,7 @@ class _Integers:
             return self._activation(op, units, clamp)
         if isinstance(op, Dequantize):
             return self._rescaled(self.stored[op.x], units)
-        if type(op) in _FIXED:
+        if type(op) in PRESCRIBED_UNITS:
             return self._fixed(op, units)
         if isinstance(op, Concatenation):
             return self._apply(op, tuple(self.at(x, units, clamp) for x in op.xs))[0]
@@ -214,7 +205,7 @@ class _Integers:
         raise RefusedError(f"{op.kind} '{op.name}' has no int8 form here")
 
     def _activation(self, op: Relu | Relu6, units: Quantization, clamp: Clamp) -> Tensor:
-        low, high = quantised_range(dataclasses.replace(op.y, quant=units), *_CLAMPS[type(op)])
+        low, high = quantised_range(dataclasses.replace(op.y, quant=units), *REAL_RANGES[type(op)])
         if self._takes_clamp(op.x):
             least = min(max(clamp[0], low), 127)
             return self.at(op.x, units, (least, max(min(clamp[1], high), least)))
@@ -233,7 +224,7 @@ class _Integers:
         return self.clamped[tensor]
 
     def _fixed(self, op: Operator, units: Quantization) -> Tensor:
-        fixed = _FIXED[type(op)]
+        fixed = PRESCRIBED_UNITS[type(op)]
         if units == fixed:
             return self._emit(op, {op.inputs[0]: self.own(op.inputs[0])}, fixed)
         if fixed.scale[0] >= _COARSEST * units.scale[0]:
@@ -290,14 +281,14 @@ class _Integers:
                 name=f"{name}/weights",
                 shape=weights.shape,
                 dtype=DType.INT8,
-                quant=_symmetric(scales, axis),
+                quant=Quantization.symmetric(scales, axis),
                 data=np.ascontiguousarray(stored.astype(np.int8)),
             ),
             bias=Tensor(
                 name=f"{name}/bias",
                 shape=(channels,),
                 dtype=DType.INT32,
-                quant=_symmetric(bias_scales, 0),
+                quant=Quantization.symmetric(bias_scales, 0),
                 data=bias.astype(np.int32),
             ),
             clamp=clamp,
@@ -339,8 +330,3 @@ class _Integers:
 def _units(tensor: Tensor) -> Quantization:
     assert tensor.quant is not None
     return tensor.quant
-
-
-def _symmetric(scales: Sequence[float] | NDArray[np.float64], axis: int) -> Quantization:
-    every = tuple(float(scale) for scale in scales)
-    return Quantization(scale=every, zero_point=(0,) * len(every), axis=axis if len(every) > 1 else None)

@@ -116,11 +116,7 @@ class _Node:
             return tensor.data
         if tensor.dtype is not DType.INT8 or tensor.quant is None:
             raise RefusedError(f"tensor '{tensor.name}': its type is {tensor.dtype}, float32 or int8 is expected")
-        shape = [1] * tensor.data.ndim
-        if tensor.quant.axis is not None:
-            shape[tensor.quant.axis] = -1
-        scale, zero_point = (np.array(v).reshape(shape) for v in (tensor.quant.scale, tensor.quant.zero_point))
-        return np.asarray((tensor.data.astype(np.float64) - zero_point) * scale, np.float32)
+        return tensor.quant.real(tensor.data).astype(np.float32)
 
     def bias(self) -> Tensor | None:
         """Return the third operand, None if it is absent."""

@@ -44,8 +44,7 @@ from utvm.graph import (
     Tensor,
 )
 from utvm.graph.arithmetic import bilinear_positions
-
-_SCALE_256 = 1.0 / 256.0
+from utvm.graph.units import PRESCRIBED_UNITS
 
 
 def _fully_connected(c: Context) -> Operator:
@@ -108,16 +107,19 @@ def _rescaled(x: Tensor, y: Tensor, factor: float = 1.0) -> None:
         )
 
 
-def _probability(y: Tensor) -> None:
-    if y.zero_point != -128 or abs(y.scale - _SCALE_256) > 1e-9:
-        raise RefusedError(f"tensor '{y.name}': scale 1/256 and zero point -128 are expected")
+def _prescribed(kind: type[Operator], y: Tensor) -> None:
+    units = PRESCRIBED_UNITS[kind]
+    if y.zero_point != units.zero_point[0] or abs(y.scale - units.scale[0]) > 1e-9:
+        raise RefusedError(
+            f"tensor '{y.name}': scale 1/{1 / units.scale[0]:.0f} and zero point {units.zero_point[0]} are expected"
+        )
 
 
 def _softmax(c: Context) -> Operator:
     c.arity((1,))
     x, y = c.activation(0), c.result()
     expect_shape(y, x.shape)
-    _probability(y)
+    _prescribed(Softmax, y)
     return Softmax(name=c.name, x=x, y=y, beta=softmax_beta(c))
 
 
@@ -125,7 +127,7 @@ def _logistic(c: Context) -> Operator:
     c.arity((1,))
     x, y = c.activation(0), c.result()
     expect_shape(y, x.shape)
-    _probability(y)
+    _prescribed(Logistic, y)
     _argument(x)
     return Logistic(name=c.name, x=x, y=y)
 
@@ -134,8 +136,7 @@ def _tanh(c: Context) -> Operator:
     c.arity((1,))
     x, y = c.activation(0), c.result()
     expect_shape(y, x.shape)
-    if y.zero_point != 0 or abs(y.scale - 1 / 128) > 1e-9:
-        raise RefusedError(f"tensor '{y.name}': scale 1/128 and zero point 0 are expected")
+    _prescribed(Tanh, y)
     _argument(x)
     return Tanh(name=c.name, x=x, y=y)
 

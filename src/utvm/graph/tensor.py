@@ -56,6 +56,22 @@ class Quantization:
         """Return one scale and zero point for the whole tensor."""
         return Quantization(scale=(float(np.float32(scale)),), zero_point=(int(zero_point),))
 
+    @staticmethod
+    def symmetric(scales: NDArray[np.float64], axis: int) -> Quantization:
+        """Return scales along `axis`, or one for the whole tensor, without zero points."""
+        return Quantization(
+            scale=tuple(scales.tolist()), zero_point=(0,) * len(scales), axis=axis if len(scales) > 1 else None
+        )
+
+    def real(self, stored: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the real values that integers stand for."""
+        shape = [1] * stored.ndim
+        if self.axis is not None:
+            shape[self.axis] = -1
+        scales, zero_points = (np.array(v).reshape(shape) for v in (self.scale, self.zero_point))
+        result: NDArray[np.float64] = (stored.astype(np.float64) - zero_points) * scales
+        return result
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tensor:

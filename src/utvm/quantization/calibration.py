@@ -52,7 +52,9 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
             count = len(values[op.y.name]) // op.y.shape[0]
             moved = _sized(op, count)
             x = _rounded(values[op.x.name], twin.x)
-            operands = [x, _real(twin.weights), *([] if op.bias is None else [op.bias.values])]
+            assert twin.weights.quant is not None
+            weights = twin.weights.quant.real(twin.weights.values).astype(np.float32)
+            operands = [x, weights, *([] if op.bias is None else [op.bias.values])]
             (result,) = evaluate_operator(moved, operands)
             error = (result.astype(np.float64) - values[op.y.name]).reshape(-1, op.y.shape[-1])
             sums[op.name] = sums.get(op.name, np.zeros(op.y.shape[-1])) + error.sum(axis=0)
@@ -73,13 +75,3 @@ def _rounded(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32]
     """Return real values as eight bits hold them."""
     stored = np.clip(np.rint(values / np.float32(tensor.scale)) + tensor.zero_point, -128, 127) - tensor.zero_point
     return np.asarray(stored * np.float32(tensor.scale), np.float32)
-
-
-def _real(weights: Tensor) -> NDArray[np.float32]:
-    """Return the real values of quantised weights."""
-    assert weights.quant is not None
-    shape = [1] * weights.values.ndim
-    if weights.quant.axis is not None:
-        shape[weights.quant.axis] = -1
-    scales = np.array(weights.quant.scale).reshape(shape)
-    return np.asarray(weights.values * scales, np.float32)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from utvm.graph import (
     AveragePool2D,
     BatchToSpace,
     Concatenation,
     Graph,
-    Logistic,
     MaxPool2D,
-    Operator,
     Pad,
-    Quantization,
     Relu6,
     Reshape,
     ResizeBilinear,
     ResizeNearestNeighbor,
-    Softmax,
     SpaceToBatch,
     Split,
     StridedSlice,
-    Tanh,
     Tensor,
     Transpose,
 )
@@ -44,13 +37,6 @@ SHARING = (
 )
 """Operators whose inputs and outputs have one scale in TFLite."""
 
-FIXED: Mapping[type[Operator], Quantization] = {
-    Softmax: Quantization.per_tensor(1 / 256, -128),
-    Logistic: Quantization.per_tensor(1 / 256, -128),
-    Tanh: Quantization.per_tensor(1 / 128, 0),
-}
-"""Operators whose result has a scale that TFLite prescribes."""
-
 
 def sharing_groups(graph: Graph) -> dict[Tensor, Tensor]:
     """Return for each activation the tensor that stands for all that share its scale."""
@@ -67,8 +53,5 @@ def sharing_groups(graph: Graph) -> dict[Tensor, Tensor]:
             first = root(op.outputs[0])
             for tensor in (*op.inputs, *op.outputs):
                 parent[root(tensor)] = first
-    return {t: root(t) for t in graph.tensors if not t.is_constant or any(t in op.inputs for op in _sharing(graph))}
-
-
-def _sharing(graph: Graph) -> list[Operator]:
-    return [op for op in graph.operators if isinstance(op, SHARING)]
+    shared = {t for op in graph.operators if isinstance(op, SHARING) for t in op.inputs}
+    return {t: root(t) for t in graph.tensors if not t.is_constant or t in shared}

@@ -118,9 +118,9 @@ def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
     )
 
 
-def _real(values: NDArray[np.generic], tensor: Tensor) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = (values.astype(np.float64) - tensor.zero_point) * tensor.scale
-    return result
+def _real(values: NDArray[Any], tensor: Tensor) -> NDArray[np.float64]:
+    assert tensor.quant is not None
+    return tensor.quant.real(values)
 
 
 def _snr(pairs: list[tuple[NDArray[np.generic], NDArray[np.float64]]]) -> float:

@@ -31,14 +31,14 @@ from utvm.graph import (
     Sub,
     Tensor,
 )
-from utvm.quantization.groups import FIXED, SHARING, sharing_groups
+from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
+from utvm.quantization.groups import SHARING, sharing_groups
 from utvm.quantization.ranges import Method, Range
 from utvm.quantization.weights import stored_weights, weight_scales
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 _CLAMPING = Weighted | Add | Sub | Mul
-_CLAMPS: Mapping[type[Operator], tuple[float, float | None]] = {Relu: (0.0, None), Relu6: (0.0, 6.0)}
-_KNOWN = (Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, Mean, LeakyRelu, Relu, *SHARING, *FIXED)
+_KNOWN = (Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, Mean, LeakyRelu, Relu, *SHARING, *PRESCRIBED_UNITS)
 
 
 class QuantizationError(UtvmError):
@@ -116,8 +116,8 @@ class _Quantizer:
         found: dict[Tensor, Quantization] = {}
         for group in members.values():
             makers = [p for t in group if not isinstance(p := self.graph.producers.get(t), SHARING)]
-            fixed = {FIXED[type(p)] for p in makers if p is not None and type(p) in FIXED}
-            if len(fixed) == 1 and all(p is not None and type(p) in FIXED for p in makers):
+            fixed = {PRESCRIBED_UNITS[type(p)] for p in makers if p is not None and type(p) in PRESCRIBED_UNITS}
+            if len(fixed) == 1 and all(p is not None and type(p) in PRESCRIBED_UNITS for p in makers):
                 quant = fixed.pop()
             else:
                 known = [self._range(t) for t in group if t.is_constant or t.name in self.ranges]
@@ -151,7 +151,7 @@ class _Quantizer:
         activation = self.fused.get(op)
         results = op.outputs if activation is None else activation.outputs
         made = {old: self._activation(new) for old, new in zip(op.outputs, results, strict=True)}
-        fixed = FIXED.get(type(op))
+        fixed = PRESCRIBED_UNITS.get(type(op))
         if fixed is not None and fixed != made[op.outputs[0]].quant:
             # Its own scale first, then that of the tensors that it is joined with.
             wanted = made[op.outputs[0]]
@@ -162,7 +162,7 @@ class _Quantizer:
             return
         clamp = FULL_INT8
         if activation is not None:
-            clamp = quantised_range(made[op.outputs[0]], *_CLAMPS[type(activation)])
+            clamp = quantised_range(made[op.outputs[0]], *REAL_RANGES[type(activation)])
         self._append(op, made, clamp)
 
     def _append(self, op: Operator, made: Mapping[Tensor, Tensor], clamp: tuple[int, int]) -> None:
@@ -196,18 +196,19 @@ class _Quantizer:
         name = f"{op.name}/bias" if op.bias is None else op.bias.name
         return {
             "weights": dataclasses.replace(
-                op.weights, dtype=DType.INT8, quant=_symmetric(scales, axis), data=stored_weights(values, scales, axis)
+                op.weights,
+                dtype=DType.INT8,
+                quant=Quantization.symmetric(scales, axis),
+                data=stored_weights(values, scales, axis),
             ),
             "bias": Tensor(
-                name=name, shape=(channels,), dtype=DType.INT32, quant=_symmetric(bias_scales, 0), data=stored
+                name=name,
+                shape=(channels,),
+                dtype=DType.INT32,
+                quant=Quantization.symmetric(bias_scales, 0),
+                data=stored,
             ),
         }
-
-
-def _symmetric(scales: NDArray[np.float64], axis: int) -> Quantization:
-    return Quantization(
-        scale=tuple(scales.tolist()), zero_point=(0,) * len(scales), axis=axis if len(scales) > 1 else None
-    )
 
 
 def _constant_quantization(values: NDArray[np.float32]) -> Quantization:

@@ -1,0 +1,18 @@
+"""Units of int8 tensors that follow from the operator that makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from utvm.graph.operators import Logistic, Operator, Relu, Relu6, Softmax, Tanh
+from utvm.graph.tensor import Quantization
+
+PRESCRIBED_UNITS: Mapping[type[Operator], Quantization] = {
+    Softmax: Quantization.per_tensor(1 / 256, -128),
+    Logistic: Quantization.per_tensor(1 / 256, -128),
+    Tanh: Quantization.per_tensor(1 / 128, 0),
+}
+"""Operators whose result has a scale and a zero point that TFLite prescribes."""
+
+REAL_RANGES: Mapping[type[Operator], tuple[float, float | None]] = {Relu: (0.0, None), Relu6: (0.0, 6.0)}
+"""Activations that clamp, and to which real values; None is no end."""
