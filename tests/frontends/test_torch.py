@@ -68,3 +68,40 @@ def test_what_is_refused() -> None:
         exported_graph(exported_module(nn.Softplus(), (torch.randn(1, 4),)))
     with pytest.raises(UtvmError, match="example_inputs"):
         utvm.quantize(keyword_network(), np.zeros((2, 12, 48), np.float32))
+
+
+class Called(nn.Module):  # type: ignore[misc, name-defined]
+    """A function as a module."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        """Call it."""
+        return self.function(x)
+
+
+@pytest.mark.parametrize("function", [lambda x: torch.clamp(x, 0), lambda x: torch.clamp(x, min=0), lambda x: x])
+def test_functions(function: Any) -> None:
+    x = torch.randn(1, 3, 8, 8)
+    graph = exported_graph(exported_module(Called(function), (x,)))
+    np.testing.assert_array_equal(evaluate(graph, [x.numpy()])["output_0"], function(x).numpy())
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "reason"),
+    [
+        (lambda x: nn.functional.avg_pool2d(x, 2, divisor_override=3), (1, 3, 8, 8), "divisor_override"),
+        (lambda x: nn.functional.adaptive_avg_pool2d(x, 1), (3, 8, 8), "a batch of 3 dimensions is expected"),
+        (lambda x: nn.functional.hardtanh(x), (1, 4), "clamps to -1.0 ... 1.0"),
+    ],
+)
+def test_what_can_not_be_kept(function: Any, shape: tuple[int, ...], reason: str) -> None:
+    with pytest.raises(FrontendError, match=reason):
+        exported_graph(exported_module(Called(function), (torch.randn(*shape),)))
+
+
+def test_inputs_of_integers() -> None:
+    with pytest.raises(FrontendError, match="input 'x' is int64, float32 is expected"):
+        exported_graph(exported_module(Called(lambda x: x * 2), (torch.ones(1, 4, dtype=torch.int64),)))

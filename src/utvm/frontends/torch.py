@@ -5,33 +5,16 @@ Programs come as objects. No file of PyTorch is opened here: its readers fall ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from utvm.frontends import channels_first as layers
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.problems import Problems
-from utvm.frontends.refusal import RefusedError, axis_of
-from utvm.graph import (
-    Add,
-    Graph,
-    LeakyRelu,
-    Logistic,
-    Mul,
-    Operator,
-    Relu,
-    Relu6,
-    Sub,
-    Tanh,
-    Tensor,
-)
-
-Value = Tensor | NDArray[np.float32]
+from utvm.frontends.refusal import RefusedError
+from utvm.frontends.torch_layers import CONVERTERS, TorchNode, Value
+from utvm.graph import Graph, GraphError, Tensor
 
 
 def exported_graph(program: Any, *, name: str = "model") -> Graph:
@@ -83,7 +66,10 @@ class _Importer:
                     self.problems.of_file("an output does not depend on the inputs")
         if self.problems.texts:
             raise FrontendError(self.name, self.problems.texts, advice=self.problems.advice)
-        return self.builder.graph(outputs)
+        try:
+            return self.builder.graph(outputs)
+        except GraphError as error:
+            raise FrontendError(self.name, [str(error)]) from error
 
     def _ports(self) -> None:
         """Make inputs of the graph and constants known."""
@@ -105,7 +91,14 @@ class _Importer:
                     f"input '{node.name}' has open dimensions {list(map(str, shape))}: export it without"
                 )
                 continue
-            self.values[node.name] = self.builder.input(node.name, shape)
+            dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+            if dtype != "float32":
+                self.problems.of_file(f"input '{node.name}' is {dtype}, float32 is expected")
+                continue
+            try:
+                self.values[node.name] = self.builder.input(node.name, shape)
+            except RefusedError as reason:
+                self.problems.of_file(f"input '{node.name}': {reason}")
 
     def _convert(self, index: int, node: Any) -> None:
         kind = str(node.target).removeprefix("aten.")
@@ -113,259 +106,13 @@ class _Importer:
             return
         self.builder.place = node.name
         try:
-            convert = _CONVERTERS.get(kind.partition(".")[0])
+            convert = CONVERTERS.get(kind.partition(".")[0])
             if convert is None:
                 raise RefusedError("this operator is not supported", "Write the module with other operators.")
-            self.values[node.name] = convert(_Node(node, self.builder, self.values))
+            # What is not finite is refused by name.
+            with np.errstate(all="ignore"):
+                self.values[node.name] = convert(TorchNode(node, self.builder, self.values))
         except RefusedError as reason:
             self.problems.of_operator(index, kind, str(reason), reason.advice)
-
-
-class _Node:
-    """One call on its way into the graph."""
-
-    def __init__(self, node: Any, builder: GraphBuilder, values: Mapping[str, Value]) -> None:
-        self._node = node
-        self._values = values
-        self.b = builder
-
-    def arg(self, position: int, name: str, default: Any = None) -> Any:
-        """Return an argument, tensors as values."""
-        args, named = self._node.args, self._node.kwargs
-        found = args[position] if position < len(args) else named.get(name, default)
-        return self._values[found.name] if hasattr(found, "all_input_nodes") else found
-
-    def x(self, position: int = 0) -> Tensor:
-        """Return an operand; numbers and parameters become constants."""
-        found = self.arg(position, "")
-        return found if isinstance(found, Tensor) else self.b.constant(np.asarray(found, np.float32))
-
-    def constant(self, position: int, name: str) -> NDArray[np.float32] | None:
-        """Return a parameter, None if it is absent."""
-        found = self.arg(position, name)
-        if found is None:
-            return None
-        if isinstance(found, Tensor):
-            raise RefusedError(f"its {name} must be a parameter")
-        return np.asarray(found, np.float32)
-
-    def weights(self, position: int = 1) -> NDArray[np.float32]:
-        """Return a parameter that has to be there."""
-        found = self.constant(position, "weight")
-        if found is None:
-            raise RefusedError("its weights are absent")
-        return found
-
-    def axis(self, position: int, name: str, default: int = 0) -> int:
-        """Return a dimension of the first operand."""
-        return axis_of(int(self.arg(position, name, default)), len(self.x().shape))
-
-
-def _pair(values: Any, rank: int) -> tuple[int, ...]:
-    found = (values,) if isinstance(values, int) else tuple(values)
-    return found * rank if len(found) == 1 else found
-
-
-def _conv(n: _Node) -> Value:
-    x, weights, rank = n.x(), n.weights(), len(n.x().shape) - 2
-    padding = n.arg(4, "padding", 0)
-    before = (0,) * rank if isinstance(padding, str) else _pair(padding, rank)
-    window = layers.Window(
-        size=weights.shape[2:],
-        stride=_pair(n.arg(3, "stride", 1), rank),
-        dilation=_pair(n.arg(5, "dilation", 1), rank),
-        before=before,
-        after=before,
-    )
-    if padding == "same":
-        window = layers.same_window(window, x.shape[2:], more_before=False)
-    return layers.convolution(n.b, x, weights, n.constant(2, "bias"), window, int(n.arg(6, "groups", 1)))
-
-
-def _batch_norm(n: _Node) -> Value:
-    x = n.x()
-    mean, variance = n.weights(3).astype(np.float64), n.weights(4).astype(np.float64)
-    scale, shift = n.constant(1, "weight"), n.constant(2, "bias")
-    factor = (1.0 if scale is None else scale) / np.sqrt(variance + float(n.arg(7, "eps", 1e-5)))
-    moved = (0.0 if shift is None else shift) - mean * factor
-    return layers.scale_and_shift(n.b, x, factor.astype(np.float32), moved.astype(np.float32))
-
-
-def _linear(n: _Node) -> Value:
-    return layers.linear(n.b, n.x(), n.weights(), n.constant(2, "bias"))
-
-
-def _pool(*, maximum: bool) -> Callable[[_Node], Value]:
-    def convert(n: _Node) -> Value:
-        x, rank = n.x(), len(n.x().shape) - 2
-        size = _pair(n.arg(1, "kernel_size"), rank)
-        pads = _pair(n.arg(3, "padding", 0), rank)
-        dilation = _pair(n.arg(4, "dilation", 1), rank) if maximum else (1,) * rank
-        ceil = bool(n.arg(5 if maximum else 4, "ceil_mode", False))
-        stride = _pair(n.arg(2, "stride", ()) or size, rank)
-        window = layers.Window(size=size, stride=stride, dilation=dilation, before=pads, after=pads, ceil=ceil)
-        counted = not maximum and bool(n.arg(5, "count_include_pad", True))
-        return layers.pool(n.b, x, window, maximum=maximum, count_padding=counted)
-
-    return convert
-
-
-def _adaptive_average(n: _Node) -> Value:
-    x, rank = n.x(), len(n.x().shape) - 2
-    wanted = _pair(n.arg(1, "output_size"), rank)
-    if set(wanted) == {1}:
-        return layers.mean(n.b, x, range(2, 2 + rank), keep=True)
-    if any(size % out for size, out in zip(x.shape[2:], wanted, strict=True)):
-        raise RefusedError(f"{list(x.shape[2:])} pixels are not divided evenly into {list(wanted)}")
-    size = tuple(size // out for size, out in zip(x.shape[2:], wanted, strict=True))
-    none = (0,) * rank
-    window = layers.Window(size=size, stride=size, dilation=(1,) * rank, before=none, after=none)
-    return layers.pool(n.b, x, window, maximum=False)
-
-
-def _unary(kind: type[Operator]) -> Callable[[_Node], Value]:
-    return lambda n: n.b.unary(kind, n.x())
-
-
-def _clamp(n: _Node) -> Value:
-    low, high = n.arg(1, "min_val", n.arg(1, "min", -1.0)), n.arg(2, "max_val", n.arg(2, "max", 1.0))
-    if low == 0 and high is None:
-        return n.b.unary(Relu, n.x())
-    if (low, high) != (0, 6):
-        raise RefusedError(f"it clamps to {low} ... {high}; 0 and up, and 0 ... 6, are supported")
-    return n.b.unary(Relu6, n.x())
-
-
-def _ramp(n: _Node) -> Tensor:
-    """min(max(x + 3, 0), 6) / 6."""
-    clamped = n.b.unary(Relu6, n.b.binary(Add, n.x(), n.b.constant(3.0, "three")))
-    return n.b.binary(Mul, clamped, n.b.constant(1 / 6, "sixth"))
-
-
-def _binary(kind: type[Add] | type[Sub] | type[Mul]) -> Callable[[_Node], Value]:
-    def convert(n: _Node) -> Value:
-        if n.arg(2, "alpha", 1) != 1:
-            raise RefusedError("it scales its second operand (alpha)")
-        return n.b.binary(kind, n.x(0), n.x(1))
-
-    return convert
-
-
-def _division(n: _Node) -> Value:
-    divisor = n.arg(1, "other")
-    if isinstance(divisor, Tensor) or not np.all(divisor):
-        raise RefusedError("it divides by an activation, or by 0")
-    return n.b.binary(Mul, n.x(), n.b.constant(1 / np.asarray(divisor, np.float32), "factor"))
-
-
-def _reshaped(n: _Node) -> Value:
-    x, wanted = n.x(), [int(size) for size in n.arg(1, "size")]
-    if wanted.count(-1) == 1:
-        wanted[wanted.index(-1)] = x.elements // max(prod(size for size in wanted if size != -1), 1)
-    return n.b.reshape(x, wanted)
-
-
-def _flatten(n: _Node) -> Value:
-    x = n.x()
-    first, last = n.axis(1, "start_dim"), n.axis(2, "end_dim", -1)
-    return n.b.reshape(x, (*x.shape[:first], prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
-
-
-def _unsqueeze(n: _Node) -> Value:
-    x = n.x()
-    axis = axis_of(int(n.arg(1, "dim")), len(x.shape) + 1)
-    return n.b.reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
-
-
-def _squeeze(n: _Node) -> Value:
-    x, given = n.x(), n.arg(1, "dim")
-    every = range(len(x.shape)) if given is None else _pair(given, 1)
-    axes = {axis_of(axis, len(x.shape)) for axis in every}
-    return n.b.reshape(x, [size for d, size in enumerate(x.shape) if d not in axes or size != 1])
-
-
-def _permute(n: _Node) -> Value:
-    x = n.x()
-    return n.b.transpose(x, [axis_of(axis, len(x.shape)) for axis in n.arg(1, "dims")])
-
-
-def _transpose(n: _Node) -> Value:
-    x = n.x()
-    order = list(range(len(x.shape)))
-    a, b = n.axis(1, "dim0"), n.axis(2, "dim1")
-    order[a], order[b] = order[b], order[a]
-    return n.b.transpose(x, order)
-
-
-def _concatenation(n: _Node) -> Value:
-    parts: Sequence[Any] = n.arg(0, "tensors")
-    xs = [n._values[part.name] for part in parts]
-    if any(not isinstance(x, Tensor) for x in xs):
-        raise RefusedError("it joins parameters")
-    tensors = [x for x in xs if isinstance(x, Tensor)]
-    return n.b.concatenation(tensors, axis_of(int(n.arg(1, "dim", 0)), len(tensors[0].shape)))
-
-
-def _mean(n: _Node) -> Value:
-    x, given = n.x(), n.arg(1, "dim")
-    axes = range(len(x.shape)) if given is None else [axis_of(axis, len(x.shape)) for axis in _pair(given, 1)]
-    return layers.mean(n.b, x, axes, keep=bool(n.arg(2, "keepdim", False)))
-
-
-def _pad(n: _Node) -> Value:
-    x, pads = n.x(), list(n.arg(1, "pad"))
-    if n.arg(2, "mode", "constant") != "constant" or (n.arg(3, "value") or 0) != 0 or min(pads) < 0:
-        raise RefusedError("it pads with other values than 0, or cuts")
-    pairs = list(zip(pads[0::2], pads[1::2], strict=True))[::-1]
-    return n.b.pad(x, [(0, 0)] * (len(x.shape) - len(pairs)) + pairs)
-
-
-def _same(n: _Node) -> Value:
-    return n.x()
-
-
-_CONVERTERS: Mapping[str, Callable[[_Node], Value]] = {
-    "conv1d": _conv,
-    "conv2d": _conv,
-    "batch_norm": _batch_norm,
-    "linear": _linear,
-    "max_pool1d": _pool(maximum=True),
-    "max_pool2d": _pool(maximum=True),
-    "avg_pool1d": _pool(maximum=False),
-    "avg_pool2d": _pool(maximum=False),
-    "adaptive_avg_pool1d": _adaptive_average,
-    "adaptive_avg_pool2d": _adaptive_average,
-    "relu": _unary(Relu),
-    "relu_": _unary(Relu),
-    "relu6": _unary(Relu6),
-    "hardtanh": _clamp,
-    "hardtanh_": _clamp,
-    "clamp": _clamp,
-    "sigmoid": _unary(Logistic),
-    "tanh": _unary(Tanh),
-    "leaky_relu": lambda n: n.b.unary(LeakyRelu, n.x(), alpha=float(n.arg(1, "negative_slope", 0.01))),
-    "silu": lambda n: n.b.binary(Mul, n.x(), n.b.unary(Logistic, n.x())),
-    "hardsigmoid": _ramp,
-    "hardswish": lambda n: n.b.binary(Mul, n.x(), _ramp(n)),
-    "softmax": lambda n: layers.softmax(n.b, n.x(), n.axis(1, "dim", -1)),
-    "add": _binary(Add),
-    "add_": _binary(Add),
-    "sub": _binary(Sub),
-    "mul": _binary(Mul),
-    "div": _division,
-    "view": _reshaped,
-    "reshape": _reshaped,
-    "flatten": _flatten,
-    "unsqueeze": _unsqueeze,
-    "squeeze": _squeeze,
-    "permute": _permute,
-    "transpose": _transpose,
-    "cat": _concatenation,
-    "mean": _mean,
-    "pad": _pad,
-    "dropout": _same,
-    "contiguous": _same,
-    "clone": _same,
-    "detach": _same,
-    "alias": _same,
-}
+        except Exception as error:
+            self.problems.of_operator(index, kind, f"its arguments are not understood ({type(error).__name__})")
