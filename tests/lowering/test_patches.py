@@ -20,6 +20,7 @@ from utvm.graph import (
     Graph,
     MaxPool2D,
     Mean,
+    Mul,
     Padding,
     Quantization,
     Relu,
@@ -58,7 +59,7 @@ def chains(draw: st.DrawFn) -> Graph:
     x = activation("x", (1, height, width, channels))
     operators, current = [], x
     for number in range(draw(st.integers(2, 5))):
-        kind = draw(st.sampled_from(("conv", "depthwise", "pool", "residual", "relu")))
+        kind = draw(st.sampled_from(("conv", "depthwise", "pool", "residual", "relu", "twice")))
         _, h, w, c = current.shape
         k, s = draw(st.integers(1, 3)), draw(st.integers(1, 2))
         if kind in ("conv", "depthwise", "pool") and h >= 4:
@@ -86,6 +87,10 @@ def chains(draw: st.DrawFn) -> Graph:
             operators.append(Conv2D(name=f"c{number}", x=current, weights=kernel, bias=None, y=inner, padding=around))
             operators.append(Add(name=f"op{number}", a=current, b=inner, y=y))
             current = y
+        elif kind == "twice":
+            y = activation(f"t{number}", current.shape)
+            operators.append(Mul(name=f"op{number}", a=current, b=current, y=y))
+            current = y
         else:
             y = activation(f"t{number}", current.shape)
             operators.append(Relu(name=f"op{number}", x=current, y=y))
@@ -109,6 +114,25 @@ def test_stripes_mean_what_the_whole_means(graph: Graph, after: int) -> None:
         np.testing.assert_array_equal(held.reshape(wanted.shape), wanted)
         arrays = {id(a): a for call in program.calls for a in call.kernel.constants.values()}.values()
         assert len({(a.c_type, a.values.tobytes()) for a in arrays}) == len(arrays), "constants are there twice"
+
+
+def test_a_tensor_that_is_read_twice_has_its_rows_once() -> None:
+    rng = np.random.default_rng(3)
+    x, square, y = (activation(name, (1, 12, 4, 4)) for name in ("x", "square", "y"))
+    around = Padding(top=1, bottom=1, left=1, right=1)
+    kernel = weights(rng, "w", (4, 3, 3, 4))
+    operators = (
+        Mul(name="mul", a=x, b=x, y=square),
+        Conv2D(name="conv", x=square, weights=kernel, bias=None, y=y, padding=around),
+    )
+    graph = Graph(name="square", operators=operators, inputs=(x,), outputs=(y,))
+    values = rng.integers(-128, 128, x.shape).astype(np.int8)
+    (wanted,) = evaluate(graph, [values]).values()
+    found = list(Stripes(graph).patchings(1 << 20, after=0))
+    assert found
+    for patching in found:
+        (got,) = evaluate(patching.graph, [values]).values()
+        np.testing.assert_array_equal(got, wanted)
 
 
 def residual(rng: np.random.Generator) -> Graph:

@@ -12,7 +12,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from utvm.compute import access
 from utvm.graph import (
@@ -272,16 +271,13 @@ def _stripe(
         wanted, top, bottom = _read(op, needs[y])
         name = f"{op.name}{STRIPE}{number}"
         made = _shortened(y, needs[y], f"{y.name}[{needs[y][0]}:{needs[y][1]}] stripe {number}")
-        fields: dict[str, Any] = {
-            field: rows_of(getattr(op, field), wanted, name)
-            for field in op.input_fields
-            if isinstance(getattr(op, field), Tensor) and not getattr(op, field).is_constant
-        }
-        if isinstance(op, Elementwise):
-            fields["xs"] = tuple(x if x.is_constant else rows_of(x, wanted, name) for x in op.xs)
-        if isinstance(op, _WINDOWED):
-            fields["padding"] = Padding(top=top, bottom=bottom, left=op.padding.left, right=op.padding.right)
-        operators.append(dataclasses.replace(op, name=name, **fields, **{op.output_fields[0]: made}))
+        # An operator that reads a tensor twice has its rows once.
+        cuts = {tensor: rows_of(tensor, wanted, name) for tensor in dict.fromkeys(op.activations)}
+        striped = dataclasses.replace(op.with_tensors({**cuts, y: made}), name=name)
+        if isinstance(striped, _WINDOWED):
+            padding = Padding(top=top, bottom=bottom, left=striped.padding.left, right=striped.padding.right)
+            striped = dataclasses.replace(striped, padding=padding)
+        operators.append(striped)
         held[y] = made, needs[y]
     return held[cut][0]
 
