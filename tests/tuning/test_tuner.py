@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,24 @@ def test_a_builder_that_loses_its_workers_goes_on(tmp_path: Path) -> None:
                 for child in _descendants(os.getpid(), "forkserver"):
                     os.kill(child, signal.SIGKILL)
         assert count == 5
+
+
+def test_a_fork_server_that_is_being_killed_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[Exception] = [ConnectionRefusedError(), ConnectionResetError(), BrokenPipeError(), EOFError()]
+    submit = ProcessPoolExecutor.submit
+
+    def failing(pool: ProcessPoolExecutor, *call: Any) -> Any:
+        if left:
+            raise left.pop()
+        return submit(pool, *call)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", failing)
+    (task, *_) = tasks_of(layer(), M7.core)
+    builder = Builder(M7, [task], workers=1)
+    future = builder.submit(task.workload, task.default)
+    assert builder.result(task.workload, task.default, future).outcome is Outcome.OK
+    assert not left
+    builder.close()
 
 
 def test_what_a_worker_sends_is_short_enough_for_one_write() -> None:

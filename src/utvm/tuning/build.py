@@ -164,7 +164,7 @@ class Builder:
                 return self._pool.submit(call)
             except BrokenExecutor:
                 self._pool = self._start()
-            except ConnectionRefusedError:  # by a fork server that was killed a moment ago; the next one is started
+            except (ConnectionError, EOFError):  # of a fork server that is being killed; the next one is started
                 time.sleep(_RESTART_SECONDS)
                 self._pool = self._start()
 
