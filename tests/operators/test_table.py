@@ -45,7 +45,7 @@ def test_the_reference_is_tflite_micro(every: list[tuple[Encoded, Graph]]) -> No
 
 def test_every_line_of_the_table_is_drawn(every: list[tuple[Encoded, Graph]]) -> None:
     drawn = {op.kind for _, graph in every for op in graph.operators}
-    assert {each.name for each in (*FUNCTIONS, *REDUCERS)} <= drawn
+    assert {each.name for each in (*FUNCTIONS, *REDUCERS) if each.inputs != (DType.FLOAT32,)} <= drawn
 
 
 def test_kernels_here(every: list[tuple[Encoded, Graph]]) -> None:

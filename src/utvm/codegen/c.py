@@ -140,7 +140,7 @@ class CArray:
         return f"const {self.c_type} {symbol}[{self.values.size}]"
 
 
-SIZES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4, "float": 4}
+SIZES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4, "int64_t": 8, "float": 4}
 
 
 def comment(text: str) -> str:
@@ -158,6 +158,9 @@ def comment(text: str) -> str:
 
 def float_literal(value: float) -> str:
     """Return the C literal of a float32, exact (hexadecimal)."""
+    if not np.isfinite(value):
+        sign = "-" if value < 0 else ""
+        return f"{sign}__builtin_inff()" if np.isinf(value) else '__builtin_nanf("")'
     return f"{float(np.float32(value)).hex()}f"
 
 

@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.compute.expressions import Apply, Call, Compute, Const, Expr, Index, Load, Lookup, Reduced, Select
+from utvm.compute.expressions import (
+    Apply,
+    Call,
+    Cast,
+    Compute,
+    Const,
+    Expr,
+    Index,
+    Load,
+    Lookup,
+    Reduced,
+    Select,
+)
 
 Arrays = Mapping[str, NDArray[Any]]
 Values = NDArray[Any]
@@ -34,8 +46,8 @@ _OPERATIONS: Mapping[str, Callable[[Values, Values], Values]] = {
     "<=": np.less_equal,
     "==": np.equal,
     "!=": np.not_equal,
-    "max": np.maximum,
-    "min": np.minimum,
+    "max": lambda a, b: np.where(a > b, a, b),
+    "min": lambda a, b: np.where(a < b, a, b),
 }
 _COMBINE: Mapping[str, np.ufunc] = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 
@@ -46,7 +58,9 @@ def evaluate(compute: Compute, arrays: Arrays) -> NDArray[Any]:
     order = len(compute.space)
     shape = tuple(compute.space.values())
     reduced: NDArray[Any] | None = None
-    if compute.reduce:
+    if compute.reduce and compute.c_type == "float":
+        reduced = _in_order(compute, axes, arrays).reshape(shape + (1,) * len(compute.reduce))
+    elif compute.reduce:
         terms = np.broadcast_to(_value(compute.term, axes, arrays, None), tuple(compute.axes.values()))
         along = tuple(range(order, order + len(compute.reduce)))
         start = _value(compute.init, axes, arrays, None)
@@ -63,6 +77,22 @@ def evaluate(compute: Compute, arrays: Arrays) -> NDArray[Any]:
     found = np.zeros(compute.output.elements, NUMPY_TYPES[compute.output.c_type])
     found[places] = values.astype(found.dtype)
     return found.reshape(compute.output.shape)
+
+
+def _in_order(compute: Compute, axes: Mapping[str, NDArray[np.int64]], arrays: Arrays) -> NDArray[Any]:
+    """Return sums or extremes of float32 [space], one term after the other as C combines them."""
+    shape = tuple(compute.space.values())
+    outer = {name: axes[name].reshape(axes[name].shape[: len(shape)]) for name in compute.space}
+    start = {**outer, **dict.fromkeys(compute.reduce, np.array(0, np.int64))}
+    found = np.broadcast_to(_value(compute.init, start, arrays, None), shape).astype(np.float32)
+    for places in np.ndindex(*compute.reduce.values()):
+        turn = {name: np.array(place, np.int64) for name, place in zip(compute.reduce, places, strict=True)}
+        term = _value(compute.term, {**outer, **turn}, arrays, None)
+        if compute.combine == "sum":
+            found += term
+        else:
+            found = _OPERATIONS[compute.combine](found, np.broadcast_to(term, shape))
+    return found
 
 
 def _grids(compute: Compute) -> dict[str, NDArray[np.int64]]:
@@ -90,6 +120,8 @@ def _value(
         case Select():
             condition, then, other = (_value(e, axes, arrays, reduced) for e in (expr.condition, expr.then, expr.other))
             return np.where(condition >= 0, then, other)
+        case Cast():
+            return _wide(_value(expr.value, axes, arrays, reduced).astype(NUMPY_TYPES[expr.c_type]))
         case Call():
             return expr.helper.evaluate(*(_value(e, axes, arrays, reduced) for e in expr.arguments))
         case Lookup():
@@ -111,7 +143,7 @@ def loaded(load: Load, axes: Mapping[str, NDArray[np.int64]], array: NDArray[Any
     for place, size in zip(places, load.buffer.shape, strict=True):
         inside = inside & (place >= 0) & (place < size)
     clipped = tuple(np.clip(p, 0, s - 1) for p, s in zip(places, load.buffer.shape, strict=True))
-    return np.where(inside, wide.reshape(load.buffer.shape)[clipped], load.outside)
+    return np.where(inside, wide.reshape(load.buffer.shape)[clipped], wide.dtype.type(load.outside))
 
 
 def _wide(array: NDArray[Any]) -> NDArray[Any]:

@@ -58,6 +58,14 @@ class Arithmetic:
         """Return the quotient as C has it: cut toward zero."""
         return _apply("/", self, other)
 
+    def __truediv__(self, other: Expr | float) -> Apply:
+        """Return the quotient of real numbers."""
+        return _apply("/", self, other)
+
+    def __rtruediv__(self, other: float) -> Apply:
+        """Return the quotient of a real number by it."""
+        return _apply("/", other, self)
+
     def __mod__(self, other: Expr | float) -> Apply:
         """Return the remainder as C has it: of the sign of the dividend."""
         return _apply("%", self, other)
@@ -133,7 +141,7 @@ class Load(Arithmetic):
 
     buffer: Buffer
     index: tuple[Affine, ...]
-    outside: int | None = None
+    outside: int | float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +160,14 @@ class Select(Arithmetic):
     condition: Expr
     then: Expr
     other: Expr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast(Arithmetic):
+    """A value in another type, as C converts it: real numbers lose their fraction, integers what does not fit."""
+
+    c_type: str
+    value: Expr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +211,7 @@ class Reduced(Arithmetic):
     """The sum, maximum or minimum, in an epilogue."""
 
 
-Expr = Const | Load | Apply | Select | Call | Index | Lookup | Reduced
+Expr = Const | Load | Apply | Select | Cast | Call | Index | Lookup | Reduced
 
 
 def equal(left: Expr, right: Expr | float) -> Apply:
@@ -228,13 +244,18 @@ def call(helper: Helper, *arguments: Expr | float) -> Call:
     return Call(helper=helper, arguments=tuple(as_expr(each) for each in arguments))
 
 
+def cast(value: Expr | float, c_type: str) -> Cast:
+    """Return a value converted to a C type."""
+    return Cast(c_type=c_type, value=as_expr(value))
+
+
 def as_expr(value: object) -> Expr:
     """Return a number as a constant; expressions as they are."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, int | float):
         return Const(value=int(value) if isinstance(value, bool) else value)
-    if isinstance(value, Const | Load | Apply | Select | Call | Index | Lookup | Reduced):
+    if isinstance(value, Const | Load | Apply | Select | Cast | Call | Index | Lookup | Reduced):
         return value
     raise TypeError(f"{value!r} is neither an expression nor a number")
 
@@ -256,7 +277,8 @@ class Compute:
         epilogue: the value of the output, with `Reduced` where the combination stands.
         output: what is written.
         index: where, one index for each dimension.
-        c_type: the type of the accumulator and of all arithmetic.
+        c_type: the type of the accumulator and of all arithmetic. Sums of "float" are made term by term, in the order
+            of the axes, so that they have the same bits everywhere.
     """
 
     space: Mapping[str, int]
@@ -304,6 +326,8 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return expr.condition, expr.then, expr.other
         case Call():
             return expr.arguments
+        case Cast():
+            return (expr.value,)
         case Lookup():
             return (expr.place,)
         case _:
@@ -323,6 +347,8 @@ def mapped(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
             )
         case Call():
             expr = replace(expr, arguments=tuple(mapped(a, change) for a in expr.arguments))
+        case Cast():
+            expr = replace(expr, value=mapped(expr.value, change))
         case Lookup():
             expr = replace(expr, place=mapped(expr.place, change))
         case _:

@@ -17,6 +17,16 @@ from utvm.numerics import (
     quotient,
     wrap_int32,
 )
+from utvm.numerics.floating import (
+    float_cos,
+    float_exp,
+    float_floor,
+    float_log,
+    float_logistic,
+    float_sin,
+    float_sqrt,
+    float_tanh,
+)
 
 CLAMP = Helper(name="utvm_clamp", evaluate=np.clip)
 REQUANTIZE = Helper(name="utvm_requantize_double", evaluate=multiply_by_quantized_multiplier)
@@ -27,6 +37,15 @@ REQUANTIZE_HALF_UP = Helper(
 QUOTIENT = Helper(name="utvm_quotient", evaluate=quotient)
 WRAPPING_SUM = Helper(name="utvm_wrapping_sum", evaluate=lambda a, b: wrap_int32(a + b))
 """A sum that may leave int32, where C's own has no meaning."""
+
+
+EXP = Helper(name="utvm_exp", evaluate=float_exp)
+LOGISTIC = Helper(name="utvm_logistic", evaluate=float_logistic)
+TANH = Helper(name="utvm_tanh", evaluate=float_tanh)
+LOG = Helper(name="utvm_log", evaluate=float_log)
+SQRT = Helper(name="utvm_sqrt", evaluate=float_sqrt)
+FLOOR = Helper(name="utvm_floor", evaluate=float_floor)
+SINE = Helper(name="utvm_sine", evaluate=lambda x, quarters: float_cos(x) if int(quarters) else float_sin(x))
 
 
 class Writes(Protocol):

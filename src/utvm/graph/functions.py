@@ -6,6 +6,7 @@ Source: tflite-micro's reference kernels (tensorflow/lite/micro/kernels, tensorf
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from utvm.compute import Expr, call, equal, larger, smaller, unequal, where
 from utvm.graph.arithmetic import requantization
+from utvm.graph.float_functions import FLOAT_FUNCTIONS, FLOAT_REDUCERS
 from utvm.graph.formulas import QUOTIENT, WRAPPING_SUM, centered, requantized, stored
 from utvm.graph.general import Elementwise, Function, Reducer, Reduction
 from utvm.graph.tensor import DType
@@ -160,7 +162,7 @@ def _first_of(op: Reduction, key: Expr) -> Expr:
     return (op.count - 1) - key % op.count
 
 
-FUNCTIONS: tuple[Function, ...] = (
+_INTEGERS: tuple[Function, ...] = (
     Function(name="Abs", stored=_abs),
     Function(name="Rsqrt", stored=_rsqrt),
     Function(name="Elu", real=_elu),
@@ -188,7 +190,7 @@ FUNCTIONS: tuple[Function, ...] = (
     Function(name="Cast", expression=lambda _, xs: xs[0], inputs=(DType.INT8, DType.INT16, DType.INT32, DType.BOOL)),
     Function(name="BroadcastTo", expression=lambda _, xs: xs[0], inputs=_ANY),
 )
-REDUCERS: tuple[Reducer, ...] = (
+_INTEGER_REDUCERS: tuple[Reducer, ...] = (
     Reducer(name="Sum", combine="sum", init=0, term=lambda op, x, _: centered(op.x, x), result=_sum),
     Reducer(name="ReduceMax", combine="max", init=-128, term=lambda _, x, __: x, result=lambda _, most: most),
     Reducer(name="ReduceMin", combine="min", init=127, term=lambda _, x, __: x, result=lambda _, least: least),
@@ -210,6 +212,26 @@ REDUCERS: tuple[Reducer, ...] = (
         term=lambda op, x, at: (127 - x) * op.count + ((op.count - 1) - at),
         result=_first_of,
     ),
+)
+
+
+def _with_float(each: Function) -> Function:
+    floating = FLOAT_FUNCTIONS.get(each.name)
+    return replace(each, floating=floating, inputs=(*each.inputs, DType.FLOAT32)) if floating else each
+
+
+_NAMES = {each.name for each in _INTEGERS}
+FUNCTIONS: tuple[Function, ...] = (
+    *(_with_float(each) for each in _INTEGERS),
+    *(
+        Function(name=name, floating=formula, inputs=(DType.FLOAT32,))
+        for name, formula in FLOAT_FUNCTIONS.items()
+        if name not in _NAMES
+    ),
+)
+REDUCERS: tuple[Reducer, ...] = tuple(
+    replace(each, inputs=(*each.inputs, DType.FLOAT32)) if each.name in FLOAT_REDUCERS else each
+    for each in _INTEGER_REDUCERS
 )
 
 

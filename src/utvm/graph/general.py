@@ -36,6 +36,7 @@ class Function(_Named):
         expression: the operator and the elements as they are stored → the result as it is stored, in int32.
         stored: of one int8: the operator and all 256 values as int64 → the results; a table serves it.
         real: of one int8: real numbers in float32 → real numbers; a table serves it.
+        floating: of float32: the operator and the elements → the result.
         inputs: the types that elements may have.
     """
 
@@ -43,6 +44,7 @@ class Function(_Named):
     expression: Callable[[Elementwise, Sequence[Expr]], Expr] | None = None
     stored: Callable[[Elementwise, NDArray[Any]], NDArray[Any]] | None = None
     real: Real | None = None
+    floating: Callable[[Elementwise, Sequence[Expr]], Expr] | None = None
     inputs: tuple[DType, ...] = (DType.INT8,)
 
 

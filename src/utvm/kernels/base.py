@@ -59,7 +59,9 @@ class KernelFamily(ABC):
     kinds: ClassVar[tuple[type[Operator], ...]] = ()
     """The operators that this family is made for."""
     dtypes: ClassVar[tuple[DType, ...]] = (DType.INT8,)
-    """The types that inputs, weights and outputs may have. A bias is int32."""
+    """The types that inputs, weights and outputs may have."""
+    biases: ClassVar[tuple[DType, ...]] = (DType.INT32,)
+    """The types that a bias may have."""
     roundings: ClassVar[tuple[Rounding, ...]] = tuple(Rounding)
     """The roundings of sums of products that this family has."""
 
@@ -71,7 +73,7 @@ class KernelFamily(ABC):
         """Return which tensor or rounding of `op` this family's signature lacks, as a clause; None where it fits."""
         bias = getattr(op, "bias", None)
         for tensor in (*op.inputs, *op.outputs):
-            if tensor.dtype not in ((DType.INT32,) if tensor is bias else self.dtypes):
+            if tensor.dtype not in (self.biases if tensor is bias else self.dtypes):
                 return f"it does not take {tensor.dtype} (tensor '{tensor.name}')"
         rounding = getattr(op, "rounding", None)
         if isinstance(rounding, Rounding) and rounding not in self.roundings:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from utvm.kernels.prelude_float import FLOAT_DEPENDENCIES, FLOAT_PRELUDE
+
 PRELUDE: Mapping[str, str] = {
     "UTVM_IN_ORDER": """\
 /* GCC's first scheduling pass moves loads up and then lacks registers; other compilers have no such switch. */
@@ -305,6 +307,7 @@ static inline uint32_t utvm_pack_high(uint32_t high, uint32_t low) {
   return (high & 0xFFFF0000u) | (low >> 16);
 }
 """,
+    **FLOAT_PRELUDE,
 }
 
 _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
@@ -312,6 +315,7 @@ _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
     "utvm_quantize4": ("utvm_clamp", "utvm_round"),
     "utvm_requantize_double": ("utvm_high_mul", "utvm_shift_right"),
     "utvm_reciprocal": ("utvm_high_mul", "utvm_saturating_shift_left"),
+    **FLOAT_DEPENDENCIES,
 }
 
 

@@ -8,11 +8,28 @@ from contextlib import contextmanager
 from itertools import pairwise, product
 
 from utvm.codegen import CWriter, float_literal
-from utvm.compute import Affine, Apply, Call, Const, Expr, Index, Load, Lookup, Range, Reduced, Select, axis, number
+from utvm.compute import (
+    Affine,
+    Apply,
+    Call,
+    Cast,
+    Const,
+    Expr,
+    Index,
+    Load,
+    Lookup,
+    Range,
+    Reduced,
+    Select,
+    axis,
+    number,
+)
 from utvm.loops.schedule import IllegalScheduleError, Loop, Schedule
 from utvm.loops.stage import box_index, write_box, write_stage
 
 _COMPARISONS = {"max": ">", "min": "<"}
+_MULTIPLY_ADD = "utvm_multiply_add"
+"""A float product rounded, added and rounded: one instruction where the core has it."""
 
 
 def render(w: CWriter, schedule: Schedule) -> tuple[str, ...]:
@@ -162,6 +179,11 @@ class _Renderer:
         if instruction is None:
             if self._is_nothing(compute.term, point):
                 return
+            if compute.c_type == "float" and isinstance(compute.term, Apply) and compute.term.operation == "*":
+                left, right = (self._expr(e, point, None, seen) for e in (compute.term.left, compute.term.right))
+                self.helpers.append(_MULTIPLY_ADD)
+                self.w(f"{name} = {_MULTIPLY_ADD}({name}, {left}, {right});")
+                return
             value = self._expr(compute.term, point, None, seen)
             if compute.combine == "sum":
                 self.w(f"{name} += {value};")
@@ -217,6 +239,8 @@ class _Renderer:
                     self._expr(e, point, reduced, seen) for e in (expr.condition, expr.then, expr.other)
                 )
                 return f"({condition} >= 0 ? {then} : {other})"
+            case Cast():
+                return f"({expr.c_type}){self._expr(expr.value, point, reduced, seen)}"
             case Call():
                 self.helpers.append(expr.helper.name)
                 arguments = ", ".join(self._expr(e, point, reduced, seen) for e in expr.arguments)
@@ -233,12 +257,12 @@ class _Renderer:
             index = box_index(self.s, load)
             text = f"{name}_staged[{self._index(index, point)}]"
         elif always:
-            return str(load.outside)
+            return _plain(load.outside or 0)
         else:
             if may:
                 guards = self._guards(load, point)
             text = f"{name}[{self._index(load.buffer.flat(load.index), point)}]"
-        value = f"({' && '.join(guards)} ? {text} : {load.outside})" if guards else text
+        value = f"({' && '.join(guards)} ? {text} : {_plain(load.outside or 0)})" if guards else text
         kind = load.buffer.c_type if load.buffer.c_type == "float" else self.s.compute.c_type
         return value if seen is None else self._named(value, kind, seen)
 
@@ -270,5 +294,8 @@ class _Renderer:
 
 
 def _number(value: float) -> str:
-    text = float_literal(value) if isinstance(value, float) else str(value)
-    return f"({text})" if value < 0 else text
+    return f"({_plain(value)})" if value < 0 else _plain(value)
+
+
+def _plain(value: float) -> str:
+    return float_literal(value) if isinstance(value, float) else str(value)

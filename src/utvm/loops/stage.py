@@ -255,7 +255,7 @@ def write_box(w: CWriter, s: Schedule, name: str, bound: Mapping[str, Affine]) -
         zero = {variables[-1]: number(0)}
         w(f"int8_t *to = {name}_staged + {target.at(zero)};")
         wide = row % _WORD == 0
-        filled = str(load.outside) if not wide else f"0x{((load.outside or 0) & 0xFF) * 0x01010101:08X}u"
+        filled = str(load.outside) if not wide else f"0x{(int(load.outside or 0) & 0xFF) * 0x01010101:08X}u"
         if guards:
             with w.block(f"if ({' && '.join(guards)})"):
                 _write_row(w, f"{name} + {source.at(zero)}", row)

@@ -110,7 +110,12 @@ def _limits(
 
 def _reasons(op: Operator, core: Core, families: Sequence[KernelFamily]) -> tuple[str, ...]:
     """Return why no family that the core has is used, nothing where the core has none."""
-    faster = [f for f in families if f.name != _FALLBACK and isinstance(op, f.kinds) and f.lacks(core) is None]
+    made = op.outputs[0].dtype
+    faster = [
+        f
+        for f in families
+        if f.name != _FALLBACK and isinstance(op, f.kinds) and made in f.dtypes and f.lacks(core) is None
+    ]
     refusals = {family.name: family.outside_signature(op) or family.refusal(op, core) for family in faster}
     free = [name for name, reason in refusals.items() if reason is None]
     if free:

@@ -24,6 +24,7 @@ from utvm.graph import (
     Conv2D,
     DepthwiseConv2D,
     Dequantize,
+    DType,
     FullyConnected,
     Graph,
     LeakyRelu,
@@ -82,6 +83,10 @@ class Known:
     """The numbers, of the tensor's type; meaningless where the mask is not set."""
 
 
+_COUNTED = (DType.INT8, DType.UINT8, DType.FLOAT32)
+"""Types of which channels are dropped; sums of float32 keep all of theirs."""
+
+
 def channels(tensor: Tensor) -> int:
     """Return the extent of the last dimension; 1 for a scalar."""
     return tensor.shape[-1] if tensor.shape else 1
@@ -91,6 +96,8 @@ def coupling(op: Operator) -> Coupling:
     """Return how an operator couples the channels of its tensors."""
     everything = Coupling(pinned=(*op.inputs, *op.outputs))
     if any(not tensor.shape for tensor in (*op.activations, *op.outputs)):
+        return everything
+    if any(tensor.dtype not in _COUNTED for tensor in (*op.activations, *op.outputs)):
         return everything
     match op:
         case Conv2D() | FullyConnected():
@@ -189,6 +196,8 @@ def weights_known(op: Conv2D | DepthwiseConv2D | FullyConnected) -> bool:
 
 def mixes(op: Operator) -> bool:
     """Whether an operator sums over input channels in a way that `mixing_weights` can express."""
+    if isinstance(op, Conv2D | FullyConnected) and op.weights.dtype is not DType.INT8:
+        return False
     match op:
         case Conv2D():
             return weights_known(op) and op.groups == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,8 +36,10 @@ def table(op: Operator, field: str = "x") -> NDArray[np.int8]:
     return compute(probe, {x: INT8_VALUES})[y]
 
 
-def value_range(graph: Graph, tensor: Tensor) -> tuple[int, int]:
-    """Return bounds of an int8 tensor's values, as far as its producer's clamp tells them."""
+def value_range(graph: Graph, tensor: Tensor) -> tuple[float, float]:
+    """Return bounds of a tensor's values: of int8 as far as its producer's clamp tells them."""
+    if tensor.dtype is not DType.INT8:
+        return -math.inf, math.inf
     producer = graph.producers.get(tensor)
     while isinstance(producer, Reshape | Transpose | StridedSlice):
         producer = graph.producers.get(producer.x)

@@ -8,6 +8,7 @@ from utvm.graph import (
     AveragePool2D,
     Conv2D,
     DepthwiseConv2D,
+    DType,
     Graph,
     MaxPool2D,
     Operator,
@@ -61,7 +62,9 @@ def _padded(graph: Graph, pad: Pad, op: Operator) -> Operator | None:
         case Conv2D() | DepthwiseConv2D():
             exact = pad.value == pad.x.zero_point and pad.y not in (op.weights, op.bias)
         case MaxPool2D():
-            floor = max(op.clamp[0], value_range(graph, pad.x)[0])
+            floor = value_range(graph, pad.x)[0]
+            if op.y.dtype is DType.INT8:
+                floor = max(op.clamp[0], floor)
             exact = pad.value <= floor and all(
                 first < size and last >= 0
                 for size, windows in zip(pad.x.shape[1:3], _windows(op, padding), strict=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from utvm.errors import UtvmError
-from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph
+from utvm.graph import Graph
 from utvm.passes.drop_dead_channels import drop_dead_channels
 from utvm.passes.fold_constants import fold_constants
 from utvm.passes.fold_dilation import fold_dilation
@@ -43,11 +42,7 @@ def run_passes(graph: Graph, *, observe: Callable[[str, Graph], None] | None = N
         graph: the graph as a frontend made it.
         observe: called with a name and the graph: "input" first, then "ROUND.PASS" after each pass that
             changed something, as in "1.fold_padding".
-
-    Raises:
-        UtvmError: a layer computes in float32; the error says how the network is quantised.
     """
-    _refuse_float(graph)
     if observe is not None:
         observe("input", graph)
     round_number = 0
@@ -61,13 +56,3 @@ def run_passes(graph: Graph, *, observe: Callable[[str, Graph], None] | None = N
                 observe(f"{round_number}.{apply.__name__}", result)
             graph = result
     return graph
-
-
-def _refuse_float(graph: Graph) -> None:
-    layers = [op for op in graph.operators if isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected)]
-    real = sum(op.y.dtype is DType.FLOAT32 for op in layers)
-    if real:
-        raise UtvmError(
-            f"{graph.name} computes in float32 ({real} of its {len(layers)} layers): quantise it with typical inputs, "
-            "`--data SAMPLES.npz` here, or `utvm quantize MODEL --data SAMPLES.npz -o MODEL.int8.tflite` once"
-        )

@@ -120,5 +120,5 @@ def _is_identity(graph: Graph, op: Operator, x: Tensor, field: str) -> bool:
     if not same_units(x, op.outputs[0]):
         return False
     low, high = value_range(graph, x)
-    possible = slice(low + 128, high + 129)
+    possible = slice(int(low) + 128, int(high) + 129)
     return np.array_equal(table(op, field)[possible], INT8_VALUES[possible])

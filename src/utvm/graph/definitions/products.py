@@ -16,8 +16,8 @@ def batch_matmul(op: BatchMatMul) -> Definition:
     """Axes d0 and on over batches, m over rows, n over columns; k over the sum."""
     *batches, rows, columns = op.y.shape
     depth = op.a.shape[-2 if op.turned_a else -1]
-    a = _matrix("a", op.a, batches, ("k", "m") if op.turned_a else ("m", "k"))
-    b = _matrix("b", op.b, batches, ("n", "k") if op.turned_b else ("k", "n"))
+    a = matrix("a", op.a, batches, ("k", "m") if op.turned_a else ("m", "k"))
+    b = matrix("b", op.b, batches, ("n", "k") if op.turned_b else ("k", "n"))
     space = {**axes_of(batches), "m": rows, "n": columns}
     factor = requantization(op.a.scale * op.b.scale / op.y.scale)
     compute = Compute(
@@ -32,7 +32,8 @@ def batch_matmul(op: BatchMatMul) -> Definition:
     return Definition(stages=(compute,), inputs={"a": op.a, "b": op.b})
 
 
-def _matrix(name: str, tensor: Tensor, batches: Sequence[int], last: tuple[str, str]) -> Load:
+def matrix(name: str, tensor: Tensor, batches: Sequence[int], last: tuple[str, str]) -> Load:
+    """Return an element of a matrix whose rows and columns are the axes `last`, of batches that broadcast."""
     names = [*axes_of(batches), *last]
     shape = (*batches, *tensor.shape[-2:])
     load = broadcast_load(name, tensor, names, shape)

@@ -8,11 +8,13 @@ from typing import Any
 
 from utvm.graph.definitions.definition import Definition
 from utvm.graph.definitions.elementwise import cumulative_sum, elementwise, reduction
+from utvm.graph.definitions.floating import FLOATING
 from utvm.graph.definitions.movement import gather, gather_nd
 from utvm.graph.definitions.products import batch_matmul
 from utvm.graph.definitions.weighted import weighted
 from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Gather, GatherNd, Reduction
 from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Operator
+from utvm.graph.tensor import DType
 
 _DEFINITIONS: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Conv2D: weighted,
@@ -30,5 +32,16 @@ _DEFINITIONS: Mapping[type[Operator], Callable[[Any], Definition]] = {
 @lru_cache(maxsize=64)
 def definition(op: Operator) -> Definition | None:
     """Return what an operator computes; None for those that are defined by their reference alone."""
-    make = _DEFINITIONS.get(type(op))
+    make = FLOATING.get(type(op)) if computes_in_float(op) else None
+    make = make or _DEFINITIONS.get(type(op))
     return None if make is None else make(op)
+
+
+def defined_apart(op: Operator) -> bool:
+    """Whether an operator has a definition for the types of its tensors that is not that of int8."""
+    return computes_in_float(op) and type(op) in FLOATING
+
+
+def computes_in_float(op: Operator) -> bool:
+    """Whether an operator reads or makes float32."""
+    return any(t.dtype is DType.FLOAT32 for t in (*op.inputs, *op.outputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,6 +30,37 @@ SCALE_RIGHT = Helper(
 _LARGEST_SUM = 2**30
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a weighted operator multiplies, whatever the types.
+
+    Attributes:
+        space: axes of the output.
+        reduce: axes of the sum.
+        x: the element that is read; outside of the input it is the zero point.
+        weight: where its weight is.
+        channel: the output channel.
+        index: where the sum is written.
+    """
+
+    space: Mapping[str, int]
+    reduce: Mapping[str, int]
+    x: Load
+    weight: tuple[Affine, ...]
+    channel: Affine
+    index: tuple[Affine, ...]
+
+    def output(self, op: Weighted) -> Buffer:
+        """Return what is written."""
+        shape = tuple(self.space.values()) if isinstance(op, FullyConnected) else op.y.shape
+        return Buffer(name="y", c_type=op.y.dtype.c_type, shape=shape)
+
+    def weights(self, op: Weighted) -> Load:
+        """Return the weight of a term."""
+        buffer = Buffer(name="weights", c_type=op.weights.dtype.c_type, shape=op.weights.shape)
+        return Load(buffer=buffer, index=self.weight)
+
+
 def weighted(op: Weighted) -> Definition:
     """Return the definition of a weighted operator; weights and biases are constants of it."""
     compute, constants = weighted_compute(op)
@@ -38,12 +70,17 @@ def weighted(op: Weighted) -> Definition:
 
 def weighted_compute(op: Weighted) -> tuple[Compute, Constants]:
     """Return what a weighted operator computes, and the values of its constants."""
+    return _sum(op, terms_of(op))
+
+
+def terms_of(op: Weighted) -> Terms:
+    """Return what a weighted operator multiplies."""
     if isinstance(op, FullyConnected):
         return _fully_connected(op)
     return _depthwise(op) if isinstance(op, DepthwiseConv2D) else _conv2d(op)
 
 
-def _conv2d(op: Conv2D) -> tuple[Compute, Constants]:
+def _conv2d(op: Conv2D) -> Terms:
     """Axes n, oy, ox, oc over the output, with g before oc where there are groups; ky, kx, ic over the sum."""
     channels, height, width, depth = op.weights.shape
     groups = op.groups
@@ -53,12 +90,11 @@ def _conv2d(op: Conv2D) -> tuple[Compute, Constants]:
         channel, read = axis("g") * made + axis("oc"), axis("g") * depth + axis("ic")
     batch, rows, columns, _ = op.y.shape
     space = {"n": batch, "oy": rows, "ox": columns, **({"g": groups} if groups > 1 else {}), "oc": made}
-    return _sum(
-        op,
+    return Terms(
         space=space,
         reduce={"ky": height, "kx": width, "ic": depth},
         x=Load(
-            buffer=Buffer(name="x", c_type="int8_t", shape=op.x.shape),
+            buffer=Buffer(name="x", c_type=op.x.dtype.c_type, shape=op.x.shape),
             index=(axis("n"), *_window(op), read),
             outside=op.x.zero_point,
         ),
@@ -68,19 +104,18 @@ def _conv2d(op: Conv2D) -> tuple[Compute, Constants]:
     )
 
 
-def _depthwise(op: DepthwiseConv2D) -> tuple[Compute, Constants]:
+def _depthwise(op: DepthwiseConv2D) -> Terms:
     """Axes n, oy, ox, c over the output, with e over the outputs of a channel where there are several; ky, kx."""
     _, height, width, _ = op.weights.shape
     many = op.multiplier
     channel = axis("c") if many == 1 else axis("c") * many + axis("e")
     batch, rows, columns, _ = op.y.shape
     space = {"n": batch, "oy": rows, "ox": columns, "c": op.x.shape[3], **({"e": many} if many > 1 else {})}
-    return _sum(
-        op,
+    return Terms(
         space=space,
         reduce={"ky": height, "kx": width},
         x=Load(
-            buffer=Buffer(name="x", c_type="int8_t", shape=op.x.shape),
+            buffer=Buffer(name="x", c_type=op.x.dtype.c_type, shape=op.x.shape),
             index=(axis("n"), *_window(op), axis("c")),
             outside=op.x.zero_point,
         ),
@@ -90,16 +125,15 @@ def _depthwise(op: DepthwiseConv2D) -> tuple[Compute, Constants]:
     )
 
 
-def _fully_connected(op: FullyConnected) -> tuple[Compute, Constants]:
+def _fully_connected(op: FullyConnected) -> Terms:
     """Axes p, oc over the output, k over the sum."""
     units, inputs = op.weights.shape
     rows = op.x.elements // inputs
-    return _sum(
-        op,
+    return Terms(
         space={"p": rows, "oc": units},
         reduce={"k": inputs},
         x=Load(
-            buffer=Buffer(name="x", c_type="int8_t", shape=(rows, inputs)),
+            buffer=Buffer(name="x", c_type=op.x.dtype.c_type, shape=(rows, inputs)),
             index=(axis("p"), axis("k")),
             outside=op.x.zero_point,
         ),
@@ -116,16 +150,7 @@ def _window(op: Conv2D | DepthwiseConv2D) -> tuple[Affine, Affine]:
     return y, x
 
 
-def _sum(
-    op: Weighted,
-    *,
-    space: Mapping[str, int],
-    reduce: Mapping[str, int],
-    x: Load,
-    weight: tuple[Affine, ...],
-    channel: Affine,
-    index: tuple[Affine, ...],
-) -> tuple[Compute, Constants]:
+def _sum(op: Weighted, terms: Terms) -> tuple[Compute, Constants]:
     table = channel_requantization(op)
     channels = table.multiplier.size
     stored = slice(1) if table.uniform else slice(None)
@@ -138,6 +163,7 @@ def _sum(
     helper = _ROUNDINGS[op.rounding]
     if _scales_right(op, constants):
         helper, constants = SCALE_RIGHT, {**constants, "shift": -constants["shift"]}
+    channel = terms.channel
     place = number(0) if table.uniform else channel
     multiplier, shift = (
         Load(buffer=Buffer(name=name, c_type=c_type, shape=constants[name].shape), index=(place,))
@@ -147,19 +173,17 @@ def _sum(
     if op.y.zero_point:
         scaled = Apply(operation="+", left=scaled, right=Const(value=op.y.zero_point))
     low, high = op.clamp
-    value: Expr = x
+    value: Expr = terms.x
     if op.x.zero_point:
-        value = Apply(operation="-", left=x, right=Const(value=op.x.zero_point))
-    weights = Load(buffer=Buffer(name="weights", c_type="int8_t", shape=op.weights.shape), index=weight)
-    shape = tuple(space.values()) if isinstance(op, FullyConnected) else op.y.shape
+        value = Apply(operation="-", left=value, right=Const(value=op.x.zero_point))
     compute = Compute(
-        space=space,
-        reduce=reduce,
+        space=terms.space,
+        reduce=terms.reduce,
         init=Load(buffer=Buffer(name="bias", c_type="int32_t", shape=(channels,)), index=(channel,)),
-        term=Apply(operation="*", left=value, right=weights),
+        term=Apply(operation="*", left=value, right=terms.weights(op)),
         epilogue=Call(helper=CLAMP, arguments=(scaled, Const(value=low), Const(value=high))),
-        output=Buffer(name="y", c_type="int8_t", shape=shape),
-        index=index,
+        output=terms.output(op),
+        index=terms.index,
     )
     return compute, constants
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.errors import UtvmError
-from utvm.graph.definitions import definition
+from utvm.graph.definitions import defined_apart, definition
 from utvm.graph.graph import Graph
 from utvm.graph.operators import (
     Add,
@@ -83,10 +83,20 @@ _SEMANTICS: Mapping[type[Operator], Callable[..., Array | tuple[Array, ...]]] = 
 }
 
 
-def evaluate(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array], *, keep: bool = False) -> dict[str, Array]:
+def evaluate(
+    graph: Graph,
+    inputs: Mapping[str, Array] | Sequence[Array],
+    *,
+    keep: bool = False,
+    rough: bool = False,
+) -> dict[str, Array]:
     """Return the graph's outputs by name; with `keep`, every tensor that is not a constant.
 
-    `inputs` has one array for each graph input, by name or in order, of the input's shape and type.
+    Args:
+        graph: what is run.
+        inputs: one array for each graph input, by name or in order, of the input's shape and type.
+        keep: whether all tensors are wanted.
+        rough: whether float32 may be rounded otherwise than on a device: sums as fast as this machine makes them.
 
     Raises:
         EvaluationError: an input is missing, unknown, or of another shape or type.
@@ -94,15 +104,16 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array], *, kee
     values = _bound(graph, inputs)
     for op in graph.operators:
         operands = [t.values if t.is_constant else values[t] for t in op.inputs]
-        values.update(zip(op.outputs, evaluate_operator(op, operands), strict=True))
+        values.update(zip(op.outputs, evaluate_operator(op, operands, rough=rough), strict=True))
     if keep:
         return {tensor.name: value for tensor, value in values.items()}
     return {t.name: t.values if t.is_constant else values[t] for t in graph.outputs}
 
 
-def evaluate_operator(op: Operator, values: Sequence[Array]) -> tuple[Array, ...]:
+def evaluate_operator(op: Operator, values: Sequence[Array], *, rough: bool = False) -> tuple[Array, ...]:
     """Return the operator's outputs for `values`, the arrays of all `op.inputs` in that order."""
-    result = _semantics(op)(op, *values)
+    with np.errstate(all="ignore"):
+        result = _semantics(op, rough=rough)(op, *values)
     outputs = result if isinstance(result, tuple) else (result,)
     for tensor, value in zip(op.outputs, outputs, strict=True):
         if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype.value):
@@ -113,10 +124,12 @@ def evaluate_operator(op: Operator, values: Sequence[Array]) -> tuple[Array, ...
     return outputs
 
 
-def _semantics(op: Operator) -> Callable[..., Array | tuple[Array, ...]]:
+def _semantics(op: Operator, *, rough: bool) -> Callable[..., Array | tuple[Array, ...]]:
     """Return what an operator computes in the type of its tensors."""
-    if op.outputs[0].dtype is DType.FLOAT32 and type(op) in FLOATING:
+    if rough and op.outputs[0].dtype is DType.FLOAT32 and type(op) in FLOATING:
         return FLOATING[type(op)]
+    if defined_apart(op):
+        return _defined
     return _SEMANTICS.get(type(op), _defined)
 
 

@@ -1,7 +1,7 @@
-"""Operators in float32. Fused clamps are never used: an activation is an operator of its own.
+"""Operators in float32, roughly and fast, for calibration. Fused clamps are never used.
 
-Sums run in float32 and in numpy's order, so that other implementations agree within rounding. Operators that only move
-elements take any type and are not here.
+Sums run in float32 and in numpy's order: `graph.definitions.floating` says what a device computes, to the bit.
+Operators that only move elements take any type and are not here.
 """
 
 from __future__ import annotations

@@ -7,17 +7,33 @@ from utvm.compute import Compute, access
 from utvm.compute.collapse import collapsed
 from utvm.cores import Core
 from utvm.graph import (
+    Add,
+    AveragePool2D,
     BatchMatMul,
+    Conv2D,
     CumulativeSum,
+    DepthwiseConv2D,
     DType,
     Elementwise,
+    FullyConnected,
     Gather,
     GatherNd,
+    LeakyRelu,
+    Logistic,
+    MaxPool2D,
+    Mean,
+    Mul,
     Operator,
     Reduction,
+    Relu,
+    Relu6,
+    ResizeBilinear,
+    Softmax,
+    Sub,
+    Tanh,
     Tensor,
 )
-from utvm.graph.definitions import Definition, definition
+from utvm.graph.definitions import Definition, defined_apart, definition
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.workload import dims, workload
 from utvm.loops import Schedule, render
@@ -27,6 +43,15 @@ _DEFAULT = 4
 """Points of an elementwise operator, or terms of a sum, that are written out one after another."""
 
 
+_ALONE = (Elementwise, Reduction, CumulativeSum, Gather, GatherNd, BatchMatMul)
+"""What has no other portable family."""
+_APART = (
+    *(Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D, AveragePool2D, Mean, Softmax),
+    *(Logistic, Tanh, Relu, Relu6, LeakyRelu, ResizeBilinear),
+)
+"""What has one for int8."""
+
+
 class PortableDefined(KernelFamily):
     """Elementwise operators, reductions, and all others that are a definition alone; a user's own too.
 
@@ -34,12 +59,19 @@ class PortableDefined(KernelFamily):
     """
 
     name = "portable"
-    kinds = (Elementwise, Reduction, CumulativeSum, Gather, GatherNd, BatchMatMul)
+    kinds = (*_ALONE, *_APART)
     dtypes = tuple(DType)
+    biases = tuple(DType)
+
+    def outside_signature(self, op: Operator) -> str | None:
+        """Return which tensor of `op` has a type that its definition is not made for, as a clause."""
+        return super().outside_signature(op) or _wrong_type(op)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why `op` has no definition for the types of its tensors."""
-        return super().refusal(op, core) or _wrong_type(op)
+        """Return why other families compute `op`."""
+        if isinstance(op, _APART) and not defined_apart(op):
+            return "other families compute it"
+        return super().refusal(op, core)
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return as many points or terms at once as there are."""
@@ -119,13 +151,21 @@ def in_place(op: Operator) -> tuple[int, ...]:
 
 def _wrong_type(op: Operator) -> str | None:
     taken: tuple[DType, ...] = (DType.INT8,)
+    tensors: tuple[Tensor, ...] = op.inputs
     if isinstance(op, Elementwise):
         taken = op.function.inputs
     elif isinstance(op, Reduction):
         taken = op.reducer.inputs
     elif isinstance(op, Gather | GatherNd):
         return None if op.x.dtype is op.y.dtype else "it gathers another type than it makes"
-    wrong = [t for t in op.inputs if t.dtype not in taken]
+    elif isinstance(op, _APART):
+        taken, tensors = (
+            ((DType.FLOAT32,) if defined_apart(op) else (DType.INT8, DType.INT32)),
+            (*op.inputs, *op.outputs),
+        )
+    elif defined_apart(op):
+        taken = (DType.FLOAT32,)
+    wrong = [t for t in tensors if t.dtype not in taken]
     return f"it does not take {wrong[0].dtype} (tensor '{wrong[0].name}')" if wrong else None
 
 

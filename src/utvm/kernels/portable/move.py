@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+import numpy as np
+
+from utvm.codegen import CArray, CFunction, CParameter, CWriter, float_literal, int_literal
 from utvm.cores import Core
 from utvm.graph import (
     BatchToSpace,
     Concatenation,
+    DType,
     Operator,
     Pad,
     Reshape,
@@ -54,6 +57,12 @@ class PortableMove(KernelFamily):
         SpaceToBatch,
         BatchToSpace,
     )
+    dtypes = tuple(DType)
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return that `op` makes another type than it moves."""
+        wrong = {t.dtype for t in op.outputs} - {t.dtype for t in op.inputs}
+        return super().refusal(op, core) or ("it makes another type than it moves" if wrong else None)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a move."""
@@ -65,9 +74,9 @@ class PortableMove(KernelFamily):
             constants = _write_resize(w, op, anywhere=core.unaligned)
         else:
             if isinstance(op, Pad):
-                w(f"memset(y, {op.value}, {op.y.nbytes});")
+                _write_filled(w, op.y, op.value)
             elif isinstance(op, SpaceToBatch) and op.padding.any:
-                w(f"memset(y, {op.x.zero_point}, {op.y.nbytes});")
+                _write_filled(w, op.y, op.x.zero_point)
             for source, target, copy in _copies(op):
                 copy.write(w, source, target, op.inputs[0].dtype.itemsize, anywhere=core.unaligned)
         names = [f"x{i}" for i in range(len(inputs))] if isinstance(op, Concatenation) else ["x"]
@@ -98,6 +107,16 @@ class PortableMove(KernelFamily):
         )
 
 
+def _write_filled(w: CWriter, y: Tensor, value: float) -> None:
+    """Write the same value to all of y: by bytes where they are alike."""
+    raw = np.array(value, y.dtype.value).tobytes()
+    if len(set(raw)) == 1:
+        w(f"memset(y, {value if y.dtype.itemsize == 1 else raw[0]}, {y.nbytes});")
+        return
+    with w.loop("i", y.elements):
+        w(f"y[i] = {float_literal(value) if y.dtype is DType.FLOAT32 else int_literal(int(value))};")
+
+
 def _inputs(op: _Moving) -> tuple[Tensor, ...]:
     return op.xs if isinstance(op, Concatenation) else (op.x,)
 
@@ -107,7 +126,8 @@ def _parameter(name: str, tensor: Tensor, role: str) -> CParameter:
 
 
 def _constant(tensor: Tensor) -> CArray:
-    return CArray(c_type=tensor.dtype.c_type, values=tensor.values)
+    values = tensor.values.astype(np.uint8) if tensor.dtype is DType.BOOL else tensor.values
+    return CArray(c_type=tensor.dtype.c_type, values=values)
 
 
 def _copies(op: _Moving) -> list[tuple[str, str, Copy]]:
@@ -168,15 +188,19 @@ def _write_resize(w: CWriter, op: ResizeNearestNeighbor, *, anywhere: bool) -> d
     """Write a copy of each pixel; a row that repeats the one above is copied from there."""
     batch, height, width, channels = op.x.shape
     _, out_height, out_width, _ = op.y.shape
+    channels *= op.x.dtype.itemsize
+    source, target = (
+        ("x", "y") if op.x.dtype is DType.INT8 else ("(const int8_t *)(const void *)x", "(int8_t *)(void *)y")
+    )
     row, aligned = out_width * channels, channels % WORD == 0
     with w.loop("n", batch), w.loop("oy", out_height):
-        w(f"int8_t *const to = y + (n * {out_height} + oy) * {row};")
-        w(f"const int8_t *const from = x + (n * {height} + from_row[oy]) * {width * channels};")
+        w(f"int8_t *const to = {target} + (n * {out_height} + oy) * {row};")
+        w(f"const int8_t *const from = {source} + (n * {height} + from_row[oy]) * {width * channels};")
         with w.block("if (oy > 0 && from_row[oy] == from_row[oy - 1])"):
             write_run(w, "to", f"to - {row}", row, aligned=row % WORD == 0, anywhere=anywhere)
         with w.block("else"), w.loop("ox", out_width):
-            target, source = f"to + ox * {channels}", f"from + from_column[ox] * {channels}"
-            write_run(w, target, source, channels, aligned=aligned, anywhere=anywhere)
+            into, out_of = f"to + ox * {channels}", f"from + from_column[ox] * {channels}"
+            write_run(w, into, out_of, channels, aligned=aligned, anywhere=anywhere)
     rows, columns = nearest_indices(op)
     return {
         "from_row": CArray(c_type="int32_t", values=rows),
