@@ -6,9 +6,11 @@ Usage: python -m scripts.operator_table > docs/operators.md
 from __future__ import annotations
 
 from utvm.cores import CORES
-from utvm.frontends.tflite_general import FLOAT_ALONE, GENERAL
+from utvm.frontends.tflite_general import FLOAT_ALONE
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_shapes import FOLDED
+from utvm.frontends.tflite_types import TYPES
+from utvm.graph import DType
 from utvm.graph.functions import FUNCTIONS, REDUCERS
 
 RESOLVER = [
@@ -118,51 +120,66 @@ _STATE = frozenset(
     ["ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "VAR_HANDLE"]
 )
 _FLOW = frozenset(("IF", "WHILE"))
+_ENDS = dict.fromkeys(("QUANTIZE", "DEQUANTIZE"), (DType.INT8, DType.UINT8, DType.FLOAT32))
+
+
+_COLUMNS = (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32, DType.INT32, DType.BOOL)
 
 
 def table() -> str:
     """Return the page."""
-    rows = [f"| `{name}` | {_taken(name)} |" for name in RESOLVER]
-    taken = sum(name in CONVERTERS and name not in FLOAT_ALONE for name in RESOLVER)
+    rows = [_row(name) for name in RESOLVER]
+    taken = sum(bool(_types(name)) or name in FOLDED for name in RESOLVER)
     cores = ", ".join(CORES)
     return "\n".join(
         [
             "# Operators",
             "",
             "Made by `python -m scripts.operator_table > docs/operators.md`: every builtin operator of tflite-micro's",
-            f"resolver, and what µTVM takes of it. {taken} of {len(RESOLVER)} are taken, in int8 or the types named.",
+            f"resolver, and in which types of activations µTVM takes it. {taken} of {len(RESOLVER)} are taken.",
             f"Each compiles for every core: {cores}.",
+            "",
             "`tests/operators` and `tests/kernels` compare the reference with tflite-micro's interpreter, and kernels",
             "with the reference: on the host and on an emulated Cortex-M7, Cortex-M0 and RISC-V, every byte.",
             "",
-            "| TFLite | what is taken |",
-            "|---|---|",
+            "In float32 results have the same bits on every core. They are those of tflite-micro but for exponentials,",
+            "logarithms, sines and what is made of them: these differ from its library by 2 parts in a million.",
+            "",
+            f"| TFLite | {' | '.join(map(str, _COLUMNS))} | |",
+            f"|---|{'---|' * (len(_COLUMNS) + 1)}",
             *rows,
             "",
         ]
     )
 
 
-def _taken(name: str) -> str:
-    if name in FLOAT_ALONE:
-        return "refused: tflite-micro computes it in float32 alone"
-    if name in CONVERTERS:
-        return ", ".join(_types(name)) + (
-            ", or folded at import where its inputs are constants" if name in FOLDED else ""
-        )
+def _row(name: str) -> str:
+    types = _types(name)
+    marks = " | ".join("yes" if each in types else "" for each in _COLUMNS)
+    return f"| `{name}` | {marks} | {_note(name)} |"
+
+
+def _note(name: str) -> str:
     if name in FOLDED:
-        return "folded at import"
+        return "folded at import" + (" where its inputs are constants" if _types(name) else "")
+    if _types(name):
+        return "tflite-micro has float32 alone" if name in FLOAT_ALONE else ""
     if name in _STATE:
         return "not yet: it keeps state"
     return "refused: it branches at run time" if name in _FLOW else "not yet"
 
 
-def _types(name: str) -> list[str]:
-    """Return the types of operands that a line of the table names; int8 for all others."""
-    if name not in GENERAL:
-        return ["int8", "uint8", "float32"] if name in ("QUANTIZE", "DEQUANTIZE") else ["int8"]
+def _types(name: str) -> tuple[DType, ...]:
+    """Return the types that the activations of an operator may have; none where it is not taken."""
     kind = name.removesuffix("_V2").title().replace("_", "")
-    return next(([str(t) for t in each.inputs] for each in (*FUNCTIONS, *REDUCERS) if each.name == kind), ["int8"])
+    named = {each.name: each.inputs for each in (*FUNCTIONS, *REDUCERS)}
+    if name in FLOAT_ALONE:
+        return named.get(kind, ())
+    if name in _ENDS:
+        return _ENDS[name]
+    if name in TYPES:
+        return TYPES[name]
+    return named.get(kind, (DType.INT8,)) if name in CONVERTERS else ()
 
 
 if __name__ == "__main__":

@@ -265,13 +265,16 @@ def test_scales_that_differ_are_both_named() -> None:
 
 
 def test_each_kind_of_problem_is_told_once() -> None:
-    """A float model of six layers: two kinds of operators, one way on."""
+    """Six operators that are not computed in float32, of two kinds: one way on."""
     tensors = [activation(f"t{i}", 1, 8, quant=None, dtype=DType.FLOAT32) for i in range(7)]
-    ops = [operator(CODES.RELU if i % 2 else CODES.TANH, tensors[i : i + 1], tensors[i + 1 : i + 2]) for i in range(6)]
+    ops = [
+        operator(CODES.QUANTIZE if i % 2 else CODES.LOGICAL_NOT, tensors[i : i + 1], tensors[i + 1 : i + 2])
+        for i in range(6)
+    ]
     error = refusal(tensors[:1], tensors[-1:], *ops)
     assert [text.split(":")[0] for text in error.problems] == [
-        "3 operators TANH (0, 2, 4)",
-        "3 operators RELU (1, 3, 5)",
+        "3 operators LOGICAL_NOT (0, 2, 4)",
+        "3 operators QUANTIZE (1, 3, 5)",
     ]
     assert len(error.advice) == 1
     assert "representative_dataset" in error.advice[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor
 from utvm.frontends.refusal import RefusedError, axis_of
-from utvm.graph import DType, Quantization, Tensor
+from utvm.frontends.tflite_types import QUANTISED, TYPES
+from utvm.graph import FULL_INT8, DType, Operator, Quantization, Relu, Relu6, Tensor
+from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
 
 ACTIVATION_RANGES = {
@@ -22,9 +25,17 @@ ACTIVATION_RANGES = {
 }
 """The real range to which each fused activation clamps."""
 
-
+_FLOAT_ACTIVATIONS: Mapping[int, type[Operator]] = {
+    tflite.ActivationFunctionType.RELU: Relu,
+    tflite.ActivationFunctionType.RELU6: Relu6,
+}
+_BIASES: Mapping[DType, tuple[DType, ...]] = {
+    DType.INT16: (DType.INT64, DType.INT32),
+    DType.FLOAT32: (DType.FLOAT32,),
+}
+"""Types of a bias beside activations of each type; int32 for others."""
 FLOAT_ADVICE = (
-    "The model computes in float32. Convert it with full integer quantisation: converter.optimizations = "
+    "This operator is not computed in float32. Convert with full integer quantisation: converter.optimizations = "
     "[tf.lite.Optimize.DEFAULT], a representative_dataset, and converter.target_spec.supported_ops = "
     "[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]."
 )
@@ -32,7 +43,7 @@ UINT8_ADVICE = (
     "Only the ends of a model may be uint8, between QUANTIZE and the graph's inputs and outputs. Convert the model "
     "again with a TensorFlow that quantises to int8 (2.3 or later)."
 )
-INT16_ADVICE = "Activations of 16 bits are not supported: convert with int8 activations."
+INT16_ADVICE = "This operator is not computed in int16: convert with int8 activations."
 DYNAMIC_ADVICE = "Fix every dimension before converting, the batch at 1: a tf.function with an input_signature says so."
 OPERATOR_ADVICE = "Take an operator that is not supported out of the model: README's table has those that are."
 _ADVICE_OF_DTYPE = {DType.FLOAT32: FLOAT_ADVICE, DType.UINT8: UINT8_ADVICE, DType.INT16: INT16_ADVICE}
@@ -45,8 +56,12 @@ class Context:
         self._model = model
         self._tensors = tensors
         self._names = names
+        self._first: Tensor | None = None
+        self._activation: type[Operator] | None = None
+        self.hybrid: Tensor | None = None
         self.raw = raw
         self.name = f"{raw.kind.lower()}_{raw.index}"
+        self.types = TYPES.get(raw.kind, (DType.INT8,))
 
     def made(self, what: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return a tensor that the file lacks, between two operators that one of the file's becomes."""
@@ -78,6 +93,11 @@ class Context:
                 raise RefusedError(f"tensor '{tensor.name}': a value does not fit int32")
             self._tensors[self.raw.outputs[index]] = dataclasses.replace(tensor, data=value.astype(np.int32))
 
+    def become_constant(self, values: NDArray[Any]) -> None:
+        """Make the operator's first output a constant."""
+        index = self.raw.outputs[0]
+        self._tensors[index] = dataclasses.replace(self.any_output(), data=values.copy())
+
     def options(self, kind: type[Any]) -> Any:
         """Return the operator's options read as `kind`, a class of the schema's tables."""
         if self.raw.options is None:
@@ -107,13 +127,49 @@ class Context:
             raise RefusedError(f"tensor '{tensor.name}': an output can't be a constant")
         return tensor
 
+    @property
+    def dtype(self) -> DType:
+        """The type of the operator's activations, after the first of them was asked for."""
+        return DType.INT8 if self._first is None else self._first.dtype
+
     def activation(self, position: int) -> Tensor:
-        """Return an int8 input quantised as a whole; a constant is allowed."""
-        return _quantised(self.any_input(position))
+        """Return an input of a type that the operator takes, integers quantised as a whole; constants are allowed."""
+        return self._same_type(_of_types(self.any_input(position), self.types))
 
     def result(self, position: int = 0) -> Tensor:
-        """Return an int8 output quantised as a whole."""
-        return _quantised(self.any_output(position))
+        """Return an output of the type that the inputs have, integers quantised as a whole."""
+        return self._same_type(_of_types(self.any_output(position), self.types))
+
+    def _same_type(self, tensor: Tensor) -> Tensor:
+        if self._first is None:
+            self._first = tensor
+        if tensor.dtype is not self._first.dtype:
+            raise RefusedError(
+                f"tensor '{tensor.name}': its type is {tensor.dtype}, that of '{self._first.name}' {self._first.dtype}",
+                _ADVICE_OF_DTYPE.get(tensor.dtype, ""),
+            )
+        return tensor
+
+    def clamp(self, activation: int, y: Tensor) -> tuple[int, int]:
+        """Return the range that a fused activation clamps integers to; of float32 it becomes an operator of its own."""
+        if activation not in ACTIVATION_RANGES:
+            raise RefusedError(f"its fused activation {activation} is not supported")
+        if y.dtype is not DType.FLOAT32:
+            return quantised_range(y, *ACTIVATION_RANGES[activation])
+        if activation != tflite.ActivationFunctionType.NONE:
+            self._activation = _FLOAT_ACTIVATIONS.get(activation)
+            if self._activation is None:
+                raise RefusedError(f"its fused activation {activation} is not supported in float32")
+        return FULL_INT8
+
+    def finished(self, made: tuple[Operator, ...]) -> tuple[Operator, ...]:
+        """Return what an operator became, with its fused activation behind it where `clamp` left that to be done."""
+        if self._activation is None:
+            return made
+        (y,) = made[-1].outputs
+        before = self.made("before_activation", y, y.shape)
+        inner = (op.with_tensors({y: before}) for op in made)
+        return (*inner, self._activation(name=f"{self.name}/activation", x=before, y=y))  # type: ignore[call-arg]
 
     def element(self, position: int, types: tuple[DType, ...]) -> Tensor:
         """Return an input of one of some types; int8 must be quantised as a whole."""
@@ -137,13 +193,18 @@ class Context:
         return tuple(int(v) for v in self.constant(position, DType.INT32).reshape(-1))
 
     def weights(self, position: int, rank: int, axis: int) -> Tensor:
-        """Return constant int8 weights, symmetric, quantised as a whole or along `axis`."""
-        values = self.constant(position, DType.INT8)
+        """Return constant weights: int8, symmetric, quantised as a whole or along `axis`; float32 beside float32.
+
+        Weights of int8 beside activations of float32 (a hybrid operator) become their real values, noted in `hybrid`.
+        """
         tensor = self.any_input(position)
-        if values.ndim != rank:
+        if len(tensor.shape) != rank:
             raise RefusedError(
                 f"tensor '{tensor.name}': weights of shape {list(tensor.shape)}, rank {rank} is expected"
             )
+        if self.dtype is DType.FLOAT32:
+            return self._real_weights(tensor)
+        self.constant(position, DType.INT8)
         if tensor.quant is None:
             raise RefusedError(f"tensor '{tensor.name}': weights without quantisation")
         if any(tensor.quant.zero_point):
@@ -152,12 +213,27 @@ class Context:
             raise RefusedError(f"tensor '{tensor.name}': quantised along dimension {tensor.quant.axis}, not {axis}")
         return tensor
 
+    def _real_weights(self, tensor: Tensor) -> Tensor:
+        """Return weights as float32."""
+        if not tensor.is_constant:
+            raise RefusedError(f"tensor '{tensor.name}': it must be a constant")
+        if tensor.dtype is DType.FLOAT32:
+            return tensor
+        if tensor.dtype is not DType.INT8 or tensor.quant is None:
+            raise RefusedError(f"tensor '{tensor.name}': its type is {tensor.dtype}, float32 or int8 is expected")
+        self.hybrid = tensor
+        return self.constant_made("weights", tensor.quant.real(tensor.values).astype(np.float32))
+
     def bias(self, position: int, channels: int) -> Tensor | None:
-        """Return an int32 bias of `channels` elements, or None where there is none."""
+        """Return a bias of `channels` elements, None where there is none.
+
+        Its type goes with that of the activations: int32 for int8, int32 or int64 for int16, float32 for float32.
+        """
         if position >= len(self.raw.inputs) or self.raw.inputs[position] < 0:
             return None
-        values = self.constant(position, DType.INT32)
+        types = _BIASES.get(self.dtype, (DType.INT32,))
         tensor = self.any_input(position)
+        values = self.constant(position, tensor.dtype if tensor.dtype in types else types[0])
         if values.shape != (channels,):
             raise RefusedError(f"tensor '{tensor.name}': bias of shape {list(values.shape)}, [{channels}] is expected")
         return tensor
@@ -185,7 +261,9 @@ def expect_shape(tensor: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def same_quantisation(x: Tensor, y: Tensor) -> None:
-    """Refuse two tensors whose scale or zero point differ."""
+    """Refuse two tensors whose scale or zero point differ; float32, int32 and bool have none."""
+    if x.dtype not in QUANTISED:
+        return
     if (x.scale, x.zero_point) != (y.scale, y.zero_point):
         raise RefusedError(
             f"tensors '{x.name}' and '{y.name}' must have the same scale and zero point, but have "
@@ -205,22 +283,16 @@ def reduced_axes(c: Context, rank: int) -> tuple[int, ...]:
 
 
 def quantised_range(tensor: Tensor, low: float | None, high: float | None) -> tuple[int, int]:
-    """Return a real range in int8 units as TFLite computes it (CalculateActivationRangeQuantized), in float32."""
+    """Return a real range in a tensor's units as TFLite computes it (CalculateActivationRangeQuantized), in float32."""
+    lowest, largest = integer_range(tensor.dtype) if tensor.dtype in QUANTISED else FULL_INT8
 
     def quantise(real: float) -> int:
         scaled = float(np.float32(real) / np.float32(tensor.scale))
         return int(np.sign(scaled) * np.floor(abs(scaled) + 0.5)) + tensor.zero_point
 
-    least = -128 if low is None else max(-128, quantise(low))
-    most = 127 if high is None else min(127, quantise(high))
+    least = lowest if low is None else max(lowest, quantise(low))
+    most = largest if high is None else min(largest, quantise(high))
     return least, most
-
-
-def fused_clamp(activation: int, y: Tensor) -> tuple[int, int]:
-    """Return the range of int8 that a fused activation clamps y to."""
-    if activation not in ACTIVATION_RANGES:
-        raise RefusedError(f"its fused activation {activation} is not supported")
-    return quantised_range(y, *ACTIVATION_RANGES[activation])
 
 
 def softmax_beta(c: Context) -> float:
@@ -241,34 +313,25 @@ def leaky_alpha(c: Context) -> float:
 
 def quantised_bytes(tensor: Tensor) -> Tensor:
     """Return an int8 or uint8 tensor that is quantised as a whole; others are refused."""
-    if tensor.dtype is not DType.UINT8:
-        return _quantised(tensor)
-    if tensor.quant is None or len(tensor.quant.scale) != 1:
-        raise RefusedError(f"tensor '{tensor.name}': it is not quantised as a whole")
-    if not 0 <= tensor.zero_point <= 255:
-        raise RefusedError(f"tensor '{tensor.name}': its zero point {tensor.zero_point} is outside uint8")
-    return tensor
+    return _of_types(tensor, (DType.INT8, DType.UINT8))
 
 
 def _of_types(tensor: Tensor, types: tuple[DType, ...]) -> Tensor:
-    if tensor.dtype is DType.INT8 and DType.INT8 in types:
-        return _quantised(tensor)
+    """Return a tensor of one of some types; int8, uint8 and int16 must be quantised as a whole."""
     if tensor.dtype not in types:
         raise RefusedError(
             f"tensor '{tensor.name}': its type is {tensor.dtype}, {' or '.join(types)} is expected",
             _ADVICE_OF_DTYPE.get(tensor.dtype, ""),
         )
-    return tensor
-
-
-def _quantised(tensor: Tensor) -> Tensor:
-    if tensor.dtype is not DType.INT8:
-        raise RefusedError(
-            f"tensor '{tensor.name}': its type is {tensor.dtype}, int8 is expected",
-            _ADVICE_OF_DTYPE.get(tensor.dtype, ""),
-        )
+    if tensor.dtype not in QUANTISED:
+        return tensor
     if tensor.quant is None or len(tensor.quant.scale) != 1:
         raise RefusedError(f"tensor '{tensor.name}': it is not quantised as a whole")
-    if not -128 <= tensor.zero_point <= 127:
-        raise RefusedError(f"tensor '{tensor.name}': its zero point {tensor.zero_point} is outside int8")
+    least, most = (0, 0) if tensor.dtype is DType.INT16 else integer_range(tensor.dtype)
+    if not least <= tensor.zero_point <= most:
+        raise RefusedError(
+            f"tensor '{tensor.name}': its zero point {tensor.zero_point} is outside {tensor.dtype}"
+            if tensor.dtype is not DType.INT16
+            else f"tensor '{tensor.name}': its zero point is {tensor.zero_point}, int16 has 0"
+        )
     return tensor

@@ -33,6 +33,7 @@ _TYPES = {
     tflite.TensorType.UINT8: DType.UINT8,
     tflite.TensorType.INT16: DType.INT16,
     tflite.TensorType.INT32: DType.INT32,
+    tflite.TensorType.INT64: DType.INT64,
     tflite.TensorType.FLOAT32: DType.FLOAT32,
     tflite.TensorType.BOOL: DType.BOOL,
 }
@@ -226,7 +227,8 @@ class _Reader:
     def _tensor(self, index: int, tensor: Any) -> RawTensor:
         self._limit(f"dimensions in tensor {index}", tensor.ShapeLength(), MAX_RANK)
         shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
-        dtype = _TYPES.get(tensor.Type())
+        halves = tensor.Type() == tflite.TensorType.FLOAT16
+        dtype = DType.FLOAT32 if halves else _TYPES.get(tensor.Type())
         quant, data, problem = None, None, self._shape_problem(shape)
         if dtype is None:
             problem = problem or f"its type {_TYPE_NAMES.get(tensor.Type(), tensor.Type())} is not supported"
@@ -237,7 +239,10 @@ class _Reader:
         if problem is None and dtype is not None:
             quant, problem = self._quantization(index, tensor.Quantization(), shape)
         if problem is None and dtype is not None:
-            data, problem = self._data(tensor.Buffer(), shape, dtype)
+            stored = np.dtype(np.float16 if halves else dtype.value)
+            data, problem = self._data(tensor.Buffer(), shape, dtype, stored)
+            if halves and data is None:
+                problem = problem or "its type FLOAT16 is supported for constants alone"
         return RawTensor(
             index=index,
             name=self._unique_name(_text(tensor.Name()) or f"tensor_{index}", index),
@@ -276,7 +281,10 @@ class _Reader:
             return None, f"it has {count} scales along dimension {axis} of shape {list(shape)}"
         return Quantization(scale=scales, zero_point=points, axis=axis), None
 
-    def _data(self, buffer: int, shape: tuple[int, ...], dtype: DType) -> tuple[NDArray[Any] | None, str | None]:
+    def _data(
+        self, buffer: int, shape: tuple[int, ...], dtype: DType, stored: np.dtype[Any]
+    ) -> tuple[NDArray[Any] | None, str | None]:
+        """Return the values of a buffer whose elements are `stored` as they are used, or the reason why not."""
         if buffer == 0:
             return None, None
         if not 0 <= buffer < self.model.BuffersLength():
@@ -290,17 +298,16 @@ class _Reader:
         if length > len(self.data):
             return None, f"its buffer claims {length:,} bytes: the file is damaged or truncated"
         raw = table.DataAsNumpy()
-        needed = math.prod(shape) * dtype.itemsize
+        needed = math.prod(shape) * stored.itemsize
         if raw.nbytes != needed:
             return (
                 None,
-                f"its buffer has {raw.nbytes:,} bytes, its shape {list(shape)} of {dtype} needs {needed:,}",
+                f"its buffer has {raw.nbytes:,} bytes, its shape {list(shape)} of {stored} needs {needed:,}",
             )
         if dtype is DType.BOOL:
             return (np.frombuffer(raw.tobytes(), np.uint8) != 0).reshape(shape), None
-        return np.frombuffer(raw.tobytes(), dtype=np.dtype(dtype.value).newbyteorder("<")).reshape(shape).astype(
-            dtype.value
-        ), None
+        values = np.frombuffer(raw.tobytes(), dtype=stored.newbyteorder("<")).reshape(shape)
+        return values.astype(dtype.value), None
 
     def _unique_name(self, name: str, index: int) -> str:
         unique = name if name not in self.names else f"{name}_{index}"

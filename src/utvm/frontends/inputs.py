@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from utvm.errors import UtvmError, UtvmWarning
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.graph import DType, Tensor
-from utvm.graph.arithmetic import byte_range
+from utvm.graph.arithmetic import integer_range
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 MAX_PIXELS = 64_000_000
@@ -70,7 +70,7 @@ def fit_array(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     if shaped.dtype.kind == "f" and tensor.dtype is DType.FLOAT32:
         return np.ascontiguousarray(shaped, dtype=np.float32)
     if tensor.dtype in (DType.INT8, DType.UINT8):
-        least, most = byte_range(tensor.dtype)
+        least, most = integer_range(tensor.dtype)
         if shaped.dtype == np.uint8:
             return _pixels(shaped, tensor)
         if shaped.dtype.kind == "f":
@@ -95,7 +95,7 @@ def quantised_values(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     """Return finite real values in the units of a tensor of bytes: to nearest, halves away from zero, saturated."""
     scaled = array.astype(np.float64) / tensor.scale
     rounded = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) + tensor.zero_point
-    quantised: NDArray[Any] = np.clip(rounded, *byte_range(tensor.dtype)).astype(tensor.dtype.value)
+    quantised: NDArray[Any] = np.clip(rounded, *integer_range(tensor.dtype)).astype(tensor.dtype.value)
     return quantised
 
 

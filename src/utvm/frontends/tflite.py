@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
+from utvm.errors import UtvmWarning
 from utvm.frontends.context import OPERATOR_ADVICE, Context, make_tensor
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, read_flatbuffer
 from utvm.frontends.problems import Problems
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_custom import PREFIX, convert_custom
-from utvm.frontends.tflite_float import float_graph, is_float
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_shapes import folded
 from utvm.graph import Graph, GraphError, Operator, Tensor
@@ -18,7 +19,7 @@ from utvm.graph.names import Names
 
 
 def load_tflite(model: Path | bytes, *, name: str | None = None) -> Graph:
-    """Import an int8 model, or a float one of layers that `utvm quantize` takes.
+    """Import a model of int8, int16, float32, or a mixture.
 
     Args:
         model: a file, or its bytes.
@@ -33,8 +34,6 @@ def load_tflite(model: Path | bytes, *, name: str | None = None) -> Graph:
     except OSError as error:
         raise FrontendError(source, [f"the file can't be read: {error.strerror}"]) from error
     raw = read_flatbuffer(data, source)
-    if is_float(raw):
-        return float_graph(raw, source, name or (model.stem if isinstance(model, Path) else "model"))
     return _Importer(raw, source, name or (model.stem if isinstance(model, Path) else "model")).graph()
 
 
@@ -46,6 +45,7 @@ class _Importer:
         self.tensors: dict[int, Tensor] = {}
         self.names = Names(tensor.name for tensor in raw.tensors)
         self.problems = Problems()
+        self.hybrid: list[Tensor] = []
 
     def graph(self) -> Graph:
         if not self.raw.operators:
@@ -60,6 +60,7 @@ class _Importer:
                 self.problems.of_file(f"input '{tensor.name}' is a constant")
         if self.problems.texts:
             raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
+        self._say_hybrid()
         try:
             return Graph(name=self.name, operators=tuple(operators), inputs=tuple(inputs), outputs=tuple(outputs))
         except GraphError as error:
@@ -78,12 +79,25 @@ class _Importer:
             if convert is None:
                 raise RefusedError("this operator is not supported", OPERATOR_ADVICE)
             converted = convert(context)
-            return converted if isinstance(converted, tuple) else (converted,)
+            if context.hybrid is not None:
+                self.hybrid.append(context.hybrid)
+            return context.finished(converted if isinstance(converted, tuple) else (converted,))
         except RefusedError as reason:
             self.problems.of_operator(index, raw.kind, str(reason), reason.advice)
         except Exception as error:
             self.problems.of_operator(index, raw.kind, f"its options are damaged ({type(error).__name__})")
         return ()
+
+    def _say_hybrid(self) -> None:
+        if self.hybrid:
+            elements = sum(tensor.elements for tensor in self.hybrid)
+            warnings.warn(
+                f"{self.source}: {len(self.hybrid)} layers ('{self.hybrid[0].name}' first) have int8 weights beside "
+                f"float32 activations: they compute in float32, by weights of {4 * elements:,} bytes in place of "
+                f"{elements:,} (`utvm quantize` makes the whole network int8)",
+                UtvmWarning,
+                stacklevel=2,
+            )
 
     def _port(self, kind: str, index: int) -> Tensor | None:
         if index not in self.tensors:

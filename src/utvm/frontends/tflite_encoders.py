@@ -85,6 +85,8 @@ def _constant(op: Operator, what: str, values: Sequence[Any]) -> Tensor:
 
 
 def _activation(clamp: tuple[int, int], y: Tensor) -> int:
+    if y.dtype is DType.FLOAT32:
+        return int(tflite.ActivationFunctionType.NONE)
     # NONE for the whole range, also where an activation would clamp nothing.
     for activation, limits in ACTIVATION_RANGES.items():
         if clamp == quantised_range(y, *limits):

@@ -11,12 +11,12 @@ from utvm.frontends.context import (
     OPERATOR_ADVICE,
     Context,
     expect_shape,
-    fused_clamp,
     reduced_axes,
     same_quantisation,
 )
 from utvm.frontends.refusal import RefusedError, broadcast_shape
 from utvm.frontends.tflite_parts import Converted
+from utvm.frontends.tflite_types import QUANTISED
 from utvm.graph import (
     FULL_INT8,
     BatchMatMul,
@@ -26,7 +26,7 @@ from utvm.graph import (
     Operator,
     Reduction,
 )
-from utvm.graph.functions import function, reducer
+from utvm.graph.functions import FUNCTIONS, function, reducer
 
 _BOOL = (DType.BOOL,)
 FLOAT_ALONE = (
@@ -66,13 +66,13 @@ def _elementwise(
             raise RefusedError("its operands are of different types")
         expect_shape(result, broadcast_shape(*(x.shape for x in xs)))
         for x in xs:
-            if same and x.dtype is DType.INT8:
+            if same:
                 same_quantisation(x, result)
         clamp = FULL_INT8
         if activation is not None:
-            clamp = fused_clamp(c.options(activation).FusedActivationFunction(), result)
+            clamp = c.clamp(c.options(activation).FusedActivationFunction(), result)
         op = Elementwise(name=c.name, function=what, xs=xs, y=result, clamp=clamp)
-        if check is not None:
+        if check is not None and xs[0].dtype in QUANTISED:
             check(op)
         return op
 
@@ -121,7 +121,7 @@ def _add_n(c: Context) -> Operator:
     for x in xs:
         expect_shape(x, y.shape)
         same_quantisation(x, xs[0])
-    if xs[0].scale * 2 >= y.scale * (1 << 20):
+    if c.dtype in QUANTISED and xs[0].scale * 2 >= y.scale * (1 << 20):
         raise RefusedError("its output's scale is too small beside its inputs'")
     return Elementwise(name=c.name, function=function("AddN"), xs=xs, y=y)
 
@@ -129,8 +129,7 @@ def _add_n(c: Context) -> Operator:
 def _select(c: Context) -> Operator:
     c.arity((3,))
     condition = c.element(0, _BOOL)
-    a, b = (c.element(i, (DType.INT8,)) for i in (1, 2))
-    y = c.result()
+    a, b, y = c.activation(1), c.activation(2), c.result()
     expect_shape(y, broadcast_shape(condition.shape, a.shape, b.shape))
     same_quantisation(a, y)
     same_quantisation(b, y)
@@ -141,7 +140,8 @@ def _cast(c: Context) -> Operator:
     c.arity((1,))
     what = function("Cast")
     x, y = c.any_input(0), c.any_output()
-    for tensor, types in ((x, what.inputs), (y, (DType.INT8, DType.INT16, DType.INT32))):
+    made = (DType.INT8, DType.INT16, DType.INT32, DType.FLOAT32, *((DType.BOOL,) if x.dtype is DType.FLOAT32 else ()))
+    for tensor, types in ((x, what.inputs), (y, made)):
         if tensor.dtype not in types:
             raise RefusedError(f"tensor '{tensor.name}': a cast from or to {tensor.dtype} is not supported")
     expect_shape(y, x.shape)
@@ -154,8 +154,7 @@ def _broadcast_to(c: Context) -> Operator:
     x = c.element(0, what.inputs)
     y = c.made_of((x.dtype,))
     expect_shape(y, tuple(c.integers(1)))
-    if x.dtype is DType.INT8:
-        same_quantisation(x, y)
+    same_quantisation(x, y)
     if broadcast_shape(x.shape, y.shape) != y.shape:
         raise RefusedError(f"the shape {list(x.shape)} does not become {list(y.shape)}")
     return Elementwise(name=c.name, function=what, xs=(x,), y=y)
@@ -166,7 +165,8 @@ def _reduction(name: str, *, same: bool = False) -> Callable[[Context], Operator
 
     def convert(c: Context) -> Operator:
         c.arity((2,))
-        x, y = c.element(0, what.inputs), c.made_of(what.inputs)
+        x = c.element(0, what.inputs)
+        y = c.made_of((x.dtype,))
         axes = reduced_axes(c, len(x.shape))
         keeps = bool(c.options(tflite.ReducerOptions).KeepDims())
         expect_shape(y, _reduced_shape(x.shape, axes, keeps))
@@ -208,7 +208,7 @@ def _cumsum(c: Context) -> Operator:
     if len(axes) != 1:
         raise RefusedError(f"it has {len(axes)} axes, one is expected")
     options = c.options(tflite.CumsumOptions)
-    if x.scale * 2 >= y.scale * (1 << 20):
+    if c.dtype in QUANTISED and x.scale * 2 >= y.scale * (1 << 20):
         raise RefusedError("its output's scale is too small beside its input's")
     return CumulativeSum(
         name=c.name, x=x, y=y, axis=axes[0], exclusive=bool(options.Exclusive()), reverse=bool(options.Reverse())
@@ -227,17 +227,29 @@ def _batch_matmul(c: Context) -> Operator:
     if left[-1] != right[-2]:
         raise RefusedError(f"matrices of {list(left)} and {list(right)} can't be multiplied")
     expect_shape(y, (*broadcast_shape(left[:-2], right[:-2]), left[-2], right[-1]))
-    _ratio(a.scale * b.scale / y.scale)
+    if c.dtype in QUANTISED:
+        _ratio(a.scale * b.scale / y.scale)
     return BatchMatMul(name=c.name, a=a, b=b, y=y, turned_a=turned_a, turned_b=turned_b)
 
 
-def _float_alone(c: Context) -> Operator:
-    dtype = c.any_input(0).dtype
-    raise RefusedError(f"tflite-micro computes it in float32 alone, and its input is {dtype}", OPERATOR_ADVICE)
+def _float_alone(name: str) -> Callable[[Context], Operator]:
+    kind = name.title().replace("_", "")
+    what = next((each for each in FUNCTIONS if each.name == kind), None)
+    arity = 2 if kind.startswith("Floor") and kind != "Floor" else 1
+
+    def convert(c: Context) -> Operator:
+        dtype = c.any_input(0).dtype
+        if dtype is not DType.FLOAT32:
+            raise RefusedError(f"tflite-micro computes it in float32 alone, and its input is {dtype}", OPERATOR_ADVICE)
+        if what is None:
+            raise RefusedError("this operator is not supported", OPERATOR_ADVICE)
+        return _elementwise(kind, arity)(c)
+
+    return convert
 
 
 GENERAL: Mapping[str, Callable[[Context], Converted]] = {
-    **dict.fromkeys(FLOAT_ALONE, _float_alone),
+    **{name: _float_alone(name) for name in FLOAT_ALONE},
     "ABS": _elementwise("Abs", 1, check=_rescales),
     "RSQRT": _elementwise("Rsqrt", 1),
     "ELU": _elementwise("Elu", 1),

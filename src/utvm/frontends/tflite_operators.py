@@ -9,7 +9,6 @@ import tflite
 from utvm.frontends.context import (
     Context,
     expect_shape,
-    fused_clamp,
     leaky_alpha,
     quantised_bytes,
     reduced_axes,
@@ -21,6 +20,7 @@ from utvm.frontends.tflite_gathering import GATHERING
 from utvm.frontends.tflite_general import GENERAL
 from utvm.frontends.tflite_parts import PARTS, Converted
 from utvm.frontends.tflite_transposed import transpose_conv
+from utvm.frontends.tflite_types import QUANTISED
 from utvm.frontends.tflite_views import VIEWS
 from utvm.frontends.tflite_windowed import WINDOWED
 from utvm.graph import (
@@ -66,7 +66,7 @@ def _fully_connected(c: Context) -> Operator:
         weights=weights,
         bias=c.bias(2, units),
         y=y,
-        clamp=fused_clamp(options.FusedActivationFunction(), y),
+        clamp=c.clamp(options.FusedActivationFunction(), y),
     )
 
 
@@ -75,7 +75,7 @@ def _binary(make: type[Add] | type[Sub] | type[Mul], options: type[tflite.AddOpt
         c.arity((2,))
         a, b, y = c.activation(0), c.activation(1), c.result()
         expect_shape(y, broadcast_shape(a.shape, b.shape))
-        return make(name=c.name, a=a, b=b, y=y, clamp=fused_clamp(c.options(options).FusedActivationFunction(), y))
+        return make(name=c.name, a=a, b=b, y=y, clamp=c.clamp(c.options(options).FusedActivationFunction(), y))
 
     return convert
 
@@ -95,19 +95,21 @@ _LEAST_ARGUMENT_SCALE = 2.0**-27
 
 
 def _argument(x: Tensor) -> None:
-    if x.scale < _LEAST_ARGUMENT_SCALE:
+    if x.dtype is DType.INT8 and x.scale < _LEAST_ARGUMENT_SCALE:
         raise RefusedError(f"tensor '{x.name}': its scale {x.scale} is too small for a sigmoid's 32 bits")
 
 
 def _rescaled(x: Tensor, y: Tensor, factor: float = 1.0) -> None:
     """Refuse a ratio of scales that TFLite's shift of 32 bits can't express."""
-    if x.scale * factor / y.scale >= 2.0**22:
+    if x.dtype in QUANTISED and x.scale * factor / y.scale >= 2.0**22:
         raise RefusedError(
             f"tensor '{x.name}': its scale {x.scale} is too large beside {y.scale} of '{y.name}' for 32 bits"
         )
 
 
 def _prescribed(kind: type[Operator], y: Tensor) -> None:
+    if y.dtype is DType.FLOAT32:
+        return
     units = PRESCRIBED_UNITS[kind]
     if y.zero_point != units.zero_point[0] or abs(y.scale - units.scale[0]) > 1e-9:
         raise RefusedError(
@@ -186,7 +188,8 @@ def _resize_bilinear(c: Context) -> Operator:
         raise RefusedError("its corners are aligned and its pixels have centers: one of both")
     op = ResizeBilinear(name=c.name, x=x, y=y, align_corners=align, half_pixel_centers=half)
     try:
-        bilinear_positions(op)
+        if x.dtype is not DType.FLOAT32:
+            bilinear_positions(op)
     except ValueError as error:
         raise RefusedError(f"its size is too large for positions in 1024ths: {error}") from error
     return op
@@ -217,12 +220,17 @@ def _quantize(c: Context) -> Operator:
     return Quantize(name=c.name, x=x, y=y)
 
 
-def _dequantize(c: Context) -> Operator:
+def _dequantize(c: Context) -> Converted:
+    """Convert one; of a constant of float16, which the file's reader made float32, nothing is left to do."""
     c.arity((1,))
-    x, y = quantised_bytes(c.any_input(0)), c.any_output()
+    x, y = c.any_input(0), c.any_output()
     if y.dtype is not DType.FLOAT32:
         raise RefusedError(f"tensor '{y.name}': its type is {y.dtype}, float32 is expected")
     expect_shape(y, x.shape)
+    if x.dtype is DType.FLOAT32 and x.is_constant:
+        c.become_constant(x.values)
+        return ()
+    x = quantised_bytes(x)
     return Dequantize(name=c.name, x=x, y=y)
 
 

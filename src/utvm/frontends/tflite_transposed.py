@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import tflite
 
-from utvm.frontends.context import Context, expect_shape, fused_clamp
+from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_parts import Converted
 from utvm.graph import BatchToSpace, Concatenation, Conv2D, Operator, Padding, Tensor
@@ -24,7 +24,7 @@ def transpose_conv(c: Context) -> Converted:
     """Convert one: inputs are the result's shape, weights [OC,KH,KW,IC], x [N,H,W,IC], and perhaps a bias."""
     c.arity((3, 4))
     options = c.options(tflite.TransposeConvOptions)
-    weights, x, y = c.weights(1, 4, 0), c.activation(2), c.result()
+    x, y, weights = c.activation(2), c.result(), c.weights(1, 4, 0)
     stride = options.StrideH(), options.StrideW()
     if not all(1 <= step <= _LARGEST_STRIDE for step in stride):
         raise RefusedError(f"its strides are {list(stride)}")
@@ -33,7 +33,7 @@ def transpose_conv(c: Context) -> Converted:
         raise RefusedError(f"weights of shape {list(weights.shape)} do not fit an input of {list(x.shape)}")
     expect_shape(y, (x.shape[0], *y.shape[1:3], channels))
     expect_shape(y, tuple(c.integers(0)))
-    clamp = fused_clamp(options.FusedActivationFunction(), y)
+    clamp = c.clamp(options.FusedActivationFunction(), y)
     bias = c.bias(3, channels)
     top, left = (
         _before(options.Padding(), size, taps, step)
@@ -95,5 +95,5 @@ def _taps(c: Context, weights: Tensor, i: int, j: int, stride: tuple[int, int]) 
     """Return the taps of a phase, the last one first; a single one of zeros where there are none."""
     part = weights.values[:, i :: stride[0], j :: stride[1]][:, ::-1, ::-1]
     if 0 in part.shape:
-        part = np.zeros((weights.shape[0], 1, 1, weights.shape[3]), np.int8)
+        part = np.zeros((weights.shape[0], 1, 1, weights.shape[3]), weights.values.dtype)
     return c.constant_made(f"weights_{i}x{j}", np.ascontiguousarray(part), weights.quant)

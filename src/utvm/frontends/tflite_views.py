@@ -9,6 +9,7 @@ import tflite
 
 from utvm.frontends.context import Context, expect_shape, same_quantisation
 from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.tflite_types import QUANTISED
 from utvm.graph import Concatenation, DType, Operator, Pad, Reshape, Split, StridedSlice, Tensor, Transpose
 
 
@@ -28,12 +29,12 @@ def _pad(c: Context) -> Operator:
         raise RefusedError(f"its paddings {list(flat)[:16]} do not fit an input of {len(x.shape)} dimensions")
     paddings = tuple(zip(flat[0::2], flat[1::2], strict=True))
     expect_shape(y, tuple(size + sum(pad) for size, pad in zip(x.shape, paddings, strict=True)))
-    value = x.zero_point
+    value: float = x.zero_point if x.dtype in QUANTISED else 0
     if len(c.raw.inputs) == 3 and c.raw.inputs[2] >= 0:
-        values = c.constant(2, DType.INT8)
+        values = c.constant(2, x.dtype)
         if values.size != 1:
             raise RefusedError(f"its padding value has {values.size} elements")
-        value = int(values.reshape(-1)[0])
+        value = values.reshape(-1)[0].item()
     return Pad(name=c.name, x=x, y=y, paddings=paddings, value=value)
 
 
@@ -43,7 +44,9 @@ def _concatenation(c: Context) -> Operator:
     options = c.options(tflite.ConcatenationOptions)
     xs, y = tuple(c.activation(i) for i in range(len(c.raw.inputs))), c.result()
     axis = axis_of(options.Axis(), len(y.shape))
-    if options.FusedActivationFunction() != tflite.ActivationFunctionType.NONE:
+    if y.dtype is DType.FLOAT32:
+        c.clamp(options.FusedActivationFunction(), y)
+    elif options.FusedActivationFunction() != tflite.ActivationFunctionType.NONE:
         raise RefusedError("a fused activation is not supported")
     for x in xs:
         same_quantisation(x, y)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import tflite
 
-from utvm.frontends.context import Context, expect_shape, fused_clamp, same_quantisation
+from utvm.frontends.context import Context, expect_shape, same_quantisation
 from utvm.frontends.refusal import RefusedError
 from utvm.graph import AveragePool2D, Conv2D, DepthwiseConv2D, MaxPool2D, Operator, Padding, Tensor, same_padding
 
@@ -85,7 +85,7 @@ def _conv2d(c: Context) -> Operator:
         stride=window.stride,
         dilation=window.dilation,
         padding=window.padding,
-        clamp=fused_clamp(options.FusedActivationFunction(), y),
+        clamp=c.clamp(options.FusedActivationFunction(), y),
     )
 
 
@@ -111,7 +111,7 @@ def _depthwise(c: Context) -> Operator:
         stride=window.stride,
         dilation=window.dilation,
         padding=window.padding,
-        clamp=fused_clamp(options.FusedActivationFunction(), y),
+        clamp=c.clamp(options.FusedActivationFunction(), y),
     )
 
 
@@ -127,7 +127,7 @@ def _pool(make: type[MaxPool2D] | type[AveragePool2D]) -> Callable[[Context], Op
         padding, plane = placed(x, options.Padding(), kernel, stride)
         expect_shape(y, (x.shape[0], *plane, x.shape[3]))
         same_quantisation(x, y)
-        clamp = fused_clamp(options.FusedActivationFunction(), y)
+        clamp = c.clamp(options.FusedActivationFunction(), y)
         return make(name=c.name, x=x, y=y, filter=kernel, stride=stride, padding=padding, clamp=clamp)
 
     return convert

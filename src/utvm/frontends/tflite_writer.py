@@ -25,6 +25,7 @@ _TYPES = {
     DType.UINT8: tflite.TensorType.UINT8,
     DType.INT16: tflite.TensorType.INT16,
     DType.INT32: tflite.TensorType.INT32,
+    DType.INT64: tflite.TensorType.INT64,
     DType.FLOAT32: tflite.TensorType.FLOAT32,
     DType.BOOL: tflite.TensorType.BOOL,
 }

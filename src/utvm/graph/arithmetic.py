@@ -201,9 +201,10 @@ def is_lookup(op: Operator) -> bool:
     return isinstance(op, LookupOperator) and {op.x.dtype, op.y.dtype} <= bytes_of
 
 
-def byte_range(dtype: DType) -> tuple[int, int]:
-    """Return the least and the largest value of int8 or uint8."""
-    return (0, 255) if dtype is DType.UINT8 else (-128, 127)
+def integer_range(dtype: DType) -> tuple[int, int]:
+    """Return the least and the largest value of a type of integers."""
+    limits = np.iinfo(dtype.value)
+    return int(limits.min), int(limits.max)
 
 
 def lookup_table(op: LookupOperator) -> ByteArray:
@@ -211,7 +212,7 @@ def lookup_table(op: LookupOperator) -> ByteArray:
 
     Relu6 clamps in x's own units and does not requantise.
     """
-    least, _ = byte_range(op.x.dtype)
+    least, _ = integer_range(op.x.dtype)
     x = np.arange(least, least + 256, dtype=np.int64)
     value = x - op.x.zero_point
     match op:
@@ -231,7 +232,7 @@ def lookup_table(op: LookupOperator) -> ByteArray:
             result = np.where(value >= 0, positive, negative) + op.y.zero_point
         case Quantize():
             result = _apply(value, rescale_parameters(op.x, op.y)) + op.y.zero_point
-    table: ByteArray = np.clip(result, *byte_range(op.y.dtype)).astype(op.y.dtype.value)
+    table: ByteArray = np.clip(result, *integer_range(op.y.dtype)).astype(op.y.dtype.value)
     return table
 
 

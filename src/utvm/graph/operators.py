@@ -269,7 +269,7 @@ class Pad(_Unary):
     """Constant padding; `paddings` holds (before, after) for each dimension, `value` is in x's units."""
 
     paddings: tuple[tuple[int, int], ...]
-    value: int
+    value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from utvm.graph.arithmetic import (
     SOFTMAX_SUM_INTEGER_BITS,
     ByteArray,
     LookupOperator,
-    byte_range,
+    integer_range,
     is_lookup,
     lookup_table,
     softmax_exponentials,
@@ -25,7 +25,7 @@ Float32Array = NDArray[np.float32]
 
 def lookup(op: LookupOperator, x: ByteArray) -> ByteArray:
     """A function of each element; `lookup_table` defines it."""
-    least, _ = byte_range(op.x.dtype)
+    least, _ = integer_range(op.x.dtype)
     result: ByteArray = lookup_table(op)[x.astype(np.int64) - least]
     return result
 

@@ -24,7 +24,7 @@ from utvm.graph import (
     Tanh,
     Tensor,
 )
-from utvm.graph.arithmetic import ByteArray, LookupOperator, byte_range, is_lookup, lookup_table
+from utvm.graph.arithmetic import ByteArray, LookupOperator, integer_range, is_lookup, lookup_table
 from utvm.graph.reference import evaluate_operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.portable.binary import with_a_number
@@ -104,7 +104,7 @@ def _table(op: LookupOperator | Add | Sub | Mul | Elementwise) -> NDArray[np.uin
         values = _of_every_byte(op)
     else:
         values = _with_number_table(op) if isinstance(op, Add | Sub | Mul) else lookup_table(op)
-    least, _ = byte_range(op.activations[0].dtype)
+    least, _ = integer_range(op.activations[0].dtype)
     return np.roll(values, least).view(np.uint8)
 
 

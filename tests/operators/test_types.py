@@ -1,0 +1,109 @@
+"""Operators in float32, from the file to C: against tflite-micro's interpreter, and the same bits on three cores."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+import utvm
+from tests.support.draw import KINDS
+from tests.support.drawer import Array
+from tests.support.encoded import MAKERS
+from tests.support.host import run_on_host
+from tests.support.oracle import Oracle
+from tests.support.target import run_programs
+from tests.support.typed import typed, typed_file, values
+from utvm.cores import get_core
+from utvm.frontends import load_tflite
+from utvm.frontends.tflite_general import FLOAT_ALONE
+from utvm.frontends.tflite_writer import write_tflite
+from utvm.graph import Add, Conv2D, Dequantize, DType, Graph, Padding, Quantization, Quantize, Tensor
+from utvm.graph.reference import evaluate
+from utvm.lowering import lower
+from utvm.passes import run_passes
+
+_SEEDS = 6
+_FLOAT = [kind for kind in KINDS if kind not in ("Quantize", "Dequantize")]
+_NAMED = [
+    *(kind for kind in MAKERS if not kind.startswith("LOGICAL") and kind != "REDUCE_ALL"),
+    *(kind for kind in FLOAT_ALONE if kind not in ("FLOOR_MOD", "L2_POOL_2D")),
+]
+_LIBRARY = ("Softmax", "Logistic", "Tanh", "Elu", "Exp", "Log", "Sin", "Cos")
+"""Where tflite-micro calls a mathematical library."""
+
+Case = tuple[bytes, Graph, list[Array]]
+
+
+@pytest.fixture(scope="module")
+def every() -> list[Case]:
+    found = []
+    for seed in range(_SEEDS):
+        for kind in _FLOAT:
+            graph, inputs = typed(kind, DType.FLOAT32, seed)
+            file = write_tflite(graph)
+            found.append((file, load_tflite(file), inputs))
+        for kind in _NAMED:
+            file, inputs = typed_file(kind, DType.FLOAT32, seed)
+            found.append((file, load_tflite(file), inputs))
+    return found
+
+
+def check(graph: Graph, inputs: list[Array], got: Sequence[Array]) -> None:
+    for value, want in zip(got, evaluate(graph, inputs).values(), strict=True):
+        assert np.array_equal(value.view(np.uint8), want.view(np.uint8)), graph
+
+
+def test_the_reference_is_tflite_micro(every: list[Case]) -> None:
+    for file, graph, inputs in every:
+        wanted = Oracle(file).run(*inputs)
+        loose = any(op.kind in _LIBRARY for op in graph.operators)
+        for got, want in zip(evaluate(graph, inputs).values(), wanted, strict=True):
+            bounds = {"rtol": 2e-6, "atol": 1e-7} if loose else {"rtol": 0, "atol": 0}
+            np.testing.assert_allclose(got, want.reshape(got.shape), **bounds, err_msg=str(graph))
+
+
+def test_kernels_here(every: list[Case]) -> None:
+    core = get_core("cortex-m3")
+    outputs = run_on_host([lower(graph, core) for _, graph, _ in every], [inputs for _, _, inputs in every])
+    for (_, graph, inputs), got in zip(every, outputs, strict=True):
+        check(graph, inputs, got)
+
+
+@pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"])
+def test_kernels_on_a_core(every: list[Case], board: str) -> None:
+    some = every[: len(_FLOAT) + len(_NAMED)]
+    with utvm.connect(board) as session:
+        programs = [lower(graph, session.board.core) for _, graph, _ in some]
+        outputs = run_programs(session, programs, [inputs for _, _, inputs in some])
+    for (_, graph, inputs), got in zip(some, outputs, strict=True):
+        if got is not None:
+            check(graph, inputs, got)
+
+
+def test_types_may_change_anywhere() -> None:
+    """Float layers around int8 ones: Quantize and Dequantize in the middle, twice."""
+    rng = np.random.default_rng(1)
+    x, a, y = (Tensor(name=n, shape=(1, 6, 6, 3), dtype=DType.FLOAT32) for n in ("x", "a", "y"))
+    q, r = (
+        Tensor(name=n, shape=(1, 6, 6, 3), dtype=DType.INT8, quant=Quantization.per_tensor(s, z))
+        for n, s, z in (("q", 0.05, 3), ("r", 0.1, -4))
+    )
+    data = rng.standard_normal((3, 3, 3, 3)).astype(np.float32)
+    real = Tensor(name="w", shape=data.shape, dtype=DType.FLOAT32, data=data)
+    stored = rng.integers(-127, 128, (3, 3, 3, 3)).astype(np.int8)
+    w = Tensor(name="v", shape=stored.shape, dtype=DType.INT8, quant=Quantization.per_tensor(0.01), data=stored)
+    same = Padding(top=1, bottom=1, left=1, right=1)
+    b = dataclasses.replace(x, name="b")
+    operators = (
+        Conv2D(name="first", x=x, weights=real, bias=None, y=a, padding=same),
+        Quantize(name="in", x=a, y=q),
+        Conv2D(name="second", x=q, weights=w, bias=None, y=r, padding=same),
+        Dequantize(name="out", x=r, y=b),
+        Add(name="sum", a=a, b=b, y=y),
+    )
+    graph = run_passes(load_tflite(write_tflite(Graph(name="mixed", operators=operators, inputs=(x,), outputs=(y,)))))
+    inputs = [values(DType.FLOAT32, x.shape, rng)]
+    (got,) = run_on_host([lower(graph, get_core("cortex-m3"))], [inputs])
+    check(graph, inputs, got)
+    np.testing.assert_array_equal(got[0], Oracle(write_tflite(graph)).run(*inputs)[0])
