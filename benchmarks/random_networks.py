@@ -1,10 +1,11 @@
 """Random networks, compiled in random ways, on emulated boards against tflite-micro's interpreter.
 
-    python benchmarks/random_networks.py [--count 3000] [--start 0] [--boards A,B,...] [--out FILE]
+    python benchmarks/random_networks.py [--count 3000] [--start 0] [--boards A,B,...] [--aim LABEL] [--out FILE]
 
 Prints each network that is wrong or fails, with the seed that draws it again, then how many networks had each family,
 form of Winograd and stripes. Networks aim at what their board's core has. With --out FILE, lines are kept as they come
-and an interrupted run goes on; what failed is tried again.
+and an interrupted run goes on; what failed is tried again. With --aim each network has a layer for one of the labels
+that are counted, such as "Conv2D: blocked, use swar4".
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tests.support.network_targets import target_of  # noqa: E402
 from tests.support.networks import Network, distinct, draw_network  # noqa: E402
 from tests.support.oracle import Oracle  # noqa: E402
 from tests.support.target import run_programs  # noqa: E402
@@ -52,6 +54,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--boards", default=",".join(_TURNS))
+    parser.add_argument("--aim", type=target_of, metavar="LABEL")
     parser.add_argument("--out", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     rows = _read(arguments.out)
@@ -64,17 +67,19 @@ def main() -> int:
             if seeds:
                 with api.connect(name) as session:
                     for at in range(0, len(seeds), _AT_ONCE):
-                        rows += _run(session, name, seeds[at : at + _AT_ONCE], arguments.out)
+                        rows += _run(session, name, seeds[at : at + _AT_ONCE], arguments)
     return _report(rows)
 
 
-def _run(session: Session, board: str, seeds: Sequence[int], out: Path | None) -> list[dict]:
+def _run(session: Session, board: str, seeds: Sequence[int], arguments: argparse.Namespace) -> list[dict]:
     """Return a row for each seed, and write it to the file."""
+    out: Path | None = arguments.out
     rows: list[dict] = []
     drawn: list[tuple[int, Network]] = []
     for seed in seeds:
         try:
-            drawn.append((seed, draw_network(seed, session.board, small=board in _SIMULATED)))
+            network = draw_network(seed, session.board, small=board in _SIMULATED, aim=arguments.aim)
+            drawn.append((seed, network))
         except Exception:
             rows.append({"seed": seed, "board": board, "error": traceback.format_exc(limit=-3)})
             print(f"{board} seed {seed}: {rows[-1]['error']}", flush=True)

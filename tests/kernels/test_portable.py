@@ -17,7 +17,7 @@ from tests.support.host import SANITIZED, layouts, run_on_host, run_sanitized
 from tests.support.target import run_programs
 from utvm.cores import CORES, Core, get_core
 from utvm.device import Session
-from utvm.graph import Graph, Operator
+from utvm.graph import DType, Graph, Mean, Operator, Quantization, Tensor
 from utvm.graph import operators as every_operator
 from utvm.graph.reference import evaluate
 from utvm.kernels import PORTABLE_FAMILIES
@@ -84,6 +84,21 @@ def test_every_operator_is_drawn_and_has_a_portable_family() -> None:
 def test_on_this_machine(kind: str) -> None:
     cases, programs = laid_out(drawn(case_with(kind), 7 / 8))
     check_all(cases, run_on_host(programs, [inputs for _, inputs in cases]))
+
+
+def mean_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Graph:
+    result = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+    x, y = (
+        Tensor(name=name, shape=dims, dtype=DType.INT8, quant=Quantization.per_tensor(scale, zero))
+        for name, dims, scale, zero in (("x", shape, 0.05, -128), ("y", result, 0.02, 7))
+    )
+    return Graph(name="mean", inputs=(x,), outputs=(y,), operators=(Mean(name="op", x=x, y=y, axes=axes),))
+
+
+def test_long_means_do_not_overflow_their_lanes() -> None:
+    shapes = [((1, 300, 12), (1,)), ((513, 6), (0,)), ((2, 1031), (1,)), ((3, 20, 5, 19, 7), (1, 3)), ((2, 4100), (1,))]
+    cases = [(graph := mean_of(*each), [np.full(graph.inputs[0].shape, 127, np.int8)]) for each in shapes]
+    check_all(cases, run_on_host([portable(graph, PLAIN) for graph, _ in cases], [inputs for _, inputs in cases]))
 
 
 @pytest.mark.parametrize("compiler", SANITIZED)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from utvm.codegen import CArray, CFunction, CParameter
 from utvm.cores import Core, get_core
-from utvm.graph import Add, DType, Graph, Operator, Quantization, Relu, Tensor
+from utvm.graph import Add, Dequantize, DType, Graph, Operator, Quantization, Relu, Tensor
 from utvm.kernels import Config, Kernel, KernelFamily, code_digest, workload
 from utvm.kernels.base import Space
 from utvm.lowering import LoweringError, Measured, lower, lower_frontier
@@ -341,3 +341,12 @@ def test_a_budget_for_80_layers_with_many_kernels_is_answered() -> None:
         program = lower(graph, CORE, families=(family,), flash=flash)
         assert program.budgeted_bytes <= flash
         assert sum(call.cycles for call in program.calls) <= relaxation(options, flash).bound * 1.02
+
+
+@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m0"])
+def test_a_table_of_floats_is_given_up_for_flash(core: str) -> None:
+    x = _tensor("x", 4096)
+    y = Tensor(name="y", shape=x.shape, dtype=DType.FLOAT32)
+    graph = Graph(name="g", inputs=(x,), outputs=(y,), operators=(Dequantize(name="op", x=x, y=y),))
+    assert lower(graph, get_core(core)).calls[0].kernel.config == {"table": 1}
+    assert lower(graph, get_core(core), flash=1000).calls[0].kernel.config == {"table": 0}

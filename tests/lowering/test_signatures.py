@@ -23,6 +23,7 @@ from utvm.graph import (
     Operator,
     Pad,
     Quantization,
+    Quantize,
     ResizeNearestNeighbor,
     Softmax,
     Tensor,
@@ -66,6 +67,14 @@ def test_types_that_no_family_takes_are_refused(kind: str, dtype: DType, core: s
     graph = Graph(name="g", operators=(op,), inputs=tuple(dict.fromkeys(op.activations)), outputs=op.outputs)
     with pytest.raises(LoweringError, match=rf"{op.kind} 'op': .* {dtype} \(tensor 'x'\)"):
         lower(graph, get_core(core))
+
+
+def test_float32_does_not_become_uint8() -> None:
+    x = Tensor(name="x", shape=(8,), dtype=DType.FLOAT32)
+    op = Quantize(name="op", x=x, y=tensor("y", 8, dtype=DType.UINT8))
+    graph = Graph(name="g", operators=(op,), inputs=(x,), outputs=op.outputs)
+    with pytest.raises(LoweringError, match="Quantize 'op'"):
+        lower(graph, get_core("cortex-m4"))
 
 
 def _measured(family: str, config: Config, graph: Graph, core: str, cost: int) -> Measured:

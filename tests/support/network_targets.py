@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
+from types import MappingProxyType
 
 from tests.support.drawer import Drawer
 from utvm.boards import Board
@@ -52,6 +53,7 @@ class Target:
         kinds: the types of the operators; a network has one of them.
         tile, taps: of a form of Winograd, F(tile, taps); 0 for other families.
         weight: how often networks aim at it, compared with others.
+        knobs: the choices that its configs have.
     """
 
     family: KernelFamily
@@ -59,6 +61,7 @@ class Target:
     tile: int = 0
     taps: int = 0
     weight: int = 1
+    knobs: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, op: Operator, core: Core) -> bool:
         """Whether the family computes an operator on a core, in this form."""
@@ -71,7 +74,7 @@ class Target:
 
     def config(self, d: Drawer, op: Operator, core: Core) -> Config | None:
         """Return a random config of the form that can be built; None if none was found."""
-        return {"tile": self.tile} if self.tile else random_config(d, self.family, op, core)
+        return {"tile": self.tile} if self.tile else random_config(d, self.family, op, core, self.knobs)
 
 
 def targets(board: Board) -> list[Target]:
@@ -79,10 +82,23 @@ def targets(board: Board) -> list[Target]:
     return [target for target in _TARGETS if target.family.lacks(board.core) is None]
 
 
-def random_config(d: Drawer, family: KernelFamily, op: Operator, core: Core) -> Config | None:
-    """Return a random config of a family that can be built; None if none was found."""
+def target_of(label: str) -> Target:
+    """Return what a label of `used_by` stands for: a kind and a family, and maybe a knob and its choice."""
+    kind, _, rest = label.partition(": ")
+    name, _, knob = rest.partition(", ")
+    family, of_kind = next(
+        (family, each) for family in FAMILIES for each in family.kinds if (family.name, each.__name__) == (name, kind)
+    )
+    return Target(family=family, kinds=(of_kind,), knobs=dict([knob.split(" ")]) if knob else {})
+
+
+def random_config(
+    d: Drawer, family: KernelFamily, op: Operator, core: Core, knobs: Mapping[str, str] = MappingProxyType({})
+) -> Config | None:
+    """Return a random config of a family, with the choices of `knobs`, that can be built; None if none was found."""
     space = family.space(op, core)
     every = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
+    every = [config for config in every if all(str(config.get(name)) == value for name, value in knobs.items())]
     d.rng.shuffle(every)  # type: ignore[arg-type]
     for config in every[:_MOST_CONFIGS]:
         if family.legal(op, core, config):

@@ -44,14 +44,19 @@ class Network:
         return found
 
 
-def draw_network(seed: int, board: Board, *, small: bool = False) -> Network:
-    """Return a random network compiled for a board in a random way; `small` ones take less time to simulate."""
+def draw_network(seed: int, board: Board, *, small: bool = False, aim: Target | None = None) -> Network:
+    """Return a random network compiled for a board in a random way; `small` ones take less time to simulate.
+
+    It has layers for some of what the board's core has, or for `aim`.
+    """
     d = Drawer(np.random.default_rng(seed), True, 12)
     known = targets(board)
     weighted = [target for target in known for _ in range(target.weight)]
     chain = not small and board.core.dsp and d.integer(1, len(weighted) + _STRIPES_WEIGHT) <= _STRIPES_WEIGHT
     aims = [] if chain else [d.pick(*weighted) for _ in range(1 if small else 3)]
-    if small:
+    if aim is not None:
+        chain, aims = False, [aim]
+    elif small:
         aims += [target for target in known if target.family.name == "blocked" and board.core.xpulp][:1]
     kind = "chain" if chain else "tiled" if any(aim.tile for aim in aims) else d.pick("any", "any", "any", "tiled")
     builder = NetworkBuilder(d, kind)

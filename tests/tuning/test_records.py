@@ -83,12 +83,17 @@ def test_a_record_is_read_only_whole(tmp_path: Path) -> None:
         list(read_lines(file))
 
 
+LARGE = "Add(a=int8[1x16x32x32]zp-17, b=int8[1x1]zp4, y=int8[1x16x32x32]zp-128, clamp=-128/127)"
+
+
 def test_a_file_with_figures_that_contradict_each_other_is_refused(tmp_path: Path) -> None:
     """Each figure is possible by itself; the reason is told with the line."""
     file = tmp_path / "records.jsonl"
     for changed, told in (
         ({"cycles": 1}, "cycles is 1 for 900 instructions, fewer than any core takes"),
         ({"cycles": 10**12}, "more than any memory makes a core wait"),
+        ({"cycles": 1, "instructions": 1, "workload": LARGE}, "instructions is 1 for a tensor of 16,384 bytes"),
+        ({"cycles": 1, "instructions": None, "workload": LARGE}, "cycles is 1 for a tensor of 16,384 bytes"),
         ({"config": {"m": 10**9}}, "config has m 1000000000"),
         ({"config": {"m": -1}}, "config has m -1"),
     ):

@@ -17,7 +17,7 @@ from utvm.graph.arithmetic import requantization
 from utvm.graph.float_functions import FLOAT_FUNCTIONS, FLOAT_REDUCERS
 from utvm.graph.formulas import QUOTIENT, WRAPPING_SUM, centered, requantized, stored
 from utvm.graph.general import Elementwise, Function, Reducer, Reduction
-from utvm.graph.tensor import DType
+from utvm.graph.tensor import DType, Tensor
 from utvm.numerics import (
     inverse_square_root,
     multiply_by_quantized_multiplier,
@@ -74,9 +74,18 @@ def _div(op: Elementwise, xs: Sequence[Expr]) -> Expr:
     return stored(op, call(QUOTIENT, centered(a, xs[0]), centered(b, xs[1]), multiplier, shift))
 
 
+def _keeps_order(a: Tensor, b: Tensor) -> bool:
+    """Whether int8 values of both, scaled to be compared, become the same numbers, no two of them equal."""
+    if (a.scale, a.zero_point) != (b.scale, b.zero_point):
+        return False
+    values = (np.arange(-128, 128, dtype=np.int64) - a.zero_point) * 256
+    scaled = multiply_by_quantized_multiplier(values, *quantize_multiplier(a.scale))
+    return bool((np.diff(scaled) > 0).all())
+
+
 def _comparison(compare: Callable[[Expr, Expr], Expr]) -> Callable[[Elementwise, Sequence[Expr]], Expr]:
     def expression(op: Elementwise, xs: Sequence[Expr]) -> Expr:
-        if op.xs[0].dtype is not DType.INT8:
+        if op.xs[0].dtype is not DType.INT8 or _keeps_order(*op.xs):
             return compare(xs[0], xs[1])
         a, b = (requantized(centered(t, e) * 256, requantization(t.scale)) for t, e in zip(op.xs, xs, strict=True))
         return compare(a, b)

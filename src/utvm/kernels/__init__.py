@@ -16,6 +16,7 @@ from utvm.kernels.portable import (
     PortableBinary,
     PortableConv2D,
     PortableConvert,
+    PortableCumulativeSum,
     PortableDefined,
     PortableDepthwise,
     PortableFullyConnected,
@@ -41,6 +42,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConvert(),
     PortableMove(),
     PortableResizeBilinear(),
+    PortableCumulativeSum(),
     PortableDefined(),
 )
 """Plain C11, for every operator and every core."""

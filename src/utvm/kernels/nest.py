@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -40,20 +40,34 @@ def index(variables: Sequence[str], strides: Sequence[int], start: int = 0) -> s
 
 
 @contextmanager
-def loops(w: CWriter, extents: Sequence[int], *, unroll: int = 1) -> Iterator[list[str]]:
-    """Open one loop a dimension; yields the variables' names. Dimensions of 1 get no loop and the name 0.
-
-    The innermost is written out `unroll` times by the compiler, if that is more than once.
-    """
-    innermost = max((d for d, extent in enumerate(extents) if extent > 1), default=-1)
+def loops(w: CWriter, extents: Sequence[int]) -> Iterator[list[str]]:
+    """Open one loop a dimension; yields the variables' names. Dimensions of 1 get no loop and the name 0."""
     names = [f"i{d}" if extent > 1 else "0" for d, extent in enumerate(extents)]
     with ExitStack() as stack:
-        for d, (name, extent) in enumerate(zip(names, extents, strict=True)):
-            if d == innermost and unroll > 1:
-                w(f"#pragma GCC unroll {unroll}")
+        for name, extent in zip(names, extents, strict=True):
             if name != "0":
                 stack.enter_context(w.loop(name, extent))
         yield names
+
+
+def unrolled(w: CWriter, extents: Sequence[int], at_once: int, write: Callable[[list[str]], None]) -> None:
+    """Write loops as `loops` does, the innermost with `at_once` turns in one; `write` gets the names of a turn."""
+    innermost = max((d for d, extent in enumerate(extents) if extent > 1), default=None)
+    if innermost is None or extents[innermost] < 2 * at_once:
+        with loops(w, extents) as names:
+            write(names)
+        return
+    whole = extents[innermost] - extents[innermost] % at_once
+    with loops(w, extents[:innermost]) as names:
+        after = ["0"] * (len(extents) - innermost - 1)
+        variable = f"i{innermost}"
+        with w.loop(variable, whole, step=at_once):
+            for turn in range(at_once):
+                with w.block(""):
+                    write([*names, f"({variable} + {turn})" if turn else variable, *after])
+        for turn in range(whole, extents[innermost]):
+            with w.block(""):
+                write([*names, str(turn), *after])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ MOST_CHOICE = 4096
 """No knob of any family has a number near it."""
 MOST_AT_ONCE, MOST_WAITING = 8, 10_000
 """Instructions that no core completes in a cycle, and cycles that none waits for one on average."""
+MOST_BYTES = 64
+"""Bytes that no instruction stores or loads at once: STM has up to 56."""
+_MOVED = re.compile(r"\b(?:y|weights)=[a-z]*(\d+)\[([\dx]+)\]")
+"""Tensors of a workload that are written or read whole: bits of an element, shape."""
 
 
 class RecordError(UtvmError):
@@ -184,7 +190,17 @@ def absurdity(record: Record) -> str | None:
         if type(choice) is int and not 0 <= choice <= MOST_CHOICE:
             return f"config has {knob} {choice}, a number from 0 to {MOST_CHOICE:,} is expected"
     cycles, instructions = record.cycles, record.instructions
-    if record.outcome is not Outcome.OK or cycles is None or instructions is None:
+    if record.outcome is not Outcome.OK:
+        return None
+    moved = max(
+        (prod(map(int, dims.split("x"))) * int(bits) // 8 for bits, dims in _MOVED.findall(record.workload)), default=0
+    )
+    least = moved // MOST_BYTES
+    if instructions is not None and instructions < least:
+        return f"instructions is {instructions} for a tensor of {moved:,} bytes, fewer than any core takes"
+    if cycles is not None and cycles * MOST_AT_ONCE < least:
+        return f"cycles is {cycles} for a tensor of {moved:,} bytes, fewer than any core takes"
+    if cycles is None or instructions is None:
         return None
     if instructions > MOST_AT_ONCE * cycles:
         return f"cycles is {cycles} for {instructions:,} instructions, fewer than any core takes"

@@ -4,6 +4,7 @@ from utvm.kernels.portable.bilinear import PortableResizeBilinear
 from utvm.kernels.portable.binary import PortableBinary
 from utvm.kernels.portable.conv2d import PortableConv2D
 from utvm.kernels.portable.convert import PortableConvert
+from utvm.kernels.portable.cumulative import PortableCumulativeSum
 from utvm.kernels.portable.defined import PortableDefined
 from utvm.kernels.portable.depthwise import PortableDepthwise
 from utvm.kernels.portable.fully_connected import PortableFullyConnected
@@ -17,6 +18,7 @@ __all__ = [
     "PortableBinary",
     "PortableConv2D",
     "PortableConvert",
+    "PortableCumulativeSum",
     "PortableDefined",
     "PortableDepthwise",
     "PortableFullyConnected",

@@ -9,19 +9,23 @@ import numpy as np
 from utvm.codegen import CArray, CFunction, CParameter, CWriter, float_literal
 from utvm.cores import Core
 from utvm.graph import Dequantize, DType, Operator, Quantize
-from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.portable.quantize import rounding_limits, short_reciprocal, two_factors
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload import dims, workload
 
 _AT_ONCE = 4
 """Elements of a turn: their loads and conversions come before all stores."""
-_TABLE_WORTH = 512
-"""Elements from which a table of 1 KB is worth its flash on cores without FPU: Dequantize."""
+_CALL_CYCLES = 20.0
+_BY_TABLE, _BY_PRODUCT, _BY_SOFT_FLOAT = 2.7, 5.75, 80.0
+"""Cycles of an element of Dequantize: the first two counted on the modelled Cortex-M7, others differ by little."""
 
 
 class PortableConvert(KernelFamily):
-    """Quantize from float32, and Dequantize."""
+    """Quantize from float32, and Dequantize.
+
+    Knob of Dequantize: `table`, whether all 256 results are read from 1 KB of flash or computed.
+    """
 
     name = "portable"
     kinds = (Quantize, Dequantize)
@@ -31,7 +35,30 @@ class PortableConvert(KernelFamily):
         """Return why `op` does not convert between float32 and int8."""
         if isinstance(op, Quantize) and op.x.dtype is not DType.FLOAT32:
             return "its input is not float32"
+        if isinstance(op, Quantize) and op.y.dtype is not DType.INT8:
+            return "float32 becomes int8 here, not uint8"
         return super().refusal(op, core)
+
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return both forms of Dequantize."""
+        del core
+        return {"table": (0, 1)} if isinstance(op, Dequantize) else {}
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return the faster form."""
+        del core
+        return {"table": 1} if isinstance(op, Dequantize) else {}
+
+    def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
+        """Return both forms: one is fast, the other one small."""
+        return ({"table": 1}, {"table": 0}) if isinstance(op, Dequantize) else (self.default(op, core),)
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return about the cycles of a form of Dequantize, which compete with each other alone."""
+        if not isinstance(op, Dequantize):
+            return None
+        computed = _BY_PRODUCT if core.fpu else _BY_SOFT_FLOAT
+        return _CALL_CYCLES + op.x.elements * (_BY_TABLE if config["table"] else computed)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a conversion."""
@@ -41,7 +68,7 @@ class PortableConvert(KernelFamily):
         if isinstance(op, Quantize):
             helpers, constants = _write_quantize(w, op, core)
         else:
-            helpers, constants = _write_dequantize(w, op, core)
+            helpers, constants = _write_dequantize(w, op, table=bool((config or self.default(op, core))["table"]))
         return Kernel(
             family=self.name,
             config=config,
@@ -93,23 +120,38 @@ def _write_divided(w: CWriter, op: Quantize, start: int) -> None:
         w("y[i] = (int8_t)utvm_clamp(value, -128, 127);")
 
 
-def _write_dequantize(w: CWriter, op: Dequantize, core: Core) -> tuple[tuple[str, ...], dict[str, CArray]]:
-    table = not core.fpu and op.x.elements >= _TABLE_WORTH
+def _write_dequantize(w: CWriter, op: Dequantize, *, table: bool) -> tuple[tuple[str, ...], dict[str, CArray]]:
+    if table:
+        return ("utvm_load4", "utvm_store4"), _write_by_table(w, op)
 
     def write(lanes: int) -> None:
         for lane in range(lanes):
-            value = f"x[i{offset(lane)}]"
-            real = f"{float_literal(op.x.scale)} * (float)({value}{offset(-op.x.zero_point)})"
-            w(f"const float value{lane} = {f'table[(uint8_t){value}]' if table else real};")
+            value = f"(float)(x[i{offset(lane)}]{offset(-op.x.zero_point)})"
+            w(f"const float value{lane} = {float_literal(op.x.scale)} * {value};")
         for lane in range(lanes):
             w(f"y[i{offset(lane)}] = value{lane};")
 
     _write_turns(w, op.x.elements, write)
-    if not table:
-        return (), {}
+    return (), {}
+
+
+def _write_by_table(w: CWriter, op: Dequantize) -> dict[str, CArray]:
+    source = "x" if op.x.dtype is DType.INT8 else "(const int8_t *)x"
+
+    def write(lanes: int) -> None:
+        if lanes == 1:
+            w("y[i] = table[(uint8_t)x[i]];")
+            return
+        # The bits as integers: GCC loads a float of a table by an addition more.
+        w(f"const uint32_t four = utvm_load4({source} + i);")
+        for lane, place in enumerate(("four & 255", "four >> 8 & 255", "four >> 16 & 255", "four >> 24")):
+            w(f"const uint32_t value{lane} = utvm_load4((const int8_t *)(table + ({place})));")
+        for lane in range(lanes):
+            w(f"utvm_store4((int8_t *)(y + i{offset(lane)}), value{lane});")
+
+    _write_turns(w, op.x.elements, write)
     every = np.arange(256, dtype=np.uint8).view(op.x.dtype.value).astype(np.int32) - op.x.zero_point
-    values = np.float32(op.x.scale) * every.astype(np.float32)
-    return (), {"table": CArray(c_type="float", values=values)}
+    return {"table": CArray(c_type="float", values=np.float32(op.x.scale) * every.astype(np.float32))}
 
 
 def _write_turns(w: CWriter, elements: int, write: Callable[[int], None]) -> None:

@@ -11,7 +11,6 @@ from utvm.graph import (
     AveragePool2D,
     BatchMatMul,
     Conv2D,
-    CumulativeSum,
     DepthwiseConv2D,
     DType,
     Elementwise,
@@ -42,8 +41,11 @@ _AT_ONCE = (1, 2, 4, 8)
 _DEFAULT = 4
 """Points of an elementwise operator, or terms of a sum, that are written out one after another."""
 
+_MANY = 16
+"""Points beside which a rest of up to three is little."""
 
-_ALONE = (Elementwise, Reduction, CumulativeSum, Gather, GatherNd, BatchMatMul)
+
+_ALONE = (Elementwise, Reduction, Gather, GatherNd, BatchMatMul)
 """What has no other portable family."""
 _APART = (
     *(Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D, AveragePool2D, Mean, Softmax),
@@ -80,9 +82,12 @@ class PortableDefined(KernelFamily):
         return {"unroll": tuple(n for n in _AT_ONCE if n <= max(1, turns))}
 
     def default(self, op: Operator, core: Core) -> Config:
-        """Return a few at once, where they leave no rest."""
+        """Return a few at once, where they leave no rest, or a rest that is little beside them."""
         del core
-        turns = _turns(_collapsed(op)[-1])
+        stage = _collapsed(op)[-1]
+        turns = _turns(stage)
+        if not stage.reduce and turns >= _MANY:
+            return {"unroll": _DEFAULT}
         return {"unroll": next(n for n in (_DEFAULT, 2, 1) if turns % n == 0)}
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
