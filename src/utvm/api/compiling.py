@@ -14,7 +14,7 @@ from utvm.api.flash_budget import Built, within_both
 from utvm.api.sizes import Size, size_in_bytes
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board, BoardError, load_board
-from utvm.codegen import RUN_SYMBOL, entry_source, step_symbol
+from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL, entry_source, step_symbol
 from utvm.cores import Core
 from utvm.device import build_image
 from utvm.dump import Dump
@@ -247,6 +247,8 @@ def build_program(board: Board, program: Program, files: Mapping[str, str], *, s
         ToolchainError: it does not fit, or a tool is missing.
     """
     entries = [step_symbol(program.name, index) for index in range(len(program.calls))] if steps else []
+    if program.graph.states:
+        entries.append(RESET_MODEL_SYMBOL)
     return build_image(board, image_sources(program.name, files), entries=[RUN_SYMBOL, *entries])
 
 

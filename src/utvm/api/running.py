@@ -15,8 +15,8 @@ from utvm.api.compiling import Compiled, as_board, compile
 from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board, LinkKind, require_trust
-from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL
-from utvm.device import LinkError, Measurement, Session, open_session
+from utvm.codegen import ARENA_SYMBOL, RESET_MODEL_SYMBOL, RUN_SYMBOL
+from utvm.device import DeviceError, LinkError, Measurement, Session, open_session
 from utvm.emulators import QemuTarget, StandIn, emulator_target, get_assumption
 from utvm.errors import UtvmError
 from utvm.frontends.inputs import fit_array, read_inputs
@@ -114,6 +114,16 @@ class Model:
         self.compiled = compiled
         self._c_model = compiled.program.c_model()
         session.load(compiled.image)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all earlier runs: states get their first values. Nothing happens where a network has none.
+
+        Raises:
+            UtvmError: the call failed.
+        """
+        if self._c_model.states:
+            self.session.call(RESET_MODEL_SYMBOL)
 
     def run(self, inputs: Inputs, *, timeout: float | None = None) -> Result:
         """Run once.
@@ -124,8 +134,11 @@ class Model:
 
         Raises:
             UtvmError: an input does not fit, or the call failed (fault, time-out, lost link); the session stays usable.
-                A run that the debug link broke is tried again first.
+                A run that the debug link broke is tried again first, but not one of a network that keeps state: that
+                is lost, and starts from its first values.
         """
+        if self._c_model.states:
+            return self._run_on(inputs, timeout)
         for _ in range(_RUNS - 1):
             with suppress(LinkError):
                 return self._run(inputs, timeout)
@@ -152,6 +165,17 @@ class Model:
     def __repr__(self) -> str:
         """A few lines: the network and the session."""
         return f"Model({self.compiled!r},\n  {self.session!r})"
+
+    def _run_on(self, inputs: Inputs, timeout: float | None) -> Result:
+        """Run once from what the last run left; a session that repaired itself has lost that."""
+        self._arrays(inputs)
+        try:
+            return self._run(inputs, timeout)
+        except DeviceError as error:
+            with suppress(UtvmError):
+                self.reset()
+            error.args = (f"{error}; the network's state is lost: it starts from its first values", *error.args[1:])
+            raise
 
     def _run(self, inputs: Inputs, timeout: float | None) -> Result:
         watch = Stopwatch()

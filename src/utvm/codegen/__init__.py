@@ -11,7 +11,7 @@ from utvm.codegen.c import (
     float_literal,
     int_literal,
 )
-from utvm.codegen.entry import ARENA_SYMBOL, RUN_SYMBOL, entry_source
+from utvm.codegen.entry import ARENA_SYMBOL, RESET_MODEL_SYMBOL, RUN_SYMBOL, entry_source
 from utvm.codegen.library import CLibrary, port_names, render_library
 from utvm.codegen.model import (
     ARENA_ALIGNMENT,
@@ -19,6 +19,7 @@ from utvm.codegen.model import (
     CCall,
     CModel,
     CPort,
+    CState,
     function_names,
     render_model,
     step_symbol,
@@ -27,6 +28,7 @@ from utvm.codegen.model import (
 __all__ = [
     "ARENA_ALIGNMENT",
     "ARENA_SYMBOL",
+    "RESET_MODEL_SYMBOL",
     "RUN_SYMBOL",
     "SIZES",
     "ArenaRef",
@@ -37,6 +39,7 @@ __all__ = [
     "CModel",
     "CParameter",
     "CPort",
+    "CState",
     "CSupport",
     "CWriter",
     "comment",

@@ -35,8 +35,23 @@ class CPort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CState:
+    """What the model keeps from run to run: where in the arena, and its value at first."""
+
+    label: str
+    offset: int
+    initial: CArray
+
+    @property
+    def fill(self) -> int | None:
+        """The value of all bytes at first, where they are equal: no constant is needed then."""
+        raw = self.initial.values.tobytes()
+        return raw[0] if raw.count(raw[0]) == len(raw) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CModel:
-    """Everything that the model's files say."""
+    """Everything that the model's files say. The first `state_bytes` of the arena are kept from run to run."""
 
     name: str
     summary: str
@@ -44,6 +59,8 @@ class CModel:
     inputs: tuple[CPort, ...]
     outputs: tuple[CPort, ...]
     calls: tuple[CCall, ...]
+    states: tuple[CState, ...] = ()
+    state_bytes: int = 0
 
 
 ARENA_ALIGNMENT = 16
@@ -75,6 +92,9 @@ def array_names(model: CModel) -> dict[CArray, str]:
         for role, operand in call.operands.items():
             if isinstance(operand, CArray) and operand not in names:
                 names[operand] = f"{model.name}_{index}_{role}"
+    for index, state in enumerate(model.states):
+        if state.fill is None:
+            names.setdefault(state.initial, f"{model.name}_state_{index}")
     return names
 
 
@@ -103,6 +123,7 @@ def _header(model: CModel) -> str:
         comment("Working memory that the caller provides; inputs and outputs live in it."),
         f"#define {upper}_ARENA_BYTES {model.arena_bytes}",
         f"#define {upper}_ARENA_ALIGNMENT {ARENA_ALIGNMENT}",
+        *([f"#define {upper}_STATE_BYTES {model.state_bytes}"] if model.states else []),
     ]
     for kind, ports in (("INPUT", model.inputs), ("OUTPUT", model.outputs)):
         for index, port in enumerate(ports):
@@ -118,6 +139,18 @@ def _header(model: CModel) -> str:
             "by the next run. Returns 0."
         ),
         f"int32_t {model.name}_run(uint8_t *arena);",
+        *(
+            [
+                "",
+                comment(
+                    "Forget all earlier runs: to be called before the first. What is kept lies in the first\n"
+                    f"{upper}_STATE_BYTES of the arena."
+                ),
+                f"void {model.name}_reset(uint8_t *arena);",
+            ]
+            if model.states
+            else []
+        ),
         "",
         "#ifdef __cplusplus",
         "}",
@@ -158,6 +191,7 @@ def _source(
         f'#include <string.h>\n\n#include "{model.name}_weights.h"\n',
         *definitions(functions, prelude),
         _run_function(model, functions, arrays),
+        *([_reset_function(model, arrays)] if model.states else []),
         *(_step_functions(model, functions, arrays) if steps else ()),
     ]
     return "\n".join(parts)
@@ -181,6 +215,23 @@ def _run_function(model: CModel, functions: Mapping[CFunction, str], arrays: Map
         lines += [f"  {comment(f'{index}: {plain(call.label)}')}", call_line(call, functions, arrays)]
     lines += ["  return 0;", "}", ""]
     return "\n".join(lines)
+
+
+def _reset_function(model: CModel, arrays: Mapping[CArray, str]) -> str:
+    lines = [f"void {model.name}_reset(uint8_t *arena) {{", *reset_lines(model, arrays), "}", ""]
+    return "\n".join(lines)
+
+
+def reset_lines(model: CModel, arrays: Mapping[CArray, str], *, arena: str = "arena") -> list[str]:
+    """Return the statements that give all states their first values; `arena` is a pointer to bytes."""
+    lines = []
+    for state in model.states:
+        place = f"{arena} + {state.offset}"
+        value = (
+            f"memset({place}, {state.fill}" if state.fill is not None else f"memcpy({place}, {arrays[state.initial]}"
+        )
+        lines += [f"  {comment(plain(state.label))}", f"  {value}, {state.initial.nbytes});"]
+    return lines
 
 
 def call_line(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from utvm.boards import Board
-from utvm.deploy.harness import RUN_SYMBOL
+from utvm.deploy.harness import RESET_SYMBOL, RUN_SYMBOL
 from utvm.deploy.manifest import Build
 from utvm.device import build_image
 from utvm.toolchain import Image, Source
@@ -36,9 +36,15 @@ def library_flags(board: Board) -> tuple[str, ...]:
 
 
 def library_image(
-    board: Board, files: Mapping[str, str], harness: str, *, optimize: str = "-O3", flags: Sequence[str] = ()
+    board: Board,
+    files: Mapping[str, str],
+    harness: str,
+    *,
+    optimize: str = "-O3",
+    flags: Sequence[str] = (),
+    states: bool = False,
 ) -> Image:
-    """Return the image of a board with the library and a harness that calls it.
+    """Return the image of a board with the library and a harness that calls it, with `states` to reset it too.
 
     Raises:
         ToolchainError: the compiler is missing or refuses a file, or the image does not fit the board.
@@ -46,7 +52,11 @@ def library_image(
     sources = [Source(name=name, text=text) for name, text in files.items() if name.endswith((".c", ".h"))]
     sources.append(Source(name="utvm_harness.c", text=harness))
     return build_image(
-        board, sources, entries=[RUN_SYMBOL], optimize=optimize, extra_flags=(*library_flags(board), *flags)
+        board,
+        sources,
+        entries=[RUN_SYMBOL, *([RESET_SYMBOL] if states else [])],
+        optimize=optimize,
+        extra_flags=(*library_flags(board), *flags),
     )
 
 

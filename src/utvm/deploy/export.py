@@ -16,7 +16,7 @@ from utvm.boards import Board
 from utvm.codegen import CLibrary, port_names, render_library
 from utvm.deploy.build import count_build, library_flags, library_image, shipping
 from utvm.deploy.directory import write_directory
-from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
+from utvm.deploy.harness import RESET_SYMBOL, RUN_SYMBOL, board_harness, buffer
 from utvm.deploy.manifest import (
     MANIFEST_FILE,
     Build,
@@ -137,15 +137,16 @@ def export(
         portable = replace(portable, name=f"{prefix}_portable")
     draft = _library(program, portable, target, {}, {})
     ports = _ports(program.graph.inputs, "input"), _ports(program.graph.outputs, "output")
-    harness = board_harness(prefix, *ports)
+    states = bool(program.graph.states)
+    harness = board_harness(prefix, *ports, states=states)
 
     def build(board: Board, optimize: str = OPTIMIZATIONS[0]) -> Image:
-        return library_image(board, render_library(draft), harness, optimize=optimize)
+        return library_image(board, render_library(draft), harness, optimize=optimize, states=states)
 
     images = {level: build(target, level) for level in OPTIMIZATIONS}
     builds = tuple(count_build(target, prefix, image, optimize=level) for level, image in images.items())
     stack_bound = max(
-        (*(b.stack_bytes for b in builds), *_other_stacks(target, prefix, render_library(draft), harness))
+        (*(b.stack_bytes for b in builds), *_other_stacks(target, prefix, render_library(draft), harness, states))
     )
     budgets = {key: limit for key, limit in sizes.items() if limit is not None}
     _check_budgets(program, builds, stack_bound, budgets)
@@ -174,6 +175,7 @@ def export(
         stack_bound=stack_bound,
         expected=_expected(target, program.graph, ports[0], build, images[OPTIMIZATIONS[0]]),
         budgets=budgets,
+        state_bytes=program.memory.state_bytes,
         slower=tuple(
             SlowerEntry(
                 name=call.name,
@@ -271,11 +273,11 @@ def _prelude(program: Program) -> dict[str, str]:
     return {name: PRELUDE[name] for name in with_dependencies(used)}
 
 
-def _other_stacks(board: Board, name: str, files: Mapping[str, str], harness: str) -> Iterator[int]:
+def _other_stacks(board: Board, name: str, files: Mapping[str, str], harness: str, states: bool) -> Iterator[int]:
     """Yield the stack of a run under the other options that the header takes; levels that do not fit are left out."""
     for level in _STACK_LEVELS:
         with contextlib.suppress(MemoryOverflowError):
-            image = library_image(board, files, harness, optimize=level, flags=_STACK_FLAGS)
+            image = library_image(board, files, harness, optimize=level, flags=_STACK_FLAGS, states=states)
             yield image.worst_stack(f"{name}_run").bytes
 
 
@@ -342,6 +344,8 @@ def _run_in(session: Session, image: Image, graph: Graph, ports: tuple[Port, ...
     session.load(image)
     for index, (tensor, port) in enumerate(zip(graph.inputs, ports, strict=True)):
         session.write(buffer(port), random_input(tensor, index).tobytes())
+    if graph.states:
+        session.call(RESET_SYMBOL)
     measured = session.call(RUN_SYMBOL)
     return replace(
         not_run,

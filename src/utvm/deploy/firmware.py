@@ -230,14 +230,26 @@ def _models(exports: Sequence[Export]) -> list[Source]:
         comment("The models of this firmware."),
         "\n".join(['#include "utvm_models.h"', *(f'#include "{m.name}.h"' for m in manifests)]),
         "typedef union {\n"
-        + "\n".join(f"  uint8_t {m.name}[{size}];" for m, size in zip(manifests, sizes, strict=True))
-        + "\n} arenas;",
-        "_Alignas(16) uint8_t utvm_arena[sizeof(arenas)];",
+        + "\n".join(f"  uint8_t {m.name}[{size}];" for m, size in zip(manifests, sizes, strict=True) if _shares(m))
+        + "\n} arenas;"
+        if any(map(_shares, manifests))
+        else "",
+        "static _Alignas(16) uint8_t utvm_arena[sizeof(arenas)];" if any(map(_shares, manifests)) else "",
+        *(
+            f"static _Alignas(16) uint8_t {m.name}_arena[{size}];"
+            for m, size in zip(manifests, sizes, strict=True)
+            if not _shares(m)
+        ),
         *(_model_functions(m) for m in manifests),
         "const utvm_model utvm_models[] = {\n" + "\n".join(_model_row(m) for m in manifests) + "\n};",
         f"const int32_t utvm_model_count = {len(manifests)};",
     ]
-    return [runtime_source("models.h"), Source(name="utvm_models.c", text="\n\n".join(parts) + "\n")]
+    return [runtime_source("models.h"), Source(name="utvm_models.c", text="\n\n".join(filter(None, parts)) + "\n")]
+
+
+def _shares(m: Manifest) -> bool:
+    """Whether a model shares its arena with others: it keeps nothing there from run to run."""
+    return m.state_bytes == 0
 
 
 def _model_functions(m: Manifest) -> str:
@@ -246,6 +258,11 @@ def _model_functions(m: Manifest) -> str:
         f"static int32_t {m.name}_run_in(void *arena) {{\n"
         f"  return (int32_t){m.name}_run({nulls}, arena, {m.name.upper()}_ARENA_BYTES);\n}}"
     ]
+    if not _shares(m):
+        parts.append(
+            f"static int32_t {m.name}_reset_in(void *arena) {{\n"
+            f"  return (int32_t){m.name}_reset(arena, {m.name.upper()}_ARENA_BYTES);\n}}"
+        )
     for kind, ports in (("input", m.inputs), ("output", m.outputs)):
         for port in ports:
             cast = "" if kind == "input" else "(void *)"
@@ -270,5 +287,6 @@ def _model_row(m: Manifest) -> str:
     summary = f"made by utvm {m.utvm} for {m.core}, {len(m.core_form.operators)} operators"
     return (
         f'    {{"{m.name}", "{summary}", {upper}_ARENA_BYTES, {upper}_FLASH_BYTES, {upper}_STACK_BYTES, '
-        f"{m.name}_inputs, {m.name}_outputs, {len(m.inputs)}, {len(m.outputs)}, {m.name}_run_in}},"
+        f"{m.name}_inputs, {m.name}_outputs, {len(m.inputs)}, {len(m.outputs)}, {m.name}_run_in, "
+        f"{'0' if _shares(m) else f'{m.name}_reset_in'}, {'utvm_arena' if _shares(m) else f'{m.name}_arena'}}},"
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from utvm.deploy.manifest import Form, Port, Result
 
 RUN_SYMBOL = "utvm_run_model"
+RESET_SYMBOL = "utvm_reset_model"
 ARENA_SYMBOL = "utvm_arena"
 WANTED_SYMBOL = "utvm_wanted"
 COPY_SYMBOL = "utvm_copy"
@@ -34,10 +35,13 @@ def hooks_header(name: str) -> str:
     )
 
 
-def board_harness(name: str, inputs: Sequence[Port], outputs: Sequence[Port], form: Form | None = None) -> str:
+def board_harness(
+    name: str, inputs: Sequence[Port], outputs: Sequence[Port], form: Form | None = None, *, states: bool = False
+) -> str:
     """Return the C file that gives a session one function to call, and with `form` the copies of layers.
 
-    It does not compile where the library takes its portable form: a board shows what the core's kernels do.
+    A model with `states` has a second one, to reset it. The file does not compile where the library takes its portable
+    form: a board shows what the core's kernels do.
     """
     upper = name.upper()
     parts = [
@@ -46,6 +50,11 @@ def board_harness(name: str, inputs: Sequence[Port], outputs: Sequence[Port], fo
         f"int32_t {RUN_SYMBOL}(void);\n",
         f"int32_t {RUN_SYMBOL}(void) {{\n  return (int32_t){_call(name, inputs, outputs)};\n}}\n",
     ]
+    if states:
+        parts.append(
+            f"int32_t {RESET_SYMBOL}(void);\n\nint32_t {RESET_SYMBOL}(void) {{\n"
+            f"  return (int32_t){name}_reset({ARENA_SYMBOL}, sizeof {ARENA_SYMBOL});\n}}\n"
+        )
     return "\n".join([*parts, *([] if form is None else [_after(form)])])
 
 
@@ -60,6 +69,11 @@ def host_harness(name: str, inputs: Sequence[Port], outputs: Sequence[Port], for
     main = f"""\
 int main(int argc, char **argv) {{
   {WANTED_SYMBOL} = argc > 1 ? atoi(argv[1]) : -1;
+#ifdef {name.upper()}_STATE_BYTES
+  if ({name}_reset({ARENA_SYMBOL}, sizeof {ARENA_SYMBOL}) != 0) {{
+    return 5;
+  }}
+#endif
   while (fread({buffer(first)}, 1, {first.nbytes}, stdin) == {first.nbytes}) {{
 {more}    if ({_call(name, inputs, outputs)} != 0) {{
       return 4;

@@ -154,7 +154,10 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything that is known of an export. `files` has the SHA-256 of each file."""
+    """Everything that is known of an export. `files` has the SHA-256 of each file.
+
+    `state_bytes` of the arena are kept from run to run.
+    """
 
     utvm: str
     name: str
@@ -173,6 +176,7 @@ class Manifest:
     stack_bound: int
     expected: Expected
     budgets: Mapping[str, int]
+    state_bytes: int
     slower: tuple[SlowerEntry, ...]
     files: Mapping[str, str]
 

@@ -22,6 +22,7 @@ from utvm.deploy.export import sha256
 from utvm.deploy.harness import (
     COPY_SYMBOL,
     HOOKS_HEADER,
+    RESET_SYMBOL,
     RUN_SYMBOL,
     WANTED_SYMBOL,
     board_harness,
@@ -41,8 +42,9 @@ from utvm.passes import run_passes
 
 Array = NDArray[Any]
 Inputs = Sequence[Array]
-Runner = Callable[[Inputs, int | None], list[Array]]
-"""Inputs and the number of a layer's result → the outputs, or that result alone."""
+Runner = Callable[[Sequence[Inputs], int | None], list[Array]]
+"""Inputs of runs one after another from the start, and the number of a layer's result → the last run's outputs, or that
+result alone. Where no state is kept, the last inputs are enough."""
 
 HOST_FLAGS = (
     "-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2", "-g1", "-ffp-contract=off",
@@ -139,7 +141,8 @@ def verify(
 ) -> Verification:
     """Build an export from its files, run inputs through it, and compare with the model.
 
-    On this machine the files are built with address and undefined-behaviour sanitizers; what those report is an error.
+    A network that keeps state gets the inputs as one sequence, from its first values on. On this machine the files are
+    built with address and undefined-behaviour sanitizers; what those report is an error.
 
     Args:
         directory: the export.
@@ -225,13 +228,24 @@ class _Reference:
         self.graph = graph
         self._optimised = run_passes(graph)
         self.inputs = [self._inputs(number) for number in range(count)]
+        self._memory: dict[str, Array] = {}
+        self._before: dict[str, Array] = {}
+
+    def sequence(self, number: int) -> Sequence[Inputs]:
+        """Return what must be run for the results of one of the inputs."""
+        return self.inputs[: number + 1] if self.graph.states else self.inputs[number : number + 1]
 
     def outputs(self, number: int) -> list[Array]:
-        values = evaluate(self.graph, self.inputs[number])
+        """Return the outputs for the inputs, which come in their order; the first ones start anew."""
+        if number == 0:
+            self._memory.clear()
+        self._before = dict(self._memory)
+        values = evaluate(self.graph, self.inputs[number], memory=self._memory)
         return [values[tensor.name] for tensor in self.graph.outputs]
 
     def layers(self, number: int) -> Mapping[str, Array]:
-        return evaluate(self._optimised, self.inputs[number], keep=True)
+        """Return what operators make of the inputs that `outputs` was asked for last."""
+        return evaluate(self._optimised, self.inputs[number], keep=True, memory=dict(self._before))
 
     def _inputs(self, number: int) -> list[Array]:
         drawn = [random_input(tensor, number + index) for index, tensor in enumerate(self.graph.inputs)]
@@ -242,9 +256,10 @@ class _Reference:
 
 def _check(place: str, run: Runner, reference: _Reference, form: Form, layers: bool) -> Check:
     compared = 0
-    for number, inputs in enumerate(reference.inputs):
+    for number in range(len(reference.inputs)):
         wanted = reference.outputs(number)
-        got = run(inputs, None)
+        sequence = reference.sequence(number)
+        got = run(sequence, None)
         pairs = zip(reference.graph.outputs, got, wanted, strict=True)
         found = [d for t, g, w in pairs if (d := _difference(number, None, t.name, g, w)) is not None]
         if layers or found:
@@ -255,7 +270,7 @@ def _check(place: str, run: Runner, reference: _Reference, form: Form, layers: b
                     continue
                 compared += 1
                 label = f"operator {index}, {form.operators[index].kind} '{form.operators[index].name}'"
-                held = run(inputs, position)[0]
+                held = run(sequence, position)[0]
                 if (here := _difference(number, label, result.tensor, held, value)) is not None:
                     found.insert(0, here)
                     break
@@ -357,11 +372,12 @@ def _on_host(manifest: Manifest, files: Mapping[str, str], form: Form) -> Iterat
         units = sorted(path.name for path in folder.glob("*.c"))
         _host(["gcc", *HOST_FLAGS, *_hook_flags(name), *units, "-o", "run"], folder, b"", "build for this machine")
 
-        def run(inputs: Inputs, position: int | None) -> list[Array]:
-            given = b"".join(np.ascontiguousarray(value).tobytes() for value in inputs)
+        def run(sequence: Sequence[Inputs], position: int | None) -> list[Array]:
+            given = b"".join(np.ascontiguousarray(value).tobytes() for inputs in sequence for value in inputs)
             wanted = [] if position is None else [str(position)]
             raw = _host([str(folder / "run"), *wanted], folder, given, "run on this machine")
-            return _arrays(manifest, raw, None if position is None else results[position][1])
+            last = raw[len(raw) // len(sequence) * (len(sequence) - 1) :]
+            return _arrays(manifest, last, None if position is None else results[position][1])
 
         yield run
 
@@ -388,18 +404,29 @@ def _on_board(manifest: Manifest, files: Mapping[str, str], board: Board) -> Ite
     form = manifest.core_form
     results = results_of(form)
     every = {**files, HOOKS_HEADER: hooks_header(manifest.name)}
-    harness = board_harness(manifest.name, manifest.inputs, manifest.outputs, form)
-    image = library_image(board, every, harness, flags=_hook_flags(manifest.name))
+    states = manifest.state_bytes > 0
+    harness = board_harness(manifest.name, manifest.inputs, manifest.outputs, form, states=states)
+    image = library_image(board, every, harness, flags=_hook_flags(manifest.name), states=states)
     with api.connect(board) as session:
         session.load(image)
+        done = 0  # runs since the last reset
 
-        def run(inputs: Inputs, position: int | None) -> list[Array]:
+        def step(inputs: Inputs) -> None:
             for port, value in zip(manifest.inputs, inputs, strict=True):
                 session.write(buffer(port), np.ascontiguousarray(value).tobytes())
-            session.write(WANTED_SYMBOL, (-1 if position is None else position).to_bytes(4, "little", signed=True))
             status = session.call(RUN_SYMBOL).value
             if status:
                 raise VerifyError(f"{manifest.name}_run returned status {status} on {board.name}")
+
+        def run(sequence: Sequence[Inputs], position: int | None) -> list[Array]:
+            nonlocal done
+            session.write(WANTED_SYMBOL, (-1 if position is None else position).to_bytes(4, "little", signed=True))
+            if states and (done == 0 or done + 1 != len(sequence)):
+                session.call(RESET_SYMBOL)
+                done = 0
+            for inputs in sequence[done:] if states else sequence:
+                step(inputs)
+            done = len(sequence)
             if position is not None:
                 result = results[position][1]
                 return _arrays(manifest, session.read(COPY_SYMBOL, result.nbytes), result)

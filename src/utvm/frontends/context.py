@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tflite
@@ -16,6 +16,9 @@ from utvm.frontends.tflite_types import QUANTISED, TYPES
 from utvm.graph import FULL_INT8, DType, Operator, Quantization, Relu, Relu6, Tensor
 from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
+
+if TYPE_CHECKING:
+    from utvm.frontends.tflite_state import Variables
 
 ACTIVATION_RANGES = {
     tflite.ActivationFunctionType.NONE: (None, None),
@@ -52,16 +55,49 @@ _ADVICE_OF_DTYPE = {DType.FLOAT32: FLOAT_ADVICE, DType.UINT8: UINT8_ADVICE, DTyp
 class Context:
     """One operator of a file on its way into the graph."""
 
-    def __init__(self, model: RawModel, raw: RawOperator, tensors: dict[int, Tensor], names: Names) -> None:
+    def __init__(
+        self,
+        model: RawModel,
+        raw: RawOperator,
+        tensors: dict[int, Tensor],
+        names: Names,
+        variables: Variables | None = None,
+        *,
+        is_once: bool = False,
+    ) -> None:
         self._model = model
         self._tensors = tensors
         self._names = names
         self._first: Tensor | None = None
         self._activation: type[Operator] | None = None
         self.hybrid: Tensor | None = None
+        self._variables = variables
+        self.is_once = is_once
         self.raw = raw
         self.name = f"{raw.kind.lower()}_{raw.index}"
         self.types = TYPES.get(raw.kind, (DType.INT8,))
+
+    @property
+    def variables(self) -> Variables:
+        """The model's variables."""
+        if self._variables is None:
+            raise RefusedError("variables are not supported here")
+        return self._variables
+
+    def raw_input(self, position: int) -> RawTensor:
+        """Return an input as the file has it."""
+        index = self.raw.inputs[position]
+        if index < 0:
+            raise RefusedError("an input that is needed is absent")
+        return self._model.tensors[index]
+
+    def has_input(self, position: int) -> bool:
+        """Whether an optional input is there."""
+        return position < len(self.raw.inputs) and self.raw.inputs[position] >= 0
+
+    def alias(self, position: int, tensor: Tensor) -> None:
+        """Let an output be a tensor that is there already."""
+        self._tensors[self.raw.outputs[position]] = tensor
 
     def made(self, what: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return a tensor that the file lacks, between two operators that one of the file's becomes."""
@@ -248,6 +284,8 @@ class Context:
 
 def make_tensor(raw: RawTensor) -> Tensor:
     """Return the graph's form of a tensor of the file."""
+    if raw.is_variable:
+        raise RefusedError(f"tensor '{raw.name}': it is a variable")
     if raw.problem is not None or raw.dtype is None:
         advice = DYNAMIC_ADVICE if any(size <= 0 for size in raw.shape) else ""
         raise RefusedError(f"tensor '{raw.name}': {raw.problem}", advice)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import struct
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ MAX_OPERATORS = 20_000
 MAX_TENSORS = 60_000
 MAX_RANK = 8
 MAX_ELEMENTS = 1 << 27
+MAX_SUBGRAPHS = 1_000
+_SHOWN_SIGNATURES = 8
 
 _IDENTIFIER = b"TFL3"
 _TYPES = {
@@ -38,8 +40,6 @@ _TYPES = {
     tflite.TensorType.BOOL: DType.BOOL,
 }
 _TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
-_CONTROL_FLOW = frozenset(("IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "CALL"))
-_VARIABLES = frozenset(("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"))
 OPERATOR_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
 _BROKEN = (
     struct.error,
@@ -55,7 +55,10 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawTensor:
-    """A tensor as the file has it. `problem` says why it can't be used; only an operator that needs it minds."""
+    """A tensor as the file has it. `problem` says why it can't be used; only an operator that needs it minds.
+
+    `signature` is its shape with -1 for dimensions that the model leaves open, empty where there are none.
+    """
 
     index: int
     name: str
@@ -64,6 +67,9 @@ class RawTensor:
     quant: Quantization | None
     data: NDArray[Any] | None
     problem: str | None
+    is_variable: bool = False
+    is_resource: bool = False
+    signature: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,6 +80,7 @@ class RawOperator:
         inputs: indices of tensors; -1 stands for an absent optional one.
         options: the table of its options, or None.
         options_type: which table that is, a value of `tflite.BuiltinOptions`.
+        custom_options: the bytes of a custom operator's options.
     """
 
     index: int
@@ -82,20 +89,27 @@ class RawOperator:
     outputs: tuple[int, ...]
     options: Any
     options_type: int
+    custom_options: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawModel:
-    """The one subgraph of a file."""
+    """A subgraph of a file. `once` has those that it calls before its first run, by their indices."""
 
     tensors: tuple[RawTensor, ...]
     operators: tuple[RawOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    once: Mapping[int, RawModel] = field(default_factory=dict)
 
 
-def read_flatbuffer(data: bytes, source: str) -> RawModel:
+def read_flatbuffer(data: bytes, source: str, signature: str | None = None) -> RawModel:
     """Read a file's bytes.
+
+    Args:
+        data: the file.
+        source: its name, for messages.
+        signature: which network of a file that has several.
 
     Raises:
         FrontendError: it is not a TFLite file, is truncated or damaged, or has a form that is not supported.
@@ -105,16 +119,17 @@ def read_flatbuffer(data: bytes, source: str) -> RawModel:
     if len(data) < 16 or data[4:8] != _IDENTIFIER:
         raise FrontendError(source, ["this is not a TFLite file (its identifier TFL3 is missing)"])
     try:
-        return _Reader(data, source).read()
+        return _Reader(data, source, signature).read()
     except _BROKEN as error:
         problem = f"the file of {len(data):,} bytes is damaged or truncated: what it refers to is not there"
         raise FrontendError(source, [problem]) from error
 
 
 class _Reader:
-    def __init__(self, data: bytes, source: str) -> None:
+    def __init__(self, data: bytes, source: str, signature: str | None) -> None:
         self.data = data
         self.source = source
+        self.signature = signature
         self.model = tflite.Model.GetRootAs(data, 0)
         self.names: set[str] = set()
 
@@ -122,64 +137,73 @@ class _Reader:
         model = self.model
         if model.Version() != 3:
             raise FrontendError(self.source, [f"schema version {model.Version()} is not supported, only 3"])
-        if model.SubgraphsLength() != 1:
-            problem, advice = self._several_subgraphs()
-            raise FrontendError(self.source, [problem], advice=[advice])
-        if model.SignatureDefsLength() > 1:
-            count, keys = model.SignatureDefsLength(), ", ".join(self._signatures())
+        self._limit("operator codes", model.OperatorCodesLength(), MAX_OPERATORS)
+        self._limit("buffers", model.BuffersLength(), MAX_TENSORS)
+        self._limit("subgraphs", model.SubgraphsLength(), MAX_SUBGRAPHS)
+        if model.SubgraphsLength() == 0:
+            advice = "Convert the model again: the file is empty or damaged."
+            raise FrontendError(self.source, ["the file has no subgraph"], advice=[advice])
+        main = self._subgraph(self._chosen())
+        calls = [call for op in main.operators if op.kind == "CALL_ONCE" and (call := _called(op)) is not None]
+        for index in calls:
+            if not 0 <= index < model.SubgraphsLength():
+                raise FrontendError(self.source, [f"CALL_ONCE names subgraph {index} of {model.SubgraphsLength()}"])
+        return replace(main, once={index: self._subgraph(index) for index in dict.fromkeys(calls)})
+
+    def _chosen(self) -> int:
+        """Return the subgraph that a signature was chosen for, or the main one.
+
+        Raises:
+            FrontendError: several signatures name networks of their own, or none has the name that was chosen.
+        """
+        places = self._signatures()
+        if self.signature is not None:
+            if self.signature not in places:
+                known = ", ".join(places) or "none"
+                raise FrontendError(self.source, [f"it has no signature '{self.signature}'; there are: {known}"])
+            return self._inside(places[self.signature])
+        if len(set(places.values())) > 1:
+            shown = ", ".join([*places][:_SHOWN_SIGNATURES])
+            raise FrontendError(
+                self.source,
+                [f"the file has {len(places)} signatures ({shown}), each a network of its own"],
+                advice=[f"Choose one behind the file's name, as in 'model.tflite#{next(iter(places))}'."],
+            )
+        if len(places) > 1:
             warnings.warn(
-                f"{self.source}: {count} signatures ({keys}) name the same network: it is compiled once, "
-                "with all of its inputs and outputs in the file's order",
+                f"{self.source}: {len(places)} signatures ({', '.join([*places][:_SHOWN_SIGNATURES])}) name the same "
+                "network: it is compiled once, with all of its inputs and outputs in the file's order",
                 UtvmWarning,
                 stacklevel=2,
             )
-        graph = model.Subgraphs(0)
+        return self._inside(next(iter(places.values()), 0))
+
+    def _inside(self, subgraph: int) -> int:
+        count = self.model.SubgraphsLength()
+        if not 0 <= subgraph < count:
+            raise FrontendError(self.source, [f"a signature names subgraph {subgraph} of {count}"])
+        return subgraph
+
+    def _signatures(self) -> dict[str, int]:
+        """Return the subgraph of each signature by its name."""
+        count = self.model.SignatureDefsLength()
+        self._limit("signatures", count, MAX_SUBGRAPHS)
+        every = [self.model.SignatureDefs(i) for i in range(count)]
+        return {_text(each.SignatureKey()) or f"signature_{i}": each.SubgraphIndex() for i, each in enumerate(every)}
+
+    def _subgraph(self, index: int) -> RawModel:
+        graph = self.model.Subgraphs(index)
+        self.names = set()
         self._limit("tensors", graph.TensorsLength(), MAX_TENSORS)
         self._limit("operators", graph.OperatorsLength(), MAX_OPERATORS)
-        self._limit("operator codes", model.OperatorCodesLength(), MAX_OPERATORS)
-        self._limit("buffers", model.BuffersLength(), MAX_TENSORS)
         tensors = tuple(self._tensor(i, graph.Tensors(i)) for i in range(graph.TensorsLength()))
-        operators = tuple(self._operator(i, graph.Operators(i)) for i in range(graph.OperatorsLength()))
+        operators = tuple(self._operator(i, graph.Operators(i), len(tensors)) for i in range(graph.OperatorsLength()))
         return RawModel(
             tensors=tensors,
             operators=operators,
             inputs=self._indices("the graph's inputs", graph.InputsLength(), graph.Inputs, len(tensors)),
             outputs=self._indices("the graph's outputs", graph.OutputsLength(), graph.Outputs, len(tensors)),
         )
-
-    def _several_subgraphs(self) -> tuple[str, str]:
-        """Return why a file has another number of subgraphs than one, and what to do."""
-        model = self.model
-        count = model.SubgraphsLength()
-        self._limit("operator codes", model.OperatorCodesLength(), MAX_OPERATORS)
-        codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-        kinds = {OPERATOR_NAMES.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "") for code in codes}
-        flow, variables = sorted(kinds & _CONTROL_FLOW), sorted(kinds & _VARIABLES)
-        if count == 0:
-            return "the file has no subgraph", "Convert the model again: the file is empty or damaged."
-        if flow:
-            return (
-                f"the model branches at run time: {count} subgraphs, called by {', '.join(flow)}",
-                "Convert a model without tf.while_loop and tf.cond, or unroll its loops (unroll=True of Keras's RNNs).",
-            )
-        if variables:
-            return (
-                f"the model keeps state in variables: {count} subgraphs, with {', '.join(variables)}",
-                "Make the state an input and an output of the model, and carry it over yourself.",
-            )
-        signatures = model.SignatureDefsLength()
-        if signatures > 1:
-            return (
-                f"the file has {signatures} signatures ({', '.join(self._signatures())}), each a network of its own",
-                "Convert one signature at a time (from_concrete_functions with one function).",
-            )
-        return f"the file has {count} subgraphs, one is expected", "Convert the main network alone."
-
-    def _signatures(self) -> list[str]:
-        """Return the names of the first signatures."""
-        count = self.model.SignatureDefsLength()
-        self._limit("signatures", count, MAX_OPERATORS)
-        return [_text(self.model.SignatureDefs(i).SignatureKey()) for i in range(min(count, 8))]
 
     def _limit(self, what: str, count: int, most: int) -> None:
         if count > most or count * 4 > len(self.data):
@@ -195,7 +219,7 @@ class _Reader:
                 raise FrontendError(self.source, [f"{what} name tensor {index}; there are {limit}"])
         return found
 
-    def _operator(self, index: int, operator: Any) -> RawOperator:
+    def _operator(self, index: int, operator: Any, tensors: int) -> RawOperator:
         codes = self.model.OperatorCodesLength()
         if not 0 <= operator.OpcodeIndex() < codes:
             raise FrontendError(
@@ -206,7 +230,6 @@ class _Reader:
         kind = OPERATOR_NAMES.get(number, f"operator code {number}")
         if kind == "CUSTOM":
             kind = f"custom operator {_text(code.CustomCode())}"
-        tensors = self.model.Subgraphs(0).TensorsLength()
         return RawOperator(
             index=index,
             kind=kind,
@@ -222,7 +245,14 @@ class _Reader:
             ),
             options=operator.BuiltinOptions(),
             options_type=operator.BuiltinOptionsType(),
+            custom_options=self._custom_options(index, operator),
         )
+
+    def _custom_options(self, index: int, operator: Any) -> bytes:
+        length = operator.CustomOptionsLength()
+        if length > len(self.data):
+            raise FrontendError(self.source, [f"operator {index} claims {length:,} bytes of options: it is damaged"])
+        return bytes(operator.CustomOptionsAsNumpy()) if length else b""
 
     def _tensor(self, index: int, tensor: Any) -> RawTensor:
         self._limit(f"dimensions in tensor {index}", tensor.ShapeLength(), MAX_RANK)
@@ -234,8 +264,6 @@ class _Reader:
             problem = problem or f"its type {_TYPE_NAMES.get(tensor.Type(), tensor.Type())} is not supported"
         elif tensor.Sparsity() is not None:
             problem = problem or "it is sparse"
-        elif tensor.IsVariable():
-            problem = problem or "it is a variable"
         if problem is None and dtype is not None:
             quant, problem = self._quantization(index, tensor.Quantization(), shape)
         if problem is None and dtype is not None:
@@ -251,7 +279,14 @@ class _Reader:
             quant=quant,
             data=data,
             problem=problem,
+            is_variable=bool(tensor.IsVariable()),
+            is_resource=tensor.Type() == tflite.TensorType.RESOURCE,
+            signature=self._signature_shape(index, tensor),
         )
+
+    def _signature_shape(self, index: int, tensor: Any) -> tuple[int, ...]:
+        self._limit(f"dimensions in tensor {index}", tensor.ShapeSignatureLength(), MAX_RANK)
+        return tuple(int(tensor.ShapeSignature(i)) for i in range(tensor.ShapeSignatureLength()))
 
     def _shape_problem(self, shape: tuple[int, ...]) -> str | None:
         if any(d <= 0 for d in shape):
@@ -315,6 +350,15 @@ class _Reader:
             unique += "_"
         self.names.add(unique)
         return unique
+
+
+def _called(op: RawOperator) -> int | None:
+    """Return the subgraph that a CALL_ONCE names; None where its options are another's."""
+    if op.options is None or op.options_type != tflite.BuiltinOptions.CallOnceOptions:
+        return None
+    options = tflite.CallOnceOptions()
+    options.Init(op.options.Bytes, op.options.Pos)
+    return int(options.InitSubgraphIndex())
 
 
 def _text(raw: bytes | None) -> str:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from pathlib import Path
 
-from utvm.errors import UtvmWarning
+from utvm.errors import UtvmError, UtvmWarning
 from utvm.frontends.context import OPERATOR_ADVICE, Context, make_tensor
 from utvm.frontends.errors import FrontendError
-from utvm.frontends.flatbuffer import RawModel, read_flatbuffer
+from utvm.frontends.flatbuffer import RawModel, RawOperator, read_flatbuffer
 from utvm.frontends.problems import Problems
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_custom import PREFIX, convert_custom
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_shapes import folded
+from utvm.frontends.tflite_state import Variables
 from utvm.graph import Graph, GraphError, Operator, Tensor
 from utvm.graph.names import Names
+from utvm.graph.reference import evaluate_operator
 
 
-def load_tflite(model: Path | bytes, *, name: str | None = None) -> Graph:
+def load_tflite(model: Path | bytes, *, name: str | None = None, signature: str | None = None) -> Graph:
     """Import a model of int8, int16, float32, or a mixture.
 
     Args:
         model: a file, or its bytes.
         name: the graph's name; the file's stem if None.
+        signature: which network of a file that has several.
 
     Raises:
         FrontendError: with every problem found: operator, index, tensor, reason.
@@ -33,7 +37,7 @@ def load_tflite(model: Path | bytes, *, name: str | None = None) -> Graph:
         data = model.read_bytes() if isinstance(model, Path) else model
     except OSError as error:
         raise FrontendError(source, [f"the file can't be read: {error.strerror}"]) from error
-    raw = read_flatbuffer(data, source)
+    raw = read_flatbuffer(data, source, signature)
     return _Importer(raw, source, name or (model.stem if isinstance(model, Path) else "model")).graph()
 
 
@@ -46,11 +50,14 @@ class _Importer:
         self.names = Names(tensor.name for tensor in raw.tensors)
         self.problems = Problems()
         self.hybrid: list[Tensor] = []
+        self.variables = Variables()
 
     def graph(self) -> Graph:
         if not self.raw.operators:
             self.problems.of_file("the model has no operators")
-        operators = [op for index in range(len(self.raw.operators)) for op in self._operators(index)]
+        for once in self.raw.once.values():
+            self._run_once(once)
+        operators = [op for raw in self.raw.operators for op in self._operators(self._context(raw))]
         inputs = [t for index in self.raw.inputs if (t := self._port("input", index)) is not None]
         outputs = [t for index in self.raw.outputs if (t := self._port("output", index)) is not None]
         if not self.raw.outputs:
@@ -62,14 +69,43 @@ class _Importer:
             raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
         self._say_hybrid()
         try:
-            return Graph(name=self.name, operators=tuple(operators), inputs=tuple(inputs), outputs=tuple(outputs))
-        except GraphError as error:
+            states, fixed = self.variables.states()
+            operators = [op.with_tensors(fixed) for op in operators]
+            outputs = [fixed.get(t, t) for t in outputs]
+            return Graph(
+                name=self.name,
+                operators=tuple(operators),
+                inputs=tuple(inputs),
+                outputs=tuple(outputs),
+                states=tuple(state.with_tensors(fixed) for state in states),
+            )
+        except (GraphError, RefusedError) as error:
             raise FrontendError(self.source, [str(error)]) from error
 
-    def _operators(self, index: int) -> tuple[Operator, ...]:
+    def _context(self, raw: RawOperator) -> Context:
+        return Context(self.raw, raw, self.tensors, self.names, self.variables)
+
+    def _run_once(self, raw: RawModel) -> None:
+        """Evaluate what the model runs before its first run: constants that it assigns to variables."""
+        tensors: dict[int, Tensor] = {}
+        for each in raw.operators:
+            for op in self._operators(Context(raw, each, tensors, self.names, self.variables, is_once=True)):
+                if not all(tensor.is_constant for tensor in op.inputs):
+                    self.problems.of_operator(each.index, each.kind, "what runs once reads more than constants")
+                    continue
+                try:
+                    values = evaluate_operator(op, [t.values for t in op.inputs])
+                except UtvmError as error:
+                    self.problems.of_operator(each.index, each.kind, str(error))
+                    continue
+                for made, value in zip(op.outputs, values, strict=True):
+                    known = dataclasses.replace(made, data=value)
+                    tensors.update({index: known for index, tensor in tensors.items() if tensor is made})
+        self.variables.forget_handles()
+
+    def _operators(self, context: Context) -> tuple[Operator, ...]:
         """Return what an operator of the file becomes; nothing where it is folded or refused."""
-        raw = self.raw.operators[index]
-        context = Context(self.raw, raw, self.tensors, self.names)
+        raw, index = context.raw, context.raw.index
         convert = CONVERTERS.get(raw.kind)
         try:
             if folded(context):

@@ -68,6 +68,7 @@ class EncodedOperator:
         options: the name of the options' table, None for none; `fields` are its values by the builders' names.
         inputs: None stands for an absent optional one.
         custom: the name of a custom operator.
+        custom_options: its options as they are in the file.
     """
 
     code: int
@@ -77,6 +78,7 @@ class EncodedOperator:
     options: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     custom: str | None = None
+    custom_options: bytes = b""
 
 
 def _constant(op: Operator, what: str, values: Sequence[Any]) -> Tensor:

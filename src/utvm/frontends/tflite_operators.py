@@ -19,6 +19,7 @@ from utvm.frontends.refusal import RefusedError, broadcast_shape
 from utvm.frontends.tflite_gathering import GATHERING
 from utvm.frontends.tflite_general import GENERAL
 from utvm.frontends.tflite_parts import PARTS, Converted
+from utvm.frontends.tflite_state import STATEFUL
 from utvm.frontends.tflite_transposed import transpose_conv
 from utvm.frontends.tflite_types import QUANTISED
 from utvm.frontends.tflite_views import VIEWS
@@ -234,6 +235,13 @@ def _dequantize(c: Context) -> Converted:
     return Dequantize(name=c.name, x=x, y=y)
 
 
+def _branches(c: Context) -> Operator:
+    raise RefusedError(
+        "it branches at run time, and memory and code are planned for one road",
+        "Convert a model without tf.while_loop and tf.cond, or unroll its loops (unroll=True of Keras's RNNs).",
+    )
+
+
 CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     "FULLY_CONNECTED": _fully_connected,
     "ADD": _binary(Add, tflite.AddOptions),
@@ -256,4 +264,6 @@ CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     **GENERAL,
     **GATHERING,
     **PARTS,
+    **STATEFUL,
+    **dict.fromkeys(("IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE"), _branches),
 }

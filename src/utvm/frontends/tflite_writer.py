@@ -5,7 +5,8 @@ Source of the format: TensorFlow Lite's schema (schema.fbs, version 3), through 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers
@@ -59,21 +60,47 @@ def write_encoded(
     name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], operators: Sequence[EncodedOperator]
 ) -> bytes:
     """Return a .tflite file of operators in TFLite's own form, also of those that no graph has."""
-    return _Writer(name, inputs, outputs, operators).file()
+    return write_subgraphs([Subgraph(name=name, inputs=inputs, outputs=outputs, operators=operators)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subgraph:
+    """A subgraph in TFLite's own form.
+
+    Attributes:
+        name: of the subgraph.
+        inputs, outputs: what its caller gives and takes.
+        operators: in execution order.
+        variables: tensors that operators keep from run to run.
+        resources: tensors that stand for variables, whatever their type.
+    """
+
+    name: str
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    operators: Sequence[EncodedOperator]
+    variables: Collection[Tensor] = ()
+    resources: Collection[Tensor] = ()
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, each once."""
+        used = [t for op in self.operators for t in (*op.inputs, *op.outputs) if t is not None]
+        return tuple(dict.fromkeys((*self.inputs, *used, *self.outputs)))
+
+
+def write_subgraphs(subgraphs: Sequence[Subgraph], signatures: Mapping[str, int] | None = None) -> bytes:
+    """Return a .tflite file of subgraphs, the main one first; `signatures` names some."""
+    return _Writer(subgraphs, signatures or {}).file()
 
 
 class _Writer:
-    def __init__(
-        self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], operators: Sequence[EncodedOperator]
-    ) -> None:
-        self._name, self._inputs, self._outputs = name, inputs, outputs
-        self._operators = operators
-        used = [t for op in operators for t in (*op.inputs, *op.outputs) if t is not None]
-        self._tensors = tuple(dict.fromkeys((*inputs, *used, *outputs)))
-        self._index = {tensor: index for index, tensor in enumerate(self._tensors)}
-        constants = [t for t in self._tensors if t.is_constant]
+    def __init__(self, subgraphs: Sequence[Subgraph], signatures: Mapping[str, int]) -> None:
+        self._subgraphs, self._signatures = subgraphs, signatures
+        constants = dict.fromkeys(t for subgraph in subgraphs for t in subgraph.tensors if t.is_constant)
         # Buffer 0 is empty by convention: tensors without data refer to it.
         self._buffer_of = {tensor: index for index, tensor in enumerate(constants, 1)}
+        operators = [op for subgraph in subgraphs for op in subgraph.operators]
         self._codes = list(dict.fromkeys((op.code, op.version, op.custom) for op in operators))
         self._builder = flatbuffers.Builder(1 << 16)
 
@@ -82,8 +109,11 @@ class _Writer:
         b = self._builder
         buffers = self._tables([self._buffer(b""), *(self._buffer(_little_endian(t)) for t in self._buffer_of)])
         codes = self._tables([self._code(*code) for code in self._codes])
-        subgraphs = self._tables([self._subgraph()])
+        subgraphs = self._tables([self._subgraph(subgraph) for subgraph in self._subgraphs])
         description = b.CreateString("written by utvm")
+        named = {}
+        if self._signatures:
+            named["SignatureDefs"] = self._tables([self._signature(*each) for each in self._signatures.items()])
         model = self._table(
             "Model",
             Version=SCHEMA_VERSION,
@@ -91,23 +121,30 @@ class _Writer:
             Subgraphs=subgraphs,
             Description=description,
             Buffers=buffers,
+            **named,
         )
         b.Finish(model, b"TFL3")
         return bytes(b.Output())
 
-    def _subgraph(self) -> int:
-        tensors = self._tables([self._tensor(t) for t in self._tensors])
-        operators = self._tables([self._operator(op) for op in self._operators])
-        inputs = self._integers([self._index[t] for t in self._inputs])
-        outputs = self._integers([self._index[t] for t in self._outputs])
-        name = self._builder.CreateString(self._name)
+    def _signature(self, name: str, subgraph: int) -> int:
+        return self._table("SignatureDef", SignatureKey=self._builder.CreateString(name), SubgraphIndex=subgraph)
+
+    def _subgraph(self, subgraph: Subgraph) -> int:
+        index = {tensor: place for place, tensor in enumerate(subgraph.tensors)}
+        tensors = self._tables([self._tensor(t, subgraph) for t in subgraph.tensors])
+        operators = self._tables([self._operator(op, index) for op in subgraph.operators])
+        inputs = self._integers([index[t] for t in subgraph.inputs])
+        outputs = self._integers([index[t] for t in subgraph.outputs])
+        name = self._builder.CreateString(subgraph.name)
         return self._table("SubGraph", Tensors=tensors, Inputs=inputs, Outputs=outputs, Operators=operators, Name=name)
 
-    def _tensor(self, tensor: Tensor) -> int:
+    def _tensor(self, tensor: Tensor, subgraph: Subgraph) -> int:
         fields: dict[str, int] = {"Name": self._builder.CreateString(tensor.name)}
         fields["Shape"] = self._integers(tensor.shape)
-        fields["Type"] = _TYPES[tensor.dtype]
+        fields["Type"] = tflite.TensorType.RESOURCE if tensor in subgraph.resources else _TYPES[tensor.dtype]
         fields["Buffer"] = self._buffer_of.get(tensor, 0)
+        if tensor in subgraph.variables:
+            fields["IsVariable"] = True
         if tensor.quant is not None:
             fields["Quantization"] = self._quantization(tensor.quant)
         return self._table("Tensor", **fields)
@@ -119,19 +156,24 @@ class _Writer:
             "QuantizationParameters", Scale=scale, ZeroPoint=zero_point, QuantizedDimension=quant.axis or 0
         )
 
-    def _operator(self, op: EncodedOperator) -> int:
+    def _operator(self, op: EncodedOperator, index: Mapping[Tensor, int]) -> int:
         fields: dict[str, int] = {
             "OpcodeIndex": self._codes.index((op.code, op.version, op.custom)),
-            "Inputs": self._integers([-1 if t is None else self._index[t] for t in op.inputs]),
-            "Outputs": self._integers([self._index[t] for t in op.outputs]),
+            "Inputs": self._integers([-1 if t is None else index[t] for t in op.inputs]),
+            "Outputs": self._integers([index[t] for t in op.outputs]),
         }
         if op.options is not None:
-            values = {
-                name: self._integers(value) if isinstance(value, tuple) else value for name, value in op.fields.items()
-            }
+            values = {name: self._value(value) for name, value in op.fields.items()}
             fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, op.options)
             fields["BuiltinOptions"] = self._table(op.options, **values)
+        if op.custom_options:
+            fields["CustomOptions"] = self._builder.CreateByteVector(op.custom_options)
         return self._table("Operator", **fields)
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._builder.CreateString(value)
+        return self._integers(value) if isinstance(value, tuple) else value
 
     def _code(self, code: int, version: int, custom: str | None) -> int:
         # The deprecated field has eight bits and holds 127 for codes beyond.

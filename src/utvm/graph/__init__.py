@@ -40,12 +40,14 @@ from utvm.graph.operators import (
     Softmax,
     SpaceToBatch,
     Split,
+    Store,
     StridedSlice,
     Sub,
     Tanh,
     Transpose,
     same_padding,
 )
+from utvm.graph.state import State
 from utvm.graph.tensor import DType, Quantization, Tensor
 
 __all__ = [
@@ -89,6 +91,8 @@ __all__ = [
     "Softmax",
     "SpaceToBatch",
     "Split",
+    "State",
+    "Store",
     "StridedSlice",
     "Sub",
     "Tanh",

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from utvm.errors import UtvmError
 from utvm.graph.operators import Operator
+from utvm.graph.state import State
 from utvm.graph.tensor import Tensor
 from utvm.notebook import html_table, shortened
 
@@ -21,6 +22,12 @@ class GraphError(UtvmError):
 class Graph:
     """A network. Operators stand in execution order; every tensor has one object and one producer.
 
+    Attributes:
+        name: of the network.
+        operators: in execution order.
+        inputs, outputs: what the caller gives and takes.
+        states: what one run leaves for the next.
+
     Raises:
         GraphError: a tensor is used before it is made, made twice, or two tensors share a name.
     """
@@ -29,6 +36,7 @@ class Graph:
     operators: tuple[Operator, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    states: tuple[State, ...] = ()
 
     def __post_init__(self) -> None:
         by_name: dict[str, Tensor] = {}
@@ -44,7 +52,7 @@ class Graph:
                 raise GraphError(f"{user}: tensor '{tensor.name}' is made twice")
             made.add(tensor)
 
-        for tensor in self.inputs:
+        for tensor in self.sources:
             make(tensor, f"graph '{self.name}'")
         for op in self.operators:
             for tensor in op.inputs:
@@ -53,27 +61,39 @@ class Graph:
                     raise GraphError(f"operator '{op.name}': tensor '{tensor.name}' is used before it is made")
             for tensor in op.outputs:
                 make(tensor, f"operator '{op.name}'")
-        for tensor in self.outputs:
+        for tensor in self.kept:
+            note(tensor, f"graph '{self.name}'")
             if not tensor.is_constant and tensor not in made:
-                raise GraphError(f"graph '{self.name}': nothing makes the output '{tensor.name}'")
+                what = "output" if tensor in self.outputs else "state"
+                raise GraphError(f"graph '{self.name}': nothing makes the {what} '{tensor.name}'")
+
+    @property
+    def sources(self) -> tuple[Tensor, ...]:
+        """What is there before the first operator: inputs, and what the last run left."""
+        return (*self.inputs, *(state.before for state in self.states))
+
+    @property
+    def kept(self) -> tuple[Tensor, ...]:
+        """What must be there after the last operator: outputs, and what is left for the next run."""
+        return (*self.outputs, *(state.after for state in self.states))
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors, in the order in which they are met."""
-        seen: dict[Tensor, None] = dict.fromkeys(self.inputs)
+        seen: dict[Tensor, None] = dict.fromkeys(self.sources)
         for op in self.operators:
             seen.update(dict.fromkeys((*op.inputs, *op.outputs)))
-        seen.update(dict.fromkeys(self.outputs))
+        seen.update(dict.fromkeys(self.kept))
         return tuple(seen)
 
     @cached_property
     def producers(self) -> Mapping[Tensor, Operator]:
-        """The operator that makes each tensor; graph inputs and constants have none."""
+        """The operator that makes each tensor; what is there at first and constants have none."""
         return {tensor: op for op in self.operators for tensor in op.outputs}
 
     @cached_property
     def consumers(self) -> Mapping[Tensor, tuple[Operator, ...]]:
-        """The operators that read each tensor, in order; graph outputs are not counted."""
+        """The operators that read each tensor, in order; what is kept is not counted."""
         found: dict[Tensor, list[Operator]] = {tensor: [] for tensor in self.tensors}
         for op in self.operators:
             for tensor in dict.fromkeys(op.inputs):
@@ -94,6 +114,7 @@ class Graph:
             operators=tuple(op.with_tensors(mapping) for op in chosen),
             inputs=tuple(mapping.get(t, t) for t in self.inputs),
             outputs=tuple(mapping.get(t, t) for t in self.outputs),
+            states=tuple(state.with_tensors(mapping) for state in self.states),
         )
 
     def __repr__(self) -> str:
@@ -117,6 +138,7 @@ class Graph:
         for op in self.operators:
             made = ", ".join(map(_describe, op.outputs))
             lines.append(f"  {made} = {op.kind} {op.name}({', '.join(map(_describe, op.inputs))}){_attributes(op)}")
+        lines += [f"  keep {state.after.name} as {state.name}" for state in self.states]
         lines.append(f"  return {', '.join(t.name for t in self.outputs)}")
         return "\n".join(lines) + "\n"
 

@@ -265,6 +265,11 @@ class Reshape(_Unary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Store(_Unary):
+    """The same elements, in the memory of a state: y lies where the next run reads. Lowering puts it in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pad(_Unary):
     """Constant padding; `paddings` holds (before, after) for each dimension, `value` is in x's units."""
 

@@ -19,13 +19,13 @@ class ArenaFloor:
     def __init__(self, graph: Graph, operators: Sequence[Operator], root: Callable[[Tensor], Tensor]) -> None:
         self._operators, self._root = operators, root
         self._last: dict[Tensor, int] = {}
-        first: dict[Tensor, int] = dict.fromkeys(graph.inputs, -1)
+        first: dict[Tensor, int] = dict.fromkeys(graph.sources, -1)
         for position, op in enumerate(operators):
             for tensor in (*op.activations, *op.outputs):
                 self._last[root(tensor)] = position
             for tensor in op.outputs:
                 first.setdefault(root(tensor), position)
-        for tensor in graph.outputs:
+        for tensor in (*graph.kept, *(state.before for state in graph.states)):
             self._last[root(tensor)] = len(operators)
         self._live = [
             sum(_aligned(t.nbytes) for t, start in first.items() if start <= position <= self._last.get(t, -1))

@@ -16,6 +16,7 @@ from utvm.lowering.layout import Choice, Layout, ram_advice
 from utvm.lowering.plan import BUFFER_ALIGNMENT
 from utvm.lowering.program import Program
 from utvm.lowering.select import Candidate, Measurements
+from utvm.lowering.stores import with_stores
 
 _PROBES = 8
 """Arenas that are tried between one that is too small and one that fits."""
@@ -63,6 +64,7 @@ def lower(
         LoweringError: operators that no kernel family computes (all of them are named), or a budget that no choice
             of kernels meets.
     """
+    graph = with_stores(graph)
     limits = _Limits(
         core=core,
         name=name,
@@ -134,7 +136,7 @@ def lower_frontier(
     Raises:
         LoweringError: operators that no kernel family computes.
     """
-    layout = Layout(graph, core, name)
+    layout = Layout(with_stores(graph), core, name)
     every = layout.options(families, {}, measured or {})
     options = [[candidate for candidate in choices if not candidate.last_resort] for choices in every]
     points = frontier(options, memory=layout, most=most)

@@ -122,13 +122,14 @@ def _prefixes(graph: Graph) -> Iterator[Sequence[Operator] | None]:
     if len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4 or graph.inputs[0].shape[0] != 1:
         return
     made: set[Tensor] = {*graph.inputs}
+    remembered = {state.before for state in graph.states}
     for number, op in enumerate(graph.operators):
-        if not _can_be_striped(op):
+        if not _can_be_striped(op) or remembered.intersection(op.activations):
             return
         made.update(op.outputs)
         rest = graph.operators[number + 1 :]
         leaving = {t for later in rest for t in later.activations if t in made}
-        leaving.update(t for t in graph.outputs if t in made)
+        leaving.update(t for t in graph.kept if t in made)
         yield graph.operators[: number + 1] if leaving == set(op.outputs) else None
 
 

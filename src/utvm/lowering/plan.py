@@ -23,7 +23,8 @@ class Request:
 
     `tensors` share the memory: views of each other, or values computed in place; `places` says where those start
     that do not start at 0. Scratch has none. `over` is a request that ends in the call in which this one begins,
-    and over which it may lie where it starts at least `ahead` bytes before it. Sizes in bytes.
+    and over which it may lie where it starts at least `ahead` bytes before it. `is_state` says that it is kept from run
+    to run. Sizes in bytes.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Request:
     places: Mapping[Tensor, int] = field(default_factory=dict)
     over: Request | None = None
     ahead: int = 0
+    is_state: bool = False
 
     @property
     def aligned_bytes(self) -> int:
@@ -48,11 +50,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """Byte offsets in the arena. `lower_bound` is the most that what is live at any one call needs."""
+    """Byte offsets in the arena. `lower_bound` is the most that what is live at any one call needs.
+
+    The first `state_bytes` are kept from run to run.
+    """
 
     offsets: Mapping[Request, int]
     arena_bytes: int
     lower_bound: int
+    state_bytes: int = 0
 
     def offset_of(self, tensor: Tensor) -> int:
         """Return where `tensor` starts.
@@ -71,9 +77,13 @@ def plan_memory(requests: Sequence[Request], *, enough: int = 0) -> MemoryPlan:
 
     First fit over several orders (large first, long-lived first, …), then over all orders of few requests or a seeded
     local search over those of many; it ends as soon as the lower bound is reached, which for chains and residual
-    networks is at once, or `enough` bytes. Deterministic.
+    networks is at once, or `enough` bytes. Deterministic. States come first, each for itself.
     """
     bound = lower_bound(requests)
+    states = [request for request in requests if request.is_state]
+    kept = {state: sum(s.aligned_bytes for s in states[:index]) for index, state in enumerate(states)}
+    state_bytes = sum(state.aligned_bytes for state in states)
+    requests = [request for request in requests if not request.is_state]
     places = {request: place for place, request in enumerate(requests)}
     shapes = tuple(
         _Shape(
@@ -86,9 +96,10 @@ def plan_memory(requests: Sequence[Request], *, enough: int = 0) -> MemoryPlan:
         )
         for r in requests
     )
-    offsets = dict(zip(requests, _placed(shapes, max(bound, enough)), strict=True))
+    placed = _placed(shapes, max(bound, enough) - state_bytes)
+    offsets = kept | {request: state_bytes + place for request, place in zip(requests, placed, strict=True)}
     arena = max((offset + request.aligned_bytes for request, offset in offsets.items()), default=0)
-    return MemoryPlan(offsets=offsets, arena_bytes=arena, lower_bound=bound)
+    return MemoryPlan(offsets=offsets, arena_bytes=arena, lower_bound=bound, state_bytes=state_bytes)
 
 
 def lower_bound(requests: Iterable[Request]) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from utvm.codegen import ArenaRef, CArray, CCall, CModel, CPort, render_model
+from numpy.typing import NDArray
+
+from utvm.codegen import ArenaRef, CArray, CCall, CModel, CPort, CState, render_model
 from utvm.cores import Core
 from utvm.graph import Graph, Operator
 from utvm.kernels import PRELUDE, Kernel, with_dependencies
@@ -67,13 +70,28 @@ class Program:
     def constant_bytes(self) -> int:
         """Bytes of all weights and tables."""
         arrays = {array for call in self.calls for array in call.kernel.constants.values()}
-        return sum(array.nbytes for array in arrays)
+        return sum(array.nbytes for array in arrays) + self._initial_bytes
 
     @property
     def flash_bytes(self) -> int:
         """Bytes of all constants and, about, of the code of kernels; calls of the same function share it."""
         code = {call.kernel.function: call.code_bytes for call in self.calls}
-        return sum(call.kernel.constant_bytes for call in self.calls) + sum(code.values())
+        return sum(call.kernel.constant_bytes for call in self.calls) + sum(code.values()) + self._initial_bytes
+
+    @property
+    def _initial_bytes(self) -> int:
+        """Bytes of the constants that a reset copies."""
+        return sum(state.initial.nbytes for state in self._states() if state.fill is None)
+
+    def _states(self) -> tuple[CState, ...]:
+        return tuple(
+            CState(
+                label=state.name,
+                offset=self.memory.offset_of(state.before),
+                initial=CArray(c_type=state.before.dtype.c_type, values=_as_stored(state.initial)),
+            )
+            for state in self.graph.states
+        )
 
     def c_model(self) -> CModel:
         """Return what the model file writer needs."""
@@ -91,6 +109,8 @@ class Program:
                 CCall(label=call.op.name, function=call.kernel.function, operands=self._operands(call))
                 for call in self.calls
             ),
+            states=self._states(),
+            state_bytes=memory.state_bytes,
         )
 
     def render(self, *, steps: bool = False) -> dict[str, str]:
@@ -147,3 +167,7 @@ class Program:
             )
             lines.append(f"  {index}: {call.op.name} [{call.kernel.family}] {call.kernel.function.stem}({operands})")
         return "\n".join(lines) + "\n"
+
+
+def _as_stored(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype("uint8") if values.dtype.kind == "b" else values

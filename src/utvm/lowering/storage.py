@@ -22,12 +22,14 @@ def requests_of(
     for op, position in index.items():
         for tensor in (*op.activations, *op.outputs):
             last_use[root(tensor)] = position
-    for tensor in graph.outputs:
+    for tensor in graph.kept:
         last_use[root(tensor)] = end
 
     storages: dict[Tensor, _Storage] = {}
     for tensor in graph.inputs:
         storages[tensor] = _Storage([tensor], -1, last_use.get(tensor, -1))
+    for state in graph.states:
+        storages[state.before] = _Storage([state.before], -1, end, is_state=True)
     for op, kernel in chosen:
         position = index[op]
         held = {t: storages.get(root(t)) if views.is_whole(t) else None for t in op.activations}
@@ -58,6 +60,7 @@ def requests_of(
                 places={t: start for t in storage.tensors if (start := views.offset(t))},
                 over=None if storage.over is None else requests[id(storage.over)],
                 ahead=storage.ahead,
+                is_state=storage.is_state,
             )
     scratch = {
         op: Request(label=f"{op.name} scratch", nbytes=kernel.scratch_bytes, first=position, last=position)
@@ -76,6 +79,7 @@ class _Storage:
     last: int
     over: _Storage | None = None
     ahead: int = 0
+    is_state: bool = False
 
 
 def _under(op: Operator, kernel: Kernel, position: int, storage: _Storage | None) -> _Storage | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
-from utvm.graph import Concatenation, Graph, Operator, Reshape, StridedSlice, Tensor
+from utvm.graph import Concatenation, Graph, Operator, Reshape, Store, StridedSlice, Tensor
 
 _ALIGNMENT = 4
 
 
 class Views:
-    """Which tensors of a graph lie inside of others, and where. Bytes.
+    """Which tensors of a graph lie inside of others, and where. Bytes. What is stored lies where the next run reads it.
 
     `operators` are those that are left to do. A part of a concatenation is written where it belongs; a run of rows is
     read where it lies. Both only at multiples of a word, since kernels load words.
@@ -46,10 +46,13 @@ class Views:
 
     def _note(self, graph: Graph, op: Operator) -> bool:
         """Note what `op` makes a view; returns whether nothing is left to do for it."""
+        if isinstance(op, Store):
+            self._inside[op.y] = _state_of(graph, op.y), 0
+            return False
         if isinstance(op, Reshape) and not op.x.is_constant:
             self._inside[op.y] = op.x, 0
             return True
-        if isinstance(op, StridedSlice) and op.y not in graph.outputs:
+        if isinstance(op, StridedSlice) and op.y not in graph.kept:
             start = _run_of_rows(op)
             if start is not None:
                 self._inside[op.y] = op.x, start
@@ -68,8 +71,13 @@ class Views:
         if any(part.nbytes % _ALIGNMENT for part in op.xs[:-1]):
             return False
         made = {tensor for other in graph.operators for tensor in other.outputs}
-        taken = (*self._inside, *graph.outputs)
+        taken = (*self._inside, *graph.kept)
         return all(part in made and part not in taken and self.root(part) is part for part in op.xs)
+
+
+def _state_of(graph: Graph, stored: Tensor) -> Tensor:
+    """Return what the next run reads where a tensor is stored."""
+    return next(state.before for state in graph.states if state.after is stored)
 
 
 def _run_of_rows(op: StridedSlice) -> int | None:

@@ -67,8 +67,8 @@ def bypass(graph: Graph, op: Operator, x: Tensor, y: Tensor) -> Graph | None:
     Graph inputs and outputs stay: where y is an output, x's producer makes y.
     """
     rest = [other for other in graph.operators if other is not op]
-    if y not in graph.outputs:
+    if y not in graph.kept:
         return graph.rewrite(rest, tensors={y: x})
-    if x in graph.producers and x not in graph.outputs:
+    if x in graph.producers and x not in graph.kept:
         return graph.rewrite(rest, tensors={x: y})
     return None

@@ -51,7 +51,7 @@ def _largest_removal(graph: Graph, known: Mapping[Tensor, Known]) -> dict[Tensor
     couplings = {op: coupling(op) for op in graph.operators}
     parameters = [t for op in graph.operators for t in _parameters(op)]
     pinned = [tensor for wanted in couplings.values() for tensor in wanted.pinned]
-    for tensor in (*graph.inputs, *graph.outputs, *parameters, *pinned):
+    for tensor in (*graph.sources, *graph.kept, *parameters, *pinned):
         removed[tensor][:] = False
     readers = {
         op: _removable_alone(op, known[op.x])

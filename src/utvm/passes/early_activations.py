@@ -21,9 +21,9 @@ def _move_first(graph: Graph) -> Graph | None:
         if not isinstance(op, Relu | Relu6) or op.y.dtype is not DType.FLOAT32:
             continue
         before = graph.producers.get(op.x)
-        if not isinstance(before, Passed) or op.x in graph.outputs or graph.consumers[op.x] != (op,):
+        if not isinstance(before, Passed) or op.x in graph.kept or graph.consumers[op.x] != (op,):
             continue
-        if before.x not in graph.producers or len(graph.consumers[before.x]) != 1 or before.x in graph.outputs:
+        if before.x not in graph.producers or len(graph.consumers[before.x]) != 1 or before.x in graph.kept:
             continue
         early = dataclasses.replace(op.x, shape=before.x.shape)
         swapped: dict[Operator, Operator] = {

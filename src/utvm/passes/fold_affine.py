@@ -69,7 +69,7 @@ def _into_producer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray
 
 
 def _read_once(graph: Graph, tensor: Tensor) -> bool:
-    return tensor not in graph.outputs and len(graph.consumers[tensor]) == 1
+    return tensor not in graph.kept and len(graph.consumers[tensor]) == 1
 
 
 def _channels(layer: Weighted) -> int:
@@ -78,7 +78,7 @@ def _channels(layer: Weighted) -> int:
 
 def _as_layer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.float32]) -> Graph | None:
     """Return the graph with a factor and an amount on an image as one depthwise layer of a single pixel."""
-    if not isinstance(op, Mul) or len(x.shape) != 4 or op.y in graph.outputs:
+    if not isinstance(op, Mul) or len(x.shape) != 4 or op.y in graph.kept:
         return None
     readers = graph.consumers[op.y]
     if len(readers) != 1 or not isinstance(readers[0], Add) or readers[0].y.shape != x.shape:

@@ -38,7 +38,7 @@ def _fold_first(graph: Graph) -> Graph | None:
 def _alone(graph: Graph, op: Operator) -> bool:
     """Whether one operator alone reads what `op` makes."""
     (made,) = op.outputs
-    return len(graph.consumers[made]) == 1 and made not in graph.outputs
+    return len(graph.consumers[made]) == 1 and made not in graph.kept
 
 
 def _dilated(cut: SpaceToBatch, conv: Conv2D | DepthwiseConv2D, joined: BatchToSpace) -> Operator | None:

@@ -38,7 +38,7 @@ def fold_padding(graph: Graph) -> Graph:
 
 def _fold_first(graph: Graph) -> Graph | None:
     for op in graph.operators:
-        if not isinstance(op, Pad) or op.y in graph.outputs or not graph.consumers[op.y]:
+        if not isinstance(op, Pad) or op.y in graph.kept or not graph.consumers[op.y]:
             continue
         if len(op.paddings) != 4 or any(op.paddings[0] + op.paddings[3]) or not same_units(op.x, op.y):
             continue

@@ -48,7 +48,7 @@ def _fuse_first(graph: Graph) -> Graph | None:
         producer = graph.producers.get(op.x) if isinstance(op, Activation) else None
         if not isinstance(op, Activation) or not isinstance(producer, Clamping):
             continue
-        if graph.consumers[op.x] != (op,) or op.x in graph.outputs or op.x.shape != op.y.shape:
+        if graph.consumers[op.x] != (op,) or op.x in graph.kept or op.x.shape != op.y.shape:
             continue
         fused = _fused(producer, op)
         if fused is not None:

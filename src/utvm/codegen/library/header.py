@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from utvm.codegen.c import comment
-from utvm.codegen.library.interface import STACK_PROMISE, STATUSES, CLibrary, accessed, accessor, ports, signature
+from utvm.codegen.library.interface import (
+    STACK_PROMISE,
+    STATUSES,
+    CLibrary,
+    accessed,
+    accessor,
+    ports,
+    reset_signature,
+    signature,
+)
 from utvm.codegen.model import ARENA_ALIGNMENT
 from utvm.graph import DType, Quantization, Tensor
 from utvm.naming import plain
@@ -14,6 +23,14 @@ Run the network once, in the given arena: {upper}_ARENA_BYTES bytes, aligned to 
 Inputs are copied into the arena and outputs out of it. A null pointer for one of them says that it is in the arena \
 already, or is to be left there: no copy is made and no second buffer is needed. The run overwrites both.
 Nothing else is kept: calls with different arenas can run at the same time."""
+
+
+_RUN_WITH_STATE_TEXT = _RUN_TEXT.replace(
+    "Nothing else is kept: calls", "The first {upper}_STATE_BYTES of the arena are kept for the next run. Calls"
+)
+_RESET_TEXT = """\
+Forget all earlier runs: to be called for an arena before its first run, and where another sequence begins. \
+Each arena is a sequence of its own. A copy of the state, made between two runs, goes on where it was made."""
 
 
 def header(library: CLibrary) -> str:
@@ -42,7 +59,10 @@ def header(library: CLibrary) -> str:
     for port, parameter in ports(model):
         lines += ["", *_port_constants(f"{upper}_{parameter.upper()}", parameter, port.tensor)]
     lines += ["", *_status(name), "", "#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
-    lines += [comment(_RUN_TEXT.format(upper=upper)), f"{signature(library)};", ""]
+    text = _RUN_TEXT if not model.states else _RUN_WITH_STATE_TEXT
+    lines += [comment(text.format(upper=upper)), f"{signature(library)};", ""]
+    if model.states:
+        lines += [comment(_RESET_TEXT.format(name=name)), f"{reset_signature(library)};", ""]
     lines.append(comment("Where each input is to be and each output is left in an arena."))
     lines += [f"{accessor(name, kind, port, parameter)};" for kind, port, parameter in accessed(model)]
     lines += ["", "#ifdef __cplusplus", "}", "#endif"]
@@ -81,7 +101,10 @@ def _arena_constants(library: CLibrary) -> list[str]:
         ]
     else:
         lines.append(f"#define {upper}_ARENA_BYTES {library.model.arena_bytes}")
-    return [*lines, f"#define {upper}_ARENA_ALIGNMENT {ARENA_ALIGNMENT}"]
+    lines.append(f"#define {upper}_ARENA_ALIGNMENT {ARENA_ALIGNMENT}")
+    if library.model.states:
+        lines.append(f"#define {upper}_STATE_BYTES {library.model.state_bytes}")
+    return lines
 
 
 def _port_constants(prefix: str, parameter: str, tensor: Tensor) -> list[str]:

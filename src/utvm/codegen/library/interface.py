@@ -51,6 +51,11 @@ class CLibrary:
         return self.name.upper()
 
 
+def reset_signature(library: CLibrary) -> str:
+    """Return the head of the function that forgets all earlier runs."""
+    return f"{library.name}_status {library.name}_reset(void *arena, size_t arena_bytes)"
+
+
 STACK_PROMISE = "STACK_BYTES"
 """The promise that holds for some compilers and options alone."""
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from utvm.codegen.c import comment
-from utvm.codegen.library.interface import STACK_PROMISE, CLibrary, accessed, accessor, signature, wrapped
+from utvm.codegen.library.interface import (
+    STACK_PROMISE,
+    CLibrary,
+    accessed,
+    accessor,
+    reset_signature,
+    signature,
+    wrapped,
+)
 from utvm.codegen.model import (
     CModel,
     array_names,
     call_line,
     definitions,
     function_names,
+    reset_lines,
     weights_header,
     weights_source,
 )
@@ -36,6 +45,7 @@ def implementation(library: CLibrary, model: CModel, prelude: Mapping[str, str])
         *_assertions(library, model, list(arrays.values())),
         *_accessor_definitions(library, model),
         _run(library, model, [call_line(call, functions, arrays, arena="base") for call in model.calls]),
+        *([_reset(library, reset_lines(model, arrays, arena="base"))] if model.states else []),
     ]
     weights = weights_source(model, arrays)
     include = f'#include "{model.name}_weights.h"\n'
@@ -125,10 +135,8 @@ def _accessor_definitions(library: CLibrary, model: CModel) -> Iterable[str]:
         yield f"{accessor(library.name, kind, port, parameter)} {{\n  return {place};\n}}\n"
 
 
-def _run(library: CLibrary, model: CModel, calls: Sequence[str]) -> str:
-    upper = library.upper
-    lines = [
-        f"{signature(library)} {{",
+def _checks(upper: str) -> list[str]:
+    return [
         "  uint8_t *const base = (uint8_t *)arena;",
         "  if (arena == NULL) {",
         f"    return {upper}_NO_ARENA;",
@@ -140,6 +148,17 @@ def _run(library: CLibrary, model: CModel, calls: Sequence[str]) -> str:
         f"    return {upper}_ARENA_MISALIGNED;",
         "  }",
     ]
+
+
+def _reset(library: CLibrary, statements: Sequence[str]) -> str:
+    upper = library.upper
+    head = f"{reset_signature(library)} {{"
+    return "\n".join([head, *_checks(upper), *statements, f"  return {upper}_OK;", "}", ""])
+
+
+def _run(library: CLibrary, model: CModel, calls: Sequence[str]) -> str:
+    upper = library.upper
+    lines = [f"{signature(library)} {{", *_checks(upper)]
     for kind, port, parameter in accessed(model):
         if kind == "input":
             lines += [

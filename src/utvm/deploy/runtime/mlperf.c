@@ -30,7 +30,7 @@ static float feature(uint32_t index) {
 
 static void load_tensor(void) {
   const utvm_port *const port = utvm_models[0].inputs;
-  int8_t *const to = port->place(utvm_arena);
+  int8_t *const to = port->place(utvm_models[0].arena);
   for (uint32_t i = 0; i < port->elements; i++) {
     if (UTVM_TASK == TASK_ANOMALY) {
       to[i] = UTVM_QUANTIZE(feature(i));
@@ -40,10 +40,13 @@ static void load_tensor(void) {
   }
 }
 
-/* Inputs lie in the arena, where a run overwrites them. */
+/* Inputs lie in the arena, where a run overwrites them. Each inference is a sequence of its own. */
 static void infer_once(void) {
+  if (utvm_models[0].reset) {
+    utvm_models[0].reset(utvm_models[0].arena);
+  }
   load_tensor();
-  utvm_models[0].run(utvm_arena);
+  utvm_models[0].run(utvm_models[0].arena);
 }
 
 /* Six decimals; values beyond +-2000 are cut off there. */
@@ -62,7 +65,7 @@ static void print_real(float value) {
 
 static float output_real(uint32_t index) {
   const utvm_port *const port = utvm_models[0].outputs;
-  const int8_t *const values = port->place(utvm_arena);
+  const int8_t *const values = port->place(utvm_models[0].arena);
   return port->scale * (float)(values[index] - port->zero_point);
 }
 

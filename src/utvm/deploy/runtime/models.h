@@ -1,4 +1,4 @@
-/* The models of a firmware, by one description each. All use one arena: one runs at a time. */
+/* The models of a firmware, by one description each. Those without state share one arena: one runs at a time. */
 #ifndef UTVM_MODELS_H
 #define UTVM_MODELS_H
 
@@ -24,10 +24,11 @@ typedef struct {
   int32_t input_count;
   int32_t output_count;
   int32_t (*run)(void *arena);
+  int32_t (*reset)(void *arena); /* null where nothing is kept from run to run */
+  uint8_t *arena;
 } utvm_model;
 
 extern const utvm_model utvm_models[];
 extern const int32_t utvm_model_count;
-extern uint8_t utvm_arena[];
 
 #endif

@@ -92,21 +92,21 @@ static const char *input(const char *text) {
   if ((uint32_t)offset > size) {
     return "the offset is beyond the input";
   }
-  return load(text, (uint8_t *)port->place(utvm_arena) + offset, size - (uint32_t)offset);
+  return load(text, (uint8_t *)port->place(model->arena) + offset, size - (uint32_t)offset);
 }
 
 static const char *infer(const char *text) {
   const utvm_port *port = model->inputs;
-  const char *problem = load(text, port->place(utvm_arena), port->elements * port->element_bytes);
+  const char *problem = load(text, port->place(model->arena), port->elements * port->element_bytes);
   if (problem) {
     return problem;
   }
-  if (model->run(utvm_arena)) {
+  if (model->run(model->arena)) {
     return "the run failed";
   }
   port = model->outputs;
   for (int32_t i = 0; i < model->output_count; i++, port++) {
-    const uint8_t *bytes = port->place(utvm_arena);
+    const uint8_t *bytes = port->place(model->arena);
     console_text("output ");
     console_text(port->name);
     for (uint32_t k = 0; k < port->elements; k++) {
@@ -131,7 +131,7 @@ static const char *bench(const char *text) {
   }
   const uint64_t start = console_ticks();
   for (int32_t i = 0; i < runs; i++) {
-    if (model->run(utvm_arena)) {
+    if (model->run(model->arena)) {
       return "the run failed";
     }
   }
@@ -139,6 +139,13 @@ static const char *bench(const char *text) {
   field("runs", (uint64_t)runs);
   field("ticks", ticks);
   field("microseconds a run", ticks / (uint32_t)runs * 1000000u / UTVM_TICKS_HZ);
+  return 0;
+}
+
+static const char *reset(void) {
+  if (model->reset && model->reset(model->arena)) {
+    return "the reset failed";
+  }
   return 0;
 }
 
@@ -173,14 +180,20 @@ static const char *answer(const char *text) {
   if (console_word(&text, "infer")) {
     return infer(text);
   }
+  if (console_word(&text, "reset")) {
+    return reset();
+  }
   if (console_word(&text, "bench")) {
     return bench(text);
   }
-  return "commands: info, models, use NAME, input NUMBER OFFSET HEX, infer [HEX], bench RUNS";
+  return "commands: info, models, use NAME, input NUMBER OFFSET HEX, infer [HEX], reset, bench RUNS";
 }
 
 int main(void) {
-  model = utvm_models;
+  for (int32_t i = utvm_model_count - 1; i >= 0; i--) {
+    model = utvm_models + i;
+    reset();
+  }
   console_text("utvm ");
   console_text(model->name);
   console_text(" ready\r\n");

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from utvm.graph.operators import (
     Softmax,
     SpaceToBatch,
     Split,
+    Store,
     StridedSlice,
     Sub,
     Tanh,
@@ -71,6 +72,7 @@ _SEMANTICS: Mapping[type[Operator], Callable[..., Array | tuple[Array, ...]]] = 
     Quantize: unary.quantize,
     Dequantize: unary.dequantize,
     Reshape: movement.reshape,
+    Store: movement.reshape,
     Pad: movement.pad,
     Concatenation: movement.concatenation,
     Split: movement.split,
@@ -89,6 +91,7 @@ def evaluate(
     *,
     keep: bool = False,
     rough: bool = False,
+    memory: MutableMapping[str, Array] | None = None,
 ) -> dict[str, Array]:
     """Return the graph's outputs by name; with `keep`, every tensor that is not a constant.
 
@@ -97,14 +100,21 @@ def evaluate(
         inputs: one array for each graph input, by name or in order, of the input's shape and type.
         keep: whether all tensors are wanted.
         rough: whether float32 may be rounded otherwise than on a device: sums as fast as this machine makes them.
+        memory: the values of states by their names, which the run replaces; those that are missing are the initial
+            ones. None is a run from the start.
 
     Raises:
         EvaluationError: an input is missing, unknown, or of another shape or type.
     """
     values = _bound(graph, inputs)
+    memory = {} if memory is None else memory
+    values.update((state.before, memory.get(state.name, state.initial)) for state in graph.states)
     for op in graph.operators:
         operands = [t.values if t.is_constant else values[t] for t in op.inputs]
         values.update(zip(op.outputs, evaluate_operator(op, operands, rough=rough), strict=True))
+    memory.update(
+        {state.name: state.after.values if state.after.is_constant else values[state.after] for state in graph.states}
+    )
     if keep:
         return {tensor.name: value for tensor, value in values.items()}
     return {t.name: t.values if t.is_constant else values[t] for t in graph.outputs}

@@ -18,6 +18,7 @@ from utvm.graph import (
     ResizeNearestNeighbor,
     SpaceToBatch,
     Split,
+    Store,
     StridedSlice,
     Tensor,
     Transpose,
@@ -37,6 +38,7 @@ _Moving = (
     | Transpose
     | ResizeNearestNeighbor
     | Reshape
+    | Store
     | SpaceToBatch
     | BatchToSpace
 )
@@ -54,6 +56,7 @@ class PortableMove(KernelFamily):
         Transpose,
         ResizeNearestNeighbor,
         Reshape,
+        Store,
         SpaceToBatch,
         BatchToSpace,
     )
@@ -170,7 +173,7 @@ def _copies(op: _Moving) -> list[tuple[str, str, Copy]]:
             strides = row_major(op.x.shape)
             source = tuple(strides[d] for d in op.perm)
             return [("x", "y", Copy(extents=op.y.shape, from_strides=source, to_strides=row_major(op.y.shape)))]
-        case Reshape():
+        case Reshape() | Store():
             return [("x", "y", _dense((op.x.elements,), to_strides=(1,)))]
         case SpaceToBatch():
             return [("x", "y", copy) for copy in block_copies(op.x, op.y, op.block, op.padding)]

@@ -1,0 +1,163 @@
+"""Networks that keep state: sequences against tflite-micro, in the reference, as C here and on boards, as exports."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import utvm
+from tests.support.oracle import Oracle
+from tests.support.streams import CODES, activation, encoded, handle, windowed
+from utvm.cores import get_core
+from utvm.frontends import FrontendError, load_tflite
+from utvm.frontends.tflite_writer import Subgraph, write_subgraphs
+from utvm.graph import DType, Graph
+from utvm.graph.reference import evaluate
+from utvm.lowering import Program, lower
+from utvm.passes import run_passes
+
+Array = NDArray[Any]
+
+
+def frames(graph: Graph, count: int, seed: int = 0) -> list[list[Array]]:
+    """Return random inputs for runs one after another."""
+    rng = np.random.default_rng(seed)
+    return [[rng.integers(-128, 128, t.shape).astype(t.dtype.value) for t in graph.inputs] for _ in range(count)]
+
+
+def sequence(graph: Graph, inputs: Sequence[Sequence[Array]]) -> list[list[Array]]:
+    """Return what the reference makes of runs one after another."""
+    memory: dict[str, Array] = {}
+    return [list(evaluate(graph, each, memory=memory).values()) for each in inputs]
+
+
+def on_host(program: Program, inputs: Sequence[Sequence[Array]], folder: Path) -> list[list[Array]]:
+    """Return what the C of a program makes of runs one after another, in an arena of other bytes that is reset."""
+    for name, text in program.render().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    units = sorted(path.name for path in folder.glob("*.c"))
+    flags = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared", "-ffp-contract=off")
+    subprocess.run(["gcc", *flags, *units, "-o", "model.so"], cwd=folder, check=True)
+    library = ctypes.CDLL(str(folder / "model.so"))
+    memory = np.full(program.arena_bytes + 16, 0x5A, np.uint8)
+    arena = memory[-memory.ctypes.data % 16 :]
+    address = ctypes.c_void_p(arena.ctypes.data)
+    places = program.memory
+    getattr(library, f"{program.name}_reset")(address)
+    found = []
+    for each in inputs:
+        for tensor, value in zip(program.graph.inputs, each, strict=True):
+            start = places.offset_of(tensor)
+            arena[start : start + tensor.nbytes] = np.frombuffer(value.tobytes(), np.uint8)
+        getattr(library, f"{program.name}_run")(address)
+        found.append(
+            [
+                arena[places.offset_of(t) :][: t.nbytes].view(t.dtype.value).reshape(t.shape).copy()
+                for t in program.graph.outputs
+            ]
+        )
+    return found
+
+
+def equal(got: Sequence[Sequence[Array]], wanted: Sequence[Sequence[Array]]) -> None:
+    """See that runs made the same outputs."""
+    for number, (outputs, others) in enumerate(zip(got, wanted, strict=True)):
+        for one, other in zip(outputs, others, strict=True):
+            np.testing.assert_array_equal(one, np.reshape(other, one.shape), err_msg=f"run {number}")
+
+
+@pytest.mark.parametrize("initial", [True, False])
+def test_a_streaming_network_is_tflite_micro_over_100_frames(initial: bool, tmp_path: Path) -> None:
+    data = windowed(np.random.default_rng(1), initial=initial, layers=3)
+    graph = load_tflite(data)
+    inputs = frames(graph, 100)
+    oracle = Oracle(data)
+    wanted = [oracle.run(*each) for each in inputs]
+    equal(sequence(graph, inputs), wanted)
+    equal(sequence(run_passes(graph), inputs), wanted)
+    program = lower(run_passes(graph), get_core("cortex-m3"))
+    equal(sequence(program.graph, inputs), wanted)
+    equal(on_host(program, inputs, tmp_path), wanted)
+    kept = sum(-(-state.initial.nbytes // 4) * 4 for state in graph.states)
+    assert program.memory.state_bytes == kept > 0
+
+
+def test_states_that_change_places_and_outputs_that_are_states(tmp_path: Path) -> None:
+    """Three variables go round, one is an output as it was, and one is never written."""
+    x = activation("x", 1, 5)
+    names = "abcd"
+    handles = {name: handle(name) for name in names}
+    reads = {name: activation(f"{name}/read", 1, 5) for name in names}
+    y, ops = activation("y", 1, 5), [made for _, made in handles.values()]
+    ops += [encoded(CODES.READ_VARIABLE, [handles[n][0]], [reads[n]], "ReadVariableOptions") for n in names]
+    ops.append(encoded(CODES.ADD, [reads["b"], reads["d"]], [y], "AddOptions"))
+    for target, value in (("a", x), ("b", reads["a"]), ("c", reads["b"])):
+        ops.append(encoded(CODES.ASSIGN_VARIABLE, [handles[target][0], value], [], "AssignVariableOptions"))
+    # tflite-micro gives a variable memory where something assigns it.
+    ops.append(encoded(CODES.ASSIGN_VARIABLE, [handles["d"][0], reads["d"]], [], "AssignVariableOptions"))
+    resources = [tensor for tensor, _ in handles.values()]
+    data = write_subgraphs(
+        [Subgraph(name="m", inputs=[x], outputs=[y, reads["c"]], operators=ops, resources=resources)]
+    )
+    graph = load_tflite(data)
+    assert [state.name for state in graph.states] == ["a/read", "b/read", "c/read"]
+    inputs = frames(graph, 6)
+    oracle = Oracle(data)
+    wanted = [oracle.run(*each) for each in inputs]
+    equal(sequence(graph, inputs), wanted)
+    program = lower(run_passes(graph), get_core("cortex-m3"))
+    equal(on_host(program, inputs, tmp_path), wanted)
+
+
+def test_a_reset_starts_a_sequence_again(tmp_path: Path) -> None:
+    data = windowed(np.random.default_rng(2), initial=True)
+    path = tmp_path / "stream.tflite"
+    path.write_bytes(data)
+    graph = load_tflite(path)
+    inputs = frames(graph, 4)
+    wanted = sequence(graph, inputs)
+    for board in ("qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"):
+        with utvm.connect(board) as session:
+            model = utvm.Model(session, utvm.compile(path, board))
+            for _ in range(2):
+                equal([list(model.run(each).outputs.values()) for each in inputs], wanted)
+                model.reset()
+
+
+def test_an_export_keeps_state_and_its_check_compares_sequences(tmp_path: Path) -> None:
+    path = tmp_path / "stream.tflite"
+    path.write_bytes(windowed(np.random.default_rng(3), initial=True))
+    made = utvm.export(path, "qemu-cortex-m7")
+    made.write(tmp_path / "library")
+    assert made.manifest.state_bytes > 0
+    assert "stream_reset(void *arena, size_t arena_bytes);" in made.files["stream.h"]
+    assert utvm.verify(tmp_path / "library", path, inputs=4, layers=True).passed
+
+
+def test_a_variable_of_two_shapes_is_refused() -> None:
+    x, y = activation("x", 1, 5), activation("y", 1, 4)
+    tensor, made = handle("v")
+    ops = [
+        made,
+        encoded(CODES.READ_VARIABLE, [tensor], [y], "ReadVariableOptions"),
+        encoded(CODES.ASSIGN_VARIABLE, [tensor, x], [], "AssignVariableOptions"),
+    ]
+    data = write_subgraphs([Subgraph(name="m", inputs=[x], outputs=[y], operators=ops, resources=[tensor])])
+    with pytest.raises(FrontendError, match=r"read as int8\[1, 4\], written as int8\[1, 5\]"):
+        load_tflite(data)
+
+
+def test_branches_are_refused_with_the_reason() -> None:
+    x, y = activation("x", 1, dtype=DType.BOOL, quant=None), activation("y", 1, 4)
+    op = encoded(CODES.IF, [x], [y], "IfOptions", ThenSubgraphIndex=1, ElseSubgraphIndex=2)
+    graphs = [Subgraph(name="m", inputs=[x], outputs=[y], operators=[op])]
+    graphs += [Subgraph(name=name, inputs=[y], outputs=[y], operators=[]) for name in ("then", "else")]
+    with pytest.raises(FrontendError, match="branches at run time"):
+        load_tflite(write_subgraphs(graphs))
