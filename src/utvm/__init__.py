@@ -17,11 +17,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from utvm import boards
-    from utvm.api import Compiled, Model, QuantizedModel, Result, compile, connect, cost, plan, quantize
+    from utvm.api import Compiled, Model, QuantizedModel, Result, build_c, compile, connect, cost, plan, quantize
     from utvm.boards import Board
     from utvm.deploy.export import Export, export
     from utvm.deploy.verify import Verification, verify
-    from utvm.device import Session
+    from utvm.device import FunctionRun, Session
     from utvm.errors import UtvmError, UtvmWarning
     from utvm.frontends import load
     from utvm.graph import Graph, Tensor
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from utvm.lowering import Program
     from utvm.model_tuning import tune
     from utvm.profiling import profile
+    from utvm.toolchain import Image
 else:
     from utvm.lazy import exports
 
@@ -38,7 +39,9 @@ __all__ = [
     "Board",
     "Compiled",
     "Export",
+    "FunctionRun",
     "Graph",
+    "Image",
     "Model",
     "Program",
     "QuantizedModel",
@@ -50,6 +53,7 @@ __all__ = [
     "Verification",
     "__version__",
     "boards",
+    "build_c",
     "compile",
     "connect",
     "cost",

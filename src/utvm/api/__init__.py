@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources, prepared
     from utvm.api.costing import compare, cost
+    from utvm.api.foreign import build_c
     from utvm.api.planning import plan
     from utvm.api.quantizing import QuantizedModel, quantize
     from utvm.api.running import Model, Result, connect, connect_stand_in, run_once
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "as_board",
     "assumed_core",
+    "build_c",
     "build_program",
     "compare",
     "compile",

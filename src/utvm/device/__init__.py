@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from utvm.device.arrays import FunctionRun
     from utvm.device.attach import AttachedTarget, link_opener, open_session
     from utvm.device.check import Check, check_board, check_connected
     from utvm.device.execution import CallInterruptedError, CallTimeoutError, Measurement, StackOverflowError
@@ -46,6 +47,7 @@ __all__ = [
     "DebugLink",
     "DeviceError",
     "FlashProgrammer",
+    "FunctionRun",
     "GdbRemoteLink",
     "LinkError",
     "LinkGarbledError",

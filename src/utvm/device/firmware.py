@@ -30,10 +30,12 @@ def build_image(
     entries: Sequence[str],
     optimize: str = "-O3",
     extra_flags: tuple[str, ...] = (),
+    libraries: tuple[str, ...] = (),
 ) -> Image:
     """Build sources together with the start-up code for a board. `entries` are the functions to be called.
 
     They go to the first of the board's placements that holds them: RAM alone if it is enough, else constants in flash.
+    `libraries` are linker options such as "-lm".
 
     Raises:
         MemoryOverflowError: no placement holds them; the message says by how many bytes the last is too small.
@@ -45,6 +47,7 @@ def build_image(
         specs=board.core.isa.specs,
         optimize=optimize,
         extra_flags=extra_flags,
+        libraries=libraries,
     )
     return first_that_fits(board.placements, lambda placement: _build(toolchain, board, placement, sources, entries))
 

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from utvm.boards import Board
+from utvm.device.arrays import Argument, FunctionRun, addresses, checked
 from utvm.device.execution import Executor, Measurement
 from utvm.device.firmware import is_wired
 from utvm.device.link import DebugLink, DeviceError, LinkGarbledError, LinkLostError, LinkTimeoutError, Target
@@ -131,6 +134,42 @@ class Session:
             image.symbol(function)  # one that is not there is no reason to repair anything
         with self._recovering():
             return self._executor.run(self._live, image, function, arguments, seconds, measured=True)
+
+    def measure(
+        self, function: str | int, arguments: Sequence[Argument], *, timeout: float | None = None
+    ) -> FunctionRun:
+        """Call a C function on arrays: each is written to free RAM, passed as its address, and read back.
+
+        Args:
+            function: a symbol of the loaded image, or an address.
+            arguments: arrays of any shape and type, and integers of 32 bits; no value is a float or has 64 bits.
+            timeout: seconds; 60 if None.
+
+        Returns:
+            The arrays as the call left them, the cycles and the instructions.
+
+        Raises:
+            DeviceError: an argument can't be passed, or the arrays don't fit.
+            UtvmError: as in `call`.
+
+        Example:
+            run = session.measure("dot", [x, w, np.zeros(1, np.int32), x.size])
+            print(run.outputs[2], run.cycles, run.instructions)
+        """
+        values = checked(arguments)
+        arrays = [value for value in values if isinstance(value, np.ndarray)]
+        places = addresses(self.board, self.image, arrays)
+        for place, array in zip(places, arrays, strict=True):
+            if array.size:
+                self.write(place, array.tobytes())
+        free = iter(places)
+        passed = [next(free) if isinstance(value, np.ndarray) else value for value in values]
+        measurement = self.call(function, *passed, timeout=timeout)
+        outputs = tuple(
+            np.frombuffer(self.read(place, array.nbytes) if array.size else b"", dtype=array.dtype).reshape(array.shape)
+            for place, array in zip(places, arrays, strict=True)
+        )
+        return FunctionRun(outputs=outputs, measurement=measurement)
 
     def read(self, where: str | int, length: int, *, offset: int = 0) -> bytes:
         """Return `length` bytes at a symbol or an address."""

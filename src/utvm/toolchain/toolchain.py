@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from utvm.cache import Cache, digest
 from utvm.prerequisites import packages_of
@@ -46,7 +46,7 @@ LINK_FLAGS = (
     "link.ld",
 )
 _BUILD_SECONDS = 300
-_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^">]+)[">]', re.MULTILINE)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) bytes?\b")
 
 
@@ -54,7 +54,7 @@ _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+
 class Toolchain:
     """GCC with a prefix, machine options, and the options that find its C library.
 
-    `optimize` replaces the default code flags' -O3.
+    `optimize` replaces the default code flags' -O3; `libraries` are linked behind libgcc's users, such as "-lm".
 
     Results are kept in `cache_directory` (the user's cache if None) under the compiler's version, flags and contents.
     """
@@ -65,6 +65,7 @@ class Toolchain:
     optimize: str = "-O3"
     cache_directory: Path | None = None
     extra_flags: tuple[str, ...] = field(default=())
+    libraries: tuple[str, ...] = ()
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -84,7 +85,7 @@ class Toolchain:
         script = linker_script(layout)
         version = compiler_version(self.prefix)
         every = [part for source in sources for part in (source.name, source.text)]
-        key = digest([version, *self.flags, *LINK_FLAGS, script, *entries, "", *every])
+        key = digest([version, *self.flags, *LINK_FLAGS, *self.libraries, script, *entries, "", *every])
         with cache.scratch() as scratch:
             folder = Path(scratch)
             parts = {suffix: folder / f"image{suffix}" for suffix in (".calls", ".map", ".elf")}
@@ -111,6 +112,7 @@ class Toolchain:
     def _compile(self, sources: Sequence[Source], cache: Cache, version: str, scratch: Path) -> CallGraph:
         """Put the object of each source into `scratch` and return who calls whom."""
         for source in sources:
+            (scratch / source.name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / source.name).write_text(source.text, encoding="utf-8")
 
         def compile_one(source: Source) -> str:
@@ -136,7 +138,9 @@ class Toolchain:
         """Link the objects in `scratch` to `image.elf` and `image.map` there."""
         (scratch / "link.ld").write_text(script, encoding="utf-8")
         wanted = [f"-Wl,--undefined={entry}" for entry in entries]
-        command = [f"{self.prefix}gcc", *self.machine_flags, *LINK_FLAGS, *wanted, *units, "-lgcc", "-o", "image.elf"]
+        libraries = (*self.specs, *self.libraries) if self.libraries else ()
+        last = ("-lgcc", "-o", "image.elf")
+        command = [f"{self.prefix}gcc", *self.machine_flags, *LINK_FLAGS, *wanted, *units, *libraries, *last]
         try:
             _run(command, scratch, "link")
         except ToolchainError as error:
@@ -168,25 +172,33 @@ def compiler_version(prefix: str) -> str:
 
 def _check_names(sources: Sequence[Source]) -> None:
     names = [source.name for source in sources]
-    for name in names:
-        if Path(name).name != name or Path(name).suffix not in (".c", ".S", ".h"):
-            raise ToolchainError(f"'{name}' can't be built: give the plain name of a .c, .S or .h file")
+    for source in sources:
+        path = PurePosixPath(source.name)
+        plain = path.name == source.name or (source.is_header and ".." not in path.parts and not path.is_absolute())
+        if not plain or path.suffix not in (".c", ".S", ".h"):
+            raise ToolchainError(f"'{source.name}' can't be built: give the plain name of a .c, .S or .h file")
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ToolchainError(f"two sources have the same name: {', '.join(twice)}")
 
 
 def _included(source: Source, sources: Sequence[Source]) -> list[Source]:
-    """Return the headers that a source includes, directly or not, in the order of `sources`."""
-    headers = {header.name: header for header in sources if header.is_header}
+    """Return the headers that a source may include, directly or not, in the order of `sources`.
+
+    Headers of one file name in several folders are all taken: which of them the compiler finds is left to it.
+    """
+    headers: dict[str, list[Source]] = {}
+    for each in sources:
+        if each.is_header:
+            headers.setdefault(PurePosixPath(each.name).name, []).append(each)
     seen: set[str] = set()
     waiting = [source]
     while waiting:
         for name in _INCLUDE.findall(waiting.pop().text):
-            if name in headers and name not in seen:
-                seen.add(name)
-                waiting.append(headers[name])
-    return [header for name, header in headers.items() if name in seen]
+            found = [header for header in headers.get(PurePosixPath(name).name, ()) if header.name not in seen]
+            seen.update(header.name for header in found)
+            waiting.extend(found)
+    return [each for each in sources if each.name in seen]
 
 
 def _run(command: Sequence[str], directory: Path, purpose: str) -> str:
