@@ -1,7 +1,7 @@
 """Kernel families: operators as C, specialised to the layer."""
 
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.blocked import BlockedDepthwise, BlockedProduct
+from utvm.kernels.blocked import BlockedDepthwise, BlockedProduct, BlockedReal
 from utvm.kernels.dsp.average_pool import WordAveragePool2D
 from utvm.kernels.dsp.binary import WordBinary
 from utvm.kernels.dsp.channels import ChannelDepthwise
@@ -63,6 +63,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     WordBinary(),
     BlockedProduct(),
     BlockedDepthwise(),
+    BlockedReal(),
     *PORTABLE_FAMILIES,
 )
 """All families. Those that estimate their cycles compete for an operator; of the others the first that applies is

@@ -21,11 +21,19 @@ def _polynomial(x: str, terms: Sequence[float]) -> str:
 
 
 FLOAT_PRELUDE: Mapping[str, str] = {
+    "UTVM_LOADED": """\
+/* Between the loads of a block and its arithmetic: a load behind a multiply-accumulate would wait for its result. */
+#if defined(__GNUC__) && defined(__ARM_FP)
+#define UTVM_LOADED __asm__ volatile("" ::: "memory")
+#else
+#define UTVM_LOADED
+#endif
+""",
     "utvm_multiply_add": """\
 /* acc + x * w, the product rounded before the sum: one instruction where there is one that rounds so. */
 static inline float utvm_multiply_add(float acc, float x, float w) {
 #if defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4) && !defined(__SOFTFP__)
-  __asm__("vmla.f32 %0, %1, %2" : "+t"(acc) : "t"(x), "t"(w));
+  __asm__ volatile("vmla.f32 %0, %1, %2" : "+t"(acc) : "t"(x), "t"(w));
   return acc;
 #else
   return acc + x * w;

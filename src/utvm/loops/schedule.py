@@ -1,7 +1,8 @@
 """In which order, and from what, a computation is made. Each verb returns a new schedule, or says why it can't.
 
-Integer sums wrap and maxima commute: any order of their terms is exact. What is checked is that loops nest as the
-renderer writes them, that padding adds nothing, and that an instruction computes what it stands for.
+Integer sums wrap and maxima commute: any order of their terms is exact. Sums of float keep theirs. What is checked is
+that loops nest as the renderer writes them, that padding adds nothing, and that an instruction computes what it stands
+for.
 """
 
 from __future__ import annotations
@@ -226,6 +227,9 @@ class Schedule:
             )
         if self.boxes or any(copied.at for copied in self.copies.values()):
             raise IllegalScheduleError("what is staged depends on the order: reorder before")
+        summed = [loop.axis for loop in self.loops if self.is_reduced(loop.axis)]
+        if self.compute.c_type == "float" and [name for name in names if self.is_reduced(name)] != summed:
+            raise IllegalScheduleError(f"sums of float keep their order: {', '.join(summed)}")
         return replace(self, loops=tuple(self.loops[self._place(name)] for name in names))
 
     def unroll(self, *names: str) -> Schedule:

@@ -103,7 +103,7 @@ def _limits(
     if call.kernel.family == _FALLBACK:
         reasons = _reasons(call.op, core, families) if macs_of(call.op) else ()
         return (reasons, float(LAST_RESORT_TIMES)) if reasons else None
-    if isinstance(call.op, Conv2D) and call.cycles:
+    if isinstance(call.op, Conv2D) and call.op.weights.quant is not None and call.cycles:
         return lost_tiles(call.op, call.kernel.family, cycles, core, families)
     return None
 

@@ -2,5 +2,6 @@
 
 from utvm.kernels.blocked.depthwise import BlockedDepthwise
 from utvm.kernels.blocked.product import BlockedProduct
+from utvm.kernels.blocked.real import BlockedReal
 
-__all__ = ["BlockedDepthwise", "BlockedProduct"]
+__all__ = ["BlockedDepthwise", "BlockedProduct", "BlockedReal"]

@@ -11,6 +11,7 @@ from utvm.graph import (
     AveragePool2D,
     BatchMatMul,
     Conv2D,
+    CumulativeSum,
     DepthwiseConv2D,
     DType,
     Elementwise,
@@ -49,7 +50,7 @@ _ALONE = (Elementwise, Reduction, Gather, GatherNd, BatchMatMul)
 """What has no other portable family."""
 _APART = (
     *(Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D, AveragePool2D, Mean, Softmax),
-    *(Logistic, Tanh, Relu, Relu6, LeakyRelu, ResizeBilinear),
+    *(Logistic, Tanh, Relu, Relu6, LeakyRelu, ResizeBilinear, CumulativeSum),
 )
 """What has one for int8."""
 
