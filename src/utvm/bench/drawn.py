@@ -31,6 +31,7 @@ from utvm.graph import (
     Quantization,
     Quantize,
     Relu,
+    ResizeBilinear,
     ResizeNearestNeighbor,
     Rounding,
     Softmax,
@@ -361,10 +362,12 @@ def _slice(shape: tuple[int, ...], begin: tuple[int, ...], result: tuple[int, ..
     return make
 
 
-def _resize(shape: tuple[int, ...], size: tuple[int, int]) -> _Maker:
+def _resize(
+    kind: type[ResizeBilinear | ResizeNearestNeighbor], shape: tuple[int, ...], size: tuple[int, int]
+) -> _Maker:
     def make(draw: _Draw) -> Operator:
         x = draw.activation("x", shape)
-        return ResizeNearestNeighbor(name="op", x=x, y=_moved(draw, x, (shape[0], *size, shape[3])))
+        return kind(name="op", x=x, y=_moved(draw, x, (shape[0], *size, shape[3])))
 
     return make
 
@@ -506,6 +509,15 @@ def _plan() -> dict[str, list[_Maker]]:
             _mean((1, 16, 16, 24), (1, 2)),
             _mean((1, 25, 5, 64), (1,)),
             _mean((1, 16, 16, 16), (3,)),
+            _mean((1, 16, 16, 16), (2,)),
+            _mean((1, 1000, 12), (1,)),
+            _mean((1, 13, 11, 7), (1, 2)),
+            _mean((1, 49, 40), (2,)),
+        ],
+        "bilinear": [
+            _resize(ResizeBilinear, (1, 8, 8, 16), (16, 16)),
+            _resize(ResizeBilinear, (1, 7, 7, 5), (10, 13)),
+            _resize(ResizeBilinear, (1, 12, 12, 1), (24, 24)),
         ],
         "softmax": [_map(Softmax, (1, 10)), _map(Softmax, (1, 1000)), _map(Softmax, (1, 50, 12))],
         "move": [
@@ -526,7 +538,7 @@ def _plan() -> dict[str, list[_Maker]]:
             _slice((1, 16, 16, 16), (0, 2, 2, 0), (1, 12, 12, 16), (1, 1, 1, 1)),
             _slice((1, 16, 16, 12), (0, 0, 0, 4), (1, 16, 16, 8), (1, 1, 1, 1)),
             _slice((1, 16, 16, 12), (0, 0, 0, 0), (1, 8, 8, 12), (1, 2, 2, 1)),
-            _resize((1, 8, 8, 16), (16, 16)),
-            _resize((1, 8, 8, 5), (16, 16)),
+            _resize(ResizeNearestNeighbor, (1, 8, 8, 16), (16, 16)),
+            _resize(ResizeNearestNeighbor, (1, 8, 8, 5), (16, 16)),
         ],
     }
