@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import utvm
 from tests.support.oracle import Oracle
-from tests.support.streams import CODES, activation, encoded, handle, windowed
+from tests.support.streams import CODES, activation, encoded, handle, lstm, svdf, windowed
 from utvm.cores import get_core
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_writer import Subgraph, write_subgraphs
@@ -24,6 +24,7 @@ from utvm.lowering import Program, lower
 from utvm.passes import run_passes
 
 Array = NDArray[Any]
+BOARDS = ("qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32")
 
 
 def frames(graph: Graph, count: int, seed: int = 0) -> list[list[Array]]:
@@ -116,6 +117,30 @@ def test_states_that_change_places_and_outputs_that_are_states(tmp_path: Path) -
     equal(on_host(program, inputs, tmp_path), wanted)
 
 
+@pytest.mark.parametrize("make", [svdf, lstm])
+def test_operators_that_keep_state(make: Callable[[np.random.Generator], bytes], tmp_path: Path) -> None:
+    """Drawn ones, over sequences: the reference, that after passes, and C here and on boards."""
+    cases = []
+    for seed in range(24):
+        data = make(np.random.default_rng(seed))
+        graph = load_tflite(data)
+        inputs = frames(graph, 8, seed)
+        oracle = Oracle(data)
+        wanted = [oracle.run(*each) for each in inputs]
+        equal(sequence(graph, inputs), wanted)
+        cases.append((graph, inputs, wanted))
+    for number, (graph, inputs, wanted) in enumerate(cases[:6]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        equal(on_host(lower(run_passes(graph), get_core("cortex-m3")), inputs, folder), wanted)
+    for (graph, inputs, wanted), board in zip(
+        cases, ("qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"), strict=False
+    ):
+        with utvm.connect(board) as session:
+            model = utvm.Model(session, utvm.compile(graph, board))
+            equal([list(model.run(each).outputs.values()) for each in inputs], wanted)
+
+
 def test_a_reset_starts_a_sequence_again(tmp_path: Path) -> None:
     data = windowed(np.random.default_rng(2), initial=True)
     path = tmp_path / "stream.tflite"
@@ -123,7 +148,7 @@ def test_a_reset_starts_a_sequence_again(tmp_path: Path) -> None:
     graph = load_tflite(path)
     inputs = frames(graph, 4)
     wanted = sequence(graph, inputs)
-    for board in ("qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"):
+    for board in BOARDS:
         with utvm.connect(board) as session:
             model = utvm.Model(session, utvm.compile(path, board))
             for _ in range(2):

@@ -86,3 +86,53 @@ def windowed(rng: np.random.Generator, *, initial: bool, layers: int = 2, channe
     if initial:
         graphs.append(Subgraph(name="once", inputs=[], outputs=[], operators=once, resources=handles))
     return write_subgraphs(graphs)
+
+
+def svdf(rng: np.random.Generator) -> bytes:
+    """Return an SVDF of drawn sizes, scales and types."""
+    batch, inputs, rank, units, memory = (int(rng.integers(1, n)) for n in (3, 9, 4, 7, 9))
+    filters, dtype = rank * units, DType.INT16 if rng.integers(0, 2) else DType.INT8
+    quants = [Quantization.per_tensor(2.0 ** rng.uniform(-9, -2), int(rng.integers(-128, 128))) for _ in range(2)]
+    few = Quantization.per_tensor(2.0 ** rng.uniform(-9, -4))
+    kept = Quantization.per_tensor(quants[0].scale[0] * few.scale[0] * (0.5 if dtype is DType.INT16 else 40) * inputs)
+    least, most = np.iinfo(dtype.value).min, np.iinfo(dtype.value).max
+    x, y = activation("x", batch, inputs, quant=quants[0]), activation("y", batch, units, quant=quants[1])
+    state = activation("state", batch, filters * memory, quant=kept, dtype=dtype)
+    feature = constant("feature", rng.integers(-127, 128, (filters, inputs)), few, DType.INT8)
+    slow = Quantization.per_tensor(y.scale / kept.scale[0] / (most * memory) * 2.0 ** rng.uniform(0, 3))
+    time = constant("time", rng.integers(least + 1, most + 1, (filters, memory)) // 3, slow, dtype)
+    unit = Quantization.per_tensor(kept.scale[0] * slow.scale[0])
+    bias = constant("bias", rng.integers(-20000, 20000, units), unit)
+    op = encoded(
+        CODES.SVDF, [x, feature, time, bias, state], [y], "SVDFOptions", Rank=rank,
+        FusedActivationFunction=tflite.ActivationFunctionType.NONE,
+    )  # fmt: skip
+    return write_subgraphs([Subgraph(name="svdf", inputs=[x], outputs=[y], operators=[op], variables=[state])])
+
+
+def lstm(rng: np.random.Generator) -> bytes:
+    """Return an LSTM of drawn sizes and scales."""
+    batch, steps, depth, units = (int(rng.integers(1, n)) for n in (3, 6, 9, 9))
+    major = bool(rng.integers(0, 2))
+    lead = (steps, batch) if major else (batch, steps)
+    given = Quantization.per_tensor(2.0 ** rng.uniform(-8, -4), int(rng.integers(-128, 128)))
+    x = activation("x", *lead, depth, quant=given)
+    hidden_quant = Quantization.per_tensor(2.0 ** rng.uniform(-8, -6), int(rng.integers(-128, 128)))
+    y = activation("y", *lead, units, quant=hidden_quant)
+    hidden = activation("hidden", batch, units, quant=hidden_quant)
+    cell = activation(
+        "cell", batch, units, quant=Quantization.per_tensor(2.0 ** -int(rng.integers(8, 16))), dtype=DType.INT16
+    )
+
+    def weights(name: str, columns: int) -> Tensor:
+        data = rng.integers(-127, 128, (units, columns))
+        return constant(name, data, Quantization.per_tensor(2.0 ** rng.uniform(-9, -4)), DType.INT8)
+
+    gates = [weights(f"x{g}", depth) for g in range(4)] + [weights(f"h{g}", units) for g in range(4)]
+    biases = [constant(f"b{g}", rng.integers(-3000, 3000, units), Quantization.per_tensor(0.001)) for g in range(4)]
+    inputs = [x, *gates, None, None, None, *biases, None, None, hidden, cell, None, None, None, None]
+    op = encoded(
+        CODES.UNIDIRECTIONAL_SEQUENCE_LSTM, inputs, [y], "UnidirectionalSequenceLSTMOptions", TimeMajor=major,
+        FusedActivationFunction=tflite.ActivationFunctionType.TANH, CellClip=float(rng.choice([0.0, 0.5, 10.0])),
+    )  # fmt: skip
+    return write_subgraphs([Subgraph(name="lstm", inputs=[x], outputs=[y], operators=[op], variables=[hidden, cell])])

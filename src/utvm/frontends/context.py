@@ -104,6 +104,10 @@ class Context:
         name = self._names.fresh(f"{self.name}/{what}")
         return Tensor(name=name, shape=shape, dtype=like.dtype, quant=like.quant)
 
+    def fresh(self, what: str) -> str:
+        """Return a name for a tensor that the file lacks."""
+        return self._names.fresh(f"{self.name}/{what}")
+
     def constant_made(self, what: str, data: NDArray[Any], quant: Quantization | None = None) -> Tensor:
         """Return a constant that the file lacks."""
         name = self._names.fresh(f"{self.name}/{what}")

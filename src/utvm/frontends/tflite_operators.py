@@ -19,6 +19,7 @@ from utvm.frontends.refusal import RefusedError, broadcast_shape
 from utvm.frontends.tflite_gathering import GATHERING
 from utvm.frontends.tflite_general import GENERAL
 from utvm.frontends.tflite_parts import PARTS, Converted
+from utvm.frontends.tflite_recurrent import RECURRENT
 from utvm.frontends.tflite_state import STATEFUL
 from utvm.frontends.tflite_transposed import transpose_conv
 from utvm.frontends.tflite_types import QUANTISED
@@ -265,5 +266,6 @@ CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     **GATHERING,
     **PARTS,
     **STATEFUL,
+    **RECURRENT,
     **dict.fromkeys(("IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE"), _branches),
 }

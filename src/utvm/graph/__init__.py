@@ -47,6 +47,7 @@ from utvm.graph.operators import (
     Transpose,
     same_padding,
 )
+from utvm.graph.recurrent import Lstm, ShiftIn, SvdfFeature, SvdfTime
 from utvm.graph.state import State
 from utvm.graph.tensor import DType, Quantization, Tensor
 
@@ -72,6 +73,7 @@ __all__ = [
     "GraphError",
     "LeakyRelu",
     "Logistic",
+    "Lstm",
     "MaxPool2D",
     "Mean",
     "Mul",
@@ -88,6 +90,7 @@ __all__ = [
     "ResizeBilinear",
     "ResizeNearestNeighbor",
     "Rounding",
+    "ShiftIn",
     "Softmax",
     "SpaceToBatch",
     "Split",
@@ -95,6 +98,8 @@ __all__ = [
     "Store",
     "StridedSlice",
     "Sub",
+    "SvdfFeature",
+    "SvdfTime",
     "Tanh",
     "Tensor",
     "Transpose",

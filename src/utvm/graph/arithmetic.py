@@ -48,6 +48,7 @@ from utvm.graph.operators import (
     Sub,
     Tanh,
 )
+from utvm.graph.recurrent import Lstm
 from utvm.graph.tensor import DType, Tensor
 from utvm.numerics import (
     exp_on_negative_values,
@@ -234,6 +235,31 @@ def lookup_table(op: LookupOperator) -> ByteArray:
             result = _apply(value, rescale_parameters(op.x, op.y)) + op.y.zero_point
     table: ByteArray = np.clip(result, *integer_range(op.y.dtype)).astype(op.y.dtype.value)
     return table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LstmParameters:
+    """Factors of an LSTM, by gate for sums; those of products of gates; and the power of two of the cell's scale."""
+
+    inputs: tuple[Requantization, ...]
+    recurrences: tuple[Requantization, ...]
+    forgetting: Requantization
+    taking: Requantization
+    showing: Requantization
+    cell_power: int
+
+
+def lstm_parameters(op: Lstm) -> LstmParameters:
+    """Return the factors of an LSTM: sums become Q3.12, gates are Q0.15."""
+    gate, share = 2.0**-12, 2.0**-15
+    return LstmParameters(
+        inputs=tuple(requantization(op.x.scale * w.scale / gate) for w in op.input_weights),
+        recurrences=tuple(requantization(op.hidden.scale * w.scale / gate) for w in op.recurrent_weights),
+        forgetting=requantization(share * op.cell.scale / op.cell.scale),
+        taking=requantization(share * share / op.cell.scale),
+        showing=requantization(share * share / op.hidden.scale),
+        cell_power=_round_half_away(np.float32(math.log2(op.cell.scale))),
+    )
 
 
 def rescale_parameters(x: Tensor, y: Tensor) -> Requantization:

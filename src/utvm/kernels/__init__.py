@@ -21,6 +21,7 @@ from utvm.kernels.portable import (
     PortableDepthwise,
     PortableFullyConnected,
     PortableLookup,
+    PortableLstm,
     PortableMean,
     PortableMove,
     PortablePool2D,
@@ -44,6 +45,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableResizeBilinear(),
     PortableCumulativeSum(),
     PortableDefined(),
+    PortableLstm(),
 )
 """Plain C11, for every operator and every core."""
 

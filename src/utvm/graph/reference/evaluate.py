@@ -42,7 +42,8 @@ from utvm.graph.operators import (
     Tanh,
     Transpose,
 )
-from utvm.graph.reference import binary, movement, pooling, unary, weighted
+from utvm.graph.recurrent import Lstm
+from utvm.graph.reference import binary, movement, pooling, recurrent, unary, weighted
 from utvm.graph.reference.floating import FLOATING
 from utvm.graph.tensor import DType, Tensor
 
@@ -82,6 +83,7 @@ _SEMANTICS: Mapping[type[Operator], Callable[..., Array | tuple[Array, ...]]] = 
     ResizeBilinear: movement.resize_bilinear,
     SpaceToBatch: movement.space_to_batch,
     BatchToSpace: movement.batch_to_space,
+    Lstm: recurrent.lstm,
 }
 
 

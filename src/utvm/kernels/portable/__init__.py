@@ -9,6 +9,7 @@ from utvm.kernels.portable.defined import PortableDefined
 from utvm.kernels.portable.depthwise import PortableDepthwise
 from utvm.kernels.portable.fully_connected import PortableFullyConnected
 from utvm.kernels.portable.lookup import PortableLookup
+from utvm.kernels.portable.lstm import PortableLstm
 from utvm.kernels.portable.mean import PortableMean
 from utvm.kernels.portable.move import PortableMove
 from utvm.kernels.portable.pool import PortablePool2D
@@ -23,6 +24,7 @@ __all__ = [
     "PortableDepthwise",
     "PortableFullyConnected",
     "PortableLookup",
+    "PortableLstm",
     "PortableMean",
     "PortableMove",
     "PortablePool2D",

@@ -28,8 +28,11 @@ from utvm.graph import (
     Relu,
     Relu6,
     ResizeBilinear,
+    ShiftIn,
     Softmax,
     Sub,
+    SvdfFeature,
+    SvdfTime,
     Tanh,
     Tensor,
 )
@@ -47,6 +50,7 @@ _MANY = 16
 
 
 _ALONE = (Elementwise, Reduction, Gather, GatherNd, BatchMatMul)
+_RECURRENT = (SvdfFeature, ShiftIn, SvdfTime)
 """What has no other portable family."""
 _APART = (
     *(Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D, AveragePool2D, Mean, Softmax),
@@ -62,7 +66,7 @@ class PortableDefined(KernelFamily):
     """
 
     name = "portable"
-    kinds = (*_ALONE, *_APART)
+    kinds = (*_ALONE, *_RECURRENT, *_APART)
     dtypes = tuple(DType)
     biases = tuple(DType)
 
@@ -164,6 +168,8 @@ def _wrong_type(op: Operator) -> str | None:
         taken = op.reducer.inputs
     elif isinstance(op, Gather | GatherNd):
         return None if op.x.dtype is op.y.dtype else "it gathers another type than it makes"
+    elif isinstance(op, _RECURRENT):
+        return None
     elif isinstance(op, _APART):
         taken, tensors = (
             ((DType.FLOAT32,) if defined_apart(op) else (DType.INT8, DType.INT32)),

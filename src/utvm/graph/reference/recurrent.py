@@ -1,0 +1,59 @@
+"""LSTM in numpy, step by step. Source: tflite-micro's lstm_eval.h."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.graph.arithmetic import Requantization, lstm_parameters
+from utvm.graph.recurrent import GATES, Lstm
+from utvm.numerics import multiply_by_quantized_multiplier, wrap_int32
+from utvm.numerics.sigmoid_16 import sigmoid_16, tanh_16
+
+Array = NDArray[Any]
+
+
+def lstm(op: Lstm, x: Array, hidden: Array, cell: Array, *constants: Array) -> tuple[Array, ...]:
+    """Return y, and the hidden and the cell state behind the last step."""
+    p = lstm_parameters(op)
+    weights, recurrent, rest = constants[:GATES], constants[GATES : 2 * GATES], constants[2 * GATES :]
+    sequences, steps = op.sizes
+    now, held = hidden.astype(np.int64).reshape(sequences, -1), cell.astype(np.int64).reshape(sequences, -1)
+    found = []
+    for step in range(steps):
+        given = (x[step] if op.time_major else x[:, step]).astype(np.int64) - op.x.zero_point
+        before = now - op.hidden.zero_point
+        gates = []
+        for gate in range(GATES):
+            bias = rest[gate].astype(np.int64) if rest else 0
+            own = _limited(_scaled(wrap_int32(given @ weights[gate].astype(np.int64).T + bias), p.inputs[gate]), 16)
+            own = own + _limited(
+                _scaled(wrap_int32(before @ recurrent[gate].astype(np.int64).T), p.recurrences[gate]), 16
+            )
+            own = _limited(own, 16)
+            gates.append(tanh_16(own, power=-12) if gate == 2 else sigmoid_16(own))
+        taken, kept, fresh, shown = gates
+        held = _limited(
+            _limited(_scaled(kept * held, p.forgetting), 16) + _limited(_scaled(taken * fresh, p.taking), 16), 16
+        )
+        if op.cell_clip:
+            held = np.clip(held, -op.cell_clip, op.cell_clip)
+        product = tanh_16(held, power=p.cell_power) * shown
+        now = _limited(_scaled(product, p.showing) + op.next_hidden.zero_point, 8)
+        found.append(now)
+    y = np.stack(found, axis=0 if op.time_major else 1).astype(np.int8)
+    return (
+        y.reshape(op.y.shape),
+        now.astype(np.int8).reshape(hidden.shape),
+        held.astype(np.int16).reshape(cell.shape),
+    )
+
+
+def _scaled(value: Array, factor: Requantization) -> Array:
+    return multiply_by_quantized_multiplier(value, factor.multiplier, factor.shift)
+
+
+def _limited(value: Array, bits: int) -> Array:
+    return np.clip(value, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
