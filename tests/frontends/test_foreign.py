@@ -15,9 +15,8 @@ from utvm.frontends import FrontendError, load
 @pytest.mark.parametrize(
     ("name", "what", "tool"),
     [
-        ("net.pt", "a PyTorch file", "torch.onnx.export"),
-        ("net.pth", "a PyTorch file", "torch.onnx.export"),
-        ("net.pt2", "a program that PyTorch exported", "torch.onnx.export"),
+        ("net.pt", "a PyTorch file", "torch.export.save"),
+        ("net.pth", "a PyTorch file", "torch.export.save"),
         ("net.keras", "a Keras model", "from_keras_model"),
         ("net.h5", "a Keras model", "from_keras_model"),
         ("frozen.pb", "a graph of TensorFlow", "from_saved_model"),
@@ -30,7 +29,7 @@ def test_a_file_of_another_framework(
     (tmp_path / name).write_bytes(content)
     assert main(["cost", str(tmp_path / name), "--board", "qemu-cortex-m4"]) == 2
     said = capsys.readouterr().err
-    assert f"this is {what}; µTVM reads .tflite and .onnx files" in said
+    assert f"this is {what}; µTVM reads .tflite, .onnx and .pt2 files" in said
     assert tool in said
     assert "Traceback" not in said
 

@@ -235,3 +235,83 @@ def test_joins_of_joins_take_no_time_of_their_own() -> None:
         joined = n.add("Concat", [value, value], f"joined{index}", axis=1)
         value = n.add("Slice", [joined, "zero", "four", "one"], f"cut{index}")
     check(n.made(n.pair(n.add("Relu", [value], "r"), 10, low=0), (1, 4, 3, 2)), (1, 4, 3, 2))
+
+
+def operator_form(n: Network) -> tuple[list[Any], list[Any]]:
+    """Return one network of x [1,4,6,7] twice: in operators on integers, and in pairs."""
+    q, real = {}, {}
+    for name, spread in (("x", 4), ("c", 12), ("r", 12), ("a", 12), ("g", 4), ("m", 12)):
+        real[name] = n.pair(name, spread, like="c" if name == "r" else "")
+        q[name] = [f"{name}_q", f"{name}_s", f"{name}_z"]
+    w, v = n.weights(4, 4, 3, 3), n.weights(4, 5, axis=1)
+    stored = {name: [f"{name}_q", f"{name}_s", f"{name}_z"] for name in (w, v)}
+    step = n.constants["x_s"] * n.constants[f"{w}_s"]
+    n.constants["bias"] = n.rng.integers(-900, 900, 4).astype(np.int32)
+    n.constants["real_bias"] = (n.constants["bias"] * step).astype(np.float32)
+    n.constants["flat"] = np.array([1, 4], np.int64)
+    own = "com.microsoft"
+    integers = [
+        node("QuantizeLinear", ["x", "x_s", "x_z"], ["x_q"]),
+        node("QLinearConv", [*q["x"], *stored[w], "c_s", "c_z", "bias"], ["c_q"], pads=[1, 1, 1, 1]),
+        node("MaxPool", ["c_q"], ["r_q"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("QLinearAdd", [*q["r"], *q["x"], "a_s", "a_z"], ["a_q"], domain=own),
+        node("QLinearGlobalAveragePool", [*q["a"], "g_s", "g_z"], ["g_q"], domain=own),
+        node("Reshape", ["g_q", "flat"], ["f_q"]),
+        node("QLinearMatMul", ["f_q", "g_s", "g_z", *stored[v], "m_s", "m_z"], ["m_q"]),
+        node("DequantizeLinear", q["m"], ["y"]),
+    ]
+    pairs = {made.output[0]: made for made in n.nodes}
+    twin = [
+        *(pairs["x_q"], pairs["x_d"], pairs[w], pairs[v]),
+        node("Conv", [real["x"], w, "real_bias"], ["c"], pads=[1, 1, 1, 1]),
+        *(pairs["c_q"], pairs["c_d"], node("MaxPool", [real["c"]], ["r"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])),
+        *(pairs["r_q"], pairs["r_d"], node("Add", [real["r"], real["x"]], ["a"]), pairs["a_q"], pairs["a_d"]),
+        *(node("GlobalAveragePool", [real["a"]], ["g"]), pairs["g_q"], pairs["g_d"]),
+        *(node("Reshape", [real["g"], "flat"], ["f"]), node("MatMul", ["f", v], ["m"]), pairs["m_q"], pairs["m_d"]),
+        node("Identity", [real["m"]], ["y"]),
+    ]
+    return integers, twin
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_operators_on_integers(signed: bool) -> None:
+    n = Network(3, signed=signed)
+    forms = [model(nodes, (1, 4, 6, 7), n.constants, opset=21) for nodes in operator_form(n)]
+    forms[0].opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    x = np.random.default_rng(1).integers(-128, 128, (1, 6, 7, 4)).astype(np.int8)
+    got, wanted = (evaluate(load_onnx(made.SerializeToString()), [x])["y"] for made in forms)
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_networks_quantised_while_they_run_are_float_networks() -> None:
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.integers(0, 255, (6, 4, 3, 3)).astype(np.uint8),
+        "z": np.array(120, np.uint8),
+        "s": np.array(0.01, np.float32),
+    }
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["x_q", "x_s", "x_z"]),
+        node("ConvInteger", ["x_q", "w", "x_z", "z"], ["sum"], pads=[1, 1, 1, 1]),
+        *(node("Cast", ["sum"], ["wide"], to=1), node("Mul", ["x_s", "s"], ["step"])),
+        node("Mul", ["wide", "step"], ["y"]),
+    ]
+    made = model(nodes, (1, 4, 6, 7), constants)
+    x = rng.normal(size=(1, 4, 6, 7)).astype(np.float32)
+    got, wanted = evaluate(load_onnx(made.SerializeToString()), [x])["y"], expected(made, x)
+    assert np.abs(got - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    ("says", "made"),
+    [
+        ("QuantizeLinear", node("ConvInteger", ["x", "w"], ["y"])),
+        ("absent", node("QLinearConv", ["x", "s"], ["y"])),
+        ("a form that is not read", node("QLinearWhere", ["x", "s"], ["y"], domain="com.microsoft")),
+    ],
+)
+def test_operators_on_integers_that_are_not_read(says: str, made: Any) -> None:
+    constants = {"w": np.ones((6, 4, 3, 3), np.uint8), "s": np.array(1, np.float32)}
+    broken = model([made], (1, 4, 6, 7), constants)
+    with pytest.raises(FrontendError, match=says):
+        load_onnx(broken.SerializeToString())

@@ -10,11 +10,12 @@ from utvm.frontends.foreign import is_tflite, refuse_foreign
 from utvm.frontends.onnx import load_onnx
 from utvm.frontends.q7 import load_q7, q7_input
 from utvm.frontends.tflite import load_tflite
+from utvm.frontends.torch import load_pt2
 from utvm.graph import Graph
 
 
 def load(path: str | Path) -> Graph:
-    """Import a model file by its suffix: .tflite, .onnx, or .npz for a q7 archive.
+    """Import a model file by its suffix: .tflite, .onnx, .pt2, or .npz for a q7 archive.
 
     Args:
         path: the file.
@@ -38,7 +39,9 @@ def load(path: str | Path) -> Graph:
         return load_q7(path)
     if path.suffix.lower() == ".onnx" and not is_tflite(path):
         return load_onnx(path)
+    if path.suffix.lower() == ".pt2" and not is_tflite(path):
+        return load_pt2(path)
     return load_tflite(path)
 
 
-__all__ = ["FrontendError", "load", "load_onnx", "load_q7", "load_tflite", "q7_input"]
+__all__ = ["FrontendError", "load", "load_onnx", "load_pt2", "load_q7", "load_tflite", "q7_input"]

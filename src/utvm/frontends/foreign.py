@@ -17,8 +17,8 @@ _EXPORT = (
 _TORCH = (
     "Files of PyTorch are not opened: reading them may run code of theirs. Load the network yourself and give it to "
     "utvm.compile(module, board, data=samples, example_inputs=(example,)), or a program of torch.export likewise. Or "
-    "save it as ONNX, `torch.onnx.export(module.eval(), (example,), 'MODEL.onnx')`, and quantise it: `utvm "
-    "quantize MODEL.onnx --data SAMPLES.npz -o MODEL.int8.tflite`."
+    "save it as a file that is read, `torch.export.save(torch.export.export(module.eval(), (example,)), 'MODEL.pt2')`, "
+    "and quantise that: `utvm quantize MODEL.pt2 --data SAMPLES.npz -o MODEL.int8.tflite`."
 )
 _KERAS = _EXPORT.format(converter="tf.lite.TFLiteConverter.from_keras_model(tf.keras.models.load_model(FILE))")
 _SAVED_MODEL = _EXPORT.format(converter="tf.lite.TFLiteConverter.from_saved_model(DIRECTORY)")
@@ -26,7 +26,6 @@ _SAVED_MODEL = _EXPORT.format(converter="tf.lite.TFLiteConverter.from_saved_mode
 _FORMATS: Mapping[str, tuple[str, str]] = {
     ".pt": ("a PyTorch file", _TORCH),
     ".pth": ("a PyTorch file", _TORCH),
-    ".pt2": ("a program that PyTorch exported", _TORCH),
     ".keras": ("a Keras model", _KERAS),
     ".h5": ("a Keras model", _KERAS),
     ".hdf5": ("a Keras model", _KERAS),
@@ -54,7 +53,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def _foreign(path: Path, what: str, advice: str) -> FrontendError:
-    return FrontendError(str(path), [f"this is {what}; µTVM reads .tflite and .onnx files"], advice=[advice])
+    return FrontendError(str(path), [f"this is {what}; µTVM reads .tflite, .onnx and .pt2 files"], advice=[advice])
 
 
 def is_tflite(path: Path) -> bool:

@@ -1,10 +1,11 @@
-"""ONNX: a file → Graph in float32, or in int8 where the file has pairs of QuantizeLinear and DequantizeLinear.
+"""ONNX: a file → Graph in float32, or in int8 where the file is quantised (QDQ or QOperator form).
 
 All problems of a file are told in one error.
 """
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,37 @@ from numpy.typing import NDArray
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.onnx_constants import MAX_COMPUTED, computable, computed
-from utvm.frontends.onnx_layers import LAYERS
+from utvm.frontends.onnx_integers import spelled_out
+from utvm.frontends.onnx_layers import LAYERS, Converter
 from utvm.frontends.onnx_model import OnnxModel, OnnxNode, read_onnx
 from utvm.frontends.onnx_movement import MOVEMENT
 from utvm.frontends.onnx_node import NodeContext, Value
-from utvm.frontends.onnx_quantized import Steps, dequantize, integer_input, moved_steps, quantize, steps_of, with_steps
+from utvm.frontends.onnx_quantized import (
+    Steps,
+    dequantize,
+    integer_input,
+    moved_steps,
+    quantize,
+    quantized,
+    steps_of,
+    with_steps,
+)
 from utvm.frontends.problems import Problems
-from utvm.frontends.qdq import integer_graph
+from utvm.frontends.qdq import integers_of, is_quantised
 from utvm.frontends.refusal import RefusedError
-from utvm.graph import Dequantize, DType, Graph, GraphError, Quantize, Tensor
+from utvm.graph import Dequantize, DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
-from utvm.passes import fold_constants, remove_dead_operators
-from utvm.passes.channels_last import channels_last
 
 CONVERTERS = {**LAYERS, **MOVEMENT, "QuantizeLinear": quantize, "DequantizeLinear": dequantize}
 _ALWAYS = frozenset(("Shape", "Size"))
 """They read no values, so that they are known even of activations."""
-_QUANTISED = frozenset(("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"))
+_KEEP_VALUES = frozenset(
+    (
+        *("MaxPool", "Relu", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"),
+        *("GlobalMaxPool", "Dropout", "DepthToSpace", "SpaceToDepth"),
+    )
+)
+"""Operators that may read integers: what they make has the same units."""
 _TAKE_INTEGERS = frozenset(("QuantizeLinear", "DequantizeLinear", "Identity"))
 _FLOAT_INSTEAD = (
     "Give the float model from which it was made, and typical inputs: `utvm quantize` quantises it. Or export it with "
@@ -63,11 +78,13 @@ def load_onnx(model: Path | bytes, *, name: str | None = None) -> Graph:
 
 class _Importer:
     def __init__(self, raw: OnnxModel, source: str, name: str) -> None:
-        self.raw = raw
         self.source = source
         self.builder = GraphBuilder(name)
         self.problems = Problems()
-        self.values: dict[str, Value] = dict(raw.constants)
+        self.raw = spelled_out(
+            raw, lambda node, reason: self.problems.of_operator(node.index, node.kind, str(reason), _FLOAT_INSTEAD)
+        )
+        self.values: dict[str, Value] = dict(self.raw.constants)
         self.steps: dict[str, Steps] = {}
         """Constant → which integers it stands for."""
         self.left = MAX_COMPUTED
@@ -98,23 +115,9 @@ class _Importer:
             raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
         try:
             graph = self.builder.graph([(name, value) for name, value in outputs if isinstance(value, Tensor)])
-            return (
-                self._integers(graph) if any(isinstance(op, Quantize | Dequantize) for op in graph.operators) else graph
-            )
+            return integers_of(graph, self.source, _FLOAT_INSTEAD) if is_quantised(graph) else graph
         except GraphError as error:
             raise FrontendError(self.source, [str(error)]) from error
-
-    def _integers(self, graph: Graph) -> Graph:
-        moved = channels_last(remove_dead_operators(fold_constants(graph))).graph
-        try:
-            made = integer_graph(moved, self.problems)
-        except RecursionError as error:
-            raise FrontendError(
-                self.source, ["too many operators follow each other without a QuantizeLinear"]
-            ) from error
-        if made is None:
-            raise FrontendError(self.source, self.problems.texts, advice=[*self.problems.advice, _FLOAT_INSTEAD])
-        return made
 
     def _convert(self, node: OnnxNode) -> None:
         """Make a node's outputs known; where it is refused, what reads them is left out."""
@@ -144,21 +147,35 @@ class _Importer:
                 raise RefusedError(f"the constants that are computed have more than {MAX_COMPUTED:,} elements")
             return results
         convert = CONVERTERS.get(node.kind)
-        if node.kind in _QUANTISED or node.kind.startswith("QLinear"):
+        if convert is None and node.kind.startswith("QLinear"):
             raise RefusedError("the model is quantised already, in a form that is not read", _FLOAT_INSTEAD)
         if convert is None:
             raise RefusedError("this operator is not supported", _ADVICE)
-        if node.kind not in _TAKE_INTEGERS and any(
-            isinstance(value, Tensor) and value.dtype is DType.INT8 for value in operands
-        ):
+        stored = [value for value in operands if isinstance(value, Tensor) and value.dtype is DType.INT8]
+        if stored and node.kind in _KEEP_VALUES and stored == operands[:1]:
+            return self._of_integers(node, convert, stored[0])
+        if stored and node.kind not in _TAKE_INTEGERS:
             raise RefusedError("it reads integers, outside of a pair of QuantizeLinear and DequantizeLinear")
         context = NodeContext(node, self.builder, self.values, self.raw.opset)
         before = len(self.builder.operators)
         made = convert(context)
         if self.steps:
             steps = [self.steps.get(name) for name in node.inputs]
-            self.builder.operators[before:] = [with_steps(op, node, steps) for op in self.builder.operators[before:]]
+            turned = node.kind == "MatMul" or (node.kind == "Gemm" and not node.attributes.get("transB", 0))
+            self.builder.operators[before:] = [
+                with_steps(op, steps, turned=turned) for op in self.builder.operators[before:]
+            ]
         return made if isinstance(made, tuple) else (made,)
+
+    def _of_integers(self, node: OnnxNode, convert: Converter, x: Tensor) -> tuple[Value, ...]:
+        """Convert an operator that keeps values between a Dequantize and a Quantize of the same units."""
+        real = self.builder.add(Dequantize, x.shape, "real", x=x)
+        values: ChainMap[str, Value] = ChainMap({node.inputs[0]: real}, self.values)
+        made = convert(NodeContext(node, self.builder, values, self.raw.opset))
+        assert x.quant is not None
+        units = x.quant
+        results = made if isinstance(made, tuple) else (made,)
+        return tuple(quantized(self.builder, y, units) if isinstance(y, Tensor) else y for y in results)
 
     def _keep_steps(self, node: OnnxNode, operands: Sequence[NDArray[Any] | None]) -> None:
         """Note which integers a constant that is computed stands for."""

@@ -72,19 +72,19 @@ def moved_steps(node: OnnxNode, steps: Steps, rank: int) -> Steps | None:
     return None
 
 
-def with_steps(op: Operator, node: OnnxNode, steps: Sequence[Steps | None]) -> Operator:
+def with_steps(op: Operator, steps: Sequence[Steps | None], *, turned: bool) -> Operator:
     """Return an operator whose constants say which integers they stand for.
 
     Args:
-        op: what the node became.
+        op: what a node became.
         steps: of each of the node's inputs.
+        turned: whether the node has its output channels along the second dimension of its weights.
     """
     if isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected):
         found = steps[1] if len(steps) > 1 else None
         if found is None:
             return op
-        flat = node.kind == "MatMul" or (node.kind == "Gemm" and not node.attributes.get("transB", 0))
-        if len(found.scales) > 1 and found.axis != (1 if flat else 0):
+        if len(found.scales) > 1 and found.axis != (1 if turned else 0):
             raise RefusedError("the scales of its weights are not those of its output channels")
         axis = 3 if isinstance(op, DepthwiseConv2D) else 0
         several = len(found.scales) > 1
@@ -102,10 +102,13 @@ def with_steps(op: Operator, node: OnnxNode, steps: Sequence[Steps | None]) -> O
 
 def quantize(n: NodeContext) -> Value:
     """An activation becomes int8."""
-    x = n.x()
-    units = _units(n, None)
-    y = dataclasses.replace(n.b.tensor(f"{n.b.place}/y", x.shape, DType.INT8), quant=units)
-    n.b.operators.append(Quantize(name=n.b.unique(n.b.place), x=x, y=y))
+    return quantized(n.b, n.x(), _units(n, None))
+
+
+def quantized(b: GraphBuilder, x: Tensor, units: Quantization) -> Tensor:
+    """Append the operator that makes an activation int8."""
+    y = dataclasses.replace(b.tensor(f"{b.place}/y", x.shape, DType.INT8), quant=units)
+    b.operators.append(Quantize(name=b.unique(b.place), x=x, y=y))
     return y
 
 

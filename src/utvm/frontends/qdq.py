@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.frontends.context import quantised_range
+from utvm.frontends.errors import FrontendError
 from utvm.frontends.problems import Problems
 from utvm.frontends.refusal import RefusedError
 from utvm.graph import (
@@ -48,6 +49,8 @@ from utvm.graph import (
 )
 from utvm.graph.names import Names
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
+from utvm.passes import fold_constants, remove_dead_operators
+from utvm.passes.channels_last import channels_last
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 Clamp = tuple[int, int]
@@ -66,6 +69,28 @@ _MOVING = (
 """Operators of one input whose results have its units."""
 _COARSEST = 2.0
 """A result that is rounded twice stays within 1 where the first steps are less than this many of the last."""
+
+
+def is_quantised(graph: Graph) -> bool:
+    """Whether a graph has pairs."""
+    return any(isinstance(op, Quantize | Dequantize) for op in graph.operators)
+
+
+def integers_of(graph: Graph, source: str, advice: str) -> Graph:
+    """Return the int8 graph of a graph with pairs whose images are [N,C,H,W] or [N,H,W,C].
+
+    Raises:
+        FrontendError: a part can't be kept; `advice` says what to do instead.
+    """
+    problems = Problems()
+    moved = channels_last(remove_dead_operators(fold_constants(graph))).graph
+    try:
+        made = integer_graph(moved, problems)
+    except RecursionError as error:
+        raise FrontendError(source, ["too many operators follow each other without a QuantizeLinear"]) from error
+    if made is None:
+        raise FrontendError(source, problems.texts, advice=[*problems.advice, advice])
+    return made
 
 
 def integer_graph(graph: Graph, problems: Problems) -> Graph | None:

@@ -1,20 +1,30 @@
-"""PyTorch: a program of torch.export → Graph in float32.
+"""PyTorch: a program of torch.export → Graph in float32, or in int8 where a pt2e quantiser quantised it.
 
-Programs come as objects. No file of PyTorch is opened here: its readers fall back to pickle, which runs code.
+Programs come as objects or as .pt2 files, which are read without PyTorch: its readers fall back to pickle, which runs
+code.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.errors import FrontendError
+from utvm.frontends.onnx_quantized import Steps, with_steps
 from utvm.frontends.problems import Problems
+from utvm.frontends.pt2 import read_pt2
+from utvm.frontends.qdq import integers_of, is_quantised
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.torch_layers import CONVERTERS, TorchNode, Value
-from utvm.graph import Graph, GraphError, Tensor
+from utvm.frontends.torch_program import Call, TorchProgram, program_of
+from utvm.frontends.torch_quantized import dequantize, quantize
+from utvm.graph import DType, Graph, GraphError, Tensor
+from utvm.graph.names import printable
+
+_FLOAT_INSTEAD = "Give the float module and typical inputs: utvm.compile(module, board, data=samples) quantises it."
 
 
 def exported_graph(program: Any, *, name: str = "model") -> Graph:
@@ -23,7 +33,16 @@ def exported_graph(program: Any, *, name: str = "model") -> Graph:
     Raises:
         FrontendError: with every problem found: node, reason.
     """
-    return _Importer(program, name).graph()
+    return _Importer(program_of(program), name, name).graph()
+
+
+def load_pt2(path: Path) -> Graph:
+    """Import a file of torch.export.save.
+
+    Raises:
+        FrontendError: with every problem found.
+    """
+    return _Importer(read_pt2(path), path.stem, path.name).graph()
 
 
 def exported_module(module: Any, example_inputs: tuple[Any, ...]) -> Any:
@@ -46,73 +65,89 @@ def exported_module(module: Any, example_inputs: tuple[Any, ...]) -> Any:
 
 
 class _Importer:
-    def __init__(self, program: Any, name: str) -> None:
+    def __init__(self, program: TorchProgram, name: str, source: str) -> None:
         self.program = program
-        self.name = name
+        self.source = source
         self.builder = GraphBuilder(name)
         self.problems = Problems()
-        self.values: dict[str, Value] = {}
+        self.values: dict[str, Value | tuple[Value, ...]] = dict(program.constants)
+        self.steps: dict[str, Steps] = {}
+        """Constant → which integers it stands for."""
 
     def graph(self) -> Graph:
-        self._ports()
-        outputs: list[tuple[str, Tensor]] = []
-        for index, node in enumerate(self.program.graph.nodes):
-            if node.op == "call_function":
-                self._convert(index, node)
-            elif node.op == "output":
-                made = [self.values.get(arg.name) for arg in node.args[0] if arg is not None]
-                outputs = [(f"output_{i}", value) for i, value in enumerate(made) if isinstance(value, Tensor)]
-                if len(outputs) != len(made) and not self.problems.texts:
-                    self.problems.of_file("an output does not depend on the inputs")
+        self._inputs()
+        for index, call in enumerate(self.program.calls):
+            self._convert(index, call)
+        made = [None if name is None else self.values.get(name) for name in self.program.outputs]
+        outputs = [(f"output_{i}", value) for i, value in enumerate(made) if isinstance(value, Tensor)]
+        if (len(outputs) != len(made) or not made) and not self.problems.texts:
+            self.problems.of_file("an output does not depend on the inputs")
         if self.problems.texts:
-            raise FrontendError(self.name, self.problems.texts, advice=self.problems.advice)
+            raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
         try:
-            return self.builder.graph(outputs)
+            graph = self.builder.graph(outputs)
+            return integers_of(graph, self.source, _FLOAT_INSTEAD) if is_quantised(graph) else graph
         except GraphError as error:
-            raise FrontendError(self.name, [str(error)]) from error
+            raise FrontendError(self.source, [str(error)]) from error
 
-    def _ports(self) -> None:
-        """Make inputs of the graph and constants known."""
-        signature = self.program.graph_signature
-        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        lifted = signature.inputs_to_lifted_tensor_constants
-        state, constants = self.program.state_dict, self.program.constants
-        for node in self.program.graph.nodes:
-            if node.op != "placeholder":
-                continue
-            if node.name in named or node.name in lifted:
-                key = named.get(node.name) or lifted[node.name]
-                tensor = state[key] if key in state else constants[key]
-                self.values[node.name] = tensor.detach().cpu().numpy()
-                continue
-            shape = tuple(node.meta["val"].shape)
-            if any(not isinstance(size, int) for size in shape):
-                self.problems.of_file(
-                    f"input '{node.name}' has open dimensions {list(map(str, shape))}: export it without"
-                )
-                continue
-            dtype = str(node.meta["val"].dtype).removeprefix("torch.")
-            if dtype != "float32":
-                self.problems.of_file(f"input '{node.name}' is {dtype}, float32 is expected")
-                continue
-            try:
-                self.values[node.name] = self.builder.input(node.name, shape)
-            except RefusedError as reason:
-                self.problems.of_file(f"input '{node.name}': {reason}")
+    def _inputs(self) -> None:
+        for name, (shape, dtype) in self.program.inputs.items():
+            shown = printable(name)
+            sizes = tuple(size for size in shape if isinstance(size, int))
+            if len(sizes) != len(shape):
+                self.problems.of_file(f"input '{shown}' has open dimensions {list(map(str, shape))}: export it without")
+            elif dtype != "float32":
+                self.problems.of_file(f"input '{shown}' is {dtype}, float32 is expected")
+            else:
+                try:
+                    self.values[name] = self.builder.input(name, sizes)
+                except RefusedError as reason:
+                    self.problems.of_file(f"input '{shown}': {reason}")
 
-    def _convert(self, index: int, node: Any) -> None:
-        kind = str(node.target).removeprefix("aten.")
-        if any(arg.name not in self.values for arg in node.all_input_nodes):
+    def _convert(self, index: int, call: Call) -> None:
+        kind = printable(call.kind.removeprefix("aten."))
+        if any(name not in self.values for name in call.references()):
             return
-        self.builder.place = node.name
+        self.builder.place = call.name
         try:
-            convert = CONVERTERS.get(kind.partition(".")[0])
-            if convert is None:
-                raise RefusedError("this operator is not supported", "Write the module with other operators.")
             # What is not finite is refused by name.
             with np.errstate(all="ignore"):
-                self.values[node.name] = convert(TorchNode(node, self.builder, self.values))
+                self._keep(call, self._converted(call))
         except RefusedError as reason:
             self.problems.of_operator(index, kind, str(reason), reason.advice)
         except Exception as error:
             self.problems.of_operator(index, kind, f"its arguments are not understood ({type(error).__name__})")
+
+    def _keep(self, call: Call, made: Value | tuple[Value, ...]) -> None:
+        if len(call.outputs) == 1:
+            self.values[call.outputs[0]] = made
+        elif isinstance(made, tuple):
+            self.values |= dict(zip(call.outputs, made, strict=False))
+        else:
+            self.values[call.outputs[0]] = made
+
+    def _converted(self, call: Call) -> Value | tuple[Value, ...]:
+        node = TorchNode(call, self.builder, self.values)
+        kind = node.kind.partition(".")[0]
+        if call.kind.startswith("quantized_decomposed."):
+            if kind == "quantize_per_tensor":
+                return quantize(node)
+            if kind in ("dequantize_per_tensor", "dequantize_per_channel"):
+                value, steps = dequantize(node)
+                if steps is not None:
+                    self.steps[call.outputs[0]] = steps
+                return value
+            raise RefusedError("this operator is not supported", _FLOAT_INSTEAD)
+        convert = CONVERTERS.get(kind) if call.kind.startswith("aten.") or kind == "getitem" else None
+        if convert is None:
+            raise RefusedError("this operator is not supported", "Write the module with other operators.")
+        if any(isinstance(v, Tensor) and v.dtype is DType.INT8 for v in map(self.values.get, call.references())):
+            raise RefusedError("it reads integers, outside of a pair of quantisation and dequantisation")
+        before = len(self.builder.operators)
+        made = convert(node)
+        known = [self.steps.get(getattr(arg, "name", "")) for arg in call.args]
+        if any(known):
+            self.builder.operators[before:] = [
+                with_steps(op, known, turned=False) for op in self.builder.operators[before:]
+            ]
+        return made

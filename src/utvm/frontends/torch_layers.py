@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from utvm.frontends import channels_first as layers
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.torch_program import Call, Ref
 from utvm.graph import Add, LeakyRelu, Logistic, Mul, Operator, Relu, Relu6, Sub, Tanh, Tensor
 
 Value = Tensor | NDArray[np.float32]
@@ -20,16 +21,23 @@ Value = Tensor | NDArray[np.float32]
 class TorchNode:
     """One call on its way into the graph."""
 
-    def __init__(self, node: Any, builder: GraphBuilder, values: Mapping[str, Value]) -> None:
-        self._node = node
+    def __init__(self, call: Call, builder: GraphBuilder, values: Mapping[str, Value | tuple[Value, ...]]) -> None:
+        self._call = call
         self._values = values
         self.b = builder
 
+    @property
+    def kind(self) -> str:
+        """The operator's name and overload, without its namespace."""
+        return self._call.kind.partition(".")[2] or self._call.kind
+
     def arg(self, position: int, name: str, default: Any = None) -> Any:
         """Return an argument, tensors as values."""
-        args, named = self._node.args, self._node.kwargs
+        args, named = self._call.args, self._call.kwargs
         found = args[position] if position < len(args) else named.get(name, default)
-        return self._values[found.name] if hasattr(found, "all_input_nodes") else found
+        if isinstance(found, list | tuple):
+            return [self._values[each.name] if isinstance(each, Ref) else each for each in found]
+        return self._values[found.name] if isinstance(found, Ref) else found
 
     def x(self, position: int = 0) -> Tensor:
         """Return an operand; numbers and parameters become constants."""
@@ -38,7 +46,7 @@ class TorchNode:
 
     def image(self) -> tuple[Tensor, int]:
         """Return the first operand, a batch, and over how many dimensions an operator named ...1d or ...2d moves."""
-        x, rank = self.x(), int(str(self._node.target).partition("d.")[0][-1])
+        x, rank = self.x(), int(self.kind.partition("d.")[0][-1])
         if len(x.shape) != rank + 2:
             raise RefusedError(f"its input has shape {list(x.shape)}; a batch of {rank + 1} dimensions is expected")
         return x, rank
@@ -64,7 +72,7 @@ class TorchNode:
         return axis_of(int(self.arg(position, name, default)), len(self.x().shape))
 
 
-Converter = Callable[[TorchNode], Value]
+Converter = Callable[[TorchNode], Value | tuple[Value, ...]]
 
 
 def _pair(values: Any, rank: int) -> tuple[int, ...]:
@@ -209,8 +217,7 @@ def _transpose(n: TorchNode) -> Value:
 
 
 def _concatenation(n: TorchNode) -> Value:
-    parts: Sequence[Any] = n.arg(0, "tensors")
-    xs = [n._values[part.name] for part in parts]
+    xs: Sequence[Any] = n.arg(0, "tensors")
     if any(not isinstance(x, Tensor) for x in xs):
         raise RefusedError("it joins parameters")
     tensors = [x for x in xs if isinstance(x, Tensor)]

@@ -1,0 +1,103 @@
+"""A program of torch.export as plain values, from the object or from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ref:
+    """A value of the program, by name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call of an operator.
+
+    Attributes:
+        kind: namespace, name and overload: `aten.conv2d.default`.
+        args, kwargs: plain values, `Ref`s, and lists of them.
+        outputs: names of the results; `several` says whether one name stands for a tuple.
+    """
+
+    name: str
+    kind: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    outputs: tuple[str, ...]
+
+    def references(self) -> tuple[str, ...]:
+        """Return the names of the values that the call reads."""
+        return tuple(found.name for value in (*self.args, *self.kwargs.values()) for found in _refs(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TorchProgram:
+    """What a network computes.
+
+    Attributes:
+        inputs: name → shape and the name of the type; an open dimension is text.
+        constants: parameters and buffers.
+        outputs: names, None for one that is no tensor.
+    """
+
+    inputs: Mapping[str, tuple[tuple[int | str, ...], str]]
+    constants: Mapping[str, NDArray[Any]]
+    calls: tuple[Call, ...]
+    outputs: tuple[str | None, ...]
+
+
+def program_of(exported: Any) -> TorchProgram:
+    """Return a `torch.export.ExportedProgram` as plain values."""
+    signature = exported.graph_signature
+    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    lifted = signature.inputs_to_lifted_tensor_constants
+    state, stored = exported.state_dict, exported.constants
+    inputs: dict[str, tuple[tuple[int | str, ...], str]] = {}
+    constants: dict[str, NDArray[Any]] = {}
+    calls: list[Call] = []
+    outputs: tuple[str | None, ...] = ()
+    for node in exported.graph.nodes:
+        if node.op == "placeholder" and (node.name in named or node.name in lifted):
+            key = named.get(node.name) or lifted[node.name]
+            constants[node.name] = _numbers(state[key] if key in state else stored[key])
+        elif node.op == "placeholder":
+            value = node.meta["val"]
+            shape = tuple(size if isinstance(size, int) else str(size) for size in getattr(value, "shape", ()))
+            inputs[node.name] = shape, str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
+        elif node.op == "call_function":
+            args, kwargs = _plain(node.args), {name: _plain(value) for name, value in node.kwargs.items()}
+            kind = "getitem" if getattr(node.target, "__name__", "") == "getitem" else str(node.target)
+            calls.append(Call(name=node.name, kind=kind, args=args, kwargs=kwargs, outputs=(node.name,)))
+        elif node.op == "output":
+            outputs = tuple(getattr(arg, "name", None) for arg in node.args[0])
+    return TorchProgram(inputs=inputs, constants=constants, calls=tuple(calls), outputs=outputs)
+
+
+def _numbers(tensor: Any) -> NDArray[Any]:
+    plain = tensor.detach().cpu()
+    return np.asarray(plain.float().numpy() if str(plain.dtype) == "torch.bfloat16" else plain.numpy())
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument with references for nodes and names for types."""
+    if hasattr(value, "all_input_nodes"):
+        return Ref(name=value.name)
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, list):
+        return list(map(_plain, value))
+    return str(value) if type(value).__module__.startswith("torch") else value
+
+
+def _refs(value: Any) -> tuple[Ref, ...]:
+    if isinstance(value, Ref):
+        return (value,)
+    return tuple(ref for each in value for ref in _refs(each)) if isinstance(value, list | tuple) else ()
