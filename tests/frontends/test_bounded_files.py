@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -138,3 +139,16 @@ def test_a_terminal_that_knows_ascii_alone(command: list[str], tmp_path: Path) -
     )
     assert b"Traceback" not in done.stderr, done.stderr
     assert done.returncode in (0, 2)
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_files_that_are_no_models_are_not_read(suffix: str, tmp_path: Path) -> None:
+    large = tmp_path / f"large{suffix}"
+    with large.open("wb") as file:
+        file.truncate(1 << 32)
+    with pytest.raises(FrontendError, match="4,294,967,296 bytes, more than a model can have"):
+        load(large)
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+    with pytest.raises(FrontendError, match="no ordinary file"):
+        load(pipe)

@@ -46,7 +46,8 @@ def refuse_foreign(path: Path) -> None:
             raise _foreign(path, "a SavedModel of TensorFlow", _SAVED_MODEL)
         raise FrontendError(str(path), ["this is a directory: name a file in it"])
     if not path.is_file():
-        raise FrontendError(str(path), ["there is no such file"])
+        missing = "this is no ordinary file: copy what it gives into one" if path.exists() else "there is no such file"
+        raise FrontendError(str(path), [missing])
     known = _FORMATS.get(path.suffix.lower())
     if known is not None and not is_tflite(path):
         raise _foreign(path, *known)

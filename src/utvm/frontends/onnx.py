@@ -33,6 +33,7 @@ from utvm.frontends.onnx_quantized import (
 )
 from utvm.frontends.problems import Problems
 from utvm.frontends.qdq import integers_of, is_quantised
+from utvm.frontends.reading import model_bytes
 from utvm.frontends.refusal import RefusedError
 from utvm.graph import Dequantize, DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
@@ -68,10 +69,7 @@ def load_onnx(model: Path | bytes, *, name: str | None = None) -> Graph:
         FrontendError: with every problem found: node, reason, what to do.
     """
     source = model.name if isinstance(model, Path) else (name or "the model")
-    try:
-        data = model.read_bytes() if isinstance(model, Path) else model
-    except OSError as error:
-        raise FrontendError(source, [f"the file can't be read: {error.strerror}"]) from error
+    data = model_bytes(model) if isinstance(model, Path) else model
     raw = read_onnx(data, source, model.parent if isinstance(model, Path) else None)
     return _Importer(raw, source, name or (model.stem if isinstance(model, Path) else "model")).graph()
 

@@ -11,6 +11,7 @@ from utvm.frontends.context import OPERATOR_ADVICE, Context, make_tensor
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, RawOperator, read_flatbuffer
 from utvm.frontends.problems import Problems
+from utvm.frontends.reading import model_bytes
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_custom import PREFIX, convert_custom
 from utvm.frontends.tflite_operators import CONVERTERS
@@ -33,10 +34,7 @@ def load_tflite(model: Path | bytes, *, name: str | None = None, signature: str 
         FrontendError: with every problem found: operator, index, tensor, reason.
     """
     source = model.name if isinstance(model, Path) else (name or "the model")
-    try:
-        data = model.read_bytes() if isinstance(model, Path) else model
-    except OSError as error:
-        raise FrontendError(source, [f"the file can't be read: {error.strerror}"]) from error
+    data = model_bytes(model) if isinstance(model, Path) else model
     raw = read_flatbuffer(data, source, signature)
     return _Importer(raw, source, name or (model.stem if isinstance(model, Path) else "model")).graph()
 
