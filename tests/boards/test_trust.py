@@ -159,7 +159,9 @@ def test_the_user_s_own_directory_is_trusted_by_name_and_by_path(tmp_path: Path,
 
 
 def test_what_would_run_can_be_read_on_a_terminal(tmp_path: Path) -> None:
-    board = load_board(file_of(tmp_path, M7.replace('"qemu-system-arm"', '"x\\u001b[2K\\u202e\\nls"')))
+    board = load_board(
+        file_of(tmp_path, M7.replace('"qemu-system-arm"', '"qemu"\narguments = ["x\\u001b[2K\\u202e\\nls"]'))
+    )
     with pytest.raises(BoardError) as told:
         require_trust(board)
     assert "\\x1b[2K\\u202e\\nls" in str(told.value)

@@ -51,6 +51,13 @@ def test_a_user_error_is_one_message_and_status_2(
     assert captured.err == "utvm: no such board: lunar; see `utvm boards`\n"
 
 
+def test_what_comes_from_a_file_does_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_fake(monkeypatch, raising(UtvmError("no core is 'a\x1b[31m\x07\u202eb':\n  - é"))) == 2
+    assert capsys.readouterr().err == "utvm: no core is 'a\\x1b[31m\\x07\\u202eb':\n  - é\n"
+
+
 def test_a_full_disk_is_one_message_and_other_errors_of_the_system_are_ours(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

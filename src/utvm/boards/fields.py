@@ -26,6 +26,9 @@ def typed(
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         problems.append(f"'{key}' of {where} is {value!r}, not {kind.__name__}")
         return False
+    if isinstance(value, str) and not value.isprintable():
+        problems.append(f"'{key}' of {where} is {value!r}: it has characters that do not print")
+        return False
     if isinstance(value, int) and not isinstance(value, bool) and value < (1 if key in _POSITIVE else 0):
         problems.append(f"'{key}' of {where} is {value}, it must be positive")
         return False
@@ -35,7 +38,9 @@ def typed(
 def texts(table: Mapping[str, Any], key: str, problems: list[str]) -> tuple[str, ...]:
     """Return a list of texts; empty if it is not there or wrong."""
     value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(entry, str) and entry for entry in value):
-        problems.append(f"'{key}' must be a list of texts")
+    if not isinstance(value, list) or not all(
+        isinstance(entry, str) and entry and entry.isprintable() for entry in value
+    ):
+        problems.append(f"'{key}' must be a list of texts in one line each")
         return ()
     return tuple(value)

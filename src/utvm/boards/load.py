@@ -66,6 +66,8 @@ def parse_board(name: str, text: str, *, folder: Path | None = None) -> Board:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 """Names of boards stand in C and in file names."""
+_FLAG = re.compile(r"-m[A-Za-z0-9_.,=+-]+")
+"""Machine options stand in Makefiles and in files of CMake."""
 
 
 class _Reader:
@@ -159,7 +161,7 @@ class _Reader:
         flags = self.data.get("cflags")
         if flags is None:
             return core
-        if not isinstance(flags, list) or not all(isinstance(f, str) and f.startswith("-m") for f in flags):
+        if not isinstance(flags, list) or not all(isinstance(f, str) and _FLAG.fullmatch(f) for f in flags):
             self.problems.append("'cflags' must be a list of GCC's machine options, as \"-mcpu=cortex-m4\"")
             return core
         return replace(core, cflags=tuple(flags))

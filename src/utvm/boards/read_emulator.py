@@ -19,7 +19,7 @@ def read_emulator(table: Any, problems: list[str]) -> Emulator | None:
         problems.append("[emulator] is not a table")
         return None
     kind = table.get("kind")
-    if kind not in _KEYS:
+    if not isinstance(kind, str) or kind not in _KEYS:
         problems.append(f"'kind' of [emulator] is {kind!r}; known: {', '.join(_KEYS)}")
         return None
     check_keys(table, _KEYS[kind], "[emulator]", problems)

@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             interrupts.check()
     except UtvmError as error:
-        print(f"utvm: {error}", file=sys.stderr)
+        print(f"utvm: {_shown(error)}", file=sys.stderr)
         return EXIT_INTERRUPTED if interrupts.happened else EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("utvm: interrupted", file=sys.stderr)
@@ -122,14 +122,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _OF_THE_MACHINE:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        print(f"utvm: {place}{error.strerror}: {_OF_THE_MACHINE[error.errno]}", file=sys.stderr)
+        print(f"utvm: {_shown(place)}{error.strerror}: {_OF_THE_MACHINE[error.errno]}", file=sys.stderr)
         return EXIT_USER_ERROR
     return status
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning in one line; a parameter of `warnings.showwarning` each, of which the text alone counts."""
-    print(f"utvm: warning: {message}", file=sys.stderr)
+    print(f"utvm: warning: {_shown(message)}", file=sys.stderr)
+
+
+def _shown(text: object) -> str:
+    """Return a message in which what comes from a file can't steer the terminal: what does not print is escaped."""
+    return "".join(c if c in "\n\t" or c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
 def _parser() -> argparse.ArgumentParser:
