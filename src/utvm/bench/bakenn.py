@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.bench.cmsis_nn import require_arm
+from utvm.bench.cmsis_nn import plain_c_flags
 from utvm.bench.figures import Figures, PeerError
 from utvm.device import Session, build_image
 from utvm.errors import UtvmError
@@ -51,13 +51,17 @@ def measure_bakenn(
         optimize: how the compiler is to optimise.
 
     Raises:
-        PeerError: the package is missing, it can't compile this network, or the library is not for this core.
+        PeerError: the package is missing, or it can't compile this network.
     """
-    if peer == WITH_CMSIS_NN:
-        require_arm(session)
     trimmed, without = _supported(graph)
     sources, arena = _generate(trimmed, peer)
-    image = build_image(session.board, sources, entries=[_ENTRY], optimize=optimize, extra_flags=_FLAGS)
+    image = build_image(
+        session.board,
+        sources,
+        entries=[_ENTRY],
+        optimize=optimize,
+        extra_flags=(*_FLAGS, *plain_c_flags(session.board.core)),
+    )
     session.load(image)
     value = next(iter(inputs.values()))
     session.write("peer_input", np.ascontiguousarray(value).tobytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -132,11 +133,12 @@ class _Maker:
         """Return a convolution padded to SAME of the input and stride that a name says."""
         height, width, channels, stride = int(found["h"]), int(found["w"]), int(found["c"]), int(found["s"] or 1)
         (down, across), padding = _same((height, width), kernel, stride)
+        x = self._tensor("x", (1, height, width, channels))
         return kind(
             name=name,
-            x=self._tensor("x", (1, height, width, channels)),
+            x=x,
             weights=weights,
-            bias=bias,
+            bias=_scaled(bias, x, weights),
             y=Tensor(name="y", shape=(1, down, across, out), dtype=DType.INT8, quant=quant),
             stride=(stride, stride),
             padding=padding,
@@ -145,11 +147,12 @@ class _Maker:
 
     def _connected(self, inputs: int, units: int) -> Operator:
         weights, bias, quant, rounding = self._weights((units, inputs), units, None)
+        x = self._tensor("x", (1, inputs))
         return FullyConnected(
             name="connected",
-            x=self._tensor("x", (1, inputs)),
+            x=x,
             weights=weights,
-            bias=bias,
+            bias=_scaled(bias, x, weights),
             y=Tensor(name="y", shape=(1, units), dtype=DType.INT8, quant=quant),
             rounding=rounding,
         )
@@ -168,6 +171,14 @@ class _Maker:
                 name="pool", x=x, y=y, filter=(3, 3), stride=(2, 2), padding=padding, rounding=rounding
             )
         return MaxPool2D(name="pool", x=x, y=y, filter=(3, 3), stride=(2, 2), padding=padding)
+
+
+def _scaled(bias: Tensor, x: Tensor, weights: Tensor) -> Tensor:
+    """Return the bias with its scales, which BakeNN asks for: those of the products."""
+    assert weights.quant is not None
+    scales = tuple(x.scale * scale for scale in weights.quant.scale)
+    axis = None if weights.quant.axis is None else 0
+    return replace(bias, quant=Quantization(scale=scales, zero_point=(0,) * len(scales), axis=axis))
 
 
 def _same(size: tuple[int, int], taps: tuple[int, int], stride: int) -> tuple[tuple[int, int], Padding]:

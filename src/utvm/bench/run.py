@@ -167,7 +167,7 @@ def _layer(session: Session, name: str, assume: str | None = None) -> Row:
     assert graph is not None
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
     others = _recorded_figures("layer", (name,), session.board.core.name)
-    others |= _measured(session, graph, inputs, (CMSIS_NN,))
+    others |= _measured(session, graph, inputs, (CMSIS_NN, PORTABLE))
     return _measure(session, name, graph, inputs, "fast", {}, others, assume)
 
 
