@@ -1,22 +1,28 @@
 """Drawn schedules of drawn operators: what is accepted computes what the reference says, and nothing else runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import pytest
+from hypothesis import assume
 from hypothesis import strategies as st
 
 import utvm
 from tests.support.cases import drawn
 from tests.support.draw import case_with
+from tests.support.encoded import encoded
 from tests.support.host import run_on_host, run_sanitized
 from tests.support.target import run_programs
 from utvm.codegen import SIZES, CFunction, CParameter, CWriter
 from utvm.compute import Apply, Buffer, Compute, Const, Load, Reduced, axis, evaluate
+from utvm.compute.collapse import collapsed
 from utvm.cores import Core, get_core
-from utvm.cores.instructions import ANYWHERE
-from utvm.graph import Graph, Operator
+from utvm.cores.instructions import ANYWHERE, EVERY
+from utvm.frontends import load_tflite
+from utvm.graph import DType, Graph, Operator
+from utvm.graph.definitions import definition
 from utvm.graph.definitions.weighted import weighted_compute
 from utvm.graph.reference import evaluate as reference
 from utvm.kernels import Config, Kernel, KernelFamily
@@ -31,6 +37,12 @@ from utvm.loops import (
 from utvm.lowering import Program, lower
 
 KINDS = ["Conv2D", "DepthwiseConv2D", "FullyConnected"]
+DEFINED = [
+    *("MAXIMUM", "SQUARED_DIFFERENCE", "LESS", "SELECT_V2", "ADD_N", "SUM", "REDUCE_MAX", "ARG_MIN", "CUMSUM"),
+    *("BATCH_MATMUL", "GATHER", "HARD_SWISH"),
+]
+"""Operators that are a definition alone, by TFLite's names."""
+_MOST_UNROLLED = 64
 PLAIN = get_core("cortex-m3")
 
 
@@ -38,26 +50,35 @@ class Scheduled(KernelFamily):
     """A kernel of one schedule."""
 
     name = "scheduled"
+    kinds = (Operator,)
+    dtypes = tuple(DType)
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
 
-    kinds = (Operator,)
-
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         s, w = self.schedule, CWriter()
+        defined = definition(op)
+        assert defined is not None
         helpers = render(w, s)
-        parameters, constants = bound_constants(s)
-        scratch = 0
-        if "x" in s.copies:
-            c_type = s.copies["x"].buffer.c_type
-            scratch = s.copies["x"].buffer.elements * SIZES[c_type] + window_bytes(s, "x")
-            parameters = (*parameters, CParameter(name="x_staged", c_type=c_type, role="scratch"))
-        if "x" in s.boxes:
-            scratch = box_elements(s, "x")
-            parameters = (*parameters, CParameter(name="x_staged", c_type="int8_t", role="scratch"))
-        x, y = (CParameter(name=n, c_type="int8_t", role=r) for n, r in (("x", "input"), ("y", "output")))
-        function = CFunction(stem="scheduled", comment="", parameters=(x, *parameters, y), body=w.text, helpers=helpers)
+        bound, constants = bound_constants(s)
+        parameters, scratch = list(bound), 0
+        for name, copied in s.copies.items():
+            if copied.at is not None:
+                scratch = copied.buffer.elements * SIZES[copied.buffer.c_type] + window_bytes(s, name)
+                kind = copied.buffer.c_type
+                parameters.append(CParameter(name=f"{name}_staged", c_type=kind, role="scratch"))
+        for name in s.boxes:
+            scratch = box_elements(s, name)
+            parameters.append(CParameter(name=f"{name}_staged", c_type="int8_t", role="scratch"))
+        given = [(name, t) for name, t in defined.inputs.items() if not t.is_constant]
+        read = {buffer.name for buffer in s.compute.buffers}
+        for name in {name for name, _ in given} - read:
+            w(f"(void){name};")
+        inputs = [CParameter(name=name, c_type=t.dtype.c_type, role="input") for name, t in given]
+        output = CParameter(name="y", c_type=op.outputs[0].dtype.c_type, role="output")
+        every = (*inputs, *parameters, output)
+        function = CFunction(stem="scheduled", comment="", parameters=every, body=w.text, helpers=helpers)
         return Kernel(family=self.name, config=config, function=function, constants=constants, scratch_bytes=scratch)
 
 
@@ -76,44 +97,53 @@ class Drawn:
 
 
 def verb(draw: st.DrawFn, s: Schedule) -> Callable[[], Schedule]:
-    """A step, legal or not: names and sizes are anything that exists."""
+    """A step, legal or not: any verb; names are any that exist or did, or one that never did, sizes anything."""
     names = [loop.axis for loop in s.loops]
-    pick = lambda: draw(st.sampled_from(names))  # noqa: E731
-    match draw(st.integers(0, 11)):
+    buffers = [*(b.name for b in s.compute.buffers), "nothing"]
+    if not names:
+        return s.fold_zero_point
+    known = [*names, *names, *s.extents, "nothing"]
+    pick = lambda: draw(st.sampled_from(known))  # noqa: E731
+    some = lambda: draw(st.permutations(sorted(s.extents)))[: draw(st.integers(1, 4))]  # noqa: E731
+    match draw(st.integers(0, 12)):
         case 0 | 1:
-            name, size, pad = pick(), draw(st.integers(1, 5)), draw(st.booleans())
+            name, size, pad = pick(), draw(st.integers(0, 5)), draw(st.booleans())
             return lambda: s.split(name, size, pad=pad)
         case 2:
             order = draw(st.permutations(names))
-            return lambda: s.reorder(*order)
+            return lambda: s.reorder(*order[: draw(st.sampled_from([len(order), len(order), 1]))])
         case 3:
             space = [n for n in names if not s.is_reduced(n)]
             sums = [n for n in names if s.is_reduced(n)]
             return lambda: s.reorder(*space, *sums)
         case 4 | 5:
             name = pick()
-            extent = s.extents[name]
-            return lambda: s.unroll(name) if extent < 9 else s
+            unrolled = prod(loop.extent for loop in s.loops if loop.unroll) * s.extents.get(name, 1)
+            return lambda: s.unroll(name) if unrolled <= _MOST_UNROLLED else s
         case 6:
             name = pick()
             return lambda: s.peel(name)
         case 7:
             return s.fold_zero_point
         case 8:
-            start, count = draw(st.integers(0, len(names) - 1)), draw(st.integers(2, 3))
-            return lambda: s.merge(names[start : start + count], f"m{len(s.extents)}")
+            start, count = draw(st.integers(0, len(names) - 1)), draw(st.integers(0, 3))
+            name = draw(st.sampled_from([f"m{len(s.extents)}", "m", names[0]]))
+            return lambda: s.merge(names[start : start + count], name)
         case 9:
-            layout = draw(st.permutations(sorted(s.extents)))[: draw(st.integers(1, len(s.extents)))]
-            every = [n for n in names if n not in ("n", "oy", "ox", "p")] if draw(st.booleans()) else layout
-            return lambda: s.pack("weights", *every)
+            every = [n for n in names if n not in ("n", "oy", "ox", "p")] if draw(st.booleans()) else some()
+            name = draw(st.sampled_from([*s.constants, *s.constants, *buffers]))
+            return lambda: s.pack(name, *every)
         case 10:
-            at = pick()
-            inner = names[names.index(at) + 1 :]
-            layout = inner if draw(st.booleans()) else draw(st.permutations(sorted(s.extents)))[:3]
-            return lambda: s.stage("x", at, *layout)
+            at, name = pick(), draw(st.sampled_from(buffers))
+            inner = names[names.index(at) + 1 :] if at in names else names
+            layout = inner if draw(st.booleans()) else some()
+            return lambda: s.stage(name, at, *layout)
+        case 11:
+            at, name = pick(), draw(st.sampled_from(buffers))
+            return lambda: s.stage_box(name, at)
         case _:
-            at = pick()
-            return lambda: s.stage_box("x", at)
+            lanes, instruction = pick(), draw(st.sampled_from(EVERY))
+            return lambda: s.replace(instruction, lanes)
 
 
 def template(draw: st.DrawFn, s: Schedule) -> Callable[[], Schedule]:
@@ -135,30 +165,62 @@ def template(draw: st.DrawFn, s: Schedule) -> Callable[[], Schedule]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Drawn:
+def weighted_cases(draw: st.DrawFn) -> Drawn:
     kind = draw(st.sampled_from(KINDS))
     graph, inputs = draw(case_with(kind))
-    compute, constants = weighted_compute(graph.operators[0])
-    s, refused = Schedule.of(compute, constants), 0
-    steps = [template] if kind != "DepthwiseConv2D" and draw(st.booleans()) else [verb] * draw(st.integers(1, 9))
+    s = Schedule.of(*weighted_compute(graph.operators[0]))
+    by_template = kind != "DepthwiseConv2D" and draw(st.booleans())
+    return scheduled(draw, graph, inputs, s, [template] if by_template else [verb] * draw(st.integers(1, 9)))
+
+
+@st.composite
+def defined_cases(draw: st.DrawFn) -> Drawn:
+    case = encoded(draw(st.sampled_from(DEFINED)), draw(st.integers(0, 30)), largest=7)
+    graph = load_tflite(case.model)
+    assume(len(graph.operators) == 1)
+    (op,) = graph.operators
+    found = definition(op)
+    assume(found is not None and found.only is not None)
+    compute = collapsed(found.only) if draw(st.booleans()) else found.only
+    held = {b.name: b.shape for b in compute.buffers}
+    constants = dict(found.constants)
+    for name, tensor in found.inputs.items():
+        if tensor.is_constant and name in held:
+            constants[name] = tensor.values.astype(np.uint8 if tensor.dtype is DType.BOOL else tensor.values.dtype)
+    return scheduled(draw, graph, case.inputs, Schedule.of(compute, constants), [verb] * draw(st.integers(1, 7)))
+
+
+def scheduled(
+    draw: st.DrawFn,
+    graph: Graph,
+    inputs: list[np.ndarray],
+    plain: Schedule,
+    steps: list[Callable[[st.DrawFn, Schedule], Callable[[], Schedule]]],
+) -> Drawn:
+    s, refused = plain, 0
     for step in steps:
         try:
-            s = step(draw, s)()
+            changed = step(draw, s)()
         except IllegalScheduleError:
             refused += 1
+            continue
+        # A kernel has one scratch.
+        staged = len(changed.boxes) + sum(copied.at is not None for copied in changed.copies.values())
+        s = changed if staged < 2 else s
     try:
         render(CWriter(), s)
     except IllegalScheduleError:
-        s, refused = Schedule.of(compute, constants), refused + 1
+        s, refused = plain, refused + 1
     return Drawn(graph, inputs, s, refused)
 
 
 @pytest.fixture(scope="module")
 def every() -> list[Drawn]:
-    found = drawn(cases(), 8)
+    found = [*drawn(weighted_cases(), 7), *drawn(defined_cases(), 5)]
     assert any(case.refused for case in found)
     assert any(case.schedule.instruction is not None for case in found)
     assert any(case.schedule.copies for case in found)
+    assert any(case.schedule.boxes for case in found)
     return found
 
 
@@ -223,6 +285,13 @@ def plain_sum(rows: int, columns: int) -> Schedule:
     return Schedule.of(compute, {"w": np.full(columns, 127, np.int8)})
 
 
+def wide_input(s: Schedule) -> Schedule:
+    """The same sum of int32."""
+    x, w, _ = s.product() or pytest.fail("it is a product")
+    wide = replace(x, buffer=replace(x.buffer, c_type="int32_t"))
+    return replace(s, compute=replace(s.compute, term=Apply(operation="*", left=wide, right=w)))
+
+
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
@@ -238,6 +307,8 @@ def plain_sum(rows: int, columns: int) -> Schedule:
         (lambda s: s.pack("w", "r"), "depends on c"),
         (lambda s: s.stage("w", "r", "c"), "is a constant"),
         (lambda s: s.stage("x", "c", "r"), "part of the sum"),
+        (lambda s: wide_input(s).stage("x", "r", "c"), "only int8 is copied"),
+        (lambda s: wide_input(s).stage_box("x", "r"), "only int8 is copied"),
         (lambda s: s.stage("x", "r", "c").reorder("c", "r"), "reorder before"),
         (lambda s: s.stage("x", "r", "c").split("c", 2), "change the loop before"),
         (lambda s: s.split("r", 5).stage("x", "r_i", "c").unroll("r_o"), "has something staged in it"),

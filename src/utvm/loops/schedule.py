@@ -307,7 +307,7 @@ class Schedule:
         place = self._place(at)
         if self.is_reduced(at) or self.loops[place].unroll:
             raise IllegalScheduleError(f"'{at}' is unrolled or part of the sum: nothing can be staged in it")
-        load = self.load_of(name)
+        load = self._copyable(name)
         if any(not isinstance(term, str) for index in load.index for term, _ in index.terms):
             raise IllegalScheduleError(f"'{name}' is read by parts of axes: no window holds that")
         before = {loop.axis for loop in self.loops[: place + 1]}
@@ -328,7 +328,7 @@ class Schedule:
         place = self._place(at)
         if self.is_reduced(at) or self.loops[place].unroll:
             raise IllegalScheduleError(f"'{at}' is unrolled or part of the sum: nothing can be staged in it")
-        load = self.load_of(name)
+        load = self._copyable(name)
         for index in load.index:
             if any(not isinstance(term, str) for term, _ in self.resolved(index).terms):
                 raise IllegalScheduleError(f"'{name}' is read by parts of merged axes: no box holds that")
@@ -466,6 +466,13 @@ class Schedule:
             if grown.keys() & set(copied.layout):
                 raise IllegalScheduleError(f"'{source}' is packed in the order of '{name}': fill up before")
         return replace(self, extents={**self.extents, **grown})
+
+    def _copyable(self, name: str) -> Load:
+        """Return how the term reads a buffer, of which copies are made byte by byte and by words."""
+        load = self.load_of(name)
+        if load.buffer.c_type != "int8_t":
+            raise IllegalScheduleError(f"'{name}' is {load.buffer.c_type}: only int8 is copied")
+        return load
 
     def _check_windows(self, name: str, reduced: Sequence[str]) -> None:
         """Refuse layouts that are not steps of the whole sum in its order, perhaps with lanes of a step last."""
