@@ -61,6 +61,7 @@ def test_the_emulated_boards_are_there():
         "qemu-cortex-m55": "cortex-m55",
         "qemu-cortex-m7": "cortex-m7",
         "qemu-riscv32": "rv32imc",
+        "qemu-riscv32v": "rv32imc-zve32x",
         "qemu-xtensa": "lx106",
     }
 

@@ -139,6 +139,9 @@ CV32E40P = replace(RV32IMC, name="cv32e40p")
 CV32E40P_XPULP = replace(CV32E40P, name="cv32e40p-xpulp", xpulp=True, macs_per_cycle=4.0)
 """The same with the Xpulp extension, which GCC 12 does not know: what uses it writes its instructions by `.insn`."""
 
+RV32IMC_ZVE32X = replace(RV32IMC, name="rv32imc-zve32x", zve32x=128, macs_per_cycle=4.0, timing=None)
+"""RV32IMC with the vector extension for integers up to 32 bits, which GCC 12 does not know: its assembler does."""
+
 LX106 = Core(
     name="lx106",
     isa=XTENSA_CALL0,
@@ -152,7 +155,7 @@ CORES = {
     core.name: core
     for core in (
         *(CORTEX_M0, CORTEX_M0PLUS, CORTEX_M3, CORTEX_M4, CORTEX_M7),
-        *(CORTEX_M33, CORTEX_M55, CORTEX_M85, RV32IMC, CV32E40P, CV32E40P_XPULP, LX106),
+        *(CORTEX_M33, CORTEX_M55, CORTEX_M85, RV32IMC, CV32E40P, CV32E40P_XPULP, RV32IMC_ZVE32X, LX106),
     )
 }
 

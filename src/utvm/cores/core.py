@@ -40,6 +40,8 @@ _MACHINES = {
 
 XPULP_MACRO = "UTVM_XPULP"
 """Defined by builds for cores with the Xpulp extension."""
+ZVE32X_MACRO = "UTVM_ZVE32X"
+"""Defined by builds for cores with the vector extension of RISC-V."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,7 +50,9 @@ class Core:
 
     `isa` is its instruction set, `cflags` are GCC's machine options. `part_number` is PARTNO of Arm's CPUID register.
     `dsp` is the Arm DSP extension (16-bit SIMD), `mve` the M-profile vector extension, `xpulp` the Xpulp extension of
-    RISC-V (dot products of bytes, hardware loops), `fault_status` whether the fault status registers of Armv7-M exist,
+    RISC-V (dot products of bytes, hardware loops), `zve32x` the bits of a register of RISC-V's vector extension by
+    which kernels are chosen, which work with any size; 0 is none. `fault_status` is whether the fault status registers
+    of Armv7-M exist,
     `vector_table_register` whether vectors can be anywhere (VTOR: optional on the Cortex-M0+, where every part that is
     described has it), `timing` the model of the pipeline if there is one, `macs_per_cycle` the most
     multiply-accumulates that its multiplier can do (loads not counted), `registers` how many a compiler has for values
@@ -64,6 +68,7 @@ class Core:
     dsp: bool = False
     mve: bool = False
     xpulp: bool = False
+    zve32x: int = 0
     unaligned: bool = False
     fault_status: bool = False
     vector_table_register: bool = False
@@ -86,12 +91,18 @@ class Core:
     def feature(self) -> str:
         """Condition of the C preprocessor that holds where a compiler's target has the core's extensions; "" for none.
 
-        No macro of GCC or Clang says Xpulp: builds for a core that has it define `UTVM_XPULP`.
+        No macro of GCC 12 says Xpulp or vectors of RISC-V: builds for a core that has them define ours.
         """
-        macros = {"__ARM_FEATURE_DSP": self.dsp, "__ARM_FEATURE_MVE": self.mve, XPULP_MACRO: self.xpulp}
+        macros = {
+            "__ARM_FEATURE_DSP": self.dsp,
+            "__ARM_FEATURE_MVE": self.mve,
+            XPULP_MACRO: self.xpulp,
+            ZVE32X_MACRO: self.zve32x,
+        }
         return " && ".join(f"defined({macro})" for macro, held in macros.items() if held)
 
     @property
     def feature_flags(self) -> tuple[str, ...]:
         """Compiler options, beside `cflags`, that make `feature` hold."""
-        return (f"-D{XPULP_MACRO}=1",) if self.xpulp else ()
+        macros = {XPULP_MACRO: self.xpulp, ZVE32X_MACRO: self.zve32x}
+        return tuple(f"-D{macro}=1" for macro, held in macros.items() if held)

@@ -29,6 +29,7 @@ from utvm.kernels.portable import (
     PortableSoftmax,
 )
 from utvm.kernels.prelude import PRELUDE, with_dependencies
+from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
 from utvm.kernels.workload import workload
 
 PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
@@ -54,6 +55,11 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumDepthwise(),
     HeliumBinary(),
     HeliumMaxPool2D(),
+    RvvProduct(),
+    RvvDepthwise(),
+    RvvBinary(),
+    RvvMaxPool2D(),
+    RvvLookup(),
     WinogradConvolution(),
     WinogradRows(),
     DirectConvolution(),

@@ -32,9 +32,11 @@ __attribute__((naked, used, section(".traps"))) void utvm_measured(void) {
       "j utvm_return");
 }
 
-/* Set the trap vector, let the counters run, set up the clock. Returns as utvm_board_clock does. */
+/* Set the trap vector, let the counters run, let vector instructions work (bits 9 and 10 of mstatus read 0 on a core
+   that has none), set up the clock. Returns as utvm_board_clock does. */
 __attribute__((used)) uint32_t utvm_start(void) {
   __asm__ volatile("csrw mtvec, %0" : : "r"(utvm_trap));
   __asm__ volatile("csrw mcountinhibit, zero");
+  __asm__ volatile("csrs mstatus, %0" : : "r"(1u << 9));
   return utvm_board_clock();
 }

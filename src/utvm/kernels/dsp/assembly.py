@@ -19,7 +19,13 @@ LOOP_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 """What a function that keeps its arguments in r0 to r3 has left for its values."""
 
 
-def assembler_function(name: str, prototype: str, lines: Iterable[str], comment: str) -> CSupport:
+def assembler_function(
+    name: str,
+    prototype: str,
+    lines: Iterable[str],
+    comment: str,
+    directives: Sequence[str] = (".syntax unified", ".thumb", ".balign 8"),
+) -> CSupport:
     """Return a local function in a section of its own.
 
     Args:
@@ -27,17 +33,16 @@ def assembler_function(name: str, prototype: str, lines: Iterable[str], comment:
         prototype: its C declaration, without the semicolon.
         lines: labels and instructions, return included.
         comment: what it does.
+        directives: what comes before its label.
     """
-    directives = [
+    opening = [
         f'.pushsection .text.{name}, "ax", %progbits',
-        ".syntax unified",
-        ".thumb",
-        ".balign 8",
+        *directives,
         f".type {name}, %function",
         f"{name}:",
     ]
     body = tuple(lines)
-    text = [*directives, *body, f".size {name}, . - {name}", ".popsection"]
+    text = [*opening, *body, f".size {name}, . - {name}", ".popsection"]
     quoted = "\n".join(f'    "{_quote(line)}\\n"' for line in text)
     return CSupport(name=name, text=f"/* {comment} */\n{prototype};\n__asm__(\n{quoted});\n", assembly=body)
 

@@ -1,0 +1,94 @@
+"""How vectors of sums become int8, to the bit.
+
+VSMUL is TFLite's rounding doubling high multiplication, VSSRA shifts to the right and rounds halves up. TFLite's second
+rounding takes halves away from zero: negative values are lowered by one first, unless their channel is not shifted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.graph.arithmetic import Requantization, channel_requantization
+from utvm.kernels.helium.finish import Finish, Weighted
+
+
+def constants(op: Weighted) -> list[NDArray[np.int64]]:
+    """Return the vectors [OC] that `requantized` reads: shifts to the left, if any; multipliers, if any; shifts."""
+    table, finish = channel_requantization(op), Finish.of(op)
+    shift = table.shift.astype(np.int64)
+    if not finish.multiplies:
+        return [1 - shift]
+    left = [np.maximum(shift, 0)] if finish.left else []
+    return [*left, table.multiplier.astype(np.int64), -np.minimum(shift, 0)]
+
+
+def requantized(value: str, finish: Finish, *, at: str, step: str, first: str, second: str) -> list[str]:
+    """Return the lines that bring a vector of sums to the output's scale, without its zero point.
+
+    Args:
+        value: the register group, of 32 bits an element.
+        finish: the steps.
+        at: the register with the address of the first vector of `constants`; it is changed.
+        step: the register with the bytes from one to the next.
+        first, second: register groups to work with.
+    """
+    lines = []
+    if finish.left:
+        lines += [f"vle32.v {first}, ({at})", f"add {at}, {at}, {step}", f"vsll.vv {value}, {value}, {first}"]
+    if finish.multiplies:
+        lines += [f"vle32.v {first}, ({at})", f"add {at}, {at}, {step}", f"vsmul.vv {value}, {value}, {first}"]
+    lines.append(f"vle32.v {second}, ({at})")
+    if finish.lowers:
+        lines.append(f"vsrl.vi {first}, {value}, 31")
+        if finish.lowers == "some":
+            lines.append(f"vmin.vv {first}, {first}, {second}")
+        lines.append(f"vsub.vv {value}, {value}, {first}")
+    return [*lines, f"vssra.vv {value}, {value}, {second}"]
+
+
+def rescaled(value: str, factor: Requantization, *, multiplier: str, spare: str) -> list[str]:
+    """Return the lines that multiply a vector by one factor.
+
+    Args:
+        value: the register group.
+        factor: the factor.
+        multiplier: the register with its multiplier.
+        spare: a register group to work with.
+    """
+    left = [f"vsll.vi {value}, {value}, {factor.shift}"] if factor.shift > 0 else []
+    lines = [*left, f"vsmul.vx {value}, {value}, {multiplier}"]
+    if factor.shift < 0:
+        lines += [f"vsrl.vi {spare}, {value}, 31", f"vsub.vv {value}, {value}, {spare}"]
+        lines.append(f"vssra.vi {value}, {value}, {-factor.shift}")
+    return lines
+
+
+def clamped(value: str, *, zero_point: str, low: str, high: str) -> list[str]:
+    """Return the lines that add the zero point and clamp, all of them in registers."""
+    return [
+        f"vadd.vx {value}, {value}, {zero_point}",
+        f"vmax.vx {value}, {value}, {low}",
+        f"vmin.vx {value}, {value}, {high}",
+    ]
+
+
+def narrowed(values: list[str], lanes: int) -> list[str]:
+    """Return the lines that make bytes of vectors of words; elements of 8 bits are set after them.
+
+    Args:
+        values: the register groups.
+        lanes: registers of each.
+    """
+    half = [f"vnsrl.wi {value}, {value}, 0" for value in values]
+    return [
+        f"vsetvli x0, x0, e16, {multiple(lanes, 2)}, ta, ma",
+        *half,
+        f"vsetvli x0, x0, e8, {multiple(lanes, 4)}, ta, ma",
+        *half,
+    ]
+
+
+def multiple(registers: int, parts: int) -> str:
+    """Return the name of a group of `registers` / `parts` registers."""
+    return f"m{registers // parts}" if registers >= parts else f"mf{parts // registers}"

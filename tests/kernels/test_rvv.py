@@ -1,0 +1,104 @@
+"""Kernels for the vector extension of RISC-V: drawn operators and configs, exact for registers of every size."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from tests.kernels.support import Case, check
+from tests.kernels.test_helium import wide_operator
+from tests.support.cases import drawn
+from tests.support.draw import case_with
+from tests.support.drawer import Drawer
+from tests.support.guarded import run_guarded, with_free_ends
+from utvm.boards import Board, load_board
+from utvm.device import GdbRemoteLink, Session
+from utvm.emulators import QemuTarget
+from utvm.graph import Graph
+from utvm.graph.reference import evaluate
+from utvm.kernels import KernelFamily
+from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
+from utvm.lowering import lower
+from utvm.toolchain import default_cache_directory
+
+WEIGHTED = [("Conv2D", RvvProduct()), ("FullyConnected", RvvProduct()), ("DepthwiseConv2D", RvvDepthwise())]
+DRAWN = [
+    *WEIGHTED,
+    *((kind, RvvBinary()) for kind in ("Add", "Sub", "Mul")),
+    ("MaxPool2D", RvvMaxPool2D()),
+    ("Logistic", RvvLookup()),
+]
+SIZES = (64, 128, 256, 512)
+
+
+def board_of(bits: int) -> Board:
+    """Return the emulated board with vector registers of so many bits."""
+    board = load_board("qemu-riscv32v")
+    assert board.emulator is not None
+    arguments = tuple(argument.replace("vlen=128", f"vlen={bits}") for argument in board.emulator.arguments)
+    return replace(board, emulator=replace(board.emulator, arguments=arguments))
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    board = board_of(request.param)
+    with Session(board, QemuTarget(board, cache_directory=default_cache_directory()), GdbRemoteLink) as opened:
+        yield opened
+
+
+@st.composite
+def cases(draw: st.DrawFn, kind: str, family: KernelFamily, wide: bool) -> Case:
+    if wide:
+        d = Drawer(np.random.default_rng(draw(st.integers(0, 2**32 - 1))), tflite=False, largest=12)
+        op = wide_operator(d, kind)
+        graph, inputs = Graph(name="wide", operators=(op,), inputs=(op.x,), outputs=op.outputs), [d.bytes(op.x)]
+    else:
+        graph, inputs = draw(case_with(kind))
+    (op,) = graph.operators
+    core = load_board("qemu-riscv32v").core
+    assume(family.applies(op, core))
+    config = {knob: draw(st.sampled_from(choices)) for knob, choices in family.space(op, core).items()}
+    assume(family.legal(op, core, config))
+    return Case(graph, family, config, inputs)
+
+
+@pytest.mark.parametrize(("kind", "family"), DRAWN)
+def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFamily) -> None:
+    check(session, drawn(cases(kind, family, wide=False), 1 / 2))
+
+
+@pytest.mark.parametrize(("kind", "family"), WEIGHTED)
+def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: KernelFamily) -> None:
+    check(session, drawn(cases(kind, family, wide=True), 1 / 4))
+
+
+@pytest.mark.parametrize(("kind", "family"), DRAWN)
+def test_nothing_behind_operands_is_touched(
+    guarded: tuple[Session, QemuTarget], kind: str, family: KernelFamily
+) -> None:
+    """With each operand at the very end of memory: an access behind it faults."""
+    session, target = guarded
+    found = drawn(cases(kind, family, wide=False), 1 / 4)
+    programs = [lower(case.graph, session.board.core, choices={"op": (case.family, case.config)}) for case in found]
+    outputs = run_guarded(session, target, programs, [case.inputs for case in found])
+    for case, got in zip(found, outputs, strict=True):
+        (wanted,) = evaluate(case.graph, case.inputs).values()
+        np.testing.assert_array_equal(got, wanted, err_msg=f"{case.config}\n{case.graph}")
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[tuple[Session, QemuTarget]]:
+    """A session whose data memory ends where the machine's memory does."""
+    board = board_of(128)
+    (memory,) = board.memories
+    (placement,) = board.placements
+    code = replace(memory, name="code")
+    data = replace(memory, name="data", origin=memory.origin + memory.length)
+    placement = replace(placement, code=code, constants=data, data=data)
+    board = with_free_ends(replace(board, memories=(code, data), placements=(placement,)))
+    target = QemuTarget(board, cache_directory=default_cache_directory())
+    with Session(board, target, GdbRemoteLink) as opened:
+        yield opened, target
