@@ -5,14 +5,18 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.api.compiling import as_board
+from utvm.api.costing import cost
 from utvm.api.stopwatch import Stopwatch
+from utvm.boards import Board
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.frontends.torch import exported_graph, exported_module
@@ -20,12 +24,16 @@ from utvm.graph import DType, Graph
 from utvm.passes import ChannelsLast, prepare_float
 from utvm.progress import end, say
 from utvm.quantization import (
+    Cost,
     Dataset,
     Judgement,
+    Keep,
     Method,
     Pixels,
     Quantized,
+    Range,
     dataset_of,
+    folded,
     judge,
     quantize_float,
     read_dataset,
@@ -75,7 +83,11 @@ def quantize(
     method: Method | str = Method.PERCENTILE,
     weights: Method | str = Method.MIN_MAX,
     correct: bool = True,
+    equalize: bool = False,
+    keep_accuracy: float | None = None,
+    board: str | Path | Board | None = None,
     pixels: Pixels | None = None,
+    fold_pixels: bool = False,
 ) -> QuantizedModel:
     """Quantise a float network to int8.
 
@@ -89,7 +101,11 @@ def quantize(
         method: how ranges of activations are chosen: min-max, percentile or least-squares.
         weights: how scales of weights are chosen: min-max or least-squares.
         correct: whether biases are corrected for what rounding does to means.
+        equalize: whether the channels between layers are equalised first: for layers whose channels differ much.
+        keep_accuracy: points of accuracy that may be lost; operators that lose more stay float32, the fewest that do.
+        board: where the network is to fit and run, for `keep_accuracy` and the report.
         pixels: what the network expects of bytes and pictures.
+        fold_pixels: whether `pixels` go into the network, so that its input is a camera's bytes, uint8.
 
     Raises:
         UtvmError: the model or the data can't be read, or an operator has no int8 form.
@@ -101,12 +117,25 @@ def quantize(
     ranges, scales = _method(method), _method(weights)
     if not isinstance(samples, int) or samples < 1:
         raise UtvmError(f"{samples!r} samples can't calibrate: give 1 or more")
+    if keep_accuracy is not None and not 0 <= keep_accuracy <= 100:
+        raise UtvmError(f"{keep_accuracy} points of accuracy make no sense: give 0 to 100")
+    if fold_pixels and pixels is None:
+        raise UtvmError("there is nothing to fold: say what the network expects of pixels (--mean, --std)")
     watch = Stopwatch()
     with watch.stage("import"):
         prepared = float_network(model, example_inputs)
         graph = prepared.graph
         given = _dataset(data, prepared, pixels, labels if evaluate is None else None)
         judged_by = given if evaluate is None else _dataset(evaluate, prepared, pixels, labels)
+        fixed: Mapping[str, Range] = {}
+        if fold_pixels and pixels is not None:
+            changed = folded(graph, (given, judged_by), pixels)
+            graph, fixed, (given, judged_by) = changed.graph, changed.fixed, changed.data
+    target = None if board is None else as_board(board)
+    keep = None
+    if keep_accuracy is not None:
+        price = None if target is None else partial(_cost, board=target)
+        keep = Keep(points=float(keep_accuracy), data=judged_by, cost=price)
     with watch.stage("quantise"):
         quantised = quantize_float(
             graph,
@@ -114,12 +143,17 @@ def quantize(
             method=ranges,
             weights=scales,
             correct=correct,
+            equalize=equalize,
+            keep=keep,
+            fixed=fixed,
+            unsigned=fold_pixels,
             progress=say,
         )
     with watch.stage("judge"):
-        judgement = judge(graph, quantised.graph, judged_by, say)
+        judgement = judge(quantised.real, quantised.graph, judged_by, say)
     end()
     report = _report(prepared, quantised, judgement, min(samples, len(given)), watch)
+    report = replace(report, wanted=keep_accuracy, board=None if target is None else target.name)
     return QuantizedModel(graph=quantised.graph, file=quantised.file, report=report)
 
 
@@ -135,6 +169,12 @@ def float_network(model: Source, example_inputs: tuple[Any, ...] | None = None) 
         what = f"'{strange[0].name}' is {strange[0].dtype}" if strange else "a part of it computes in integers"
         raise UtvmError(f"{graph.name} is no float32 network ({what}): it needs no quantising, compile it as it is")
     return prepare_float(graph)
+
+
+def _cost(graph: Graph, board: Board) -> Cost:
+    found = cost(graph, board)
+    fits = found.arena_bytes <= found.ram_bytes and found.flash_bytes <= found.storage_bytes
+    return Cost(cycles=found.cycles, arena_bytes=found.arena_bytes, flash_bytes=found.flash_bytes, fits=fits)
 
 
 def _method(name: Method | str) -> Method:
@@ -188,5 +228,7 @@ def _report(
         reordered=reordered,
         file_bytes=len(quantised.file),
         seconds=watch.seconds,
+        distributions=quantised.distributions,
+        kept=quantised.kept,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )

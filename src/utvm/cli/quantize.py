@@ -23,7 +23,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
             "loses: accuracy where labels are given, agreement with the float network, signal to noise by layer."
         ),
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a float model: .onnx or .tflite")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a float model: .onnx, .pt2 or .tflite")
     parser.add_argument(
         "--data",
         type=Path,
@@ -57,13 +57,36 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="how scales of weights are chosen, one for each output channel (default: min-max)",
     )
     parser.add_argument("--no-correction", action="store_true", help="leave biases as they are")
+    parser.add_argument(
+        "--equalize",
+        action="store_true",
+        help="equalise the channels between layers first, for channels that differ much",
+    )
+    parser.add_argument(
+        "--keep-accuracy",
+        type=float,
+        metavar="POINTS",
+        help="leave the fewest operators in float32 with which at most so many points of accuracy are lost, or of "
+        "agreement without labels",
+    )
+    parser.add_argument(
+        "--board",
+        metavar="BOARD",
+        help="with --keep-accuracy: a board that the network must fit, and what it costs there",
+    )
+    parser.add_argument(
+        "--fold-pixels",
+        action="store_true",
+        help="put --mean and --std into the network: its input becomes uint8, a camera's bytes as they are",
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with each layer's values and noise")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from utvm import api
-    from utvm.report import quantize_json, quantize_text, write_bytes
+    from utvm.report import quantize_html, quantize_json, quantize_text, write_bytes, write_text
 
     made = api.quantize(
         arguments.model,
@@ -74,9 +97,15 @@ def _run(arguments: argparse.Namespace) -> int:
         method=arguments.ranges,
         weights=arguments.weights,
         correct=not arguments.no_correction,
+        equalize=arguments.equalize,
+        keep_accuracy=arguments.keep_accuracy,
+        board=arguments.board,
         pixels=chosen_pixels(arguments),
+        fold_pixels=arguments.fold_pixels,
     )
     write_bytes(arguments.output, made.file)
+    if arguments.html is not None:
+        write_text(arguments.html, quantize_html(made.report))
     if arguments.json:
         print(json.dumps(quantize_json(made.report), indent=2))
     else:

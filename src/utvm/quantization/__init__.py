@@ -2,20 +2,28 @@
 
 from utvm.quantization.dataset import Dataset, DatasetError, Pixels, dataset_of, read_dataset
 from utvm.quantization.judge import Judgement, Layer, judge
+from utvm.quantization.keeping import Cost, Kept
+from utvm.quantization.pixels import folded
 from utvm.quantization.quantizer import QuantizationError
-from utvm.quantization.ranges import Method
-from utvm.quantization.whole import Quantized, quantize_float
+from utvm.quantization.ranges import Distribution, Method, Range
+from utvm.quantization.whole import Keep, Quantized, quantize_float
 
 __all__ = [
+    "Cost",
     "Dataset",
     "DatasetError",
+    "Distribution",
     "Judgement",
+    "Keep",
+    "Kept",
     "Layer",
     "Method",
     "Pixels",
     "QuantizationError",
     "Quantized",
+    "Range",
     "dataset_of",
+    "folded",
     "judge",
     "quantize_float",
     "read_dataset",

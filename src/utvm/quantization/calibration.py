@@ -49,6 +49,8 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
                 continue
             twin = stored[op.name]
             assert isinstance(twin, Conv2D | DepthwiseConv2D | FullyConnected)
+            if twin.weights.quant is None:
+                continue
             count = len(values[op.y.name]) // op.y.shape[0]
             moved = _sized(op, count)
             x = _rounded(values[op.x.name], twin.x)

@@ -59,10 +59,10 @@ def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str
     real = Runner(graph).joined(data.inputs)
     progress(f"running {len(data)} samples in int8")
     stored = Runner(quantised).joined(inputs)
-    outputs = {t.name: _real(stored[t.name], t) for t in quantised.outputs}
+    outputs = {t.name: real_values(stored[t.name], t) for t in quantised.outputs}
     first = graph.outputs[0]
     float_accuracy = int8_accuracy = agreement = None
-    if len(graph.outputs) == 1 and first.shape[-1:] == (first.elements,) and first.elements > 1:
+    if has_classes(graph):
         float_class, int8_class = (
             values[first.name].reshape(len(data), -1).argmax(axis=1) for values in (real, outputs)
         )
@@ -79,12 +79,36 @@ def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str
     )
 
 
+def lost_points(quantised: Graph, data: Dataset, real: NDArray[Any]) -> float:
+    """Return the points of accuracy that are lost; of agreement with the float network where no labels are known.
+
+    Args:
+        quantised: the form to judge.
+        data: samples; `real` has the output of the float network on them, a row of scores each.
+    """
+    stored = Runner(quantised).joined(quantised_inputs(quantised, data))[quantised.outputs[0].name]
+    chosen = stored.reshape(len(data), -1).argmax(axis=1)
+    wanted = real.reshape(len(data), -1).argmax(axis=1)
+    if data.labels is None:
+        return 100 * (1 - _share(chosen, wanted))
+    return 100 * (_share(wanted, data.labels) - _share(chosen, data.labels))
+
+
+def has_classes(graph: Graph) -> bool:
+    """Whether the only output of a graph is a row of scores."""
+    return (
+        len(graph.outputs) == 1
+        and graph.outputs[0].shape[-1:] == (graph.outputs[0].elements,)
+        and graph.outputs[0].elements > 1
+    )
+
+
 def _share(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Return the share of equal elements."""
     return float(np.mean(a == b))
 
 
-def quantised_inputs(quantised: Graph, data: Dataset) -> dict[str, NDArray[np.int8]]:
+def quantised_inputs(quantised: Graph, data: Dataset) -> dict[str, NDArray[Any]]:
     """Return samples in the units of an int8 graph's inputs."""
     return {t.name: quantised_values(data.inputs[t.name], t) for t in quantised.inputs}
 
@@ -92,7 +116,7 @@ def quantised_inputs(quantised: Graph, data: Dataset) -> dict[str, NDArray[np.in
 def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
     known = {t.name: t for t in graph.tensors}
     kinds = {t.name: op.kind for op in quantised.operators for t in op.outputs}
-    names = [t for t in quantised.tensors if t.name in known and not t.is_constant]
+    names = [t for t in quantised.tensors if t.name in known and not t.is_constant and t.quant is not None]
     signal, noise = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
     size = 16
     float_runner, int8_runner = Runner(graph), Runner(quantised)
@@ -104,7 +128,7 @@ def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
             if tensor.name in kinds:
                 value = real[tensor.name].astype(np.float64)
                 signal[tensor.name] += float((value**2).sum())
-                noise[tensor.name] += float(((_real(stored[tensor.name], tensor) - value) ** 2).sum())
+                noise[tensor.name] += float(((real_values(stored[tensor.name], tensor) - value) ** 2).sum())
     return tuple(
         Layer(
             name=t.name,
@@ -118,9 +142,9 @@ def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
     )
 
 
-def _real(values: NDArray[Any], tensor: Tensor) -> NDArray[np.float64]:
-    assert tensor.quant is not None
-    return tensor.quant.real(values)
+def real_values(values: NDArray[Any], tensor: Tensor) -> NDArray[np.float64]:
+    """Return stored values as real numbers."""
+    return values.astype(np.float64) if tensor.quant is None else tensor.quant.real(values)
 
 
 def _snr(pairs: list[tuple[NDArray[np.generic], NDArray[np.float64]]]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from utvm.frontends.context import quantised_range
 from utvm.graph import (
     FULL_INT8,
     Add,
+    Concatenation,
     Conv2D,
     DepthwiseConv2D,
+    Dequantize,
     DType,
     FullyConnected,
     Graph,
@@ -28,8 +30,12 @@ from utvm.graph import (
     Quantize,
     Relu,
     Relu6,
+    Reshape,
+    Split,
+    StridedSlice,
     Sub,
     Tensor,
+    Transpose,
 )
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
 from utvm.quantization.groups import SHARING, sharing_groups
@@ -41,8 +47,16 @@ _CLAMPING = Weighted | Add | Sub | Mul
 _KNOWN = (Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, Mean, LeakyRelu, Relu, *SHARING, *PRESCRIBED_UNITS)
 
 
+_MOVING = (Concatenation, Reshape, Split, StridedSlice, Transpose)
+"""Operators that stay float where what they read does."""
+
+
 class QuantizationError(UtvmError):
     """A network that can't be quantised."""
+
+
+def _makers(graph: Graph, op: Operator) -> list[Operator | None]:
+    return [graph.producers.get(t) for t in op.inputs]
 
 
 def fused_activations(graph: Graph) -> dict[Operator, Operator]:
@@ -63,6 +77,7 @@ def quantize_graph(
     *,
     weights: Method,
     corrections: Mapping[str, NDArray[np.float64]] | None = None,
+    kept: Collection[str] = (),
 ) -> Graph:
     """Return the graph in int8.
 
@@ -71,6 +86,7 @@ def quantize_graph(
         ranges: tensor name → the range of real values that eight bits cover.
         weights: how scales of weights are chosen.
         corrections: name of a layer with weights → what is taken from its bias.
+        kept: names of operators that stay float32, between a Dequantize and a Quantize.
 
     Raises:
         QuantizationError: an operator has no int8 form here.
@@ -78,7 +94,7 @@ def quantize_graph(
     unknown = {op.kind for op in graph.operators if not isinstance(op, _KNOWN)}
     if unknown:
         raise QuantizationError(f"{', '.join(sorted(unknown))} can't be quantised: take them out of the network")
-    return _Quantizer(graph, ranges, weights, corrections or {}).graph_of_int8()
+    return _Quantizer(graph, ranges, weights, corrections or {}, kept).graph_of_int8()
 
 
 class _Quantizer:
@@ -88,12 +104,21 @@ class _Quantizer:
         ranges: Mapping[str, Range],
         weights: Method,
         corrections: Mapping[str, NDArray[np.float64]],
+        kept: Collection[str],
     ) -> None:
         self.graph = graph
         self.ranges = ranges
         self.method = weights
         self.corrections = corrections
-        self.fused = fused_activations(graph)
+        every = fused_activations(graph)
+        self.fused = {op: activation for op, activation in every.items() if op.name not in kept}
+        # The activation behind an operator that stays float stays float too.
+        self.kept = {*kept, *(activation.name for op, activation in every.items() if op.name in kept)}
+        for op in graph.operators:
+            if isinstance(op, _MOVING) and all(p is not None and p.name in self.kept for p in _makers(graph, op)):
+                self.kept.add(op.name)
+        self.real: dict[Tensor, Tensor] = {}
+        """Activation → its float32 form, where there is one."""
         self.quants = self._quants()
         self.tensors: dict[Tensor, Tensor] = {}
         self.operators: list[Operator] = []
@@ -147,7 +172,27 @@ class _Quantizer:
             self.tensors[tensor] = dataclasses.replace(tensor, dtype=DType.INT8, quant=quant, data=data)
         return self.tensors[tensor]
 
+    def _keep(self, op: Operator) -> None:
+        """Append an operator as it is; what it reads becomes real, and what is read as int8 becomes int8."""
+        mapping = {t: self._real(t) for t in op.inputs if not t.is_constant}
+        for y in op.outputs:
+            self.real[y] = mapping[y] = dataclasses.replace(y, name=f"{y.name}/real")
+        self.operators.append(op.with_tensors(mapping))
+        for y in op.outputs:
+            if y in self.graph.outputs or any(r.name not in self.kept for r in self.graph.consumers.get(y, ())):
+                self.operators.append(Quantize(name=f"{y.name}/quantize", x=self.real[y], y=self._activation(y)))
+
+    def _real(self, tensor: Tensor) -> Tensor:
+        if tensor not in self.real:
+            self.real[tensor] = dataclasses.replace(tensor, name=f"{tensor.name}/real")
+            stored = self._activation(tensor)
+            self.operators.append(Dequantize(name=f"{tensor.name}/dequantize", x=stored, y=self.real[tensor]))
+        return self.real[tensor]
+
     def _convert(self, op: Operator) -> None:
+        if op.name in self.kept:
+            self._keep(op)
+            return
         activation = self.fused.get(op)
         results = op.outputs if activation is None else activation.outputs
         made = {old: self._activation(new) for old, new in zip(op.outputs, results, strict=True)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from utvm.frontends import FrontendError, load_tflite
@@ -10,6 +10,10 @@ from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import Graph
 from utvm.quantization.calibration import bias_corrections, distributions
 from utvm.quantization.dataset import Dataset
+from utvm.quantization.equalization import equalized
+from utvm.quantization.judge import has_classes
+from utvm.quantization.keeping import Cost, Kept, keep_accuracy
+from utvm.quantization.pixels import bytes_in
 from utvm.quantization.quantizer import QuantizationError, quantize_graph
 from utvm.quantization.ranges import Distribution, Method, Range
 from utvm.quantization.tflite_form import tflite_form
@@ -20,13 +24,32 @@ class Quantized:
     """An int8 network.
 
     Attributes:
+        real: the float graph that it was made of; equalised where asked.
         file: a .tflite file; `graph` is that file as read again.
         distributions: what calibration saw, by the float graph's tensors.
+        kept: the choices of operators in float32 that were measured; the last was taken.
     """
 
+    real: Graph
     graph: Graph
     file: bytes
     distributions: Mapping[str, Distribution]
+    kept: tuple[Kept, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Keep:
+    """How much accuracy is kept.
+
+    Attributes:
+        points: of accuracy that may be lost, in per cent of samples.
+        data: samples to judge by.
+        cost: what a network costs on the user's board; None where none was named.
+    """
+
+    points: float
+    data: Dataset
+    cost: Callable[[Graph], Cost] | None = None
 
 
 def quantize_float(
@@ -36,6 +59,10 @@ def quantize_float(
     method: Method = Method.PERCENTILE,
     weights: Method = Method.MIN_MAX,
     correct: bool = True,
+    equalize: bool = False,
+    keep: Keep | None = None,
+    fixed: Mapping[str, Range] | None = None,
+    unsigned: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Quantized:
     """Quantise a float graph whose images are [N,H,W,C].
@@ -46,22 +73,39 @@ def quantize_float(
         method: how ranges of activations follow from what calibration saw; inputs and outputs keep all of it.
         weights: how scales of weights are chosen, one for each output channel.
         correct: whether biases make up for the means that rounding moves.
+        equalize: whether the channels between layers are equalised first.
+        keep: how much accuracy is kept by operators that stay float32; None keeps none.
+        fixed: ranges of inputs that are known.
+        unsigned: whether inputs are bytes without a sign, as of a camera.
         progress: called with one line of text now and then.
 
     Raises:
-        QuantizationError: an operator has no int8 form, or a value of the network is not finite.
+        QuantizationError: an operator has no int8 form, a value of the network is not finite, or accuracy can't be
+            kept.
     """
+    if equalize:
+        graph = equalized(graph, data.inputs, progress)
     seen = distributions(graph, data.inputs, progress)
     ends = {t.name for t in (*graph.inputs, *graph.outputs)}
     ranges: dict[str, Range] = {
         name: found.range(Method.MIN_MAX if name in ends else method) for name, found in seen.items()
     }
+    ranges.update(fixed or {})
     quantised = quantize_graph(graph, ranges, weights=weights)
-    if correct:
-        corrections = bias_corrections(graph, quantised, data.inputs, progress)
-        quantised = quantize_graph(graph, ranges, weights=weights, corrections=corrections)
+    corrections = bias_corrections(graph, quantised, data.inputs, progress) if correct else {}
+
+    def make(kept: Collection[str]) -> Graph:
+        return quantize_graph(graph, ranges, weights=weights, corrections=corrections, kept=kept)
+
+    choices: tuple[Kept, ...] = ()
+    if keep is not None:
+        if not has_classes(graph):
+            raise QuantizationError(f"{graph.name} has no row of scores as its output: no accuracy can be kept")
+        choices = keep_accuracy(graph, make, keep.data, keep.points, keep.cost, progress)
+    made = make(choices[-1].names if choices else ())
     try:
-        file = write_tflite(tflite_form(quantised))
-        return Quantized(graph=load_tflite(file, name=graph.name), file=file, distributions=seen)
+        file = write_tflite(tflite_form(bytes_in(made) if unsigned else made))
+        read = load_tflite(file, name=graph.name)
     except FrontendError as error:
         raise QuantizationError(f"the int8 network can't be written: {error}") from error
+    return Quantized(real=graph, graph=read, file=file, distributions=seen, kept=choices)

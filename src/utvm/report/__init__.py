@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from utvm.report.plan import plan_svg, plan_table, plan_text
     from utvm.report.profile import OperatorProfile, ProfileReport, profile_html, profile_json, profile_table
     from utvm.report.quantize import QuantizeReport, quantize_json, quantize_line, quantize_text
+    from utvm.report.quantize_page import quantize_html
     from utvm.report.tables import print_table, write_bytes, write_text
     from utvm.report.tuning import (
         LayerTuning,
@@ -90,6 +91,7 @@ __all__ = [
     "profile_html",
     "profile_json",
     "profile_table",
+    "quantize_html",
     "quantize_json",
     "quantize_line",
     "quantize_text",

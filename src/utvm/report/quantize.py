@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from utvm.graph import Tensor
-from utvm.quantization import Judgement
+from utvm.quantization import Distribution, Judgement, Kept
 
 _WORST = 5
 
@@ -24,6 +24,10 @@ class QuantizeReport:
         file_bytes: size of the .tflite file.
         seconds: of the host, per stage.
         peak_bytes: memory that the process took at most.
+        distributions: what calibration saw, by tensor.
+        kept: choices of operators in float32 that were measured, the last was taken; empty where none were asked for.
+        wanted: points of accuracy that may be lost; None likewise.
+        board: whose costs `kept` has, None where none was named.
     """
 
     model: str
@@ -35,6 +39,10 @@ class QuantizeReport:
     file_bytes: int
     seconds: Mapping[str, float]
     peak_bytes: int
+    distributions: Mapping[str, Distribution]
+    kept: tuple[Kept, ...] = ()
+    wanted: float | None = None
+    board: str | None = None
 
 
 def quantize_text(report: QuantizeReport) -> str:
@@ -52,10 +60,28 @@ def quantize_text(report: QuantizeReport) -> str:
     lines.append(f"  signal     {_decibels(found.snr)} over noise at the outputs")
     worst = sorted(found.layers, key=lambda layer: layer.snr)[:_WORST]
     lines.append(f"  worst      {', '.join(f'{layer.name} {_decibels(layer.snr)}' for layer in worst)}")
+    lines += _kept_lines(report)
     lines += [f"  {what:9}  {_port(tensor, report)}" for what, tensor in _ports(report)]
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items())
     lines.append(f"  took       {spent}; {report.peak_bytes / 2**20:,.0f} MB")
     return "\n".join(lines)
+
+
+def _kept_lines(report: QuantizeReport) -> list[str]:
+    if not report.kept or report.wanted is None:
+        return []
+    taken, none = report.kept[-1], report.kept[0]
+    if not taken.names:
+        lines = [f"  kept       all operators are int8 and lose {taken.lost:.2f} points of {report.wanted:g} allowed"]
+    else:
+        told = f"{', '.join(taken.names)} in float32 lose {taken.lost:.2f} points, all in int8 {none.lost:.2f}"
+        beyond = "" if taken.lost <= report.wanted else f"; no choice loses {report.wanted:g} or less"
+        lines = [f"  kept       {told}{beyond}"]
+    if taken.cost is not None:
+        cycles = "" if taken.cost.cycles is None else f"{taken.cost.cycles:,} modelled cycles, "
+        size = f"arena {taken.cost.arena_bytes:,} B, flash {taken.cost.flash_bytes:,} B"
+        lines.append(f"  cost       {cycles}{size} on {report.board}")
+    return lines
 
 
 def quantize_line(report: QuantizeReport) -> str:
@@ -94,6 +120,16 @@ def quantize_json(report: QuantizeReport) -> dict[str, Any]:
         "outputs": [_tensor(t) for t in report.outputs],
         "reordered": list(report.reordered),
         "file_bytes": report.file_bytes,
+        "kept": [
+            {
+                "float32": list(choice.names),
+                "points_lost": choice.lost,
+                "modelled_cycles": None if choice.cost is None else choice.cost.cycles,
+                "arena_bytes": None if choice.cost is None else choice.cost.arena_bytes,
+                "flash_bytes": None if choice.cost is None else choice.cost.flash_bytes,
+            }
+            for choice in report.kept
+        ],
         "seconds": dict(report.seconds),
         "peak_bytes": report.peak_bytes,
     }
@@ -105,7 +141,8 @@ def _ports(report: QuantizeReport) -> list[tuple[str, Tensor]]:
 
 def _port(tensor: Tensor, report: QuantizeReport) -> str:
     moved = ", its dimensions reordered: channels are last" if tensor.name in report.reordered else ""
-    return f"{tensor.name} int8{list(tensor.shape)}, real = {tensor.scale:.6g} * (q - {tensor.zero_point}){moved}"
+    units = f"real = {tensor.scale:.6g} * (q - {tensor.zero_point})"
+    return f"{tensor.name} {tensor.dtype}{list(tensor.shape)}, {units}{moved}"
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
