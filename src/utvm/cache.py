@@ -19,6 +19,8 @@ _ABANDONED_SECONDS = 3600
 _IN_USE_SECONDS = 600
 """So long after its last use another process may still read a file whose path it was given."""
 _DIGEST_LENGTH = 16
+_PART = "build-"
+"""How the name of what is being written begins: what a killed process left goes with the next `prune`."""
 
 
 def default_cache_directory() -> Path:
@@ -81,6 +83,19 @@ class Cache:
             raise self._unusable(error) from error
         return target
 
+    def store_bytes(self, key: str, suffix: str, content: bytes) -> Path:
+        """Write a file of the cache, whole or not at all, and return its place."""
+        target = self._folder(key) / _name_of(key, suffix, content)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, made = tempfile.mkstemp(prefix=_PART, dir=self.directory)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(made).replace(target)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return target
+
     def take(self, key: str, suffix: str, to: Path) -> bool:
         """Make the file of a key appear in `scratch` at `to`, where nobody deletes it; tell whether it was there."""
         found = self.find(key, suffix)
@@ -96,7 +111,7 @@ class Cache:
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
         """Return a temporary directory on the cache's file system."""
         try:
-            return tempfile.TemporaryDirectory(prefix="build-", dir=self.directory)
+            return tempfile.TemporaryDirectory(prefix=_PART, dir=self.directory)
         except OSError as error:
             raise self._unusable(error) from error
 
@@ -105,10 +120,14 @@ class Cache:
 
         Files that were used within the last minutes stay: their paths are in use.
         """
-        for folder in self.directory.glob("build-*"):
+        for left in self.directory.glob(f"{_PART}*"):
             with contextlib.suppress(OSError):
-                if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
+                if time.time() - left.stat().st_mtime <= _ABANDONED_SECONDS:
+                    continue
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()
         entries = []
         for path in self.directory.glob("??/*"):
             with contextlib.suppress(OSError):
@@ -154,4 +173,8 @@ def _twin(file: Path, to: Path) -> bool:
 
 
 def _name(key: str, suffix: str, content: Path) -> str:
-    return f"{key}-{hashlib.sha256(content.read_bytes()).hexdigest()[:_DIGEST_LENGTH]}{suffix}"
+    return _name_of(key, suffix, content.read_bytes())
+
+
+def _name_of(key: str, suffix: str, content: bytes) -> str:
+    return f"{key}-{hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH]}{suffix}"

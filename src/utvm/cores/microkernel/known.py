@@ -59,8 +59,4 @@ def _recall(key: str, suffix: str) -> Any:
 
 def _remember(key: str, suffix: str, found: Any) -> None:
     with contextlib.suppress(CacheError, OSError):
-        cache = Cache()
-        with cache.scratch() as folder:
-            made = Path(folder) / "known"
-            made.write_text(json.dumps(found), encoding="utf-8")
-            cache.store(key, suffix, made)
+        Cache().store_bytes(key, suffix, json.dumps(found).encode())

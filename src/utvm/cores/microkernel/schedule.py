@@ -7,7 +7,7 @@ written and gives it back at its last use. A few strategies are tried; the core'
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from utvm.cores.microkernel.block import Block
 from utvm.cores.microkernel.known import known
 from utvm.cores.microkernel.walk import Strategy, Walked, Walker
-from utvm.cores.thumb import Instruction, Kind
+from utvm.cores.thumb import Kind
 from utvm.cores.thumb.placing import with_loads_at_words
 from utvm.cores.timing import InOrderPipeline, Timing
 
@@ -90,12 +90,12 @@ def _search(
     block: Block, timing: Timing, *, pool: Sequence[str], fixed: Mapping[str, str], live_in: Sequence[str]
 ) -> dict[str, Any] | str:
     """Return the fields of the best of all strategies, or why there is none."""
-    good_enough = _GOOD_ENOUGH * fewest_cycles(block.code, timing)
     best: Walked | None = None
     walker = Walker(block, timing, pool=pool, fixed=fixed, live_in=live_in)
+    good_enough = _GOOD_ENOUGH * walker.fewest_cycles
     vectors = any(instruction.kind in _OF_VECTORS for instruction in block.code)
     for strategy in _VECTORS if vectors else _STRATEGIES[isinstance(timing, InOrderPipeline)]:
-        walked = walker.walk(strategy)
+        walked = walker.walk(strategy, below=math.inf if best is None else best.cycles)
         if walked is None:
             continue
         if best is None or walked.cycles < best.cycles:
@@ -108,11 +108,3 @@ def _search(
     if timing.loads_at_words:
         lines = with_loads_at_words(lines)
     return {"lines": list(lines), "cycles": best.cycles, "registers": walker.entry}
-
-
-def fewest_cycles(code: Sequence[Instruction], timing: Timing) -> float:
-    """Return a bound that no order of a block can beat: issue slots and units of an in-order pipeline, else 0."""
-    if not isinstance(timing, InOrderPipeline):
-        return 0.0
-    used = Counter(unit for instruction in code for unit in timing.table(instruction).units)
-    return max(len(code) / timing.width, *(count / timing.units[unit] for unit, count in used.items()), 0.0)

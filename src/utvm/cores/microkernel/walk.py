@@ -6,6 +6,7 @@ the units that a cycle has left become one integer. The core's timing is that of
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ LOADS = frozenset({Kind.LOAD, Kind.LOAD_NARROW})
 _VECTOR_LOADS = frozenset({Kind.VECTOR_LOAD, Kind.GATHER})
 _LONGEST_WAIT = 40
 """Cycles without an instruction after which a walk is given up."""
+_SLACK = 2
+"""Cycles by which a turn of many can be shorter than the first: where its last cycle has room for the next's first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +83,20 @@ class Walker:
         self._kinds = [(ins.kind in LOADS, ins.kind in MULTIPLIES) for ins in self.code]
         self._pipeline = PipelinedCode(self.code, timing) if isinstance(timing, InOrderPipeline) else None
         self._local = _all_written_first(self.code, fixed)
+        self._scarce, self._scarce_per_cycle = _scarcest(self.code, timing)
 
-    def walk(self, strategy: Strategy) -> Walked | None:
-        """Return what one strategy makes of the block, None where the registers run out."""
-        return self._in_order(strategy) if self._pipeline is not None else self._in_batches(strategy)
+    @property
+    def fewest_cycles(self) -> float:
+        """A bound that no order can beat: issue slots and units of an in-order pipeline, else 0."""
+        return sum(self._scarce) / self._scarce_per_cycle
+
+    def walk(self, strategy: Strategy, *, below: float = math.inf) -> Walked | None:
+        """Return what one strategy makes of the block.
+
+        Returns:
+            The walk; None where the registers run out, or where it is sure to take `below` cycles or more.
+        """
+        return self._in_order(strategy, below) if self._pipeline is not None else self._in_batches(strategy)
 
     def lines(self, walked: Walked) -> list[str]:
         """Return the physical code of a walk."""
@@ -116,7 +129,7 @@ class Walker:
             height[index] = max((height[follower] + step for follower in self._followers[index]), default=0)
         return height
 
-    def _in_order(self, strategy: Strategy) -> Walked | None:
+    def _in_order(self, strategy: Strategy, below: float) -> Walked | None:
         """Walk cycle by cycle through a pipeline that issues in order."""
         assert self._pipeline is not None
         state, taken = Issuing(self._pipeline), _Taken(self)
@@ -128,7 +141,11 @@ class Walker:
         lead, push = strategy.lead, strategy.push
         places = [index - lead * loads - push * sums for index, (loads, sums) in enumerate(self._early)]
         total, window = len(self.code), strategy.window
+        scarce, per_cycle, left_scarce = self._scarce, self._scarce_per_cycle, sum(self._scarce)
         for limit in range(window, window + total):
+            # Another turn takes at least as long as this one, which starts with all operands there.
+            if state.cycle + left_scarce / per_cycle >= below + _SLACK:
+                return None
             while True:
                 chosen, soonest = -1, -1
                 cycle, empty, left = state.cycle, state.issued == 0, state.left
@@ -177,6 +194,7 @@ class Walker:
                 state.advance(soonest)
             state.issue(chosen)
             taken.take(chosen)
+            left_scarce -= scarce[chosen]
         return self._walked(taken, state)
 
     def _in_batches(self, strategy: Strategy) -> Walked | None:
@@ -219,6 +237,19 @@ class Walker:
             ordered = [self.code[index] for index in taken.order]
             cycles = self.timing.cost(ordered, ordered)
         return Walked(order=walked.order, registers=registers, cycles=cycles)
+
+
+def _scarcest(code: Sequence[Instruction], timing: Timing) -> tuple[list[int], int]:
+    """Return how much each instruction takes of what the whole block needs longest, and how much of it a cycle has.
+
+    That is issue slots, or a unit. Where nothing is known of the core, nothing is scarce.
+    """
+    if not isinstance(timing, InOrderPipeline):
+        return [0] * len(code), 1
+    units = [timing.table(instruction).units for instruction in code]
+    takes = [([1] * len(code), timing.width)]
+    takes += [([used.count(unit) for used in units], count) for unit, count in timing.units.items()]
+    return max(takes, key=lambda item: sum(item[0]) / item[1])
 
 
 def _all_written_first(code: Sequence[Instruction], fixed: Mapping[str, str]) -> bool:

@@ -28,6 +28,7 @@ from utvm.kernels.dsp.expand import both_lanes, expander, expansion_cycles, writ
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import Rows, Window
+from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.overlap import ring_ahead
@@ -133,6 +134,8 @@ class DirectConvolution(ScheduledFamily):
             candidates,
             lambda config: DirectPlan.of(op, config).cycles(core),
             f"{op.kind} '{op.name}': no register block is legal",
+            estimate=lambda config: DirectPlan.of(op, config).cycles(core, estimated=True),
+            error=ESTIMATE_ERROR,
         )
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:

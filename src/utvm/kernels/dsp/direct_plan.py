@@ -23,7 +23,8 @@ from utvm.kernels.dsp.finish import (
     uniform_finish,
 )
 from utvm.kernels.dsp.geometry import Rows, Window
-from utvm.kernels.dsp.multiply import multiply_code_bytes, multiply_cycles, multiply_kernel
+from utvm.kernels.dsp.multiply import multiply_kernel
+from utvm.kernels.dsp.multiply_estimate import multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
 from utvm.kernels.dsp.stream import PAIR8_BOUND, WeightForm, lane_words, to_words
 
@@ -156,10 +157,11 @@ class DirectPlan:
             paired=self.paired and block.n == self.n,
         )  # fmt: skip
 
-    def cycles(self, core: Core) -> float:
+    def cycles(self, core: Core, *, estimated: bool = False) -> float:
         """Return the modelled cycles of all blocks and their calls, the expansion of rows left out: all configs pay it.
 
         Where the core's caches are known, code and weights that do not stay in them are read again and again.
+        If `estimated`, no block is scheduled that is longer than those of `multiply_estimate`.
 
         Raises:
             ScheduleError: a block does not fit the registers.
@@ -167,17 +169,17 @@ class DirectPlan:
         window, timing = self.window, core.timing
         assert timing is not None
         full_channels, calls_of = window.out_channels // self.n, self._calls()
-        total = 0.0
+        total, cost_of = 0.0, multiply_estimate if estimated else multiply_cost
         for block in self.blocks():
             calls = calls_of[block.m]
             spec = self.spec(block)
             times = full_channels if block.n == self.n else 1
             turns = calls * (times // 2 if spec.paired else times)
-            total += turns * multiply_cycles(spec, timing, shift=self.shift)
+            cost = cost_of(spec, timing, shift=self.shift)
+            total += turns * cost.cycles
             total += calls * (_CALL_CYCLES + _CALL_CYCLES_PER_ROW * spec.rows)
             if core.caches is not None:
-                code = multiply_code_bytes(spec, timing, shift=self.shift)
-                total += core.caches.streaming(code, 0, turns)
+                total += core.caches.streaming(cost.code_bytes, 0, turns)
                 total += core.caches.streaming(0, 4 * times * spec.stream_words, calls)
         return total * window.groups
 

@@ -25,7 +25,6 @@ from utvm.kernels.dsp.multiply_spec import WALKER_IN_FRAME, MultiplySpec, Source
 
 _REGISTERS = ("r2", "r3", *LOOP_REGISTERS)
 _FIXED = {"%pa": "r0", "%pw": "r1"}
-_INSTRUCTION_BYTES = 4
 
 
 def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> CSupport:
@@ -63,16 +62,6 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
         entry=entry,
         frame=frame,
     )
-
-
-def multiply_cycles(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> float:
-    """Return the modelled cycles of one block of N channels, two if paired; arguments, errors as `multiply_kernel`."""
-    return multiply_body(spec, timing, shift)[1]
-
-
-def multiply_code_bytes(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> int:
-    """Return about how many bytes of code one block of N channels, or two, runs through; as `multiply_kernel`."""
-    return _INSTRUCTION_BYTES * len(multiply_body(spec, timing, shift)[0])
 
 
 @lru_cache(maxsize=16384)

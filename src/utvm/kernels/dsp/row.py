@@ -28,7 +28,8 @@ from utvm.kernels.dsp.expand import expansion_turn
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import Rows, Window
-from utvm.kernels.dsp.multiply import multiply_body, multiply_cycles
+from utvm.kernels.dsp.multiply import multiply_body
+from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR, multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, Source
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
@@ -100,6 +101,8 @@ class RowFullyConnected(ScheduledFamily):
             [config for config in configs if self.legal(op, core, config)],
             lambda config: _RowPlan.of(op, config).cycles(core),
             f"{op.kind} '{op.name}': no register block is legal",
+            estimate=lambda config: _RowPlan.of(op, config).cycles(core, estimated=True),
+            error=ESTIMATE_ERROR,
         )
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
@@ -192,16 +195,17 @@ class _RowPlan:
         inputs, digest = self.op.weights.shape[1], short_digest(self.spec, self.direct.shift)
         return f"utvm_row_n{self.direct.n}_{inputs}{'' if _at_words(self.op) else '_anywhere'}_{digest}"
 
-    def cycles(self, core: Core) -> float:
+    def cycles(self, core: Core, *, estimated: bool = False) -> float:
         timing = core.timing
         assert timing is not None
         blocks = self.direct.window.out_channels // self.direct.n
         row: float = _CALL_CYCLES
         if self.source is Source.FRAME:
             row += _expansion_cycles(self.op.weights.shape[1], timing, at_words=_at_words(self.op))
-        row += blocks * multiply_cycles(self.spec, timing, shift=self.direct.shift)
+        cost = (multiply_estimate if estimated else multiply_cost)(self.spec, timing, shift=self.direct.shift)
+        row += blocks * cost.cycles
         if core.caches is not None:
-            row += core.caches.streaming(4 * len(multiply_body(self.spec, timing, self.direct.shift)[0]), 0, blocks)
+            row += core.caches.streaming(cost.code_bytes, 0, blocks)
             row += core.caches.streaming(0, 4 * blocks * self.spec.stream_words, 1)
         return self.batch * row
 

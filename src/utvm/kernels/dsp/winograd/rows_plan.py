@@ -16,7 +16,8 @@ from utvm.kernels.dsp.assembly import MAX_OFFSET, loop_cycles, short_digest
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import INT8, Finish, requantizer
 from utvm.kernels.dsp.geometry import extension_order
-from utvm.kernels.dsp.multiply import multiply_code_bytes, multiply_cycles, multiply_kernel
+from utvm.kernels.dsp.multiply import multiply_kernel
+from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR, multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
 from utvm.kernels.dsp.stream import WeightForm, lane_words, to_words
 from utvm.kernels.dsp.winograd.exactness import FINISH_WORDS
@@ -58,6 +59,8 @@ class RowsPlan(WinogradPlan):
             _blocked(op, outputs, core),
             lambda plan: plan.product_cycles(core),
             f"{op.kind} '{op.name}': no block of tiles and channels fits the registers",
+            estimate=lambda plan: plan.product_cycles(core, estimated=True),
+            error=ESTIMATE_ERROR,
         )
 
     @property
@@ -198,8 +201,10 @@ class RowsPlan(WinogradPlan):
         row_out += self.tiles * channels // self.chunk * _CALL_CYCLES
         return batch * (height * row_in + out_height * row_out)
 
-    def product_cycles(self, core: Core) -> float:
+    def product_cycles(self, core: Core, *, estimated: bool = False) -> float:
         """Return the modelled cycles of the products of one output row, with what its caches make of code and weights.
+
+        If `estimated`, no block is scheduled that is longer than those of `multiply_estimate`.
 
         Raises:
             ScheduleError: the block does not fit the registers.
@@ -208,13 +213,14 @@ class RowsPlan(WinogradPlan):
         assert timing is not None
         chunks = self.op.y.shape[3] // self.chunk
         calls, turns = chunks * self.points * (self.tiles // self.m), self.chunk // self.n
-        total: float = calls * (_MULTIPLY_CALL_CYCLES + turns * multiply_cycles(spec, timing))
+        cost = (multiply_estimate if estimated else multiply_cost)(spec, timing)
+        total: float = calls * (_MULTIPLY_CALL_CYCLES + turns * cost.cycles)
         if core.caches is not None:
             call_bytes = 4 * turns * spec.stream_words
             row_bytes = chunks * self.points * call_bytes
             # What a call reads is there for the next tiles if it fits the cache; the weights of all points seldom are.
             total += max(core.caches.streaming(0, call_bytes, calls), core.caches.streaming(0, row_bytes, 1))
-            total += core.caches.streaming(multiply_code_bytes(spec, timing), 0, calls * turns)
+            total += core.caches.streaming(cost.code_bytes, 0, calls * turns)
         return total
 
 

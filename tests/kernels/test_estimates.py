@@ -1,0 +1,87 @@
+"""Estimates of blocks against what the scheduler makes of them, on pipelines as Arm describes and others measured them."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from utvm.cores import get_core
+from utvm.cores.measured import MEASURED
+from utvm.cores.microkernel import ScheduleError
+from utvm.cores.timing import Timing
+from utvm.kernels.dsp.fastest import fastest
+from utvm.kernels.dsp.finish import INT8, Finish
+from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR, multiply_cost, multiply_estimate
+from utvm.kernels.dsp.multiply_spec import MultiplySpec, Source, plain_offsets
+from utvm.kernels.dsp.stream import WeightForm
+
+_SIZES = ((1, 2), (1, 8), (2, 2), (2, 4), (4, 2))
+
+
+def _drawn(seed: int) -> MultiplySpec:
+    rng = random.Random(seed)
+    pixels, channels = rng.choice(_SIZES)
+    rows, pairs = rng.choice([(1, 40), (3, 12), (3, 20), (5, 9)])
+    return MultiplySpec(
+        rows=rows,
+        offsets=plain_offsets(pixels, 4 * rng.choice([pairs, pairs + 1, 1]), range(0, 4 * pairs, 4)),
+        channels=channels,
+        pixel_stride=rng.choice([channels, 3 * channels, 40]),
+        form=rng.choice(list(WeightForm)),
+        finish=rng.choice([Finish.DOUBLE, Finish.SINGLE, Finish.POSITIVE]),
+        saturation=INT8,
+        unrolled=rng.random() < 0.7,
+        uniform=False,
+        source=Source.TABLE,
+    )
+
+
+@pytest.mark.parametrize(
+    "timing", [*(get_core(core).timing for core in ("cortex-m7", "cortex-m4")), MEASURED["cortex-m7"]]
+)
+def test_estimates_are_within_their_error(timing: Timing) -> None:
+    seen = 0
+    for seed in range(12):
+        spec = _drawn(seed)
+        with contextlib.suppress(ScheduleError):
+            cost, estimate = multiply_cost(spec, timing), multiply_estimate(spec, timing)
+            assert estimate.cycles == pytest.approx(cost.cycles, rel=ESTIMATE_ERROR), spec
+            assert estimate.code_bytes == pytest.approx(cost.code_bytes, rel=0.01), spec
+            seen += 1
+    assert seen > 6
+
+
+def test_a_short_block_is_its_own_estimate() -> None:
+    timing = get_core("cortex-m7").timing
+    assert timing is not None
+    spec = replace(_drawn(1), rows=1, offsets=plain_offsets(2, 40, range(0, 40, 4)), channels=2)
+    assert multiply_estimate(spec, timing) == multiply_cost(spec, timing)
+
+
+def test_only_what_can_still_win_is_scheduled() -> None:
+    exact = {"a": 100.0, "b": 97.0, "c": 120.0, "d": 97.0}
+    about = {"a": 98.0, "b": 101.0, "c": 118.0, "d": 101.0}
+    tried: list[str] = []
+
+    def cycles(choice: str) -> float:
+        tried.append(choice)
+        return exact[choice]
+
+    assert fastest(exact, cycles, "none", estimate=about.__getitem__, error=0.05) == "b"
+    assert tried == ["a", "b", "d"]
+
+
+def test_what_can_t_be_estimated_or_scheduled_is_left_out() -> None:
+    def refuse(choice: str) -> float:
+        if choice in "ab":
+            raise ScheduleError(choice)
+        return 5.0
+
+    assert fastest("abc", refuse, "none", estimate=refuse, error=0.1) == "c"
+    for estimate, choices in product((None, refuse), ("ab", "")):
+        with pytest.raises(ScheduleError, match="none of them"):
+            fastest(choices, refuse, "none of them", estimate=estimate)
