@@ -1,4 +1,4 @@
-"""Estimates of blocks against what the scheduler makes of them, on pipelines as Arm describes and others measured them."""
+"""Estimates of blocks against what the scheduler makes of them, on several pipelines."""
 
 from __future__ import annotations
 
