@@ -338,6 +338,27 @@ def _transpose_conv(d: Drawer) -> EncodedOperator:
     return _made("TRANSPOSE_CONV", xs, [result], "TransposeConvOptions", version=3, **fields)
 
 
+def _l2_normalization(d: Drawer) -> EncodedOperator:
+    x = d.tensor("x", d.shape())
+    y = d.tensor("y", x.shape, Quantization.per_tensor(1 / 128, 0))
+    return _made("L2_NORMALIZATION", [x], [y], "L2NormOptions")
+
+
+def _dynamic_update_slice(d: Drawer) -> EncodedOperator:
+    x = d.tensor("x", d.shape())
+    part = d.tensor("part", tuple(d.integer(1, size) for size in x.shape), x.quant)
+    data = d.rng.integers(-3, 9, len(x.shape)).astype(np.int32)
+    start = _numbers("start", data) if d.flag() else _plain("start", data.shape, DType.INT32)
+    y = d.tensor("y", x.shape, x.quant)
+    return _made("DYNAMIC_UPDATE_SLICE", [x, part, start], [y], "DynamicUpdateSliceOptions", version=1)
+
+
+def _fill(d: Drawer) -> EncodedOperator:
+    value = d.tensor("value", (), None)
+    y = d.tensor("y", d.shape(), value.quant)
+    return _made("FILL", [_numbers("dims", y.shape), value], [y], "FillOptions", version=1)
+
+
 MAKERS: dict[str, Callable[[Drawer], EncodedOperator]] = {
     "ABS": _unary("ABS", "AbsOptions"),
     "RSQRT": _unary("RSQRT"),
@@ -378,4 +399,7 @@ MAKERS: dict[str, Callable[[Drawer], EncodedOperator]] = {
     "SPLIT_V": _split_v,
     "BATCH_MATMUL": _batch_matmul,
     "TRANSPOSE_CONV": _transpose_conv,
+    "L2_NORMALIZATION": _l2_normalization,
+    "DYNAMIC_UPDATE_SLICE": _dynamic_update_slice,
+    "FILL": _fill,
 }

@@ -11,7 +11,7 @@ import tflite
 from numpy.typing import NDArray
 
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor
-from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.refusal import RefusedError, ShapeRefusedError, axis_of
 from utvm.frontends.tflite_types import QUANTISED, TYPES
 from utvm.graph import FULL_INT8, DType, Operator, Quantization, Relu, Relu6, Tensor
 from utvm.graph.arithmetic import integer_range
@@ -299,7 +299,8 @@ def make_tensor(raw: RawTensor) -> Tensor:
 def expect_shape(tensor: Tensor, shape: tuple[int, ...]) -> None:
     """Refuse a tensor of another shape."""
     if tensor.shape != shape:
-        raise RefusedError(f"tensor '{tensor.name}': its shape is {list(tensor.shape)}, {list(shape)} is expected")
+        text = f"tensor '{tensor.name}': its shape is {list(tensor.shape)}, {list(shape)} is expected"
+        raise ShapeRefusedError(text, shape)
 
 
 def same_quantisation(x: Tensor, y: Tensor) -> None:

@@ -19,6 +19,18 @@ class RefusedError(Exception):
         self.advice = advice
 
 
+class ShapeRefusedError(RefusedError):
+    """A tensor has another shape than its operator gives it: perhaps its file leaves it open.
+
+    Attributes:
+        shape: what the operator gives.
+    """
+
+    def __init__(self, reason: str, shape: Sequence[int]) -> None:
+        super().__init__(reason)
+        self.shape = tuple(shape)
+
+
 def axis_of(axis: int, rank: int) -> int:
     """Return a dimension counted from the front."""
     if not -rank <= axis < rank:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from utvm.errors import UtvmError, UtvmWarning
@@ -12,9 +13,10 @@ from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, RawOperator, read_flatbuffer
 from utvm.frontends.problems import Problems
 from utvm.frontends.reading import model_bytes
-from utvm.frontends.refusal import RefusedError
+from utvm.frontends.refusal import RefusedError, ShapeRefusedError
 from utvm.frontends.tflite_custom import PREFIX, convert_custom
 from utvm.frontends.tflite_operators import CONVERTERS
+from utvm.frontends.tflite_parts import Converted
 from utvm.frontends.tflite_shapes import folded
 from utvm.frontends.tflite_state import Variables
 from utvm.graph import Graph, GraphError, Operator, Tensor
@@ -112,7 +114,7 @@ class _Importer:
                 convert = convert_custom
             if convert is None:
                 raise RefusedError("this operator is not supported", OPERATOR_ADVICE)
-            converted = convert(context)
+            converted = self._converted(context, convert)
             if context.hybrid is not None:
                 self.hybrid.append(context.hybrid)
             return context.finished(converted if isinstance(converted, tuple) else (converted,))
@@ -121,6 +123,22 @@ class _Importer:
         except Exception as error:
             self.problems.of_operator(index, raw.kind, f"its options are damaged ({type(error).__name__})")
         return ()
+
+    def _converted(self, context: Context, convert: Callable[[Context], Converted]) -> Converted:
+        """Convert an operator. A batch that the file leaves open is as large as the operator makes it."""
+        try:
+            return convert(context)
+        except ShapeRefusedError as reason:
+            (index, *more) = context.raw.outputs or (-1,)
+            if more or index < 0 or context.is_once or not reason.shape:
+                raise
+            raw = self.raw.tensors[index]
+            is_open = len(raw.signature) == len(raw.shape) > 0 and raw.signature[0] == -1
+            if not is_open or raw.problem is not None or raw.shape[0] == reason.shape[0]:
+                raise
+            tensor = make_tensor(raw)
+            self.tensors[index] = dataclasses.replace(tensor, shape=(reason.shape[0], *tensor.shape[1:]))
+            return convert(context)
 
     def _say_hybrid(self) -> None:
         if self.hybrid:

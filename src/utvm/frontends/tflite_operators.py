@@ -16,6 +16,7 @@ from utvm.frontends.context import (
     softmax_beta,
 )
 from utvm.frontends.refusal import RefusedError, broadcast_shape
+from utvm.frontends.tflite_filled import FILLED
 from utvm.frontends.tflite_gathering import GATHERING
 from utvm.frontends.tflite_general import GENERAL
 from utvm.frontends.tflite_parts import PARTS, Converted
@@ -265,6 +266,7 @@ CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     **GENERAL,
     **GATHERING,
     **PARTS,
+    **FILLED,
     **STATEFUL,
     **RECURRENT,
     **dict.fromkeys(("IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE"), _branches),

@@ -13,6 +13,7 @@ import tflite
 from numpy.typing import NDArray
 
 from utvm.frontends.context import Context
+from utvm.frontends.flatbuffer import MAX_RANK
 from utvm.frontends.refusal import RefusedError, axis_of, broadcast_shape
 from utvm.frontends.tflite_parts import slice_bounds
 from utvm.frontends.tflite_views import slice_ranges
@@ -140,6 +141,14 @@ def _binary(
     return fold
 
 
+def _broadcast_args(c: Context) -> _Values:
+    c.arity((2,))
+    shapes = [tuple(int(size) for size in _int32(c, i).reshape(-1)) for i in range(2)]
+    if any(not 0 <= size < 1 << 31 for shape in shapes for size in shape) or max(map(len, shapes)) > MAX_RANK:
+        raise RefusedError(f"{shapes[0][:8]} and {shapes[1][:8]} are no shapes")
+    return (np.array(broadcast_shape(*shapes), np.int64),)
+
+
 def _floor_division(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     if (b == 0).any():
         raise RefusedError("it divides by 0")
@@ -171,6 +180,7 @@ _FOLDERS: Mapping[str, Callable[[Context], _Values]] = {
     "MAXIMUM": _binary(np.maximum),
     "MINIMUM": _binary(np.minimum),
     "FLOOR_DIV": _binary(_floor_division),
+    "BROADCAST_ARGS": _broadcast_args,
 }
 FOLDED = frozenset((*_SHAPES, *_FOLDERS))
 """Operators that are computed at import, some of them only where all their inputs are constants."""

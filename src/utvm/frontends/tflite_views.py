@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import tflite
 
 from utvm.frontends.context import Context, expect_shape, same_quantisation
-from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.refusal import RefusedError, ShapeRefusedError, axis_of
 from utvm.frontends.tflite_types import QUANTISED
 from utvm.graph import Concatenation, DType, Operator, Pad, Reshape, Split, StridedSlice, Tensor, Transpose
 
@@ -16,7 +17,11 @@ from utvm.graph import Concatenation, DType, Operator, Pad, Reshape, Split, Stri
 def _reshape(c: Context) -> Operator:
     x, y = _moved(c, (1, 2))
     if x.elements != y.elements:
-        raise RefusedError(f"{x.elements} elements can't have the shape {list(y.shape)}")
+        rest = prod(y.shape[1:])
+        raise ShapeRefusedError(
+            f"{x.elements} elements can't have the shape {list(y.shape)}",
+            (x.elements // rest, *y.shape[1:]) if y.shape and x.elements % rest == 0 else y.shape,
+        )
     return Reshape(name=c.name, x=x, y=y)
 
 

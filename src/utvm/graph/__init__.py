@@ -7,8 +7,10 @@ from utvm.graph.general import (
     Function,
     Gather,
     GatherNd,
+    L2Normalize,
     Reducer,
     Reduction,
+    UpdateSlice,
 )
 from utvm.graph.graph import Graph, GraphError
 from utvm.graph.operators import (
@@ -71,6 +73,7 @@ __all__ = [
     "GatherNd",
     "Graph",
     "GraphError",
+    "L2Normalize",
     "LeakyRelu",
     "Logistic",
     "Lstm",
@@ -103,5 +106,6 @@ __all__ = [
     "Tanh",
     "Tensor",
     "Transpose",
+    "UpdateSlice",
     "same_padding",
 ]

@@ -262,6 +262,10 @@ def lstm_parameters(op: Lstm) -> LstmParameters:
     )
 
 
+L2_OUTPUT_BITS = 7
+"""y of L2Normalize is in 1/128."""
+
+
 def rescale_parameters(x: Tensor, y: Tensor) -> Requantization:
     """Return the requantisation from x's scale to y's (Quantize from int8 to int8, Relu)."""
     return requantization(x.scale / y.scale)

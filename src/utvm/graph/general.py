@@ -150,6 +150,23 @@ class BatchMatMul(Operator):
     input_fields: ClassVar[tuple[str, ...]] = ("a", "b")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UpdateSlice(Operator):
+    """y = x with `part` in it, from `start` on: int32, one place for each dimension, moved so that all of it fits."""
+
+    x: Tensor
+    part: Tensor
+    start: Tensor
+    y: Tensor
+
+    input_fields: ClassVar[tuple[str, ...]] = ("x", "part", "start")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class L2Normalize(_Unary):
+    """y = x / the root of the sum of squares over the last dimension; y has scale 1/128 and zero point 0."""
+
+
 def _sent(value: Any) -> tuple[Any, ...]:
     from utvm.graph.functions import FUNCTIONS, REDUCERS, function, reducer
 

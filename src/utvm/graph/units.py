@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from utvm.graph.general import L2Normalize
 from utvm.graph.operators import Logistic, Operator, Relu, Relu6, Softmax, Tanh
 from utvm.graph.tensor import Quantization
 
@@ -11,6 +12,7 @@ PRESCRIBED_UNITS: Mapping[type[Operator], Quantization] = {
     Softmax: Quantization.per_tensor(1 / 256, -128),
     Logistic: Quantization.per_tensor(1 / 256, -128),
     Tanh: Quantization.per_tensor(1 / 128, 0),
+    L2Normalize: Quantization.per_tensor(1 / 128, 0),
 }
 """Operators whose result has a scale and a zero point that TFLite prescribes."""
 

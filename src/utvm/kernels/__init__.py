@@ -20,6 +20,7 @@ from utvm.kernels.portable import (
     PortableDefined,
     PortableDepthwise,
     PortableFullyConnected,
+    PortableL2Normalize,
     PortableLookup,
     PortableLstm,
     PortableMean,
@@ -47,6 +48,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableCumulativeSum(),
     PortableDefined(),
     PortableLstm(),
+    PortableL2Normalize(),
 )
 """Plain C11, for every operator and every core."""
 

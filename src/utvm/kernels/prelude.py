@@ -123,6 +123,33 @@ static inline int32_t utvm_leading_zeros(uint32_t x) {
   return sizeof(int) < sizeof x ? __builtin_clzl(x) : __builtin_clz(x);
 }
 """,
+    "utvm_inverse_root": """\
+/* 1 / sqrt(x), which is the result times 2^(shift - 31): five Newton-Raphson steps, as TFLite takes them. */
+static inline int32_t utvm_inverse_root(int32_t x, int32_t *shift) {
+  int32_t right = 11;
+  *shift = 0;
+  if (x <= 1) {
+    return INT32_MAX;
+  }
+  for (; x >= (int32_t)1 << 29; x /= 4) {
+    right++;
+  }
+  const int32_t pairs = (utvm_leading_zeros((uint32_t)x) - 1) / 2 - 1;
+  right -= pairs;
+  const int32_t half = utvm_shift_right((int32_t)((uint32_t)x << (2 * pairs)) >> 1, 1);
+  int32_t root = (int32_t)1 << 28;
+  for (int32_t step = 0; step < 5; step++) {
+    const int32_t cube = utvm_saturating_shift_left(utvm_high_mul(utvm_high_mul(root, root), root), 6);
+    root = utvm_saturating_shift_left(utvm_high_mul(402653184, root) - utvm_high_mul(half, cube), 3);
+  }
+  const int32_t found = utvm_high_mul(root, 1518500250);
+  if (right < 0) {
+    return (int32_t)((uint32_t)found << -right);
+  }
+  *shift = -right;
+  return found;
+}
+""",
     "utvm_quotient": """\
 /* a / b * multiplier * 2^(shift - 31) as TFLite divides; 0 where b is 0. */
 static inline int32_t utvm_quotient(int32_t a, int32_t b, int32_t multiplier, int32_t shift) {
@@ -335,6 +362,12 @@ static inline uint32_t utvm_pack_high(uint32_t high, uint32_t low) {
 }
 
 _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
+    "utvm_inverse_root": (
+        "utvm_leading_zeros",
+        "utvm_shift_right",
+        "utvm_high_mul",
+        "utvm_saturating_shift_left",
+    ),
     "utvm_quotient": ("utvm_leading_zeros", "utvm_reciprocal", "utvm_high_mul", "utvm_requantize_double"),
     "utvm_quantize4": ("utvm_clamp", "utvm_round"),
     "utvm_requantize_double": ("utvm_high_mul", "utvm_shift_right"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
-from utvm.compute import Expr, Index, Load, Lookup, axis, call, number
-from utvm.graph.definitions.definition import Definition, buffer_of
+from utvm.compute import Const, Expr, Index, Load, Lookup, axis, call, number, where
+from utvm.graph.definitions.definition import Definition, axes_of, buffer_of
 from utvm.graph.definitions.elementwise import pointwise
 from utvm.graph.formulas import CLAMP
-from utvm.graph.general import Gather, GatherNd
+from utvm.graph.general import Gather, GatherNd, UpdateSlice
 from utvm.graph.tensor import Tensor
 
 
@@ -38,6 +38,24 @@ def gather_nd(op: GatherNd) -> Definition:
     value = Lookup(buffer=buffer_of("x", op.x), place=place)
     output = buffer_of("y", op.y, tuple(axes.values()))
     return Definition(stages=(pointwise(axes, value, output),), inputs={"x": op.x, "indices": op.indices})
+
+
+def update_slice(op: UpdateSlice) -> Definition:
+    """Axes d over dimensions. Where a point lies in the part, it is read from there."""
+    axes = axes_of(op.y.shape)
+    inside: Expr = Const(value=1)
+    place: Expr = Const(value=0)
+    for k, (size, wide) in enumerate(zip(op.part.shape, op.x.shape, strict=True)):
+        first = Load(buffer=buffer_of("start", op.start), index=(number(k),))
+        behind = Index(value=axis(f"d{k}")) - call(CLAMP, first, 0, wide - size)
+        inside = inside & (behind >= 0) & (behind < size)
+        place = place * size + call(CLAMP, behind, 0, size - 1)
+    old = Load(buffer=buffer_of("x", op.x), index=tuple(axis(name) for name in axes))
+    value = where(inside, Lookup(buffer=buffer_of("part", op.part), place=place), old)
+    return Definition(
+        stages=(pointwise(axes, value, buffer_of("y", op.y)),),
+        inputs={"x": op.x, "part": op.part, "start": op.start},
+    )
 
 
 def _inside(indices: Tensor, index: Expr, size: int) -> Expr:

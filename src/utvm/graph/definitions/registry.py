@@ -9,11 +9,11 @@ from typing import Any
 from utvm.graph.definitions.definition import Definition
 from utvm.graph.definitions.elementwise import cumulative_sum, elementwise, reduction
 from utvm.graph.definitions.floating import FLOATING
-from utvm.graph.definitions.movement import gather, gather_nd
+from utvm.graph.definitions.movement import gather, gather_nd, update_slice
 from utvm.graph.definitions.products import batch_matmul
 from utvm.graph.definitions.recurrent import shift_in, svdf_feature, svdf_time
 from utvm.graph.definitions.weighted import weighted
-from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Gather, GatherNd, Reduction
+from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Gather, GatherNd, Reduction, UpdateSlice
 from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Operator
 from utvm.graph.recurrent import ShiftIn, SvdfFeature, SvdfTime
 from utvm.graph.tensor import DType
@@ -28,6 +28,7 @@ _DEFINITIONS: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Gather: gather,
     GatherNd: gather_nd,
     BatchMatMul: batch_matmul,
+    UpdateSlice: update_slice,
     SvdfFeature: svdf_feature,
     ShiftIn: shift_in,
     SvdfTime: svdf_time,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.graph.arithmetic import (
+    L2_OUTPUT_BITS,
     SOFTMAX_SUM_INTEGER_BITS,
     ByteArray,
     LookupOperator,
@@ -16,8 +17,15 @@ from utvm.graph.arithmetic import (
     lookup_table,
     softmax_exponentials,
 )
+from utvm.graph.general import L2Normalize
 from utvm.graph.operators import Dequantize, Quantize, Softmax
-from utvm.numerics import reciprocal, rounding_divide_by_pot, saturating_rounding_doubling_high_mul
+from utvm.numerics import (
+    inverse_square_root,
+    multiply_by_quantized_multiplier,
+    reciprocal,
+    rounding_divide_by_pot,
+    saturating_rounding_doubling_high_mul,
+)
 
 Int8Array = NDArray[np.int8]
 Float32Array = NDArray[np.float32]
@@ -47,6 +55,16 @@ def quantize(op: Quantize, x: NDArray[Any]) -> ByteArray:
 def dequantize(op: Dequantize, x: ByteArray) -> Float32Array:
     """scale * (x - zero point); the product is exact in double precision and rounded to float32 once."""
     return (op.x.scale * (x.astype(np.int64) - op.x.zero_point)).astype(np.float32)
+
+
+def l2_normalize(op: L2Normalize, x: NDArray[Any]) -> NDArray[Any]:
+    """Each row of the last dimension over the root of its sum of squares, in 1/128."""
+    value = x.astype(np.int64) - op.x.zero_point
+    squares = (value * value).sum(axis=-1, keepdims=True)
+    multiplier, shift = inverse_square_root(squares)
+    scaled = multiply_by_quantized_multiplier(value, multiplier, shift + L2_OUTPUT_BITS)
+    result: Int8Array = np.clip(scaled, -128, 127).astype(np.int8)
+    return result
 
 
 def softmax(op: Softmax, x: Int8Array) -> Int8Array:

@@ -8,6 +8,7 @@ from utvm.kernels.portable.cumulative import PortableCumulativeSum
 from utvm.kernels.portable.defined import PortableDefined
 from utvm.kernels.portable.depthwise import PortableDepthwise
 from utvm.kernels.portable.fully_connected import PortableFullyConnected
+from utvm.kernels.portable.l2_normalize import PortableL2Normalize
 from utvm.kernels.portable.lookup import PortableLookup
 from utvm.kernels.portable.lstm import PortableLstm
 from utvm.kernels.portable.mean import PortableMean
@@ -23,6 +24,7 @@ __all__ = [
     "PortableDefined",
     "PortableDepthwise",
     "PortableFullyConnected",
+    "PortableL2Normalize",
     "PortableLookup",
     "PortableLstm",
     "PortableMean",

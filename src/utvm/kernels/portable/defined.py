@@ -35,6 +35,7 @@ from utvm.graph import (
     SvdfTime,
     Tanh,
     Tensor,
+    UpdateSlice,
 )
 from utvm.graph.definitions import Definition, defined_apart, definition
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
@@ -50,7 +51,7 @@ _MANY = 16
 
 
 _ALONE = (Elementwise, Reduction, Gather, GatherNd, BatchMatMul)
-_RECURRENT = (SvdfFeature, ShiftIn, SvdfTime)
+_OF_MANY_TYPES = (SvdfFeature, ShiftIn, SvdfTime, UpdateSlice)
 """What has no other portable family."""
 _APART = (
     *(Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D, AveragePool2D, Mean, Softmax),
@@ -66,7 +67,7 @@ class PortableDefined(KernelFamily):
     """
 
     name = "portable"
-    kinds = (*_ALONE, *_RECURRENT, *_APART)
+    kinds = (*_ALONE, *_OF_MANY_TYPES, *_APART)
     dtypes = tuple(DType)
     biases = tuple(DType)
 
@@ -168,7 +169,7 @@ def _wrong_type(op: Operator) -> str | None:
         taken = op.reducer.inputs
     elif isinstance(op, Gather | GatherNd):
         return None if op.x.dtype is op.y.dtype else "it gathers another type than it makes"
-    elif isinstance(op, _RECURRENT):
+    elif isinstance(op, _OF_MANY_TYPES):
         return None
     elif isinstance(op, _APART):
         taken, tensors = (
