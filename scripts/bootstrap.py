@@ -21,6 +21,9 @@ PYTHON = VENV / "bin" / "python"
 OLDEST_PYTHON = (3, 11)
 NEWER_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
 EXTRAS_WITHOUT_TOOLS = ("lint",)
+EXTRAS_BESIDE = {"test": "tvm"}
+"""Extras whose pinned packages get an environment of their own, .venv-EXTRA, beside another extra; tests skip what
+needs one that could not be made."""
 
 
 def main() -> int:
@@ -40,6 +43,8 @@ def main() -> int:
         wanted += prerequisites.needed_for(extra)
     install_system_packages(prerequisites, wanted)
     install_python_packages(extra)
+    if extra in EXTRAS_BESIDE:
+        install_beside(EXTRAS_BESIDE[extra])
     return 0
 
 
@@ -105,6 +110,29 @@ def install_python_packages(extra: str) -> None:
     say(f"installing Python packages for '{extra}' into .venv")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*pip, "--editable", f"{ROOT}[{extra}]"])
+    stamp.write_text(state, encoding="utf-8")
+
+
+def install_beside(extra: str) -> None:
+    """Make .venv-EXTRA with this package and pytest; where that fails, leave the reason in its file `absent`."""
+    folder = ROOT / f".venv-{extra}"
+    stamp, absent, python = folder / "done", folder / "absent", folder / "bin" / "python"
+    state = hashlib.sha256(os.fsencode(ROOT) + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == state:
+        return
+    say(f"installing Python packages for '{extra}' into .venv-{extra}")
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
+        [*pip, "--editable", f"{ROOT}[{extra}]", "pytest"],
+    ):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            last = (done.stdout.strip().splitlines() or ["nothing was said"])[-1]
+            folder.mkdir(exist_ok=True)
+            absent.write_text(f"{' '.join(command[:4])} failed: {last}", encoding="utf-8")
+            say(f"tests of '{extra}' will be skipped: {last}")
+            return
     stamp.write_text(state, encoding="utf-8")
 
 

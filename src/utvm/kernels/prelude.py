@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from utvm.kernels.prelude_float import FLOAT_DEPENDENCIES, FLOAT_PRELUDE
 
 PRELUDE: Mapping[str, str] = {
+    "UTVM_MATH": "#include <math.h>\n",
     "UTVM_IN_ORDER": """\
 /* GCC's first scheduling pass moves loads up and then lacks registers; other compilers have no such switch. */
 #if defined(__GNUC__) && !defined(__clang__)

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,11 +61,15 @@ class BoardLostError(UtvmError):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Expectation:
-    """What candidates of a workload run on and what must come out, by tensors' names; `key` tells it from others."""
+    """What candidates of a workload run on and what must come out, by tensors' names; `key` tells it from others.
+
+    Floats may differ by `tolerance` of the largest value, where candidates add in another order.
+    """
 
     key: str
     inputs: Arrays
     outputs: Arrays
+    tolerance: float = 0.0
 
 
 def expectation(task: Task) -> Expectation:
@@ -163,7 +168,7 @@ class Measurer:
         for _ in range(1 if self.board.emulator is not None else 1 + _HARDWARE_RUNS):
             self._write(session, built.inputs, expected.inputs)
             runs.append(session.call(RUN_SYMBOL, timeout=deadline))
-            wrong = self._difference(session, built.outputs, expected.outputs)
+            wrong = self._difference(session, built.outputs, expected)
             if wrong:
                 return Trial(outcome=Outcome.WRONG, message=wrong)
         if runs[-1].cycles is None and runs[-1].instructions is None:
@@ -189,20 +194,30 @@ class Measurer:
         for port in ports:
             session.write(ARENA_SYMBOL, values[port.tensor.name].tobytes(), offset=port.offset)
 
-    def _difference(self, session: Session, ports: tuple[CPort, ...], values: Arrays) -> str:
+    def _difference(self, session: Session, ports: tuple[CPort, ...], expected: Expectation) -> str:
         """Return where the outputs are not what the reference says, or nothing."""
         for port in ports:
             held = session.read(ARENA_SYMBOL, port.tensor.nbytes, offset=port.offset)
-            wanted = np.ascontiguousarray(values[port.tensor.name])
-            if held != wanted.tobytes():
-                found = np.frombuffer(held, dtype=wanted.dtype).reshape(wanted.shape)
-                different = int((found != wanted).sum())
-                place = tuple(int(axis[0]) for axis in np.nonzero(found != wanted))
+            wanted = np.ascontiguousarray(expected.outputs[port.tensor.name])
+            found = np.frombuffer(held, dtype=wanted.dtype).reshape(wanted.shape)
+            unequal = _unequal(found, wanted, expected.tolerance)
+            if unequal.any():
+                different = int(unequal.sum())
+                place = tuple(int(axis[0]) for axis in np.nonzero(unequal))
                 return (
                     f"{different:,} of {wanted.size:,} values differ from the reference, the first at {place}: "
                     f"{found[place]} instead of {wanted[place]}"
                 )
         return ""
+
+
+def _unequal(found: NDArray[Any], wanted: NDArray[Any], tolerance: float) -> NDArray[np.bool_]:
+    """Return where values differ, bit by bit without a tolerance."""
+    if tolerance and wanted.dtype.kind == "f":
+        bound = tolerance * np.abs(wanted).max(initial=0)
+        return np.array(~np.isclose(found, wanted, rtol=tolerance, atol=bound), np.bool_)
+    bits = f"u{wanted.dtype.itemsize}"
+    return np.array(found.view(bits) != wanted.view(bits), np.bool_)
 
 
 def _typical(cycles: list[int | None]) -> tuple[int | None, float]:

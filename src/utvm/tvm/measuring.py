@@ -1,0 +1,235 @@
+"""MetaSchedule's builder and runner over boards: one, several at once, or a fleet."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import tvm
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule
+
+from utvm import api
+from utvm.boards import Board, require_trust
+from utvm.fleet import Fleet, fleet_rack
+from utvm.model_tuning import boards_of_one_kind
+from utvm.tuning import Built, Expectation, LocalRack, Outcome, Rack, Trial
+from utvm.tvm.candidate import build_code, references, signature
+from utvm.tvm.code import TirCode, operands_of, tir_code
+from utvm.tvm.printer import TvmCodeError
+
+_numbers = itertools.count()
+_artifacts: dict[str, tuple[Expectation, Built]] = {}
+"""What was built and not yet run, by the name of its file: MetaSchedule hands on paths alone."""
+
+
+@dataclass(slots=True)
+class Boards:
+    """Boards of one kind for MetaSchedule; close them, or use a `with` statement.
+
+    Args:
+        boards: a board's name, path or `Board`, or several that take trials at the same time.
+        fleet: takes trials on such boards of a fleet instead.
+        assume: as in `utvm.connect`.
+
+    Attributes:
+        trials: what the boards said of each candidate, in the order in which they ended.
+
+    Raises:
+        UtvmError: a board is not known, or the boards are not of one kind.
+
+    Example:
+        with Boards("qemu-cortex-m7") as boards:
+            meta_schedule.tune_tir(module, builder=boards.builder(module), runner=boards.runner(), ...)
+    """
+
+    boards: str | Path | Board | Sequence[str | Path | Board]
+    fleet: Fleet | None = None
+    assume: str | None = None
+    trials: list[Trial] = field(default_factory=list, init=False)
+    _every: list[Board] = field(init=False)
+    _rack: Rack | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        given = [self.boards] if isinstance(self.boards, str | Path | Board) else list(self.boards)
+        self._every = boards_of_one_kind(given)
+        for board in self._every:
+            require_trust(board)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def board(self) -> Board:
+        """The first."""
+        return self._every[0]
+
+    def close(self) -> None:
+        """Give the boards back; never fails."""
+        if self._rack is not None:
+            self._rack.close()
+            self._rack = None
+
+    def builder(self, module: Any) -> Any:
+        """Return MetaSchedule's builder for the candidates of a module's TIR functions.
+
+        Args:
+            module: the functions as they are before scheduling: the host says what they compute.
+
+        Raises:
+            TvmCodeError: two of them have the same operands, or one can't be run on the host.
+        """
+        return _Builder(self.board, functions_of(module))
+
+    def runner(self) -> Any:
+        """Return MetaSchedule's runner on the boards."""
+        return _Runner(self)
+
+    def submit(self, expected: Expectation, built: Built) -> Future[Trial]:
+        """Begin a trial on a board that is free."""
+        if self._rack is None:
+            self._rack = self._connected()
+        future = self._rack.submit(expected, built)
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, future: Future[Trial]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.trials.append(future.result())
+
+    def _connected(self) -> Rack:
+        if self.fleet is not None:
+            return fleet_rack(self.fleet, self.board, assume=self.assume)
+        return LocalRack([(each, partial(api.connect, each, assume=self.assume)) for each in self._every])
+
+
+def seconds_of(trial: Trial, board: Board) -> float | None:
+    """Return the seconds at the board's clock, of instructions where no cycles are counted; None if it failed."""
+    if trial.outcome is not Outcome.OK:
+        return None
+    count = trial.cycles if trial.cycles is not None else trial.instructions
+    return None if count is None else count / board.clock_hz
+
+
+@derived_object
+class _Builder(meta_schedule.builder.PyBuilder):  # type: ignore[misc]
+    """From candidates to images; the compiler runs on all of the host's cores."""
+
+    def __init__(self, board: Board, functions: dict[str, Any]) -> None:
+        super().__init__()
+        self.board = board
+        self.expected = references(functions)
+        self.folder = tempfile.TemporaryDirectory(prefix="utvm-tvm-")
+
+    def build(self, build_inputs: Sequence[Any]) -> list[Any]:
+        """Return an artifact for each candidate, or why there is none."""
+        codes = [self.code(each.mod) for each in build_inputs]
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            results: list[Any] = list(pool.map(self.built, codes))
+        return [meta_schedule.builder.BuilderResult(path, message) for path, message in results]
+
+    def code(self, module: Any) -> tuple[Expectation, TirCode, float] | str:
+        """Return the C of a candidate and what must come out of it, or what is wrong."""
+        started = time.perf_counter()
+        try:
+            ((_, function),) = functions_of(module).items()
+            code = tir_code(function, stem="kernel", comment="A candidate of TVM")
+        except TvmCodeError as error:
+            return str(error)
+        expected = self.expected.get(signature(operands_of(function)))
+        if expected is None:
+            return "the candidate has other operands than the functions that the builder was made for"
+        return renamed(expected, code), code, started
+
+    def built(self, found: tuple[Expectation, TirCode, float] | str) -> tuple[str | None, str | None]:
+        """Return the path of an artifact, or a message."""
+        if isinstance(found, str):
+            return None, found
+        expected, code, started = found
+        built = build_code(code, self.board, started)
+        if built.image is None:
+            return None, f"{built.outcome}: {built.message}"
+        # MetaSchedule removes an artifact together with its folder.
+        folder = Path(tempfile.mkdtemp(dir=self.folder.name))
+        path = folder / f"{next(_numbers)}.candidate"
+        path.touch()
+        _artifacts[path.name] = (expected, built)
+        return str(path), None
+
+
+@derived_object
+class _Runner(meta_schedule.runner.PyRunner):  # type: ignore[misc]
+    """Trials on boards: seconds are cycles at the board's clock."""
+
+    def __init__(self, boards: Boards) -> None:
+        super().__init__()
+        self.boards = boards
+
+    def run(self, runner_inputs: Sequence[Any]) -> list[Any]:
+        """Begin the trials of artifacts."""
+        return [self.future(Path(str(each.artifact_path)).name) for each in runner_inputs]
+
+    def future(self, name: str) -> Any:
+        """Return MetaSchedule's future of a trial."""
+        expected, built = _artifacts.pop(name)
+        trial = self.boards.submit(expected, built)
+        board = self.boards.board
+
+        def result() -> Any:
+            try:
+                ended = trial.result()
+            except Exception as error:
+                return meta_schedule.runner.RunnerResult(None, f"no board: {error}")
+            seconds = seconds_of(ended, board)
+            if seconds is None:
+                return meta_schedule.runner.RunnerResult(None, f"{ended.outcome}: {ended.message}")
+            return meta_schedule.runner.RunnerResult([seconds], None)
+
+        done: Callable[[], bool] = trial.done
+        return meta_schedule.runner.RunnerFuture(f_done=done, f_result=result)
+
+
+def renamed(expected: Expectation, code: TirCode) -> Expectation:
+    """Return an expectation by the names that a candidate has for its operands."""
+    names = [o.name for o in code.operands if not o.is_output], [o.name for o in code.operands if o.is_output]
+    return Expectation(
+        key=expected.key,
+        inputs=dict(zip(names[0], expected.inputs.values(), strict=True)),
+        outputs=dict(zip(names[1], expected.outputs.values(), strict=True)),
+        tolerance=expected.tolerance,
+    )
+
+
+def as_module(function: Any) -> Any:
+    """Return a module with one TIR function, `main`."""
+    return tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+
+
+def functions_of(module: Any) -> dict[str, Any]:
+    """Return the TIR functions of a module, or one as `main`.
+
+    Raises:
+        TvmCodeError: there is none.
+    """
+    if isinstance(module, tvm.tirx.PrimFunc):
+        return {"main": module}
+    if not isinstance(module, tvm.IRModule):
+        raise TvmCodeError(f"a {type(module).__name__} is no module of TVM: give an IRModule or a PrimFunc")
+    found = {v.name_hint: f for v, f in module.functions_items() if isinstance(f, tvm.tirx.PrimFunc)}
+    if not found:
+        raise TvmCodeError("the module has no TIR function: legalise it before (relax.transform.LegalizeOps)")
+    return found

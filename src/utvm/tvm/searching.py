@@ -1,0 +1,172 @@
+"""Tune TIR functions on boards by MetaSchedule, in one call."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm.s_tir import meta_schedule
+
+from utvm.errors import UtvmError
+from utvm.tuning import Outcome, Trial
+from utvm.tvm.candidate import build, expected
+from utvm.tvm.code import c_target
+from utvm.tvm.measuring import Boards, as_module
+from utvm.tvm.printer import TvmCodeError
+
+_POPULATION = 64
+_GENERATIONS = 2
+"""TVM's own, 512 and 4, take 13 s of the host for each round of trials."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TunedFunction:
+    """A TIR function that was tuned.
+
+    Attributes:
+        function: with the best schedule; the one that was given where nothing was faster.
+        untuned: the trial of the function as it was given.
+        best: the trial of `function`.
+        trials: all trials of candidates, failed ones too.
+    """
+
+    function: Any
+    untuned: Trial
+    best: Trial
+    trials: tuple[Trial, ...]
+
+    @property
+    def gain(self) -> float | None:
+        """How many times fewer cycles (instructions where no cycles are counted) the best takes."""
+        before, after = _count(self.untuned), _count(self.best)
+        return None if before is None or after is None else before / after
+
+    def __repr__(self) -> str:
+        """One line, without the function."""
+        failed = sum(trial.outcome is not Outcome.OK for trial in self.trials)
+        return (
+            f"TunedFunction({_count(self.untuned)} to {_count(self.best)} cycles ({self.best.cycles_source}), "
+            f"{len(self.trials)} trials, {failed} failed)"
+        )
+
+
+def default_space() -> Any:
+    """Return MetaSchedule's default design space for CPUs, without threads and vectors."""
+    rule, post, mutator = meta_schedule.schedule_rule, meta_schedule.postproc, meta_schedule.mutator
+    return meta_schedule.space_generator.PostOrderApply(
+        sch_rules=[
+            rule.ApplyCustomRule(),
+            rule.InlineConstantScalars(),
+            rule.AutoInline(
+                into_producer=False,
+                into_consumer=True,
+                inline_const_tensor=True,
+                disallow_if_then_else=True,
+                require_injective=True,
+                require_ordered=True,
+                disallow_op=["tirx.exp"],
+            ),
+            rule.MultiLevelTiling(
+                structure="SSRSRS",
+                max_innermost_factor=64,
+                reuse_write=rule.ReuseType(req="may", levels=[1, 2], scope="global"),
+            ),
+            rule.ParallelizeVectorizeUnroll(
+                max_jobs_per_core=-1, max_vectorize_extent=-1, unroll_max_steps=[0, 16, 64, 512], unroll_explicit=True
+            ),
+            rule.RandomComputeLocation(),
+        ],
+        postprocs=[post.DisallowDynamicLoop(), post.RewriteParallelVectorizeUnroll(), post.RewriteReductionBlock()],
+        mutator_probs={
+            mutator.MutateTileSize(): 0.9,
+            mutator.MutateComputeLocation(): 0.05,
+            mutator.MutateUnroll(): 0.05,
+        },
+    )
+
+
+def tune(
+    function: Any,
+    boards: Boards,
+    *,
+    trials: int,
+    space: Callable[[Any], None] | Any | None = None,
+    seed: int = 1,
+    work_directory: str | Path | None = None,
+) -> TunedFunction:
+    """Tune a TIR function on boards by MetaSchedule; every candidate's output is compared with the host's.
+
+    Args:
+        function: a `tirx.PrimFunc` without a schedule.
+        boards: where.
+        trials: the most candidates that are measured.
+        space: a function that applies a schedule with sampled decisions, or a `SpaceGenerator`; TVM's default if None.
+        seed: of the search.
+        work_directory: where MetaSchedule keeps its database and logs; nowhere if None.
+
+    Raises:
+        TvmCodeError: the function can't be run on the host or the board.
+        UtvmError: the boards can't be reached.
+
+    Example:
+        with utvm.tvm.Boards("qemu-cortex-m7") as boards:
+            print(utvm.tvm.tune(function, boards, trials=32))
+    """
+    if not isinstance(function, tvm.tirx.PrimFunc):
+        raise TvmCodeError(f"a {type(function).__name__} is no TIR function: give a tirx.PrimFunc")
+    if trials < 1:
+        raise UtvmError(f"{trials} trials measure nothing: give 1 or more")
+    function = function.with_attr("global_symbol", "main")
+    begun = len(boards.trials)
+    untuned = boards.submit(expected(function), build(function, boards.board)).result()
+    if untuned.outcome is not Outcome.OK:
+        raise TvmCodeError(f"the function as it is fails on {boards.board.name}: {untuned.outcome}: {untuned.message}")
+    default = space is None
+    with tempfile.TemporaryDirectory(prefix="utvm-tvm-") as scratch:
+        _hush()
+        database = meta_schedule.tune_tir(
+            as_module(function),
+            target=c_target(),
+            work_dir=str(work_directory or scratch),
+            max_trials_global=trials,
+            num_trials_per_iter=min(trials, 16),
+            builder=boards.builder(function),
+            runner=boards.runner(),
+            cost_model="random",
+            num_tuning_cores=1,
+            seed=seed,
+            space=default_space() if default else space,
+            strategy=_evolution() if default else "replay-trace",
+        )
+        schedule = meta_schedule.tir_integration.compile_tir(database, as_module(function), c_target())
+    ended = tuple(boards.trials[begun + 1 :])
+    if schedule is None:
+        return TunedFunction(function=function, untuned=untuned, best=untuned, trials=ended)
+    found = schedule.mod["main"]
+    best = boards.submit(expected(function), build(found, boards.board)).result()
+    if best.outcome is not Outcome.OK or (_count(best) or 0) >= (_count(untuned) or 0):
+        found, best = function, untuned
+    return TunedFunction(function=found, untuned=untuned, best=best, trials=ended)
+
+
+def _evolution() -> Any:
+    return meta_schedule.search_strategy.EvolutionarySearch(
+        population_size=_POPULATION, genetic_num_iters=_GENERATIONS, init_min_unmeasured=16
+    )
+
+
+def _hush() -> None:
+    """Keep TVM's progress off the terminal; it is in the logs of the work directory."""
+    logger = logging.getLogger("tvm.s_tir.meta_schedule")
+    logger.setLevel(logging.WARNING)
+    for handler in list(logger.handlers):  # TVM sets up its own anew, and fails over those without a name
+        logger.removeHandler(handler)
+
+
+def _count(trial: Trial) -> int | None:
+    return trial.cycles if trial.cycles is not None else trial.instructions

@@ -1,0 +1,97 @@
+"""What the bridge to TVM does; run by `test_bridge.py` in an environment with TVM."""
+
+import numpy as np
+import pytest
+from tvm import te
+from tvm.s_tir import meta_schedule
+
+import utvm
+import utvm.tvm
+from utvm.tvm.code import tir_code
+
+BOARD = "qemu-cortex-m7"
+
+
+def product(dtype: str, *, rows: int = 4, twice: bool = False) -> object:
+    """Return x @ w of 4x12 by 12x6 in TIR, or twice that."""
+    total = "int32" if dtype == "int8" else dtype
+    x, w = te.placeholder((rows, 12), dtype, "x"), te.placeholder((12, 6), dtype, "w")
+    k = te.reduce_axis((0, 12), "k")
+
+    def term(i: object, j: object) -> object:
+        value = x[i, k].astype(total) * w[k, j].astype(total)
+        return value * te.const(2, total) if twice else value
+
+    return te.create_prim_func([x, w, te.compute((rows, 6), lambda i, j: te.sum(term(i, j), k), "y")])
+
+
+def by_hand(schedule: object) -> None:
+    """Unroll a tile of outputs whose size is sampled."""
+    block = schedule.get_sblock("y")
+    i, j, k = schedule.get_loops(block)
+    outer, inner = schedule.split(j, schedule.sample_perfect_tile(j, 2, max_innermost_factor=6))
+    schedule.reorder(i, outer, k, inner)
+    schedule.unroll(inner)
+    schedule.decompose_reduction(block, k)
+
+
+@pytest.mark.parametrize(("dtype", "space"), [("int8", None), ("float32", by_hand)])
+def test_candidates_are_measured_and_checked(dtype: str, space: object) -> None:
+    with utvm.tvm.Boards(BOARD) as boards:
+        tuned = utvm.tvm.tune(product(dtype), boards, trials=4, space=space)
+    assert tuned.trials
+    assert {trial.outcome for trial in tuned.trials} == {"ok"}
+    assert tuned.gain >= 1
+    assert len(repr(tuned)) < 200
+
+
+def test_failures_are_told_as_metaschedule_wants_them() -> None:
+    """A candidate of another function is wrong; one that is too large is not built."""
+    builder_input = meta_schedule.builder.BuilderInput
+    runner_input = meta_schedule.runner.RunnerInput
+    module = utvm.tvm.as_module
+    with utvm.tvm.Boards(BOARD) as boards:
+        builder, runner = boards.builder(product("int8")), boards.runner()
+        candidates = product("int8", twice=True), product("int8", rows=5), product("int8")
+        wrong, other, right = builder.build([builder_input(module(f), utvm.tvm.c_target()) for f in candidates])
+        assert "other operands" in str(other.error_msg)
+        futures = runner.run([runner_input(each.artifact_path, "cpu", []) for each in (wrong, right)])
+        answers = [future.result() for future in futures]
+        large = product("float32", rows=1 << 19)
+        (big,) = boards.builder(large).build([builder_input(module(large), utvm.tvm.c_target())])
+    assert "values differ from the reference" in str(answers[0].error_msg)
+    assert answers[1].error_msg is None
+    assert answers[1].run_secs[0] > 0
+    assert "does not fit" in str(big.error_msg)
+
+
+def test_code_is_plain_c_with_scratch_that_is_known() -> None:
+    x = te.placeholder((8, 64), "float32", "x")
+    doubled = te.compute((8, 64), lambda i, j: x[i, j] * te.const(2.0, "float32"), "doubled")
+    turned = te.compute((64, 8), lambda i, j: te.exp(doubled[j, i]), "turned")
+    code = tir_code(te.create_prim_func([x, turned]), stem="turn", comment="")
+    assert code.scratch_bytes in (0, 8 * 64 * 4)
+    assert "TVM" not in code.function.body
+    text = f"#include <math.h>\n#include <stdint.h>\n{code.function.render('turn')}".replace("static ", "")
+    image = utvm.build_c(BOARD, {"turn.c": text}, entry="turn", flags=["-Wall", "-Wextra", "-Werror"])
+    value = np.linspace(-1, 1, 512, dtype=np.float32).reshape(8, 64)
+    scratch = [np.zeros(code.scratch_bytes, np.uint8)] if code.scratch_bytes else []
+    with utvm.connect(BOARD) as session:
+        session.load(image)
+        run = session.measure("turn", [value, np.zeros((64, 8), np.float32), *scratch])
+    assert np.allclose(run.outputs[1], np.exp(2 * value).T, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: utvm.tvm.tune(3, utvm.tvm.Boards(BOARD), trials=1), "no TIR function"),
+        (lambda: utvm.tvm.tune(product("int8"), utvm.tvm.Boards(BOARD), trials=0), "0 trials"),
+        (lambda: utvm.tvm.Boards(["qemu-cortex-m7", "qemu-cortex-m4"]), "not of one kind"),
+        (lambda: tir_code(product("float64"), stem="f", comment=""), "computes in float64"),
+        (lambda: utvm.tvm.Boards(BOARD).builder(3), "no module of TVM"),
+    ],
+)
+def test_wrong_arguments_are_our_errors(call: object, message: str) -> None:
+    with pytest.raises(utvm.UtvmError, match=message):
+        call()
