@@ -101,11 +101,12 @@ def table(figures: Path) -> None:
     print("| board | layer | type | space | trials ok | s a trial | untuned | best | gain |")
     print("|---|---|---|---|--:|--:|--:|--:|--:|")
     for line in _lines(figures):
-        trials = sum(line["outcomes"].values())
+        trials, good = sum(line["outcomes"].values()), line["outcomes"].get("ok", 0)
         board = f"{line['board']}, fleet of two" if line["fleet"] else line["board"]
+        seconds, gain = line["seconds"] / trials, line["untuned"] / line["best"]
         print(
-            f"| {board} | {line['layer']} | {line['dtype']} | {line['space']} | {line['outcomes'].get('ok', 0)} of {trials} "
-            f"| {line['seconds'] / trials:.2f} | {line['untuned']:,} | {line['best']:,} | {line['untuned'] / line['best']:.2f} |"
+            f"| {board} | {line['layer']} | {line['dtype']} | {line['space']} | {good} of {trials} | {seconds:.2f} "
+            f"| {line['untuned']:,} | {line['best']:,} | {gain:.2f} |"
         )
 
 
