@@ -1,4 +1,4 @@
-"""Operators in float32, from the file to C: against tflite-micro's interpreter, and the same bits on three cores."""
+"""Operators in float32 and int16, from the file to C: against tflite-micro, and the same bits on three cores."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,13 +19,27 @@ from utvm.cores import get_core
 from utvm.frontends import load_tflite
 from utvm.frontends.tflite_general import FLOAT_ALONE
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import Add, Conv2D, Dequantize, DType, Graph, Padding, Quantization, Quantize, Tensor
+from utvm.graph import (
+    Add,
+    Conv2D,
+    Dequantize,
+    DType,
+    Graph,
+    Logistic,
+    Padding,
+    Quantization,
+    Quantize,
+    Tanh,
+    Tensor,
+)
 from utvm.graph.reference import evaluate
 from utvm.lowering import lower
 from utvm.passes import run_passes
 
 _SEEDS = 6
 _FLOAT = [kind for kind in KINDS if kind not in ("Quantize", "Dequantize")]
+_WIDE = [kind for kind in _FLOAT if kind not in ("SpaceToBatch", "BatchToSpace", "ResizeBilinear", "Relu6")]
+"""What tflite-micro has in int16."""
 _NAMED = [
     *(k for k in MAKERS if not k.startswith("LOGICAL") and k not in ("REDUCE_ALL", "L2_NORMALIZATION")),
     *(kind for kind in FLOAT_ALONE if kind not in ("FLOOR_MOD", "L2_POOL_2D")),
@@ -36,16 +50,18 @@ _LIBRARY = ("Softmax", "Logistic", "Tanh", "Elu", "Exp", "Log", "Sin", "Cos")
 Case = tuple[bytes, Graph, list[Array]]
 
 
-@pytest.fixture(scope="module")
-def every() -> list[Case]:
+@pytest.fixture(scope="module", params=[DType.FLOAT32, DType.INT16])
+def every(request: pytest.FixtureRequest) -> list[Case]:
+    dtype = request.param
+    drawn, named = (_FLOAT, _NAMED) if dtype is DType.FLOAT32 else (_WIDE, ("TRANSPOSE_CONV",))
     found = []
     for seed in range(_SEEDS):
-        for kind in _FLOAT:
-            graph, inputs = typed(kind, DType.FLOAT32, seed)
+        for kind in drawn:
+            graph, inputs = typed(kind, dtype, seed)
             file = write_tflite(graph)
             found.append((file, load_tflite(file), inputs))
-        for kind in _NAMED:
-            file, inputs = typed_file(kind, DType.FLOAT32, seed)
+        for kind in named:
+            file, inputs = typed_file(kind, dtype, seed)
             found.append((file, load_tflite(file), inputs))
     return found
 
@@ -58,7 +74,7 @@ def check(graph: Graph, inputs: list[Array], got: Sequence[Array]) -> None:
 def test_the_reference_is_tflite_micro(every: list[Case]) -> None:
     for file, graph, inputs in every:
         wanted = Oracle(file).run(*inputs)
-        loose = any(op.kind in _LIBRARY for op in graph.operators)
+        loose = any(op.kind in _LIBRARY and op.outputs[0].dtype is DType.FLOAT32 for op in graph.operators)
         for got, want in zip(evaluate(graph, inputs).values(), wanted, strict=True):
             bounds = {"rtol": 2e-6, "atol": 1e-7} if loose else {"rtol": 0, "atol": 0}
             np.testing.assert_allclose(got, want.reshape(got.shape), **bounds, err_msg=str(graph))
@@ -73,7 +89,7 @@ def test_kernels_here(every: list[Case]) -> None:
 
 @pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"])
 def test_kernels_on_a_core(every: list[Case], board: str) -> None:
-    some = every[: len(_FLOAT) + len(_NAMED)]
+    some = every[: len(every) // _SEEDS]
     with utvm.connect(board) as session:
         programs = [in_any_config(graph, session.board.core, seed) for seed, (_, graph, _) in enumerate(some)]
         outputs = run_programs(session, programs, [inputs for _, _, inputs in some])
@@ -105,6 +121,32 @@ def test_types_may_change_anywhere() -> None:
     )
     graph = run_passes(load_tflite(write_tflite(Graph(name="mixed", operators=operators, inputs=(x,), outputs=(y,)))))
     inputs = [values(DType.FLOAT32, x.shape, rng)]
+    (got,) = run_on_host([lower(graph, get_core("cortex-m3"))], [inputs])
+    check(graph, inputs, got)
+    np.testing.assert_array_equal(got[0], Oracle(write_tflite(graph)).run(*inputs)[0])
+
+
+@pytest.mark.parametrize("make", [Logistic, Tanh])
+@pytest.mark.parametrize("scale", [1 / 4096, 1 / 2048, 0.001, 0.0001])
+def test_every_value_of_int16_has_the_sigmoid_of_tflite_micro(make: type[Logistic | Tanh], scale: float) -> None:
+    x, y = (
+        Tensor(name=n, shape=(65536,), dtype=DType.INT16, quant=Quantization.per_tensor(s))
+        for n, s in (("x", scale), ("y", 1 / 32768))
+    )
+    graph = Graph(name="all", operators=(make(name="op", x=x, y=y),), inputs=(x,), outputs=(y,))
+    every_value = np.arange(-32768, 32768).astype(np.int16)
+    (want,) = Oracle(write_tflite(graph)).run(every_value)
+    np.testing.assert_array_equal(evaluate(graph, [every_value])["y"], want)
+
+
+@pytest.mark.parametrize("outside", [DType.FLOAT32, DType.INT8])
+def test_int16_between_other_types(outside: DType) -> None:
+    quant = None if outside is DType.FLOAT32 else Quantization.per_tensor(0.1, 5)
+    x, y = (Tensor(name=n, shape=(3, 40), dtype=outside, quant=quant) for n in ("x", "y"))
+    wide = Tensor(name="wide", shape=(3, 40), dtype=DType.INT16, quant=Quantization.per_tensor(0.0007))
+    back = (Quantize if quant else Dequantize)(name="out", x=wide, y=y)
+    graph = Graph(name="g", operators=(Quantize(name="in", x=x, y=wide), back), inputs=(x,), outputs=(y,))
+    inputs = [values(outside, x.shape, np.random.default_rng(2))]
     (got,) = run_on_host([lower(graph, get_core("cortex-m3"))], [inputs])
     check(graph, inputs, got)
     np.testing.assert_array_equal(got[0], Oracle(write_tflite(graph)).run(*inputs)[0])

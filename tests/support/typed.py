@@ -13,7 +13,7 @@ from tests.support.encoded import MAKERS
 from utvm.frontends.context import ACTIVATION_RANGES, quantised_range
 from utvm.frontends.tflite_encoders import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
-from utvm.graph import DepthwiseConv2D, DType, Graph, Operator, Pad, Quantization, Tensor
+from utvm.graph import DepthwiseConv2D, DType, Graph, Logistic, Operator, Pad, Quantization, Softmax, Tanh, Tensor
 
 
 def typed(kind: str, dtype: DType, seed: int, largest: int = 8) -> tuple[Graph, list[Array]]:
@@ -55,7 +55,12 @@ def _bias_type(dtype: DType) -> DType:
 
 def _typed(op: Operator, tensor: Tensor, dtype: DType, rng: np.random.Generator) -> Tensor:
     if tensor is getattr(op, "bias", None):
-        return _constant(tensor, _bias_type(dtype), rng)
+        quant = tensor.quant if dtype is not DType.FLOAT32 else None
+        if quant is not None and dtype is DType.INT16:
+            quant = dataclasses.replace(quant, scale=tuple(scale / 256 for scale in quant.scale))
+        narrow = dtype is DType.INT16 and not isinstance(op, DepthwiseConv2D) and rng.integers(0, 3) == 0
+        kind = DType.INT32 if narrow else _bias_type(dtype)
+        return _constant(dataclasses.replace(tensor, quant=quant), kind, rng)
     if tensor.dtype is not DType.INT8:
         return tensor
     if dtype is DType.FLOAT32:
@@ -63,7 +68,8 @@ def _typed(op: Operator, tensor: Tensor, dtype: DType, rng: np.random.Generator)
         return _constant(plain, dtype, rng) if tensor.is_constant else dataclasses.replace(plain, dtype=dtype)
     if tensor is getattr(op, "weights", None):
         return tensor
-    quant = Quantization.per_tensor(tensor.scale / 256)
+    prescribed = isinstance(op, Logistic | Softmax | Tanh) and tensor is op.y
+    quant = Quantization.per_tensor(1 / 32768 if prescribed else tensor.scale / 256)
     found = dataclasses.replace(tensor, quant=quant, dtype=dtype, data=None)
     return _constant(found, dtype, rng) if tensor.is_constant else found
 
@@ -85,7 +91,7 @@ def typed_file(kind: str, dtype: DType, seed: int, largest: int = 8) -> tuple[by
     known: dict[Tensor, Tensor] = {}
 
     def changed(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None or tensor.dtype is not DType.INT8:
+        if tensor is None or tensor.dtype is not DType.INT8 or (dtype is DType.INT16 and tensor.name == "w"):
             return tensor
         quant = None if dtype is DType.FLOAT32 else Quantization.per_tensor(tensor.scale / 256)
         made = dataclasses.replace(tensor, dtype=dtype, quant=quant, data=None)
@@ -95,7 +101,7 @@ def typed_file(kind: str, dtype: DType, seed: int, largest: int = 8) -> tuple[by
         op, inputs=tuple(changed(t) for t in op.inputs), outputs=tuple(t for t in map(changed, op.outputs) if t)
     )
     if kind == "TRANSPOSE_CONV":
-        op = dataclasses.replace(op, inputs=tuple(_real_bias(t, rng) for t in op.inputs))
+        op = dataclasses.replace(op, inputs=tuple(_bias(t, _bias_type(dtype), rng) for t in op.inputs))
     xs = list(dict.fromkeys(t for t in op.inputs if t is not None and not t.is_constant))
     inputs = [values(t.dtype, t.shape, rng) if t.dtype is not DType.INT32 else np.zeros(t.shape, np.int32) for t in xs]
     if kind in ("LOG", "SQRT", "RSQRT"):
@@ -103,8 +109,8 @@ def typed_file(kind: str, dtype: DType, seed: int, largest: int = 8) -> tuple[by
     return write_encoded("drawn", xs, op.outputs, [op]), inputs
 
 
-def _real_bias(tensor: Tensor | None, rng: np.random.Generator) -> Tensor | None:
-    return _constant(tensor, DType.FLOAT32, rng) if tensor is not None and tensor.name == "bias" else tensor
+def _bias(tensor: Tensor | None, dtype: DType, rng: np.random.Generator) -> Tensor | None:
+    return _constant(tensor, dtype, rng) if tensor is not None and tensor.name == "bias" else tensor
 
 
 def _float_alone(kind: str, rng: np.random.Generator) -> EncodedOperator:

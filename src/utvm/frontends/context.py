@@ -267,11 +267,14 @@ class Context:
     def bias(self, position: int, channels: int) -> Tensor | None:
         """Return a bias of `channels` elements, None where there is none.
 
-        Its type goes with that of the activations: int32 for int8, int32 or int64 for int16, float32 for float32.
+        Its type goes with that of the activations: int32 for int8, int64 for int16, where tflite-micro's CONV_2D and
+        FULLY_CONNECTED also take int32, float32 for float32.
         """
         if position >= len(self.raw.inputs) or self.raw.inputs[position] < 0:
             return None
         types = _BIASES.get(self.dtype, (DType.INT32,))
+        if self.dtype is DType.INT16 and self.raw.kind not in ("CONV_2D", "FULLY_CONNECTED"):
+            types = (DType.INT64,)
         tensor = self.any_input(position)
         values = self.constant(position, tensor.dtype if tensor.dtype in types else types[0])
         if values.shape != (channels,):
@@ -354,9 +357,9 @@ def leaky_alpha(c: Context) -> float:
     return alpha
 
 
-def quantised_bytes(tensor: Tensor) -> Tensor:
-    """Return an int8 or uint8 tensor that is quantised as a whole; others are refused."""
-    return _of_types(tensor, (DType.INT8, DType.UINT8))
+def quantised(tensor: Tensor) -> Tensor:
+    """Return an int8, uint8 or int16 tensor that is quantised as a whole; others are refused."""
+    return _of_types(tensor, QUANTISED)
 
 
 def _of_types(tensor: Tensor, types: tuple[DType, ...]) -> Tensor:

@@ -10,7 +10,7 @@ from utvm.frontends.context import (
     Context,
     expect_shape,
     leaky_alpha,
-    quantised_bytes,
+    quantised,
     reduced_axes,
     same_quantisation,
     softmax_beta,
@@ -36,6 +36,7 @@ from utvm.graph import (
     Mean,
     Mul,
     Operator,
+    Quantization,
     Quantize,
     Relu,
     Relu6,
@@ -110,10 +111,13 @@ def _rescaled(x: Tensor, y: Tensor, factor: float = 1.0) -> None:
         )
 
 
+_INT16_UNITS = Quantization.per_tensor(1 / 32768)
+
+
 def _prescribed(kind: type[Operator], y: Tensor) -> None:
     if y.dtype is DType.FLOAT32:
         return
-    units = PRESCRIBED_UNITS[kind]
+    units = PRESCRIBED_UNITS[kind] if y.dtype is DType.INT8 else _INT16_UNITS
     if y.zero_point != units.zero_point[0] or abs(y.scale - units.scale[0]) > 1e-9:
         raise RefusedError(
             f"tensor '{y.name}': scale 1/{1 / units.scale[0]:.0f} and zero point {units.zero_point[0]} are expected"
@@ -212,9 +216,11 @@ def _resize(c: Context) -> Operator:
 
 def _quantize(c: Context) -> Operator:
     c.arity((1,))
-    x, y = c.any_input(0), quantised_bytes(c.any_output())
+    x, y = c.any_input(0), quantised(c.any_output())
     if x.dtype is not DType.FLOAT32:
-        x = quantised_bytes(x)
+        x = quantised(x)
+    if (x.dtype, y.dtype) == (DType.UINT8, DType.INT16):
+        raise RefusedError(f"tensor '{x.name}': uint8 becomes int8, not int16")
     if y.dtype is DType.UINT8 and x.dtype is not DType.INT8:
         raise RefusedError(f"tensor '{y.name}': {x.dtype} becomes int8 here, not uint8")
     expect_shape(y, x.shape)
@@ -233,7 +239,7 @@ def _dequantize(c: Context) -> Converted:
     if x.dtype is DType.FLOAT32 and x.is_constant:
         c.become_constant(x.values)
         return ()
-    x = quantised_bytes(x)
+    x = quantised(x)
     return Dequantize(name=c.name, x=x, y=y)
 
 

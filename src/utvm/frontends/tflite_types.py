@@ -13,6 +13,7 @@ QUANTISED = (DType.INT8, DType.UINT8, DType.INT16)
 """Types whose tensors have a scale and a zero point."""
 _MOVED = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.FLOAT32, DType.BOOL)
 _REAL = (DType.INT8, DType.FLOAT32)
+_WIDE = (DType.INT8, DType.INT16, DType.FLOAT32)
 
 TYPES: Mapping[str, tuple[DType, ...]] = {
     **dict.fromkeys(
@@ -26,18 +27,15 @@ TYPES: Mapping[str, tuple[DType, ...]] = {
     ),
     **dict.fromkeys(
         (
-            *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"),
-            *("ADD", "SUB", "MUL", "MEAN", "SOFTMAX", "LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU"),
-            *(
-                "MAX_POOL_2D",
-                "AVERAGE_POOL_2D",
-                "RESIZE_BILINEAR",
-                "ADD_N",
-                "CUMSUM",
-                "ARG_MAX",
-                "ARG_MIN",
-                "SELECT_V2",
-            ),
+            *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "MAX_POOL_2D", "AVERAGE_POOL_2D"),
+            *("ADD", "SUB", "MUL", "MEAN", "SOFTMAX", "LOGISTIC", "TANH", "RELU", "LEAKY_RELU"),
+        ),
+        _WIDE,
+    ),
+    **dict.fromkeys(
+        (
+            *("BATCH_MATMUL", "RELU6", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),
+            *("ARG_MAX", "ARG_MIN", "SELECT_V2"),
         ),
         _REAL,
     ),

@@ -147,7 +147,7 @@ def channel_requantization(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Cha
 
 def addition_parameters(op: Add | Sub) -> AdditionParameters:
     """Return the parameters of an addition or subtraction."""
-    left_shift = 20
+    left_shift = 15 if op.y.dtype is DType.INT16 else 20
     twice_max = 2.0 * max(op.a.scale, op.b.scale)
     return AdditionParameters(
         left_shift=left_shift,

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from utvm.compute import Expr, Helper, call
-from utvm.graph.arithmetic import Requantization
+from utvm.graph.arithmetic import Requantization, integer_range
 from utvm.graph.operators import FULL_INT8
 from utvm.graph.tensor import Tensor
 from utvm.numerics import (
@@ -26,6 +26,14 @@ from utvm.numerics.floating import (
     float_sin,
     float_sqrt,
     float_tanh,
+)
+from utvm.numerics.wide import (
+    requantize_wide,
+    round_int16,
+    sigmoid_int16,
+    softmax_power,
+    softmax_share,
+    tanh_int16,
 )
 
 CLAMP = Helper(name="utvm_clamp", evaluate=np.clip)
@@ -48,6 +56,14 @@ FLOOR = Helper(name="utvm_floor", evaluate=float_floor)
 SINE = Helper(name="utvm_sine", evaluate=lambda x, quarters: float_cos(x) if int(quarters) else float_sin(x))
 
 
+REQUANTIZE_WIDE = Helper(name="utvm_requantize_wide", evaluate=requantize_wide)
+SIGMOID_INT16 = Helper(name="utvm_sigmoid_int16", evaluate=sigmoid_int16)
+TANH_INT16 = Helper(name="utvm_tanh_int16", evaluate=tanh_int16)
+SOFTMAX_POWER = Helper(name="utvm_softmax_power", evaluate=softmax_power)
+SOFTMAX_SHARE = Helper(name="utvm_softmax_share", evaluate=softmax_share)
+ROUND_INT16 = Helper(name="utvm_round_int16", evaluate=round_int16)
+
+
 class Writes(Protocol):
     """An operator with one output of int8."""
 
@@ -63,8 +79,14 @@ def requantized(value: Expr, factor: Requantization) -> Expr:
 
 def stored(op: Writes, value: Expr) -> Expr:
     """Return a value at y's scale as y stores it: with its zero point, saturated or clamped."""
-    low, high = getattr(op, "clamp", FULL_INT8)
+    low, high = limits(op)
     return call(CLAMP, value + op.y.zero_point if op.y.zero_point else value, low, high)
+
+
+def limits(op: Writes) -> tuple[int, int]:
+    """Return the least and the largest value that an operator stores; the whole range of int8 stands for any type's."""
+    clamp: tuple[int, int] = getattr(op, "clamp", FULL_INT8)
+    return integer_range(op.y.dtype) if clamp == FULL_INT8 else clamp
 
 
 def centered(tensor: Tensor, value: Expr) -> Expr:

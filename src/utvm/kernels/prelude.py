@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from utvm.kernels.prelude_float import FLOAT_DEPENDENCIES, FLOAT_PRELUDE
+from utvm.kernels.prelude_wide import WIDE_DEPENDENCIES, WIDE_PRELUDE
 
 PRELUDE: Mapping[str, str] = {
     "UTVM_MATH": "#include <math.h>\n",
@@ -360,6 +361,7 @@ static inline uint32_t utvm_pack_high(uint32_t high, uint32_t low) {
 }
 """,
     **FLOAT_PRELUDE,
+    **WIDE_PRELUDE,
 }
 
 _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
@@ -374,6 +376,7 @@ _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
     "utvm_requantize_double": ("utvm_high_mul", "utvm_shift_right"),
     "utvm_reciprocal": ("utvm_high_mul", "utvm_saturating_shift_left"),
     **FLOAT_DEPENDENCIES,
+    **WIDE_DEPENDENCIES,
 }
 
 

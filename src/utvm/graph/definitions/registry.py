@@ -13,6 +13,7 @@ from utvm.graph.definitions.movement import gather, gather_nd, update_slice
 from utvm.graph.definitions.products import batch_matmul
 from utvm.graph.definitions.recurrent import shift_in, svdf_feature, svdf_time
 from utvm.graph.definitions.weighted import weighted
+from utvm.graph.definitions.wide import WIDE
 from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Gather, GatherNd, Reduction, UpdateSlice
 from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Operator
 from utvm.graph.recurrent import ShiftIn, SvdfFeature, SvdfTime
@@ -38,14 +39,19 @@ _DEFINITIONS: Mapping[type[Operator], Callable[[Any], Definition]] = {
 @lru_cache(maxsize=64)
 def definition(op: Operator) -> Definition | None:
     """Return what an operator computes; None for those that are defined by their reference alone."""
-    make = FLOATING.get(type(op)) if computes_in_float(op) else None
-    make = make or _DEFINITIONS.get(type(op))
+    make = _apart(op) or _DEFINITIONS.get(type(op))
     return None if make is None else make(op)
 
 
 def defined_apart(op: Operator) -> bool:
     """Whether an operator has a definition for the types of its tensors that is not that of int8."""
-    return computes_in_float(op) and type(op) in FLOATING
+    return _apart(op) is not None
+
+
+def _apart(op: Operator) -> Callable[[Any], Definition] | None:
+    if any(t.dtype is DType.INT16 for t in (*op.inputs, *op.outputs)):
+        return WIDE.get(type(op))
+    return FLOATING.get(type(op)) if computes_in_float(op) else None
 
 
 def computes_in_float(op: Operator) -> bool:

@@ -51,6 +51,10 @@ from utvm.graph.tensor import DType, Tensor
 Array = NDArray[Any]
 
 
+INTEGERS = (DType.INT8, DType.INT16)
+"""Types of which `reference.weighted` sums products, by fewer and larger steps than a definition."""
+
+
 class EvaluationError(UtvmError):
     """Inputs that do not fit a graph."""
 
@@ -142,7 +146,7 @@ def _semantics(op: Operator, *, rough: bool) -> Callable[..., Array | tuple[Arra
     """Return what an operator computes in the type of its tensors."""
     if rough and op.outputs[0].dtype is DType.FLOAT32 and type(op) in FLOATING:
         return FLOATING[type(op)]
-    if defined_apart(op):
+    if defined_apart(op) and not (isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected) and op.y.dtype in INTEGERS):
         return _defined
     return _SEMANTICS.get(type(op), _defined)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Rounding
 from utvm.graph.reference.window import taps
-from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding
+from utvm.graph.tensor import DType
+from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding, wrap_int32
+from utvm.numerics.wide import requantize_wide
 
-Int8Array = NDArray[np.int8]
+Int8Array = NDArray[Any]
+"""int8, or int16 where activations are."""
 Int32Array = NDArray[np.int32]
 Accumulators = NDArray[np.float64]
 """Exact: sums of int8 products stay far below 2^53. Floats, because numpy multiplies these matrices fast."""
@@ -69,9 +74,15 @@ def fully_connected(op: FullyConnected, x: Int8Array, weights: Int8Array, bias: 
 def _requantized(
     op: Conv2D | DepthwiseConv2D | FullyConnected, acc: Accumulators, bias: Int32Array | None
 ) -> Int8Array:
-    """Return accumulators [..., OC] with bias as int8 of y's scale."""
+    """Return accumulators [..., OC] with bias as integers of y's scale."""
     total = acc.astype(np.int64) + (0 if bias is None else bias)
     table = channel_requantization(op)
+    if op.y.dtype is DType.INT16:
+        if bias is None or bias.dtype == np.int64:
+            scaled = requantize_wide(total, table.multiplier, table.shift)
+        else:
+            scaled = multiply_by_quantized_multiplier(wrap_int32(total), table.multiplier, table.shift)
+        return np.clip(scaled, *op.clamp).astype(np.int16)
     match op.rounding:
         case Rounding.DOUBLE:
             scaled = multiply_by_quantized_multiplier(total, table.multiplier, table.shift)

@@ -13,6 +13,7 @@ from utvm.graph import (
     Conv2D,
     CumulativeSum,
     DepthwiseConv2D,
+    Dequantize,
     DType,
     Elementwise,
     FullyConnected,
@@ -24,6 +25,7 @@ from utvm.graph import (
     Mean,
     Mul,
     Operator,
+    Quantize,
     Reduction,
     Relu,
     Relu6,
@@ -55,7 +57,7 @@ _OF_MANY_TYPES = (SvdfFeature, ShiftIn, SvdfTime, UpdateSlice)
 """What has no other portable family."""
 _APART = (
     *(Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D, AveragePool2D, Mean, Softmax),
-    *(Logistic, Tanh, Relu, Relu6, LeakyRelu, ResizeBilinear, CumulativeSum),
+    *(Logistic, Tanh, Relu, Relu6, LeakyRelu, ResizeBilinear, CumulativeSum, Quantize, Dequantize),
 )
 """What has one for int8."""
 
@@ -171,15 +173,22 @@ def _wrong_type(op: Operator) -> str | None:
         return None if op.x.dtype is op.y.dtype else "it gathers another type than it makes"
     elif isinstance(op, _OF_MANY_TYPES):
         return None
-    elif isinstance(op, _APART):
-        taken, tensors = (
-            ((DType.FLOAT32,) if defined_apart(op) else (DType.INT8, DType.INT32)),
-            (*op.inputs, *op.outputs),
-        )
-    elif defined_apart(op):
-        taken = (DType.FLOAT32,)
+    elif isinstance(op, Quantize | Dequantize) and defined_apart(op):
+        taken = (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32)
+    elif isinstance(op, _APART) or defined_apart(op):
+        taken, tensors = _types_apart(op), (*op.inputs, *op.outputs)
+        parameters = (getattr(op, "weights", None), getattr(op, "bias", None))
+        if DType.INT16 in taken and parameters[0] is not None:
+            tensors = tuple(t for t in tensors if t not in parameters)
     wrong = [t for t in tensors if t.dtype not in taken]
     return f"it does not take {wrong[0].dtype} (tensor '{wrong[0].name}')" if wrong else None
+
+
+def _types_apart(op: Operator) -> tuple[DType, ...]:
+    """Return the type that all activations have where a definition is not that of int8."""
+    if not defined_apart(op):
+        return DType.INT8, DType.INT32
+    return (DType.INT16,) if any(t.dtype is DType.INT16 for t in (*op.inputs, *op.outputs)) else (DType.FLOAT32,)
 
 
 def _definition(op: Operator) -> Definition:

@@ -1,0 +1,102 @@
+"""C helpers of int16 activations: the functions of `utvm.numerics.wide`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from textwrap import wrap
+from typing import Any
+
+from numpy.typing import NDArray
+
+from utvm.numerics import wide
+
+
+def _table(name: str, c_type: str, values: NDArray[Any]) -> str:
+    rows = "\n".join(f"    {line}" for line in wrap(", ".join(map(str, values.tolist())), 94))
+    return f"static const {c_type} {name}[{values.size}] = {{\n{rows}}};\n"
+
+
+WIDE_PRELUDE: Mapping[str, str] = {
+    "utvm_requantize_wide": """\
+/* x * multiplier * 2^(shift - 31) of a 64-bit sum, by the upper half of the multiplier, rounded once, halves up. */
+static inline int32_t utvm_requantize_wide(int64_t x, int32_t multiplier, int32_t shift) {
+  const int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + ((int32_t)1 << 15)) >> 16 : 0x7FFF;
+  const int32_t total = 15 - shift;
+  return (int32_t)((x * reduced + ((int64_t)1 << (total - 1))) >> total);
+}
+""",
+    "utvm_sigmoid_entries": "/* The sigmoid of k / 24 in 65536ths. */\n"
+    + _table("utvm_sigmoid_entries", "uint16_t", wide.sigmoid_table()),
+    "utvm_sigmoid_int16": """\
+/* The sigmoid in 32768ths, between the entries of a table; x * multiplier >> shift is in 12288ths. */
+static inline int32_t utvm_sigmoid_int16(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t value = (x * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1)) >> shift;
+  const uint32_t size = value < 0 ? (uint32_t)-value : (uint32_t)value;
+  uint32_t result = (uint32_t)0x7FFF << 10;
+  if (size >> 9 < 255) {
+    const uint32_t first = utvm_sigmoid_entries[size >> 9];
+    result = (first << 9) + (size & 0x1FF) * (utvm_sigmoid_entries[(size >> 9) + 1] - first);
+  }
+  result = value >= 0 ? result + 512 : ((uint32_t)1 << 25) - result + 511;
+  return (int32_t)(result >> 10);
+}
+""",
+    "utvm_tanh_int16": """\
+/* The hyperbolic tangent in 32768ths, from the sigmoid of twice the argument. */
+static inline int32_t utvm_tanh_int16(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t value = (x * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1)) >> shift;
+  const uint32_t size = value < 0 ? (uint32_t)-value : (uint32_t)value;
+  int32_t result = (int32_t)0xFFFF00;
+  if (size >> 8 < 255) {
+    const uint32_t first = utvm_sigmoid_entries[size >> 8];
+    result = (int32_t)((first << 8) + (size & 0xFF) * (utvm_sigmoid_entries[(size >> 8) + 1] - first));
+  }
+  return (value >= 0 ? result - 8388480 : 8388735 - result) >> 8;
+}
+""",
+    "utvm_between_entries": """\
+/* What lies between two entries of a table of 512 steps over int16. */
+static inline int32_t utvm_between_entries(int32_t value, const int16_t *table) {
+  const int16_t *entry = table + 256 + (value >> 7);
+  return entry[0] + ((((int32_t)entry[1] - entry[0]) * (value & 0x7F) + 64) >> 7);
+}
+""",
+    "utvm_power_entries": "/* exp(x) in 32768ths, x from -10 to 0. */\n"
+    + _table("utvm_power_entries", "int16_t", wide.exponential_table()),
+    "utvm_softmax_power": """\
+/* exp of a difference to the largest of a row, in 32768ths. */
+static inline int32_t utvm_softmax_power(int32_t difference, int32_t multiplier, int32_t shift) {
+  const int32_t scaled = utvm_requantize_double(difference, multiplier, shift);
+  return utvm_between_entries(utvm_clamp(scaled, -65535, 0) + 32767, utvm_power_entries);
+}
+""",
+    "utvm_inverse_entries": "/* 1 / (1 + x) in 32768ths, x from 0 to 1. */\n"
+    + _table("utvm_inverse_entries", "int16_t", wide.reciprocal_table()),
+    "utvm_softmax_share": """\
+/* A power over the sum of all, in 32768ths. */
+static inline int32_t utvm_softmax_share(int32_t power, int32_t total) {
+  const int32_t zeros = utvm_leading_zeros((uint32_t)total);
+  const int32_t shifted = (int32_t)((((int64_t)total << (zeros - 1)) + 8192) >> 14);
+  const int32_t inverse = utvm_between_entries(utvm_clamp(shifted - 98304, -32768, 32767), utvm_inverse_entries);
+  const int32_t right = 31 - zeros;
+  return utvm_clamp((int32_t)(((int64_t)power * inverse + ((int64_t)1 << (right - 1))) >> right), 0, 32767);
+}
+""",
+    "utvm_round_int16": """\
+/* To the nearest integer, halves away from zero; beyond +-65536, where int16 saturates anyway, it stops. */
+static inline int32_t utvm_round_int16(float x) {
+  const float inside = x < -65536.0f ? -65536.0f : (x > 65536.0f ? 65536.0f : x);
+  const int32_t whole = (int32_t)inside;
+  const float rest = inside - (float)whole;
+  return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+""",
+}
+
+WIDE_DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
+    "utvm_sigmoid_int16": ("utvm_sigmoid_entries",),
+    "utvm_tanh_int16": ("utvm_sigmoid_entries",),
+    "utvm_softmax_power": (*("utvm_between_entries", "utvm_power_entries", "utvm_requantize_double", "utvm_clamp"),),
+    "utvm_softmax_share": ("utvm_between_entries", "utvm_inverse_entries", "utvm_leading_zeros", "utvm_clamp"),
+}
+"""Helpers that these call."""
