@@ -67,6 +67,8 @@ class Target:
         """Whether the family computes an operator on a core, in this form."""
         if not isinstance(op, self.kinds) or not self.family.applies(op, core):
             return False
+        if self.knobs:
+            return any(self.family.legal(op, core, config) for config in _configs(self.family, op, core, self.knobs))
         if not self.tile:
             return True
         assert isinstance(op, Conv2D)
@@ -96,9 +98,7 @@ def random_config(
     d: Drawer, family: KernelFamily, op: Operator, core: Core, knobs: Mapping[str, str] = MappingProxyType({})
 ) -> Config | None:
     """Return a random config of a family, with the choices of `knobs`, that can be built; None if none was found."""
-    space = family.space(op, core)
-    every = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
-    every = [config for config in every if all(str(config.get(name)) == value for name, value in knobs.items())]
+    every = _configs(family, op, core, knobs)
     d.rng.shuffle(every)  # type: ignore[arg-type]
     for config in every[:_MOST_CONFIGS]:
         if family.legal(op, core, config):
@@ -108,6 +108,13 @@ def random_config(
                 continue
             return config
     return None
+
+
+def _configs(family: KernelFamily, op: Operator, core: Core, knobs: Mapping[str, str]) -> list[dict[str, int | str]]:
+    """Return the configs of a space that have the choices of `knobs`."""
+    space = family.space(op, core)
+    every = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
+    return [config for config in every if all(str(config.get(name)) == value for name, value in knobs.items())]
 
 
 def used_by(op: Operator, kernel: Kernel) -> set[str]:
