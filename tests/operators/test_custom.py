@@ -10,11 +10,13 @@ import tflite
 
 import utvm
 from tests.support.host import run_on_host
+from utvm.cli import main
 from utvm.cores import get_core
+from utvm.errors import UtvmError
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_encoders import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
-from utvm.graph import DType, Elementwise, Function, Graph, Quantization, Reducer, Tensor
+from utvm.graph import CSource, DType, Elementwise, Foreign, Function, Graph, Quantization, Reducer, Tensor
 from utvm.graph.custom import CustomOperatorError
 from utvm.graph.definitions import definition
 from utvm.graph.formulas import stored
@@ -119,3 +121,41 @@ def test_what_is_no_operator_is_refused() -> None:
     product: Any = "product"
     with pytest.raises(CustomOperatorError, match="sum, max, min"):
         utvm.custom(Reducer(name="Product", combine=product, init=1, term=lambda _, x, __: x, result=lambda _, x: x))
+
+
+SORTED = tensor("x", (3, 5), 0.1, 4), tensor("y", (3, 5), 0.1, 4)
+
+
+def test_a_function_in_c(graph: Graph, tmp_path: Path) -> None:
+    """The page's, by its own C here and on a board, and by a folder on the command line: exported and checked."""
+    del graph
+    x, y = SORTED
+    data = write_encoded("own", (x,), (y,), [own("Sorted", [x], y)])
+    values = np.random.default_rng(0).integers(-128, 128, (3, 5)).astype(np.int8)
+    sorting = load_tflite(data, name="own")
+    wanted = np.sort(values.reshape(-1)).reshape(3, 5)
+    np.testing.assert_array_equal(evaluate(sorting, [values])["y"], wanted)
+    with utvm.connect("qemu-riscv32") as session:
+        model = utvm.Model(session, utvm.compile(sorting, "qemu-riscv32"))
+        np.testing.assert_array_equal(model.run(values).outputs["y"], wanted)
+    (op,) = sorting.operators
+    assert isinstance(op, Foreign)
+    (tmp_path / "own.tflite").write_bytes(write_encoded("own", (x,), (y,), [own("Again", [x], y)]))
+    folder = tmp_path / "c"
+    folder.mkdir()
+    assert main(["plan", str(tmp_path / "own.tflite"), "--board", "qemu-cortex-m7", "--custom", str(folder)]) == 2
+    (folder / "Again.c").write_text(op.function.text.replace("Sorted", "Again"), encoding="utf-8")
+    common = ["--custom", str(folder)]
+    made = [str(tmp_path / "own.tflite"), "--board", "qemu-cortex-m7", "-o", str(tmp_path / "library"), *common]
+    assert main(["export", *made]) == 0
+    assert main(["verify", str(tmp_path / "library"), "--against", str(tmp_path / "own.tflite"), *common]) == 0
+
+
+def test_c_that_does_not_compile_is_one_error() -> None:
+    utvm.custom(CSource(name="Broken", text="static void Broken(int x) { return 1 }"))
+    x, y = SORTED
+    broken = load_tflite(write_encoded("own", (x,), (y,), [own("Broken", [x], y)]))
+    with pytest.raises(UtvmError, match="the C of operator 'Broken' does not compile"):
+        evaluate(broken, [np.zeros((3, 5), np.int8)])
+    with pytest.raises(CustomOperatorError, match="no function of this name"):
+        utvm.custom(CSource(name="Absent", text="int nothing;"))

@@ -186,3 +186,24 @@ def test_branches_are_refused_with_the_reason() -> None:
     graphs += [Subgraph(name=name, inputs=[y], outputs=[y], operators=[]) for name in ("then", "else")]
     with pytest.raises(FrontendError, match="branches at run time"):
         load_tflite(write_subgraphs(graphs))
+
+
+def test_one_of_several_networks_is_chosen_by_its_signature(tmp_path: Path) -> None:
+    x = activation("x", 1, 4)
+    ys = [activation(name, 1, 4) for name in ("up", "down")]
+    ops = [
+        encoded(code, [x, x], [y], options)
+        for y, code, options in zip(ys, (CODES.ADD, CODES.SUB), ("AddOptions", "SubOptions"), strict=True)
+    ]
+    graphs = [Subgraph(name=y.name, inputs=[x], outputs=[y], operators=[op]) for y, op in zip(ys, ops, strict=True)]
+    path = tmp_path / "two.tflite"
+    path.write_bytes(write_subgraphs(graphs, {"rise": 0, "fall": 1}))
+    with pytest.raises(FrontendError, match=r"2 signatures \(rise, fall\)") as caught:
+        utvm.load(path)
+    assert "#rise" in caught.value.advice[0]
+    graph = utvm.load(f"{path}#fall")
+    assert (graph.name, [op.kind for op in graph.operators]) == ("two_fall", ["Sub"])
+    utvm.export(f"{path}#rise", "qemu-cortex-m7").write(tmp_path / "library")
+    assert utvm.verify(tmp_path / "library", f"{path}#rise", inputs=2).passed
+    with pytest.raises(FrontendError, match="no signature 'other'; there are: rise, fall"):
+        utvm.load(f"{path}#other")

@@ -69,11 +69,30 @@ def add_model_file(parser: argparse.ArgumentParser) -> None:
         help="quantise MODEL, a float network, with these typical inputs first: see `utvm quantize`",
     )
     add_pixels(parser)
+    add_custom(parser)
+
+
+def add_custom(parser: argparse.ArgumentParser) -> None:
+    """Add --custom."""
+    parser.add_argument(
+        "--custom",
+        type=Path,
+        metavar="FOLDER",
+        help="C files of custom operators that the model has, each named after its operator: it is compiled into the "
+        "model, and run here where results are compared",
+    )
 
 
 @contextmanager
 def int8_model(arguments: argparse.Namespace) -> Iterator[None]:
-    """Put an int8 file in the place of a float model while a command runs, if --data was given, and say so."""
+    """Put an int8 file in the place of a float model while a command runs, if --data was given, and say so.
+
+    What --custom names is known before.
+    """
+    if getattr(arguments, "custom", None) is not None:
+        from utvm.graph.custom import custom_folder
+
+        custom_folder(arguments.custom)
     if getattr(arguments, "quantize_by", None) is None:
         yield
         return

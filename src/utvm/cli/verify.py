@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_trust, chosen_board, count
+from utvm.cli.options import add_custom, add_trust, chosen_board, count
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -31,6 +31,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--layers", action="store_true", help="compare every operator's result, not only the outputs")
     parser.add_argument("--board", metavar="BOARD", help="the board (default: the one it was exported for)")
     add_trust(parser)
+    add_custom(parser)
     parser.add_argument(
         "--allow-changed", action="store_true", help="let files pass that were changed since the export, if equal"
     )

@@ -34,6 +34,7 @@ from utvm.device import Session
 from utvm.emulators import EmulatorError, stand_in
 from utvm.errors import UtvmError
 from utvm.frontends import load
+from utvm.frontends.reading import model_bytes, model_file
 from utvm.graph import Graph, Tensor
 from utvm.graph.cost import macs, macs_of
 from utvm.graph.samples import random_input
@@ -157,7 +158,7 @@ def export(
         name=prefix,
         model_file=path.name,
         model_macs=macs(run_passes(load(path))),
-        model_sha256=sha256(path.read_bytes()),
+        model_sha256=sha256(model_bytes(model_file(path)[0])),
         board=target.name,
         core=target.core.name,
         compiler=compiler_version(target.core.tool_prefix),

@@ -34,6 +34,7 @@ from utvm.deploy.harness import (
 from utvm.deploy.manifest import Form, Manifest, Result
 from utvm.errors import UtvmError
 from utvm.frontends import load
+from utvm.frontends.reading import model_bytes, model_file
 from utvm.graph import Graph
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
@@ -192,7 +193,7 @@ def verify(
         name=manifest.name,
         checks=tuple(checks),
         changed=_changed(directory, manifest, files),
-        other_model=sha256(model.read_bytes()) != manifest.model_sha256,
+        other_model=sha256(model_bytes(model_file(model)[0])) != manifest.model_sha256,
         allow_changed=allow_changed,
     )
 

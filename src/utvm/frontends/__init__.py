@@ -9,6 +9,7 @@ from utvm.frontends.errors import FrontendError
 from utvm.frontends.foreign import is_tflite, refuse_foreign
 from utvm.frontends.onnx import load_onnx
 from utvm.frontends.q7 import load_q7, q7_input
+from utvm.frontends.reading import model_file
 from utvm.frontends.tflite import load_tflite
 from utvm.frontends.torch import load_pt2
 from utvm.graph import Graph
@@ -18,7 +19,7 @@ def load(path: str | Path) -> Graph:
     """Import a model file by its suffix: .tflite, .onnx, .pt2, or .npz for a q7 archive.
 
     Args:
-        path: the file.
+        path: the file; of several networks in a .tflite file one by its signature, as in "model.tflite#encode".
 
     Returns:
         The network as the file has it, before any pass; `print` shows its operators.
@@ -33,8 +34,12 @@ def load(path: str | Path) -> Graph:
     """
     if not isinstance(path, str | Path):
         raise UtvmError(f"a {type(path).__name__} is no model file: give its path")
-    path = Path(path)
+    path, signature = model_file(Path(path))
     refuse_foreign(path)
+    if signature is not None:
+        if not is_tflite(path):
+            raise FrontendError(path.name, [f"it has no signature '{signature}': it is no .tflite file"])
+        return load_tflite(path, name=f"{path.stem}_{signature}", signature=signature)
     if path.suffix.lower() == ".npz":
         return load_q7(path)
     if path.suffix.lower() == ".onnx" and not is_tflite(path):

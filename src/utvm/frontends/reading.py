@@ -10,6 +10,14 @@ _MOST_BYTES = 2**31 - 1
 """FlatBuffers and protocol buffers end here."""
 
 
+def model_file(path: Path) -> tuple[Path, str | None]:
+    """Return a model's file, and the signature that its path names behind a '#', as in 'model.tflite#encode'."""
+    if path.is_file() or "#" not in path.name:
+        return path, None
+    name, _, signature = path.name.partition("#")
+    return path.with_name(name), signature
+
+
 def model_bytes(path: Path) -> bytes:
     """Return what is in a model file.
 

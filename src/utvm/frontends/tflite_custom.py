@@ -1,14 +1,17 @@
-"""Custom operators of a file, by the formulas that `utvm.custom` was given."""
+"""Custom operators of a file, by the formulas or the C that `utvm.custom` was given."""
 
 from __future__ import annotations
 
 from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError, broadcast_shape
-from utvm.graph import DType, Elementwise, Function, Operator, Reducer, Reduction, Tensor
+from utvm.graph import CSource, DType, Elementwise, Foreign, Function, Operator, Reducer, Reduction, Tensor
 from utvm.graph.custom import custom_operator
 
 PREFIX = "custom operator "
-_ADVICE = "Tell what it computes before the model is loaded: utvm.custom(Function(name='{name}', real=...))."
+_ADVICE = (
+    "Tell what it computes before the model is loaded: utvm.custom(Function(name='{name}', real=...)), or `--custom "
+    "FOLDER` with its C, {name}.c (docs/extending/custom.md)."
+)
 
 
 def convert_custom(c: Context) -> Operator:
@@ -17,7 +20,17 @@ def convert_custom(c: Context) -> Operator:
     found = custom_operator(name)
     if found is None:
         raise RefusedError("this operator is not supported", _ADVICE.format(name=name))
+    if isinstance(found, CSource):
+        return _foreign(c, found)
     return _elementwise(c, found) if isinstance(found, Function) else _reduction(c, found)
+
+
+def _foreign(c: Context, what: CSource) -> Operator:
+    if not c.raw.outputs:
+        raise RefusedError("at least one output is expected")
+    xs = tuple(c.any_input(i) for i in range(len(c.raw.inputs)))
+    ys = tuple(c.any_output(i) for i in range(len(c.raw.outputs)))
+    return Foreign(name=c.name, function=what, xs=xs, ys=ys, options=c.raw.custom_options)
 
 
 def _elementwise(c: Context, what: Function) -> Operator:

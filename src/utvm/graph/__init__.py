@@ -1,5 +1,6 @@
 """The network as data: tensors, operators, graphs, and what each operator computes."""
 
+from utvm.graph.foreign import CSource, Foreign
 from utvm.graph.general import (
     BatchMatMul,
     CumulativeSum,
@@ -60,6 +61,7 @@ __all__ = [
     "AverageRounding",
     "BatchMatMul",
     "BatchToSpace",
+    "CSource",
     "Concatenation",
     "Conv2D",
     "CumulativeSum",
@@ -67,6 +69,7 @@ __all__ = [
     "DepthwiseConv2D",
     "Dequantize",
     "Elementwise",
+    "Foreign",
     "FullyConnected",
     "Function",
     "Gather",

@@ -19,6 +19,7 @@ from utvm.kernels.portable import (
     PortableCumulativeSum,
     PortableDefined,
     PortableDepthwise,
+    PortableForeign,
     PortableFullyConnected,
     PortableL2Normalize,
     PortableLookup,
@@ -48,6 +49,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableCumulativeSum(),
     PortableDefined(),
     PortableLstm(),
+    PortableForeign(),
     PortableL2Normalize(),
 )
 """Plain C11, for every operator and every core."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from utvm.graph.foreign import TENSOR_TYPES
 from utvm.kernels.prelude_float import FLOAT_DEPENDENCIES, FLOAT_PRELUDE
 from utvm.kernels.prelude_wide import WIDE_DEPENDENCIES, WIDE_PRELUDE
 
@@ -22,6 +23,7 @@ PRELUDE: Mapping[str, str] = {
 #define UTVM_IN_ORDER
 #endif
 """,
+    "utvm_tensors": TENSOR_TYPES,
     "utvm_clamp": """\
 static inline int32_t utvm_clamp(int32_t x, int32_t low, int32_t high) {
   return x < low ? low : (x > high ? high : x);

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
-from utvm.graph import Function, Operator, Reducer, Tensor
+from utvm.graph import CSource, Function, Operator, Reducer, Tensor
 
 
 def workload(op: Operator) -> str:
@@ -42,8 +43,16 @@ def _tensor(tensor: Tensor | None) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, Function | Reducer):
         return value.name
+    if isinstance(value, CSource):
+        return f"{value.name}/{_digest(value.text.encode())}"
+    if isinstance(value, bytes):
+        return _digest(value) if value else "none"
     if dataclasses.is_dataclass(value):
         return "/".join(str(getattr(value, f.name)) for f in dataclasses.fields(value))
     if isinstance(value, tuple):
         return "/".join(_plain(v) for v in value)
     return str(value)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]

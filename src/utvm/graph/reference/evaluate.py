@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from utvm.errors import UtvmError
 from utvm.graph.definitions import defined_apart, definition
+from utvm.graph.foreign import Foreign, run_foreign
 from utvm.graph.general import L2Normalize
 from utvm.graph.graph import Graph
 from utvm.graph.operators import (
@@ -89,6 +90,7 @@ _SEMANTICS: Mapping[type[Operator], Callable[..., Array | tuple[Array, ...]]] = 
     SpaceToBatch: movement.space_to_batch,
     BatchToSpace: movement.batch_to_space,
     L2Normalize: unary.l2_normalize,
+    Foreign: run_foreign,
     Lstm: recurrent.lstm,
 }
 

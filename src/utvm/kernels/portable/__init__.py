@@ -7,6 +7,7 @@ from utvm.kernels.portable.convert import PortableConvert
 from utvm.kernels.portable.cumulative import PortableCumulativeSum
 from utvm.kernels.portable.defined import PortableDefined
 from utvm.kernels.portable.depthwise import PortableDepthwise
+from utvm.kernels.portable.foreign import PortableForeign
 from utvm.kernels.portable.fully_connected import PortableFullyConnected
 from utvm.kernels.portable.l2_normalize import PortableL2Normalize
 from utvm.kernels.portable.lookup import PortableLookup
@@ -23,6 +24,7 @@ __all__ = [
     "PortableCumulativeSum",
     "PortableDefined",
     "PortableDepthwise",
+    "PortableForeign",
     "PortableFullyConnected",
     "PortableL2Normalize",
     "PortableLookup",
