@@ -95,8 +95,9 @@ class Transformer(nn.Module):
         """Return the scores of the classes."""
         x = self.patches(x).flatten(2).transpose(1, 2) + self.places
         n, tokens, width = x.shape
-        parts = self.qkv(self.before(x)).reshape(n, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        seen = nn.functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
+        parts = self.qkv(self.before(x)).chunk(3, -1)
+        heads = [part.reshape(n, tokens, self.heads, width // self.heads).transpose(1, 2) for part in parts]
+        seen = nn.functional.scaled_dot_product_attention(*heads)
         x = x + self.joined(seen.transpose(1, 2).reshape(n, tokens, width))
         x = x + self.narrow(nn.functional.gelu(self.wide(self.between(x))))
         return self.scores(self.after(x).mean(1))
@@ -112,18 +113,25 @@ class Task:
     test_labels: NDArray[np.int64]
 
 
-def pictures(data: Path, count: int = 20_000) -> Task:
-    """CIFAR-10."""
+def pictures_of(
+    data: Path, count: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+    """Return pictures of CIFAR-10 and their classes, about `count` to train with and 5,000 to judge by."""
+    with np.load(data / "cifar10" / "test_5000.npz") as found:
+        names = [str(name) for name in found["classes"]]
+        test, test_labels = found["images"], found["labels"].astype(np.int64)
     with tarfile.open(data / "cifar10" / "train_jpg.tar.gz") as archive:
         members = [m for m in archive.getmembers() if m.name.endswith(".jpg")]
-        names = sorted({m.name.split("/")[1] for m in members})
         kept = members[:: max(1, len(members) // count)]
         images = [np.asarray(Image.open(io.BytesIO(archive.extractfile(m).read())).convert("RGB")) for m in kept]  # type: ignore[union-attr]
-        labels = np.array([names.index(m.name.split("/")[1]) for m in kept])
-    with np.load(data / "cifar10" / "test_5000.npz") as found:
-        order = [names.index(str(name)) for name in found["classes"]]
-        test, test_labels = found["images"], np.array(order)[found["labels"]]
-    return Task(train=_planes(np.array(images)), train_labels=labels, test=_planes(test), test_labels=test_labels)
+    labels = np.array([names.index(m.name.split("/")[1]) for m in kept])
+    return np.array(images), labels, test, test_labels
+
+
+def pictures(data: Path, count: int = 20_000) -> Task:
+    """CIFAR-10."""
+    train, labels, test, test_labels = pictures_of(data, count)
+    return Task(train=_planes(train), train_labels=labels, test=_planes(test), test_labels=test_labels)
 
 
 def _planes(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -50,6 +50,8 @@ def test_a_network_as_pytorch_exports_it() -> None:
         ([node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)], (1, 2, 8, 7), {}),
         ([node("MatMul", ["x", "w"], ["m"]), node("Add", ["b", "m"], ["y"])], (1, 5, 6), {"w": (6, 3), "b": (3,)}),
         ([node("Softmax", ["x"], ["y"], axis=1)], (1, 5, 3, 2), {}),
+        ([node("MatMul", ["x", "w"], ["m"]), node("Softmax", ["m"], ["y"])], (2, 5, 6), {"w": (2, 6, 3)}),
+        ([node("LayerNormalization", ["x", "s", "b"], ["y"], axis=2)], (1, 5, 6), {"s": (6,), "b": (6,)}),
         ([node("HardSwish", ["x"], ["y"])], (2, 3), {}),
         ([node("Split", ["x"], ["a", "b"], axis=1), node("Concat", ["b", "a"], ["y"], axis=1)], (1, 4, 3, 3), {}),
         ([node("DepthToSpace", ["x"], ["y"], blocksize=2, mode="CRD")], (1, 8, 3, 2), {}),

@@ -105,3 +105,29 @@ def test_what_can_not_be_kept(function: Any, shape: tuple[int, ...], reason: str
 def test_inputs_of_integers() -> None:
     with pytest.raises(FrontendError, match="input 'x' is int64, float32 is expected"):
         exported_graph(exported_module(Called(lambda x: x * 2), (torch.ones(1, 4, dtype=torch.int64),)))
+
+
+class Attention(nn.Module):  # type: ignore[misc, name-defined]
+    """A block of a transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.between = nn.LayerNorm(8), nn.LayerNorm(8)
+        self.qkv, self.wide, self.narrow = nn.Linear(8, 24), nn.Linear(8, 16), nn.Linear(16, 8)
+
+    def forward(self, x: Any) -> Any:
+        query, key, value = self.qkv(self.before(x)).reshape(1, 6, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(1, 6, 8)
+        x = x + seen
+        return (x + self.narrow(nn.functional.gelu(self.wide(self.between(x))))).mean(1)
+
+
+def test_a_block_of_a_transformer() -> None:
+    torch.manual_seed(0)
+    module, x = Attention().eval(), torch.randn(1, 6, 8)
+    graph = exported_graph(exported_module(module, (x,)))
+    np.testing.assert_allclose(evaluate(graph, [x.numpy()])["output_0"], module(x).detach().numpy(), atol=1e-3)
+    samples = np.random.default_rng(0).normal(size=(60, 6, 8)).astype(np.float32)
+    made = utvm.quantize(module, samples, example_inputs=(x,))
+    assert made.report.judgement.snr > 25
+    utvm.compile(made.graph, "qemu-cortex-m7")

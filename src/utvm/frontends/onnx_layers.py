@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from utvm.frontends import blocks
 from utvm.frontends import channels_first as layers
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.refusal import RefusedError, axis_of
@@ -67,8 +68,13 @@ def _gemm(n: NodeContext) -> Value:
 
 def _matmul(n: NodeContext) -> Value:
     weights = n.value(1)
-    if isinstance(weights, Tensor) or weights.ndim != 2:
-        raise RefusedError("it multiplies by a matrix that is not constant, or by several")
+    if isinstance(weights, Tensor) or (weights.ndim > 2 and len(n.x().shape) > 1):
+        return blocks.product(n.b, n.x(), n.x(1))
+    if weights.ndim == 1:
+        made = layers.linear(n.b, n.x(), n.floats(1, "weights")[None], None)
+        return n.b.reshape(made, made.shape[:-1])
+    if weights.ndim != 2:
+        raise RefusedError("it multiplies a vector by several matrices")
     return layers.linear(n.b, n.x(), n.floats(1, "weights").T, None)
 
 
@@ -113,6 +119,15 @@ def _batch_normalisation(n: NodeContext) -> Value:
     factor = scale / np.sqrt(variance + n.number("epsilon", 1e-5))
     moved = shift - mean * factor
     return layers.scale_and_shift(n.b, n.x(), factor.astype(np.float32), moved.astype(np.float32))
+
+
+def _layer_normalisation(n: NodeContext) -> Value:
+    x = n.x()
+    if len(n.node.outputs) != 1:
+        raise RefusedError("its mean or deviation are asked for")
+    axes = range(n.axis("axis", -1, len(x.shape)), len(x.shape))
+    scale, shift = n.floats(1, "scale"), n.floats(2, "shift") if n.has(2) else None
+    return blocks.normalised(n.b, x, axes, scale, shift, n.number("epsilon", 1e-5))
 
 
 def _softmax(n: NodeContext) -> Value:
@@ -182,6 +197,12 @@ LAYERS: Mapping[str, Converter] = {
     "GlobalMaxPool": _global_maximum,
     "ReduceMean": _reduce_mean,
     "BatchNormalization": _batch_normalisation,
+    "LayerNormalization": _layer_normalisation,
+    "Gelu": lambda n: blocks.gelu(n.b, n.x()),
+    "Exp": lambda n: blocks.elementwise(n.b, "Exp", n.x()),
+    "Neg": lambda n: blocks.elementwise(n.b, "Neg", n.x()),
+    "Abs": lambda n: blocks.elementwise(n.b, "Abs", n.x()),
+    "Sqrt": lambda n: blocks.elementwise(n.b, "Sqrt", n.x()),
     "Softmax": _softmax,
     "Relu": _unary(Relu),
     "Sigmoid": _unary(Logistic),

@@ -14,12 +14,14 @@ from utvm.graph import (
     Add,
     AveragePool2D,
     AverageRounding,
+    BatchMatMul,
     BatchToSpace,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
     Dequantize,
     DType,
+    Elementwise,
     FullyConnected,
     LeakyRelu,
     Logistic,
@@ -337,6 +339,33 @@ def _blocks(code: int, options: str, margin: str) -> Callable[[Any], EncodedOper
     return encode
 
 
+def _elementwise(op: Elementwise) -> EncodedOperator:
+    code = _FUNCTIONS.get(op.function.name)
+    if code is None:
+        raise UnwritableError(
+            f"{op.kind} has no form in a file here", "Keep the model in the form that it was read from."
+        )
+    return EncodedOperator(code=code, version=2 if op.y.dtype is DType.INT8 else 1, inputs=op.xs, outputs=(op.y,))
+
+
+def _batch_matmul(op: BatchMatMul) -> EncodedOperator:
+    return EncodedOperator(
+        code=_CODES.BATCH_MATMUL,
+        version=2 if op.y.dtype is DType.INT8 else 1,
+        inputs=(op.a, op.b),
+        outputs=(op.y,),
+        options="BatchMatMulOptions",
+        fields={"AdjX": op.turned_a, "AdjY": op.turned_b},
+    )
+
+
+_FUNCTIONS = {
+    "Abs": _CODES.ABS,
+    "Exp": _CODES.EXP,
+    "Neg": _CODES.NEG,
+    "Rsqrt": _CODES.RSQRT,
+    "Sqrt": _CODES.SQRT,
+}
 ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise,
@@ -353,6 +382,8 @@ ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     Relu: _unary(_CODES.RELU),
     Relu6: _unary(_CODES.RELU6),
     LeakyRelu: _unary(_CODES.LEAKY_RELU, "LeakyReluOptions", Alpha="alpha"),
+    Elementwise: _elementwise,
+    BatchMatMul: _batch_matmul,
     Quantize: _quantize,
     Dequantize: _unary(_CODES.DEQUANTIZE, "DequantizeOptions"),
     Reshape: _reshape,

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.frontends import blocks
 from utvm.frontends import channels_first as layers
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.frontends.torch_program import Call, Ref
-from utvm.graph import Add, LeakyRelu, Logistic, Mul, Operator, Relu, Relu6, Sub, Tanh, Tensor
+from utvm.graph import Add, LeakyRelu, Logistic, Mul, Operator, Relu, Relu6, StridedSlice, Sub, Tanh, Tensor
 
 Value = Tensor | NDArray[np.float32]
 
@@ -37,7 +38,10 @@ class TorchNode:
         found = args[position] if position < len(args) else named.get(name, default)
         if isinstance(found, list | tuple):
             return [self._values[each.name] if isinstance(each, Ref) else each for each in found]
-        return self._values[found.name] if isinstance(found, Ref) else found
+        value = self._values[found.name] if isinstance(found, Ref) else found
+        if isinstance(found, Ref) and isinstance(value, tuple):
+            raise RefusedError("it reads several values at once")
+        return value
 
     def x(self, position: int = 0) -> Tensor:
         """Return an operand; numbers and parameters become constants."""
@@ -238,6 +242,80 @@ def _pad(n: TorchNode) -> Value:
     return n.b.pad(x, [(0, 0)] * (len(x.shape) - len(pairs)) + pairs)
 
 
+def _matmul(n: TorchNode) -> Value:
+    if isinstance(n.arg(1, "other"), Tensor) and isinstance(n.arg(0, "self"), Tensor):
+        return blocks.product(n.b, n.x(0), n.x(1))
+    weights = n.weights()
+    if weights.ndim != 2 or not isinstance(n.arg(0, "self"), Tensor):
+        raise RefusedError("it multiplies by several matrices that are constant, or a constant by an activation")
+    return layers.linear(n.b, n.x(), np.ascontiguousarray(weights.T), None)
+
+
+def _layer_norm(n: TorchNode) -> Value:
+    x, rank = n.x(), len(n.arg(1, "normalized_shape"))
+    axes = range(len(x.shape) - rank, len(x.shape))
+    scale, shift = n.constant(2, "weight"), n.constant(3, "bias")
+    return blocks.normalised(n.b, x, axes, scale, shift, float(n.arg(4, "eps", 1e-5)))
+
+
+def _attention(n: TorchNode) -> Value:
+    if n.arg(3, "attn_mask") is not None or n.arg(5, "is_causal", False) or n.arg(7, "enable_gqa", False):
+        raise RefusedError("it has a mask, or shares keys among heads")
+    return blocks.attention(n.b, n.x(0), n.x(1), n.x(2), n.arg(6, "scale"))
+
+
+def _taken(n: TorchNode, axis: int, start: int, length: int, step: int = 1) -> Tensor:
+    """Return a slice along one dimension."""
+    x = n.x()
+    if length == x.shape[axis] and step == 1:
+        return x
+    begin, strides, shape = [0] * len(x.shape), [1] * len(x.shape), list(x.shape)
+    begin[axis], strides[axis], shape[axis] = start, step, length
+    return n.b.add(StridedSlice, tuple(shape), "cut", x=x, begin=tuple(begin), strides=tuple(strides))
+
+
+def _select(n: TorchNode) -> Value:
+    axis = n.axis(1, "dim")
+    return _one_of(n, axis, axis_of(int(n.arg(2, "index")), n.x().shape[axis]))
+
+
+def _one_of(n: TorchNode, axis: int, index: int) -> Tensor:
+    """Return what is at an index of one dimension, without that dimension."""
+    taken = _taken(n, axis, index, 1)
+    return n.b.reshape(taken, [size for d, size in enumerate(n.x().shape) if d != axis])
+
+
+def _unbind(n: TorchNode) -> tuple[Value, ...]:
+    axis = n.axis(1, "dim")
+    return tuple(_one_of(n, axis, index) for index in range(n.x().shape[axis]))
+
+
+def _slice(n: TorchNode) -> Value:
+    x, axis = n.x(), n.axis(1, "dim")
+    found = range(*slice(n.arg(2, "start"), n.arg(3, "end"), n.arg(4, "step", 1)).indices(x.shape[axis]))
+    if not len(found):
+        raise RefusedError("its slice is empty")
+    return _taken(n, axis, found[0], len(found), found.step)
+
+
+def _parts(n: TorchNode) -> tuple[Value, ...]:
+    """Cut in equal parts (chunk: how many; split: how long) or in parts of given lengths."""
+    x, axis, given = n.x(), n.axis(2, "dim"), n.arg(1, "split_size")
+    size = x.shape[axis]
+    if isinstance(given, int):
+        long = -(-size // given) if n.kind.startswith("chunk") else given
+        given = [min(long, size - start) for start in range(0, size, long)]
+    starts = np.cumsum([0, *given[:-1]]).tolist()
+    return tuple(_taken(n, axis, start, int(length)) for start, length in zip(starts, given, strict=True))
+
+
+def _item(n: TorchNode) -> Value:
+    found = n._values[n._call.args[0].name]
+    if not isinstance(found, tuple):
+        raise RefusedError("it takes a part of what has none")
+    return found[int(n._call.args[1])]
+
+
 def _same(n: TorchNode) -> Value:
     return n.x()
 
@@ -271,6 +349,23 @@ CONVERTERS: Mapping[str, Converter] = {
     "sub": _binary(Sub),
     "mul": _binary(Mul),
     "div": _division,
+    "matmul": _matmul,
+    "bmm": _matmul,
+    "layer_norm": _layer_norm,
+    "gelu": lambda n: blocks.gelu(n.b, n.x()),
+    "scaled_dot_product_attention": _attention,
+    "exp": lambda n: blocks.elementwise(n.b, "Exp", n.x()),
+    "neg": lambda n: blocks.elementwise(n.b, "Neg", n.x()),
+    "abs": lambda n: blocks.elementwise(n.b, "Abs", n.x()),
+    "sqrt": lambda n: blocks.elementwise(n.b, "Sqrt", n.x()),
+    "rsqrt": lambda n: blocks.elementwise(n.b, "Rsqrt", n.x()),
+    "select": _select,
+    "unbind": _unbind,
+    "slice": _slice,
+    "chunk": _parts,
+    "split": _parts,
+    "split_with_sizes": _parts,
+    "getitem": _item,
     "view": _reshaped,
     "reshape": _reshaped,
     "flatten": _flatten,

@@ -14,11 +14,13 @@ from utvm.frontends.context import quantised_range
 from utvm.graph import (
     FULL_INT8,
     Add,
+    BatchMatMul,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
     Dequantize,
     DType,
+    Elementwise,
     FullyConnected,
     Graph,
     LeakyRelu,
@@ -44,15 +46,35 @@ from utvm.quantization.weights import stored_weights, weight_scales
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 _CLAMPING = Weighted | Add | Sub | Mul
-_KNOWN = (Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, Mean, LeakyRelu, Relu, *SHARING, *PRESCRIBED_UNITS)
-
-
+_KNOWN = (
+    *(Conv2D, DepthwiseConv2D, FullyConnected, BatchMatMul, Add, Sub, Mul, Mean, LeakyRelu, Relu, Elementwise),
+    *(*SHARING, *PRESCRIBED_UNITS),
+)
 _MOVING = (Concatenation, Reshape, Split, StridedSlice, Transpose)
 """Operators that stay float where what they read does."""
 
 
 class QuantizationError(UtvmError):
     """A network that can't be quantised."""
+
+
+def float_alone(graph: Graph) -> set[str]:
+    """Return operators that stay float32 in any case: functions, and what their arguments and factors are made of.
+
+    Eight bits do not hold a variance and its root: their values spread over decades.
+    """
+    found: set[str] = set()
+    for op in graph.operators:
+        if not isinstance(op, Elementwise):
+            continue
+        waiting: list[Operator] = [op]
+        while waiting:
+            each = waiting.pop()
+            found.add(each.name)
+            makers = [p for p in _makers(graph, each) if p is not None and p.name not in found]
+            waiting += [p for p in makers if isinstance(p, Add | Mul | Mean | Elementwise)]
+        found |= {reader.name for reader in graph.consumers.get(op.y, ()) if isinstance(reader, Mul)}
+    return found
 
 
 def _makers(graph: Graph, op: Operator) -> list[Operator | None]:

@@ -14,7 +14,7 @@ from utvm.quantization.equalization import equalized
 from utvm.quantization.judge import has_classes
 from utvm.quantization.keeping import Cost, Kept, keep_accuracy
 from utvm.quantization.pixels import bytes_in
-from utvm.quantization.quantizer import QuantizationError, quantize_graph
+from utvm.quantization.quantizer import QuantizationError, float_alone, quantize_graph
 from utvm.quantization.ranges import Distribution, Method, Range
 from utvm.quantization.tflite_form import tflite_form
 
@@ -91,11 +91,12 @@ def quantize_float(
         name: found.range(Method.MIN_MAX if name in ends else method) for name, found in seen.items()
     }
     ranges.update(fixed or {})
-    quantised = quantize_graph(graph, ranges, weights=weights)
+    always = float_alone(graph)
+    quantised = quantize_graph(graph, ranges, weights=weights, kept=always)
     corrections = bias_corrections(graph, quantised, data.inputs, progress) if correct else {}
 
     def make(kept: Collection[str]) -> Graph:
-        return quantize_graph(graph, ranges, weights=weights, corrections=corrections, kept=kept)
+        return quantize_graph(graph, ranges, weights=weights, corrections=corrections, kept={*always, *kept})
 
     choices: tuple[Kept, ...] = ()
     if keep is not None:
