@@ -37,7 +37,7 @@ from utvm.frontends import load
 from utvm.graph import Graph
 from utvm.graph.samples import random_input
 from utvm.kernels import SMALL_FAMILIES
-from utvm.lowering import LoweringError, lower
+from utvm.lowering import LoweringError, Options, lower
 from utvm.passes import run_passes
 from utvm.tuning import measurements
 
@@ -172,7 +172,7 @@ def smallest(path: Path, session: Session) -> int:
     graph, known = run_passes(load(path)), measurements(board)
 
     def arena(ram: int | None) -> int:
-        return lower(graph, board.core, families=SMALL_FAMILIES, measured=known, ram=ram).arena_bytes
+        return lower(graph, board.core, Options(families=SMALL_FAMILIES, measured=known, ram=ram)).arena_bytes
 
     low, high = 0, arena(None)
     while high - low > 256:

@@ -23,7 +23,7 @@ from utvm.graph import Graph, Operator
 from utvm.graph.cost import macs_of
 from utvm.kernels import FAMILIES, KernelFamily, workload
 from utvm.kernels.base import Config
-from utvm.lowering import LoweringError, lower
+from utvm.lowering import LoweringError, Options, lower
 from utvm.passes import run_passes
 from utvm.toolchain import Image
 
@@ -73,7 +73,7 @@ def _configs(op: Operator, board: Board) -> Iterator[tuple[KernelFamily, Config]
 def _build(op: Operator, board: Board, choice: tuple[KernelFamily, Config] | None) -> Image | None:
     graph = Graph(name="layer", inputs=op.activations, outputs=op.outputs, operators=(op,))
     try:
-        program = lower(graph, board.core, choices=None if choice is None else {op.name: choice})
+        program = lower(graph, board.core, Options(choices=None if choice is None else {op.name: choice}))
     except LoweringError:
         return None
     return build_image(board, api.image_sources(program.name, program.render()), entries=[RUN_SYMBOL])

@@ -6,15 +6,12 @@ import math
 from pathlib import Path
 
 from utvm import api
+from utvm.api.assembling import imported
 from utvm.boards import Board
-from utvm.frontends import load
 from utvm.graph import Graph
-from utvm.kernels import FAMILIES, SMALL_FAMILIES
-from utvm.lowering import FrontierPoint, lower_frontier, undominated
-from utvm.passes import run_passes
+from utvm.lowering import FrontierPoint, undominated
 from utvm.report import FrontierReport, PlanPoint
 from utvm.toolchain import MemoryOverflowError
-from utvm.tuning import measurements
 
 _FOR_EACH_ARENA = 12
 
@@ -47,11 +44,8 @@ def frontier(
             print(point.cycles, point.arena_bytes, point.flash_bytes)
     """
     target = api.as_board(board)
-    core = api.assumed_core(target, assume)
-    graph = run_passes(model if isinstance(model, Graph) else load(Path(model)))
-    known = measurements(target, assume=assume or "", records=records)
-    families = SMALL_FAMILIES if small else FAMILIES
-    found = lower_frontier(graph, core, families=families, measured=known, most=_FOR_EACH_ARENA)
+    assembly = api.assemble(imported(model), target, small=small, assume=assume, records=records)
+    found = assembly.frontier(_FOR_EACH_ARENA)
     compiled = []
     for point in _apart(found, points):
         program = point.program
@@ -68,7 +62,9 @@ def frontier(
                 kernels=tuple((call.op.name, call.kernel.family, dict(call.kernel.config)) for call in program.calls),
             )
         )
-    return FrontierReport(model=graph.name, board=target.name, core=core.name, points=tuple(undominated(compiled)))
+    return FrontierReport(
+        model=assembly.graph.name, board=target.name, core=assembly.core.name, points=tuple(undominated(compiled))
+    )
 
 
 def _apart(found: list[FrontierPoint], most: int) -> list[FrontierPoint]:

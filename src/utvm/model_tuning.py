@@ -14,11 +14,9 @@ from utvm.boards import Board, LinkKind, require_trust
 from utvm.device import Session
 from utvm.errors import UtvmError
 from utvm.fleet import Fleet, fleet_rack
-from utvm.frontends import load
 from utvm.graph import Graph, Operator
 from utvm.interrupts import Interrupts
-from utvm.lowering import lower
-from utvm.passes import run_passes
+from utvm.lowering import Options, lower
 from utvm.report import LayerTuning, TuningReport
 from utvm.tuning import (
     DEFAULT_SEARCH,
@@ -69,8 +67,8 @@ def model_tasks(
     Raises:
         UtvmError: the model or the board can't be read, or no operator has one of these names.
     """
-    graph = model if isinstance(model, Graph) else load(Path(model))
-    tasks = tasks_of(run_passes(graph), api.as_board(board).core)
+    graph = api.prepared(model)
+    tasks = tasks_of(graph, api.as_board(board).core)
     known = [name for task in tasks for name in task.names]
     unknown = [name for name in operators if name not in known]
     if unknown:
@@ -224,5 +222,5 @@ def kernel_source(op: Operator, board: Board, family: str, config: object) -> st
     chosen = family_of(family, op, board.core)
     assert chosen is not None
     assert isinstance(config, dict)
-    program = lower(single(op), board.core, choices={op.name: (chosen, config)})
+    program = lower(single(op), board.core, Options(choices={op.name: (chosen, config)}))
     return program.render()[f"{program.name}.c"]

@@ -21,7 +21,7 @@ from utvm.graph import Graph
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels import FAMILIES
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 from utvm.passes import run_passes
 from utvm.report import PlanPoint
 
@@ -60,7 +60,7 @@ def _by_its_kernels(graph: Graph, board: Board, point: PlanPoint) -> api.Compile
         (op.name, f.name): f for op in run_passes(graph).operators for f in FAMILIES if f.applies(op, board.core)
     }
     choices = {name: (families[name, family], config) for name, family, config in point.kernels}
-    program = lower(run_passes(graph), board.core, choices=choices)
+    program = lower(run_passes(graph), board.core, Options(choices=choices))
     files = program.render()
     return api.Compiled(
         board=board, program=program, files=files, image=api.build_program(board, program, files), seconds={}

@@ -10,7 +10,7 @@ import pytest
 
 import utvm
 from utvm import api
-from utvm.api.compiling import prepared
+from utvm.api.assembling import prepared
 from utvm.boards import load_board
 from utvm.device import Session, TargetFaultError, build_image
 from utvm.device.calls import FrameCalls

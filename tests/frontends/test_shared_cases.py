@@ -12,7 +12,7 @@ from utvm.frontends import FrontendError, load_tflite
 from utvm.graph import DType, Graph
 from utvm.graph.cautions import cautions
 from utvm.graph.reference import evaluate
-from utvm.lowering import LoweringError, lower
+from utvm.lowering import LoweringError, Options, lower
 from utvm.passes import run_passes
 
 EQUAL = (
@@ -91,5 +91,5 @@ def test_a_softmax_over_thousands_is_told() -> None:
 def test_views_alone_say_what_they_need() -> None:
     _, graph = case("views_only")
     with pytest.raises(LoweringError, match=r"inputs and outputs take 256 bytes .*--ram 256 fits"):
-        lower(graph, get_core("cortex-m7"), ram=100)
-    assert lower(graph, get_core("cortex-m7"), ram=256).arena_bytes == 256
+        lower(graph, get_core("cortex-m7"), Options(ram=100))
+    assert lower(graph, get_core("cortex-m7"), Options(ram=256)).arena_bytes == 256

@@ -10,7 +10,7 @@ from utvm.device import Session
 from utvm.graph import Graph, Rounding
 from utvm.graph.reference import evaluate
 from utvm.kernels import Config, KernelFamily
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 
 WAYS = [
     (Rounding.DOUBLE, (-128, 127)),
@@ -35,7 +35,7 @@ def check(session: Session, cases: Sequence[Case], *, trap: bool = False) -> Non
     """Run all cases on a board; every output is that of the reference. With `trap`, unaligned accesses fault."""
     core = session.board.core
     programs = [
-        lower(case.graph, core, choices={op.name: (case.family, case.config) for op in case.graph.operators})
+        lower(case.graph, core, Options(choices={op.name: (case.family, case.config) for op in case.graph.operators}))
         for case in cases
     ]
     for case, got in zip(

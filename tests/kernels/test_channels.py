@@ -20,7 +20,7 @@ from utvm.kernels import FAMILIES
 from utvm.kernels.dsp.channels import ChannelDepthwise
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.helium import HeliumDepthwise
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 from utvm.lowering.select import candidates
 
 FAMILY = ChannelDepthwise()
@@ -158,7 +158,7 @@ def estimated(graph: Graph, core: Core, board: Session) -> dict[str, int]:
         if candidate.last_resort:
             continue
         choice = next(f for f in FAMILIES if f.name == candidate.kernel.family), candidate.kernel.config
-        program = lower(graph, core, choices={"op": choice})
+        program = lower(graph, core, Options(choices={"op": choice}))
         x = np.random.default_rng(0).integers(-128, 128, graph.inputs[0].shape).astype(np.int8)
         run_program(board, program, [x])
         cycles = board.call(RUN_SYMBOL).cycles

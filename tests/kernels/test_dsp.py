@@ -16,7 +16,7 @@ from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Qu
 from utvm.graph.reference import evaluate
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES
 from utvm.kernels.dsp.direct import DirectConvolution
-from utvm.lowering import LoweringError, lower
+from utvm.lowering import LoweringError, Options, lower
 
 FAST = [family for family in FAMILIES if family not in PORTABLE_FAMILIES]
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "FullyConnected")
@@ -95,7 +95,7 @@ def test_a_block_that_does_not_fit_is_refused() -> None:
     core = get_core("cortex-m7")
     assert not family.legal(op, core, {"m": 4, "n": 8, "form": "int16", "unroll": 1})
     with pytest.raises((LoweringError, ScheduleError)):
-        lower(graph, core, choices={"op": (family, {"m": 4, "n": 8, "form": "int16", "unroll": 1})})
+        lower(graph, core, Options(choices={"op": (family, {"m": 4, "n": 8, "form": "int16", "unroll": 1})}))
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)

@@ -21,7 +21,7 @@ from utvm.graph import Graph, Operator
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
 from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumMaxPool2D
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 from utvm.toolchain import default_cache_directory
 
 CORE = get_core("cortex-m55")
@@ -113,7 +113,7 @@ def test_nothing_outside_of_operands_is_touched(
 
 def check_guarded(session: Session, target: QemuTarget, found: list[Case]) -> None:
     """Run all cases with each operand at both ends of memory: an access outside it faults; outputs are exact."""
-    programs = [lower(case.graph, CORE, choices={"op": (case.family, case.config)}) for case in found]
+    programs = [lower(case.graph, CORE, Options(choices={"op": (case.family, case.config)})) for case in found]
     outputs = run_guarded(session, target, programs, [case.inputs for case in found])
     for case, got in zip(found, outputs, strict=True):
         (wanted,) = evaluate(case.graph, case.inputs).values()

@@ -21,7 +21,7 @@ from utvm.graph import DType, Graph, Mean, Operator, Quantization, Tensor
 from utvm.graph import operators as every_operator
 from utvm.graph.reference import evaluate
 from utvm.kernels import PORTABLE_FAMILIES
-from utvm.lowering import Program, lower
+from utvm.lowering import Options, Program, lower
 
 Case = tuple[Graph, list[np.ndarray]]
 
@@ -34,7 +34,7 @@ def portable(graph: Graph, core: Core, *, name: str | None = None) -> Program:
         op.name: (next(family for family in PORTABLE_FAMILIES if family.applies(op, core)), {})
         for op in graph.operators
     }
-    return lower(graph, core, name=name, choices=choices)
+    return lower(graph, core, Options(name=name, choices=choices))
 
 
 def laid_out(cases: list[Case]) -> tuple[list[Case], list[Program]]:

@@ -21,7 +21,7 @@ from utvm.graph import Graph
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
 from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 from utvm.toolchain import default_cache_directory
 
 WEIGHTED = [("Conv2D", RvvProduct()), ("FullyConnected", RvvProduct()), ("DepthwiseConv2D", RvvDepthwise())]
@@ -82,7 +82,9 @@ def test_nothing_behind_operands_is_touched(
     """With each operand at the very end of memory: an access behind it faults."""
     session, target = guarded
     found = drawn(cases(kind, family, wide=False), 1 / 4)
-    programs = [lower(case.graph, session.board.core, choices={"op": (case.family, case.config)}) for case in found]
+    programs = [
+        lower(case.graph, session.board.core, Options(choices={"op": (case.family, case.config)})) for case in found
+    ]
     outputs = run_guarded(session, target, programs, [case.inputs for case in found])
     for case, got in zip(found, outputs, strict=True):
         (wanted,) = evaluate(case.graph, case.inputs).values()

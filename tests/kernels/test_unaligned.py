@@ -23,7 +23,7 @@ from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels import PORTABLE_FAMILIES
 from utvm.kernels.dsp.channels import ChannelDepthwise
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 from utvm.passes import run_passes
 
 BOARDS = ["qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33"]
@@ -82,7 +82,7 @@ def test_the_trap_catches_code_for_cores_with_unaligned_access(name: str) -> Non
     # The Cortex-M7 reads bytes in either setting: a word at an odd address costs it more.
     for line, faults in (("unaligned = true", name != "qemu-cortex-m7"), ("unaligned = false", False)):
         board = described(name, line)
-        program = lower(graph, board.core, choices={"op": (ChannelDepthwise(), {})})
+        program = lower(graph, board.core, Options(choices={"op": (ChannelDepthwise(), {})}))
         with utvm.connect(board) as session:
             if faults:
                 with pytest.raises(TargetFaultError, match="unaligned"):
@@ -96,7 +96,9 @@ def test_the_trap_catches_code_for_cores_with_unaligned_access(name: str) -> Non
 def test_both_forms_are_in_the_code_and_the_compiler_takes_one() -> None:
     graph, _ = odd_channels()
     text = "".join(
-        lower(graph, described("qemu-cortex-m4", "").core, choices={"op": (ChannelDepthwise(), {})}).render().values()
+        lower(graph, described("qemu-cortex-m4", "").core, Options(choices={"op": (ChannelDepthwise(), {})}))
+        .render()
+        .values()
     )
     assert text.count("#ifdef __ARM_FEATURE_UNALIGNED") == text.count("#else /* -mno-unaligned-access */") > 0
 

@@ -22,7 +22,7 @@ from utvm.graph.reference import evaluate
 from utvm.kernels.dsp.winograd import WinogradRows
 from utvm.kernels.dsp.winograd.rows_plan import RowsPlan
 from utvm.kernels.dsp.winograd.transforms import ROW_TRANSFORMS, Emit
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 
 FAMILY = WinogradRows()
 M7 = get_core("cortex-m7")
@@ -110,7 +110,7 @@ def test_a_row_without_padding_above_or_beside_has_no_slot_for_it() -> None:
     weights = np.ones((2, 3, 3, 4), np.int8)
     bare = convolution(weights, size=(4, 4), before=(0, 0))
     padded = convolution(weights, size=(4, 4), before=(1, 0))
-    program, other = (lower(graph, M7, choices={"op": (FAMILY, {"tile": 2})}) for graph in (bare, padded))
+    program, other = (lower(graph, M7, Options(choices={"op": (FAMILY, {"tile": 2})})) for graph in (bare, padded))
     assert program.calls[0].kernel.scratch_bytes < other.calls[0].kernel.scratch_bytes
 
 
@@ -131,7 +131,7 @@ def test_long_products_are_a_loop_where_code_comes_through_a_small_cache() -> No
     assert RowsPlan.of(op, 4, M7).unrolled
     assert not RowsPlan.of(op, 4, cached).unrolled
     x = np.random.default_rng(8).integers(-128, 128, op.x.shape).astype(np.int8)
-    program = lower(graph, cached, choices={"op": (FAMILY, {"tile": 4})})
+    program = lower(graph, cached, Options(choices={"op": (FAMILY, {"tile": 4})}))
     with utvm.connect("qemu-cortex-m7") as session:
         (got,) = run_program(session, program, [x])
     np.testing.assert_array_equal(got, evaluate(graph, [x])["y"])

@@ -14,7 +14,7 @@ from utvm.cores import get_core
 from utvm.device import Session
 from utvm.graph.reference import evaluate
 from utvm.kernels import PORTABLE_FAMILIES
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 from utvm.profiling import profile
 
 BOARD = "rtl-cv32e40p-xpulp"
@@ -52,7 +52,7 @@ def test_cycles_of_a_convolution() -> None:
     assert graph is not None
     report, compiled = profile(graph, BOARD)
     assert compiled.program.calls[0].kernel.config["use"] == "sdot4"
-    portable = lower(graph, compiled.board.core, families=PORTABLE_FAMILIES)
+    portable = lower(graph, compiled.board.core, Options(families=PORTABLE_FAMILIES))
     assert [call.kernel.family for call in portable.calls] == ["portable"]
     assert report.cycles is not None
     assert report.cycles < 0.8 * report.macs

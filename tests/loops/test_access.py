@@ -14,7 +14,7 @@ from utvm.graph.functions import function
 from utvm.kernels import Config, Kernel
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable import PortableDefined
-from utvm.lowering import LoweringError, lower
+from utvm.lowering import LoweringError, Options, lower
 
 WINDOWED = ["Conv2D", "DepthwiseConv2D"]
 
@@ -84,7 +84,7 @@ def test_a_kernel_that_gives_an_input_up_too_early_is_refused() -> None:
     core = get_core("cortex-m3")
     assert family.build(op, core, {}).in_place == (0, 1)
     with pytest.raises(LoweringError, match="would write over 'scale'"):
-        lower(graph, core, choices={"op": (family, {})})
+        lower(graph, core, Options(choices={"op": (family, {})}))
     assert lower(graph, core).calls[0].kernel.in_place == (0,)
 
 

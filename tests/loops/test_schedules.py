@@ -34,7 +34,7 @@ from utvm.loops import (
     render,
     window_bytes,
 )
-from utvm.lowering import Program, lower
+from utvm.lowering import Options, Program, lower
 
 KINDS = ["Conv2D", "DepthwiseConv2D", "FullyConnected"]
 DEFINED = [
@@ -93,7 +93,7 @@ class Drawn:
 
     def program(self, core: Core) -> Program:
         (op,) = self.graph.operators
-        return lower(self.graph, core, choices={op.name: (Scheduled(self.schedule), {})})
+        return lower(self.graph, core, Options(choices={op.name: (Scheduled(self.schedule), {})}))
 
 
 def verb(draw: st.DrawFn, s: Schedule) -> Callable[[], Schedule]:

@@ -16,7 +16,7 @@ from utvm.cores import Core, get_core
 from utvm.graph import Add, Dequantize, DType, Graph, Operator, Quantization, Relu, Tensor
 from utvm.kernels import Config, Kernel, KernelFamily, code_digest, workload
 from utvm.kernels.base import Space
-from utvm.lowering import LoweringError, Measured, lower, lower_frontier
+from utvm.lowering import LoweringError, Measured, Options, lower, lower_frontier
 from utvm.lowering.budget import NEARLY, FlashError, RamError, choose
 from utvm.lowering.layout import Layout
 from utvm.lowering.relaxation import relaxation
@@ -101,7 +101,7 @@ def every_program(graph: Graph, family: Drawn) -> list[tuple[float, int, int]]:
     spaces = [family.contenders(op, CORE) for op in graph.operators]
     for configs in itertools.product(*spaces):
         chosen = {op.name: (family, config) for op, config in zip(graph.operators, configs, strict=True)}
-        program = lower(graph, CORE, choices=chosen)
+        program = lower(graph, CORE, Options(choices=chosen))
         cycles = sum(
             family.estimate(op, CORE, config) for op, (_, config) in zip(graph.operators, chosen.values(), strict=True)
         )
@@ -125,14 +125,14 @@ def test_the_choice_is_the_best_of_all_that_fit(seed: int) -> None:
         for limits in ({"ram": ram}, {"flash": flash}, {"ram": ram, "flash": flash}):
             fitting = [c for c, a, f in every if a <= limits.get("ram", a) and f <= limits.get("flash", f)]
             if fitting:
-                program = lower(graph, CORE, families=(family,), **limits)
+                program = lower(graph, CORE, Options(families=(family,), **limits))
                 spare = 1 if "flash" in limits else 1 + NEARLY
                 assert cycles_of(family, program) <= min(fitting) * spare
                 assert program.arena_bytes <= limits.get("ram", program.arena_bytes)
                 assert program.flash_bytes <= limits.get("flash", program.flash_bytes)
             else:
                 with pytest.raises(LoweringError):
-                    lower(graph, CORE, families=(family,), **limits)
+                    lower(graph, CORE, Options(families=(family,), **limits))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -143,7 +143,7 @@ def test_without_a_budget_of_flash_the_smallest_of_what_is_nearly_as_fast_is_tak
     for ram in (None, random.Random(seed).choice(every)[1]):
         fitting = [point for point in every if ram is None or point[1] <= ram]
         best = min(cycles for cycles, _, _ in fitting)
-        program = lower(graph, CORE, families=(family,), ram=ram)
+        program = lower(graph, CORE, Options(families=(family,), ram=ram))
         assert cycles_of(family, program) <= best * (1 + NEARLY)
         assert any(
             program.arena_bytes <= arena
@@ -152,7 +152,7 @@ def test_without_a_budget_of_flash_the_smallest_of_what_is_nearly_as_fast_is_tak
             if cycles == best
         )
         # Who says what flash there is gets the last cycle for it.
-        assert cycles_of(family, lower(graph, CORE, families=(family,), ram=ram, flash=10**6)) == best
+        assert cycles_of(family, lower(graph, CORE, Options(families=(family,), ram=ram, flash=10**6))) == best
 
 
 def test_what_was_only_estimated_is_not_nearly_as_fast_as_what_was_measured() -> None:
@@ -173,7 +173,7 @@ def test_the_frontier_is_every_point_that_no_other_beats(seed: int) -> None:
         for point in every
         if not any(other != point and all(o <= p for o, p in zip(other, point, strict=True)) for other in every)
     }
-    points = lower_frontier(graph, CORE, families=(family,))
+    points = lower_frontier(graph, CORE, Options(families=(family,)))
     found = {(p.cycles, p.program.arena_bytes, p.program.flash_bytes) for p in points}
     assert found == wanted
 
@@ -239,12 +239,12 @@ def test_errors_name_the_operator_the_missing_bytes_and_what_would_fit() -> None
     graph = network([64, 64, 64], [False] * 3)
     family = Drawn({"o1": [(1, 10, 40, 0), (9, 5, 20, 0)], "o2": [(1, 20, 0, 0)]})
     with pytest.raises(LoweringError, match=r"Relu 'o1' needs 148 bytes at once and 140 are allowed, 8 too few .*148"):
-        lower(graph, CORE, families=(family,), ram=140)
-    assert lower(graph, CORE, families=(family,), ram=148).arena_bytes == 148
+        lower(graph, CORE, Options(families=(family,), ram=140))
+    assert lower(graph, CORE, Options(families=(family,), ram=148)).arena_bytes == 148
     with pytest.raises(
         LoweringError, match=r"at least 25 bytes and 24 are left for them, 1 too few; .*Relu 'o2' with 20"
     ):
-        lower(graph, CORE, families=(family,), flash=24)
+        lower(graph, CORE, Options(families=(family,), flash=24))
     with pytest.raises(FlashError):
         choose(
             [[SimpleNamespace(measured=None, last_resort=False, cycles=1.0, flash_bytes=2)]],
@@ -269,7 +269,7 @@ def measured(graph: Graph, family: Drawn, costs: Mapping[int, int], **changes: o
 
 
 def chosen(graph: Graph, family: Drawn, known: Mapping[str, Sequence[Measured]], **limits: int) -> tuple[object, bool]:
-    (call,) = lower(graph, CORE, families=(family,), measured=known, **limits).calls
+    (call,) = lower(graph, CORE, Options(families=(family,), measured=known, **limits)).calls
     return call.kernel.config["choice"], call.measured is not None
 
 
@@ -281,7 +281,9 @@ def test_measurements_come_before_estimates_while_they_are_of_today() -> None:
     # Without a figure of what would be taken anyway nothing is known to be better.
     assert chosen(graph, family, measured(graph, family, {1: 90})) == (0, False)
     assert chosen(graph, family, measured(graph, family, {0: 100, 1: 90}, code="old")) == (0, False)
-    (call,) = lower(graph, CORE, families=(family,), measured=measured(graph, family, {0: 1}, code="old")).calls
+    (call,) = lower(
+        graph, CORE, Options(families=(family,), measured=measured(graph, family, {0: 1}, code="old"))
+    ).calls
     assert call.outdated
     # What nobody measured is still there for tight budgets.
     known = measured(graph, family, {0: 100, 1: 90})
@@ -313,7 +315,7 @@ def test_records_of_configs_that_are_not_legal_here_are_left_out() -> None:
 @given(st.integers(0, 10**9))
 def test_the_relaxation_bounds_the_best_from_both_sides(seed: int) -> None:
     graph, family = drawn_case(seed)
-    options = Layout(graph, CORE, "g").options((family,), {}, {})
+    options = Layout(graph, CORE, "g").options(Options(families=(family,)))
     costs = sorted(
         (sum(c.flash_bytes for c in picked), sum(c.cycles for c in picked)) for picked in itertools.product(*options)
     )
@@ -335,10 +337,10 @@ def test_a_budget_for_80_layers_with_many_kernels_is_answered() -> None:
         for op in graph.operators
     }
     family = Drawn(costs)
-    options = Layout(graph, CORE, "g").options((family,), {}, {})
+    options = Layout(graph, CORE, "g").options(Options(families=(family,)))
     least, most = (sum(f(c.flash_bytes for c in choices) for choices in options) for f in (min, max))
     for flash in (least, (3 * least + most) // 4, (least + most) // 2):
-        program = lower(graph, CORE, families=(family,), flash=flash)
+        program = lower(graph, CORE, Options(families=(family,), flash=flash))
         assert program.budgeted_bytes <= flash
         assert sum(call.cycles for call in program.calls) <= relaxation(options, flash).bound * 1.02
 
@@ -349,4 +351,4 @@ def test_a_table_of_floats_is_given_up_for_flash(core: str) -> None:
     y = Tensor(name="y", shape=x.shape, dtype=DType.FLOAT32)
     graph = Graph(name="g", inputs=(x,), outputs=(y,), operators=(Dequantize(name="op", x=x, y=y),))
     assert lower(graph, get_core(core)).calls[0].kernel.config == {"table": 1}
-    assert lower(graph, get_core(core), flash=1000).calls[0].kernel.config == {"table": 0}
+    assert lower(graph, get_core(core), Options(flash=1000)).calls[0].kernel.config == {"table": 0}

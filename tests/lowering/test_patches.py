@@ -1,8 +1,8 @@
 """First layers in stripes: the rewritten graph means the same, its arena fits, and its C computes it bit by bit."""
 
 import dataclasses
-from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ from utvm.graph import (
 from utvm.graph.cost import macs
 from utvm.graph.reference import evaluate
 from utvm.kernels import PORTABLE_FAMILIES
-from utvm.lowering import LoweringError, RamBudgetError, layout, lower
+from utvm.lowering import LoweringError, Options, Program, RamBudgetError, layout, lower
 from utvm.lowering.explored import Explored
 from utvm.lowering.patches import Stripes
 from utvm.lowering.views import Views
@@ -109,7 +109,7 @@ def test_stripes_mean_what_the_whole_means(graph: Graph, after: int) -> None:
         (got,) = evaluate(patching.graph, [x]).values()
         np.testing.assert_array_equal(got, wanted)
         assert macs(patching.graph) == patching.macs
-        program = lower(patching.graph, PLAIN, families=PORTABLE_FAMILIES)
+        program = lower(patching.graph, PLAIN, Options(families=PORTABLE_FAMILIES))
         ((held,),) = run_on_host([program], [[x]])
         np.testing.assert_array_equal(held.reshape(wanted.shape), wanted)
         arrays = {id(a): a for call in program.calls for a in call.kernel.constants.values()}.values()
@@ -158,7 +158,10 @@ def residual(rng: np.random.Generator) -> Graph:
 def test_a_budget_that_nothing_else_keeps_is_kept_by_stripes_with_the_least_work() -> None:
     graph = residual(np.random.default_rng(1))
     # Families with scratch to give up would keep the budget by themselves.
-    plain = partial(lower, core=PLAIN, families=PORTABLE_FAMILIES)
+
+    def plain(graph: Graph, **limits: Any) -> Program:
+        return lower(graph, PLAIN, Options(families=PORTABLE_FAMILIES, **limits))
+
     whole = plain(graph)
     assert whole.arena_bytes >= 2 * 24 * 8 * 16
     with pytest.raises(LoweringError, match="the arena does not fit"):
@@ -187,12 +190,12 @@ def test_an_impossible_budget_of_80_layers_is_answered_after_so_many_searches(mo
     monkeypatch.setattr(layout, "_options", lambda op, *rest: worked_out.append(op.name) or options(op, *rest))
     explored = Explored()
     with pytest.raises(RamBudgetError) as caught:
-        lower(graph, PLAIN, families=PORTABLE_FAMILIES, ram=300, explored=explored)
+        lower(graph, PLAIN, Options(families=PORTABLE_FAMILIES, ram=300), explored=explored)
     assert f"--ram {caught.value.needed} fits" in str(caught.value)
     assert explored.lowerings <= 100
     heights = {op.y.shape for op in operators} | {(1, rows, 4, 4) for rows in range(1, 17)}
     assert len(worked_out) <= 80 * 3 * len(heights), "each layer once for each kind of stripe, however many budgets"
-    found = lower(graph, PLAIN, families=PORTABLE_FAMILIES, ram=caught.value.needed, explored=explored)
+    found = lower(graph, PLAIN, Options(families=PORTABLE_FAMILIES, ram=caught.value.needed), explored=explored)
     assert found.arena_bytes == caught.value.needed
 
 

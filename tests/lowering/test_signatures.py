@@ -29,7 +29,7 @@ from utvm.graph import (
     Tensor,
 )
 from utvm.kernels import FAMILIES, Config, code_digest, workload
-from utvm.lowering import LoweringError, Measured, lower
+from utvm.lowering import LoweringError, Measured, Options, lower
 from utvm.lowering.errors import RamBudgetError
 from utvm.passes import run_passes
 
@@ -97,7 +97,7 @@ def test_families_compete_by_what_was_measured(first_cost: int, portable: int, w
         _measured(first.family, first.config, graph, core, first_cost),
         _measured("portable", {}, graph, core, portable),
     ]
-    chosen = lower(graph, get_core(core), measured={workload(op): known}).calls[0].kernel
+    chosen = lower(graph, get_core(core), Options(measured={workload(op): known})).calls[0].kernel
     assert (chosen.family == "portable") == (want == "portable")
 
 
@@ -107,9 +107,9 @@ def test_the_arena_that_an_error_names_is_true(share: float) -> None:
     core = get_core("cortex-m7")
     least = lower(graph, core).memory.lower_bound
     with pytest.raises(RamBudgetError) as caught:
-        lower(graph, core, ram=int(least * share / 4))
+        lower(graph, core, Options(ram=int(least * share / 4)))
     assert f"--ram {caught.value.needed} fits" in str(caught.value)
-    assert lower(graph, core, ram=caught.value.needed).arena_bytes == caught.value.needed
+    assert lower(graph, core, Options(ram=caught.value.needed)).arena_bytes == caught.value.needed
 
 
 @pytest.mark.parametrize("shape", [(1, 256), (256,), (4, 64)])
@@ -119,6 +119,6 @@ def test_a_model_of_views_alone(shape: tuple[int, ...]) -> None:
     x = tensor("x", 1, 8, 8, 4, dtype=DType.INT8)
     y = dataclasses.replace(x, name="y", shape=shape)
     graph = Graph(name="g", operators=(Reshape(name="r", x=x, y=y),), inputs=(x,), outputs=(y,))
-    assert lower(graph, get_core("cortex-m7"), ram=256).arena_bytes == 256
+    assert lower(graph, get_core("cortex-m7"), Options(ram=256)).arena_bytes == 256
     with pytest.raises(RamBudgetError, match=r"inputs and outputs take 256 bytes at once .*--ram 256 fits"):
-        lower(graph, get_core("cortex-m7"), ram=100)
+        lower(graph, get_core("cortex-m7"), Options(ram=100))

@@ -5,7 +5,7 @@ from utvm import api
 from utvm.bench import layer_graph
 from utvm.graph import Conv2D
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES
-from utvm.lowering import counted, lower, slower_calls
+from utvm.lowering import Options, counted, lower, slower_calls
 
 GRAPH = layer_graph("rn8_conv_16x16x32_64_k1s2")
 
@@ -14,7 +14,7 @@ def test_a_layer_that_a_faster_family_would_take_says_so_with_its_cost() -> None
     assert GRAPH is not None
     core = api.as_board("qemu-cortex-m7").core
     assert slower_calls(lower(GRAPH, core)) == ()
-    (slow,) = slower_calls(lower(GRAPH, core, families=PORTABLE_FAMILIES))
+    (slow,) = slower_calls(lower(GRAPH, core, Options(families=PORTABLE_FAMILIES)))
     assert slow.name == GRAPH.operators[0].name
     assert slow.cost == 0.75
     assert slow.basis == "by estimate"
@@ -28,7 +28,7 @@ def test_a_layer_that_a_faster_family_would_take_says_so_with_its_cost() -> None
 def test_a_layer_that_every_family_refuses_has_their_reasons() -> None:
     assert GRAPH is not None
     core = api.as_board("qemu-cortex-m7").core
-    program = lower(GRAPH, core, families=PORTABLE_FAMILIES)
+    program = lower(GRAPH, core, Options(families=PORTABLE_FAMILIES))
     refusing = [family for family in FAMILIES if family.name == "winograd-rows" and Conv2D in family.kinds]
     (slow,) = slower_calls(program, refusing)
     assert slow.reasons[0].startswith("winograd-rows: no tile")
@@ -48,7 +48,7 @@ def test_families_of_other_cores_are_no_reason() -> None:
         for family in FAMILIES:
             lacking = family.lacks(core)
             assert lacking is None or family.refusal(op, core), family.name
-        (slow,) = slower_calls(lower(GRAPH, core, families=PORTABLE_FAMILIES))
+        (slow,) = slower_calls(lower(GRAPH, core, Options(families=PORTABLE_FAMILIES)))
         assert "core" not in " ".join(slow.reasons)
 
 

@@ -20,7 +20,7 @@ from utvm.graph import DType, Graph, Quantization, Tensor
 from utvm.graph.functions import FUNCTIONS, REDUCERS
 from utvm.graph.reference import evaluate
 from utvm.kernels import FAMILIES
-from utvm.lowering import Program, lower
+from utvm.lowering import Options, Program, lower
 
 _SEEDS = 12
 
@@ -65,7 +65,7 @@ def in_any_config(graph: Graph, core: Core, seed: int) -> Program:
         config = {knob: values[rng.integers(len(values))] for knob, values in family.space(op, core).items()}
         if config and family.legal(op, core, config):
             choices[op.name] = family, config
-    return lower(graph, core, choices=choices)
+    return lower(graph, core, Options(choices=choices))
 
 
 def long_sums() -> list[Encoded]:

@@ -17,7 +17,7 @@ from utvm.frontends.tflite import load_tflite
 from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import Graph
 from utvm.kernels import FAMILIES, SMALL_FAMILIES, Config, KernelFamily
-from utvm.lowering import LoweringError, Program, lower
+from utvm.lowering import LoweringError, Options, Program, lower
 from utvm.passes import run_passes
 
 _MOST_TRIES = 40
@@ -87,12 +87,12 @@ def _compiled(d: Drawer, graph: Graph, board: Board, aims: Sequence[Target], *, 
     choices = _aimed_choices(d, graph, board, aims)
     plan = d.pick(*("random configs",) * 5, "fast", "small", "assume", "ram", "flash")
     if plan == "random configs":
-        return lower(graph, core, choices=random_choices(d, graph, board) | choices), plan
+        return lower(graph, core, Options(choices=random_choices(d, graph, board) | choices)), plan
     families = SMALL_FAMILIES if plan == "small" or d.integer(0, 3) == 0 else FAMILIES
     known = [each.name for each in assumptions().values() if core.name in each.cores]
     if plan == "assume" and known:
         core = api.assumed_core(board, d.pick(*known))
-    program = lower(graph, core, families=families, choices=choices)
+    program = lower(graph, core, Options(families=families, choices=choices))
     share = d.pick(0.5, 0.7, 0.9)
     limits: Mapping[str, int] = {
         "ram": {"ram": round(program.arena_bytes * share)},
@@ -100,7 +100,7 @@ def _compiled(d: Drawer, graph: Graph, board: Board, aims: Sequence[Target], *, 
     }.get(plan, {})
     if limits:
         try:
-            program = lower(graph, core, families=families, choices=choices, **limits)
+            program = lower(graph, core, Options(families=families, choices=choices, **limits))
         except LoweringError:
             plan += ", not possible"
     return program, plan
@@ -108,10 +108,10 @@ def _compiled(d: Drawer, graph: Graph, board: Board, aims: Sequence[Target], *, 
 
 def _striped(d: Drawer, graph: Graph, board: Board) -> Program | None:
     """Return a program whose first layers are computed in stripes, None where less RAM is not to be had."""
-    whole = lower(graph, board.core, families=SMALL_FAMILIES)
+    whole = lower(graph, board.core, Options(families=SMALL_FAMILIES))
     for share in (0.45, 0.6, 0.8):
         try:
-            program = lower(graph, board.core, families=SMALL_FAMILIES, ram=round(whole.arena_bytes * share))
+            program = lower(graph, board.core, Options(families=SMALL_FAMILIES, ram=round(whole.arena_bytes * share)))
         except LoweringError:
             continue
         if len(program.graph.operators) > len(graph.operators):

@@ -12,7 +12,8 @@ print(result.outputs, result.measurement.instructions)
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from utvm.api.compiling import Compiled, as_board, assumed_core, build_program, compile, image_sources, prepared
+    from utvm.api.assembling import Assembly, as_board, assemble, assumed_core, prepared
+    from utvm.api.compiling import Compiled, build_program, compile, image_sources
     from utvm.api.costing import compare, cost
     from utvm.api.foreign import build_c
     from utvm.api.planning import plan
@@ -24,11 +25,13 @@ else:
     __getattr__ = exports(__name__, __file__)
 
 __all__ = [
+    "Assembly",
     "Compiled",
     "Model",
     "QuantizedModel",
     "Result",
     "as_board",
+    "assemble",
     "assumed_core",
     "build_c",
     "build_program",

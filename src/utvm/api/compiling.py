@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from utvm.api.assembling import as_board, assemble, imported
 from utvm.api.board_fit import within_board
 from utvm.api.flash_budget import Built, within_both
-from utvm.api.sizes import Size, size_in_bytes
+from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
-from utvm.boards import Board, BoardError, load_board
+from utvm.boards import Board
 from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL, entry_source, step_symbol
-from utvm.cores import Core
 from utvm.device import build_image
 from utvm.dump import Dump
-from utvm.emulators import get_assumption
-from utvm.errors import UtvmError, UtvmWarning
-from utvm.frontends import load
+from utvm.errors import UtvmWarning
 from utvm.graph import Graph
 from utvm.graph.cautions import cautions
 from utvm.graph.cost import macs
-from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES, Config, KernelFamily
-from utvm.lowering import Explored, Program, SlowerCall, lower, slower_calls
-from utvm.passes import run_passes
+from utvm.kernels import FAMILIES, KernelFamily
+from utvm.lowering import Program, SlowerCall, slower_calls
 from utvm.progress import end, say
 from utvm.report import CompileReport, records_used, write_text
 from utvm.toolchain import Image, Source
-from utvm.tuning.known import measurements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -136,31 +132,31 @@ def compile(
         compiled = utvm.compile("model.tflite", "qemu-cortex-m7", ram="64K")
         print(compiled.program.arena_bytes, compiled.image.flash_bytes)
     """
-    flash_bytes, ram_bytes = size_in_bytes(flash), size_in_bytes(ram)
     watch, stages = Stopwatch(), Dump(dump)
     target = as_board(board)
-    core = assumed_core(target, assume)
     with watch.stage("import"):
-        graph = _imported(model, data, example_inputs)
+        graph = imported(model, data, example_inputs)
         stages.graph("imported", graph)
-    with watch.stage("passes"):
-        optimised = run_passes(graph, observe=stages.graph)
-    for caution in cautions(optimised):
+    assembly = assemble(
+        graph,
+        target,
+        name=name,
+        small=small,
+        flash=flash,
+        ram=ram,
+        assume=assume,
+        records=records,
+        portable=portable,
+        watch=watch,
+        stages=stages,
+    )
+    for caution in cautions(assembly.graph):
         warnings.warn(caution, UtvmWarning, stacklevel=2)
-    families = SMALL_FAMILIES if small else FAMILIES
-    with watch.stage("records"):
-        measured = measurements(target, assume=assume or "", records=records)
-    choices = _portable_choices(optimised, core, [portable] if isinstance(portable, str) else portable)
-
-    explored = Explored()
 
     @cache
     def lowered(flash: int | None, ram: int | None) -> Program:
         with watch.stage("lowering"):
-            return lower(
-                optimised, core, name=name, families=families, choices=choices, measured=measured, flash=flash, ram=ram,
-                explored=explored,
-            )  # fmt: skip
+            return assembly.within(flash, ram)
 
     def linked(program: Program) -> Built:
         with watch.stage("codegen"):
@@ -172,7 +168,8 @@ def compile(
     def build(flash: int | None, *, ram: int | None) -> Built:
         return within_board(target, lowered, linked, flash=flash, ram=ram)
 
-    built = build(None, ram=ram_bytes) if flash_bytes is None else within_both(build, flash_bytes, ram_bytes)
+    budgets = assembly.options
+    built = build(None, ram=budgets.ram) if budgets.flash is None else within_both(build, budgets.flash, budgets.ram)
     end()
     stages.program(built.program)
     stages.files(built.files)
@@ -183,55 +180,8 @@ def compile(
         files=built.files,
         image=built.image,
         seconds=watch.seconds,
-        families=families,
+        families=budgets.families,
     )
-
-
-def _imported(model: str | Path | Graph | Any, data: Any, example_inputs: tuple[Any, ...] | None) -> Graph:
-    if data is not None:
-        # Imported here: most compilations need none of the quantiser.
-        from utvm.api.quantizing import quantize
-
-        return quantize(model, data, example_inputs=example_inputs).graph
-    if isinstance(model, Graph):
-        return model
-    if not isinstance(model, str | Path):
-        raise UtvmError(f"a {type(model).__name__} is compiled with typical inputs: give data=..., as to utvm.quantize")
-    return load(model)
-
-
-def prepared(model: str | Path | Graph) -> Graph:
-    """Return the graph of a model after all passes.
-
-    Raises:
-        UtvmError: the model can't be read.
-    """
-    return run_passes(model if isinstance(model, Graph) else load(model))
-
-
-def as_board(board: str | Path | Board, *, trust: bool = False) -> Board:
-    """Return a board by name, by the path of its TOML (`trust` as in `load_board`), or as it is.
-
-    Raises:
-        BoardError: there is no such board, or its file has problems.
-    """
-    if not isinstance(board, str | Path | Board):
-        raise BoardError(f"a {type(board).__name__} is no board: give a name, the path of a TOML file, or a Board")
-    return board if isinstance(board, Board) else load_board(board, trust=trust)
-
-
-def assumed_core(board: Board, assume: str | None) -> Core:
-    """Return a board's core with an assumed pipeline or caches; None is as the board's file says.
-
-    Raises:
-        UtvmError: nothing of that name can be assumed for it.
-    """
-    if assume is None:
-        return board.core
-    assumption, core = get_assumption(assume, board.core.name), board.core
-    if assumption.schedules:
-        core = replace(core, timing=assumption.timings[core.name])
-    return core if assumption.memory is None else replace(core, caches=assumption.memory.caches("flash"))
 
 
 def build_program(board: Board, program: Program, files: Mapping[str, str], *, steps: bool = False) -> Image:
@@ -256,23 +206,3 @@ def image_sources(name: str, files: Mapping[str, str]) -> tuple[Source, ...]:
     """Return the sources of an image that runs model `name`: its files and the entry that owns the arena."""
     every = {**files, f"{name}_entry.c": entry_source(name)}
     return tuple(Source(name=file, text=text) for file, text in every.items())
-
-
-def _portable_choices(graph: Graph, core: Core, names: Sequence[str]) -> dict[str, tuple[KernelFamily, Config]]:
-    """Return the portable family of each named operator.
-
-    Raises:
-        UtvmError: the graph has no operator of that name.
-    """
-    found: dict[str, tuple[KernelFamily, Config]] = {}
-    for op in graph.operators:
-        family = next((family for family in PORTABLE_FAMILIES if family.applies(op, core)), None)
-        if family is not None:
-            found[op.name] = family, family.default(op, core)
-    if "all" in names:
-        return found
-    unknown = [name for name in names if name not in found]
-    if unknown:
-        lacking = ", ".join(f"'{name}'" for name in unknown)
-        raise UtvmError(f"no operator is named {lacking}; there are: {', '.join(found)}")
-    return {name: found[name] for name in names}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from utvm.api.compiling import as_board, assumed_core, prepared
-from utvm.api.sizes import Size, size_in_bytes
+from utvm.api.assembling import as_board, assemble, imported
+from utvm.api.sizes import Size
 from utvm.boards import Board
 from utvm.cores import Core
 from utvm.deploy.build import shipping
@@ -15,11 +15,10 @@ from utvm.emulators import stand_in
 from utvm.errors import UtvmError
 from utvm.graph import Graph
 from utvm.graph.cost import macs_of
-from utvm.kernels import FAMILIES, SMALL_FAMILIES
-from utvm.lowering import Call, Program, lower
+from utvm.kernels import FAMILIES
+from utvm.lowering import Call, Program
 from utvm.progress import end
 from utvm.report.cost import CostReport, OperatorCost, Refused
-from utvm.tuning.known import measurements
 
 _STATEMENT_BYTES, _STARTUP_BYTES = 8, 600
 """About what a statement of generated C, and all that is not the model's, take of flash: six networks on two cores."""
@@ -53,15 +52,9 @@ def cost(
     target = as_board(board)
     if target.emulator is None:
         target = shipping(target)
-    core = timed(target, assumed_core(target, assume))
-    program = lower(
-        prepared(model),
-        core,
-        families=SMALL_FAMILIES if small else FAMILIES,
-        measured=measurements(target, assume=assume or "", records=records),
-        flash=size_in_bytes(flash),
-        ram=size_in_bytes(ram),
-    )
+    assembly = assemble(imported(model), target, small=small, flash=flash, ram=ram, assume=assume, records=records)
+    core = timed(target, assembly.core)
+    program = replace(assembly, core=core).program()
     end()
     operators = tuple(_operator(call, core) for call in program.calls)
     known = [op.cycles for op in operators if op.cycles is not None]
@@ -86,7 +79,7 @@ def compare(
     model: str | Path | Graph, boards: Sequence[str | Path | Board], *, small: bool = False
 ) -> list[CostReport | Refused]:
     """Return what a model costs on each of several boards, or why it can't be lowered for one; see `cost`."""
-    graph = prepared(model)
+    graph = imported(model)
     found: list[CostReport | Refused] = []
     for board in boards:
         target = as_board(board)

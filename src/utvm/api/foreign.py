@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from utvm.api.compiling import as_board
+from utvm.api.assembling import as_board
 from utvm.boards import Board, require_trust
 from utvm.device import build_image
 from utvm.errors import UtvmError

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.api.compiling import as_board
+from utvm.api.assembling import as_board
 from utvm.api.costing import cost
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.api.compiling import Compiled, as_board, compile
+from utvm.api.assembling import as_board
+from utvm.api.compiling import Compiled, compile
 from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board, LinkKind, require_trust

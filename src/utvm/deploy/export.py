@@ -39,7 +39,7 @@ from utvm.graph import Graph, Tensor
 from utvm.graph.cost import macs, macs_of
 from utvm.graph.samples import random_input
 from utvm.kernels import PORTABLE_FAMILIES, PRELUDE, with_dependencies, workload
-from utvm.lowering import Program, lower
+from utvm.lowering import Options, Program, lower
 from utvm.naming import renaming
 from utvm.passes import run_passes
 from utvm.toolchain import Image, MemoryOverflowError, Toolchain, compiler_major, compiler_version
@@ -134,7 +134,7 @@ def export(
     prefix = program.name
     portable = None
     if target.core.feature and any(call.kernel.family != "portable" for call in program.calls):
-        portable = lower(program.graph, target.core, families=PORTABLE_FAMILIES)
+        portable = lower(program.graph, target.core, Options(families=PORTABLE_FAMILIES))
         portable = replace(portable, name=f"{prefix}_portable")
     draft = _library(program, portable, target, {}, {})
     ports = _ports(program.graph.inputs, "input"), _ports(program.graph.outputs, "output")

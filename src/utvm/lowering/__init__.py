@@ -3,8 +3,9 @@
 from utvm.lowering.budget import undominated
 from utvm.lowering.errors import FlashBudgetError, LoweringError, RamBudgetError
 from utvm.lowering.explored import Explored
-from utvm.lowering.layout import Choice, ram_advice
+from utvm.lowering.layout import ram_advice
 from utvm.lowering.lower import FrontierPoint, lower, lower_frontier
+from utvm.lowering.options import Choice, Options
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
 from utvm.lowering.program import Call, Program
 from utvm.lowering.select import Measured, Measurements
@@ -21,6 +22,7 @@ __all__ = [
     "Measured",
     "Measurements",
     "MemoryPlan",
+    "Options",
     "Program",
     "RamBudgetError",
     "Request",

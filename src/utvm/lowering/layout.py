@@ -13,23 +13,22 @@ from utvm.codegen import CArray
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Graph, Operator
-from utvm.kernels import Config, Kernel, KernelFamily, workload
+from utvm.kernels import Kernel, KernelFamily, workload
 from utvm.lowering.budget import MOST_PLANS, FlashError, RamError
 from utvm.lowering.errors import LoweringError
 from utvm.lowering.explored import Explored
 from utvm.lowering.floor import ArenaFloor
+from utvm.lowering.options import Options
 from utvm.lowering.plan import MemoryPlan, Request, plan_memory
 from utvm.lowering.program import Call, Program
 from utvm.lowering.promises import broken_promise
-from utvm.lowering.select import Candidate, Measurements, candidates
+from utvm.lowering.select import Candidate, candidates
 from utvm.lowering.storage import requests_of
 from utvm.lowering.views import Views
 from utvm.naming import library_name
 from utvm.progress import say
 
 _LONGEST_RUN = 5
-
-Choice = tuple[KernelFamily, Config]
 
 
 class Layout:
@@ -46,13 +45,7 @@ class Layout:
         self.operators = self.views.operators
         self._floor = ArenaFloor(graph, self.operators, self.views.root)
 
-    def options(
-        self,
-        families: Sequence[KernelFamily],
-        choices: Mapping[str, Choice],
-        measured: Measurements,
-        explored: Explored | None = None,
-    ) -> list[list[Candidate]]:
+    def options(self, asked: Options, explored: Explored | None = None) -> list[list[Candidate]]:
         """Return the candidates of each operator; all problems are in one error."""
         explored = explored or Explored()
         options: list[list[Candidate]] = []
@@ -60,8 +53,8 @@ class Layout:
         for index, op in enumerate(self.operators, 1):
             say(f"choosing kernels: {index} of {len(self.operators)}, {op.kind} {op.name}")
             try:
-                choice = choices.get(op.name)
-                work_out = partial(_options, op, self.core, families, choice, measured)
+                choice = asked.choices.get(op.name)
+                work_out = partial(_options, op, self.core, asked)
                 options.append(explored.candidates(op, work_out) if choice is None else work_out())
             except LoweringError as error:
                 problems.append(str(error))
@@ -202,22 +195,17 @@ def _outside_signatures(op: Operator, core: Core, families: Sequence[KernelFamil
     return f"no kernel computes it on {core.name}: {portable}; quantise the model to int8"
 
 
-def _options(
-    op: Operator,
-    core: Core,
-    families: Sequence[KernelFamily],
-    choice: Choice | None,
-    measured: Measurements,
-) -> list[Candidate]:
+def _options(op: Operator, core: Core, asked: Options) -> list[Candidate]:
+    choice = asked.choices.get(op.name)
     if choice is None:
-        found = candidates(op, core, families, measured.get(workload(op), ()))
+        found = candidates(op, core, asked.families, asked.measured.get(workload(op), ()))
     else:
         found = []
         with contextlib.suppress(ScheduleError):
             if choice[0].applies(op, core):
                 found = [Candidate(kernel=choice[0].build(op, core, choice[1]))]
     if not found:
-        outside = _outside_signatures(op, core, families if choice is None else (choice[0],))
+        outside = _outside_signatures(op, core, asked.families if choice is None else (choice[0],))
         if outside is not None:
             raise LoweringError(f"{op.kind} '{op.name}': {outside}")
         chosen = "" if choice is None else f" by family '{choice[0].name}' with {dict(choice[1])}"

@@ -22,7 +22,7 @@ from utvm.device import build_image
 from utvm.errors import UtvmError
 from utvm.graph import Operator
 from utvm.kernels import code_digest, content_digest
-from utvm.lowering import LoweringError, Program, lower
+from utvm.lowering import LoweringError, Options, Program, lower
 from utvm.toolchain import Image, MemoryOverflowError, Source
 from utvm.tuning.record import Outcome
 from utvm.tuning.space import Candidate, Task, estimate, family_of, single
@@ -62,7 +62,7 @@ def build_candidate(op: Operator, board: Board, candidate: Candidate, known: str
     if family is None:
         return Built(outcome=Outcome.NOT_BUILT, message=f"family '{candidate.family}' does not compute this operator")
     try:
-        program = lower(single(op), board.core, choices={op.name: (family, candidate.config)})
+        program = lower(single(op), board.core, Options(choices={op.name: (family, candidate.config)}))
     except (LoweringError, ScheduleError) as error:
         return Built(outcome=Outcome.NO_SCHEDULE, message=str(error), seconds=time.perf_counter() - started)
     (call,) = program.calls
