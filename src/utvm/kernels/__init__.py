@@ -7,6 +7,7 @@ from utvm.kernels.dsp.binary import WordBinary
 from utvm.kernels.dsp.channels import ChannelDepthwise
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
+from utvm.kernels.dsp.pairs import PairsOfInt16
 from utvm.kernels.dsp.pool import WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
@@ -76,6 +77,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     BlockedProduct(),
     BlockedDepthwise(),
     BlockedReal(),
+    PairsOfInt16(),
     *PORTABLE_FAMILIES,
 )
 """All families. Those that estimate their cycles compete for an operator; of the others the first that applies is
