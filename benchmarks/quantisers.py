@@ -310,7 +310,7 @@ def files(shared: Path) -> Iterator[Network]:
     )
 
 
-def modules(shared: Path, kept: Path) -> Iterator[Network]:
+def modules(shared: Path, kept: Path, wanted: Callable[[str], bool]) -> Iterator[Network]:
     """Yield the PyTorch networks, trained."""
     import torch
     from torch_networks import NETWORKS, Task, trained
@@ -318,6 +318,8 @@ def modules(shared: Path, kept: Path) -> Iterator[Network]:
     torch.set_num_threads(1)
     tasks: dict[Any, Task] = {}
     for name, (_, data, _) in NETWORKS.items():
+        if not wanted(f"PyTorch, {name}"):
+            continue
         if data not in tasks:
             tasks[data] = data(shared / "data")
         task = tasks[data]
@@ -362,9 +364,13 @@ def main() -> None:
         "| network | quantiser | accuracy in % | by itself in real numbers | apart | seconds |",
         "|---|---|---|---|---|---|",
     ]
-    sources = [files(arguments.shared), *([modules(arguments.shared, arguments.kept)] if has("torch") else [])]
+
+    def wanted(name: str) -> bool:
+        return not arguments.names or any(part in name for part in arguments.names)
+
+    sources = [files(arguments.shared), *([modules(arguments.shared, arguments.kept, wanted)] if has("torch") else [])]
     for network in (network for source in sources for network in source):
-        if arguments.names and not any(name in network.name for name in arguments.names):
+        if not wanted(network.name):
             continue
         count = arguments.count
         network = replace(network, test=network.test[:count], labels=network.labels[:count])

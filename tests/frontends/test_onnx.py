@@ -51,6 +51,10 @@ def test_a_network_as_pytorch_exports_it() -> None:
         ([node("MatMul", ["x", "w"], ["m"]), node("Add", ["b", "m"], ["y"])], (1, 5, 6), {"w": (6, 3), "b": (3,)}),
         ([node("Softmax", ["x"], ["y"], axis=1)], (1, 5, 3, 2), {}),
         ([node("MatMul", ["x", "w"], ["m"]), node("Softmax", ["m"], ["y"])], (2, 5, 6), {"w": (2, 6, 3)}),
+        (
+            [node("Resize", ["x", "", "", "s"], ["y"], mode="cubic", coordinate_transformation_mode="asymmetric")],
+            (1, 2, 5, 7), {"s": np.array([1, 2, 8, 4])},
+        ),
         ([node("LayerNormalization", ["x", "s", "b"], ["y"], axis=2)], (1, 5, 6), {"s": (6,), "b": (6,)}),
         ([node("HardSwish", ["x"], ["y"])], (2, 3), {}),
         ([node("Split", ["x"], ["a", "b"], axis=1), node("Concat", ["b", "a"], ["y"], axis=1)], (1, 4, 3, 3), {}),

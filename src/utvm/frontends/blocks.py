@@ -24,17 +24,23 @@ def elementwise(b: GraphBuilder, name: str, x: Tensor) -> Tensor:
 
 def normalised(
     b: GraphBuilder, x: Tensor, axes: Sequence[int], scale: FloatArray | None, shift: FloatArray | None, epsilon: float
-) -> Tensor:
-    """(x - mean) / sqrt(variance + epsilon) over non-negative axes, times `scale` and plus `shift`, which broadcast."""
-    apart = b.binary(Sub, x, layers.mean(b, x, axes, keep=True))
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / sqrt(variance + epsilon) over non-negative axes, times `scale` and plus `shift`, which broadcast.
+
+    Returns:
+        That, the mean, and the inverse of the root.
+    """
+    mean = layers.mean(b, x, axes, keep=True)
+    apart = b.binary(Sub, x, mean)
     variance = layers.mean(b, b.binary(Mul, apart, apart), axes, keep=True)
-    result = b.binary(Mul, apart, elementwise(b, "Rsqrt", b.binary(Add, variance, b.constant(epsilon, "epsilon"))))
+    inverse = elementwise(b, "Rsqrt", b.binary(Add, variance, b.constant(epsilon, "epsilon")))
+    result = b.binary(Mul, apart, inverse)
     for kind, values in ((Mul, scale), (Add, shift)):
         if values is not None:
             if broadcast_shape(x.shape, values.shape) != x.shape:
                 raise RefusedError(f"its weights {list(values.shape)} do not fit an input of shape {list(x.shape)}")
             result = b.binary(kind, result, b.constant(values, "weights"))
-    return result
+    return result, mean, inverse
 
 
 def gelu(b: GraphBuilder, x: Tensor) -> Tensor:

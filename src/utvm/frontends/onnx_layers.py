@@ -121,10 +121,8 @@ def _batch_normalisation(n: NodeContext) -> Value:
     return layers.scale_and_shift(n.b, n.x(), factor.astype(np.float32), moved.astype(np.float32))
 
 
-def _layer_normalisation(n: NodeContext) -> Value:
+def _layer_normalisation(n: NodeContext) -> tuple[Value, ...]:
     x = n.x()
-    if len(n.node.outputs) != 1:
-        raise RefusedError("its mean or deviation are asked for")
     axes = range(n.axis("axis", -1, len(x.shape)), len(x.shape))
     scale, shift = n.floats(1, "scale"), n.floats(2, "shift") if n.has(2) else None
     return blocks.normalised(n.b, x, axes, scale, shift, n.number("epsilon", 1e-5))

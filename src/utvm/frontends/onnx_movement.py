@@ -10,6 +10,7 @@ import numpy as np
 
 from utvm.frontends.builder import MAX_ELEMENTS
 from utvm.frontends.onnx_node import NodeContext, Value
+from utvm.frontends.onnx_resize import resized_by_weights
 from utvm.frontends.refusal import RefusedError, axis_of, broadcast_shape
 from utvm.graph import Add, Mul, ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Sub, Tensor
 
@@ -206,8 +207,21 @@ def _expand(n: NodeContext) -> Value:
 
 def _resize(n: NodeContext) -> Value:
     x = n.x()
+    plain = len(x.shape) == 4 and not n.node.attributes.get("axes") and n.text("mode", "nearest") != "cubic"
+    if n.node.kind == "Resize" and n.opset >= 11:
+        try:
+            return _resize_in_place(n, x) if plain else resized_by_weights(n, x)
+        except RefusedError:
+            if not plain:
+                raise
+        return resized_by_weights(n, x)
     if len(x.shape) != 4:
         raise RefusedError(f"its input has shape {list(x.shape)}, [N,C,H,W] is expected")
+    return _resize_in_place(n, x)
+
+
+def _resize_in_place(n: NodeContext, x: Tensor) -> Value:
+    """Resize as TFLite's operators do."""
     sizes = _resized(n, x)
     if sizes[:2] != x.shape[:2]:
         raise RefusedError("it resizes channels or the batch")

@@ -255,7 +255,7 @@ def _layer_norm(n: TorchNode) -> Value:
     x, rank = n.x(), len(n.arg(1, "normalized_shape"))
     axes = range(len(x.shape) - rank, len(x.shape))
     scale, shift = n.constant(2, "weight"), n.constant(3, "bias")
-    return blocks.normalised(n.b, x, axes, scale, shift, float(n.arg(4, "eps", 1e-5)))
+    return blocks.normalised(n.b, x, axes, scale, shift, float(n.arg(4, "eps", 1e-5)))[0]
 
 
 def _attention(n: TorchNode) -> Value:
