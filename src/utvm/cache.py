@@ -88,10 +88,14 @@ class Cache:
         target = self._folder(key) / _name_of(key, suffix, content)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, made = tempfile.mkstemp(prefix=_PART, dir=self.directory)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            Path(made).replace(target)
+            with tempfile.NamedTemporaryFile(prefix=_PART, dir=self.directory, delete=False) as file:
+                try:
+                    file.write(content)
+                    file.flush()
+                    Path(file.name).replace(target)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
         except OSError as error:
             raise self._unusable(error) from error
         return target

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -195,6 +196,40 @@ def test_cycles_of_a_schedule_are_those_of_the_core_s_timing(timing: Timing, see
             code = [parse(line) for line in walker.lines(walked)]
             assert sorted(walked.order) == list(range(len(block)))
             assert walked.cycles == timing.cost(code, code)
+
+
+def test_an_interrupted_search_leaves_nothing_and_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    timing, block = get_core("cortex-m7").timing, random_block(5, 60)
+    assert timing is not None
+    monkeypatch.setenv("UTVM_CACHE", str(tmp_path / "undisturbed"))
+    wanted = schedule(block, timing, pool=POOL, fixed=FIXED)
+    monkeypatch.setenv("UTVM_CACHE", str(tmp_path / "cache"))
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for owner, name in ((Walker, "walk"), (Path, "replace")):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                schedule(block, timing, pool=POOL, fixed=FIXED)
+        assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert schedule(block, timing, pool=POOL, fixed=FIXED) == wanted
+
+
+def test_a_walk_ends_early_only_where_it_takes_longer() -> None:
+    timing = get_core("cortex-m7").timing
+    assert timing is not None
+    for seed in range(6):
+        walker = Walker(random_block(seed, 100), timing, pool=POOL, fixed=FIXED, live_in=())
+        for strategy in (
+            Strategy(priority="pair", window=12, reserve=1),
+            Strategy(priority="order", window=1, reserve=0),
+        ):
+            whole = walker.walk(strategy)
+            if whole is not None:
+                assert walker.walk(strategy, below=whole.cycles + 0.5) == whole
+                assert walker.walk(strategy, below=whole.cycles / 2) is None
 
 
 def test_what_can_t_be_scheduled_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ _MOST_CHARACTERS = 256
 
 def printable(text: str) -> str:
     """Return a name that a file has, cut to 256 characters, with `?` for each that does not print."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_MOST_CHARACTERS])
+    text = text[:_MOST_CHARACTERS]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 class Names:

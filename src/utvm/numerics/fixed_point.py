@@ -7,6 +7,7 @@ gemmlowp's `fixedpoint.h`. int32 values are held in int64 arrays, so that interm
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,7 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 Int64Array = NDArray[np.int64]
 
 
+@lru_cache(maxsize=65536)
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """Return (multiplier, shift) with real ≈ multiplier * 2^(shift - 31) and |multiplier| in [2^30, 2^31).
 

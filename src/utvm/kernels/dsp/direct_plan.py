@@ -25,7 +25,7 @@ from utvm.kernels.dsp.finish import (
 from utvm.kernels.dsp.geometry import Rows, Window
 from utvm.kernels.dsp.multiply import multiply_kernel
 from utvm.kernels.dsp.multiply_estimate import multiply_cost, multiply_estimate
-from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
+from utvm.kernels.dsp.multiply_spec import MultiplySpec
 from utvm.kernels.dsp.stream import PAIR8_BOUND, WeightForm, lane_words, to_words
 
 PAIRED = 2
@@ -146,9 +146,8 @@ class DirectPlan:
         split = self.rows.split(self.m, most_pairs(self.m, self.n))
         assert split is not None
         parts, taps = split
-        offsets = tuple(
-            plain_offsets(1, 0, [self.rows.pixel_offset(m) + tap for tap in taps])[0] for m in range(block.m)
-        )
+        starts = [self.rows.pixel_offset(m) for m in range(block.m)]
+        offsets = tuple(tuple([start + tap for tap in taps]) for start in starts)
         return MultiplySpec(
             rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
             pixel_stride=self.window.out_pixel_bytes, form=self.form_of(block), finish=self.requantizer.finish,

@@ -27,6 +27,7 @@ _REGISTERS = ("r2", "r3", *LOOP_REGISTERS)
 _FIXED = {"%pa": "r0", "%pw": "r1"}
 
 
+@lru_cache(maxsize=256)
 def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> CSupport:
     """Return `void name(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks)`.
 
