@@ -43,6 +43,8 @@ _VECTORS = (
 _OF_VECTORS = frozenset({Kind.VECTOR_LOAD, Kind.VECTOR_SUM, Kind.VECTOR_MULTIPLY, Kind.VECTOR, Kind.GATHER})
 _SUFFIX = ".schedule"
 _GOOD_ENOUGH = 1.005
+_LONG, _BEGINNING, _WALKED = 800, 300, 2
+"""Of blocks of so many instructions, strategies walk a beginning of so many, and the best of them the whole."""
 
 
 class ScheduleError(ValueError):
@@ -94,7 +96,16 @@ def _search(
     walker = Walker(block, timing, pool=pool, fixed=fixed, live_in=live_in)
     good_enough = _GOOD_ENOUGH * walker.fewest_cycles
     vectors = any(instruction.kind in _OF_VECTORS for instruction in block.code)
-    for strategy in _VECTORS if vectors else _STRATEGIES[isinstance(timing, InOrderPipeline)]:
+    in_order = isinstance(timing, InOrderPipeline)
+    strategies = _VECTORS if vectors else _STRATEGIES[in_order]
+    race, walks = in_order and len(block) > _LONG, 0
+    if race:
+        # What repeats itself goes on as it begins.
+        strategies = tuple(sorted(strategies, key=lambda strategy: walker.pace(strategy, _BEGINNING)))
+    for strategy in strategies:
+        if race and walks == _WALKED and best is not None:
+            break
+        walks += 1
         walked = walker.walk(strategy, below=math.inf if best is None else best.cycles)
         if walked is None:
             continue

@@ -96,7 +96,18 @@ class Walker:
         Returns:
             The walk; None where the registers run out, or where it is sure to take `below` cycles or more.
         """
-        return self._in_order(strategy, below) if self._pipeline is not None else self._in_batches(strategy)
+        if self._pipeline is None:
+            return self._in_batches(strategy)
+        issued = self._in_order(strategy, below, len(self.code))
+        return None if issued is None else self._walked(*issued[:2])
+
+    def pace(self, strategy: Strategy, beginning: int) -> float:
+        """Return the cycles of a walk's first `beginning` instructions, and at least how many the others take.
+
+        Infinite where the registers run out on the way. Only for pipelines that issue in order.
+        """
+        issued = self._in_order(strategy, math.inf, beginning)
+        return math.inf if issued is None else issued[1].cycle + issued[2] / self._scarce_per_cycle
 
     def lines(self, walked: Walked) -> list[str]:
         """Return the physical code of a walk."""
@@ -129,8 +140,12 @@ class Walker:
             height[index] = max((height[follower] + step for follower in self._followers[index]), default=0)
         return height
 
-    def _in_order(self, strategy: Strategy, below: float) -> Walked | None:
-        """Walk cycle by cycle through a pipeline that issues in order."""
+    def _in_order(self, strategy: Strategy, below: float, most: int) -> tuple[_Taken, Issuing, int] | None:
+        """Walk cycle by cycle through a pipeline that issues in order, until `most` instructions are issued.
+
+        Returns:
+            What was taken and issued, and how much of what is scarce the others need; None as in `walk`.
+        """
         assert self._pipeline is not None
         state, taken = Issuing(self._pipeline), _Taken(self)
         operands_at, needs, height = state.operands_at, self._pipeline.needs, self._height
@@ -140,9 +155,9 @@ class Walker:
         starts = [-1] * len(self.code)
         lead, push = strategy.lead, strategy.push
         places = [index - lead * loads - push * sums for index, (loads, sums) in enumerate(self._early)]
-        total, window = len(self.code), strategy.window
+        window = strategy.window
         scarce, per_cycle, left_scarce = self._scarce, self._scarce_per_cycle, sum(self._scarce)
-        for limit in range(window, window + total):
+        for limit in range(window, window + most):
             # Another turn takes at least as long as this one, which starts with all operands there.
             if state.cycle + left_scarce / per_cycle >= below + _SLACK:
                 return None
@@ -195,7 +210,7 @@ class Walker:
             state.issue(chosen)
             taken.take(chosen)
             left_scarce -= scarce[chosen]
-        return self._walked(taken, state)
+        return taken, state, left_scarce
 
     def _in_batches(self, strategy: Strategy) -> Walked | None:
         """Walk on a core where loads pipeline with loads: a batch that has begun goes on as long as registers allow."""
