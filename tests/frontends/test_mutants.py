@@ -19,8 +19,10 @@ import numpy as np
 from tests.frontends.mutants import mutated
 from tests.support.cases import drawn
 from tests.support.draw import KINDS, graph_with
+from tests.support.encoded import MAKERS, encoded
 from tests.support.oracle import Oracle
 from tests.support.shared import SHARED
+from tests.support.streams import lstm, svdf, windowed
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import DepthwiseConv2D, DType, Graph, Tensor
@@ -47,7 +49,14 @@ def alone() -> list[bytes]:
     """Files of one operator each, of all kinds."""
     graphs = [g for kind in KINDS for g in drawn(graph_with(kind, tflite=True), 1 / 4)]
     without_bias = [g for g in graphs if isinstance(g.operators[0], DepthwiseConv2D) and g.operators[0].bias is None]
-    return [write_tflite(graph) for graph in graphs if graph not in without_bias]
+    files = [write_tflite(graph) for graph in graphs if graph not in without_bias]
+    return [*files, *(encoded(kind, 0).model for kind in MAKERS), *with_state()]
+
+
+def with_state() -> list[bytes]:
+    """Files of operators and networks that keep state."""
+    seeds = [np.random.default_rng(seed) for seed in range(4)]
+    return [make(rng) for rng in seeds for make in (svdf, lstm)] + [windowed(rng, initial=True) for rng in seeds]
 
 
 def _interpret(pipe: Connection) -> None:
@@ -96,6 +105,8 @@ class Interpreter:
 
 
 def _values(rng: np.random.Generator, tensor: Tensor) -> np.ndarray:
+    if tensor.dtype is DType.BOOL:
+        return rng.integers(0, 2, tensor.shape).astype(np.bool_)
     if tensor.dtype is DType.FLOAT32:
         return rng.normal(size=tensor.shape).astype(np.float32)
     return rng.integers(0, 256, tensor.nbytes).astype(np.uint8).view(tensor.dtype.value).reshape(tensor.shape)

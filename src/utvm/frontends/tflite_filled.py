@@ -69,6 +69,13 @@ def _l2_normalization(c: Context) -> Converted:
     return L2Normalize(name=c.name, x=x, y=y)
 
 
+FILLED_TYPES: Mapping[str, tuple[DType, ...]] = {
+    "FILL": _FILLED,
+    "ZEROS_LIKE": _FILLED,
+    "DYNAMIC_UPDATE_SLICE": _UPDATED,
+    "L2_NORMALIZATION": (DType.INT8,),
+}
+"""Operator → types of its activations."""
 FILLED: Mapping[str, Callable[[Context], Converted]] = {
     "FILL": _fill,
     "ZEROS_LIKE": _zeros_like,

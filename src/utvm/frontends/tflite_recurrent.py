@@ -18,6 +18,9 @@ _LSTM_INPUTS = 24
 _HIDDEN, _CELL = 18, 19
 _ABSENT = {9: "peepholes", 16: "a projection", 20: "layer normalisation"}
 """Inputs that variants of the LSTM have and tflite-micro does not take."""
+_GATE_SCALE = 2.0**-12
+"""Of the sums of an LSTM's gates."""
+_LARGEST_RATIO = 2.0**22
 _LEAST_POWER, _MOST_POWER = -27, 0
 """Powers of two of a cell state's scale whose shifts fit 32 bits."""
 
@@ -43,6 +46,8 @@ def _svdf(c: Context) -> Converted:
     expect_shape(state, (x.shape[0], filters * memory))
     if state.dtype is not time.dtype or state.quant is None or state.zero_point:
         raise RefusedError(f"tensor '{state.name}': a state of {time.dtype} with a scale and zero point 0 is expected")
+    for a, b, made in ((x, feature, state), (state, time, y)):
+        _rescaled(a.scale * b.scale / made.scale)
     bias = c.bias(3, filters // rank)
     if bias is None:
         raise RefusedError("it has no bias, which tflite-micro does not take")
@@ -85,6 +90,10 @@ def _lstm(c: Context) -> Converted:
         raise RefusedError(f"tensor '{hidden.name}': its zero point {hidden.zero_point} is outside int8")
     if not 2.0**_LEAST_POWER <= cell.scale <= 2.0**_MOST_POWER:
         raise RefusedError(f"tensor '{cell.name}': its scale {cell.scale} is out of range")
+    for weights, source in ((inputs, x), (recurrent, hidden)):
+        for tensor in weights:
+            _rescaled(source.scale * tensor.scale / _GATE_SCALE)
+    _rescaled(2.0**-30 / hidden.scale)
     biases = tuple(bias for gate in range(GATES) if (bias := c.bias(12 + gate, units)) is not None)
     if len(biases) != GATES:
         raise RefusedError("a bias for each gate is expected")
@@ -108,6 +117,12 @@ def _lstm(c: Context) -> Converted:
         time_major=major,
         cell_clip=int(clip),
     )
+
+
+def _rescaled(ratio: float) -> None:
+    """Refuse a ratio of scales that TFLite's shift of 32 bits can't express."""
+    if ratio >= _LARGEST_RATIO:
+        raise RefusedError(f"its input's scales are too large beside its output's: {ratio} does not fit 32 bits")
 
 
 def _fixed(c: Context, position: int, types: tuple[DType, ...]) -> Tensor:

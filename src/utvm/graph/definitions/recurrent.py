@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from utvm.compute import Compute, Const, Expr, Index, Load, Reduced, axis, call, where
 from utvm.graph.arithmetic import Requantization, integer_range, requantization
 from utvm.graph.definitions.definition import Definition, buffer_of
@@ -19,7 +17,7 @@ def svdf_feature(op: SvdfFeature) -> Definition:
     x = Load(buffer=buffer_of("x", op.x), index=(axis("b"), axis("c")))
     weights = Load(buffer=buffer_of("weights", op.weights), index=(axis("f"), axis("c")))
     low, high = integer_range(op.y.dtype)
-    value = requantized(Reduced(), _in_float32(op.x, op.weights, op.y))
+    value = requantized(Reduced(), _factor(op.x, op.weights, op.y))
     compute = Compute(
         space={"b": batch, "f": filters},
         reduce={"c": inputs},
@@ -62,7 +60,7 @@ def svdf_time(op: SvdfTime) -> Definition:
         reduce={"r": rank, "m": memory},
         init=NOTHING,
         term=centered(op.x, x) * weights,
-        epilogue=stored(op, requantized(total, _in_float32(op.x, op.weights, op.y))),
+        epilogue=stored(op, requantized(total, _factor(op.x, op.weights, op.y))),
         output=buffer_of("y", op.y),
         index=(axis("b"), axis("u")),
         c_type="uint32_t",
@@ -71,6 +69,5 @@ def svdf_time(op: SvdfTime) -> Definition:
     return Definition(stages=(compute,), inputs=inputs)
 
 
-def _in_float32(x: Tensor, weights: Tensor, y: Tensor) -> Requantization:
-    """Return the factor of a product of two tensors; tflite-micro multiplies and divides scales of SVDF in float32."""
-    return requantization(float(np.float32(x.scale) * np.float32(weights.scale) / np.float32(y.scale)))
+def _factor(x: Tensor, weights: Tensor, y: Tensor) -> Requantization:
+    return requantization(x.scale * weights.scale / y.scale)
