@@ -13,9 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 import utvm
+from tests.deploy.test_firmware import ask
 from tests.support.oracle import Oracle
 from tests.support.streams import CODES, activation, encoded, handle, lstm, svdf, windowed
 from utvm.cores import get_core
+from utvm.deploy import shell_firmware
+from utvm.emulators import BootedBoard
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_writer import Subgraph, write_subgraphs
 from utvm.graph import DType, Graph
@@ -207,3 +210,25 @@ def test_one_of_several_networks_is_chosen_by_its_signature(tmp_path: Path) -> N
     assert utvm.verify(tmp_path / "library", f"{path}#rise", inputs=2).passed
     with pytest.raises(FrontendError, match="no signature 'other'; there are: rise, fall"):
         utvm.load(f"{path}#other")
+
+
+def test_firmware_keeps_state_beside_another_model_and_resets_it(tmp_path: Path) -> None:
+    """Two models on one console: the one that keeps state has its arena for itself."""
+    made = []
+    for name, seed in (("stream", 4), ("other", 5)):
+        path = tmp_path / f"{name}.tflite"
+        path.write_bytes(windowed(np.random.default_rng(seed), initial=True))
+        made.append(utvm.export(path, "qemu-cortex-m4"))
+    graph = load_tflite(tmp_path / "stream.tflite")
+    inputs = frames(graph, 3)
+    wanted = [[int(v) for v in outputs[0].reshape(-1)] for outputs in sequence(graph, inputs)]
+    with BootedBoard(made[0].board, shell_firmware(made).image.path) as booted:
+        booted.hear("ready\r\n")
+        for _ in range(2):
+            for each, outputs in zip(inputs, wanted, strict=True):
+                (line,) = ask(booted, f"infer {each[0].tobytes().hex()}")
+                assert [int(value) for value in line.split()[2:]] == outputs
+                assert ask(booted, "use other") == []
+                ask(booted, "infer 010203")
+                assert ask(booted, "use stream") == []
+            assert ask(booted, "reset") == []

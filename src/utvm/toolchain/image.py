@@ -161,6 +161,12 @@ class Image:
         symbol = self.symbols.get(name.rpartition(":")[2])
         if symbol is None:
             return Frame(size=0)  # the compiler names it, but took the call out later: nothing of it is linked
+        # Of functions with the same instructions the compiler keeps one, under all of their names, and describes that.
+        file = name.rpartition(":")[0]
+        twins = [s.name for s in self._functions if s.address == symbol.address and s.name != symbol.name]
+        for twin in (f"{file}:{other}" if file else other for other in twins):
+            if twin in self.call_graph.frames:
+                return self.call_graph.frames[twin]
         start, size = symbol.address, symbol.size
         if not size:
             later = [symbol.address for symbol in self._functions if symbol.address > start]
