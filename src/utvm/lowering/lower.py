@@ -16,6 +16,7 @@ from utvm.lowering.options import Options
 from utvm.lowering.plan import BUFFER_ALIGNMENT
 from utvm.lowering.program import Program
 from utvm.lowering.select import Candidate
+from utvm.lowering.stores import with_stores
 
 _PROBES = 8
 """Arenas that are tried between one that is too small and one that fits."""
@@ -44,6 +45,7 @@ def lower(graph: Graph, core: Core, options: Options | None = None, *, explored:
         LoweringError: operators that no kernel family computes (all of them are named), or a budget that no choice
             of kernels meets.
     """
+    graph = with_stores(graph)
     asked = _Asked(core=core, options=options or Options(), explored=explored or Explored())
     try:
         return _lowered(graph, asked, stripes=asked.options.stripes).program
@@ -102,7 +104,7 @@ def lower_frontier(
         LoweringError: operators that no kernel family computes.
     """
     asked = options or Options()
-    layout = Layout(graph, core, asked.name)
+    layout = Layout(with_stores(graph), core, asked.name)
     every = layout.options(replace(asked, choices={}))
     options_left = [[candidate for candidate in choices if not candidate.last_resort] for choices in every]
     points = frontier(options_left, memory=layout, most=most)
