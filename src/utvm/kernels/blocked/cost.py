@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
 from utvm.cores import Core
@@ -9,15 +10,49 @@ from utvm.cores.instructions import EVERY
 from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected
 from utvm.kernels.base import Config
 
-_ADDRESSES = 4
-"""Registers of pointers, a counter and a constant."""
 _FEW_REGISTERS = 10
 """Below, instructions have two operands too: products take a move, loads do not overlap (measured: Cortex-M0)."""
-_BRANCH = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Costs:
+    """Cycles of the parts of a block of products.
+
+    Attributes:
+        load, move, spill: of loading a word, of keeping an operand, of a value that no register holds.
+        addresses: registers of pointers, a counter and a constant.
+        saved: what an instruction for several products saves of its count, by overlapping.
+        branch: of a step of the sum that is not written out.
+        finish: of an accumulator's way to int8 and of starting it.
+        start: of a block.
+        copy: of copying an element of a window.
+        share: the part of a block's cycles that falls with its size.
+    """
+
+    load: float
+    move: float
+    spill: float
+    addresses: int
+    saved: float
+    branch: float
+    finish: float
+    start: float
+    copy: float
+    share: float
+
+
+# Fitted to the modelled cycles of every config of three convolutions on the Cortex-M3 and of one on RV32
+# (benchmarks/small_cores.py): 3.5 % off on the one, 7 % on the other.
+_COSTS = _Costs(
+    load=1.5, move=0.0, spill=2.6, addresses=2, saved=0.5, branch=4.6, finish=28.0, start=18.0, copy=5.4, share=0.9
+)
+_COSTS_OF_FEW = _Costs(
+    load=2.0, move=1.0, spill=4.0, addresses=3, saved=0.5, branch=4.0, finish=22.0, start=10.0, copy=3.5, share=0.7
+)
+_ADDRESSES = 4
+"""Registers of pointers, a counter and a constant in depthwise blocks."""
 _FINISH = 22.0
-"""Cycles of an accumulator's way to int8 and of starting it."""
-_COPY = 3.5
-"""Cycles of copying an element of a window."""
+"""Cycles of an accumulator's way to int8 in depthwise blocks."""
 
 
 def product_cycles(op: Conv2D | FullyConnected, core: Core, config: Config) -> float:
@@ -32,18 +67,18 @@ def product_cycles(op: Conv2D | FullyConnected, core: Core, config: Config) -> f
     use = next((each for each in EVERY if each.name == config["use"]), None)
     words, lanes = (1, 1) if use is None else (use.words, use.lanes)
     multiplies, adds = (1, 1) if use is None else (use.multiplies, use.adds)
-    few = core.registers < _FEW_REGISTERS
-    live = m * n + words * (min(m, n) + 1) + (_ADDRESSES - 1 if few else _ADDRESSES)
+    costs = _COSTS_OF_FEW if core.registers < _FEW_REGISTERS else _COSTS
+    live = m * n + words * (min(m, n) + 1) + costs.addresses
     spilled = max(0, live - core.registers)
-    load, move, spill = (2.0, 1.0, 4.0) if few else (1.2, 0.0, 2.5)
-    step = (m + n) * words * load + m * n * (multiplies + adds + move - 0.5 * (use is not None)) + spill * spilled
+    each = multiplies + adds + costs.move - costs.saved * (use is not None)
+    step = (m + n) * words * costs.load + m * n * each + costs.spill * spilled
     steps = -(-depth // lanes)
-    block = steps * (step + _BRANCH / unroll) + m * n * _FINISH + 10
+    block = steps * (step + costs.branch / unroll) + m * n * costs.finish + costs.start
     total = 0.0
     for height, count in _blocks(pixels, m):
         for width, times in _blocks(channels, n):
-            total += count * times * block * (0.3 + 0.7 * height * width / (m * n))
-    copied = pixels * depth * _COPY if config["read"] == "copied" else 0.0
+            total += count * times * block * (1 - costs.share + costs.share * height * width / (m * n))
+    copied = pixels * depth * costs.copy if config["read"] == "copied" else 0.0
     return groups * (total + copied)
 
 

@@ -57,7 +57,7 @@ static inline int32_t utvm_leading_zeros(uint32_t x) {
 /*
  * Conv2D(x=int8[1x6x6x4]zp-3, weights=int8[4x3x3x4], bias=int32[4], y=int8[1x6x6x4]zp-3,
  * clamp=-128/127, rounding=double, stride=1/1, dilation=1/1, padding=1/1/1/1)
- * family blocked, m 2, n 2, use swar2, unroll 4, read copied, code in-order
+ * family blocked, m 3, n 2, use swar2, unroll 4, read copied, code in-order
  */
 static __attribute__((noinline)) void UTVM_IN_ORDER conv2d_6x6x4_4_k3x3_blocked(
     const int8_t *x,
@@ -67,14 +67,14 @@ static __attribute__((noinline)) void UTVM_IN_ORDER conv2d_6x6x4_4_k3x3_blocked(
     const int8_t *shift,
     uint32_t *x_staged,
     int8_t *y) {
-  for (int32_t p_o = 0; p_o < 18; p_o++) {
-    for (int32_t p_i = 0; p_i < 2; p_i++) {
-      int8_t *const window = (int8_t *)(void *)(x_staged + 36);
-      if ((p_o * 2 + p_i) / 6 - 1 >= 0 && (p_o * 2 + p_i) / 6 + 1 < 6 && (p_o * 2 + p_i) % 6 - 1 >= 0 && (p_o * 2 + p_i) % 6 + 1 < 6) {
+  for (int32_t p_o = 0; p_o < 12; p_o++) {
+    for (int32_t p_i = 0; p_i < 3; p_i++) {
+      int8_t *const window = (int8_t *)(void *)(x_staged + 54);
+      if ((p_o * 3 + p_i) / 6 - 1 >= 0 && (p_o * 3 + p_i) / 6 + 1 < 6 && (p_o * 3 + p_i) % 6 - 1 >= 0 && (p_o * 3 + p_i) % 6 + 1 < 6) {
         for (int32_t ky = 0; ky < 3; ky++) {
-          const int8_t *const run = x + p_o * 8 + p_i * 4 - 28 + ky * 24;
+          const int8_t *const run = x + p_o * 12 + p_i * 4 - 28 + ky * 24;
           for (int32_t i = 0; i < 6; i++) {
-            x_staged[p_i + ky * 12 + i * 2] = (uint32_t)(int32_t)run[i * 2] + ((uint32_t)(int32_t)run[i * 2 + 1] << 16);
+            x_staged[p_i + ky * 18 + i * 3] = (uint32_t)(int32_t)run[i * 2] + ((uint32_t)(int32_t)run[i * 2 + 1] << 16);
           }
         }
       }
@@ -82,9 +82,9 @@ static __attribute__((noinline)) void UTVM_IN_ORDER conv2d_6x6x4_4_k3x3_blocked(
         int8_t *to = window;
         for (int32_t ky = 0; ky < 3; ky++) {
           for (int32_t kx = 0; kx < 3; kx++) {
-            if ((p_o * 2 + p_i) / 6 + ky - 1 >= 0 && (p_o * 2 + p_i) / 6 + ky - 1 < 6 && (p_o * 2 + p_i) % 6 + kx - 1 >= 0 && (p_o * 2 + p_i) % 6 + kx - 1 < 6) {
+            if ((p_o * 3 + p_i) / 6 + ky - 1 >= 0 && (p_o * 3 + p_i) / 6 + ky - 1 < 6 && (p_o * 3 + p_i) % 6 + kx - 1 >= 0 && (p_o * 3 + p_i) % 6 + kx - 1 < 6) {
               for (int32_t ic = 0; ic < 4; ic++) {
-                *to++ = x[p_o * 8 + p_i * 4 + ky * 24 + kx * 4 + ic - 28];
+                *to++ = x[p_o * 12 + p_i * 4 + ky * 24 + kx * 4 + ic - 28];
               }
             }
             else {
@@ -95,7 +95,7 @@ static __attribute__((noinline)) void UTVM_IN_ORDER conv2d_6x6x4_4_k3x3_blocked(
           }
         }
         for (int32_t i = 0; i < 18; i++) {
-          x_staged[p_i + i * 2] = (uint32_t)(int32_t)window[i * 2] + ((uint32_t)(int32_t)window[i * 2 + 1] << 16);
+          x_staged[p_i + i * 3] = (uint32_t)(int32_t)window[i * 2] + ((uint32_t)(int32_t)window[i * 2 + 1] << 16);
         }
       }
     }
@@ -104,74 +104,96 @@ static __attribute__((noinline)) void UTVM_IN_ORDER conv2d_6x6x4_4_k3x3_blocked(
       int32_t acc1 = bias[oc_o * 2 + 1];
       int32_t acc2 = bias[oc_o * 2];
       int32_t acc3 = bias[oc_o * 2 + 1];
+      int32_t acc4 = bias[oc_o * 2];
+      int32_t acc5 = bias[oc_o * 2 + 1];
       for (int32_t k_o_o = 0; k_o_o < 4; k_o_o++) {
         {
-          const uint32_t v0 = x_staged[k_o_o * 8];
+          const uint32_t v0 = x_staged[k_o_o * 12];
           const uint32_t v1 = weights[oc_o * 36 + k_o_o * 8];
           acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
           const uint32_t v2 = weights[oc_o * 36 + k_o_o * 8 + 1];
           acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
-          const uint32_t v3 = x_staged[k_o_o * 8 + 1];
+          const uint32_t v3 = x_staged[k_o_o * 12 + 1];
           acc2 += (int32_t)(v3 * v1 + 0x8000u) >> 16;
           acc3 += (int32_t)(v3 * v2 + 0x8000u) >> 16;
+          const uint32_t v4 = x_staged[k_o_o * 12 + 2];
+          acc4 += (int32_t)(v4 * v1 + 0x8000u) >> 16;
+          acc5 += (int32_t)(v4 * v2 + 0x8000u) >> 16;
         }
         {
-          const uint32_t v0 = x_staged[k_o_o * 8 + 2];
+          const uint32_t v0 = x_staged[k_o_o * 12 + 3];
           const uint32_t v1 = weights[oc_o * 36 + k_o_o * 8 + 2];
           acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
           const uint32_t v2 = weights[oc_o * 36 + k_o_o * 8 + 3];
           acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
-          const uint32_t v3 = x_staged[k_o_o * 8 + 3];
+          const uint32_t v3 = x_staged[k_o_o * 12 + 4];
           acc2 += (int32_t)(v3 * v1 + 0x8000u) >> 16;
           acc3 += (int32_t)(v3 * v2 + 0x8000u) >> 16;
+          const uint32_t v4 = x_staged[k_o_o * 12 + 5];
+          acc4 += (int32_t)(v4 * v1 + 0x8000u) >> 16;
+          acc5 += (int32_t)(v4 * v2 + 0x8000u) >> 16;
         }
         {
-          const uint32_t v0 = x_staged[k_o_o * 8 + 4];
+          const uint32_t v0 = x_staged[k_o_o * 12 + 6];
           const uint32_t v1 = weights[oc_o * 36 + k_o_o * 8 + 4];
           acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
           const uint32_t v2 = weights[oc_o * 36 + k_o_o * 8 + 5];
           acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
-          const uint32_t v3 = x_staged[k_o_o * 8 + 5];
+          const uint32_t v3 = x_staged[k_o_o * 12 + 7];
           acc2 += (int32_t)(v3 * v1 + 0x8000u) >> 16;
           acc3 += (int32_t)(v3 * v2 + 0x8000u) >> 16;
+          const uint32_t v4 = x_staged[k_o_o * 12 + 8];
+          acc4 += (int32_t)(v4 * v1 + 0x8000u) >> 16;
+          acc5 += (int32_t)(v4 * v2 + 0x8000u) >> 16;
         }
         {
-          const uint32_t v0 = x_staged[k_o_o * 8 + 6];
+          const uint32_t v0 = x_staged[k_o_o * 12 + 9];
           const uint32_t v1 = weights[oc_o * 36 + k_o_o * 8 + 6];
           acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
           const uint32_t v2 = weights[oc_o * 36 + k_o_o * 8 + 7];
           acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
-          const uint32_t v3 = x_staged[k_o_o * 8 + 7];
+          const uint32_t v3 = x_staged[k_o_o * 12 + 10];
           acc2 += (int32_t)(v3 * v1 + 0x8000u) >> 16;
           acc3 += (int32_t)(v3 * v2 + 0x8000u) >> 16;
+          const uint32_t v4 = x_staged[k_o_o * 12 + 11];
+          acc4 += (int32_t)(v4 * v1 + 0x8000u) >> 16;
+          acc5 += (int32_t)(v4 * v2 + 0x8000u) >> 16;
         }
       }
       {
         {
-          const uint32_t v0 = x_staged[32];
+          const uint32_t v0 = x_staged[48];
           const uint32_t v1 = weights[oc_o * 36 + 32];
           acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
           const uint32_t v2 = weights[oc_o * 36 + 33];
           acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
-          const uint32_t v3 = x_staged[33];
+          const uint32_t v3 = x_staged[49];
           acc2 += (int32_t)(v3 * v1 + 0x8000u) >> 16;
           acc3 += (int32_t)(v3 * v2 + 0x8000u) >> 16;
+          const uint32_t v4 = x_staged[50];
+          acc4 += (int32_t)(v4 * v1 + 0x8000u) >> 16;
+          acc5 += (int32_t)(v4 * v2 + 0x8000u) >> 16;
         }
         {
-          const uint32_t v0 = x_staged[34];
+          const uint32_t v0 = x_staged[51];
           const uint32_t v1 = weights[oc_o * 36 + 34];
           acc0 += (int32_t)(v0 * v1 + 0x8000u) >> 16;
           const uint32_t v2 = weights[oc_o * 36 + 35];
           acc1 += (int32_t)(v0 * v2 + 0x8000u) >> 16;
-          const uint32_t v3 = x_staged[35];
+          const uint32_t v3 = x_staged[52];
           acc2 += (int32_t)(v3 * v1 + 0x8000u) >> 16;
           acc3 += (int32_t)(v3 * v2 + 0x8000u) >> 16;
+          const uint32_t v4 = x_staged[53];
+          acc4 += (int32_t)(v4 * v1 + 0x8000u) >> 16;
+          acc5 += (int32_t)(v4 * v2 + 0x8000u) >> 16;
         }
       }
-      y[oc_o * 2 + p_o * 8] = (int8_t)utvm_clamp((utvm_scale_right(acc0, multiplier[oc_o * 2], shift[oc_o * 2]) + (-3)), (-128), 127);
-      y[oc_o * 2 + p_o * 8 + 1] = (int8_t)utvm_clamp((utvm_scale_right(acc1, multiplier[oc_o * 2 + 1], shift[oc_o * 2 + 1]) + (-3)), (-128), 127);
-      y[oc_o * 2 + p_o * 8 + 4] = (int8_t)utvm_clamp((utvm_scale_right(acc2, multiplier[oc_o * 2], shift[oc_o * 2]) + (-3)), (-128), 127);
-      y[oc_o * 2 + p_o * 8 + 5] = (int8_t)utvm_clamp((utvm_scale_right(acc3, multiplier[oc_o * 2 + 1], shift[oc_o * 2 + 1]) + (-3)), (-128), 127);
+      y[oc_o * 2 + p_o * 12] = (int8_t)utvm_clamp((utvm_scale_right(acc0, multiplier[oc_o * 2], shift[oc_o * 2]) + (-3)), (-128), 127);
+      y[oc_o * 2 + p_o * 12 + 1] = (int8_t)utvm_clamp((utvm_scale_right(acc1, multiplier[oc_o * 2 + 1], shift[oc_o * 2 + 1]) + (-3)), (-128), 127);
+      y[oc_o * 2 + p_o * 12 + 4] = (int8_t)utvm_clamp((utvm_scale_right(acc2, multiplier[oc_o * 2], shift[oc_o * 2]) + (-3)), (-128), 127);
+      y[oc_o * 2 + p_o * 12 + 5] = (int8_t)utvm_clamp((utvm_scale_right(acc3, multiplier[oc_o * 2 + 1], shift[oc_o * 2 + 1]) + (-3)), (-128), 127);
+      y[oc_o * 2 + p_o * 12 + 8] = (int8_t)utvm_clamp((utvm_scale_right(acc4, multiplier[oc_o * 2], shift[oc_o * 2]) + (-3)), (-128), 127);
+      y[oc_o * 2 + p_o * 12 + 9] = (int8_t)utvm_clamp((utvm_scale_right(acc5, multiplier[oc_o * 2 + 1], shift[oc_o * 2 + 1]) + (-3)), (-128), 127);
     }
   }
 }
@@ -486,12 +508,12 @@ static __attribute__((noinline)) void softmax_1x3(
 int32_t small_run(uint8_t *arena) {
   /* 0: conv */
   conv2d_6x6x4_4_k3x3_blocked(
-      (const int8_t *)(arena + 36),
+      (const int8_t *)(arena + 40),
       small_0_weights,
       small_0_bias,
       small_0_multiplier,
       small_0_shift,
-      (uint32_t *)(void *)(arena + 180),
+      (uint32_t *)(void *)(arena + 184),
       (int8_t *)(arena + 0));
   /* 1: depthwise */
   depthwise_6x6x4_4_k3x3_blocked(

@@ -1,6 +1,6 @@
 /*
  * small: an int8 network as plain C.
- * 5 kernel calls, arena 360 bytes, constants 1571 bytes; core cortex-m3
+ * 5 kernel calls, arena 436 bytes, constants 1571 bytes; core cortex-m3
  */
 #ifndef SMALL_H
 #define SMALL_H
@@ -8,11 +8,11 @@
 #include <stdint.h>
 
 /* Working memory that the caller provides; inputs and outputs live in it. */
-#define SMALL_ARENA_BYTES 360
+#define SMALL_ARENA_BYTES 436
 #define SMALL_ARENA_ALIGNMENT 16
 
 /* input 'x': int8[1, 6, 6, 4] */
-#define SMALL_INPUT_0_OFFSET 36
+#define SMALL_INPUT_0_OFFSET 40
 #define SMALL_INPUT_0_ELEMENTS 144
 #define SMALL_INPUT_0_BYTES 144
 #define SMALL_INPUT_0_SCALE 0.10000000149011612f
