@@ -6,29 +6,35 @@ those of 64 bits. They become int16 by one rounding high multiply (SMMULR) where
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
+from utvm.cores.microkernel import Block, schedule
+from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Operator
 from utvm.graph.arithmetic import channel_requantization
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.blocked.blocks import BlockWriter, Layer, Weighted
+from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function, loop_cycles, no_scheduled_code, short_digest
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload import dims, workload
 
-_SPACE: Space = {"m": (1, 2, 3), "n": (1, 2, 4), "unroll": (2, 4, 8)}
-_REGISTERS = 8
-"""For sums, a word of each pixel, and one of weights: with more of them GCC keeps sums in memory."""
+_SPACE: Space = {"m": (1, 2), "n": (1, 2, 4, 8), "unroll": (2, 4, 8)}
+_MOST_SUMS = 8
+"""Sums of a block in registers; three are left for words of pixels and weights."""
 _LEAST_SHIFT, _MOST_SHIFT = 17, 32
 """Right shifts of the product with 16 bits of a multiplier that a multiplier of 32 bits can hold."""
-_BRANCH, _FINISH, _BLOCK = 3.0, 7.0, 20.0
-"""Cycles of a turn of the innermost loop, of a sum's start and end, and of a block (modelled: Cortex-M7)."""
+_FINISH, _BLOCK, _ROW = 14.0, 45.0, 14.0
+"""Cycles of a sum's start and end, of a block, and of a row of its window (modelled: Cortex-M7)."""
+_TAP = 2.0
+"""Cycles of a depthwise product in C."""
 
 
 class PairsOfInt16(KernelFamily):
@@ -50,8 +56,8 @@ class PairsOfInt16(KernelFamily):
         return super().outside_signature(op)
 
     def lacks(self, core: Core) -> str | None:
-        """Return that the core has no DSP extension."""
-        return None if core.dsp else f"{core.name} has no DSP extension"
+        """Return why micro-kernels can't be scheduled for a core."""
+        return no_scheduled_code(core)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why sums could leave 32 bits, or pairs do not fit."""
@@ -87,7 +93,7 @@ class PairsOfInt16(KernelFamily):
             return False
         if layer.depthwise:
             return m == 1 and unroll == 2
-        return layer.depth % unroll == 0 and m * n + m + 1 <= _REGISTERS
+        return layer.depth % unroll == 0 and m * n <= _MOST_SUMS and _furthest(layer, m, unroll) <= MAX_OFFSET
 
     def default(self, op: Operator, core: Core) -> Config:
         """Return the config with the fewest counted cycles."""
@@ -97,22 +103,23 @@ class PairsOfInt16(KernelFamily):
         """Return the default and one of little code."""
         every = [dict(zip(_SPACE, values, strict=True)) for values in product(*_SPACE.values())]
         every = [config for config in every if self.legal(op, core, config)]
-        best = min(every, key=lambda config: _cycles(op, config))
-        small = min((c for c in every if c["m"] == 1 and c["unroll"] == 2), key=lambda config: _cycles(op, config))
+        best = min(every, key=lambda config: _cycles(op, core, config))
+        small = min(
+            (c for c in every if c["m"] == 1 and c["unroll"] == 2), key=lambda config: _cycles(op, core, config)
+        )
         return (best,) if small == best else (best, small)
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return cycles by counted loads, products and turns."""
-        del core
-        return _cycles(op, config)
+        return _cycles(op, core, config)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
-        del core
         assert isinstance(op, Weighted)
+        assert core.timing is not None
         m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
         layer, w = Layer(op), CWriter()
-        writer = _PairWriter(w, layer, m, n, unroll)
+        writer = _PairWriter(w, layer, m, n, unroll, core.timing)
         writer.write()
         table = channel_requantization(op)
         reduced = np.where(table.multiplier < 0x7FFF0000, (table.multiplier.astype(np.int64) + (1 << 15)) >> 16, 0x7FFF)
@@ -132,7 +139,8 @@ class PairsOfInt16(KernelFamily):
                     CParameter(name="y", c_type="int16_t", role="output"),
                 ),
                 body=w.text,
-                helpers=("utvm_load_pair", "utvm_smlad", "utvm_high_mul_rounded", "utvm_clamp"),
+                helpers=("utvm_high_mul_rounded", "utvm_clamp"),
+                support=tuple(writer.functions.values()),
             ),
             constants={
                 "weights": CArray(c_type=writer.weight_type, values=_packed(layer, n)),
@@ -160,44 +168,121 @@ def _packed(layer: Layer, n: int) -> NDArray[np.int16] | NDArray[np.uint32]:
     return words
 
 
-def _cycles(op: Operator, config: Config) -> float:
+def _cycles(op: Operator, core: Core, config: Config) -> float:
     assert isinstance(op, Weighted)
+    assert core.timing is not None
     m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
     layer = Layer(op)
     terms = layer.depth * prod(layer.window)
-    step = 2.0 * n if layer.depthwise else (m * n + 0.5 * (m + n) + _BRANCH * 2 / unroll) / 2
-    return op.outputs[0].elements / (m * n) * (terms * step + m * n * _FINISH + _BLOCK)
+    if layer.depthwise:
+        block = terms * n * _TAP
+    else:
+        turn = loop_cycles(_run_function(layer.step, m, n, unroll, core.timing), core.timing)
+        block = terms / unroll * turn + layer.window[0] * (_ROW if layer.is_run else _ROW + _BLOCK)
+    return op.outputs[0].elements / (m * n) * (block + m * n * _FINISH + _BLOCK)
+
+
+def _furthest(layer: Layer, m: int, unroll: int) -> int:
+    return ((m - 1) * layer.step + unroll) * 2
+
+
+@lru_cache(maxsize=1024)
+def _run_function(step: int, m: int, n: int, unroll: int, timing: Timing) -> CSupport:
+    """Return the function that adds rows of products to sums: shape is rows, turns, and bytes from row to row.
+
+    Args:
+        step: elements from a pixel to the next.
+        m: pixels.
+        n: channels.
+        unroll: terms of a turn.
+        timing: the core's pipeline.
+    """
+    block = Block()
+    sums = [[f"%acc{pixel}_{channel}" for channel in range(n)] for pixel in range(m)]
+    for pair in range(unroll // 2):
+        for pixel in range(m):
+            block(f"ldr %x{pair}_{pixel}, [%px, #{2 * pixel * step + 4 * pair}]")
+        for channel in range(n):
+            block(f"ldr %w{pair}_{channel}, [%pw, #{4 * (pair * n + channel)}]")
+            for pixel in range(m):
+                total = sums[pixel][channel]
+                block(f"smlad {total}, %x{pair}_{pixel}, %w{pair}_{channel}, {total}")
+    block(f"add %px, %px, #{2 * unroll}", f"add %pw, %pw, #{2 * unroll * n}", "subs %left, %left, #1")
+    flat = [name for pixel in sums for name in pixel]
+    places = {name: f"r{4 + index}" for index, name in enumerate(flat)}
+    spare = (*(f"r{4 + index}" for index in range(len(flat), 8)), "r3", "r12", "lr")
+    turn = schedule(block, timing, pool=spare, fixed={"%px": "r0", "%pw": "r1", "%left": "r2", **places})
+    name = f"utvm_pairs_{m}x{n}_{short_digest(step, unroll, turn.lines)}"
+    registers = [places[each] for each in flat]
+    return assembler_function(
+        name,
+        f"void {name}(const int16_t *x, const uint32_t *weights, int32_t *sums, const int32_t *shape)",
+        [
+            "push {r4-r11, lr}",
+            "sub sp, sp, #12",
+            "str r2, [sp]",
+            "str r3, [sp, #4]",
+            "ldr r12, [r3]",
+            "str r12, [sp, #8]",
+            *(f"ldr {register}, [r2, #{4 * index}]" for index, register in enumerate(registers)),
+            "2:",
+            "ldr r3, [sp, #4]",
+            "ldr r2, [r3, #4]",
+            ".balign 8",
+            "1:",
+            *turn.lines,
+            "bne.w 1b",
+            "ldr r3, [sp, #4]",
+            "ldr r12, [r3, #8]",
+            "add r0, r0, r12",
+            "ldr r12, [r3, #12]",
+            "add r1, r1, r12",
+            "ldr r12, [sp, #8]",
+            "subs r12, r12, #1",
+            "str r12, [sp, #8]",
+            "bne.w 2b",
+            "ldr r2, [sp]",
+            *(f"str {register}, [r2, #{4 * index}]" for index, register in enumerate(registers)),
+            "add sp, sp, #12",
+            "pop {r4-r11, pc}",
+        ],
+        f"Sums of {m} pixels x {n} channels, {unroll} terms a turn",
+    )
 
 
 class _PairWriter(BlockWriter):
     x_type = "int16_t"
+    by_rows = True
 
-    def __init__(self, w: CWriter, layer: Layer, m: int, n: int, unroll: int) -> None:
+    def __init__(self, w: CWriter, layer: Layer, m: int, n: int, unroll: int, timing: Timing) -> None:
         super().__init__(w, layer, m, n, unroll)
         self.weight_type = "int16_t" if layer.depthwise else "uint32_t"
         self.per_word = 1 if layer.depthwise else 2
+        self.timing = timing
+        self.functions: dict[int, CSupport] = {}
 
     def start(self, pixel: int, channel: int) -> str:
-        return f"int32_t acc{pixel}_{channel} = bias[oc{offset(channel)}];"
+        return f"sums[{pixel * self.n + channel}] = bias[oc{offset(channel)}];"
 
     def finish(self, pixel: int, channel: int) -> str:
         low, high = self.layer.op.clamp
-        scaled = f"utvm_high_mul_rounded(acc{pixel}_{channel}, factor[oc{offset(channel)}])"
+        scaled = f"utvm_high_mul_rounded(sums[{pixel * self.n + channel}], factor[oc{offset(channel)}])"
         return f"(int16_t)utvm_clamp({scaled}, {low}, {high})"
+
+    def begin(self, m: int) -> None:
+        self.w(f"int32_t sums[{m * self.n}];")
 
     def write_tap(self) -> None:
         for channel in range(self.n):
-            self.w(f"acc0_{channel} += (int32_t)px[{channel}] * pw[{channel}];")
+            self.w(f"sums[{channel}] += (int32_t)px[{channel}] * pw[{channel}];")
+
+    def write_rows(self, m: int, rows: str, run: str, gap: str) -> None:
+        function = _run_function(self.layer.step, m, self.n, self.unroll, self.timing)
+        self.functions[m] = function
+        whole = self.layer.window[1] * self.layer.depth
+        weights = f"({whole} - {run}) * {2 * self.n}"
+        self.w(f"const int32_t shape[4] = {{{rows}, {run} / {self.unroll}, ({gap} - {run}) * 2, {weights}}};")
+        self.w(f"{function.name}(px, pw, sums, shape);")
 
     def write_run(self, m: int, run: str) -> None:
-        w, n = self.w, self.n
-        with w.block(f"for (const int16_t *end = px + {run}; px != end; px += {self.unroll})"):
-            for term in range(0, self.unroll, 2):
-                with w.block(""):
-                    for pixel in range(m):
-                        w(f"const uint32_t x{pixel} = utvm_load_pair(px + {pixel * self.layer.step + term});")
-                    for channel in range(n):
-                        w(f"const uint32_t w{channel} = pw[{term // 2 * n + channel}];")
-                    for channel, pixel in product(range(n), range(m)):
-                        w(f"acc{pixel}_{channel} = utvm_smlad(acc{pixel}_{channel}, x{pixel}, w{channel});")
-            w(f"pw += {n * self.unroll // 2};")
+        self.write_rows(m, "1", run, run)
