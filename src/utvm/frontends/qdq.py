@@ -115,11 +115,15 @@ class _Integers:
         self.moved: dict[tuple[Operator, tuple[Tensor, ...]], tuple[Tensor, ...]] = {}
         self.settled: dict[Tensor, bool] = {}
         self.clamped: dict[Tensor, bool] = {}
+        self.plain: dict[Tensor, Tensor] = {}
+        """What is computed of float inputs before anything is quantised → its float32 tensor."""
 
     def result(self) -> Graph | None:
         inputs = [self._input(tensor) for tensor in self.graph.inputs]
         for op in self.graph.operators:
             self._settle(op)
+            if self._stays_float(op):
+                continue
             if isinstance(op, Quantize) and op.y not in self.stored:
                 try:
                     self.stored[op.y] = self.at(op.x, _units(op.y))
@@ -148,13 +152,28 @@ class _Integers:
         readers = self.graph.consumers.get(tensor, ())
         units = {_units(op.y) for op in readers if isinstance(op, Quantize)}
         if len(units) != 1 or not all(isinstance(op, Quantize) for op in readers):
-            self.problems.of_file(f"input '{tensor.name}' is not quantised by one QuantizeLinear before it is read")
+            self.plain[tensor] = tensor
             return tensor
         stored = dataclasses.replace(tensor, dtype=DType.INT8, quant=units.pop())
         self.stored |= {op.outputs[0]: stored for op in readers}
         return stored
 
+    def _stays_float(self, op: Operator) -> bool:
+        """Append an operator up to the first QuantizeLinear as it is; tell whether it is one of these."""
+        read = [t for t in op.inputs if not t.is_constant]
+        if not read or not all(t in self.plain for t in read):
+            return False
+        mapping = {t: self.plain[t] for t in read}
+        mapping |= {t: dataclasses.replace(t, quant=None) for t in op.inputs if t.is_constant and t.quant is not None}
+        mapping |= {y: dataclasses.replace(y, name=self.names.fresh(y.name)) for y in op.outputs}
+        self.operators.append(dataclasses.replace(op.with_tensors(mapping), name=self.names.fresh(op.name)))
+        into = self.stored if isinstance(op, Quantize) else self.plain
+        into |= {y: mapping[y] for y in op.outputs}
+        return True
+
     def _output(self, tensor: Tensor) -> Tensor:
+        if tensor in self.plain:
+            return self.plain[tensor]
         if tensor.dtype is DType.INT8:
             return self.stored[tensor]
         try:
@@ -219,7 +238,7 @@ class _Integers:
                 return self._apply(op, (self.at(op.inputs[0], units, clamp),))[place]
             x = self.own(op.inputs[0])
             if isinstance(op, _AVERAGING) and x.scale >= _COARSEST * units.scale[0]:
-                raise RefusedError(f"{op.kind} '{op.name}' makes finer steps than its input has, in another scale")
+                return self._in_float(op, x, units)
             return self._rescaled(self._apply(op, (x,))[place], units)
         if isinstance(op, Weighted):
             return self._weighted(op, units, clamp, None)
@@ -264,6 +283,16 @@ class _Integers:
             return x
         y = dataclasses.replace(x, name=self.names.fresh(f"{x.name}/rescaled"), quant=units)
         self.operators.append(Quantize(name=self.names.fresh(f"{x.name}/rescale"), x=x, y=y))
+        return y
+
+    def _in_float(self, op: AveragePool2D | ResizeBilinear, x: Tensor, units: Quantization) -> Tensor:
+        """Append an operator whose result has finer steps than its input, between a Dequantize and a Quantize."""
+        real = dataclasses.replace(op.x, name=self.names.fresh(f"{op.x.name}/real"))
+        made = dataclasses.replace(op.y, name=self.names.fresh(f"{op.y.name}/real"))
+        self.operators.append(Dequantize(name=self.names.fresh(f"{op.name}/dequantize"), x=x, y=real))
+        self.operators.append(dataclasses.replace(op, name=self.names.fresh(op.name), x=real, y=made))
+        y = dataclasses.replace(op.y, name=self.names.fresh(f"{op.y.name}/int8"), dtype=DType.INT8, quant=units)
+        self.operators.append(Quantize(name=self.names.fresh(f"{op.name}/quantize"), x=made, y=y))
         return y
 
     def _apply(self, op: Operator, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
