@@ -69,13 +69,13 @@ LAYERS: dict[str, Callable[[str, str], Any]] = {
     "depthwise": depthwise,
     "matrices": matrices,
 }
-SPACES: dict[str, Any] = {"default": None, "by hand": by_hand}
+SPACES: dict[str, Any] = {"by hand": by_hand, "default": None}
 
 
 def run(figures: Path, boards: list[str], fleet: str | None) -> None:
     """Tune what is not known yet; one line of JSON each."""
     known = {_key(line) for line in _lines(figures)}
-    for board, (layer, dtype, space) in product(boards, product(LAYERS, ("int8", "float32"), SPACES)):
+    for board, space, layer, dtype in product(boards, SPACES, LAYERS, ("int8", "float32")):
         entry: dict[str, Any] = {"board": board, "layer": layer, "dtype": dtype, "space": space, "fleet": bool(fleet)}
         if _key(entry) in known:
             continue

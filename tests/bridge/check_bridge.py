@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tvm import te
+from tvm import relax, te
 from tvm.s_tir import meta_schedule
 
 import utvm
@@ -82,6 +82,47 @@ def test_code_is_plain_c_with_scratch_that_is_known() -> None:
     assert np.allclose(run.outputs[1], np.exp(2 * value).T, rtol=1e-5)
 
 
+def network() -> tuple[object, object]:
+    """Return a convolution, an activation, a pooling and a matrix product in Relax, and the same in numpy."""
+    rng = np.random.default_rng(2)
+    weights, units = (rng.normal(size=shape).astype(np.float32) for shape in ((4, 2, 3, 3), (64, 5)))
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((1, 2, 8, 8), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            y = builder.emit(relax.op.nn.relu(relax.op.nn.conv2d(x, relax.const(weights), padding=1)))
+            y = builder.emit(relax.op.reshape(relax.op.nn.max_pool2d(y, 2, 2), (1, 64)))
+            y = builder.emit_output(relax.op.nn.softmax(relax.op.matmul(y, relax.const(units))))
+        builder.emit_func_output(y)
+
+    def run(image: np.ndarray) -> np.ndarray:
+        padded = np.pad(image[0], ((0, 0), (1, 1), (1, 1)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+        made = np.maximum(np.einsum("chwij,ocij->ohw", windows, weights), 0)
+        pooled = made.reshape(4, 4, 2, 4, 2).max((2, 4)).reshape(1, 64) @ units
+        return np.exp(pooled - pooled.max()) / np.exp(pooled - pooled.max()).sum()
+
+    return builder.get(), run
+
+
+def test_a_relax_module_is_compiled_and_tuned() -> None:
+    module, run = network()
+    image = np.random.default_rng(3).normal(size=(1, 2, 8, 8)).astype(np.float32)
+    with utvm.tvm.Boards(BOARD) as boards:
+        tuned, gains = utvm.tvm.tune_module(module, boards, trials=1, space=lambda schedule: None)
+    assert gains
+    cycles = []
+    for each in (module, tuned):
+        compiled = utvm.tvm.compile(each, BOARD, name="small")
+        assert compiled.program.arena_bytes < 4096
+        with utvm.connect(BOARD) as session:
+            result = utvm.Model(session, compiled).run(image)
+        (output,) = result.outputs.values()
+        assert np.allclose(output, run(image), rtol=1e-4, atol=1e-6)
+        cycles.append(result.measurement.cycles)
+    assert cycles[1] <= cycles[0]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -90,6 +131,7 @@ def test_code_is_plain_c_with_scratch_that_is_known() -> None:
         (lambda: utvm.tvm.Boards(["qemu-cortex-m7", "qemu-cortex-m4"]), "not of one kind"),
         (lambda: tir_code(product("float64"), stem="f", comment=""), "computes in float64"),
         (lambda: utvm.tvm.Boards(BOARD).builder(3), "no module of TVM"),
+        (lambda: utvm.tvm.compile(product("int8"), BOARD), "an IRModule of Relax"),
     ],
 )
 def test_wrong_arguments_are_our_errors(call: object, message: str) -> None:

@@ -23,6 +23,7 @@ import tvm.s_tir  # noqa: E402
 
 from utvm.tvm.code import c_target  # noqa: E402
 from utvm.tvm.measuring import Boards, as_module  # noqa: E402
+from utvm.tvm.module import compile, tune_module  # noqa: E402
 from utvm.tvm.printer import TvmCodeError  # noqa: E402
 from utvm.tvm.searching import TunedFunction, default_space, tune  # noqa: E402
 
@@ -36,6 +37,8 @@ __all__ = [
     "TvmVersionError",
     "as_module",
     "c_target",
+    "compile",
     "default_space",
     "tune",
+    "tune_module",
 ]

@@ -19,8 +19,8 @@ from utvm.tvm.code import c_target
 from utvm.tvm.measuring import Boards, as_module
 from utvm.tvm.printer import TvmCodeError
 
-_POPULATION = 64
-_GENERATIONS = 2
+_POPULATION = 32
+_GENERATIONS = 1
 """TVM's own, 512 and 4, take 13 s of the host for each round of trials."""
 
 
@@ -77,7 +77,7 @@ def default_space() -> Any:
                 reuse_write=rule.ReuseType(req="may", levels=[1, 2], scope="global"),
             ),
             rule.ParallelizeVectorizeUnroll(
-                max_jobs_per_core=-1, max_vectorize_extent=-1, unroll_max_steps=[0, 16, 64, 512], unroll_explicit=True
+                max_jobs_per_core=-1, max_vectorize_extent=-1, unroll_max_steps=[0, 16, 64], unroll_explicit=True
             ),
             rule.RandomComputeLocation(),
         ],

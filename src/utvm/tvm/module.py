@@ -1,0 +1,237 @@
+"""A Relax module as a program of µTVM: TVM's kernels, µTVM's memory plan, session, and export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from utvm.api import Compiled, as_board, image_sources
+from utvm.boards import Board, require_trust
+from utvm.cache import digest
+from utvm.codegen import RUN_SYMBOL, CArray
+from utvm.codegen.c import Role
+from utvm.cores import Core
+from utvm.device import build_image
+from utvm.errors import UtvmError
+from utvm.graph import DType, Graph, Operator, Tensor
+from utvm.graph.names import Names
+from utvm.kernels import Config, Kernel, KernelFamily
+from utvm.lowering import lower
+from utvm.tvm.candidate import LIBRARIES
+from utvm.tvm.code import TirCode, operands_of, tir_code
+from utvm.tvm.measuring import Boards
+from utvm.tvm.printer import TvmCodeError, identifier
+from utvm.tvm.searching import TunedFunction, tune
+
+
+class TirFunction:
+    """A TIR function as a value of an operator: its text is a digest, by which equal ones are told."""
+
+    def __init__(self, name: str, function: Any) -> None:
+        self.name = identifier(name)
+        self.function = function
+        self._digest = digest([tvm.ir.save_json(function)])
+
+    def __str__(self) -> str:
+        return self._digest
+
+    def code(self, roles: tuple[Role, ...]) -> TirCode:
+        """Return its C, for operands that are inputs, constants and outputs."""
+        return tir_code(self.function, stem=self.name, comment=f"TVM: {self.name}", roles=roles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TirCall(Operator):
+    """A call of a TIR function: what it computes is for TVM to say.
+
+    Attributes:
+        xs: its operands that are read, in order.
+        ys: those that it writes.
+        function: the function.
+    """
+
+    xs: tuple[Tensor, ...]
+    ys: tuple[Tensor, ...]
+    function: TirFunction
+
+    input_fields: ClassVar[tuple[str, ...]] = ("xs",)
+    output_fields: ClassVar[tuple[str, ...]] = ("ys",)
+
+
+class TvmKernels(KernelFamily):
+    """TVM's code for its own functions."""
+
+    name = "tvm"
+    kinds = (TirCall,)
+    dtypes = tuple(DType)
+    biases = tuple(DType)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a call."""
+        del core
+        assert isinstance(op, TirCall)
+        xs, roles = iter(op.xs), list[Role]()
+        constants: dict[str, CArray] = {}
+        for operand in operands_of(op.function.function):
+            if operand.is_output:
+                roles.append("output")
+                continue
+            tensor = next(xs)
+            roles.append("constant" if tensor.is_constant else "input")
+            if tensor.is_constant:
+                constants[operand.name] = CArray(c_type=tensor.dtype.c_type, values=tensor.values)
+        code = op.function.code(tuple(roles))
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=code.function,
+            constants=constants,
+            scratch_bytes=code.scratch_bytes,
+        )
+
+
+def tir_module(module: Any) -> Any:
+    """Return a Relax module of calls of TIR functions, fused as TVM fuses; one that is so already stays.
+
+    Raises:
+        TvmCodeError: it has no function `main`, or TVM can't legalise it.
+    """
+    if not isinstance(module, tvm.IRModule) or "main" not in {v.name_hint for v in module.get_global_vars()}:
+        raise TvmCodeError("give an IRModule of Relax with a function 'main', as TVM's frontends make it")
+    if all(_callee(binding.value) is not None for binding in _bindings(module)):
+        return module
+    t = relax.transform
+    steps = [t.LegalizeOps(), t.AnnotateTIROpPattern(), t.FoldConstant(), t.FuseOps(fuse_opt_level=2), t.FuseTIR()]
+    try:
+        return tvm.ir.transform.Sequential([*steps, t.DeadCodeElimination()])(module)
+    except tvm.error.InternalError as error:
+        raise TvmCodeError(f"TVM can't legalise the module: {str(error).strip().splitlines()[-1][:300]}") from error
+
+
+def tune_module(
+    module: Any, boards: Boards, *, trials: int, space: Any = None, seed: int = 1
+) -> tuple[Any, Mapping[str, TunedFunction]]:
+    """Tune each TIR function of a Relax module on boards.
+
+    Args:
+        module: a Relax module.
+        boards, space, seed: as in `tune`.
+        trials: for each function.
+
+    Returns:
+        The module with the best schedules, for `compile`, and what each function gained, by its name.
+
+    Raises:
+        UtvmError: as in `tune`.
+    """
+    lowered = tir_module(module)
+    found: dict[str, TunedFunction] = {}
+    for variable, function in lowered.functions_items():
+        if isinstance(function, tvm.tirx.PrimFunc):
+            tuned = tune(function, boards, trials=trials, space=space, seed=seed)
+            found[variable.name_hint] = tuned
+            kept = tuned.function.with_attr("global_symbol", variable.name_hint)
+            lowered.update_func(variable, kept)
+    return lowered, found
+
+
+def graph_of(module: Any, name: str = "main") -> Graph:
+    """Return a Relax module as a graph of `TirCall`s.
+
+    Raises:
+        TvmCodeError: its parameters are not bound, its shapes not fixed, or it does more than calls of functions.
+    """
+    lowered = tir_module(module)
+    functions = {v.name_hint: TirFunction(v.name_hint, f) for v, f in lowered.functions_items() if _is_tir(f)}
+    names, known, operators = Names(), dict[Any, Tensor](), list[Operator]()
+    main = lowered["main"]
+    for parameter in main.params:
+        known[parameter] = _tensor(names.fresh(identifier(parameter.name)), parameter.ty)
+    inputs = tuple(known[parameter] for parameter in main.params)
+    for binding in _bindings(lowered):
+        value = binding.value
+        if value in known:
+            known[binding.var] = known[value]
+            continue
+        callee = _callee(value)
+        if callee is None:
+            raise TvmCodeError(f"'{binding.var.name}' is no call of a TIR function: {str(value)[:200]}")
+        xs = tuple(known[a] if a in known else _constant(names, a) for a in value.args[1].fields)
+        (made,) = value.ty_args
+        if not isinstance(made, relax.TensorType):
+            raise TvmCodeError(f"'{binding.var.name}' has several results: such functions are not read yet")
+        y = _tensor(names.fresh(identifier(binding.var.name)), made)
+        known[binding.var] = y
+        operators.append(TirCall(name=f"{callee}_{len(operators)}", xs=xs, ys=(y,), function=functions[callee]))
+    result = main.body.body
+    results = list(result.fields) if isinstance(result, relax.Tuple) else [result]
+    if not all(each in known for each in results):
+        raise TvmCodeError("the module returns something that no function of it makes")
+    return Graph(name=name, operators=tuple(operators), inputs=inputs, outputs=tuple(known[each] for each in results))
+
+
+def compile(module: Any, board: str | Path | Board, *, name: str = "main") -> Compiled:
+    """Compile a Relax module for a board: TVM's kernels, µTVM's plan of the memory, an image that sessions run.
+
+    Args:
+        module: as TVM's frontends make it, parameters bound; or as `tune_module` returns it.
+        board: a board's name, the path of its TOML, or the board.
+        name: the prefix of the C symbols.
+
+    Raises:
+        UtvmError: the module has what can't be compiled, a tool is missing, or it does not fit the board.
+
+    Example:
+        compiled = utvm.tvm.compile(from_onnx(onnx.load("model.onnx")), "qemu-cortex-m7")
+        with utvm.connect("qemu-cortex-m7") as session:
+            print(utvm.Model(session, compiled).run(x))
+    """
+    target = as_board(board)
+    require_trust(target)
+    families = (TvmKernels(),)
+    program = lower(graph_of(module, name), target.core, name=name, families=families)
+    files = program.render()
+    image = build_image(target, image_sources(program.name, files), entries=[RUN_SYMBOL], libraries=LIBRARIES)
+    return Compiled(board=target, program=program, files=files, image=image, seconds={}, families=families)
+
+
+def _is_tir(function: Any) -> bool:
+    return isinstance(function, tvm.tirx.PrimFunc)
+
+
+def _bindings(module: Any) -> list[Any]:
+    return [binding for block in module["main"].body.blocks for binding in block.bindings]
+
+
+def _callee(value: Any) -> str | None:
+    """Return the name of the function that is called, None where it is no call of one."""
+    if not isinstance(value, relax.Call) or getattr(value.op, "name", "") != "relax.call_tir":
+        return None
+    return str(value.args[0].name_hint)
+
+
+def _tensor(name: str, kind: Any) -> Tensor:
+    shape = getattr(kind, "shape", None)
+    if shape is None or not all(isinstance(size, tvm.tirx.IntImm) for size in shape):
+        raise TvmCodeError(f"'{name}' has no fixed shape: give TVM's frontend the shapes of the inputs")
+    dtype = str(kind.dtype)
+    if dtype not in set(DType):
+        raise TvmCodeError(f"'{name}' is {dtype}; µTVM takes {', '.join(DType)}")
+    return Tensor(name=name, shape=tuple(int(size) for size in shape), dtype=DType(dtype))
+
+
+def _constant(names: Names, value: Any) -> Tensor:
+    if not hasattr(value, "value") or not hasattr(value.value, "numpy"):
+        raise TvmCodeError(
+            f"an operand is neither made before nor a constant: {str(value)[:200]}; bind parameters first"
+        )
+    data = np.array(value.value.numpy())
+    if str(data.dtype) not in set(DType):
+        raise UtvmError(f"a constant of the module is {data.dtype}; µTVM takes {', '.join(DType)}")
+    return Tensor(name=names.fresh("constant"), shape=data.shape, dtype=DType(str(data.dtype)), data=data)
