@@ -123,6 +123,20 @@ def test_a_relax_module_is_compiled_and_tuned() -> None:
     assert cycles[1] <= cycles[0]
 
 
+def test_a_relax_module_is_exported_built_and_run() -> None:
+    module, run = network()
+    image = np.random.default_rng(4).normal(size=(1, 2, 8, 8)).astype(np.float32)
+    files = utvm.tvm.export(module, BOARD, name="small")
+    strict = ["-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror"]
+    program = utvm.build_c(BOARD, files, entry="small_run", flags=strict)
+    size = utvm.tvm.compile(module, BOARD, name="small").program.arena_bytes
+    with utvm.connect(BOARD) as session:
+        session.load(program)
+        done = session.measure("small_run", [image, np.zeros((1, 5), np.float32), np.zeros(size, np.uint8), size])
+    assert done.value == 0
+    assert np.allclose(done.outputs[1], run(image), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

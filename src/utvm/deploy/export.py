@@ -136,7 +136,7 @@ def export(
     if target.core.feature and any(call.kernel.family != "portable" for call in program.calls):
         portable = lower(program.graph, target.core, Options(families=PORTABLE_FAMILIES))
         portable = replace(portable, name=f"{prefix}_portable")
-    draft = _library(program, portable, target, {}, {})
+    draft = library_of(program, portable, target, {}, {})
     ports = _ports(program.graph.inputs, "input"), _ports(program.graph.outputs, "output")
     states = bool(program.graph.states)
     harness = board_harness(prefix, *ports, states=states)
@@ -151,7 +151,7 @@ def export(
     )
     budgets = {key: limit for key, limit in sizes.items() if limit is not None}
     _check_budgets(program, builds, stack_bound, budgets)
-    library = _library(program, portable, target, _promises(builds, stack_bound, target), budgets)
+    library = library_of(program, portable, target, _promises(builds, stack_bound, target), budgets)
     files = render_library(library)
     manifest = Manifest(
         utvm=utvm.__version__,
@@ -241,13 +241,14 @@ def _ports(tensors: tuple[Tensor, ...], kind: str) -> tuple[Port, ...]:
     )
 
 
-def _library(
+def library_of(
     program: Program,
     portable: Program | None,
     board: Board,
     promises: Mapping[str, tuple[int, str]],
     budgets: Mapping[str, int],
 ) -> CLibrary:
+    """Return what the files of a library are rendered from; `promises` and `budgets` are constants of its header."""
     return CLibrary(
         name=program.name,
         title=f"{program.name}: an int8 network as plain C, made by µTVM {utvm.__version__} for {board.core.name}.",

@@ -22,6 +22,7 @@ if "tvm.s_tir.tensor_intrin" not in sys.modules:
 import tvm.s_tir  # noqa: E402
 
 from utvm.tvm.code import c_target  # noqa: E402
+from utvm.tvm.library import export  # noqa: E402
 from utvm.tvm.measuring import Boards, as_module  # noqa: E402
 from utvm.tvm.module import compile, tune_module  # noqa: E402
 from utvm.tvm.printer import TvmCodeError  # noqa: E402
@@ -39,6 +40,7 @@ __all__ = [
     "c_target",
     "compile",
     "default_space",
+    "export",
     "tune",
     "tune_module",
 ]
