@@ -12,7 +12,7 @@ from utvm.api import as_board
 from utvm.boards import Board
 from utvm.codegen.library import render_library
 from utvm.deploy.export import library_of
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 from utvm.tvm.module import TvmKernels, graph_of
 
 
@@ -33,7 +33,7 @@ def export(module: Any, board: str | Path | Board, *, name: str = "main") -> Map
             Path(name).write_text(text)
     """
     target = as_board(board)
-    program = lower(graph_of(module, name), target.core, name=name, families=(TvmKernels(),))
+    program = lower(graph_of(module, name), target.core, Options(name=name, families=(TvmKernels(),)))
     library = library_of(program, None, target, {}, {})
     title = f"{program.name}: a Relax module as plain C, TVM's kernels in µTVM {utvm.__version__}'s memory plan."
     return dict(render_library(replace(library, title=title)))

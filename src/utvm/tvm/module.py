@@ -22,7 +22,7 @@ from utvm.errors import UtvmError
 from utvm.graph import DType, Graph, Operator, Tensor
 from utvm.graph.names import Names
 from utvm.kernels import Config, Kernel, KernelFamily
-from utvm.lowering import lower
+from utvm.lowering import Options, lower
 from utvm.tvm.candidate import LIBRARIES
 from utvm.tvm.code import TirCode, operands_of, tir_code
 from utvm.tvm.measuring import Boards
@@ -195,7 +195,7 @@ def compile(module: Any, board: str | Path | Board, *, name: str = "main") -> Co
     target = as_board(board)
     require_trust(target)
     families = (TvmKernels(),)
-    program = lower(graph_of(module, name), target.core, name=name, families=families)
+    program = lower(graph_of(module, name), target.core, Options(name=name, families=families))
     files = program.render()
     image = build_image(target, image_sources(program.name, files), entries=[RUN_SYMBOL], libraries=LIBRARIES)
     return Compiled(board=target, program=program, files=files, image=image, seconds={}, families=families)
