@@ -159,8 +159,8 @@ class RecordStore:
                 raise
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise RecordError(
-                f"the records in {self.name} can't be used ({reason}): give --db the path of an SQLite file or the "
-                "URL of a PostgreSQL database that runs"
+                f"the records in {self.name} can't be used ({reason}): give --db or --records the path of an SQLite "
+                "file or the URL of a PostgreSQL database that runs"
             ) from error
 
 
