@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from utvm.kernels import Config, Kernel, KernelFamily, code_digest, workload
 from utvm.kernels.base import Space
 from utvm.lowering import LoweringError, Measured, Options, lower, lower_frontier
 from utvm.lowering.budget import NEARLY, FlashError, RamError, choose
+from utvm.lowering.errors import RamBudgetError
 from utvm.lowering.layout import Layout
 from utvm.lowering.relaxation import relaxation
 
@@ -352,3 +354,17 @@ def test_a_table_of_floats_is_given_up_for_flash(core: str) -> None:
     graph = Graph(name="g", inputs=(x,), outputs=(y,), operators=(Dequantize(name="op", x=x, y=y),))
     assert lower(graph, get_core(core)).calls[0].kernel.config == {"table": 1}
     assert lower(graph, get_core(core), Options(flash=1000)).calls[0].kernel.config == {"table": 0}
+
+
+def test_the_ram_that_an_error_names_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a limit of 4,000 bytes stripes take 3,500, which no search finds under 3,500."""
+
+    def lowered(_: Graph, asked: Any, **__: bool) -> Any:
+        if asked.options.ram is not None and asked.options.ram < 4000:
+            raise RamBudgetError("too small", 2000)
+        return SimpleNamespace(program=SimpleNamespace(arena_bytes=9000 if asked.options.ram is None else 3500))
+
+    monkeypatch.setattr(sys.modules["utvm.lowering.lower"], "_lowered", lowered)
+    with pytest.raises(RamBudgetError) as told:
+        lower(network([8, 8], [False, False]), get_core("cortex-m3"), Options(ram=1000))
+    assert 4000 <= told.value.needed <= 4200

@@ -55,10 +55,11 @@ def lower(graph: Graph, core: Core, options: Options | None = None, *, explored:
 
 
 def _least_ram(graph: Graph, asked: _Asked, guess: int) -> int | None:
-    """Return the smallest arena that is found where the budgets allow less, bytes; None if flash does not allow any.
+    """Return the least RAM that is found where the budgets allow less, bytes; None if flash does not allow any.
 
     The arena without a limit surely fits. A program within `guess` may too, or within twice that; then halves of what
-    is left.
+    is left. A limit may lead to stripes whose arena is smaller, while that arena as a limit leads to others: what is
+    returned was tried.
     """
     most = asked.explored.lowerings + _MOST_LOWERINGS
 
@@ -69,10 +70,11 @@ def _least_ram(graph: Graph, asked: _Asked, guess: int) -> int | None:
             return None
 
     short, fits = asked.options.ram or 0, arena(None)
+    tried = fits
     while fits is not None and guess < fits:
         found = arena(guess)
         if found is not None:
-            fits = found
+            fits, tried = found, guess
             break
         short, guess = guess, 2 * guess
     for _ in range(_PROBES):
@@ -83,9 +85,15 @@ def _least_ram(graph: Graph, asked: _Asked, guess: int) -> int | None:
         if found is None:
             short = middle
         else:
-            fits = found
+            fits, tried = found, middle
     # Where the flash is no budget, a limit can make a plan smaller than the limit that was found without one.
-    return fits if fits is None else arena(fits) or fits
+    for _ in range(2):
+        if fits is None or (found := arena(fits)) is None:
+            break
+        fits, tried = found, fits
+        if found == tried:
+            break
+    return tried
 
 
 def lower_frontier(
