@@ -6,6 +6,7 @@ from utvm.compute import access
 from utvm.graph.definitions import definition
 from utvm.graph.graph import Graph
 from utvm.graph.operators import Operator
+from utvm.graph.recurrent import Lstm
 
 
 def macs_of(op: Operator) -> int:
@@ -14,6 +15,8 @@ def macs_of(op: Operator) -> int:
     Each output element counts its whole window, the taps that fall on padding included, as is usual for MAC
     figures.
     """
+    if isinstance(op, Lstm):
+        return op.macs
     defined = definition(op)
     return 0 if defined is None else sum(access.macs(stage) for stage in defined.stages)
 

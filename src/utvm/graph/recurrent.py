@@ -87,3 +87,9 @@ class Lstm(Operator):
         """Sequences and steps."""
         first, second = self.x.shape[:2]
         return (second, first) if self.time_major else (first, second)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all gates and steps."""
+        sequences, steps = self.sizes
+        return sequences * steps * GATES * self.units * (self.x.shape[2] + self.units)
