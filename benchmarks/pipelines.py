@@ -4,11 +4,11 @@
     python benchmarks/pipelines.py --layers --json FILE [--boards A,B] [--kinds conv,depthwise] [--write]
     python benchmarks/pipelines.py --models DIR --unaligned [--write]
 
-Columns: kernels made for the core's own table, priced by it, by the measured one and by the pessimistic one; kernels
-made for the measured table, priced by that and by the pessimistic one, and as shares of what they take by the measured
-one: without banks (the rest is lost to loads of one bank), and with one load a cycle (what pairs of loads whose banks
-nobody knows can cost at most). CMSIS-NN 4.0.0 by both tables, where it has the operators. One run gives counts that
-every table prices.
+Columns: kernels made for the compilers' table, priced by it, by the measured one and by the pessimistic one; kernels
+made for the measured table (the default), priced by that and by the pessimistic one, and as shares of what they take by
+the measured one: without banks (the rest is lost to loads of one bank), and with one load a cycle (what pairs of loads
+whose banks nobody knows can cost at most). CMSIS-NN 4.0.0 by both tables, where it has the operators. One run gives
+counts that every table prices.
 
 --layers does the same for the layers of `benchmarks/layers.py` and prints a summary; rows are saved to the file as they
 are measured, and those that it has are not measured again. --unaligned prints where kernels access words or halfwords
@@ -49,7 +49,7 @@ from utvm.tuning import NO_RECORDS
 NETWORKS = {"KWS": "kws_*.tflite", "AD": "ad_*.tflite", "IC": "ic_*.tflite", "VWW": "vww_*.tflite",
             "SWW": "sww_*.tflite", "CIFAR-10": "*q7*.npz"}  # fmt: skip
 BOARDS = "qemu-cortex-m7,qemu-cortex-m4,qemu-cortex-m33"
-MEASURED, PESSIMISTIC = "measured", "pessimistic-m7"
+OLD, MEASURED, PESSIMISTIC = "compilers", "measured", "pessimistic-m7"
 NO_BANKS, ONE_LOAD = "without banks", "one load a cycle"
 WORST = 5
 LAYER_TIMES = ("times as fast, median", "measured", "times as fast, worst", "measured")
@@ -60,7 +60,7 @@ class Row:
     """A network or layer on a board, in modelled cycles.
 
     Attributes:
-        own: of kernels made for the core's own table, by table; "" is the core's own.
+        own: of kernels made for the compilers' table, by table.
         made: of kernels made for the measured table, by table.
         peer: of CMSIS-NN 4.0.0 by table; empty where it lacks an operator.
         misaligned: accesses of the kernels made for the measured table that are not aligned.
@@ -103,25 +103,25 @@ def main() -> None:
 def networks_table(models: Path, board: str) -> Iterator[str]:
     """Yield the rows of a board."""
     pessimistic = PESSIMISTIC in tables(board)
-    headings = ["own table", "measured", "made for measured"]
+    headings = ["compilers' table", "measured", "made for measured"]
     headings += ["pessimistic", "the same", NO_BANKS, ONE_LOAD] if pessimistic else []
     yield (
         "| "
-        + " | ".join([board, *headings, "CMSIS-NN, own table", "measured", "ours times as fast", "misaligned"])
+        + " | ".join([board, *headings, "CMSIS-NN, compilers' table", "measured", "ours times as fast", "misaligned"])
         + " |"
     )
     yield "|---|" + "--:|" * (len(headings) + 4)
     for name, path in networks(models).items():
         row = measured_row(load(path), board, name)
-        base = row.own[""]
+        base = row.own[OLD]
         found = [row.own[MEASURED], row.made[MEASURED]]
         found += [row.own[PESSIMISTIC], row.made[PESSIMISTIC]] if pessimistic else []
         cells = [f"{base:,}", *(f"{each / base:.3f}" for each in found)]
         if pessimistic:
             cells += [f"{row.made[table] / row.made[MEASURED]:.3f}" for table in (NO_BANKS, ONE_LOAD)]
         if row.peer:
-            both = row.peer[""] / base, row.peer[MEASURED] / row.made[MEASURED]
-            cells += [f"{row.peer['']:,}", f"{row.peer[MEASURED] / row.peer['']:.3f}", "{:.2f}, {:.2f}".format(*both)]
+            both = row.peer[OLD] / base, row.peer[MEASURED] / row.made[MEASURED]
+            cells += [f"{row.peer[OLD]:,}", f"{row.peer[MEASURED] / row.peer[OLD]:.3f}", "{:.2f}, {:.2f}".format(*both)]
         else:
             cells += ["", "", ""]
         yield "| " + " | ".join([name, *cells, str(row.misaligned)]) + " |"
@@ -155,51 +155,51 @@ def layers_table(boards: Sequence[str], file: Path | None, chosen: set[str] | No
     yield ""
     yield f"The {WORST} of each board that lose most:"
     yield ""
-    yield "| board | layer | own table | measured | made for measured |"
+    yield "| board | layer | compilers' table | measured | made for measured |"
     yield "|---|---|--:|--:|--:|"
     for board in boards:
         mine = sorted((row for row in rows if row.board == board), key=lambda row: -lost(row))
         for row in mine[:WORST]:
-            changes = f"{row.own[MEASURED] / row.own['']:.3f} | {lost(row):.3f}"
-            yield f"| {board} | {row.name.replace('_', ' ')} | {row.own['']:,} | {changes} |"
+            changes = f"{row.own[MEASURED] / row.own[OLD]:.3f} | {lost(row):.3f}"
+            yield f"| {board} | {row.name.replace('_', ' ')} | {row.own[OLD]:,} | {changes} |"
 
 
 def layer_cells(rows: Sequence[Row]) -> list[str]:
-    """Return the cells of some layers: ratios to the own table, then how many times CMSIS-NN's cycles ours are."""
+    """Return the cells of some layers: ratios to the compilers' table, and CMSIS-NN's cycles by ours."""
     with_peer = [row for row in rows if row.peer]
     found = [
         *(
             statistics.median(each)
-            for each in ([row.own[MEASURED] / row.own[""] for row in rows], [lost(row) for row in rows])
+            for each in ([row.own[MEASURED] / row.own[OLD] for row in rows], [lost(row) for row in rows])
         ),
         max(lost(row) for row in rows),
     ]
     if not with_peer:
         return [*(f"{value:.3f}" for value in found), *[""] * 5]
-    found.append(statistics.median(row.peer[MEASURED] / row.peer[""] for row in with_peer))
-    old = [row.peer[""] / row.own[""] for row in with_peer]
+    found.append(statistics.median(row.peer[MEASURED] / row.peer[OLD] for row in with_peer))
+    old = [row.peer[OLD] / row.own[OLD] for row in with_peer]
     new = [row.peer[MEASURED] / row.made[MEASURED] for row in with_peer]
     times = (statistics.median(old), statistics.median(new), min(old), min(new))
     return [*(f"{value:.3f}" for value in found), *(f"{value:.2f}" for value in times)]
 
 
 def lost(row: Row) -> float:
-    """Return cycles of kernels made for the measured table, by it, as a share of those by the own table."""
-    return row.made[MEASURED] / row.own[""]
+    """Return cycles of kernels made for the measured table, by it, as a share of the compilers'."""
+    return row.made[MEASURED] / row.own[OLD]
 
 
 def measured_row(graph: Graph, board: str, name: str) -> Row:
     """Run both plans of a graph and CMSIS-NN on a board."""
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
-    own, _ = priced(graph, inputs, board, None)
-    made, misaligned = priced(graph, inputs, board, MEASURED)
+    own, _ = priced(graph, inputs, board, OLD)
+    made, misaligned = priced(graph, inputs, board, None)
     peer = {}
     with suppress(UtvmError):
-        for assume in (None, MEASURED):
+        for assume in (OLD, MEASURED):
             session, _ = connected(board, assume)
             cycles = measure_cmsis_nn(session, graph, inputs).cycles
             assert cycles is not None
-            peer[assume or ""] = cycles
+            peer[assume] = cycles
     return Row(board=board, name=name, own=own, made=made, peer=peer, misaligned=misaligned)
 
 
@@ -252,11 +252,10 @@ def unaligned_table(models: Path, boards: Sequence[str]) -> Iterator[str]:
 
 @lru_cache
 def tables(board: str) -> Mapping[str, Timing]:
-    """Return the tables of a board's core: its own, the measured one, and a pessimistic one if there is one."""
+    """Return the tables of a board's core: the compilers', the measured one, and a pessimistic one if there is one."""
     core = api.as_board(board).core
-    assert core.timing is not None
-    found = {"": core.timing}
-    for name in (MEASURED, PESSIMISTIC):
+    found = {}
+    for name in (OLD, MEASURED, PESSIMISTIC):
         with suppress(UtvmError):
             found[name] = get_assumption(name, core.name).timings[core.name]
     measured = found.get(MEASURED)

@@ -82,6 +82,13 @@ def recorded_cycles(row: Row) -> int:
     return next(f.cycles for name, f in row.peers.items() if "recorded" in name and f.cycles is not None)
 
 
+def fewest_cycles(row: Row) -> int:
+    """Return CMSIS-NN's cycles: of 4.0.0 in the same run by the same table, or recorded ones where these are fewer."""
+    same_run = row.peers[CMSIS_NN].cycles
+    recorded = recorded_cycles(row)
+    return recorded if same_run is None else min(same_run, recorded)
+
+
 def network_table(folder: Path) -> Iterator[str]:
     """Yield CMSIS-NN's and our million cycles on both cores."""
     on = {board: networks(board, folder) for board in (M7, M4)}
@@ -93,7 +100,7 @@ def network_table(folder: Path) -> Iterator[str]:
         note = "" if live == row.macs else f", {live / 1e6:.2f} M of live channels"
         cells = [f"{title}", f"{row.macs / 1e6:.2f} M{note}"]
         for board in (M7, M4):
-            ours, theirs = cycles(on[board][name, "fast"]), recorded_cycles(on[board][name, "fast"])
+            ours, theirs = cycles(on[board][name, "fast"]), fewest_cycles(on[board][name, "fast"])
             cells += [f"{theirs / 1e6:.2f}", f"**{ours / 1e6:.3f}**", f"{theirs / ours:.1f}x"]
         yield "| " + " | ".join([*cells, f"{row.arena_bytes:,} B", f"{row.flash_bytes:,} B"]) + " |"
 

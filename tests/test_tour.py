@@ -95,4 +95,4 @@ def test_a_session_runs_it_on_a_board(graph: Graph) -> None:
         result = utvm.Model(session, compiled).run(X)
     assert result.outputs["y"].reshape(-1).tolist() == [0, 0, 2, 3]
     assert result.measurement.instructions > 0
-    assert result.measurement.cycles_source == "model: cortex-m3 (unvalidated)"
+    assert result.measurement.cycles_source == "model: measured cortex-m3"

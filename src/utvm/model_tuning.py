@@ -165,7 +165,7 @@ def tune(
         RecordStore(database or default_database()) as store,
         closing(make_rack()) as rack,
     ):
-        tuner = Tuner(target, rack, store, assume=assume or "", workers=workers)
+        tuner = Tuner(target, rack, store, assume=assume or "", timing=api.timing_name(target, assume), workers=workers)
         steps = tuner.tune(
             tasks,
             search_maker(search, store, tuner.conditions, seed=seed),

@@ -105,7 +105,7 @@ def test_a_board_without_a_probe_is_profiled_by_its_core_clock_and_memories(
     assert main(["profile", str(EXAMPLE), "--board", "nucleo-l4r5zi", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["board"] == "nucleo-l4r5zi"
-    assert report["cycles_source"] == "model: cortex-m4, memory of stm32l4r5"
+    assert report["cycles_source"] == "model: measured cortex-m4, memory of stm32l4r5"
     assert report["seconds"] == report["cycles"] / 120e6
     assert "no debug probe is connected" in report["note"]
     assert "modelled" in report["note"]

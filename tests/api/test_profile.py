@@ -30,8 +30,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tfli
 @pytest.mark.parametrize(
     ("board", "model"),
     [
-        ("qemu-cortex-m7", "model: cortex-m7"),
-        ("qemu-cortex-m4", "model: cortex-m4"),
+        ("qemu-cortex-m7", "model: measured cortex-m7"),
+        ("qemu-cortex-m4", "model: measured cortex-m4"),
         ("qemu-riscv32", "model: cv32e40p"),
     ],
 )

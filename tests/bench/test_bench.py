@@ -61,7 +61,7 @@ def test_rows_of_the_talk_have_all_keys_and_are_exact(monkeypatch: pytest.Monkey
     for row in json.loads(json.dumps(rows_json(rows))):
         assert set(row) == KEYS
         assert row["exact"]
-        assert "model: cortex-m7" in row["cycles_source"]
+        assert "model: measured cortex-m7" in row["cycles_source"]
 
 
 @pytest.mark.parametrize("board", ["qemu-cortex-m3", "qemu-riscv32"])

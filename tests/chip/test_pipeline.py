@@ -86,9 +86,10 @@ def test_a_file_that_is_wrong_is_told(tmp_path: Path, text: str, said: str) -> N
         get_assumption(str(file), "cortex-m7")
 
 
-def test_the_default_has_a_name_that_stays() -> None:
+def test_both_tables_have_names_and_the_measured_one_is_the_default() -> None:
     for core in ("cortex-m7", "cortex-m4", "cortex-m3", "cortex-m33"):
-        assert get_assumption("compilers", core).timings[core] is get_core(core).timing
+        assert get_assumption("measured", core).timings[core] is get_core(core).timing
+        assert get_assumption("compilers", core).timings[core] is not get_core(core).timing
 
 
 def test_a_pipeline_and_a_memory_go_together() -> None:

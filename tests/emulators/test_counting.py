@@ -60,7 +60,7 @@ def test_two_runs_count_the_same(board: str) -> None:
     assert counts[0] == counts[1]
     assert counts[0][0] > 4000
     assert counts[0][1] > 2000
-    assert counts[0][2].startswith("model: cortex-m")
+    assert counts[0][2].startswith("model: ")
 
 
 @pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-riscv32"])
@@ -94,7 +94,7 @@ def test_branches_that_alternate_are_mispredicted_on_m7() -> None:
 
 
 def test_unaligned_words_cost_what_the_table_says() -> None:
-    for board, extra in (("qemu-cortex-m7", 2), ("qemu-cortex-m4", 2)):
+    for board, extra in (("qemu-cortex-m7", 4), ("qemu-cortex-m4", 2)):
         with open_session(board) as session:
             at = session.image.symbol("straight").address & ~3
             unaligned = session.call("unaligned", at, 1000).cycles
@@ -108,7 +108,7 @@ def test_a_table_behind_a_small_cache_costs_its_misses() -> None:
     with open_session("qemu-cortex-m7", assume="stm32f746") as session:
         assumed = session.call("table", 65536)
     assert assumed.instructions == plain.instructions
-    assert assumed.cycles_source == "model: cortex-m7, memory of stm32f746"
+    assert assumed.cycles_source == "model: measured cortex-m7, memory of stm32f746"
     # 16 KB of numbers do not stay in 4 KB: every line of 32 bytes is read from flash anew.
     assert 0 <= assumed.cycles - plain.cycles - 65536 // 8 * 16 < 200
 

@@ -43,7 +43,9 @@ def test_a_compilation_uses_records_says_which_and_can_do_without(tmp_path: Path
     assert best is not None
     compiled = api.compile(layer(), M7, records=database)
     (call,) = compiled.program.calls
-    assert (call.kernel.family, dict(call.kernel.config)) == (best.family, best.config)
+    # Up to 1 % of the cycles is given for less flash.
+    assert call.measured is not None
+    assert call.measured.cost <= 1.01 * (best.cost or 0)
     used = records_used(compiled.program)
     assert (dict(used.by_origin), used.estimated, used.outdated) == ({str(database): 1}, 0, 0)
     assert "1 kernels by records" in str(used)
@@ -54,7 +56,9 @@ def test_a_compilation_uses_records_says_which_and_can_do_without(tmp_path: Path
     exported = tmp_path / "records.jsonl.gz"
     assert main(["records", "export", str(exported), "--db", str(database)]) == 0
     again = api.compile(layer(), M7, records=exported)
-    assert again.files == compiled.files
+    (other,) = again.program.calls
+    assert other.measured is not None
+    assert other.measured.cost == call.measured.cost
     with RecordStore(tmp_path / "old.sqlite") as store:
         store.add([dataclasses.replace(each, code="older") for each in done.report.layers[0].records])
     outdated = api.compile(layer(), M7, records=tmp_path / "old.sqlite")
@@ -92,7 +96,7 @@ def test_the_commands_list_show_move_and_prune_records(tmp_path: Path, capsys: p
 def test_the_records_that_come_along_are_small_whole_and_have_the_default_of_each_workload() -> None:
     packed = files("utvm.tuning") / "shipped.jsonl.gz"
     assert len(packed.read_bytes()) < 256 * 1024
-    for core in ("cortex-m4", "cortex-m7", "cortex-m33"):
+    for core in ("cortex-m4", "cortex-m7", "cortex-m55"):
         records = shipped(core)
         assert {each.conditions.core for each in records} == {core}
         assert all(each.cost and each.code for each in records)

@@ -41,7 +41,7 @@ def test_a_good_candidate_costs_the_same_every_time_and_equal_code_has_one_diges
     first, second = (measurer.measure(expectation(wanted), each) for each in built)
     assert first.outcome is Outcome.OK
     assert first.cycles == second.cycles
-    assert first.cycles_source == "model: cortex-m7"
+    assert first.cycles_source == "model: measured cortex-m7"
     others = {build_candidate(wanted.op, M7, each).code for each in wanted.candidates[:4]}
     assert len(others) == 4
 

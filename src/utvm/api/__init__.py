@@ -12,7 +12,7 @@ print(result.outputs, result.measurement.instructions)
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from utvm.api.assembling import Assembly, as_board, assemble, assumed_core, prepared
+    from utvm.api.assembling import Assembly, as_board, assemble, assumed_core, prepared, timing_name
     from utvm.api.compiling import Compiled, build_program, compile, image_sources
     from utvm.api.costing import compare, cost
     from utvm.api.foreign import build_c
@@ -45,4 +45,5 @@ __all__ = [
     "prepared",
     "quantize",
     "run_once",
+    "timing_name",
 ]

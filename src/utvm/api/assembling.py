@@ -150,6 +150,17 @@ def assumed_core(board: Board, assume: str | None) -> Core:
     return core if assumption.memory is None else replace(core, caches=assumption.memory.caches("flash"))
 
 
+def timing_name(board: Board, assume: str | None) -> str | None:
+    """Return the name of the table that models a board's cycles under an assumption; None if none does.
+
+    Raises:
+        UtvmError: nothing of that name can be assumed for the board.
+    """
+    assumed = None if assume is None else get_assumption(assume, board.core.name).timings.get(board.core.name)
+    timing = assumed or board.core.timing
+    return None if timing is None else timing.name
+
+
 def _portable_choices(graph: Graph, core: Core, names: Sequence[str]) -> dict[str, Choice]:
     """Return the portable family of each named operator.
 

@@ -152,9 +152,9 @@ def add_board(parser: argparse.ArgumentParser, *, several: bool = False) -> None
         "--assume",
         metavar="NAME",
         help="choose kernels for, and model cycles with, the memories of stm32f746, stm32h743 (Cortex-M7) or stm32l4r5 "
-        "(Cortex-M4), for pipelines as measured on silicon (measured) or as compilers have them (compilers), or model "
-        "cycles as pessimistic-m7; a pipeline and a memory together between commas, as measured,stm32f746; default: "
-        "pipelines as compilers have them, zero-wait memory",
+        "(Cortex-M4), for pipelines as compilers and manuals have them (compilers), or model cycles as pessimistic-m7; "
+        "a pipeline and a memory together between commas, as compilers,stm32f746; default: pipelines as measured on "
+        "silicon by others, zero-wait memory",
     )
 
 

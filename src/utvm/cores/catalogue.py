@@ -6,12 +6,9 @@ from dataclasses import replace
 
 from utvm.cores.core import Core
 from utvm.cores.cortex_m0_timing import CORTEX_M0_TIMING
-from utvm.cores.cortex_m4_timing import (
-    CORTEX_M3_TIMING,
-    CORTEX_M4_TIMING,
-    CORTEX_M33_TIMING,
-)
-from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
+from utvm.cores.cortex_m4_measured import MEASURED_CORTEX_M3_TIMING, MEASURED_CORTEX_M4_TIMING
+from utvm.cores.cortex_m7_measured import MEASURED_CORTEX_M7_TIMING
+from utvm.cores.cortex_m33_measured import MEASURED_CORTEX_M33_TIMING
 from utvm.cores.cortex_m55_timing import CORTEX_M55_TIMING, CORTEX_M85_TIMING
 from utvm.cores.cv32e40p_timing import CV32E40P_TIMING
 from utvm.cores.isa import ARM_M, RISCV32, XTENSA_CALL0
@@ -55,7 +52,7 @@ CORTEX_M3 = Core(
     cflags=_arm("cortex-m3", fpu=False),
     unaligned=True,
     fault_status=True,
-    timing=CORTEX_M3_TIMING,
+    timing=MEASURED_CORTEX_M3_TIMING,
     vector_table_register=True,
 )
 
@@ -70,7 +67,7 @@ CORTEX_M4 = Core(
     macs_per_cycle=2.0,
     unaligned=True,
     fault_status=True,
-    timing=CORTEX_M4_TIMING,
+    timing=MEASURED_CORTEX_M4_TIMING,
     vector_table_register=True,
 )
 
@@ -85,7 +82,7 @@ CORTEX_M7 = Core(
     macs_per_cycle=2.0,
     unaligned=True,
     fault_status=True,
-    timing=CORTEX_M7_TIMING,
+    timing=MEASURED_CORTEX_M7_TIMING,
     vector_table_register=True,
 )
 
@@ -100,7 +97,7 @@ CORTEX_M33 = Core(
     macs_per_cycle=2.0,
     unaligned=True,
     fault_status=True,
-    timing=CORTEX_M33_TIMING,
+    timing=MEASURED_CORTEX_M33_TIMING,
     vector_table_register=True,
 )
 

@@ -1,4 +1,4 @@
-"""Timing of the Cortex-M4 on zero-wait memory, also used for the Cortex-M33, and unvalidated for the M3.
+"""Timing of the Cortex-M4 on zero-wait memory by its manual, also used for the Cortex-M33, and unvalidated for the M3.
 
 Source: Arm DDI 0439 (Cortex-M4 TRM), section 3.3.1 (cycle counts) and 3.3.2 (load/store timings): a load that follows a
 load pipelines with it; a base register that the instruction before made costs a cycle; a taken branch refills the
@@ -96,8 +96,8 @@ def _refills_when_taken(instruction: Instruction) -> bool:
     return instruction.kind is Kind.BRANCH and instruction.conditional
 
 
-CORTEX_M4_TIMING = CortexM4Timing(name="model: cortex-m4")
-CORTEX_M33_TIMING = CortexM4Timing(name="model: cortex-m33")
+CORTEX_M4_TIMING = CortexM4Timing(name="model: cortex-m4 by its manual")
+CORTEX_M33_TIMING = CortexM4Timing(name="model: cortex-m33 by the cortex-m4's manual")
 """The same table: Arm publishes none. Within 9 % of four networks on an nRF5340 (docs/cycle-model.md)."""
-CORTEX_M3_TIMING = CortexM4Timing(name="model: cortex-m3 (unvalidated)", long_multiply_cycles=4)
+CORTEX_M3_TIMING = CortexM4Timing(name="model: cortex-m3 by its manual (unvalidated)", long_multiply_cycles=4)
 """The Cortex-M3 differs in its long multiplications: 3 to 7 cycles, by operand (Arm DDI 0337, section 3.3.1)."""

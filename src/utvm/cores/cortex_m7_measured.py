@@ -156,3 +156,19 @@ def measured_cortex_m7(facts: CortexM7Facts, name: str = "model: measured cortex
 
 
 MEASURED_CORTEX_M7_TIMING = measured_cortex_m7(CortexM7Facts())
+PESSIMISTIC_CORTEX_M7_TIMING = replace(
+    MEASURED_CORTEX_M7_TIMING,
+    name="model: pessimistic cortex-m7",
+    units={**MEASURED_CORTEX_M7_TIMING.units, "load": 1},
+    kinds={
+        kind: replace(
+            table,
+            latency=table.latency + 1,
+            late_latency=None if table.late_latency is None else table.late_latency + 1,
+        )
+        if "load" in table.units
+        else table
+        for kind, table in MEASURED_CORTEX_M7_TIMING.kinds.items()
+    },
+)
+"""The same core with one load a cycle and one cycle more from a load to its use."""

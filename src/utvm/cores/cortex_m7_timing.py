@@ -1,4 +1,4 @@
-"""Timing of the Cortex-M7 on zero-wait memory.
+"""Timing of the Cortex-M7 on zero-wait memory as compilers have it.
 
 Sources: the pipeline as LLVM's scheduling model of the Cortex-M7 describes it (two issue slots; two load pipes, one
 store, two ALU, two shifters of which pure shifts and shifted operands use one, one MAC; addresses and shifted operands
@@ -26,7 +26,7 @@ _BRANCH = Timetable(units=("branch",), latency=2)
 _ALONE = Timetable(alone=True, latency=3)
 
 CORTEX_M7_TIMING = InOrderPipeline(
-    name="model: cortex-m7",
+    name="model: cortex-m7 by compilers",
     width=2,
     units={"load": 2, "store": 1, "alu": 2, "shift": 1, "mac": 1, "simd": 1, "branch": 1, "fp": 1},
     mispredict_cycles=6,
@@ -74,14 +74,3 @@ CORTEX_M7_TIMING = InOrderPipeline(
         Kind.FP_STORE: replace(_STORE, late_slack=2),
     },
 )
-
-PESSIMISTIC_CORTEX_M7_TIMING = replace(
-    CORTEX_M7_TIMING,
-    name="model: pessimistic cortex-m7",
-    units={**CORTEX_M7_TIMING.units, "load": 1},
-    kinds={
-        kind: replace(table, latency=table.latency + 1) if "load" in table.units else table
-        for kind, table in CORTEX_M7_TIMING.kinds.items()
-    },
-)
-"""The same core with one load a cycle and one cycle more from a load to its use."""

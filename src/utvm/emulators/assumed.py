@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 
 from utvm.boards import MemoryModel, list_boards
-from utvm.cores import get_core
-from utvm.cores.cortex_m7_timing import PESSIMISTIC_CORTEX_M7_TIMING
+from utvm.cores.cortex_m4_timing import CORTEX_M3_TIMING, CORTEX_M4_TIMING, CORTEX_M33_TIMING
+from utvm.cores.cortex_m7_measured import PESSIMISTIC_CORTEX_M7_TIMING
+from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
 from utvm.cores.measured import MEASURED, measured_timing
 from utvm.cores.timing import Timing
 from utvm.emulators.counters import RangeCounts
@@ -43,6 +44,14 @@ class Assumption:
     schedules: bool = False
 
 
+_COMPILERS: Mapping[str, Timing] = {
+    "cortex-m7": CORTEX_M7_TIMING,
+    "cortex-m4": CORTEX_M4_TIMING,
+    "cortex-m3": CORTEX_M3_TIMING,
+    "cortex-m33": CORTEX_M33_TIMING,
+}
+
+
 @cache
 def assumptions() -> dict[str, Assumption]:
     """Return all by name."""
@@ -59,7 +68,7 @@ def assumptions() -> dict[str, Assumption]:
     pipelines = (
         Assumption(
             name="measured",
-            description="pipelines as others measured them on silicon",
+            description="pipelines as others measured them on silicon: the default",
             cores=tuple(MEASURED),
             timings=MEASURED,
             schedules=True,
@@ -67,8 +76,8 @@ def assumptions() -> dict[str, Assumption]:
         Assumption(
             name="compilers",
             description="pipelines as compilers and manuals have them",
-            cores=tuple(MEASURED),
-            timings={name: timing for name in MEASURED if (timing := get_core(name).timing) is not None},
+            cores=tuple(_COMPILERS),
+            timings=_COMPILERS,
             schedules=True,
         ),
         Assumption(

@@ -107,7 +107,7 @@ def _by_measurements(
     if base is None:
         return [Candidate(kernel=c.kernel, cycles=c.cycles, outdated=True) for c in estimated]
     found: list[Candidate] = []
-    for known in sorted(measured, key=lambda known: (known.cost, known.flash_bytes, known.scratch_bytes)):
+    for known in sorted(measured, key=_order):
         if known is not base and any(_beats(better, known) for better in found):
             continue
         kernel = default.kernel if known is base else _rebuilt(op, core, families, known)
@@ -188,3 +188,8 @@ def _unmeasured(estimated: Sequence[Candidate], found: Sequence[Candidate], base
         for c in estimated[1:]
         if (c.kernel.family, tuple(sorted(c.kernel.config.items()))) not in known
     ]
+
+
+def _order(known: Measured) -> tuple[int, int, int, str, str]:
+    """Return what sorts measurements; equal ones by name, whatever order they were read in."""
+    return known.cost, known.flash_bytes, known.scratch_bytes, known.family, str(sorted(known.config.items()))

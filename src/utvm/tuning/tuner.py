@@ -98,6 +98,7 @@ class Tuner:
         rack: measures them; closed with the iterator of `tune`.
         store: where records are read and added.
         assume: what the cycle model assumes, empty for nothing.
+        timing: the table that models the board's cycles, if one does; what other tables modelled is measured anew.
         workers: processes that build; one a core of this host if None.
 
     `jobs` holds how far each task is, by workload; `ended` says why `tune` ended by itself, for people.
@@ -110,12 +111,14 @@ class Tuner:
         store: RecordStore,
         *,
         assume: str = "",
+        timing: str | None = None,
         workers: int | None = None,
     ) -> None:
         self.board = board
         self.store = store
         self.conditions = conditions_of(board, assume)
         self._rack = rack
+        self._timing = timing
         self._workers = workers
         self._measured: dict[tuple[str, str], Future[Trial]] = {}
         self._expected: dict[str, Expectation] = {}
@@ -201,7 +204,12 @@ class Tuner:
             return {}
         records = self.store.records(conditions=self.conditions, workloads=list(jobs), after=self._last)
         self._last = last
-        return {(record.workload, record.candidate): record for record in records}
+        return {(record.workload, record.candidate): record for record in records if self._comparable(record)}
+
+    def _comparable(self, record: Record) -> bool:
+        """Return whether a record's cycles are those of the board, not of a table that no longer models it."""
+        source = record.cycles_source or ""
+        return self._timing is None or not source.startswith("model: ") or source.split(", ")[0] == self._timing
 
     def _best_held(
         self, jobs: Mapping[str, Job], held: Mapping[tuple[str, str], Record], builder: Builder
