@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from utvm import api
-from utvm.api.assembling import imported
+from utvm.api.assembling import graph_of
 from utvm.boards import Board
 from utvm.graph import Graph
 from utvm.lowering import FrontierPoint, undominated
@@ -44,7 +44,7 @@ def frontier(
             print(point.cycles, point.arena_bytes, point.flash_bytes)
     """
     target = api.as_board(board)
-    assembly = api.assemble(imported(model), target, small=small, assume=assume, records=records)
+    assembly = api.assemble(graph_of(model), target, small=small, assume=assume, records=records)
     found = assembly.frontier(_FOR_EACH_ARENA)
     compiled = []
     for point in _apart(found, points):

@@ -122,7 +122,16 @@ def prepared(model: str | Path | Graph) -> Graph:
     Raises:
         UtvmError: the model can't be read.
     """
-    return run_passes(imported(model))
+    return run_passes(graph_of(model))
+
+
+def graph_of(model: str | Path | Graph) -> Graph:
+    """Return the graph of a model before all passes.
+
+    Raises:
+        UtvmError: the model can't be read.
+    """
+    return model if isinstance(model, Graph) else load(model)
 
 
 def as_board(board: str | Path | Board, *, trust: bool = False) -> Board:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from utvm.api.assembling import as_board, assemble, imported
+from utvm.api.assembling import as_board, assemble, graph_of
 from utvm.api.sizes import Size
 from utvm.boards import Board
 from utvm.cores import Core
@@ -52,7 +52,7 @@ def cost(
     target = as_board(board)
     if target.emulator is None:
         target = shipping(target)
-    assembly = assemble(imported(model), target, small=small, flash=flash, ram=ram, assume=assume, records=records)
+    assembly = assemble(graph_of(model), target, small=small, flash=flash, ram=ram, assume=assume, records=records)
     core = timed(target, assembly.core)
     program = replace(assembly, core=core).program()
     end()
@@ -79,7 +79,7 @@ def compare(
     model: str | Path | Graph, boards: Sequence[str | Path | Board], *, small: bool = False
 ) -> list[CostReport | Refused]:
     """Return what a model costs on each of several boards, or why it can't be lowered for one; see `cost`."""
-    graph = imported(model)
+    graph = graph_of(model)
     found: list[CostReport | Refused] = []
     for board in boards:
         target = as_board(board)
