@@ -73,7 +73,7 @@ def test_every_operator_is_drawn_and_has_a_portable_family() -> None:
         for name, kind in vars(every_operator).items()
         if isinstance(kind, type) and issubclass(kind, Operator) and kind is not Operator and not name.startswith("_")
     }
-    assert defined == set(KINDS)
+    assert defined - {"Store"} == set(KINDS), "states are drawn in tests/state"
 
     for graph, _ in drawn(st.sampled_from(KINDS).flatmap(lambda kind: case_with(kind)), len(KINDS) / 4):
         (op,) = graph.operators
