@@ -1,12 +1,14 @@
 """MobileNetV2 1.0 224 with awkward quantisation on an emulated Cortex-M7: cycles and the family of each layer.
 
-    python benchmarks/mobilenet_v2.py [--board BOARD] [--width 1.0] [--size 224] [--peer] [--tflite FILE]
+    python benchmarks/mobilenet_v2.py [--board BOARD] [--width 1.0] [--size 224] [--peer] [--assume NAME]
+        [--tflite FILE]
 
 The network is written by our own writer with seeded weights: each ReLU6 ends at another value than 127, no zero point
 of its outputs is -128, and one channel in a hundred has an effective scale over 0.25. Cycles are modelled. Constants go
 to the board's 16 MB of PSRAM (Arm DAI 0385), here without wait states. The PSRAM is the budget of flash: without a
 budget, up to 1 % of the cycles are given for less flash. `--peer` measures CMSIS-NN 4.0.0 in the same run, which takes
-a minute. Outputs are compared with tflite-micro's interpreter.
+a minute. `--assume compilers` makes and prices all for the older tables. Outputs are compared with tflite-micro's
+interpreter.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ def main() -> int:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--peer", action="store_true", help="measure CMSIS-NN too")
+    parser.add_argument("--assume", metavar="NAME", help="another pipeline, as of `utvm profile`")
     parser.add_argument("--tflite", type=Path, metavar="FILE", help="also keep the model file")
     arguments = parser.parse_args()
     model = write_tflite(mobilenet_v2(arguments.width, arguments.size))
@@ -71,10 +74,10 @@ def main() -> int:
         path.write_bytes(model)
         graph = load(path)
     board = _with_psram(api.as_board(arguments.board))
-    compiled = api.compile(graph, board, records=NO_RECORDS, steps=True, flash=PSRAM_BYTES)
+    compiled = api.compile(graph, board, records=NO_RECORDS, steps=True, flash=PSRAM_BYTES, assume=arguments.assume)
     (x,), (y,) = graph.inputs, graph.outputs
     values = random_input(x, 0)
-    with api.connect(board) as session:
+    with api.connect(board, assume=arguments.assume) as session:
         report, _ = profile_in(session, compiled)
         result = api.Model(session, compiled).run({x.name: values})
         peer = measure_cmsis_nn(session, graph, {x.name: values}) if arguments.peer else None

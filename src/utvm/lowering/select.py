@@ -167,8 +167,10 @@ def _rebuilt(op: Operator, core: Core, families: Sequence[KernelFamily], known: 
     family = _family_of(op, core, families, known)
     if family is None:
         return None
+    # In the family's order of knobs: stores and files of records each have an order of their own.
+    config = {knob: known.config[knob] for knob in family.space(op, core)}
     with contextlib.suppress(ScheduleError):
-        kernel = family.build(op, core, known.config)
+        kernel = family.build(op, core, config)
         if code_digest(kernel) == known.code:
             return kernel
     return None
