@@ -239,26 +239,37 @@ def lookup_table(op: LookupOperator) -> ByteArray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LstmParameters:
-    """Factors of an LSTM, by gate for sums; those of products of gates; and the power of two of the cell's scale."""
+    """Factors of an LSTM.
+
+    Attributes:
+        inputs, recurrences: of the sums of products, by gate.
+        forgetting, taking, showing: of products of gates.
+        gate: (multiplier, shift) that make a sum the argument of `numerics.wide.sigmoid_int16` and `tanh_int16`.
+        cell: likewise for the cell state.
+    """
 
     inputs: tuple[Requantization, ...]
     recurrences: tuple[Requantization, ...]
     forgetting: Requantization
     taking: Requantization
     showing: Requantization
-    cell_power: int
+    gate: tuple[int, int]
+    cell: tuple[int, int]
 
 
 def lstm_parameters(op: Lstm) -> LstmParameters:
     """Return the factors of an LSTM: sums become Q3.12, gates are Q0.15."""
     gate, share = 2.0**-12, 2.0**-15
+    # The cell's scale counts as the nearest power of two; 2^-12 of Q3.12 is one of the functions' three units.
+    left = 12 + _round_half_away(np.float32(math.log2(op.cell.scale)))
     return LstmParameters(
         inputs=tuple(requantization(op.x.scale * w.scale / gate) for w in op.input_weights),
         recurrences=tuple(requantization(op.hidden.scale * w.scale / gate) for w in op.recurrent_weights),
         forgetting=requantization(share * op.cell.scale / op.cell.scale),
         taking=requantization(share * share / op.cell.scale),
         showing=requantization(share * share / op.hidden.scale),
-        cell_power=_round_half_away(np.float32(math.log2(op.cell.scale))),
+        gate=(3, 0),
+        cell=(3 << left, 0) if left >= 0 else (3, -left),
     )
 
 

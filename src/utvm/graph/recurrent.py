@@ -10,6 +10,8 @@ from utvm.graph.tensor import Tensor
 
 GATES = 4
 """Gates of an LSTM in the order of its weights: input, forget, cell, output."""
+CELL_GATE = 2
+"""The gate that goes through tanh, not through the sigmoid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

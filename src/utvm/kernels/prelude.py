@@ -57,30 +57,6 @@ static inline int32_t utvm_requantize_double(int32_t x, int32_t multiplier, int3
   return utvm_shift_right(utvm_high_mul((int32_t)((uint32_t)x << left), multiplier), right);
 }
 """,
-    "utvm_sigmoid_16": """\
-/* The sigmoid of x / 12288 in Q0.15, by 256 knots of 2^16 sigmoid(i / 24). */
-static inline int32_t utvm_sigmoid_16(int32_t x, const uint16_t *knots) {
-  const uint32_t size = (uint32_t)(x < 0 ? -x : x);
-  const uint32_t place = size >> 9;
-  uint32_t value = (uint32_t)0x7FFF << 10;
-  if (place < 255) {
-    value = ((uint32_t)knots[place] << 9) + (size & 511) * (uint32_t)(knots[place + 1] - knots[place]);
-  }
-  return (int32_t)((x >= 0 ? value + 512 : ((uint32_t)1 << 25) - value + 511) >> 10);
-}
-""",
-    "utvm_tanh_16": """\
-/* The hyperbolic tangent of x / 12288 in Q0.15, by the knots of utvm_sigmoid_16. */
-static inline int32_t utvm_tanh_16(int32_t x, const uint16_t *knots) {
-  const uint32_t size = (uint32_t)(x < 0 ? -x : x);
-  const uint32_t place = size >> 8;
-  int32_t value = (int32_t)0xFFFF << 8;
-  if (place < 255) {
-    value = (int32_t)(((uint32_t)knots[place] << 8) + (size & 255) * (uint32_t)(knots[place + 1] - knots[place]));
-  }
-  return (x >= 0 ? value - ((int32_t)1 << 23) + 128 : -value + ((int32_t)1 << 23) + 127) >> 8;
-}
-""",
     "utvm_scale_right": """\
 /* x * multiplier * 2^-(31 + right), rounded twice as TFLite does; |x| < 2^30 and 1 <= right <= 30. */
 static inline int32_t utvm_scale_right(int32_t x, int32_t multiplier, int32_t right) {

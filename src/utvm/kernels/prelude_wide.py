@@ -82,20 +82,6 @@ static inline int32_t utvm_softmax_share(int32_t power, int32_t total) {
   return utvm_clamp((int32_t)(((int64_t)power * inverse + ((int64_t)1 << (right - 1))) >> right), 0, 32767);
 }
 """,
-    "utvm_load_pair": """\
-/* Two int16 at a multiple of four bytes. */
-static inline uint32_t utvm_load_pair(const int16_t *from) {
-  typedef uint32_t __attribute__((may_alias)) word;
-  return *(const word *)(const void *)from;
-}
-""",
-    "utvm_smlad": """\
-/* acc plus the products of both int16 lanes. */
-static inline int32_t utvm_smlad(int32_t acc, uint32_t x, uint32_t w) {
-  __asm__("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(x), "r"(w));
-  return acc;
-}
-""",
     "utvm_high_mul_rounded": """\
 /* a * b / 2^32 to nearest, halves up. */
 static inline int32_t utvm_high_mul_rounded(int32_t a, int32_t b) {

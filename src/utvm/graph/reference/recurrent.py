@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.graph.arithmetic import Requantization, lstm_parameters
-from utvm.graph.recurrent import GATES, Lstm
+from utvm.graph.recurrent import CELL_GATE, GATES, Lstm
 from utvm.numerics import multiply_by_quantized_multiplier, wrap_int32
-from utvm.numerics.sigmoid_16 import sigmoid_16, tanh_16
+from utvm.numerics.wide import sigmoid_int16, tanh_int16
 
 Array = NDArray[Any]
 
@@ -33,14 +33,14 @@ def lstm(op: Lstm, x: Array, hidden: Array, cell: Array, *constants: Array) -> t
                 _scaled(wrap_int32(before @ recurrent[gate].astype(np.int64).T), p.recurrences[gate]), 16
             )
             own = _limited(own, 16)
-            gates.append(tanh_16(own, power=-12) if gate == 2 else sigmoid_16(own))
+            gates.append((tanh_int16 if gate == CELL_GATE else sigmoid_int16)(own, *p.gate))
         taken, kept, fresh, shown = gates
         held = _limited(
             _limited(_scaled(kept * held, p.forgetting), 16) + _limited(_scaled(taken * fresh, p.taking), 16), 16
         )
         if op.cell_clip:
             held = np.clip(held, -op.cell_clip, op.cell_clip)
-        product = tanh_16(held, power=p.cell_power) * shown
+        product = tanh_int16(held, *p.cell) * shown
         now = _limited(_scaled(product, p.showing) + op.next_hidden.zero_point, 8)
         found.append(now)
     y = np.stack(found, axis=0 if op.time_major else 1).astype(np.int8)

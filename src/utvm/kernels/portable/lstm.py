@@ -11,12 +11,9 @@ from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import DType, Lstm, Operator
 from utvm.graph.arithmetic import Requantization, lstm_parameters
-from utvm.graph.recurrent import GATES
+from utvm.graph.recurrent import CELL_GATE, GATES
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.workload import dims, workload
-from utvm.numerics.sigmoid_16 import sigmoid_knots
-
-_CELL_GATE = 2
 
 
 class PortableLstm(KernelFamily):
@@ -52,7 +49,8 @@ class PortableLstm(KernelFamily):
                 w("a = utvm_clamp(utvm_requantize_double(a, f[0], f[1]), INT16_MIN, INT16_MAX);")
                 w("b = utvm_clamp(utvm_requantize_double(b, f[2], f[3]), INT16_MIN, INT16_MAX);")
                 w("a = utvm_clamp(a + b, INT16_MIN, INT16_MAX);")
-                gate = f"g == {_CELL_GATE} ? utvm_tanh_16(a * 3, knots) : utvm_sigmoid_16(a * 3, knots)"
+                argument = f"a, {p.gate[0]}, {p.gate[1]}"
+                gate = f"g == {CELL_GATE} ? utvm_tanh_int16({argument}) : utvm_sigmoid_int16({argument})"
                 w(f"gates[row] = (int16_t)({gate});")
             with w.loop("u", units):
                 w(f"const int32_t kept = {_product(f'(int32_t)gates[{units} + u] * held[u]', p.forgetting)};")
@@ -63,7 +61,7 @@ class PortableLstm(KernelFamily):
                 if op.cell_clip:
                     w(f"c = utvm_clamp(c, {limit[0]}, {limit[1]});")
                 w("held[u] = (int16_t)c;")
-                w(f"const int32_t shown = utvm_tanh_16({_scaled('c', 12 + p.cell_power)}, knots);")
+                w(f"const int32_t shown = utvm_tanh_int16(c, {p.cell[0]}, {p.cell[1]});")
                 value = _product(f"shown * gates[{3 * units} + u]", p.showing)
                 w(f"before[u] = (int8_t)utvm_clamp({value} + {op.next_hidden.zero_point}, -128, 127);")
             w(f"memcpy(y + {place} * {units}, before, {units});")
@@ -82,14 +80,13 @@ class PortableLstm(KernelFamily):
                     CParameter(name="input_biases", c_type="int32_t", role="constant"),
                     CParameter(name="recurrent_biases", c_type="int32_t", role="constant"),
                     CParameter(name="factors", c_type="int32_t", role="constant"),
-                    CParameter(name="knots", c_type="uint16_t", role="constant"),
                     CParameter(name="scratch", c_type="uint8_t", role="scratch"),
                     CParameter(name="y", c_type="int8_t", role="output"),
                     CParameter(name="next_hidden", c_type="int8_t", role="output"),
                     CParameter(name="next_cell", c_type="int16_t", role="output"),
                 ),
                 body=w.text,
-                helpers=("utvm_clamp", "utvm_requantize_double", "utvm_sigmoid_16", "utvm_tanh_16"),
+                helpers=("utvm_clamp", "utvm_requantize_double", "utvm_sigmoid_int16", "utvm_tanh_int16"),
             ),
             constants=_constants(op),
             scratch_bytes=2 * GATES * units,
@@ -109,7 +106,6 @@ def _constants(op: Lstm) -> dict[str, CArray]:
         "input_biases": _int32(biases),
         "recurrent_biases": _int32(own),
         "factors": _int32(np.array(factors)),
-        "knots": CArray(c_type="uint16_t", values=sigmoid_knots()),
     }
 
 
@@ -119,10 +115,3 @@ def _int32(values: NDArray[Any]) -> CArray:
 
 def _product(text: str, factor: Requantization) -> str:
     return f"utvm_requantize_double({text}, {factor.multiplier}, {factor.shift})"
-
-
-def _scaled(name: str, shift: int) -> str:
-    """Return three times a value times a power of two, halves up."""
-    if shift >= 0:
-        return f"{name} * {3 << shift}"
-    return f"({name} * 3 + {1 << (-shift - 1)}) >> {-shift}"
