@@ -232,6 +232,28 @@ def test_openocd_dies_with_us(tmp_path: Path) -> None:
     assert len(done.stdout.split()) == 2
 
 
+def test_programs_that_many_threads_start_at_once_live_on() -> None:
+    """They die with the thread that forked them: there is one, and it stays, also where nobody forked before."""
+    script = (
+        "import sys, threading, time\n"
+        "from concurrent import futures\n"
+        "class Slow(futures.ThreadPoolExecutor):\n"
+        "    def __init__(self, **options): time.sleep(0.05); super().__init__(**options)\n"
+        "futures.ThreadPoolExecutor = Slow\n"
+        "from utvm.device import ChildProcess\n"
+        "programs, together = [ChildProcess('it', prefix='survival-') for _ in range(8)], threading.Barrier(8)\n"
+        "start = lambda program: (together.wait(), program.start(['sleep', '600']))\n"
+        "threads = [threading.Thread(target=start, args=[program]) for program in programs]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "deaths = [program.describe_death(0.05) for program in programs]\n"
+        "for program in programs: program.stop()\n"
+        "sys.exit(str(deaths) if any(deaths) else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_run_that_the_link_breaks_is_made_again() -> None:
     compiled = utvm.compile(_NETWORK, "qemu-cortex-m7")
     picture = np.random.default_rng(5).integers(-128, 128, (1, 32, 32, 3), dtype=np.int8)

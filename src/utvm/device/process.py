@@ -44,10 +44,7 @@ class ChildProcess:
         Raises:
             OSError: there is no such program.
         """
-        # The parent's death signal comes when the thread that forked ends: fork from one that lives as long as we do.
-        self._process = _spawner().submit(_spawn, command, self.log).result()
-        self._finalizer.detach()
-        self._finalizer = weakref.finalize(self, _clean_up, self._process, self.directory)
+        _spawner.submit(self._spawn, command).result()
 
     @property
     def process_id(self) -> int | None:
@@ -80,17 +77,19 @@ class ChildProcess:
         """End it and remove its directory. Never fails."""
         self._finalizer()
 
-
-def _spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            process_group=0,  # the terminal's Ctrl-C is ours alone
-            preexec_fn=_die_with_parent,
-        )
+    def _spawn(self, command: Sequence[str]) -> None:
+        """In the spawner's thread, so that Ctrl-C of a thread that waits can't leave a process without its object."""
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # the terminal's Ctrl-C is ours alone
+                preexec_fn=_die_with_parent,
+            )
+        self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, _clean_up, self._process, self.directory)
 
 
 def _die_with_parent() -> None:
@@ -113,20 +112,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(timeout=_POLITE_SECONDS)
 
 
-_executor: ThreadPoolExecutor | None = None
+def _new_spawner() -> None:
+    """Make the thread that forks: the parent's death signal comes when that thread ends, so it never does.
+
+    One is there before anybody asks. Of two that were made at once, the one that nobody keeps would end, and its
+    children with it. A forked child has none of its parent's threads and makes its own.
+    """
+    global _spawner
+    _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="utvm-spawn")
 
 
-def _spawner() -> ThreadPoolExecutor:
-    global _executor
-    if _executor is None:
-        _executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="utvm-spawn")
-    return _executor
-
-
-def _forget_spawner() -> None:
-    """A forked child has none of its parent's threads."""
-    global _executor
-    _executor = None
-
-
-os.register_at_fork(after_in_child=_forget_spawner)
+_spawner: ThreadPoolExecutor
+_new_spawner()
+os.register_at_fork(after_in_child=_new_spawner)
