@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import distributed
@@ -41,6 +42,15 @@ def _listening(process: int) -> list[str]:
     return [each.laddr.ip for each in psutil.Process(process).net_connections("inet") if each.status == "LISTEN"]
 
 
+def _emulators(host: int) -> list[psutil.Process]:
+    """Return the emulators of a host, whose other children may end any moment."""
+    found = []
+    for each in psutil.Process(host).children():
+        with suppress(psutil.NoSuchProcess):
+            found += [each] if "qemu" in each.name() else []
+    return found
+
+
 def _tuned(database: Path, fleet: Fleet | None, observe: Callable[[Progress], None] | None = None) -> Found:
     """The whole space of a small layer; each candidate once."""
     done = tune(layer(), M7, fleet=fleet, database=database, search="exhaustive", gain=0.0, observe=observe)
@@ -60,7 +70,7 @@ def test_four_boards_of_two_hosts_find_what_one_finds_though_a_host_and_an_emula
             if progress.trials == 3:
                 hosts[0].kill()
             if progress.trials == 5:
-                emulators = [each for each in psutil.Process(hosts[1].pid).children() if "qemu" in each.name()]
+                emulators = _emulators(hosts[1].pid)
                 assert emulators
                 emulators[0].kill()
             if progress.trials == 6:
