@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.compute import Buffer, Compute, Const, Expr, Index, Load, Lookup, Reduced, as_expr, axis, number
+from utvm.compute import Buffer, Compute, Index, Load, Lookup, Reduced, as_expr, axis
 from utvm.graph.arithmetic import requantization
-from utvm.graph.definitions.definition import Definition, axes_of, broadcast_load, buffer_of
+from utvm.graph.definitions.definition import Definition, axes_of, buffer_of
+from utvm.graph.definitions.frames import NOTHING, broadcast, over_dimensions
 from utvm.graph.formulas import centered, requantized, stored
 from utvm.graph.general import CumulativeSum, Elementwise, Reduction
-
-NOTHING = Const(value=0)
 
 
 def elementwise(op: Elementwise) -> Definition:
     """Return y = f(xs) point by point; functions of one int8 by a table of all 256."""
-    axes = axes_of(op.y.shape)
-    loads = [broadcast_load(f"x{i}", t, list(axes), op.y.shape) for i, t in enumerate(op.xs)]
-    constants = {}
-    if op.function.expression is not None:
-        value = as_expr(op.function.expression(op, loads))
-    else:
-        table = Buffer(name="table", c_type=op.y.dtype.c_type, shape=(256,))
-        constants["table"] = _table(op)
-        value = Lookup(buffer=table, place=loads[0] + 128)
-    return Definition(
-        stages=(pointwise(axes, value, buffer_of("y", op.y)),),
-        inputs={f"x{i}": t for i, t in enumerate(op.xs)},
-        constants=constants,
-    )
-
-
-def pointwise(axes: dict[str, int], value: Expr, output: Buffer) -> Compute:
-    """Return a computation without a sum that writes each point of `axes` at its place."""
-    return Compute(
-        space=axes,
-        reduce={},
-        init=NOTHING,
-        term=NOTHING,
-        epilogue=value,
-        output=output,
-        index=tuple(axis(name) for name in axes),
-    )
+    operands = {f"x{i}": t for i, t in enumerate(op.xs)}
+    expression = op.function.expression
+    if expression is not None:
+        return broadcast(operands, op.y, lambda loads: as_expr(expression(op, loads)))
+    table = Buffer(name="table", c_type=op.y.dtype.c_type, shape=(256,))
+    found = broadcast(operands, op.y, lambda loads: Lookup(buffer=table, place=loads[0] + 128))
+    return replace(found, constants={"table": _table(op)})
 
 
 def _table(op: Elementwise) -> NDArray[np.int8]:
@@ -66,26 +47,15 @@ def _table(op: Elementwise) -> NDArray[np.int8]:
 
 def reduction(op: Reduction) -> Definition:
     """Return the combination over `axes`, with an axis r for each."""
-    shape = op.x.shape
-    kept = {f"d{d}": size for d, size in enumerate(shape) if d not in op.axes}
-    summed = {f"r{d}": shape[d] for d in op.axes}
-    index = tuple(axis(f"r{d}" if d in op.axes else f"d{d}") for d in range(len(shape)))
-    position = number(0)
-    for d in op.axes:
-        position = position * shape[d] + axis(f"r{d}")
-    load = Load(buffer=buffer_of("x", op.x), index=index)
     reducer = op.reducer
-    compute = Compute(
-        space=kept,
-        reduce=summed,
-        combine=reducer.combine,
-        init=Const(value=reducer.init),
-        term=as_expr(reducer.term(op, load, Index(value=position))),
-        epilogue=as_expr(reducer.result(op, Reduced())),
-        output=buffer_of("y", op.y, tuple(kept.values())),
-        index=tuple(axis(name) for name in kept),
+    stage = over_dimensions(
+        op,
+        reducer.combine,
+        reducer.init,
+        term=lambda x, place: as_expr(reducer.term(op, x, Index(value=place))),
+        result=as_expr(reducer.result(op, Reduced())),
     )
-    return Definition(stages=(compute,), inputs={"x": op.x})
+    return Definition(stages=(stage,), inputs={"x": op.x})
 
 
 def cumulative_sum(op: CumulativeSum) -> Definition:

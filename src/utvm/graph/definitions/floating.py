@@ -6,17 +6,14 @@ results differ from its by the errors that `utvm.numerics.floating` states.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from utvm.compute import (
     Buffer,
-    Call,
     Compute,
     Const,
     Expr,
@@ -26,16 +23,26 @@ from utvm.compute import (
     Reduced,
     as_expr,
     axis,
+    call,
     cast,
     equal,
     larger,
-    number,
     smaller,
     where,
 )
 from utvm.compute.expressions import Combine
-from utvm.graph.definitions.definition import Definition, axes_of, broadcast_load, buffer_of
-from utvm.graph.definitions.elementwise import NOTHING
+from utvm.graph.definitions.definition import Definition, axes_of, buffer_of
+from utvm.graph.definitions.frames import (
+    FLOAT,
+    INTEGER,
+    broadcast,
+    of_each,
+    over_dimensions,
+    pixels_inside,
+    pointwise,
+    pooled,
+    softmax,
+)
 from utvm.graph.definitions.products import matrix
 from utvm.graph.definitions.weighted import terms_of
 from utvm.graph.formulas import EXP, LOGISTIC, TANH
@@ -60,9 +67,14 @@ from utvm.graph.operators import (
     Tanh,
 )
 
-FLOAT = "float"
 LOWEST = float(np.finfo(np.float32).min)
 ZERO = Const(value=0.0)
+_COMBINATIONS: Mapping[str, tuple[Combine, float]] = {
+    "Sum": ("sum", 0.0),
+    "ReduceMax": ("max", LOWEST),
+    "ReduceMin": ("min", -LOWEST),
+}
+"""Reducer → how it combines, and from what."""
 
 
 def weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Definition:
@@ -87,148 +99,42 @@ def weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Definition:
     return Definition(stages=(compute,), inputs=inputs)
 
 
-def pointwise(space: Mapping[str, int], value: Expr, output: Buffer, c_type: str = FLOAT) -> Compute:
-    """Return a computation of each point for itself."""
-    return Compute(
-        space=space,
-        reduce={},
-        init=NOTHING,
-        term=NOTHING,
-        epilogue=value,
-        output=output,
-        index=tuple(axis(name) for name in space),
-        c_type=c_type,
-    )
+def _of_each(function: Callable[[Any, Expr], Expr]) -> Callable[[Any], Definition]:
+    return of_each(function, FLOAT)
 
 
 def _binary(combine: Callable[[Expr, Expr], Expr]) -> Callable[[Add | Sub | Mul], Definition]:
     def define(op: Add | Sub | Mul) -> Definition:
-        axes = axes_of(op.y.shape)
-        a, b = (broadcast_load(n, t, list(axes), op.y.shape) for n, t in (("a", op.a), ("b", op.b)))
-        return Definition(stages=(pointwise(axes, combine(a, b), buffer_of("y", op.y)),), inputs={"a": op.a, "b": op.b})
-
-    return define
-
-
-def _unary(function: Callable[[Any, Expr], Expr]) -> Callable[[Any], Definition]:
-    def define(op: Any) -> Definition:
-        axes = axes_of((op.y.elements,))
-        x = Load(buffer=buffer_of("x", op.x, (op.x.elements,)), index=(axis("d0"),))
-        output = buffer_of("y", op.y, (op.y.elements,))
-        return Definition(stages=(pointwise(axes, function(op, x), output),), inputs={"x": op.x})
+        return broadcast({"a": op.a, "b": op.b}, op.y, lambda loads: combine(*loads), FLOAT)
 
     return define
 
 
 def _max_pool(op: MaxPool2D) -> Definition:
-    return Definition(stages=(_pooled(op, "max", LOWEST, Reduced()),), inputs={"x": op.x})
+    return Definition(stages=(pooled(op, "max", LOWEST, Reduced(), FLOAT),), inputs={"x": op.x})
 
 
 def _average_pool(op: AveragePool2D) -> Definition:
     """Return the sum over how many pixels lie inside: the product of so many rows and so many columns."""
-    counts = {"rows": _inside(op, 0), "columns": _inside(op, 1)}
-    loads = [
-        Load(buffer=Buffer(name=name, c_type=FLOAT, shape=values.shape), index=(axis(place),))
-        for (name, values), place in zip(counts.items(), ("oy", "ox"), strict=True)
-    ]
-    constants: dict[str, Any] = {}
-    divisor: Expr
-    if all((values == values[0]).all() for values in counts.values()):
-        divisor = Const(value=float(counts["rows"][0] * counts["columns"][0]))
-    else:
-        divisor, constants = loads[0] * loads[1], counts
-    return Definition(stages=(_pooled(op, "sum", 0.0, Reduced() / divisor),), inputs={"x": op.x}, constants=constants)
-
-
-def _pooled(op: MaxPool2D | AveragePool2D, combine: Combine, outside: float, value: Expr) -> Compute:
-    batch, rows, columns, channels = op.y.shape
-    y = axis("oy") * op.stride[0] + axis("ky") + -op.padding.top
-    x = axis("ox") * op.stride[1] + axis("kx") + -op.padding.left
-    load = Load(buffer=buffer_of("x", op.x), index=(axis("n"), y, x, axis("c")), outside=outside)
-    space = {"n": batch, "oy": rows, "ox": columns, "c": channels}
-    return Compute(
-        space=space,
-        reduce={"ky": op.filter[0], "kx": op.filter[1]},
-        combine=combine,
-        init=Const(value=outside),
-        term=load,
-        epilogue=value,
-        output=buffer_of("y", op.y),
-        index=tuple(axis(name) for name in space),
-        c_type=FLOAT,
-    )
-
-
-def _inside(op: AveragePool2D, dimension: int) -> NDArray[np.float32]:
-    """Return how many rows or columns of each window are inside the input."""
-    before = (op.padding.top, op.padding.left)[dimension]
-    first = np.arange(op.y.shape[1 + dimension]) * op.stride[dimension] - before
-    last = np.minimum(first + op.filter[dimension], op.x.shape[1 + dimension])
-    counts: NDArray[np.float32] = (last - np.maximum(first, 0)).astype(np.float32)
-    return counts
-
-
-def reduced(op: Any, axes: Sequence[int], combine: Combine, init: float, **parts: Any) -> Compute:
-    """Return a combination over `axes`, with an axis r for each; `parts` are `term` and `result`, functions."""
-    shape = op.x.shape
-    kept = {f"d{d}": size for d, size in enumerate(shape) if d not in axes}
-    index = tuple(axis(f"r{d}" if d in axes else f"d{d}") for d in range(len(shape)))
-    load = Load(buffer=buffer_of("x", op.x), index=index)
-    return Compute(
-        space=kept,
-        reduce={f"r{d}": shape[d] for d in axes},
-        combine=combine,
-        init=Const(value=init),
-        term=parts.get("term", lambda x: x)(load),
-        epilogue=parts.get("result", lambda x: x)(Reduced()),
-        output=parts.get("output", buffer_of("y", op.y, tuple(kept.values()))),
-        index=tuple(axis(name) for name in kept),
-        c_type=FLOAT,
-    )
+    count, constants = pixels_inside(op, FLOAT)
+    stage = pooled(op, "sum", 0.0, Reduced() / count, FLOAT)
+    return Definition(stages=(stage,), inputs={"x": op.x}, constants=constants)
 
 
 def _mean(op: Mean) -> Definition:
     count = float(prod(op.x.shape[d] for d in op.axes))
-    stage = reduced(op, op.axes, "sum", 0.0, result=lambda total: total / count)
+    stage = over_dimensions(op, "sum", 0.0, result=Reduced() / count, c_type=FLOAT)
     return Definition(stages=(stage,), inputs={"x": op.x})
 
 
 def _softmax(op: Softmax) -> Definition:
-    """Return four stages: the largest of a row, exponentials, their sum, quotients."""
-    size = op.x.shape[-1] if op.x.shape else 1
-    rows = op.x.elements // size
-    axes = {"d0": rows, "d1": size}
-    most, wide, total = (
-        Buffer(name=name, c_type=FLOAT, shape=shape)
-        for name, shape in (("most", (rows,)), ("powers", (rows, size)), ("total", (rows,)))
-    )
-
-    def at(buffer: Buffer, *names: str) -> Load:
-        return Load(buffer=buffer, index=tuple(axis(n) for n in names))
-
-    def over(combine: Combine, init: float, term: Expr, output: Buffer) -> Compute:
-        return Compute(
-            space={"d0": rows},
-            reduce={"d1": size},
-            combine=combine,
-            init=Const(value=init),
-            term=term,
-            epilogue=Reduced(),
-            output=output,
-            index=(axis("d0"),),
-            c_type=FLOAT,
-        )
-
-    x = at(buffer_of("x", op.x, (rows, size)), "d0", "d1")
-    power = Call(helper=EXP, arguments=((x - at(most, "d0")) * float(np.float32(op.beta)),))
-    return Definition(
-        stages=(
-            over("max", LOWEST, x, most),
-            pointwise(axes, power, wide),
-            over("sum", 0.0, at(wide, "d0", "d1"), total),
-            pointwise(axes, at(wide, "d0", "d1") / at(total, "d0"), buffer_of("y", op.y, (rows, size))),
-        ),
-        inputs={"x": op.x},
+    return softmax(
+        op,
+        LOWEST,
+        power=lambda difference: call(EXP, difference * float(np.float32(op.beta))),
+        share=lambda power, total: power / total,
+        powers_type=FLOAT,
+        c_type=FLOAT,
     )
 
 
@@ -244,14 +150,14 @@ def _resize_bilinear(op: ResizeBilinear) -> Definition:
         for what, values in zip(("first", "second", "share", "rest"), found, strict=True):
             key = f"{what}_{name}"
             constants[key] = values
-            c_type = "int32_t" if values.dtype == np.int32 else FLOAT
+            c_type = INTEGER if values.dtype == np.int32 else FLOAT
             loads[key] = Load(buffer=Buffer(name=key, c_type=c_type, shape=values.shape), index=(axis(place),))
     buffer = buffer_of("x", op.x)
 
     def pixel(row: str, column: str) -> Expr:
-        at = (Index(value=axis("n") * height) + cast(loads[f"{row}_row"], "int32_t")) * width
+        at = (Index(value=axis("n") * height) + cast(loads[f"{row}_row"], INTEGER)) * width
         return Lookup(
-            buffer=buffer, place=(at + cast(loads[f"{column}_column"], "int32_t")) * channels + Index(value=axis("c"))
+            buffer=buffer, place=(at + cast(loads[f"{column}_column"], INTEGER)) * channels + Index(value=axis("c"))
         )
 
     down, right = loads["share_row"], loads["share_column"]
@@ -259,7 +165,7 @@ def _resize_bilinear(op: ResizeBilinear) -> Definition:
     value = pixel("first", "first") * up * left + pixel("second", "first") * down * left
     value = value + pixel("first", "second") * up * right + pixel("second", "second") * down * right
     # Indices are integers, which arithmetic in float would not hold: all is converted where it is read.
-    stage = pointwise(space, value, buffer_of("y", op.y), "int32_t")
+    stage = pointwise(space, value, buffer_of("y", op.y))
     return Definition(stages=(stage,), inputs={"x": op.x}, constants=constants)
 
 
@@ -281,38 +187,31 @@ def _positions(op: ResizeBilinear, dimension: int) -> tuple[Any, Any, Any, Any]:
 
 
 def _elementwise(op: Elementwise) -> Definition:
-    assert op.function.floating is not None
-    axes = axes_of(op.y.shape)
-    loads = [broadcast_load(f"x{i}", t, list(axes), op.y.shape) for i, t in enumerate(op.xs)]
-    value = as_expr(op.function.floating(op, loads))
-    return Definition(
-        stages=(pointwise(axes, value, buffer_of("y", op.y)),), inputs={f"x{i}": t for i, t in enumerate(op.xs)}
-    )
+    function = op.function.floating
+    assert function is not None
+    operands = {f"x{i}": t for i, t in enumerate(op.xs)}
+    return broadcast(operands, op.y, lambda loads: as_expr(function(op, loads)), FLOAT)
 
 
 def _reduction(op: Reduction) -> Definition:
     name = op.reducer.name
     if name in ("ArgMax", "ArgMin"):
         return _place(op, "max" if name == "ArgMax" else "min")
-    combine, init = {"Sum": ("sum", 0.0), "ReduceMax": ("max", LOWEST), "ReduceMin": ("min", -LOWEST)}[name]
-    return Definition(stages=(reduced(op, op.axes, combine, init),), inputs={"x": op.x})  # type: ignore[arg-type]
+    combine, init = _COMBINATIONS[name]
+    return Definition(stages=(over_dimensions(op, combine, init, c_type=FLOAT),), inputs={"x": op.x})
 
 
 def _place(op: Reduction, combine: Combine) -> Definition:
     """Return two stages: the largest or smallest, and the first place where it is."""
-    shape = op.x.shape
-    kept = tuple(size for d, size in enumerate(shape) if d not in op.axes)
-    best = Buffer(name="best", c_type=FLOAT, shape=kept)
-    first = reduced(op, op.axes, combine, LOWEST if combine == "max" else -LOWEST, output=best)
-    at = number(0)
-    for d in op.axes:
-        at = at * shape[d] + axis(f"r{d}")
+    best = Buffer(name="best", c_type=FLOAT, shape=tuple(size for d, size in enumerate(op.x.shape) if d not in op.axes))
+    first = over_dimensions(op, combine, LOWEST if combine == "max" else -LOWEST, output=best, c_type=FLOAT)
     found = Load(buffer=best, index=first.index)
-
-    def term(x: Expr) -> Expr:
-        return where(equal(x, found), Index(value=at), Const(value=op.count - 1))
-
-    second = replace(reduced(op, op.axes, "min", 0.0, term=term), init=Const(value=op.count - 1), c_type="int32_t")
+    second = over_dimensions(
+        op,
+        "min",
+        op.count - 1,
+        term=lambda x, place: where(equal(x, found), Index(value=place), Const(value=op.count - 1)),
+    )
     return Definition(stages=(first, second), inputs={"x": op.x})
 
 
@@ -370,11 +269,11 @@ FLOATING: Mapping[type[Operator], Callable[[Any], Definition]] = {
     AveragePool2D: _average_pool,
     Mean: _mean,
     Softmax: _softmax,
-    Logistic: _unary(lambda _, x: Call(helper=LOGISTIC, arguments=(x,))),
-    Tanh: _unary(lambda _, x: Call(helper=TANH, arguments=(x,))),
-    Relu: _unary(lambda _, x: larger(x, 0.0)),
-    Relu6: _unary(lambda _, x: smaller(larger(x, 0.0), 6.0)),
-    LeakyRelu: _unary(lambda op, x: where(x > 0.0, x, x * float(np.float32(op.alpha)))),
+    Logistic: _of_each(lambda _, x: call(LOGISTIC, x)),
+    Tanh: _of_each(lambda _, x: call(TANH, x)),
+    Relu: _of_each(lambda _, x: larger(x, 0.0)),
+    Relu6: _of_each(lambda _, x: smaller(larger(x, 0.0), 6.0)),
+    LeakyRelu: _of_each(lambda op, x: where(x > 0.0, x, x * float(np.float32(op.alpha)))),
     ResizeBilinear: _resize_bilinear,
     Elementwise: _elementwise,
     Reduction: _reduction,

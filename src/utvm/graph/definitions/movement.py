@@ -6,7 +6,7 @@ from math import prod
 
 from utvm.compute import Const, Expr, Index, Load, Lookup, axis, call, number, where
 from utvm.graph.definitions.definition import Definition, axes_of, buffer_of
-from utvm.graph.definitions.elementwise import pointwise
+from utvm.graph.definitions.frames import pointwise
 from utvm.graph.formulas import CLAMP
 from utvm.graph.general import Gather, GatherNd, UpdateSlice
 from utvm.graph.tensor import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from utvm.compute import Compute, Const, Expr, Index, Load, Reduced, axis, call, where
 from utvm.graph.arithmetic import Requantization, integer_range, requantization
 from utvm.graph.definitions.definition import Definition, buffer_of
-from utvm.graph.definitions.elementwise import NOTHING, pointwise
+from utvm.graph.definitions.frames import NOTHING, pointwise
 from utvm.graph.formulas import CLAMP, WRAPPING_SUM, centered, requantized, stored
 from utvm.graph.recurrent import ShiftIn, SvdfFeature, SvdfTime
 from utvm.graph.tensor import Tensor

@@ -6,7 +6,7 @@ multiplier.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,11 @@ from utvm.compute import (
     Expr,
     Load,
     Reduced,
-    axis,
     call,
     cast,
     number,
     where,
 )
-from utvm.compute.expressions import Combine
 from utvm.graph.arithmetic import (
     addition_parameters,
     channel_requantization,
@@ -34,9 +32,9 @@ from utvm.graph.arithmetic import (
     multiplication_parameters,
     rescale_parameters,
 )
-from utvm.graph.definitions.definition import Definition, axes_of, broadcast_load, buffer_of
-from utvm.graph.definitions.elementwise import elementwise as plain_elementwise
-from utvm.graph.definitions.elementwise import pointwise, reduction
+from utvm.graph.definitions.definition import Definition
+from utvm.graph.definitions.elementwise import elementwise, reduction
+from utvm.graph.definitions.frames import broadcast, of_each, over_dimensions, pixels_inside, pooled, softmax
 from utvm.graph.definitions.products import batch_matmul
 from utvm.graph.definitions.weighted import terms_of
 from utvm.graph.formulas import (
@@ -114,26 +112,16 @@ def weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Definition:
 
 
 def _binary(op: Add | Sub | Mul) -> Definition:
-    axes = axes_of(op.y.shape)
-    a, b = (centered(t, broadcast_load(n, t, list(axes), op.y.shape)) for n, t in (("a", op.a), ("b", op.b)))
-    if isinstance(op, Mul):
-        total = requantized(a * b, multiplication_parameters(op))
-    else:
+    def value(loads: Sequence[Load]) -> Expr:
+        a, b = (centered(tensor, load) for tensor, load in zip((op.a, op.b), loads, strict=True))
+        if isinstance(op, Mul):
+            return stored(op, requantized(a * b, multiplication_parameters(op)))
         parameters = addition_parameters(op)
         one = 1 << parameters.left_shift
         left, right = requantized(a * one, parameters.a), requantized(b * one, parameters.b)
-        total = requantized(left - right if isinstance(op, Sub) else left + right, parameters.y)
-    return Definition(stages=(pointwise(axes, stored(op, total), buffer_of("y", op.y)),), inputs={"a": op.a, "b": op.b})
+        return stored(op, requantized(left - right if isinstance(op, Sub) else left + right, parameters.y))
 
-
-def _unary(function: Callable[[Any, Expr], Expr]) -> Callable[[Any], Definition]:
-    def define(op: Any) -> Definition:
-        axes = axes_of((op.y.elements,))
-        x = Load(buffer=buffer_of("x", op.x, (op.x.elements,)), index=(axis("d0"),))
-        output = buffer_of("y", op.y, (op.y.elements,))
-        return Definition(stages=(pointwise(axes, function(op, x), output),), inputs={"x": op.x})
-
-    return define
+    return broadcast({"a": op.a, "b": op.b}, op.y, value)
 
 
 def _relu(op: Relu, x: Expr) -> Expr:
@@ -161,111 +149,36 @@ def _dequantize(op: Dequantize, x: Expr) -> Expr:
 
 def _mean(op: Mean) -> Definition:
     parameters = mean_parameters(op)
-    shape = op.x.shape
-    kept = {f"d{d}": size for d, size in enumerate(shape) if d not in op.axes}
-    index = tuple(axis(f"r{d}" if d in op.axes else f"d{d}") for d in range(len(shape)))
     value = call(REQUANTIZE, Reduced(), parameters.multiplier, parameters.shift)
-    compute = Compute(
-        space=kept,
-        reduce={f"r{d}": shape[d] for d in op.axes},
-        init=Const(value=0),
-        term=centered(op.x, Load(buffer=buffer_of("x", op.x), index=index)),
-        epilogue=stored(op, value),
-        output=buffer_of("y", op.y, tuple(kept.values())),
-        index=tuple(axis(name) for name in kept),
-        c_type="uint32_t",
+    stage = over_dimensions(
+        op, "sum", 0, term=lambda x, _: centered(op.x, x), result=stored(op, value), c_type="uint32_t"
     )
-    return Definition(stages=(compute,), inputs={"x": op.x})
+    return Definition(stages=(stage,), inputs={"x": op.x})
 
 
 def _max_pool(op: MaxPool2D) -> Definition:
     value = call(CLAMP, Reduced(), *limits(op))
-    return Definition(stages=(_pooled(op, "max", integer_range(op.x.dtype)[0], value),), inputs={"x": op.x})
+    return Definition(stages=(pooled(op, "max", integer_range(op.x.dtype)[0], value),), inputs={"x": op.x})
 
 
 def _average_pool(op: AveragePool2D) -> Definition:
     """Return the sum over how many pixels lie inside, halves away from zero."""
-    counts = {"rows": _inside(op, 0), "columns": _inside(op, 1)}
-    rows, columns = (
-        Load(buffer=Buffer(name=name, c_type="int32_t", shape=values.shape), index=(axis(place),))
-        for (name, values), place in zip(counts.items(), ("oy", "ox"), strict=True)
-    )
-    constants: dict[str, Any] = {}
-    count: Expr
-    half: Expr
-    if all((values == values[0]).all() for values in counts.values()):
-        whole = int(counts["rows"][0] * counts["columns"][0])
-        count, half = Const(value=whole), Const(value=whole // 2)
-    else:
-        count, constants = rows * columns, counts
-        half = count // 2
+    count, constants = pixels_inside(op)
+    half = Const(value=count.value // 2) if isinstance(count, Const) else count // 2
     total = Reduced()
     value = where(total > 0, (total + half) // count, (total - half) // count)
-    stage = _pooled(op, "sum", 0, call(CLAMP, value, *limits(op)))
+    stage = pooled(op, "sum", 0, call(CLAMP, value, *limits(op)))
     return Definition(stages=(stage,), inputs={"x": op.x}, constants=constants)
 
 
-def _pooled(op: MaxPool2D | AveragePool2D, combine: Combine, outside: int, value: Expr) -> Compute:
-    batch, rows, columns, channels = op.y.shape
-    y = axis("oy") * op.stride[0] + axis("ky") + -op.padding.top
-    x = axis("ox") * op.stride[1] + axis("kx") + -op.padding.left
-    space = {"n": batch, "oy": rows, "ox": columns, "c": channels}
-    return Compute(
-        space=space,
-        reduce={"ky": op.filter[0], "kx": op.filter[1]},
-        combine=combine,
-        init=Const(value=outside),
-        term=Load(buffer=buffer_of("x", op.x), index=(axis("n"), y, x, axis("c")), outside=outside),
-        epilogue=value,
-        output=buffer_of("y", op.y),
-        index=tuple(axis(name) for name in space),
-    )
-
-
-def _inside(op: AveragePool2D, dimension: int) -> Any:
-    """Return how many rows or columns of each window are inside the input."""
-    before = (op.padding.top, op.padding.left)[dimension]
-    first = np.arange(op.y.shape[1 + dimension]) * op.stride[dimension] - before
-    last = np.minimum(first + op.filter[dimension], op.x.shape[1 + dimension])
-    return (last - np.maximum(first, 0)).astype(np.int32)
-
-
 def _softmax(op: Softmax) -> Definition:
-    """Return four stages: the largest of a row, powers, their sum, shares."""
-    size = op.x.shape[-1] if op.x.shape else 1
-    rows = op.x.elements // size
-    ratio = float(op.x.scale * np.float32(op.beta) / (10.0 / 65535.0))
-    multiplier, shift = quantize_multiplier(ratio)
-    most, total = (Buffer(name=name, c_type="int32_t", shape=(rows,)) for name in ("most", "total"))
-    powers = Buffer(name="powers", c_type="int16_t", shape=(rows, size))
-    row, every = {"d0": rows}, {"d0": rows, "d1": size}
-
-    def at(buffer: Buffer, *names: str) -> Load:
-        return Load(buffer=buffer, index=tuple(axis(n) for n in names))
-
-    def over(combine: Combine, init: int, term: Expr, output: Buffer) -> Compute:
-        return Compute(
-            space=row,
-            reduce={"d1": size},
-            combine=combine,
-            init=Const(value=init),
-            term=term,
-            epilogue=Reduced(),
-            output=output,
-            index=(axis("d0"),),
-        )
-
-    x = at(buffer_of("x", op.x, (rows, size)), "d0", "d1")
-    power = call(SOFTMAX_POWER, x - at(most, "d0"), multiplier, shift)
-    share = call(SOFTMAX_SHARE, at(powers, "d0", "d1"), at(total, "d0"))
-    return Definition(
-        stages=(
-            over("max", -32768, x, most),
-            pointwise(every, power, powers),
-            over("sum", 0, at(powers, "d0", "d1"), total),
-            pointwise(every, share, buffer_of("y", op.y, (rows, size))),
-        ),
-        inputs={"x": op.x},
+    multiplier, shift = quantize_multiplier(float(op.x.scale * np.float32(op.beta) / (10.0 / 65535.0)))
+    return softmax(
+        op,
+        integer_range(op.x.dtype)[0],
+        power=lambda difference: call(SOFTMAX_POWER, difference, multiplier, shift),
+        share=lambda power, total: call(SOFTMAX_SHARE, power, total),
+        powers_type="int16_t",
     )
 
 
@@ -280,13 +193,13 @@ WIDE: Mapping[type[Operator], Callable[[Any], Definition]] = {
     AveragePool2D: _average_pool,
     Mean: _mean,
     Softmax: _softmax,
-    Logistic: _unary(lambda op, x: call(SIGMOID_INT16, x, *sigmoid_argument(op.x.scale, tanh=False))),
-    Tanh: _unary(lambda op, x: call(TANH_INT16, x, *sigmoid_argument(op.x.scale, tanh=True))),
-    Relu: _unary(_relu),
-    LeakyRelu: _unary(_leaky_relu),
-    Quantize: _unary(_quantize),
-    Dequantize: _unary(_dequantize),
-    Elementwise: plain_elementwise,
+    Logistic: of_each(lambda op, x: call(SIGMOID_INT16, x, *sigmoid_argument(op.x.scale, tanh=False))),
+    Tanh: of_each(lambda op, x: call(TANH_INT16, x, *sigmoid_argument(op.x.scale, tanh=True))),
+    Relu: of_each(_relu),
+    LeakyRelu: of_each(_leaky_relu),
+    Quantize: of_each(_quantize),
+    Dequantize: of_each(_dequantize),
+    Elementwise: elementwise,
     Reduction: reduction,
     BatchMatMul: batch_matmul,
 }
