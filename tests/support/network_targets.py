@@ -18,6 +18,7 @@ from utvm.graph import (
     Conv2D,
     DepthwiseConv2D,
     Dequantize,
+    DType,
     FullyConnected,
     LeakyRelu,
     Logistic,
@@ -38,8 +39,10 @@ from utvm.graph import (
     Transpose,
 )
 from utvm.kernels import FAMILIES, Config, Kernel, KernelFamily
+from utvm.kernels.dsp.pairs import PairsOfInt16
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.dsp.winograd.transforms import ROW_TRANSFORMS, TRANSFORMS
+from utvm.kernels.portable import PortableDefined
 
 _MOST_CONFIGS = 24
 
@@ -156,6 +159,9 @@ _WEIGHTS = {
 _ONE_BY_ONE = (Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D, AveragePool2D)
 """Kinds that are targets of their own; of what else a family computes any will do."""
 
+_OTHER_TYPES = (PairsOfInt16, PortableDefined)
+"""Families that take these kinds only in types that no drawn network has; int8 is among theirs all the same."""
+
 _DRAWN = (
     *(Mean, Softmax, Logistic, Tanh, Relu, LeakyRelu, Quantize, Dequantize, Pad, Concatenation, Split, StridedSlice),
     *(Transpose, ResizeNearestNeighbor, ResizeBilinear),
@@ -171,4 +177,9 @@ def _of_family(family: KernelFamily) -> list[Target]:
     return [Target(family=family, kinds=kinds, weight=_WEIGHTS.get((family.name, kinds[0]), 1)) for kinds in groups]
 
 
-_TARGETS = [target for family in FAMILIES for target in _of_family(family)]
+_TARGETS = [
+    target
+    for family in FAMILIES
+    if DType.INT8 in family.dtypes and not isinstance(family, _OTHER_TYPES)
+    for target in _of_family(family)
+]
