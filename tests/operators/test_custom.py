@@ -146,6 +146,8 @@ def test_a_function_in_c(graph: Graph, tmp_path: Path) -> None:
     assert main(["plan", str(tmp_path / "own.tflite"), "--board", "qemu-cortex-m7", "--custom", str(folder)]) == 2
     (folder / "Again.c").write_text(op.function.text.replace("Sorted", "Again"), encoding="utf-8")
     common = ["--custom", str(folder)]
+    for command in (["space", "--board"], ["compare", "--boards"]):
+        assert main([command[0], str(tmp_path / "own.tflite"), command[1], "qemu-cortex-m7", *common]) == 0
     made = [str(tmp_path / "own.tflite"), "--board", "qemu-cortex-m7", "-o", str(tmp_path / "library"), *common]
     assert main(["export", *made]) == 0
     assert main(["verify", str(tmp_path / "library"), "--against", str(tmp_path / "own.tflite"), *common]) == 0

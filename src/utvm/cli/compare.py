@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import names
+from utvm.cli.options import add_model_file, names
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -20,7 +19,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="estimate what a model costs on all boards, and say where it does not fit",
         description="Estimate what MODEL costs on each board, as `utvm cost` does for one, in one table.",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
+    add_model_file(parser)
     parser.add_argument(
         "--boards", type=names, metavar="A,B,...", help="names of boards or paths of their TOMLs (default: all)"
     )

@@ -59,7 +59,7 @@ def add_model_file(parser: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         metavar="MODEL",
-        help="a model file: .tflite, .onnx, or a q7 archive (.npz); float networks with --data",
+        help="a model file: .tflite, .onnx, .pt2, or a q7 archive (.npz); float networks with --data",
     )
     parser.add_argument(
         "--data",

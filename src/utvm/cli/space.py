@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utvm.cli.options import add_board
+from utvm.cli.options import add_board, add_model_file
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -20,7 +19,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="list the workloads of a model, the kernel families that compete for each, and how many configs there are",
         description="List each distinct workload of MODEL on BOARD, its kernel families and the size of its space.",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file: .tflite, or a q7 archive (.npz)")
+    add_model_file(parser)
     add_board(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON list with every candidate")
     parser.set_defaults(run=_run)
