@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ from tests.support.oracle import Oracle
 from tests.support.streams import CODES, activation, encoded, handle, lstm, svdf, windowed
 from utvm.cores import get_core
 from utvm.deploy import shell_firmware
+from utvm.device import LinkLostError
 from utvm.emulators import BootedBoard
+from utvm.errors import UtvmError
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_writer import Subgraph, write_subgraphs
 from utvm.graph import DType, Graph
@@ -159,6 +162,36 @@ def test_a_reset_starts_a_sequence_again(tmp_path: Path) -> None:
                 model.reset()
 
 
+@pytest.mark.parametrize("broken", [KeyboardInterrupt(), LinkLostError("gone")])
+def test_a_run_that_does_not_end_starts_the_sequence_again(
+    broken: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state may be half written, and no image brings the first values back."""
+    graph = load_tflite(windowed(np.random.default_rng(2), initial=True), name="stream")
+    inputs = frames(graph, 3)
+    wanted = sequence(graph, inputs)
+    with utvm.connect(BOARDS[1]) as session:
+        model = utvm.Model(session, utvm.compile(graph, BOARDS[1]))
+        equal([list(model.run(each).outputs.values()) for each in inputs], wanted)
+        call = session.call
+
+        def breaking(*arguments: Any, **options: Any) -> None:
+            monkeypatch.undo()
+            call(*arguments, **options)
+            raise broken
+
+        monkeypatch.setattr(session, "call", breaking)
+        with pytest.raises(type(broken)) as told:
+            model.run(inputs[0])
+        assert isinstance(broken, KeyboardInterrupt) or "state is lost" in str(told.value)
+        equal([list(model.run(each).outputs.values()) for each in inputs], wanted)
+        with pytest.raises(UtvmError, match="shape"):
+            model.run(np.zeros((3, 3), np.int8))
+        (last,) = frames(graph, 1, 9)
+        (_, _, _, more) = sequence(graph, [*inputs, last])
+        equal([list(model.run(last).outputs.values())], [more])
+
+
 def test_an_export_keeps_state_and_its_check_compares_sequences(tmp_path: Path) -> None:
     path = tmp_path / "stream.tflite"
     path.write_bytes(windowed(np.random.default_rng(3), initial=True))
@@ -167,6 +200,12 @@ def test_an_export_keeps_state_and_its_check_compares_sequences(tmp_path: Path) 
     assert made.manifest.state_bytes > 0
     assert "stream_reset(void *arena, size_t arena_bytes);" in made.files["stream.h"]
     assert utvm.verify(tmp_path / "library", path, inputs=4, layers=True).passed
+    (use,) = re.findall(r"^```c\n(.*?)^```", made.files["README.md"], re.MULTILINE | re.DOTALL)
+    for text in (use, made.as_project("arduino").files["examples/Run/Run.ino"]):
+        assert text.index("stream_reset(arena, sizeof arena)") < text.index("stream_run(")
+    (tmp_path / "library" / "use.c").write_text(use, encoding="utf-8")
+    flags = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only")
+    subprocess.run(["gcc", *flags, "use.c"], cwd=tmp_path / "library", check=True)
 
 
 def test_a_variable_of_two_shapes_is_refused() -> None:

@@ -115,6 +115,7 @@ class Model:
         self.compiled = compiled
         self._c_model = compiled.program.c_model()
         session.load(compiled.image)
+        self._is_lost = False
         self.reset()
 
     def reset(self) -> None:
@@ -125,6 +126,7 @@ class Model:
         """
         if self._c_model.states:
             self.session.call(RESET_MODEL_SYMBOL)
+        self._is_lost = False
 
     def run(self, inputs: Inputs, *, timeout: float | None = None) -> Result:
         """Run once.
@@ -168,15 +170,18 @@ class Model:
         return f"Model({self.compiled!r},\n  {self.session!r})"
 
     def _run_on(self, inputs: Inputs, timeout: float | None) -> Result:
-        """Run once from what the last run left; a session that repaired itself has lost that."""
-        self._arrays(inputs)
+        """Run once from what the last run left; after a run that did not end, from the first values."""
+        arrays = self._arrays(inputs)
+        if self._is_lost:
+            self.reset()
+        self._is_lost = True
         try:
-            return self._run(inputs, timeout)
+            result = self._run(arrays, timeout)
         except DeviceError as error:
-            with suppress(UtvmError):
-                self.reset()
             error.args = (f"{error}; the network's state is lost: it starts from its first values", *error.args[1:])
             raise
+        self._is_lost = False
+        return result
 
     def _run(self, inputs: Inputs, timeout: float | None) -> Result:
         watch = Stopwatch()
@@ -194,9 +199,14 @@ class Model:
     def write_inputs(self, inputs: Inputs) -> None:
         """Write the inputs into the arena; see `run`."""
         for port, array in zip(self._c_model.inputs, self._arrays(inputs), strict=True):
-            self.session.write(ARENA_SYMBOL, fit_array(array, port.tensor).tobytes(), offset=port.offset)
+            self.session.write(ARENA_SYMBOL, array.tobytes(), offset=port.offset)
 
     def _arrays(self, inputs: Inputs) -> list[NDArray[Any]]:
+        """Return the inputs in their order, as the model takes them."""
+        given = zip(self._given(inputs), self._c_model.inputs, strict=True)
+        return [fit_array(array, port.tensor) for array, port in given]
+
+    def _given(self, inputs: Inputs) -> list[NDArray[Any]]:
         names = [port.tensor.name for port in self._c_model.inputs]
         if isinstance(inputs, Mapping):
             missing = [name for name in names if name not in inputs]
