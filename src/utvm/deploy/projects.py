@@ -119,6 +119,7 @@ def _sketch(m: Manifest) -> str:
     )
     arguments = ", ".join(p.parameter for p in (*m.inputs, *m.outputs))
     first = m.outputs[0].parameter
+    reset = f"  {m.name}_reset(arena, sizeof arena);\n" if m.state_bytes else ""
     return f"""\
 #include <{m.name}.h>
 
@@ -127,7 +128,7 @@ alignas({upper}_ARENA_ALIGNMENT) static uint8_t arena[{upper}_ARENA_BYTES];
 
 void setup() {{
   Serial.begin(115200);
-}}
+{reset}}}
 
 void loop() {{
   if ({m.name}_run({arguments}, arena, sizeof arena) == {upper}_OK) {{

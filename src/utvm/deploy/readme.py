@@ -26,6 +26,18 @@ The kernels of `{m.name}.c` use instructions of {m.core}. On other compilers and
 builds your program. `-D{upper}_PORTABLE` chooses it anywhere. Give the compiler all `.c` files; only one form is
 compiled.{_defined(m)}
 """
+    first = more = ""
+    if m.state_bytes:
+        first = f"""\
+int begin(void) {{
+  return {m.name}_reset(arena, sizeof arena) == {upper}_OK ? 0 : -1;
+}}
+
+"""
+        more = f"""
+The network keeps state: the first `{upper}_STATE_BYTES` of the arena are read by the next run. Call `{m.name}_reset`
+for each arena before its first run, and where another sequence begins. Each arena is a sequence of its own.
+"""
     builds = "\n".join(
         f"| {b.optimize} | {b.code_bytes:,} B | {b.constant_bytes:,} B | {b.flash_bytes:,} B | {b.stack_bytes:,} B |"
         for b in m.builds
@@ -53,7 +65,7 @@ does without the header; compilers may still call the two by themselves).
 _Alignas({upper}_ARENA_ALIGNMENT) static uint8_t arena[{upper}_ARENA_BYTES];
 {declared}
 
-int classify(void) {{
+{first}int classify(void) {{
   return {m.name}_run({arguments}, arena, sizeof arena) == {upper}_OK ? 0 : -1;
 }}
 ```
@@ -62,7 +74,7 @@ Add `{m.name}*.c` to your build, and this directory to its include path; C++ inc
 Compile with `-ffp-contract=off` if results are to be equal to the bit where a model computes in float, and
 with `-fno-lto`: assembler functions stand in the C file. Where unaligned accesses fault (CCR.UNALIGN_TRP, Device
 memory), compile with `-mno-unaligned-access`: every word is then accessed at a multiple of four.
-{portable}
+{more}{portable}
 To save the second buffer, write the input to where it lies in the arena and pass a null pointer for it
 (likewise for the output): `{m.name}_{m.inputs[0].parameter}(arena)` says where. Tasks that run at the same
 time need an arena each, no lock.
