@@ -11,10 +11,11 @@ import pytest
 
 from tests.deploy.exports import EVERYWHERE, MODELS, exported, model_path, written
 from utvm import api
+from utvm.codegen import RUN_SYMBOL
 from utvm.cores import get_core
 from utvm.deploy import BudgetError, Manifest, VerifyError, export, verify
 from utvm.deploy.build import library_image
-from utvm.deploy.harness import RUN_SYMBOL, board_harness, buffer
+from utvm.deploy.harness import board_harness, buffer
 from utvm.errors import UtvmError
 
 BOARDS = ("qemu-cortex-m4", "qemu-cortex-m7", "qemu-cortex-m33", "qemu-cortex-m55", "qemu-cortex-m3", "qemu-riscv32")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from utvm.boards import Board
-from utvm.deploy.harness import RESET_SYMBOL, RUN_SYMBOL
+from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL
 from utvm.deploy.manifest import Build
 from utvm.device import build_image
 from utvm.toolchain import Image, Source
@@ -54,7 +54,7 @@ def library_image(
     return build_image(
         board,
         sources,
-        entries=[RUN_SYMBOL, *([RESET_SYMBOL] if states else [])],
+        entries=[RUN_SYMBOL, *([RESET_MODEL_SYMBOL] if states else [])],
         optimize=optimize,
         extra_flags=(*library_flags(board), *flags),
     )

@@ -13,10 +13,10 @@ import utvm
 from utvm import api
 from utvm.api.sizes import Size, size_in_bytes
 from utvm.boards import Board
-from utvm.codegen import CLibrary, port_names, render_library
+from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL, CLibrary, port_names, render_library
 from utvm.deploy.build import count_build, library_flags, library_image, shipping
 from utvm.deploy.directory import write_directory
-from utvm.deploy.harness import RESET_SYMBOL, RUN_SYMBOL, board_harness, buffer
+from utvm.deploy.harness import board_harness, buffer
 from utvm.deploy.manifest import (
     MANIFEST_FILE,
     Build,
@@ -347,7 +347,7 @@ def _run_in(session: Session, image: Image, graph: Graph, ports: tuple[Port, ...
     for index, (tensor, port) in enumerate(zip(graph.inputs, ports, strict=True)):
         session.write(buffer(port), random_input(tensor, index).tobytes())
     if graph.states:
-        session.call(RESET_SYMBOL)
+        session.call(RESET_MODEL_SYMBOL)
     measured = session.call(RUN_SYMBOL)
     return replace(
         not_run,

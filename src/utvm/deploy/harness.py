@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from utvm.codegen import ARENA_SYMBOL, RESET_MODEL_SYMBOL, RUN_SYMBOL
 from utvm.deploy.manifest import Form, Port, Result
 
-RUN_SYMBOL = "utvm_run_model"
-RESET_SYMBOL = "utvm_reset_model"
-ARENA_SYMBOL = "utvm_arena"
 WANTED_SYMBOL = "utvm_wanted"
 COPY_SYMBOL = "utvm_copy"
 HOOKS_HEADER = "utvm_hooks.h"
@@ -52,7 +50,7 @@ def board_harness(
     ]
     if states:
         parts.append(
-            f"int32_t {RESET_SYMBOL}(void);\n\nint32_t {RESET_SYMBOL}(void) {{\n"
+            f"int32_t {RESET_MODEL_SYMBOL}(void);\n\nint32_t {RESET_MODEL_SYMBOL}(void) {{\n"
             f"  return (int32_t){name}_reset({ARENA_SYMBOL}, sizeof {ARENA_SYMBOL});\n}}\n"
         )
     return "\n".join([*parts, *([] if form is None else [_after(form)])])

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from utvm import api
 from utvm.boards import Board, list_boards
+from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL
 from utvm.deploy.build import library_image, shipping
 from utvm.deploy.directory import changed_files
 from utvm.deploy.export import sha256
 from utvm.deploy.harness import (
     COPY_SYMBOL,
     HOOKS_HEADER,
-    RESET_SYMBOL,
-    RUN_SYMBOL,
     WANTED_SYMBOL,
     board_harness,
     buffer,
@@ -423,7 +422,7 @@ def _on_board(manifest: Manifest, files: Mapping[str, str], board: Board) -> Ite
             nonlocal done
             session.write(WANTED_SYMBOL, (-1 if position is None else position).to_bytes(4, "little", signed=True))
             if states and (done == 0 or done + 1 != len(sequence)):
-                session.call(RESET_SYMBOL)
+                session.call(RESET_MODEL_SYMBOL)
                 done = 0
             for inputs in sequence[done:] if states else sequence:
                 step(inputs)

@@ -62,7 +62,7 @@ def header(library: CLibrary) -> str:
     text = _RUN_TEXT if not model.states else _RUN_WITH_STATE_TEXT
     lines += [comment(text.format(upper=upper)), f"{signature(library)};", ""]
     if model.states:
-        lines += [comment(_RESET_TEXT.format(name=name)), f"{reset_signature(library)};", ""]
+        lines += [comment(_RESET_TEXT), f"{reset_signature(library)};", ""]
     lines.append(comment("Where each input is to be and each output is left in an arena."))
     lines += [f"{accessor(name, kind, port, parameter)};" for kind, port, parameter in accessed(model)]
     lines += ["", "#ifdef __cplusplus", "}", "#endif"]
