@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tests.support.host import layouts
 from tests.support.target import run_programs
 from utvm.device import Session
 from utvm.graph import Graph, Rounding
@@ -31,13 +32,20 @@ class Case:
     inputs: Sequence[np.ndarray]
 
 
-def check(session: Session, cases: Sequence[Case], *, trap: bool = False) -> None:
-    """Run all cases on a board; every output is that of the reference. With `trap`, unaligned accesses fault."""
+def check(session: Session, cases: Sequence[Case], *, trap: bool = False, everywhere: bool = False) -> None:
+    """Run all cases on a board; every output is that of the reference.
+
+    With `trap`, unaligned accesses fault. With `everywhere`, outputs also lie over inputs as far as kernels allow.
+    """
     core = session.board.core
     programs = [
         lower(case.graph, core, Options(choices={op.name: (case.family, case.config) for op in case.graph.operators}))
         for case in cases
     ]
+    if everywhere:
+        plans = [layouts(program) for program in programs]
+        cases = [case for case, each in zip(cases, plans, strict=True) for _ in each]
+        programs = [program for each in plans for program in each]
     for case, got in zip(
         cases, run_programs(session, programs, [case.inputs for case in cases], trap=trap), strict=True
     ):

@@ -14,11 +14,13 @@ from tests.support.cases import drawn
 from tests.support.draw import case_with
 from tests.support.drawer import Drawer
 from tests.support.guarded import run_guarded, with_free_ends
+from utvm.bench import layer_graph
 from utvm.boards import Board, load_board
 from utvm.device import GdbRemoteLink, Session
 from utvm.emulators import QemuTarget
 from utvm.graph import Graph
 from utvm.graph.reference import evaluate
+from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
 from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
 from utvm.lowering import Options, lower
@@ -67,12 +69,27 @@ def cases(draw: st.DrawFn, kind: str, family: KernelFamily, wide: bool) -> Case:
 
 @pytest.mark.parametrize(("kind", "family"), DRAWN)
 def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFamily) -> None:
-    check(session, drawn(cases(kind, family, wide=False), 1 / 2))
+    check(session, drawn(cases(kind, family, wide=False), 1 / 2), everywhere=True)
 
 
 @pytest.mark.parametrize(("kind", "family"), WEIGHTED)
 def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: KernelFamily) -> None:
-    check(session, drawn(cases(kind, family, wide=True), 1 / 4))
+    check(session, drawn(cases(kind, family, wide=True), 1 / 4), everywhere=True)
+
+
+@pytest.mark.parametrize("layer", ["conv_9x1x20_20_k1", "conv_7x2x40_36_k1", "conv_5x3x36_40_k1"])
+def test_blocks_of_pixels_over_several_rows_may_overwrite_their_input(session: Session, layer: str) -> None:
+    graph = layer_graph(layer)
+    assert graph is not None
+    (op,) = graph.operators
+    family, core = RvvProduct(), session.board.core
+    inputs = [random_input(graph.inputs[0], 0)]
+    configs = [{"m": m, "group": size} for m in range(1, 7) for size in (4, 8)]
+    check(
+        session,
+        [Case(graph, family, config, inputs) for config in configs if family.legal(op, core, config)],
+        everywhere=True,
+    )
 
 
 @pytest.mark.parametrize(("kind", "family"), DRAWN)

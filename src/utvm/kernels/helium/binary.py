@@ -24,7 +24,7 @@ from utvm.kernels.portable.binary import (
     constant_operands,
     operand_parameters,
     operands_in_place,
-    refusal_of_number,
+    refusal_of_shapes,
 )
 from utvm.kernels.workload import dims, workload
 
@@ -45,10 +45,8 @@ class HeliumBinary(ScheduledVectors):
         """Return why `op` has no exact form here."""
         if not isinstance(op, Add | Sub | Mul):
             return super().refusal(op, core)
-        if (number := refusal_of_number(op)) is not None:
-            return number
-        if not op.a.shape == op.b.shape == op.y.shape:
-            return "its operands have several shapes"
+        if (found := refusal_of_shapes(op)) is not None:
+            return found
         return self.lacks(core) or (None if _spec(op) is not None else "a scale shifts to the left")
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:

@@ -111,3 +111,10 @@ def with_a_number(op: Operator) -> int | None:
 def refusal_of_number(op: Operator) -> str | None:
     """Return that a table serves `op`, where `with_a_number`."""
     return None if with_a_number(op) is None else "a table serves it, since one operand is a number"
+
+
+def refusal_of_shapes(op: Add | Sub | Mul) -> str | None:
+    """Return that a table serves `op`, or that its operands have not the shape of the output."""
+    if (number := refusal_of_number(op)) is not None:
+        return number
+    return None if op.a.shape == op.b.shape == op.y.shape else "its operands have several shapes"

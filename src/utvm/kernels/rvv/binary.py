@@ -8,7 +8,7 @@ from utvm.graph import Add, Mul, Operator, Sub
 from utvm.graph.arithmetic import addition_parameters, multiplication_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import short_digest
-from utvm.kernels.portable.binary import constant_operands, operand_parameters, operands_in_place, refusal_of_number
+from utvm.kernels.portable.binary import constant_operands, operand_parameters, operands_in_place, refusal_of_shapes
 from utvm.kernels.rvv.code import RvvFamily, vector_function
 from utvm.kernels.rvv.finish import clamped, narrowed, rescaled
 from utvm.kernels.workload import dims, workload
@@ -27,10 +27,8 @@ class RvvBinary(RvvFamily):
         """Return that a table serves `op`, or that its operands have several shapes."""
         if not isinstance(op, Add | Sub | Mul):
             return super().refusal(op, core)
-        if (number := refusal_of_number(op)) is not None:
-            return number
-        if not op.a.shape == op.b.shape == op.y.shape:
-            return "its operands have several shapes"
+        if (found := refusal_of_shapes(op)) is not None:
+            return found
         return self.lacks(core)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:

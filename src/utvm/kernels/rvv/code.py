@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from utvm.codegen import CSupport
+from utvm.codegen import CParameter, CSupport
 from utvm.cores import Core
 from utvm.kernels.base import KernelFamily
 from utvm.kernels.dsp.assembly import assembler_function
@@ -17,12 +17,26 @@ _SAVED = tuple(f"s{number}" for number in range(12))
 _ROUND_HALVES_UP = "csrwi vxrm, 0"
 
 
+WEIGHTED_PARAMETERS = (
+    CParameter(name="x", c_type="int8_t", role="input"),
+    CParameter(name="weights", c_type="int8_t", role="constant"),
+    CParameter(name="finish", c_type="int32_t", role="constant"),
+    CParameter(name="shape", c_type="int32_t", role="constant"),
+)
+OUTPUT = CParameter(name="y", c_type="int8_t", role="output")
+
+
+def no_vectors(core: Core) -> str | None:
+    """Return that a core lacks the vector extension of RISC-V; None where it has it."""
+    return None if core.zve32x else f"{core.name} has no vector extension of RISC-V"
+
+
 class RvvFamily(KernelFamily):
     """A family for cores with the vector extension of RISC-V."""
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has no vector extension; None where it has it."""
-        return None if core.zve32x else f"{core.name} has no vector extension"
+        return no_vectors(core)
 
 
 def vector_function(name: str, prototype: str, lines: Sequence[str], comment: str, *, saved: int = 0) -> CSupport:

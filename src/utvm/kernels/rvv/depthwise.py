@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CArray, CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.helium.finish import ROUNDINGS, Finish, refusal
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable.window import write_taps
-from utvm.kernels.rvv.code import RvvFamily
+from utvm.kernels.rvv.code import OUTPUT, WEIGHTED_PARAMETERS, RvvFamily
 from utvm.kernels.rvv.depthwise_code import (
     MOST_PIXELS,
     DepthwiseSpec,
@@ -20,7 +20,7 @@ from utvm.kernels.rvv.depthwise_code import (
     shape,
 )
 from utvm.kernels.rvv.finish import constants
-from utvm.kernels.rvv.product import inside
+from utvm.kernels.rvv.product_plan import inside
 from utvm.kernels.workload import dims, workload
 
 _BOUNDS_INSTRUCTIONS = 14
@@ -35,11 +35,10 @@ class RvvDepthwise(RvvFamily):
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or that channels have several outputs."""
-        if not isinstance(op, DepthwiseConv2D):
-            return super().refusal(op, core)
-        if op.x.shape[3] != op.y.shape[3]:
-            return "a channel has several outputs"
-        return self.lacks(core) or refusal(op)
+        found = super().refusal(op, core)
+        if found is not None or not isinstance(op, DepthwiseConv2D):
+            return found
+        return refusal(op) if op.x.shape[3] == op.y.shape[3] else "a channel has several outputs"
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knob."""
@@ -93,13 +92,7 @@ class RvvDepthwise(RvvFamily):
             function=CFunction(
                 stem=f"depthwise_{dims(op.x.shape[1:])}_k{op.weights.shape[1]}x{op.weights.shape[2]}_rvv",
                 comment=f"{workload(op)}\nfamily {self.name}, m {m}",
-                parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
-                    CParameter(name="weights", c_type="int8_t", role="constant"),
-                    CParameter(name="finish", c_type="int32_t", role="constant"),
-                    CParameter(name="shape", c_type="int32_t", role="constant"),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
+                parameters=(*WEIGHTED_PARAMETERS, OUTPUT),
                 body=w.text,
                 support=tuple(depthwise_function(DepthwiseSpec(pixels=size, finish=finish)) for size in used),
             ),

@@ -9,7 +9,7 @@ from itertools import pairwise
 from utvm.codegen import CSupport
 from utvm.kernels.helium.finish import Finish
 from utvm.kernels.rvv.code import group, vector_function
-from utvm.kernels.rvv.finish import clamped, narrowed, requantized
+from utvm.kernels.rvv.finish import clamped, finish_instructions, narrowed, requantized, way
 
 MOST_PIXELS = 4
 _GROUP = 4
@@ -26,9 +26,7 @@ class DepthwiseSpec:
     @property
     def name(self) -> str:
         """Its symbol."""
-        f = self.finish
-        way = f"{'m' * f.multiplies}{'l' * f.left}{f.lowers[:1]}"
-        return f"utvm_rvv_depthwise_{self.pixels}{'_' + way if way else ''}"
+        return f"utvm_rvv_depthwise_{self.pixels}{way(self.finish)}"
 
 
 def shape(
@@ -94,7 +92,6 @@ def depthwise_function(spec: DepthwiseSpec) -> CSupport:
 
 def depthwise_instructions(spec: DepthwiseSpec, *, rows: int, taps: int, channels: int, lanes: int) -> float:
     """Return the instructions of a call for windows of `rows` rows of `taps` taps."""
-    m, finish = spec.pixels, spec.finish
-    end = 6 + 3 * finish.multiplies + 3 * finish.left + 3 * bool(finish.lowers) + (finish.lowers == "some")
-    block = 26 + m + rows * (10 + m + taps * (7 + 4 * m)) + m * (end + 4)
+    m = spec.pixels
+    block = 26 + m + rows * (10 + m + taps * (7 + 4 * m)) + m * finish_instructions(spec.finish)
     return 26 + -(-channels // (lanes * _GROUP)) * block

@@ -23,6 +23,18 @@ def constants(op: Weighted) -> list[NDArray[np.int64]]:
     return [*left, table.multiplier.astype(np.int64), -np.minimum(shift, 0)]
 
 
+def way(finish: Finish) -> str:
+    """Return what the lines of `requantized` depend on, as the end of a function's name."""
+    letters = f"{'m' * finish.multiplies}{'l' * finish.left}{finish.lowers[:1]}"
+    return f"_{letters}" if letters else ""
+
+
+def finish_instructions(finish: Finish) -> int:
+    """Return the instructions of one vector from sums to bytes: requantised, clamped, narrowed and stored."""
+    lowering = 3 * bool(finish.lowers) + (finish.lowers == "some")
+    return 10 + 3 * finish.multiplies + 3 * finish.left + lowering
+
+
 def requantized(value: str, finish: Finish, *, at: str, step: str, first: str, second: str) -> list[str]:
     """Return the lines that bring a vector of sums to the output's scale, without its zero point.
 

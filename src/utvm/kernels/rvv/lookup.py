@@ -8,7 +8,7 @@ from utvm.cores import Core
 from utvm.graph import Operator
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.portable.lookup import PortableLookup
-from utvm.kernels.rvv.code import RvvFamily, vector_function
+from utvm.kernels.rvv.code import no_vectors, vector_function
 
 _LOOKUP = vector_function(
     "utvm_rvv_lookup",
@@ -35,7 +35,7 @@ class RvvLookup(PortableLookup):
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has no vector extension; None where it has it."""
-        return RvvFamily.lacks(self, core)  # type: ignore[arg-type]
+        return no_vectors(core)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` does not map each byte by itself, or what the core lacks."""

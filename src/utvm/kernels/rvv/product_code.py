@@ -13,7 +13,7 @@ from itertools import pairwise
 from utvm.codegen import CSupport
 from utvm.kernels.helium.finish import Finish
 from utvm.kernels.rvv.code import group, vector_function
-from utvm.kernels.rvv.finish import clamped, multiple, narrowed, requantized
+from utvm.kernels.rvv.finish import clamped, finish_instructions, multiple, narrowed, requantized, way
 
 MOST_PIXELS = {4: 6, 8: 2}
 """How many pixels have room, by the registers of a group of sums."""
@@ -33,9 +33,7 @@ class ProductSpec:
     @property
     def name(self) -> str:
         """Its symbol."""
-        f = self.finish
-        way = f"{'m' * f.multiplies}{'l' * f.left}{f.lowers[:1]}"
-        return f"utvm_rvv_product_{self.pixels}x{self.group}{'_' + way if way else ''}"
+        return f"utvm_rvv_product_{self.pixels}x{self.group}{way(self.finish)}"
 
 
 def shape(
@@ -116,9 +114,8 @@ def product_instructions(spec: ProductSpec, *, rows: int, run: int, channels: in
         lanes: elements of 32 bits of a vector register.
     """
     blocks = -(-channels // (lanes * spec.group))
-    m, finish = spec.pixels, spec.finish
+    m = spec.pixels
     whole, rest = divmod(run, _UNROLLED)
     step = 3 + 2 * m
     row = whole * (_UNROLLED * step + m + 2) + rest * (step + m + 2) + 7 + m
-    end = 6 + 3 * finish.multiplies + 3 * finish.left + 3 * bool(finish.lowers) + (finish.lowers == "some")
-    return 24 + blocks * (34 + 2 * m + rows * row + m * (end + 4))
+    return 24 + blocks * (34 + 2 * m + rows * row + m * finish_instructions(spec.finish))
