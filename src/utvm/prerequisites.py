@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 
 _PROBE_SECONDS = 20
 
@@ -189,6 +188,8 @@ def install_command(absent: Sequence[Prerequisite]) -> list[str]:
 
 def how_to_add(extra: str) -> str:
     """Return the command that brings the packages of an extra into the Python that runs."""
+    from importlib import metadata  # it imports what reads e-mail
+
     try:
         requirements = metadata.requires("utvm") or []
     except metadata.PackageNotFoundError:

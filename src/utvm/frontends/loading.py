@@ -1,0 +1,46 @@
+"""A model file of any format → Graph. Only the frontend of its format is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from utvm import frontends
+from utvm.errors import UtvmError
+from utvm.frontends.errors import FrontendError
+from utvm.frontends.foreign import is_tflite, refuse_foreign
+from utvm.frontends.reading import model_file
+from utvm.graph import Graph
+
+
+def load(path: str | Path) -> Graph:
+    """Import a model file by its suffix: .tflite, .onnx, .pt2, or .npz for a q7 archive.
+
+    Args:
+        path: the file; of several networks in a .tflite file one by its signature, as in "model.tflite#encode".
+
+    Returns:
+        The network as the file has it, before any pass; `print` shows its operators.
+
+    Raises:
+        UtvmError: it is no path.
+        FrontendError: the file is missing, unknown, damaged, or can't be represented.
+
+    Example:
+        graph = utvm.load("model.tflite")
+        print(graph.inputs[0].shape, graph.inputs[0].dtype)
+    """
+    if not isinstance(path, str | Path):
+        raise UtvmError(f"a {type(path).__name__} is no model file: give its path")
+    path, signature = model_file(Path(path))
+    refuse_foreign(path)
+    if signature is not None:
+        if not is_tflite(path):
+            raise FrontendError(path.name, [f"it has no signature '{signature}': it is no .tflite file"])
+        return frontends.load_tflite(path, name=f"{path.stem}_{signature}", signature=signature)
+    if path.suffix.lower() == ".npz":
+        return frontends.load_q7(path)
+    if path.suffix.lower() == ".onnx" and not is_tflite(path):
+        return frontends.load_onnx(path)
+    if path.suffix.lower() == ".pt2" and not is_tflite(path):
+        return frontends.load_pt2(path)
+    return frontends.load_tflite(path)
