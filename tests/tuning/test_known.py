@@ -41,11 +41,14 @@ def test_a_compilation_uses_records_says_which_and_can_do_without(tmp_path: Path
     done = tune(layer(), M7, database=database, search="exhaustive", gain=0.0)
     best = done.report.layers[0].best
     assert best is not None
+    (fastest,) = api.compile(layer(), M7, records=database, flash="16M").program.calls
+    assert (fastest.kernel.family, dict(fastest.kernel.config)) == (best.family, best.config)
     compiled = api.compile(layer(), M7, records=database)
     (call,) = compiled.program.calls
     # Up to 1 % of the cycles is given for less flash.
     assert call.measured is not None
     assert call.measured.cost <= 1.01 * (best.cost or 0)
+    assert call.kernel.flash_bytes <= fastest.kernel.flash_bytes
     used = records_used(compiled.program)
     assert (dict(used.by_origin), used.estimated, used.outdated) == ({str(database): 1}, 0, 0)
     assert "1 kernels by records" in str(used)
