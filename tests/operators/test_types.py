@@ -20,6 +20,7 @@ from utvm.frontends import load_tflite
 from utvm.frontends.tflite_general import FLOAT_ALONE
 from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import (
+    FULL_INT8,
     Add,
     Conv2D,
     Dequantize,
@@ -137,6 +138,21 @@ def test_every_value_of_int16_has_the_sigmoid_of_tflite_micro(make: type[Logisti
     every_value = np.arange(-32768, 32768).astype(np.int16)
     (want,) = Oracle(write_tflite(graph)).run(every_value)
     np.testing.assert_array_equal(evaluate(graph, [every_value])["y"], want)
+
+
+@pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D", "FullyConnected", "Add", "MaxPool2D"])
+def test_no_clamp_is_the_whole_range_of_int16(kind: str) -> None:
+    """A graph's operator without a clamp has int8's range: it limits nothing."""
+    graph, inputs = typed(kind, DType.INT16, 3)
+    (op,) = graph.operators
+    (y,) = op.outputs
+    loud = {y: dataclasses.replace(y, quant=Quantization.per_tensor(y.scale / 64))} if kind != "MaxPool2D" else {}
+    op = dataclasses.replace(op, clamp=FULL_INT8).with_tensors(loud)  # type: ignore[call-arg]
+    graph = dataclasses.replace(graph, operators=(op,), outputs=op.outputs)
+    assert np.abs(next(iter(evaluate(graph, inputs).values())).astype(int)).max() > 128
+    for core in ("cortex-m3", "cortex-m0"):
+        (got,) = run_on_host([lower(graph, get_core(core))], [inputs])
+        check(graph, inputs, got)
 
 
 @pytest.mark.parametrize("outside", [DType.FLOAT32, DType.INT8])

@@ -19,10 +19,15 @@ _STEPS = 512
 
 def requantize_wide(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64Array:
     """Return x * multiplier * 2^(shift - 31) of 64-bit sums: a multiplier of 16 bits, one rounding, halves up."""
-    factor = np.asarray(multiplier, np.int64)
-    reduced = np.where(factor < 0x7FFF0000, (factor + (1 << 15)) >> 16, 0x7FFF)
     total = 15 - np.asarray(shift, np.int64)
-    return wrap_int32((np.asarray(x, np.int64) * reduced + (np.int64(1) << (total - 1))) >> total)
+    return wrap_int32((np.asarray(x, np.int64) * upper_half(multiplier) + (np.int64(1) << (total - 1))) >> total)
+
+
+def upper_half(multiplier: ArrayLike) -> Int64Array:
+    """Return the upper 16 bits of a multiplier, rounded; the largest that fits int16 at most."""
+    factor = np.asarray(multiplier, np.int64)
+    half: Int64Array = np.where(factor < 0x7FFF0000, (factor + (1 << 15)) >> 16, 0x7FFF)
+    return half
 
 
 @lru_cache(maxsize=1)

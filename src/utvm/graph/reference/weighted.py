@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.graph.arithmetic import channel_requantization
+from utvm.graph.formulas import limits
 from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Rounding
 from utvm.graph.reference.window import taps
 from utvm.graph.tensor import DType
@@ -82,7 +83,7 @@ def _requantized(
             scaled = requantize_wide(total, table.multiplier, table.shift)
         else:
             scaled = multiply_by_quantized_multiplier(wrap_int32(total), table.multiplier, table.shift)
-        return np.clip(scaled, *op.clamp).astype(np.int16)
+        return np.clip(scaled, *limits(op)).astype(np.int16)
     match op.rounding:
         case Rounding.DOUBLE:
             scaled = multiply_by_quantized_multiplier(total, table.multiplier, table.shift)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from utvm.codegen import CWriter
 from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected
-from utvm.kernels.portable.window import Taps, write_taps
+from utvm.kernels.portable.window import Taps, window_taps
 from utvm.kernels.weighted import offset
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
@@ -140,16 +140,7 @@ class BlockWriter(ABC):
         end = first + (last - first) // m * m
         pieces = ((0, first, 1, False), (first, end, m, True), (end, last, 1, True), (last, layer.width, 1, False))
         with w.loop("n", layer.rows[0]), w.loop("oy", layer.rows[1]):
-            ty = write_taps(
-                w,
-                "y",
-                stride=op.stride[0],
-                before=op.padding.top,
-                window=layer.window[0],
-                dilation=op.dilation[0],
-                size=op.x.shape[1],
-                output=op.y.shape[1],
-            )
+            ty = window_taps(w, op, "y")
             for start, stop, pixels, inside in pieces:
                 if stop > start:
                     with w.loop("ox", stop, start=start, step=pixels), self._columns(inside=inside) as tx:
@@ -164,16 +155,7 @@ class BlockWriter(ABC):
             self.w(f"const int32_t start_x = ox * {op.stride[1]}{offset(-op.padding.left)};")
             yield Taps(axis="x", first="0", last=str(width), window=width, dilation=op.dilation[1], may_be_none=False)
             return
-        yield write_taps(
-            self.w,
-            "x",
-            stride=op.stride[1],
-            before=op.padding.left,
-            window=width,
-            dilation=op.dilation[1],
-            size=op.x.shape[2],
-            output=op.y.shape[2],
-        )
+        yield window_taps(self.w, op, "x")
 
     def _write_block(self, m: int, ty: Taps | None, tx: Taps | None) -> None:
         """Write the sums of m pixels and all channels, n at once."""

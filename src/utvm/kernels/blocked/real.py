@@ -11,14 +11,13 @@ from math import prod
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CArray, CWriter
 from utvm.cores import Core
-from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Operator
-from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.graph import DType, Operator
+from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.blocked.blocks import BlockWriter, Layer, Weighted
-from utvm.kernels.overlap import nest_ahead
+from utvm.kernels.blocked.family import BlockFamily
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
 
 _SPACE: Space = {"m": (1, 2, 3, 4), "n": (1, 2, 4, 8), "unroll": (1, 2, 4)}
 _REGISTERS = 30
@@ -35,7 +34,7 @@ _MULTIPLY_ADD = "utvm_multiply_add"
 _LOADED = "UTVM_LOADED"
 
 
-class BlockedReal(KernelFamily):
+class BlockedReal(BlockFamily):
     """Conv2D, DepthwiseConv2D and FullyConnected in float32 by a block of `m` pixels and `n` channels in registers.
 
     Knobs: `m`, `n`, `unroll` (terms of the sum without a branch).
@@ -43,27 +42,13 @@ class BlockedReal(KernelFamily):
 
     name = "blocked"
 
-    kinds = (Conv2D, DepthwiseConv2D, FullyConnected)
+    knobs = _SPACE
     dtypes = (DType.FLOAT32,)
     biases = (DType.FLOAT32,)
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has no registers for floats; None where it has."""
         return None if core.fpu else "the core has no FPU"
-
-    def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return that weights or bias are no constants, or channels are multiplied."""
-        found = super().refusal(op, core)
-        if found is None and any(not t.is_constant for t in op.inputs[1:]):
-            return "its weights or its bias are not known when compiling"
-        if found is None and isinstance(op, DepthwiseConv2D) and op.multiplier > 1:
-            return "it makes several channels of each"
-        return found
-
-    def space(self, op: Operator, core: Core) -> Space:
-        """Return the knobs; combinations that can't be built are refused by `legal`."""
-        del op, core
-        return _SPACE
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
         """Whether a config of the space can be built."""
@@ -77,20 +62,8 @@ class BlockedReal(KernelFamily):
             return m == 1 and unroll == 1
         return m * n + m + n <= _REGISTERS and m * n * unroll <= _MOST_TERMS
 
-    def default(self, op: Operator, core: Core) -> Config:
-        """Return the config with the fewest counted cycles."""
-        return self.contenders(op, core)[0]
-
-    def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
-        """Return the default and one of little code."""
-        every = [dict(zip(_SPACE, values, strict=True)) for values in product(*_SPACE.values())]
-        every = [config for config in every if self.legal(op, core, config)]
-        best = min(every, key=lambda config: _cycles(op, core, config))
-        small = min((c for c in every if c["m"] == c["unroll"] == 1), key=lambda config: _cycles(op, core, config))
-        return (best,) if small == best else (best, small)
-
-    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
-        """Return cycles by counted loads, multiply-accumulates and turns."""
+    def cycles(self, op: Weighted, core: Core, config: Config) -> float:
+        """Return counted loads, multiply-accumulates and turns."""
         return _cycles(op, core, config)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
@@ -99,33 +72,17 @@ class BlockedReal(KernelFamily):
         assert isinstance(op, Weighted)
         m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
         layer, w = Layer(op), CWriter()
-        _RealWriter(w, layer, m, n, unroll).write()
+        writer = _RealWriter(w, layer, m, n, unroll)
+        writer.write()
         bias = np.zeros(op.weights.shape[3 if layer.depthwise else 0], np.float32)
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"{op.kind.lower()}_{dims(op.x.shape)}_{op.y.shape[-1]}_float",
-                comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
-                parameters=(
-                    CParameter(name="x", c_type="float", role="input"),
-                    CParameter(name="weights", c_type="float", role="constant"),
-                    CParameter(name="bias", c_type="float", role="constant"),
-                    CParameter(name="y", c_type="float", role="output"),
-                ),
-                body=w.text,
-                helpers=(_MULTIPLY_ADD, _LOADED),
-            ),
-            constants={
-                "weights": CArray(c_type="float", values=layer.packed(n)),
-                "bias": CArray(c_type="float", values=bias if op.bias is None else op.bias.values),
-            },
-            ahead=None if isinstance(op, FullyConnected) else 4 * nest_ahead(op),
-        )
+        constants = {
+            "weights": CArray(c_type="float", values=layer.packed(n)),
+            "bias": CArray(c_type="float", values=bias if op.bias is None else op.bias.values),
+        }
+        return self.kernel(op, config, writer, constants, (_MULTIPLY_ADD, _LOADED))
 
 
-def _cycles(op: Operator, core: Core, config: Config) -> float:
-    assert isinstance(op, Weighted)
+def _cycles(op: Weighted, core: Core, config: Config) -> float:
     m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
     layer = Layer(op)
     terms = layer.depth * prod(layer.window)

@@ -7,24 +7,24 @@ those of 64 bits. They become int16 by one rounding high multiply (SMMULR) where
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import product
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.codegen import CArray, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
-from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Operator
+from utvm.graph import DepthwiseConv2D, DType, Operator
 from utvm.graph.arithmetic import channel_requantization
-from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.graph.formulas import limits
+from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.blocked.blocks import BlockWriter, Layer, Weighted
+from utvm.kernels.blocked.family import BlockFamily
 from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function, loop_cycles, no_scheduled_code, short_digest
-from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
+from utvm.numerics.wide import upper_half
 
 _SPACE: Space = {"m": (1, 2), "n": (1, 2, 4, 8), "unroll": (2, 4, 8)}
 _MOST_SUMS = 8
@@ -37,7 +37,7 @@ _TAP = 2.0
 """Cycles of a depthwise product in C."""
 
 
-class PairsOfInt16(KernelFamily):
+class PairsOfInt16(BlockFamily):
     """Conv2D, DepthwiseConv2D and FullyConnected on int16 by a block of `m` pixels and `n` channels in registers.
 
     Knobs: `m`, `n`, `unroll` (terms of the sum without a branch).
@@ -45,7 +45,7 @@ class PairsOfInt16(KernelFamily):
 
     name = "pairs"
 
-    kinds = (Conv2D, DepthwiseConv2D, FullyConnected)
+    knobs = _SPACE
     dtypes = (DType.INT16, DType.INT8)
     biases = (DType.INT64,)
 
@@ -64,11 +64,7 @@ class PairsOfInt16(KernelFamily):
         found = super().refusal(op, core)
         if found is not None or not isinstance(op, Weighted):
             return found
-        if not op.weights.is_constant:
-            return "its weights are not known when compiling"
         layer = Layer(op)
-        if layer.depthwise and op.y.shape[3] != op.x.shape[3]:
-            return "it makes several channels of each"
         if not layer.depthwise and layer.depth % 2:
             return f"{layer.depth} neighbours make no pairs"
         if _largest_sum(op) >= 2**31:
@@ -77,11 +73,6 @@ class PairsOfInt16(KernelFamily):
         if shifts.min() < _LEAST_SHIFT or shifts.max() > _MOST_SHIFT:
             return "its scales do not fit one rounding multiply"
         return None
-
-    def space(self, op: Operator, core: Core) -> Space:
-        """Return the knobs; combinations that can't be built are refused by `legal`."""
-        del op, core
-        return _SPACE
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
         """Whether a config of the space can be built."""
@@ -95,22 +86,8 @@ class PairsOfInt16(KernelFamily):
             return m == 1 and unroll == 2
         return layer.depth % unroll == 0 and m * n <= _MOST_SUMS and _furthest(layer, m, unroll) <= MAX_OFFSET
 
-    def default(self, op: Operator, core: Core) -> Config:
-        """Return the config with the fewest counted cycles."""
-        return self.contenders(op, core)[0]
-
-    def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
-        """Return the default and one of little code."""
-        every = [dict(zip(_SPACE, values, strict=True)) for values in product(*_SPACE.values())]
-        every = [config for config in every if self.legal(op, core, config)]
-        best = min(every, key=lambda config: _cycles(op, core, config))
-        small = min(
-            (c for c in every if c["m"] == 1 and c["unroll"] == 2), key=lambda config: _cycles(op, core, config)
-        )
-        return (best,) if small == best else (best, small)
-
-    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
-        """Return cycles by counted loads, products and turns."""
+    def cycles(self, op: Weighted, core: Core, config: Config) -> float:
+        """Return counted loads, products and turns."""
         return _cycles(op, core, config)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
@@ -122,33 +99,15 @@ class PairsOfInt16(KernelFamily):
         writer = _PairWriter(w, layer, m, n, unroll, core.timing)
         writer.write()
         table = channel_requantization(op)
-        reduced = np.where(table.multiplier < 0x7FFF0000, (table.multiplier.astype(np.int64) + (1 << 15)) >> 16, 0x7FFF)
-        factors = reduced << (32 - (15 - table.shift.astype(np.int64)))
+        factors = upper_half(table.multiplier) << (32 - (15 - table.shift.astype(np.int64)))
         bias = np.zeros(factors.size, np.int32) if op.bias is None else op.bias.values.astype(np.int32)
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"{op.kind.lower()}_{dims(op.x.shape)}_{op.y.shape[-1]}_int16",
-                comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
-                parameters=(
-                    CParameter(name="x", c_type="int16_t", role="input"),
-                    CParameter(name="weights", c_type=writer.weight_type, role="constant"),
-                    CParameter(name="bias", c_type="int32_t", role="constant"),
-                    CParameter(name="factor", c_type="int32_t", role="constant"),
-                    CParameter(name="y", c_type="int16_t", role="output"),
-                ),
-                body=w.text,
-                helpers=("utvm_high_mul_rounded", "utvm_clamp"),
-                support=tuple(writer.functions.values()),
-            ),
-            constants={
-                "weights": CArray(c_type=writer.weight_type, values=_packed(layer, n)),
-                "bias": CArray(c_type="int32_t", values=bias),
-                "factor": CArray(c_type="int32_t", values=factors.astype(np.int32)),
-            },
-            ahead=None if isinstance(op, FullyConnected) else 2 * nest_ahead(op),
-        )
+        constants = {
+            "weights": CArray(c_type=writer.weight_type, values=_packed(layer, n)),
+            "bias": CArray(c_type="int32_t", values=bias),
+            "factor": CArray(c_type="int32_t", values=factors.astype(np.int32)),
+        }
+        helpers = ("utvm_high_mul_rounded", "utvm_clamp")
+        return self.kernel(op, config, writer, constants, helpers, tuple(writer.functions.values()))
 
 
 def _largest_sum(op: Weighted) -> int:
@@ -168,8 +127,7 @@ def _packed(layer: Layer, n: int) -> NDArray[np.int16] | NDArray[np.uint32]:
     return words
 
 
-def _cycles(op: Operator, core: Core, config: Config) -> float:
-    assert isinstance(op, Weighted)
+def _cycles(op: Weighted, core: Core, config: Config) -> float:
     assert core.timing is not None
     m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
     layer = Layer(op)
@@ -265,7 +223,7 @@ class _PairWriter(BlockWriter):
         return f"sums[{pixel * self.n + channel}] = bias[oc{offset(channel)}];"
 
     def finish(self, pixel: int, channel: int) -> str:
-        low, high = self.layer.op.clamp
+        low, high = limits(self.layer.op)
         scaled = f"utvm_high_mul_rounded(sums[{pixel * self.n + channel}], factor[oc{offset(channel)}])"
         return f"(int16_t)utvm_clamp({scaled}, {low}, {high})"
 

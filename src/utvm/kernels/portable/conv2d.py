@@ -10,7 +10,7 @@ from utvm.cores import Core
 from utvm.graph import Conv2D, DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.overlap import nest_ahead
-from utvm.kernels.portable.window import Taps, write_taps
+from utvm.kernels.portable.window import Taps, window_taps
 from utvm.kernels.weighted import (
     WEIGHTED_PARAMETERS,
     accumulators,
@@ -82,27 +82,7 @@ class PortableConv2D(KernelFamily):
 @contextmanager
 def windows(w: CWriter, op: Conv2D | DepthwiseConv2D) -> Iterator[tuple[Taps, Taps]]:
     """Loop (n, oy, ox) over all windows; yields the taps of both dimensions that are inside the input."""
-    _, height, width, _ = op.weights.shape
     with w.loop("n", op.y.shape[0]), w.loop("oy", op.y.shape[1]):
-        ty = write_taps(
-            w,
-            "y",
-            stride=op.stride[0],
-            before=op.padding.top,
-            window=height,
-            dilation=op.dilation[0],
-            size=op.x.shape[1],
-            output=op.y.shape[1],
-        )
+        ty = window_taps(w, op, "y")
         with w.loop("ox", op.y.shape[2]):
-            tx = write_taps(
-                w,
-                "x",
-                stride=op.stride[1],
-                before=op.padding.left,
-                window=width,
-                dilation=op.dilation[1],
-                size=op.x.shape[2],
-                output=op.y.shape[2],
-            )
-            yield ty, tx
+            yield ty, window_taps(w, op, "x")

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from utvm.codegen import CWriter
+from utvm.graph import AveragePool2D, Conv2D, DepthwiseConv2D, MaxPool2D
 from utvm.kernels.weighted import offset
 
 
@@ -60,6 +61,21 @@ class Taps:
         if self.all_inside:
             return w.loop(name, self.window)
         return w.block(f"for (int32_t {name} = 0; {name} < {self.count}; {name}++)")
+
+
+def window_taps(w: CWriter, op: Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D, axis: str) -> Taps:
+    """Write what `write_taps` writes for the windows of an operator along an axis, "y" or "x"."""
+    d = "yx".index(axis)
+    return write_taps(
+        w,
+        axis,
+        stride=op.stride[d],
+        before=(op.padding.top, op.padding.left)[d],
+        window=op.filter[d] if isinstance(op, MaxPool2D | AveragePool2D) else op.weights.shape[1 + d],
+        dilation=1 if isinstance(op, MaxPool2D | AveragePool2D) else op.dilation[d],
+        size=op.x.shape[1 + d],
+        output=op.y.shape[1 + d],
+    )
 
 
 def write_taps(
