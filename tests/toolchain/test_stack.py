@@ -117,6 +117,19 @@ RISCV_TEXT = """
 """
 
 
+RISCV_SWITCH = """
+ 104:\tli\ta4,14
+ 106:\tbltu\ta4,a5,808 <kernel+0x174>
+ 10a:\tauipc\ta4,0x1
+ 10e:\tadd\ta4,a4,-1276 # 240 <table>
+ 112:\tsll\ta5,a5,0x2
+ 114:\tadd\ta5,a5,a4
+ 116:\tlw\ta5,0(a5)
+ 118:\tadd\ta5,a5,a4
+ 11a:\tjr\ta5
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "frame"),
     [
@@ -130,6 +143,8 @@ RISCV_TEXT = """
         ("80000104:\tsub\tsp,sp,a0\n", Frame(size=0, bounded=False)),
         (" 104:\tblx\tr3\n", Frame(size=0, callees=("__indirect_call",))),
         (" 104:\tjalr\ta5\n", Frame(size=0, callees=("__indirect_call",))),
+        (" 104:\tlw\ta5,4(a0)\n 108:\tjr\ta5\n", Frame(size=0, callees=("__indirect_call",))),
+        (RISCV_SWITCH, Frame(size=0)),
     ],
 )
 def test_instructions_that_take_stack(text, frame):

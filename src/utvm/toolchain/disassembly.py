@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 
 from utvm.toolchain.source import ToolchainError
@@ -21,6 +23,9 @@ _SUBTRACT = re.compile(r"^sp,\s*(?:sp,\s*)?#(?P<bytes>\d+)\s*$")
 _PREDECREMENT = re.compile(r"\[sp, #-(?P<bytes>\d+)\]!")
 _ADD = re.compile(r"^sp,\s*(?:sp,\s*)?#?(?P<bytes>-?\d+)\s*$")
 _MOVED = re.compile(r"^sp,")
+_SCALED = re.compile(r"^(?:(?:sll|slli) .*,(?:0x)?2|(?:sh2add|addx4) .*)$")
+_SWITCH = 12
+"""Instructions from the bound of a switch to its jump."""
 
 
 def disassembled_frame(
@@ -48,6 +53,7 @@ def parse_frame(name: str, text: str) -> Frame:
     """Return the frame of the one function in objdump's text: Arm, RISC-V, or Xtensa with its a1 as sp."""
     size, bounded = 0, True
     callees: dict[str, None] = {}
+    before: deque[str] = deque(maxlen=_SWITCH)
     for line in _LINE.finditer(text):
         operation, operands = line["name"].partition(".")[0], (line["operands"] or "").strip()
         pushed = _pushed(operation, operands)
@@ -56,8 +62,11 @@ def parse_frame(name: str, text: str) -> Frame:
         else:
             size += pushed
         callee = _callee(line["name"], operands)
+        if callee == INDIRECT_CALL and operation in ("jr", "jx") and _is_switch(before):
+            callee = None
         if callee is not None and callee != name:
             callees[callee] = None
+        before.append(f"{operation} {operands}")
     return Frame(size=size, callees=tuple(callees), bounded=bounded)
 
 
@@ -89,6 +98,16 @@ def _pushed(operation: str, operands: str) -> int | None:
     ) and _MOVED.match(operands):
         return None
     return 0
+
+
+def _is_switch(before: Collection[str]) -> bool:
+    """Whether a jump to a register is that of a switch: its table is read at four times a number within a bound.
+
+    The library's division of floats jumps so.
+    """
+    bounded = any(each.startswith(("bltu", "bgtu", "bgeu", "bleu")) for each in before)
+    scaled = any(_SCALED.match(each) for each in before)
+    return bounded and scaled and any(each.startswith(("lw ", "l32i")) for each in before)
 
 
 def _width(registers: str) -> int:
