@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from utvm.cli import main
-from utvm.frontends import load
+from utvm.frontends import FrontendError, load
 from utvm.graph import Conv2D
 from utvm.graph.reference import evaluate
 
@@ -158,3 +158,91 @@ def test_hostile_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     older.write_bytes(pickle.dumps(_Trap()))
     assert main(["cost", str(older), "--board", "qemu-cortex-m7"]) == 2
     assert "no archive of torch.export.save" in capsys.readouterr().err
+
+
+def test_files_that_ask_for_more_than_there_is(tmp_path: Path) -> None:
+    made, state = network()
+    plain = write(tmp_path / "net.pt2", made, state)
+
+    def said(path: Path) -> str:
+        with pytest.raises(FrontendError) as refused:
+            load(path)
+        return str(refused.value)
+
+    def packed(compression: int) -> Path:
+        """Return the same file compressed, some bytes of its first part turned."""
+        path = tmp_path / "packed.pt2"
+        with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", compression) as archive:
+            for part in source.infolist():
+                archive.writestr(part.filename, source.read(part))
+        data = bytearray(path.read_bytes())
+        data[60:70] = bytes(b ^ 255 for b in data[60:70])
+        path.write_bytes(data)
+        return path
+
+    assert "damaged" in said(packed(zipfile.ZIP_DEFLATED))
+    assert "compressed in another way" in said(packed(zipfile.ZIP_LZMA))
+    with zipfile.ZipFile(tmp_path / "wide.pt2", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/models/model.json", b" " * (33 << 20))
+    assert "more than 33,554,432 bytes" in said(tmp_path / "wide.pt2")
+    for name in ("r2", [], {}):
+        made, state = network()
+        made[0]["graph_module"]["graph"]["outputs"] = [{"as_tensor": {"name": name}}]
+        assert "nothing makes output" in said(write(tmp_path / "net.pt2", made, state))
+
+
+def test_operators_that_become_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = call("aten.split.Tensor", "r", ref("x"), {"as_int": 1}, {"as_int": 1})
+    path = write(tmp_path / "net.pt2", program((1, 1 << 22), {}, [parts]), {})
+    monkeypatch.setattr("utvm.frontends.builder.MAX_OPERATORS", 100)
+    with pytest.raises(FrontendError, match="more than 100 operators"):
+        load(path)
+    state = {"w": np.ones((1, 50), np.float32)}
+    nodes = [call("aten.mul.Tensor", f"n{i}", ref(f"n{i - 1}" if i else "x"), ref("w")) for i in range(9)]
+    path = write(tmp_path / "net.pt2", program((1, 50), state, nodes), state)
+    assert len(load(path).operators) == 9
+    monkeypatch.setattr("utvm.frontends.builder.MAX_CONSTANTS", 400)
+    with pytest.raises(FrontendError, match=r"operator 8 mul\.Tensor: the constants of its network have more than 400"):
+        load(path)
+
+
+def test_integers_that_are_not_all_of_their_type(tmp_path: Path) -> None:
+    def units(least: int, most: int, zero: int) -> list[dict[str, Any]]:
+        ends = [{"as_int": value} for value in (zero, least, most)]
+        return [{"as_float": 0.1}, *ends, {"as_scalar_type": _NUMBERS["int8"]}]
+
+    for said, given in {
+        "it makes 0 ... 127 only": (0, 127, 0),
+        "zero point 200 is outside": (-128, 127, 200),
+        "": (-127, 127, 0),
+    }.items():
+        nodes = [
+            call("quantized_decomposed.quantize_per_tensor.default", "q", ref("x"), *units(*given)),
+            call("quantized_decomposed.dequantize_per_tensor.default", "d", ref("q"), *units(*given)),
+        ]
+        path = write(tmp_path / "net.pt2", program((1, 4), {}, nodes), {})
+        if said:
+            with pytest.raises(FrontendError, match=said):
+                load(path)
+        else:
+            load(path)
+
+
+def test_scales_that_do_not_fit_a_constant(tmp_path: Path) -> None:
+    state = {"w": np.ones((1, 4), np.int8), "s": np.ones(3, np.float32), "z": np.zeros(3, np.int64)}
+    ends = ({"as_int": 0}, {"as_int": -127}, {"as_int": 127}, {"as_scalar_type": _NUMBERS["int8"]})
+    nodes = [
+        call("quantized_decomposed.dequantize_per_channel.default", "real", ref("w"), ref("s"), ref("z"), *ends),
+        call("aten.mul.Tensor", "y", ref("x"), ref("real")),
+    ]
+    with pytest.raises(FrontendError, match="it has 3 scales for a constant"):
+        load(write(tmp_path / "net.pt2", program((1, 4), state, nodes), state))
+
+
+@pytest.mark.parametrize(("target", "more"), [("batch_norm", [{"as_bool": True}]), ("dropout", [])])
+def test_programs_that_train(target: str, more: list[dict[str, Any]], tmp_path: Path) -> None:
+    state = {name: np.ones(3, np.float32) for name in "abcd"}
+    arguments = [*map(ref, "abcd"), *more] if more else [{"as_float": 0.5}, {"as_bool": True}]
+    nodes = [call(f"aten.{target}.default", "y", ref("x"), *arguments)]
+    with pytest.raises(FrontendError, match=r"export the module after module.eval\(\)"):
+        load(write(tmp_path / "net.pt2", program((1, 3, 4, 4), state, nodes), state))

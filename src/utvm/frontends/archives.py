@@ -20,7 +20,7 @@ MAX_BYTES = 256 * 1024 * 1024
 """Of all arrays of a file, as they are in memory."""
 MAX_ARRAYS = 1000
 _KINDS = "biuf"
-_BROKEN = (
+BROKEN = (
     OSError,
     ValueError,
     EOFError,
@@ -37,6 +37,9 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
+"""What reading a damaged file raises."""
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Others may ask for memory of any size before they give a byte."""
 
 
 class ArchiveError(UtvmError):
@@ -59,7 +62,7 @@ def read_array(path: Path) -> NDArray[Any]:
                 raise ArchiveError("it is an archive, not an array: name it .npz")
             file.seek(0)
             return _array(file, MAX_BYTES)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ArchiveError(_reason(error)) from error
 
 
@@ -77,7 +80,7 @@ def read_archive(path: Path, *, skip_text: bool = False) -> dict[str, NDArray[An
             arrays: dict[str, NDArray[Any]] = {}
             left = MAX_BYTES
             for member in members:
-                with archive.open(member) as file:
+                with opened(archive, member) as file:
                     name = member.filename.removesuffix(".npy")
                     try:
                         arrays[name] = _array(file, left)
@@ -87,8 +90,19 @@ def read_archive(path: Path, *, skip_text: bool = False) -> dict[str, NDArray[An
                         continue
                     left -= arrays[name].nbytes
             return arrays
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ArchiveError(_reason(error)) from error
+
+
+def opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    """Return a part of an archive, to read.
+
+    Raises:
+        ArchiveError: it is compressed in a way that is not read.
+    """
+    if member.compress_type not in _COMPRESSIONS:
+        raise ArchiveError("its parts are compressed in another way than archives of numpy and PyTorch are")
+    return archive.open(member)
 
 
 def _array(file: IO[bytes], most: int) -> NDArray[Any]:

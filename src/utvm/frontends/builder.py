@@ -34,6 +34,9 @@ from utvm.graph.names import Names, printable
 MAX_ELEMENTS = 1 << 27
 """Of one tensor."""
 MAX_RANK = 8
+MAX_OPERATORS = 100_000
+MAX_CONSTANTS = 2 * MAX_ELEMENTS
+"""Elements of all constants of a graph; a value that several operators read counts for each."""
 
 
 class GraphBuilder:
@@ -48,6 +51,7 @@ class GraphBuilder:
         self._name = name
         self._names = Names()
         self._inputs: list[Tensor] = []
+        self._left = MAX_CONSTANTS
         self.operators: list[Operator] = []
         self.place = "operator"
 
@@ -77,8 +81,11 @@ class GraphBuilder:
         """Return a float32 constant.
 
         Raises:
-            RefusedError: a value is not finite.
+            RefusedError: a value is not finite, or the graph has too many.
         """
+        self._left -= np.size(values)
+        if self._left < 0:
+            raise RefusedError(f"the constants of its network have more than {MAX_CONSTANTS:,} elements")
         data = np.array(values, np.float32, order="C", ndmin=0)
         if not np.isfinite(data).all():
             raise RefusedError(f"its {what} has values that are not finite")
@@ -86,6 +93,8 @@ class GraphBuilder:
 
     def add(self, kind: type[Operator], shape: tuple[int, ...], what: str = "", **fields: Any) -> Tensor:
         """Append an operator with one result `y` of `shape` and return that; `what` is added to its name."""
+        if len(self.operators) >= MAX_OPERATORS:
+            raise RefusedError(f"its network has more than {MAX_OPERATORS:,} operators")
         name = self.unique(f"{self.place}/{what}" if what else self.place)
         y = self.tensor(f"{name}/y", shape)
         self.operators.append(kind(**{"name": name, "y": y, **fields}))

@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.frontends.archives import BROKEN, ArchiveError, opened
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.torch_program import Call, Ref, TorchProgram
 from utvm.graph.names import printable
 
 MAX_BYTES = 256 * 1024 * 1024
 """Of all parts of a file that are read, unpacked."""
+MAX_JSON_BYTES = 32 * 1024 * 1024
+"""Of all parts of a file that are JSON: as values they take some twenty times as much."""
 MAX_CALLS = 20_000
 
 _TYPES: Mapping[int, str] = {
@@ -45,9 +48,12 @@ def read_pt2(path: Path) -> TorchProgram:
     try:
         with zipfile.ZipFile(path) as archive:
             return _Reader(archive, path.name).read()
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise FrontendError(path.name, ["this is no archive of torch.export.save, or it is damaged"]) from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+    except ArchiveError as error:
+        raise FrontendError(path.name, [str(error)], advice=[_AGAIN]) from error
+    except zipfile.BadZipFile as error:
+        problem = "this is no archive of torch.export.save, or it is damaged"
+        raise FrontendError(path.name, [problem], advice=[_AGAIN]) from error
+    except (*BROKEN, IndexError) as error:
         problem = f"the program is damaged or of another form ({type(error).__name__})"
         raise FrontendError(path.name, [problem], advice=[_AGAIN]) from error
 
@@ -57,6 +63,7 @@ class _Reader:
         self.archive = archive
         self.source = source
         self.left = MAX_BYTES
+        self.json_left = MAX_JSON_BYTES
         self.parts: dict[str, zipfile.ZipInfo] = {}
         for item in archive.infolist():
             # Archives have one folder, of any name.
@@ -100,7 +107,7 @@ class _Reader:
             inputs=inputs,
             constants=constants,
             calls=tuple(_call(node) for node in graph["nodes"]),
-            outputs=tuple(value.get("as_tensor", {}).get("name") for value in graph["outputs"]),
+            outputs=tuple(_output(value) for value in graph["outputs"]),
         )
 
     def _bytes(self, name: str) -> bytes:
@@ -108,10 +115,13 @@ class _Reader:
         self.left -= item.file_size
         if self.left < 0:
             raise FrontendError(self.source, [f"it has more than {MAX_BYTES:,} bytes"])
-        with self.archive.open(item) as file:
+        with opened(self.archive, item) as file:
             return file.read(item.file_size)
 
     def _json(self, name: str) -> Any:
+        self.json_left -= self.parts[name].file_size
+        if self.json_left < 0:
+            raise FrontendError(self.source, [f"its program has more than {MAX_JSON_BYTES:,} bytes"])
         return json.loads(self._bytes(name))
 
     def _numbers(self, folder: str, config: str) -> dict[str, NDArray[Any]]:
@@ -150,6 +160,11 @@ def _size(size: Mapping[str, Any]) -> int | str:
     return int(size["as_int"]) if "as_int" in size else "open"
 
 
+def _output(value: Mapping[str, Any]) -> str | None:
+    """Return the name of an output, None for one that is no tensor."""
+    return str(value["as_tensor"]["name"]) if "as_tensor" in value else None
+
+
 def _call(node: Mapping[str, Any]) -> Call:
     args, kwargs = [], {}
     for argument in node["inputs"]:
@@ -179,7 +194,7 @@ def _value(argument: Mapping[str, Any]) -> Any:
     if kind == "as_tensor":
         return Ref(name=str(value["name"]))
     if kind in ("as_tensors", "as_optional_tensors"):
-        return [_value({"as_tensor": each}) if "name" in each else _value(each) for each in value]
+        return [_optional(each) for each in value]
     if kind == "as_scalar_type":
         return _TYPES.get(value, "unknown")
     if kind in ("as_int", "as_float", "as_bool", "as_string", "as_ints", "as_floats", "as_bools", "as_strings"):
@@ -188,3 +203,10 @@ def _value(argument: Mapping[str, Any]) -> Any:
         each = [int(size["as_int"]) for size in (value if kind == "as_sym_ints" else [value])]
         return each if kind == "as_sym_ints" else each[0]
     return None
+
+
+def _optional(value: Mapping[str, Any]) -> Ref | None:
+    """Return an item of a list of tensors; in a list of optional ones each says whether it is there."""
+    if "as_none" in value:
+        return None
+    return Ref(name=str(value.get("as_tensor", value)["name"]))

@@ -81,7 +81,9 @@ class _Importer:
         made = [None if name is None else self.values.get(name) for name in self.program.outputs]
         outputs = [(f"output_{i}", value) for i, value in enumerate(made) if isinstance(value, Tensor)]
         if (len(outputs) != len(made) or not made) and not self.problems.texts:
-            self.problems.of_file("an output does not depend on the inputs")
+            lost = next((name for name in self.program.outputs if name is not None and name not in self.values), None)
+            known = "an output does not depend on the inputs"
+            self.problems.of_file(known if lost is None else f"nothing makes output '{printable(lost)}'")
         if self.problems.texts:
             raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
         try:
