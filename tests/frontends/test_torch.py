@@ -95,6 +95,9 @@ def test_functions(function: Any) -> None:
         (lambda x: nn.functional.avg_pool2d(x, 2, divisor_override=3), (1, 3, 8, 8), "divisor_override"),
         (lambda x: nn.functional.adaptive_avg_pool2d(x, 1), (3, 8, 8), "a batch of 3 dimensions is expected"),
         (lambda x: nn.functional.hardtanh(x), (1, 4), "clamps to -1.0 ... 1.0"),
+        (lambda x: torch.div(x, 2, rounding_mode="floor"), (1, 4), "rounding_mode"),
+        (lambda x: nn.functional.dropout(x, 0.5), (1, 4), "module.eval"),
+        (lambda x: nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5), (1, 2, 4, 8), "module.eval"),
     ],
 )
 def test_what_can_not_be_kept(function: Any, shape: tuple[int, ...], reason: str) -> None:

@@ -17,6 +17,7 @@ from utvm.frontends.torch_program import Call, Ref
 from utvm.graph import Add, LeakyRelu, Logistic, Mul, Operator, Relu, Relu6, StridedSlice, Sub, Tanh, Tensor
 
 Value = Tensor | NDArray[np.float32]
+_TRAINING = "it works as in training: export the module after module.eval()"
 
 
 class TorchNode:
@@ -101,6 +102,8 @@ def _conv(n: TorchNode) -> Value:
 
 
 def _batch_norm(n: TorchNode) -> Value:
+    if n.arg(5, "training", False):
+        raise RefusedError(_TRAINING)
     x = n.x()
     mean, variance = n.weights(3).astype(np.float64), n.weights(4).astype(np.float64)
     scale, shift = n.constant(1, "weight"), n.constant(2, "bias")
@@ -175,6 +178,8 @@ def _binary(kind: type[Add] | type[Sub] | type[Mul]) -> Converter:
 
 
 def _division(n: TorchNode) -> Value:
+    if n.arg(2, "rounding_mode") is not None:
+        raise RefusedError("it rounds its quotients (rounding_mode)")
     divisor = n.arg(1, "other")
     if isinstance(divisor, Tensor) or not np.all(divisor):
         raise RefusedError("it divides by an activation, or by 0")
@@ -258,7 +263,15 @@ def _layer_norm(n: TorchNode) -> Value:
     return blocks.normalised(n.b, x, axes, scale, shift, float(n.arg(4, "eps", 1e-5)))[0]
 
 
+def _dropout(n: TorchNode) -> Value:
+    if n.arg(2, "train", False) and n.arg(1, "p", 0.5) != 0:
+        raise RefusedError(_TRAINING)
+    return n.x()
+
+
 def _attention(n: TorchNode) -> Value:
+    if n.arg(4, "dropout_p", 0.0) != 0:
+        raise RefusedError(_TRAINING)
     if n.arg(3, "attn_mask") is not None or n.arg(5, "is_causal", False) or n.arg(7, "enable_gqa", False):
         raise RefusedError("it has a mask, or shares keys among heads")
     return blocks.attention(n.b, n.x(0), n.x(1), n.x(2), n.arg(6, "scale"))
@@ -304,7 +317,7 @@ def _parts(n: TorchNode) -> tuple[Value, ...]:
     size = x.shape[axis]
     if isinstance(given, int):
         long = -(-size // given) if n.kind.startswith("chunk") else given
-        given = [min(long, size - start) for start in range(0, size, long)]
+        return tuple(_taken(n, axis, start, min(long, size - start)) for start in range(0, size, long))
     starts = np.cumsum([0, *given[:-1]]).tolist()
     return tuple(_taken(n, axis, start, int(length)) for start, length in zip(starts, given, strict=True))
 
@@ -376,7 +389,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "cat": _concatenation,
     "mean": _mean,
     "pad": _pad,
-    "dropout": _same,
+    "dropout": _dropout,
     "contiguous": _same,
     "clone": _same,
     "detach": _same,

@@ -24,7 +24,7 @@ class Call:
     Attributes:
         kind: namespace, name and overload: `aten.conv2d.default`.
         args, kwargs: plain values, `Ref`s, and lists of them.
-        outputs: names of the results; `several` says whether one name stands for a tuple.
+        outputs: names of the results. An object has one name for a tuple, a file one for each of its parts.
     """
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from utvm.frontends.onnx_quantized import Steps, quantized
-from utvm.frontends.refusal import RefusedError
+from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.frontends.torch_layers import TorchNode, Value
 from utvm.graph import Dequantize, DType, Quantization, Tensor
 
@@ -32,9 +32,13 @@ def dequantize(n: TorchNode) -> tuple[Value, Steps | None]:
     scales = np.atleast_1d(np.asarray(n.arg(1, "scales"), np.float32))
     zeros = np.atleast_1d(np.asarray(n.arg(2, "zero_points")))
     several = n.kind.startswith("dequantize_per_channel")
-    axis = int(n.arg(3, "axis")) if several else 0
+    axis = axis_of(int(n.arg(3, "axis")), x.ndim) if several else 0
     lined = [1] * x.ndim
     lined[axis if several else 0] = -1
+    if scales.ndim > 1 or zeros.ndim > 1 or scales.size not in (1, x.shape[axis] if several else 1):
+        raise RefusedError(f"it has {scales.size} scales for a constant of shape {list(x.shape)}")
+    if zeros.size not in (1, scales.size):
+        raise RefusedError(f"it has {scales.size} scales and {zeros.size} zero points")
     wide = x.astype(np.float32)
     real = (wide - zeros.reshape(lined if several else ())) * scales.reshape(lined if several else ())
     shift = _SHIFTS.get(str(x.dtype), 0)
@@ -51,4 +55,11 @@ def _units(n: TorchNode) -> Quantization:
     step = float(np.asarray(scale).reshape(-1)[0])
     if not step > 0 or not np.isfinite(step):
         raise RefusedError("its scale is not positive")
-    return Quantization.per_tensor(step, int(np.asarray(zero).reshape(-1)[0]) - _SHIFTS[dtype])
+    shift = _SHIFTS[dtype]
+    least, most = (int(n.arg(at, name)) - shift for at, name in ((3, "quant_min"), (4, "quant_max")))
+    if least > -127 or most < 127:
+        raise RefusedError(f"it makes {least + shift} ... {most + shift} only; all of {dtype} is expected")
+    stored = int(np.asarray(zero).reshape(-1)[0]) - shift
+    if not -128 <= stored <= 127:
+        raise RefusedError(f"its zero point {stored + shift} is outside of {dtype}")
+    return Quantization.per_tensor(step, stored)
