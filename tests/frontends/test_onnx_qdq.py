@@ -302,6 +302,64 @@ def test_networks_quantised_while_they_run_are_float_networks() -> None:
     assert np.abs(got - wanted).max() < 0.02 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("columns", [4, 5])
+def test_zero_points_of_columns_and_names_that_are_taken(columns: int) -> None:
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.integers(0, 255, (4, columns)).astype(np.uint8),
+        "z": rng.integers(90, 150, columns).astype(np.uint8),
+        "/one": np.array(7, np.float32),
+        "sum/8": np.array(0.01, np.float32),
+    }
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["x_q", "x_s", "x_z"]),
+        node("MatMulInteger", ["x_q", "w", "x_z", "z"], ["sum"]),
+        *(node("Cast", ["sum"], ["wide"], to=1), node("Mul", ["wide", "x_s"], ["m"])),
+        *(node("Mul", ["m", "/one"], ["more"]), node("Mul", ["more", "sum/8"], ["y"])),
+    ]
+    made = model(nodes, (3, 4), constants)
+    x = rng.normal(size=(3, 4)).astype(np.float32)
+    got, wanted = evaluate(load_onnx(made.SerializeToString()), [x])["y"], expected(made, x)
+    assert np.abs(got - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0])
+def test_alpha_of_qgemm_scales_its_bias(alpha: float) -> None:
+    rng = np.random.default_rng(0)
+    constants = {
+        **{"s": np.array(0.05, np.float32), "z": np.array(3, np.int8), "none": np.array(0, np.int8)},
+        "w": rng.integers(-60, 60, (6, 5)).astype(np.int8),
+        "b": rng.integers(-3000, 3000, 5).astype(np.int32),
+        "y_s": np.array(1.5, np.float32),
+    }
+    units = ["s", "z", "w", "s", "none", "b", "y_s", "z"]
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["x_q"]),
+        node("QGemm", ["x_q", *units], ["y_q"], alpha=alpha, domain="com.microsoft"),
+        node("DequantizeLinear", ["y_q", "y_s", "z"], ["y"]),
+    ]
+    made = model(nodes, (1, 6), constants, opset=21)
+    made.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    x = rng.integers(-128, 128, (1, 6)).astype(np.int8)
+    total = (x.astype(np.int64) - 3) @ constants["w"].astype(np.int64) + constants["b"]
+    wanted = np.clip(np.rint(alpha * 0.05 * 0.05 * total / 1.5) + 3, -128, 127)
+    assert np.abs(evaluate(load_onnx(made.SerializeToString()), [x])["y"] - wanted).max() <= 1
+
+
+def test_a_relu_of_integers_cuts_at_their_zero_alone() -> None:
+    for zero in (0, 20):
+        constants = {"s": np.array(0.02, np.float32), "z": np.array(zero, np.int8)}
+        units = ["s", "z"]
+        nodes = [node("QuantizeLinear", ["x", *units], ["q"]), node("Relu", ["q"], ["r"])]
+        data = model([*nodes, node("DequantizeLinear", ["r", *units], ["y"])], (1, 9), constants, opset=21)
+        if zero:
+            with pytest.raises(FrontendError, match=r"which is not their zero point \(20\)"):
+                load_onnx(data.SerializeToString())
+        else:
+            x = np.arange(-60, 75, 15).astype(np.int8)[None]
+            np.testing.assert_array_equal(evaluate(load_onnx(data.SerializeToString()), [x])["y"], np.maximum(x, 0))
+
+
 @pytest.mark.parametrize(
     ("says", "made"),
     [

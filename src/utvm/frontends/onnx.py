@@ -167,6 +167,8 @@ class _Importer:
 
     def _of_integers(self, node: OnnxNode, convert: Converter, x: Tensor) -> tuple[Value, ...]:
         """Convert an operator that keeps values between a Dequantize and a Quantize of the same units."""
+        if node.kind == "Relu" and x.zero_point != 0:
+            raise RefusedError(f"it cuts integers at 0, which is not their zero point ({x.zero_point})")
         real = self.builder.add(Dequantize, x.shape, "real", x=x)
         values: ChainMap[str, Value] = ChainMap({node.inputs[0]: real}, self.values)
         made = convert(NodeContext(node, self.builder, values, self.raw.opset))

@@ -53,6 +53,10 @@ class _Speller:
         )
         return output
 
+    def number(self, value: float) -> str:
+        """Return the name of a number."""
+        return self.add("Constant", (), value_float=value)
+
     def real(self, x: int, scale: int, zero: int, axis: int = 0) -> str:
         """Return the real values of the integers at input `x`."""
         return self.add("DequantizeLinear", (self.needed(x), self.needed(scale), self.at(zero)), axis=axis)
@@ -80,7 +84,11 @@ def _matmul(s: _Speller) -> None:
 
 def _gemm(s: _Speller) -> None:
     axis = 0 if s.node.attributes.get("transB", 0) else 1
-    y = s.add("Gemm", (s.real(0, 1, 2), s.real(3, 4, 5, axis=axis), s.bias(6, 1, 4)), **s.node.attributes)
+    bias, alpha = s.bias(6, 1, 4), s.node.attributes.get("alpha", 1.0)
+    if bias and alpha != 1:
+        # The bias is an integer that joins the sum, which alpha scales.
+        bias = s.add("Mul", (bias, s.number(alpha)))
+    y = s.add("Gemm", (s.real(0, 1, 2), s.real(3, 4, 5, axis=axis), bias), **s.node.attributes)
     if s.at(7):
         s.finish(y, 7, 8)
     else:
@@ -123,6 +131,9 @@ _STATIC: Mapping[str, Callable[[_Speller], None]] = {
 }
 
 
+_OF_INTEGERS = ("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat")
+
+
 class _Dynamic:
     """Layers whose inputs are quantised while the network runs: float layers of the weights that the file has."""
 
@@ -134,22 +145,22 @@ class _Dynamic:
     def spell(self, s: _Speller) -> bool:
         """Append what a node becomes; tell whether it is of these kinds."""
         node = s.node
+        if node.kind in _OF_INTEGERS and node.inputs[0] not in self.names:
+            raise RefusedError("its input is not quantised by a DynamicQuantizeLinear")
         if node.kind == "DynamicQuantizeLinear":
             self.names.add(node.outputs[0])
             s.add("Identity", node.inputs[:1], node.outputs[0])
             for name, value in zip(node.outputs[1:], (np.float32(1), np.uint8(0)), strict=False):
                 self.constants[name] = np.array(value)
         elif node.kind in ("ConvInteger", "MatMulInteger"):
-            if node.inputs[0] not in self.names:
-                raise RefusedError("its input is not quantised by a DynamicQuantizeLinear")
-            weights = s.add("DequantizeLinear", (s.needed(1), self._one(), s.at(3)), axis=0)
+            # Zero points are those of outputs: of the first dimension of a filter, of the last of a matrix.
+            axis = 0 if node.kind == "ConvInteger" else 1
+            weights = s.add("DequantizeLinear", (s.needed(1), s.number(1.0), s.at(3)), axis=axis)
             s.add(node.kind.removesuffix("Integer"), (s.needed(0), weights), node.outputs[0], **node.attributes)
         elif node.kind == "DynamicQuantizeMatMul":
             weights = s.add("DequantizeLinear", (s.needed(1), s.needed(2), s.at(3)), axis=1)
             self._product(s, weights, s.at(4))
         elif node.kind == "MatMulIntegerToFloat":
-            if node.inputs[0] not in self.names:
-                raise RefusedError("its input is not quantised by a DynamicQuantizeLinear")
             weights = s.add("DequantizeLinear", (s.needed(1), s.needed(3), s.at(5)), axis=1)
             self._product(s, weights, s.at(6))
         else:
@@ -162,11 +173,6 @@ class _Dynamic:
         else:
             s.add("Add", (s.add("MatMul", (s.needed(0), weights)), bias), s.node.outputs[0])
 
-    def _one(self) -> str:
-        name = "/one"
-        self.constants.setdefault(name, np.array(1, np.float32))
-        return name
-
 
 def spelled_out(model: OnnxModel, note: Callable[[OnnxNode, RefusedError], None]) -> OnnxModel:
     """Return a model without QOperator and dynamically quantised forms.
@@ -177,7 +183,7 @@ def spelled_out(model: OnnxModel, note: Callable[[OnnxNode, RefusedError], None]
     """
     constants = dict(model.constants)
     dynamic = _Dynamic(constants)
-    taken = {*constants, *(name for node in model.nodes for name in node.outputs)}
+    taken = {*constants, *model.inputs, *(name for node in model.nodes for name in node.outputs)}
 
     def nodes() -> Iterator[OnnxNode]:
         for node in model.nodes:
