@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import utvm
 from tests.support.onnx_files import model, node
 from utvm.cli import main
+from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.onnx import load_onnx
-from utvm.graph import DepthwiseConv2D, DType, Graph
+from utvm.graph import Conv2D, DepthwiseConv2D, DType, Graph, Padding, Relu
 from utvm.graph.reference import evaluate
 from utvm.passes import prepare_float
-from utvm.quantization import Pixels
+from utvm.quantization import Cost, Dataset, Pixels, folded
 from utvm.quantization.equalization import equalized
+from utvm.quantization.keeping import keep_accuracy
 
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -55,6 +58,54 @@ def test_equalising_keeps_the_function_and_loses_less() -> None:
     assert better > plain + 6
 
 
+def shared_weights() -> Graph:
+    """Return three layers on [1,6,6,4] that read the same weights, as a float .tflite file may have them."""
+    builder = GraphBuilder("shared")
+    x = builder.input("x", (1, 6, 6, 4))
+    values = (
+        drawn(np.random.default_rng(0), 4, 1, 1, 4) * np.geomspace(1, 100, 4, dtype=np.float32)[:, None, None, None]
+    )
+    weights, y = builder.constant(values), x
+    for _ in range(3):
+        layer = builder.add(
+            Conv2D, x.shape, x=y, weights=weights, bias=None, stride=(1, 1), dilation=(1, 1), padding=Padding()
+        )
+        y = builder.unary(Relu, layer)
+    return builder.graph([("y", y)])
+
+
+def test_weights_of_several_layers_stay_as_they_are() -> None:
+    graph, samples = shared_weights(), {"x": drawn(np.random.default_rng(1), 9, 6, 6, 4)}
+    assert equalized(graph, samples, lambda text: None) == graph
+    pixels = Pixels(mean=(1.0, 2.0, 3.0, 4.0), std=(1.0, 2.0, 3.0, 4.0))
+    made = folded(graph, (Dataset(inputs=samples),), pixels)
+    assert not any(isinstance(op, DepthwiseConv2D) for op in made.graph.operators)
+    raw = made.data[0].inputs["x"][:1]
+    got, wanted = (evaluate(each, [x])["y"] for each, x in ((made.graph, raw), (graph, samples["x"][:1])))
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-2)
+
+
+def test_a_choice_that_does_not_fit_is_not_taken() -> None:
+    """Operator b alone in float32 keeps accuracy as a and b do, but does not fit."""
+    graph = prepare_float(network(300)).graph
+    data = Dataset(inputs={"x": SAMPLES})
+    tried: list[tuple[str, ...]] = []
+
+    def make(kept: Collection[str]) -> Graph:
+        tried.append(tuple(kept))
+        return graph
+
+    def cost(made: Graph) -> Cost:
+        return Cost(cycles=None, arena_bytes=0, flash_bytes=0, fits=tried[-1] != ("b",))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("utvm.quantization.keeping.lost_points", lambda *_: {(): 9.0, ("a",): 5.0}.get(tried[-1], 0.0))
+        patch.setattr("utvm.quantization.keeping._by_noise", lambda *_: ["a", "b"])
+        choices = keep_accuracy(graph, make, data, 1.0, cost, lambda text: None)
+    assert choices[-1].names == ("a", "b")
+    assert [choice.names for choice in choices if not choice.fits] == [("b",)]
+
+
 def test_the_fewest_operators_stay_float() -> None:
     made = utvm.quantize(network(300), SAMPLES, keep_accuracy=2, board="qemu-cortex-m7")
     (first, *_, taken) = made.report.kept
@@ -91,10 +142,11 @@ def test_bytes_of_a_camera_go_straight_in(pixels: Pixels, pads: int) -> None:
     several = len(pixels.mean) > 1
     assert any(isinstance(op, DepthwiseConv2D) for op in graph.operators) == (several and pads == 1)
     (y,) = graph.outputs
+    assert y.quant is not None
     for picture in pictures[:4]:
         got = evaluate(graph, [picture[None]])["y"]
         real = evaluate(net, [pixels.of(picture).transpose(2, 0, 1)[None]])["y"].transpose(0, 2, 3, 1)
-        assert np.abs((got - y.zero_point) * y.scale - real).max() < 4 * y.scale
+        assert np.abs(y.quant.real(got) - real).max() < 4 * y.scale
 
 
 def test_what_makes_no_sense_is_refused() -> None:
@@ -128,16 +180,8 @@ def command(files: Path, folder: Path) -> list[str]:
 
 def test_the_page(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.html"
-    arguments = [
-        "quantize",
-        str(files / "net.onnx"),
-        "--data",
-        str(files / "data.npz"),
-        "-o",
-        str(tmp_path / "q.tflite"),
-    ]
     more = ["--keep-accuracy", "100", "--board", "qemu-cortex-m7", "--html", str(page)]
-    assert main([*arguments, *more]) == 0
+    assert main([*command(files, tmp_path), *more]) == 0
     assert "all operators are int8" in capsys.readouterr().out
     text = page.read_text(encoding="utf-8")
     assert text.count("<rect") > 10
@@ -151,13 +195,5 @@ def test_an_interrupt_leaves_nothing(files: Path, tmp_path: Path, monkeypatch: p
         raise KeyboardInterrupt
 
     monkeypatch.setattr("utvm.api.quantizing.say", interrupted)
-    arguments = [
-        "quantize",
-        str(files / "net.onnx"),
-        "--data",
-        str(files / "data.npz"),
-        "-o",
-        str(tmp_path / "q.tflite"),
-    ]
-    assert main([*arguments, "--html", str(tmp_path / "page.html")]) == 130
+    assert main([*command(files, tmp_path), "--html", str(tmp_path / "page.html")]) == 130
     assert list(tmp_path.iterdir()) == []

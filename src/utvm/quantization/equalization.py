@@ -105,7 +105,7 @@ def _along_outputs(op: Weighted, factors: NDArray[np.float64]) -> NDArray[np.flo
 def _pairs(graph: Graph) -> list[_Pair]:
     found = []
     for first in graph.operators:
-        if not isinstance(first, Weighted) or not _plain(first):
+        if not isinstance(first, Weighted) or not _plain(graph, first):
             continue
         tensor = first.y
         while True:
@@ -114,7 +114,7 @@ def _pairs(graph: Graph) -> list[_Pair]:
                 break
             (reader,) = readers
             if isinstance(reader, Weighted):
-                if reader.x is tensor and _reads_channels(reader, first.y.shape[-1]):
+                if reader.x is tensor and _reads_channels(graph, reader, first.y.shape[-1]):
                     found.append(_Pair(first=first, between=tensor, second=reader))
                 break
             if not _keeps_channels(reader):
@@ -123,15 +123,15 @@ def _pairs(graph: Graph) -> list[_Pair]:
     return found
 
 
-def _plain(op: Weighted) -> bool:
+def _plain(graph: Graph, op: Weighted) -> bool:
     """Whether weights and bias are constants of one operator alone."""
-    return op.weights.is_constant and (op.bias is None or op.bias.is_constant)
+    return all(t.is_constant and graph.consumers[t] == (op,) for t in (op.weights, op.bias) if t is not None)
 
 
-def _reads_channels(op: Weighted, channels: int) -> bool:
+def _reads_channels(graph: Graph, op: Weighted, channels: int) -> bool:
     """Whether the last dimension of an operator's input, and of its weights, are the channels made before."""
     grouped = isinstance(op, Conv2D) and op.groups != 1
-    return _plain(op) and not grouped and op.x.shape[-1] == channels == op.weights.shape[-1]
+    return _plain(graph, op) and not grouped and op.x.shape[-1] == channels == op.weights.shape[-1]
 
 
 def _keeps_channels(op: Operator) -> bool:

@@ -65,6 +65,11 @@ class Kept:
     lost: float
     cost: Cost | None
 
+    @property
+    def fits(self) -> bool:
+        """Whether the board has room for it, where one was named."""
+        return self.cost is None or self.cost.fits
+
 
 def keep_accuracy(
     graph: Graph,
@@ -104,7 +109,7 @@ def keep_accuracy(
     for name in order:
         found = tried((*chosen, name))
         measured.append(found)
-        if found.cost is not None and not found.cost.fits:
+        if not found.fits:
             continue
         chosen = found.names
         if found.lost < best.lost:
@@ -115,7 +120,7 @@ def keep_accuracy(
         for name in best.names[:-1]:
             found = tried(tuple(each for each in best.names if each != name))
             measured.append(found)
-            if found.lost <= points:
+            if found.lost <= points and found.fits:
                 best = found
     return (*measured, best)
 

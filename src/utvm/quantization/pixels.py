@@ -90,14 +90,15 @@ def _joined(graph: Graph, layer: DepthwiseConv2D) -> Graph:
     (op,) = readers
     if not isinstance(op, Conv2D) or op.padding.any or op.groups != 1 or not op.weights.is_constant:
         return graph
+    names = Names(t.name for t in graph.tensors)
     factor, amount = layer.weights.values.reshape(-1), layer.bias.values
     weights = op.weights.values.astype(np.float64)
     bias = np.zeros(len(weights)) if op.bias is None else op.bias.values.astype(np.float64)
     changed = dataclasses.replace(
         op,
         x=layer.x,
-        weights=dataclasses.replace(op.weights, data=(weights * factor).astype(np.float32)),
-        bias=_constant(f"{op.name}/pixels", bias + (weights * amount).sum(axis=(1, 2, 3))),
+        weights=_constant(names.fresh(f"{op.weights.name}/pixels"), weights * factor),
+        bias=_constant(names.fresh(f"{op.name}/pixels"), bias + (weights * amount).sum(axis=(1, 2, 3))),
     )
     return graph.rewrite([changed if other is op else other for other in graph.operators if other is not layer])
 
