@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.graph import DType
+
 INDENT = "  "
 LINE_WIDTH = 100
 KERNEL = "static __attribute__((noinline)) void"
@@ -125,6 +127,12 @@ class CArray:
 
     c_type: str
     values: NDArray[Any]
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> CArray:
+        """Return the array of values in their own type; bytes for booleans."""
+        stored = values.astype(np.uint8) if values.dtype == np.bool_ else values
+        return cls(c_type=DType(values.dtype.name).c_type, values=stored)
 
     @property
     def nbytes(self) -> int:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from numpy.typing import NDArray
 
 from utvm.codegen import ArenaRef, CArray, CCall, CModel, CPort, CState, render_model
 from utvm.cores import Core
@@ -88,7 +85,7 @@ class Program:
             CState(
                 label=state.name,
                 offset=self.memory.offset_of(state.before),
-                initial=CArray(c_type=state.before.dtype.c_type, values=_as_stored(state.initial)),
+                initial=CArray.of(state.initial),
             )
             for state in self.graph.states
         )
@@ -167,7 +164,3 @@ class Program:
             )
             lines.append(f"  {index}: {call.op.name} [{call.kernel.family}] {call.kernel.function.stem}({operands})")
         return "\n".join(lines) + "\n"
-
-
-def _as_stored(values: NDArray[Any]) -> NDArray[Any]:
-    return values.astype("uint8") if values.dtype.kind == "b" else values

@@ -85,7 +85,7 @@ class TvmKernels(KernelFamily):
             tensor = next(xs)
             roles.append("constant" if tensor.is_constant else "input")
             if tensor.is_constant:
-                constants[operand.name] = CArray(c_type=tensor.dtype.c_type, values=tensor.values)
+                constants[operand.name] = CArray.of(tensor.values)
         code = op.function.code(tuple(roles))
         return Kernel(
             family=self.name,

@@ -119,7 +119,7 @@ class PortableDefined(KernelFamily):
             if name not in read:
                 w(f"(void){name};")
         y = op.outputs[0]
-        constants = {name: _array(t) for name, t in defined.inputs.items() if t.is_constant}
+        constants = {name: CArray.of(t.values) for name, t in defined.inputs.items() if t.is_constant}
         constants |= {n: CArray(c_type=_c_type(defined, n), values=v) for n, v in defined.constants.items()}
         return Kernel(
             family=self.name,
@@ -229,8 +229,3 @@ def _scratch(defined: Definition) -> tuple[dict[str, tuple[str, int]], int]:
 
 def _c_type(defined: Definition, name: str) -> str:
     return next(b.c_type for stage in defined.stages for b in stage.buffers if b.name == name)
-
-
-def _array(tensor: Tensor) -> CArray:
-    values = tensor.values
-    return CArray(c_type=tensor.dtype.c_type, values=values.astype("uint8") if tensor.dtype is DType.BOOL else values)

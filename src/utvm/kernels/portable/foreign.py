@@ -30,9 +30,9 @@ class PortableForeign(KernelFamily):
         _describe(w, "output", "y", op.ys)
         options = f"options, {len(op.options)}" if op.options else "0, 0"
         w(f"{op.function.name}(inputs, outputs, {options});")
-        constants = {f"x{i}": _array(t) for i, t in enumerate(op.xs) if t.is_constant}
+        constants = {f"x{i}": CArray.of(t.values) for i, t in enumerate(op.xs) if t.is_constant}
         if op.options:
-            constants["options"] = CArray(c_type="uint8_t", values=np.frombuffer(op.options, np.uint8))
+            constants["options"] = CArray.of(np.frombuffer(op.options, np.uint8))
         return Kernel(
             family=self.name,
             config=config,
@@ -64,8 +64,3 @@ def _describe(w: CWriter, what: str, letter: str, tensors: Sequence[Tensor]) -> 
         units = f"{float_literal(scale)}, {zero_point}"
         rows.append(f"{{{letter}{i}, {letter}{i}_shape, {len(tensor.shape)}, {tensor.elements}, {units}}}")
     w(f"const utvm_{what} {what}s[] = {{{', '.join(rows)}}};")
-
-
-def _array(tensor: Tensor) -> CArray:
-    values = tensor.values
-    return CArray(c_type=tensor.dtype.c_type, values=values.astype("uint8") if tensor.dtype is DType.BOOL else values)

@@ -83,7 +83,7 @@ class PortableMove(KernelFamily):
             for source, target, copy in _copies(op):
                 copy.write(w, source, target, op.inputs[0].dtype.itemsize, anywhere=core.unaligned)
         names = [f"x{i}" for i in range(len(inputs))] if isinstance(op, Concatenation) else ["x"]
-        constants |= {n: _constant(t) for n, t in zip(names, inputs, strict=True) if t.is_constant}
+        constants |= {n: CArray.of(t.values) for n, t in zip(names, inputs, strict=True) if t.is_constant}
         targets = [f"y{i}" for i in range(len(outputs))] if isinstance(op, Split) else ["y"]
         return Kernel(
             family=self.name,
@@ -126,11 +126,6 @@ def _inputs(op: _Moving) -> tuple[Tensor, ...]:
 
 def _parameter(name: str, tensor: Tensor, role: str) -> CParameter:
     return CParameter(name=name, c_type=tensor.dtype.c_type, role=role)  # type: ignore[arg-type]
-
-
-def _constant(tensor: Tensor) -> CArray:
-    values = tensor.values.astype(np.uint8) if tensor.dtype is DType.BOOL else tensor.values
-    return CArray(c_type=tensor.dtype.c_type, values=values)
 
 
 def _copies(op: _Moving) -> list[tuple[str, str, Copy]]:
