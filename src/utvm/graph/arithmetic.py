@@ -14,6 +14,8 @@ Sub, Relu, LeakyRelu and of a FullyConnected quantised per tensor in float32, wh
 | Softmax | `softmax_parameters`, `softmax_exponentials` |
 | ResizeNearestNeighbor | `nearest_indices` |
 | ResizeBilinear | `bilinear_positions` |
+| Lstm | `lstm_parameters` |
+| L2Normalize | `L2_OUTPUT_BITS` |
 
 AveragePool2D, MaxPool2D and the operators that only move data need nothing beyond their own fields. Quantize
 from float32 divides by the scale in float32, rounds halves away from zero, adds the zero point and saturates;
@@ -265,7 +267,7 @@ def lstm_parameters(op: Lstm) -> LstmParameters:
     return LstmParameters(
         inputs=tuple(requantization(op.x.scale * w.scale / gate) for w in op.input_weights),
         recurrences=tuple(requantization(op.hidden.scale * w.scale / gate) for w in op.recurrent_weights),
-        forgetting=requantization(share * op.cell.scale / op.cell.scale),
+        forgetting=requantization(share),
         taking=requantization(share * share / op.cell.scale),
         showing=requantization(share * share / op.hidden.scale),
         gate=(3, 0),

@@ -56,7 +56,7 @@ class Lstm(Operator):
         x: [B,T,I], or [T,B,I] if `time_major`.
         hidden, cell: [B,S], int8 and int16; what the last run left.
         input_weights, recurrent_weights: int8 [S,I] and [S,S] for each gate, in the order of `GATES`.
-        biases: int32 [S] for each gate; empty for none.
+        biases: int32 [S] for each gate.
         y: [B,T,S] or [T,B,S].
         next_hidden, next_cell: what this run leaves.
         cell_clip: the most that the cell state may be, in its own units; 0 is no limit.

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 def lstm(op: Lstm, x: Array, hidden: Array, cell: Array, *constants: Array) -> tuple[Array, ...]:
     """Return y, and the hidden and the cell state behind the last step."""
     p = lstm_parameters(op)
-    weights, recurrent, rest = constants[:GATES], constants[GATES : 2 * GATES], constants[2 * GATES :]
+    weights, recurrent, biases = constants[:GATES], constants[GATES : 2 * GATES], constants[2 * GATES :]
     sequences, steps = op.sizes
     now, held = hidden.astype(np.int64).reshape(sequences, -1), cell.astype(np.int64).reshape(sequences, -1)
     found = []
@@ -27,8 +27,8 @@ def lstm(op: Lstm, x: Array, hidden: Array, cell: Array, *constants: Array) -> t
         before = now - op.hidden.zero_point
         gates = []
         for gate in range(GATES):
-            bias = rest[gate].astype(np.int64) if rest else 0
-            own = _limited(_scaled(wrap_int32(given @ weights[gate].astype(np.int64).T + bias), p.inputs[gate]), 16)
+            total = given @ weights[gate].astype(np.int64).T + biases[gate].astype(np.int64)
+            own = _limited(_scaled(wrap_int32(total), p.inputs[gate]), 16)
             own = own + _limited(
                 _scaled(wrap_int32(before @ recurrent[gate].astype(np.int64).T), p.recurrences[gate]), 16
             )

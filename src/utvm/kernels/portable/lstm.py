@@ -56,10 +56,9 @@ class PortableLstm(KernelFamily):
                 w(f"const int32_t kept = {_product(f'(int32_t)gates[{units} + u] * held[u]', p.forgetting)};")
                 w(f"const int32_t taken = {_product(f'(int32_t)gates[u] * gates[{2 * units} + u]', p.taking)};")
                 w("int32_t c = utvm_clamp(kept, INT16_MIN, INT16_MAX) + utvm_clamp(taken, INT16_MIN, INT16_MAX);")
-                limit = (f"-{op.cell_clip}", str(op.cell_clip)) if op.cell_clip else ("INT16_MIN", "INT16_MAX")
                 w("c = utvm_clamp(c, INT16_MIN, INT16_MAX);")
                 if op.cell_clip:
-                    w(f"c = utvm_clamp(c, {limit[0]}, {limit[1]});")
+                    w(f"c = utvm_clamp(c, -{op.cell_clip}, {op.cell_clip});")
                 w("held[u] = (int16_t)c;")
                 w(f"const int32_t shown = utvm_tanh_int16(c, {p.cell[0]}, {p.cell[1]});")
                 value = _product(f"shown * gates[{3 * units} + u]", p.showing)
@@ -96,8 +95,9 @@ class PortableLstm(KernelFamily):
 def _constants(op: Lstm) -> dict[str, CArray]:
     p = lstm_parameters(op)
     inputs, recurrences = (np.stack([t.values for t in ts]) for ts in (op.input_weights, op.recurrent_weights))
-    given = [t.values.astype(np.int64) for t in op.biases] or [np.zeros(op.units, np.int64)] * GATES
-    biases = np.stack(given) - op.x.zero_point * inputs.astype(np.int64).sum(axis=2)
+    biases = np.stack([t.values.astype(np.int64) for t in op.biases]) - op.x.zero_point * inputs.astype(np.int64).sum(
+        axis=2
+    )
     own = -op.hidden.zero_point * recurrences.astype(np.int64).sum(axis=2)
     factors = [(a.multiplier, a.shift, b.multiplier, b.shift) for a, b in zip(p.inputs, p.recurrences, strict=True)]
     return {
