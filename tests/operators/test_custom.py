@@ -157,7 +157,16 @@ def test_c_that_does_not_compile_is_one_error() -> None:
     utvm.custom(CSource(name="Broken", text="static void Broken(int x) { return 1 }"))
     x, y = SORTED
     broken = load_tflite(write_encoded("own", (x,), (y,), [own("Broken", [x], y)]))
-    with pytest.raises(UtvmError, match="the C of operator 'Broken' does not compile"):
+    with pytest.raises(UtvmError, match=r"the C of operator 'Broken' does not compile:\nown\.c:\d+"):
         evaluate(broken, [np.zeros((3, 5), np.int8)])
     with pytest.raises(CustomOperatorError, match="no function of this name"):
         utvm.custom(CSource(name="Absent", text="int nothing;"))
+
+
+def test_a_reference_in_numpy_has_the_outputs_of_the_operator() -> None:
+    x, y = SORTED
+    for returned, problem in (((), "returns 0 arrays, of 1 outputs"), ((np.zeros((3, 5)),), "makes float64")):
+        utvm.custom(CSource(name="Made", text="void Made();", reference=lambda _, made=returned: made))
+        made = load_tflite(write_encoded("own", (x,), (y,), [own("Made", [x], y)]))
+        with pytest.raises(UtvmError, match=problem):
+            evaluate(made, [np.zeros((3, 5), np.int8)])

@@ -88,10 +88,13 @@ def run_foreign(op: Foreign, *values: Array) -> tuple[Array, ...]:
     """Return the outputs: by the reference, else by the C compiled for this machine.
 
     Raises:
-        ForeignError: there is no compiler, or the C does not compile.
+        ForeignError: there is no compiler, the C does not compile, or the reference has another number of outputs.
     """
     if op.function.reference is not None:
-        return tuple(op.function.reference(*values))
+        found = tuple(op.function.reference(*values))
+        if len(found) != len(op.ys):
+            raise ForeignError(f"the reference of '{op.kind}' returns {len(found)} arrays, of {len(op.ys)} outputs")
+        return found
     call = _library(op.function.name, op.function.text).utvm_call
     given = [np.ascontiguousarray(value) for value in values]
     made = [np.zeros(t.shape, t.dtype.value) for t in op.ys]
@@ -135,9 +138,9 @@ def _library(name: str, text: str) -> ctypes.CDLL:
         source.write_text(
             f"#include <stdint.h>\n#include <string.h>\n\n{TENSOR_TYPES}\n{text}\n\n{call}", encoding="utf-8"
         )
-        command = ["gcc", *_FLAGS, str(source), "-o", str(target), "-lm"]
+        command = ["gcc", *_FLAGS, source.name, "-o", target.name, "-lm"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ForeignError(f"the C of operator '{name}' can't be compiled for this machine: {error}") from error
         if done.returncode:
