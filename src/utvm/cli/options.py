@@ -78,8 +78,8 @@ def add_custom(parser: argparse.ArgumentParser) -> None:
         "--custom",
         type=Path,
         metavar="FOLDER",
-        help="C files of custom operators that the model has, each named after its operator: it is compiled into the "
-        "model, and run here where results are compared",
+        help="a folder of C files, each named after the custom operator of the model that it computes; their C becomes "
+        "part of the model, and runs here where results are compared",
     )
 
 
@@ -87,7 +87,7 @@ def add_custom(parser: argparse.ArgumentParser) -> None:
 def int8_model(arguments: argparse.Namespace) -> Iterator[None]:
     """Put an int8 file in the place of a float model while a command runs, if --data was given, and say so.
 
-    What --custom names is known before.
+    The operators of --custom are made known first.
     """
     if getattr(arguments, "custom", None) is not None:
         from utvm.graph.custom import custom_folder
