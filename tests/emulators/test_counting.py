@@ -60,7 +60,7 @@ def test_two_runs_count_the_same(board: str) -> None:
     assert counts[0] == counts[1]
     assert counts[0][0] > 4000
     assert counts[0][1] > 2000
-    assert counts[0][2].startswith("model: ")
+    assert counts[0][2].startswith("model: measured cortex-m")
 
 
 @pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-riscv32"])

@@ -10,7 +10,8 @@ from itertools import product
 import pytest
 
 from utvm.cores import get_core
-from utvm.cores.measured import MEASURED
+from utvm.cores.cortex_m4_timing import CORTEX_M4_TIMING
+from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
 from utvm.cores.microkernel import ScheduleError
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.fastest import fastest
@@ -41,7 +42,8 @@ def _drawn(seed: int) -> MultiplySpec:
 
 
 @pytest.mark.parametrize(
-    "timing", [*(get_core(core).timing for core in ("cortex-m7", "cortex-m4")), MEASURED["cortex-m7"]]
+    "timing",
+    [*(get_core(core).timing for core in ("cortex-m7", "cortex-m4", "cortex-m33")), CORTEX_M7_TIMING, CORTEX_M4_TIMING],
 )
 def test_estimates_are_within_their_error(timing: Timing) -> None:
     errors = []
