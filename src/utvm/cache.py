@@ -85,20 +85,14 @@ class Cache:
 
     def store_bytes(self, key: str, suffix: str, content: bytes) -> Path:
         """Write a file of the cache, whole or not at all, and return its place."""
-        target = self._folder(key) / _name_of(key, suffix, content)
+        part = self.directory / f"{_PART}{os.urandom(8).hex()}"
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(prefix=_PART, dir=self.directory, delete=False) as file:
-                try:
-                    file.write(content)
-                    file.flush()
-                    Path(file.name).replace(target)
-                except BaseException:
-                    Path(file.name).unlink(missing_ok=True)
-                    raise
+            part.write_bytes(content)
+            return self.store(key, suffix, part)
         except OSError as error:
             raise self._unusable(error) from error
-        return target
+        finally:
+            part.unlink(missing_ok=True)
 
     def take(self, key: str, suffix: str, to: Path) -> bool:
         """Make the file of a key appear in `scratch` at `to`, where nobody deletes it; tell whether it was there."""
@@ -177,8 +171,4 @@ def _twin(file: Path, to: Path) -> bool:
 
 
 def _name(key: str, suffix: str, content: Path) -> str:
-    return _name_of(key, suffix, content.read_bytes())
-
-
-def _name_of(key: str, suffix: str, content: bytes) -> str:
-    return f"{key}-{hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH]}{suffix}"
+    return f"{key}-{hashlib.sha256(content.read_bytes()).hexdigest()[:_DIGEST_LENGTH]}{suffix}"

@@ -37,6 +37,16 @@ def test_what_is_stored_is_found(tmp_path):
     assert cache.find(digest(["b"]), ".o") is None
 
 
+def test_bytes_are_stored_as_files_are(tmp_path):
+    """Other users of a shared cache may read either."""
+    cache, key = Cache(tmp_path / "cache"), digest(["a"])
+    path = cache.store_bytes(key, ".schedule", b"found")
+    assert cache.find(key, ".schedule") == path
+    assert path.read_bytes() == b"found"
+    assert path.stat().st_mode == put(cache, key, b"object").stat().st_mode
+    assert not list(cache.directory.glob("build-*"))
+
+
 @pytest.mark.parametrize("damaged", [b"", b"obj", b"objecT", b"object and more"])
 def test_a_damaged_file_is_not_found_and_goes(tmp_path, damaged):
     cache = Cache(tmp_path)
