@@ -18,7 +18,7 @@ from utvm.bench import layer_graph
 from utvm.boards import Board, load_board
 from utvm.device import GdbRemoteLink, Session
 from utvm.emulators import QemuTarget
-from utvm.graph import Graph
+from utvm.graph import DepthwiseConv2D, Graph, Padding
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
@@ -90,6 +90,18 @@ def test_blocks_of_pixels_over_several_rows_may_overwrite_their_input(session: S
         [Case(graph, family, config, inputs) for config in configs if family.legal(op, core, config)],
         everywhere=True,
     )
+
+
+def test_windows_without_a_tap_inside_are_biases(session: Session) -> None:
+    graph = layer_graph("dw_5x4x10")
+    assert graph is not None
+    (op,) = graph.operators
+    assert isinstance(op, DepthwiseConv2D)
+    shape = (1, 5 + 13 - 2, 4 + 12 - 2, 10)
+    op = replace(op, padding=Padding(top=6, bottom=7, left=7, right=5), y=replace(op.y, shape=shape))
+    graph = Graph(name="far", operators=(op,), inputs=graph.inputs, outputs=op.outputs)
+    inputs = [random_input(graph.inputs[0], 0)]
+    check(session, [Case(graph, RvvDepthwise(), {"m": m}, inputs) for m in (1, 3)], everywhere=True)
 
 
 @pytest.mark.parametrize(("kind", "family"), DRAWN)

@@ -10,7 +10,7 @@ from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.helium.finish import ROUNDINGS, Finish, refusal
 from utvm.kernels.overlap import nest_ahead
-from utvm.kernels.portable.window import write_taps
+from utvm.kernels.portable.window import Taps, write_taps
 from utvm.kernels.rvv.code import OUTPUT, WEIGHTED_PARAMETERS, RvvFamily
 from utvm.kernels.rvv.depthwise_code import (
     MOST_PIXELS,
@@ -120,10 +120,20 @@ def _write(w: CWriter, op: DepthwiseConv2D, m: int) -> tuple[int, ...]:
     whole = start + (end - start) // m * m
     used: dict[int, None] = {}
 
-    def call(pixels: int, x: str, weights: str, count: str, taps: str) -> None:
+    def call(pixels: int, x: str, weights: str, down: Taps, taps: Taps | None) -> None:
+        """Write the call of a block of pixels. Where no tap is inside, a pointer to it would leave its array."""
         used[pixels] = None
         name = DepthwiseSpec(pixels=pixels, finish=Finish.of(op)).name
-        w(f"{name}({x}, {weights}, finish, shape, row + ox * {channels}, {count}, {taps});")
+        target = f"finish, shape, row + ox * {channels}"
+        count = str(columns) if taps is None else taps.count
+        empty = [each for each in (down, taps) if each is not None and each.may_be_none]
+        if not empty:
+            w(f"{name}({x}, {weights}, {target}, {down.count}, {count});")
+            return
+        with w.block(f"if ({' && '.join(f'{each.first} < {each.last}' for each in empty)})"):
+            w(f"{name}({x}, {weights}, {target}, {down.count}, {count});")
+        with w.block("else"):
+            w(f"{name}(x, weights, {target}, 0, 0);")
 
     with w.loop("n", batch), w.loop("oy", out_height):
         down = write_taps(
@@ -142,14 +152,14 @@ def _write(w: CWriter, op: DepthwiseConv2D, m: int) -> tuple[int, ...]:
                 )  # fmt: skip
                 first = "" if along.first == "0" else f" + {along.first} * {channels}"
                 x = f"x + ({across_row} + {along.position(along.first)}) * {channels}"
-                call(1, x, f"weights{first_row}{first}", down.count, along.count)
+                call(1, x, f"weights{first_row}{first}", down, along)
 
         if start > 0:
             single(0, start)
         if whole > start:
             with w.block(f"for (int32_t ox = {start}; ox < {whole}; ox += {m})"):
                 x = f"x + ({across_row} + ox * {op.stride[1]} - {op.padding.left}) * {channels}"
-                call(m, x, f"weights{first_row}", down.count, str(columns))
+                call(m, x, f"weights{first_row}", down, None)
         if whole < out_width:
             single(whole, out_width)
     return tuple(used)
