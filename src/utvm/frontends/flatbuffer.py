@@ -28,6 +28,8 @@ MAX_RANK = 8
 MAX_ELEMENTS = 1 << 27
 MAX_SUBGRAPHS = 1_000
 _SHOWN_SIGNATURES = 8
+_MOST_CLAIMED = 2
+"""Bytes of vectors that are read for each byte of the file. Tables may share them, but not make a small file large."""
 
 _IDENTIFIER = b"TFL3"
 _TYPES = {
@@ -132,6 +134,8 @@ class _Reader:
         self.signature = signature
         self.model = tflite.Model.GetRootAs(data, 0)
         self.names: set[str] = set()
+        self.claimed = 0
+        self.buffers: dict[tuple[int, np.dtype[Any]], NDArray[Any]] = {}
 
     def read(self) -> RawModel:
         model = self.model
@@ -206,7 +210,8 @@ class _Reader:
         )
 
     def _limit(self, what: str, count: int, most: int) -> None:
-        if count > most or count * 4 > len(self.data):
+        self.claimed += count * 4
+        if count > most or count * 4 > len(self.data) or self.claimed > _MOST_CLAIMED * len(self.data):
             raise FrontendError(self.source, [f"the file claims {count:,} {what}: it is damaged or too large"])
 
     def _indices(
@@ -250,8 +255,7 @@ class _Reader:
 
     def _custom_options(self, index: int, operator: Any) -> bytes:
         length = operator.CustomOptionsLength()
-        if length > len(self.data):
-            raise FrontendError(self.source, [f"operator {index} claims {length:,} bytes of options: it is damaged"])
+        self._limit(f"words of options in operator {index}", -(-length // 4), len(self.data))
         return bytes(operator.CustomOptionsAsNumpy()) if length else b""
 
     def _tensor(self, index: int, tensor: Any) -> RawTensor:
@@ -332,17 +336,14 @@ class _Reader:
             return None, None
         if length > len(self.data):
             return None, f"its buffer claims {length:,} bytes: the file is damaged or truncated"
-        raw = table.DataAsNumpy()
         needed = math.prod(shape) * stored.itemsize
-        if raw.nbytes != needed:
-            return (
-                None,
-                f"its buffer has {raw.nbytes:,} bytes, its shape {list(shape)} of {stored} needs {needed:,}",
-            )
-        if dtype is DType.BOOL:
-            return (np.frombuffer(raw.tobytes(), np.uint8) != 0).reshape(shape), None
-        values = np.frombuffer(raw.tobytes(), dtype=stored.newbyteorder("<")).reshape(shape)
-        return values.astype(dtype.value), None
+        if length != needed:
+            return None, f"its buffer has {length:,} bytes, its shape {list(shape)} of {stored} needs {needed:,}"
+        if (buffer, stored) not in self.buffers:
+            raw = table.DataAsNumpy().tobytes()
+            values = np.frombuffer(raw, np.uint8 if dtype is DType.BOOL else stored.newbyteorder("<"))
+            self.buffers[buffer, stored] = values != 0 if dtype is DType.BOOL else values.astype(dtype.value)
+        return self.buffers[buffer, stored].reshape(shape), None
 
     def _unique_name(self, name: str, index: int) -> str:
         unique = name if name not in self.names else f"{name}_{index}"
