@@ -97,7 +97,7 @@ def test_the_commands_list_show_move_and_prune_records(tmp_path: Path, capsys: p
 def test_the_records_that_come_along_are_small_whole_and_have_the_default_of_each_workload() -> None:
     packed = files("utvm.tuning") / "shipped.jsonl.gz"
     assert len(packed.read_bytes()) < 256 * 1024
-    for core in ("cortex-m4", "cortex-m7", "cortex-m55"):
+    for core in ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"):
         records = shipped(core)
         assert {each.conditions.core for each in records} == {core}
         assert all(each.cost and each.code for each in records)
