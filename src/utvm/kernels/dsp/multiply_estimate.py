@@ -15,7 +15,7 @@ from utvm.kernels.dsp.multiply import multiply_body
 from utvm.kernels.dsp.multiply_spec import MultiplySpec
 
 ESTIMATE_ERROR = 0.03
-"""The share by which an estimate may be off: most are within 0.01 (docs/decisions/0038)."""
+"""The share by which an estimate may be off: half of them are within half of it (docs/decisions/0038)."""
 _SHORT, _LONG = 4, 10
 """Lane pairs of the short blocks: even, for `Source.BYTES`."""
 _INSTRUCTION_BYTES = 4
