@@ -48,7 +48,7 @@ def lower(graph: Graph, core: Core, options: Options | None = None, *, explored:
     graph = with_stores(graph)
     asked = _Asked(core=core, options=options or Options(), explored=explored or Explored())
     try:
-        return _lowered(graph, asked, stripes=asked.options.stripes).program
+        return _lowered(graph, asked).program
     except RamBudgetError as error:
         fits = _least_ram(graph, asked, error.needed)
         raise RamBudgetError(error.reason, fits or error.needed, advice=ram_advice(fits)) from None
@@ -65,7 +65,7 @@ def _least_ram(graph: Graph, asked: _Asked, guess: int) -> int | None:
 
     def arena(ram: int | None) -> int | None:
         try:
-            return _lowered(graph, asked.within(ram), stripes=asked.options.stripes).program.arena_bytes
+            return _lowered(graph, asked.within(ram)).program.arena_bytes
         except LoweringError:
             return None
 
@@ -132,7 +132,7 @@ class _Asked:
         return replace(self, options=replace(self.options, ram=ram))
 
 
-def _lowered(graph: Graph, asked: _Asked, *, stripes: bool, last_resorts: bool = True) -> FrontierPoint:
+def _lowered(graph: Graph, asked: _Asked, *, last_resorts: bool = True) -> FrontierPoint:
     """Return the program with the fewest cycles, whole or in stripes."""
     asked.explored.lowerings += 1
     layout = Layout(graph, asked.core, asked.options.name)
@@ -140,6 +140,7 @@ def _lowered(graph: Graph, asked: _Asked, *, stripes: bool, last_resorts: bool =
     if not last_resorts:
         options = [[c for c in choices if not c.last_resort] for choices in options]
     whole: FrontierPoint | None = None
+    stripes = asked.options.stripes
     try:
         picked = choose(options, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
         bound = least_cycles(options, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
@@ -170,6 +171,7 @@ def _in_stripes(
     assert asked.options.ram is not None
     if not layout.operators:
         return None
+    uncut = replace(asked, options=replace(asked.options, stripes=False))
     for last_resorts in (False, True) if whole is None else (False,):
         floors = [
             min(layout.floor(index, c) for c in choices if last_resorts or not c.last_resort)
@@ -179,7 +181,7 @@ def _in_stripes(
         stripes = asked.explored.stripes(graph)
         for patching in stripes.patchings(asked.options.ram, after=graph.operators.index(layout.operators[after])):
             with contextlib.suppress(LoweringError):
-                found = _lowered(patching.graph, asked, stripes=False, last_resorts=last_resorts)
+                found = _lowered(patching.graph, uncut, last_resorts=last_resorts)
                 # Stripes only add work: the whole without a limit of the RAM bounds them.
                 bound = least_cycles(options, flash=asked.options.flash, ram=None, memory=layout)
                 return replace(found, program=replace(found.program, least_cycles=bound))
