@@ -17,13 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
 OLDEST_PYTHON = (3, 11)
 NEWER_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
 EXTRAS_WITHOUT_TOOLS = ("lint",)
 EXTRAS_BESIDE = {"test": "tvm"}
-"""Extras whose pinned packages get an environment of their own, .venv-EXTRA, beside another extra; tests skip what
-needs one that could not be made."""
+"""Extras that bring another, whose pinned packages get an environment of their own: .venv-EXTRA.
+
+Tests skip what needs one that could not be made.
+"""
 
 
 def main() -> int:
@@ -78,7 +79,9 @@ def install_system_packages(prerequisites, wanted) -> None:  # type: ignore[no-u
     prefix = become_root()
     if shutil.which("apt-get") and prefix is not None:
         say(f"installing system packages for {', '.join(item.name for item in absent)} (a minute or two)")
-        run([*prefix, "apt-get", "update", "--quiet", "--quiet"], give_up=False)
+        error = run([*prefix, "apt-get", "update", "--quiet", "--quiet"], give_up=False)
+        if error:
+            print(error, file=sys.stderr)
         run([*prefix, *prerequisites.install_command(absent)])
         absent = prerequisites.missing(wanted)
     if absent:
@@ -98,52 +101,59 @@ def become_root() -> list[str] | None:
 
 
 def install_python_packages(extra: str) -> None:
-    """Make .venv if it is not there; install this package with the extra unless a stamp says it is done."""
-    if not PYTHON.exists():
-        say("making .venv")
-        run([sys.executable, "-m", "venv", "--clear", str(VENV)])
-    stamp = VENV / f"utvm-{extra}.stamp"
-    project = (ROOT / "pyproject.toml").read_bytes()
-    state = hashlib.sha256(os.fsencode(ROOT) + project).hexdigest()
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == state:
-        return
-    say(f"installing Python packages for '{extra}' into .venv")
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run([*pip, "--editable", f"{ROOT}[{extra}]"])
-    stamp.write_text(state, encoding="utf-8")
+    """Set up .venv for an extra, or give up."""
+    set_up_environment(VENV, extra)
 
 
 def install_beside(extra: str) -> None:
-    """Make .venv-EXTRA with this package and pytest; where that fails, leave the reason in its file `absent`."""
-    folder = ROOT / f".venv-{extra}"
-    stamp, absent, python = folder / "done", folder / "absent", folder / "bin" / "python"
-    state = hashlib.sha256(os.fsencode(ROOT) + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == state:
+    """Set up .venv-EXTRA for an extra and pytest; where that fails, go on without."""
+    set_up_environment(ROOT / f".venv-{extra}", extra, "pytest", give_up=False)
+
+
+def set_up_environment(folder: Path, extra: str, *further: str, give_up: bool = True) -> None:
+    """Make a virtual environment if it is not there; install this package with an extra unless a stamp says it is done.
+
+    Without `give_up`, the file `absent` in the folder holds the reason of a failure. That too is tried again only when
+    pyproject.toml changes or the folder is removed.
+    """
+    stamp, absent, python = folder / f"utvm-{extra}.stamp", folder / "absent", folder / "bin" / "python"
+    project = (ROOT / "pyproject.toml").read_bytes()
+    state = hashlib.sha256(os.fsencode(ROOT) + project).hexdigest()
+    is_tried = stamp.exists() and stamp.read_text(encoding="utf-8") == state
+    if is_tried and (python.exists() or absent.exists()):
         return
-    say(f"installing Python packages for '{extra}' into .venv-{extra}")
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [*pip, "--editable", f"{ROOT}[{extra}]", "pytest"],
-    ):
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode != 0:
-            last = (done.stdout.strip().splitlines() or ["nothing was said"])[-1]
-            folder.mkdir(exist_ok=True)
-            absent.write_text(f"{' '.join(command[:4])} failed: {last}", encoding="utf-8")
-            say(f"tests of '{extra}' will be skipped: {last}")
-            return
+    error = ""
+    if not python.exists():
+        say(f"making {folder.name}")
+        error = run([sys.executable, "-m", "venv", "--clear", str(folder)], give_up=give_up)
+    folder.mkdir(exist_ok=True)
+    if not error:
+        say(f"installing Python packages for '{extra}' into {folder.name}")
+        absent.write_text("its installation was interrupted", encoding="utf-8")
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        error = run([*pip, "--editable", f"{ROOT}[{extra}]", *further], give_up=give_up)
+    if error:
+        absent.write_text(error, encoding="utf-8")
+        say(f"going on without '{extra}'; remove {folder.name} to try again: {error}")
+    else:
+        absent.unlink()
     stamp.write_text(state, encoding="utf-8")
 
 
-def run(command: list[str], *, give_up: bool = True) -> None:
-    """Run a command quietly; if it fails, show what it said and, unless told otherwise, give up."""
+def run(command: list[str], *, give_up: bool = True) -> str:
+    """Run a command quietly and return why it failed, in a line, or nothing.
+
+    Show all that a failed command said and stop, unless told otherwise.
+    """
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode == 0:
-        return
-    print(done.stdout, file=sys.stderr)
+        return ""
     if give_up:
+        print(done.stdout, file=sys.stderr)
         fail(f"this command failed with status {done.returncode}, its output is above: {' '.join(command)}")
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or [f"status {done.returncode}"])[-1]
 
 
 def say(message: str) -> None:

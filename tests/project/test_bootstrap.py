@@ -28,23 +28,28 @@ def load_script() -> ModuleType:
     return module
 
 
+def make_python(environment: Path) -> None:
+    """Make a virtual environment, as far as anybody looks."""
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").touch()
+
+
 @pytest.fixture
 def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module, on an empty checkout, as root with apt-get; `commands` holds what it ran."""
     module = load_script()
     commands: list[list[str]] = []
 
-    def run(command: list[str], *, give_up: bool = True) -> None:
+    def run(command: list[str], *, give_up: bool = True) -> str:
         commands.append(command)
         if command[1:3] == ["-m", "venv"]:
-            module.PYTHON.parent.mkdir(parents=True)
-            module.PYTHON.touch()
+            make_python(Path(command[-1]))
+        return ""
 
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     values: dict[str, Any] = {
         "ROOT": tmp_path,
         "VENV": tmp_path / ".venv",
-        "PYTHON": tmp_path / ".venv" / "bin" / "python",
         "run": run,
         "become_root": lambda: ["as-root"],
     }
@@ -125,8 +130,7 @@ def test_a_changed_project_is_installed_again(bootstrap: ModuleType) -> None:
 
 
 def test_a_failed_installation_leaves_no_stamp(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    bootstrap.PYTHON.parent.mkdir(parents=True)
-    bootstrap.PYTHON.touch()
+    make_python(bootstrap.VENV)
 
     def fails(command: list[str], *, give_up: bool = True) -> None:
         raise SystemExit(2)
@@ -135,6 +139,39 @@ def test_a_failed_installation_leaves_no_stamp(bootstrap: ModuleType, monkeypatc
     with pytest.raises(SystemExit):
         bootstrap.install_python_packages("demo")
     assert not list(bootstrap.VENV.glob("*.stamp"))
+
+
+def test_what_cannot_be_installed_beside_is_said_once(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    works, absent = bootstrap.run, bootstrap.ROOT / ".venv-tvm" / "absent"
+
+    def fails(command: list[str], *, give_up: bool = True) -> str:
+        assert not give_up
+        works(command)
+        return "no such host" if "pip" in command else ""
+
+    monkeypatch.setattr(bootstrap, "run", fails)
+    bootstrap.install_beside("tvm")
+    assert absent.read_text() == "no such host"
+    assert "remove .venv-tvm to try again: no such host" in capsys.readouterr().out
+    bootstrap.install_beside("tvm")
+    assert len(bootstrap.commands) == 2
+    (bootstrap.ROOT / "pyproject.toml").write_text("[project]\ndependencies = []\n")
+    monkeypatch.setattr(bootstrap, "run", works)
+    bootstrap.install_beside("tvm")
+    assert bootstrap.commands[2][-2:] == [f"{bootstrap.ROOT}[tvm]", "pytest"]
+    assert not absent.exists()
+    bootstrap.install_beside("tvm")
+    assert len(bootstrap.commands) == 3
+
+
+def test_an_environment_beside_that_cannot_be_made_is_no_failure(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "run", lambda command, *, give_up=True: "no space left on device")
+    bootstrap.install_beside("tvm")
+    assert (bootstrap.ROOT / ".venv-tvm" / "absent").read_text() == "no space left on device"
 
 
 def test_an_old_python_hands_over_to_a_newer_one(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +196,12 @@ def test_only_an_old_python_is_told(
         bootstrap.use_new_enough_python()
     assert stop.value.code == 2
     assert "install Python 3.11 or newer" in capsys.readouterr().err
+
+
+def test_a_failure_that_is_not_the_end_is_one_line() -> None:
+    said = "print('  ERROR: no such package\\n  note: this is no problem'); raise SystemExit(1)"
+    assert load_script().run([sys.executable, "-c", said], give_up=False) == "ERROR: no such package"
+    assert load_script().run([sys.executable, "-c", "raise SystemExit(3)"], give_up=False) == "status 3"
 
 
 def test_a_failing_command_shows_what_it_said(capsys: pytest.CaptureFixture[str]) -> None:
