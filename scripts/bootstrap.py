@@ -20,8 +20,8 @@ VENV = ROOT / ".venv"
 OLDEST_PYTHON = (3, 11)
 NEWER_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
 EXTRAS_WITHOUT_TOOLS = ("lint",)
-EXTRAS_BESIDE = {"test": "tvm"}
-"""Extras that bring another, whose pinned packages get an environment of their own: .venv-EXTRA.
+EXTRAS_BESIDE = {"test": "tvm,fleet"}
+"""Extras that bring others, which get an environment of their own by the name of the first: its packages are pinned.
 
 Tests skip what needs one that could not be made.
 """
@@ -106,8 +106,8 @@ def install_python_packages(extra: str) -> None:
 
 
 def install_beside(extra: str) -> None:
-    """Set up .venv-EXTRA for an extra and pytest; where that fails, go on without."""
-    set_up_environment(ROOT / f".venv-{extra}", extra, "pytest", give_up=False)
+    """Set up .venv-EXTRA for an extra, or the first of several, and pytest; where that fails, go on without."""
+    set_up_environment(ROOT / f".venv-{extra.split(',')[0]}", extra, "pytest", give_up=False)
 
 
 def set_up_environment(folder: Path, extra: str, *further: str, give_up: bool = True) -> None:

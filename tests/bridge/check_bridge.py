@@ -2,12 +2,17 @@
 
 import numpy as np
 import pytest
-from tvm import relax, te
+from tvm import relax, te, tirx
 from tvm.s_tir import meta_schedule
 
 import utvm
 import utvm.tvm
-from utvm.tvm.code import tir_code
+from tests.fleet.support import FleetProcesses
+from utvm.codegen import CFunction
+from utvm.fleet import Fleet
+from utvm.tuning import measure
+from utvm.tvm.candidate import build, build_code, expected
+from utvm.tvm.code import TirCode, operands_of, tir_code
 
 BOARD = "qemu-cortex-m7"
 
@@ -63,6 +68,74 @@ def test_failures_are_told_as_metaschedule_wants_them() -> None:
     assert answers[1].error_msg is None
     assert answers[1].run_secs[0] > 0
     assert "does not fit" in str(big.error_msg)
+
+
+def test_a_fleet_makes_the_trials() -> None:
+    with FleetProcesses() as processes:
+        processes.worker([BOARD, BOARD])
+        with utvm.tvm.Boards(BOARD, fleet=processes.fleet) as boards:
+            tuned = utvm.tvm.tune(product("int8"), boards, trials=2, space=by_hand)
+    assert {trial.outcome for trial in tuned.trials} == {"ok"}
+
+
+def test_a_candidate_that_hangs_or_faults_leaves_the_board_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_LEAST_SECONDS", 3.0)
+    function = product("int8")
+    code = tir_code(function, stem="kernel", comment="")
+
+    def broken(body: str) -> TirCode:
+        kernel = CFunction(stem="kernel", comment="", parameters=code.function.parameters, body=body)
+        return TirCode(operands=operands_of(function), function=kernel, scratch_bytes=0)
+
+    with utvm.tvm.Boards(BOARD) as boards:
+        programs = [
+            build(function, boards.board),
+            build_code(broken("  while (x == x) *(volatile int32_t *)y = *x * *w;"), boards.board, 0.0),
+            build_code(broken("  *y = *x * *w;\n  *(volatile int32_t *)0xfffffff0u = 1;"), boards.board, 0.0),
+            build(function, boards.board),
+        ]
+        outcomes = [boards.submit(expected(function), each).result().outcome for each in programs]
+    assert outcomes == ["ok", "hung", "crashed", "ok"]
+
+
+NAMES = ["int", "INT32_MIN", "scratch", "x", "x_2", "X", "linux", "expf", "uint8_t", "*/", "utvm_arena", "main"]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "float32", "bool"])
+def test_any_name_and_type_is_c(dtype: str) -> None:
+    """Each operator of each type, floor division and remainders of negative numbers, shifts into the sign."""
+    places = [te.placeholder((3, 4), "bool" if dtype == "bool" else "int8", name) for name in NAMES]
+    used = "int32" if dtype == "bool" else dtype
+
+    def term(i: object, j: object) -> object:
+        a, b, c, d, *others = (p[i, j].astype(used) for p in places)
+        two, three = tirx.const(2, used), tirx.const(3, used)
+        value = tirx.if_then_else(
+            a < b, tirx.min(a * b, c) - d, tirx.Select(tirx.all(c > d, a != b), two - c, d + i.astype(used))
+        )
+        if used == "float32":
+            return value + tirx.exp(a / tirx.const(200.0, used)) + tirx.round(b / two) + sum(others, three)
+        rest = tirx.floordiv(c, three) * two + tirx.floormod(d, three) + (a << two) + (b >> two) + (~c & (d | a) ^ b)
+        total = value + rest + tirx.floordiv(d, two) + sum(others, three)
+        return total > three if dtype == "bool" else total
+
+    function = te.create_prim_func([*places, te.compute((3, 4), term, "for")])
+    with utvm.tvm.Boards(BOARD) as boards:
+        trial = boards.submit(expected(function), build(function, boards.board)).result()
+    assert (trial.outcome, trial.message) == ("ok", "")
+
+
+def test_a_chain_of_bounds_is_short() -> None:
+    x = te.placeholder((4, 8), "int32", "x")
+
+    def chain(i: object, j: object) -> object:
+        value = x[i, j]
+        for step in range(30):
+            value = tirx.max(tirx.min(value * 3 + step, 100 - step), step - 100)
+        return value
+
+    code = tir_code(te.create_prim_func([x, te.compute((4, 8), chain, "y")]), stem="f", comment="")
+    assert len(code.function.body) < 5000
 
 
 def test_code_is_plain_c_with_scratch_that_is_known() -> None:
@@ -145,6 +218,7 @@ def test_a_relax_module_is_exported_built_and_run() -> None:
         (lambda: utvm.tvm.Boards(["qemu-cortex-m7", "qemu-cortex-m4"]), "not of one kind"),
         (lambda: tir_code(product("float64"), stem="f", comment=""), "computes in float64"),
         (lambda: utvm.tvm.Boards(BOARD).builder(3), "no module of TVM"),
+        (lambda: utvm.tvm.Boards([BOARD, BOARD], fleet=Fleet(address="tcp://127.0.0.1:1")), "with a fleet, name one"),
         (lambda: utvm.tvm.compile(product("int8"), BOARD), "an IRModule of Relax"),
     ],
 )

@@ -12,7 +12,8 @@ from utvm.errors import UtvmError
 from utvm.toolchain import Image, Source
 
 _FLAGS = ("-std=gnu11", "-w", "-Wno-error", "-I.")
-_LIBRARIES = ("-lm", "-lc")
+LIBRARIES = ("-lm", "-lc")
+"""What code of others may call."""
 
 Sources = str | Path | Sequence[str | Path] | Mapping[str, str]
 """Paths of files and of folders of headers, or texts by file name."""
@@ -51,7 +52,7 @@ def build_c(
         raise UtvmError("no function is to be called: give entry='its name'")
     files = _files(sources)
     image = build_image(
-        target, files, entries=entries, optimize=optimize, extra_flags=(*_FLAGS, *flags), libraries=_LIBRARIES
+        target, files, entries=entries, optimize=optimize, extra_flags=(*_FLAGS, *flags), libraries=LIBRARIES
     )
     # The linker lists a function that it was asked for, there or not.
     absent = [name for name in entries if name not in image.symbols or not image.symbols[name].is_function]

@@ -10,6 +10,7 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
+from utvm.api.foreign import LIBRARIES
 from utvm.boards import Board
 from utvm.cache import digest
 from utvm.codegen import ARENA_SYMBOL, RUN_SYMBOL, CPort
@@ -22,7 +23,8 @@ from utvm.tuning import Built, Expectation, Outcome
 from utvm.tvm.code import Operand, TirCode, operands_of, tir_code
 from utvm.tvm.printer import TvmCodeError
 
-LIBRARIES = ("-lm", "-lc")
+FLAGS = ("-w", "-Wno-error")
+"""A comparison that is always true is no fault of a schedule."""
 _TOLERANCE = 1e-4
 """Of the largest value: schedules add floats in other orders than the host. Integers must be equal."""
 _ALIGNMENT = 16
@@ -66,7 +68,7 @@ def build_code(code: TirCode, board: Board, started: float) -> Built:
     ports = [CPort(tensor=_tensor(o), offset=offset) for o, offset in zip(code.operands, offsets, strict=True)]
     outcome, message, image = Outcome.OK, "", None
     try:
-        image = build_image(board, [source], entries=[RUN_SYMBOL], libraries=LIBRARIES)
+        image = build_image(board, [source], entries=[RUN_SYMBOL], extra_flags=FLAGS, libraries=LIBRARIES)
     except MemoryOverflowError as error:
         outcome, message = Outcome.TOO_LARGE, str(error)
     except UtvmError as error:
@@ -116,7 +118,7 @@ def _program(code: TirCode, offsets: Sequence[int], size: int) -> str:
         pointers.append("utvm_scratch")
     return (
         "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n"
-        f"{code.function.render('kernel')}\n"
+        f"{''.join(part.text for part in code.function.support)}\n{code.function.render('kernel')}\n"
         f"_Alignas({_ALIGNMENT}) uint8_t {ARENA_SYMBOL}[{size}];\n{scratch}"
         f"int32_t {RUN_SYMBOL}(void);\n\n"
         f"int32_t {RUN_SYMBOL}(void) {{\n  kernel({', '.join(pointers)});\n  return 0;\n}}\n"

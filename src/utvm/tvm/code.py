@@ -14,7 +14,8 @@ from tvm.tirx import transform as plain
 from utvm.codegen import CFunction, CParameter
 from utvm.codegen.c import Role
 from utvm.graph import DType
-from utvm.tvm.printer import Printer, TvmCodeError, c_type, identifier
+from utvm.graph.names import Names
+from utvm.tvm.printer import SCRATCH, Printer, TvmCodeError, c_type, identifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ def operands_of(function: Any) -> tuple[Operand, ...]:
         TvmCodeError: one is no buffer of known shape, or of a type that boards don't have.
     """
     written = set(_written(function.body))
-    taken: dict[str, int] = {}
+    names = Names([SCRATCH])
     found = []
     for parameter in function.params:
         shape = getattr(parameter, "shape", None)
@@ -52,11 +53,9 @@ def operands_of(function: Any) -> tuple[Operand, ...]:
         c_type(parameter.dtype)
         if str(parameter.dtype) not in set(DType):
             raise TvmCodeError(f"parameter '{parameter.name}' is {parameter.dtype}; µTVM takes {', '.join(DType)}")
-        base = identifier(parameter.name)
-        taken[base] = taken.get(base, 0) + 1
         found.append(
             Operand(
-                name=base if taken[base] == 1 else f"{base}_{taken[base]}",
+                name=names.fresh(identifier(parameter.name)),
                 shape=tuple(int(size) for size in shape),
                 dtype=DType(str(parameter.dtype)),
                 is_output=parameter in written,
@@ -89,7 +88,7 @@ def tir_code(function: Any, *, stem: str, comment: str, roles: Sequence[Role] | 
         for operand, role in zip(operands, roles, strict=True)
     ]
     if printer.scratch_bytes:
-        parameters.append(CParameter(name="scratch", c_type="uint8_t", role="scratch"))
+        parameters.append(CParameter(name=SCRATCH, c_type="uint8_t", role="scratch"))
     voids = "".join(f"  (void){parameter.name};\n" for parameter in parameters)
     return TirCode(
         operands=operands,
@@ -99,6 +98,7 @@ def tir_code(function: Any, *, stem: str, comment: str, roles: Sequence[Role] | 
             parameters=tuple(parameters),
             body=voids + body,
             helpers=("UTVM_MATH",) if printer.uses_math else (),
+            support=tuple(printer.support.values()),
         ),
         scratch_bytes=printer.scratch_bytes,
     )

@@ -20,6 +20,7 @@ from tvm.s_tir import meta_schedule
 
 from utvm import api
 from utvm.boards import Board, require_trust
+from utvm.errors import UtvmError
 from utvm.fleet import Fleet, fleet_rack
 from utvm.model_tuning import boards_of_one_kind
 from utvm.tuning import Built, Expectation, LocalRack, Outcome, Rack, Trial
@@ -38,14 +39,14 @@ class Boards:
 
     Args:
         boards: a board's name, path or `Board`, or several that take trials at the same time.
-        fleet: takes trials on such boards of a fleet instead.
+        fleet: takes trials on all such boards of a fleet instead; `boards` names one.
         assume: as in `utvm.connect`.
 
     Attributes:
         trials: what the boards said of each candidate, in the order in which they ended.
 
     Raises:
-        UtvmError: a board is not known, or the boards are not of one kind.
+        UtvmError: a board is not known, the boards are not of one kind, or they are several beside a fleet.
 
     Example:
         with Boards("qemu-cortex-m7") as boards:
@@ -62,6 +63,8 @@ class Boards:
     def __post_init__(self) -> None:
         given = [self.boards] if isinstance(self.boards, str | Path | Board) else list(self.boards)
         self._every = boards_of_one_kind(given)
+        if self.fleet is not None and len(self._every) > 1:
+            raise UtvmError("several boards are of this host; with a fleet, name one: all of its kind there are used")
         for board in self._every:
             require_trust(board)
 

@@ -12,6 +12,7 @@ import tvm
 from tvm import relax
 
 from utvm.api import Compiled, as_board, image_sources
+from utvm.api.foreign import LIBRARIES
 from utvm.boards import Board, require_trust
 from utvm.cache import digest
 from utvm.codegen import RUN_SYMBOL, CArray
@@ -23,7 +24,7 @@ from utvm.graph import DType, Graph, Operator, Tensor
 from utvm.graph.names import Names
 from utvm.kernels import Config, Kernel, KernelFamily
 from utvm.lowering import Options, lower
-from utvm.tvm.candidate import LIBRARIES
+from utvm.tvm.candidate import FLAGS
 from utvm.tvm.code import TirCode, operands_of, tir_code
 from utvm.tvm.measuring import Boards
 from utvm.tvm.printer import TvmCodeError, identifier
@@ -197,7 +198,8 @@ def compile(module: Any, board: str | Path | Board, *, name: str = "main") -> Co
     families = (TvmKernels(),)
     program = lower(graph_of(module, name), target.core, Options(name=name, families=families))
     files = program.render()
-    image = build_image(target, image_sources(program.name, files), entries=[RUN_SYMBOL], libraries=LIBRARIES)
+    sources = image_sources(program.name, files)
+    image = build_image(target, sources, entries=[RUN_SYMBOL], extra_flags=FLAGS, libraries=LIBRARIES)
     return Compiled(board=target, program=program, files=files, image=image, seconds={}, families=families)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -10,8 +9,11 @@ from typing import Any
 import numpy as np
 import tvm
 
-from utvm.codegen import CWriter, float_literal
+from utvm import naming
+from utvm.codegen import CWriter, float_literal, int_literal
+from utvm.codegen.c import CSupport
 from utvm.errors import UtvmError
+from utvm.graph.names import Names
 
 C_TYPES = {
     "int8": "int8_t",
@@ -25,10 +27,9 @@ C_TYPES = {
     "float32": "float",
     "bool": "uint8_t",
 }
-_BINARY = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "Mod": "%"}
-_BINARY |= {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">=", "And": "&&", "Or": "||"}
-_BINARY |= {"BitwiseAnd": "&", "BitwiseOr": "|", "BitwiseXor": "^", "LShift": "<<", "RShift": ">>"}
-_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Mod", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "LShift", "RShift")
+_ARITHMETIC = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "Mod": "%"}
+_ARITHMETIC |= {"BitwiseAnd": "&", "BitwiseOr": "|", "BitwiseXor": "^", "LShift": "<<", "RShift": ">>"}
+_LOGIC = {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">=", "And": "&&", "Or": "||"}
 _BITS = {"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^", "shift_left": "<<", "shift_right": ">>"}
 _MATH = frozenset(
     """
@@ -36,16 +37,15 @@ _MATH = frozenset(
     fabs pow fmod fmax fmin log1p expm1
     """.split()  # noqa: SIM905
 )
+_CALLED = {"round": "roundf", "nearbyint": "rintf"}
 _LARGEST_LOCAL = 256
 """Bytes of a temporary that stays on the stack; larger ones are scratch memory, which the arena's plan knows."""
+_LONGEST_EXPRESSION = 100_000
+"""Characters: the body of a Let repeats its value, which may repeat others."""
 _ALIGNMENT = 16
-_KEYWORDS = frozenset(
-    """
-    auto break case char const continue default do double else enum extern float for goto if inline int
-    long register restrict return short signed sizeof static struct switch typedef union unsigned void
-    volatile while
-    """.split()  # noqa: SIM905
-)
+SCRATCH = "scratch"
+_OTHERS = frozenset({SCRATCH, "linux", "unix", "signgam", *_CALLED.values(), *(f"{name}f" for name in _MATH)})
+"""What a name in lower case may clash with beside keywords: macros of GCC and of <math.h>, functions called here."""
 
 
 class TvmCodeError(UtvmError):
@@ -61,14 +61,16 @@ class Printer:
     Attributes:
         scratch_bytes: what the body needs behind the pointer `scratch`.
         uses_math: whether it calls <math.h>.
+        support: functions that it calls, by their names.
     """
 
     def __init__(self, names: Mapping[Any, str]) -> None:
         self.w = CWriter()
         self.scratch_bytes = 0
         self.uses_math = False
+        self.support: dict[str, CSupport] = {}
         self._names: dict[Any, str] = dict(names)
-        self._taken = {*names.values(), "scratch"}
+        self._taken = Names([*names.values(), SCRATCH])
 
     def print(self, body: Any) -> str:
         """Return the body's lines.
@@ -90,23 +92,21 @@ class Printer:
     def expression(self, e: Any) -> str:
         """Return an expression as C."""
         kind = type(e).__name__
-        if kind in _BINARY:
-            text = f"({self.expression(e.a)} {_BINARY[kind]} {self.expression(e.b)})"
-            return self._narrow(e, text) if kind in _ARITHMETIC else text
+        if kind in _ARITHMETIC:
+            return self._operation(e, _ARITHMETIC[kind], self.expression(e.a), self.expression(e.b))
+        if kind in _LOGIC:
+            return f"({self.expression(e.a)} {_LOGIC[kind]} {self.expression(e.b)})"
         form: Callable[[Any], str] | None = getattr(self, f"_form_{kind.lower()}", None)
         if form is None:
             raise TvmCodeError(f"TVM's code has a {kind}, which µTVM can't write as C")
-        return form(e)
+        text = form(e)
+        if len(text) > _LONGEST_EXPRESSION:
+            raise TvmCodeError(f"TVM's code has an expression of more than {_LONGEST_EXPRESSION:,} characters of C")
+        return text
 
     def _name(self, var: Any) -> str:
         if var not in self._names:
-            base = identifier(var.name)
-            name, number = base, 1
-            while name in self._taken:
-                number += 1
-                name = f"{base}_{number}"
-            self._taken.add(name)
-            self._names[var] = name
+            self._names[var] = self._taken.fresh(identifier(var.name))
         return self._names[var]
 
     # Statements
@@ -183,28 +183,27 @@ class Printer:
         if dtype == "int64":
             return f"INT64_C({value})" if value >= 0 else f"(-INT64_C({-value}))"
         if dtype.startswith("uint"):
-            return f"{value}u"
-        return "INT32_MIN" if value == -(2**31) else str(value) if value >= 0 else f"({value})"
+            return f"UINT64_C({value})" if dtype == "uint64" else f"{value}u"
+        return int_literal(value) if value >= 0 else f"({int_literal(value)})"
 
     def _form_floatimm(self, e: Any) -> str:
-        value = float(e.value)
-        if value != value or value in (float("inf"), float("-inf")):
-            self.uses_math = True
-            return "NAN" if value != value else "INFINITY" if value > 0 else "(-INFINITY)"
         c_type(dtype_of(e))
-        return float_literal(value) if value >= 0 else f"({float_literal(value)})"
+        value = float(e.value)
+        return f"({float_literal(value)})" if value < 0 else float_literal(value)
 
     def _form_cast(self, e: Any) -> str:
         inner = self.expression(e.value)
         return f"(uint8_t)({inner} != 0)" if dtype_of(e) == "bool" else f"({c_type(dtype_of(e))}){_enclosed(inner)}"
 
     def _form_min(self, e: Any) -> str:
-        a, b = self.expression(e.a), self.expression(e.b)
-        return f"({a} < {b} ? {a} : {b})"
+        return self._chosen(e, "min", "<")
 
     def _form_max(self, e: Any) -> str:
-        a, b = self.expression(e.a), self.expression(e.b)
-        return f"({a} > {b} ? {a} : {b})"
+        return self._chosen(e, "max", ">")
+
+    def _form_let(self, e: Any) -> str:
+        self._names[e.var] = self.expression(e.value)
+        return self.expression(e.body)
 
     def _form_not(self, e: Any) -> str:
         return f"(!{self.expression(e.a)})"
@@ -229,7 +228,7 @@ class Printer:
         if name in ("if_then_else", "likely"):
             return f"({texts[0]} ? {texts[1]} : {texts[2]})" if name == "if_then_else" else texts[0]
         if name in _BITS:
-            return self._narrow(e, f"({texts[0]} {_BITS[name]} {texts[1]})")
+            return self._operation(e, _BITS[name], *texts)
         if name == "bitwise_not":
             return self._narrow(e, f"(~{texts[0]})")
         if name == "rsqrt":
@@ -237,13 +236,29 @@ class Printer:
             return f"(1.0f / sqrtf({texts[0]}))"
         if name in _MATH and dtype_of(e) == "float32":
             self.uses_math = True
-            called = {"round": "roundf", "nearbyint": "rintf"}.get(name, f"{name}f")
-            return f"{called}({', '.join(_enclosed(text)[1:-1] for text in texts)})"
+            return f"{_CALLED.get(name, f'{name}f')}({', '.join(_enclosed(text)[1:-1] for text in texts)})"
         raise TvmCodeError(f"TVM's code calls {name} on {dtype_of(e)}, which µTVM can't write as C")
 
     def _element(self, buffer: Any, indices: Sequence[Any]) -> str:
         (index,) = indices
         return f"{self._name(buffer)}[{_enclosed(self.expression(index))[1:-1]}]"
+
+    def _chosen(self, e: Any, name: str, comparison: str) -> str:
+        """Return a call for the less or the greater of two: an operator would repeat the operands, and theirs."""
+        element, called = c_type(dtype_of(e)), f"utvm_{name}_{dtype_of(e)}"
+        text = (
+            f"static inline {element} {called}({element} a, {element} b) {{\n  return a {comparison} b ? a : b;\n}}\n"
+        )
+        self.support[called] = CSupport(name=called, text=text)
+        return f"{called}({_enclosed(self.expression(e.a))[1:-1]}, {_enclosed(self.expression(e.b))[1:-1]})"
+
+    def _operation(self, e: Any, sign: str, a: str, b: str) -> str:
+        """C leaves open what a sign bit becomes, also that of the int in which it multiplies numbers of 16 bits."""
+        dtype = dtype_of(e)
+        if sign == "<<" or (sign == "*" and dtype == "uint16"):
+            unsigned = "uint64_t" if dtype.endswith("64") else "uint32_t"
+            return f"({c_type(dtype)})(({unsigned}){a} {sign} {b})"
+        return self._narrow(e, f"({a} {sign} {b})")
 
     def _narrow(self, e: Any, text: str) -> str:
         """C computes with int at least: values of small types are cut as TVM means them."""
@@ -268,9 +283,10 @@ def dtype_of(e: Any) -> str:
 
 
 def identifier(text: str) -> str:
-    """Return a name as C takes it."""
-    name = re.sub(r"[^A-Za-z0-9_]", "_", text) or "v"
-    return f"v_{name}" if name[0].isdigit() or name[0] == "_" or name in _KEYWORDS else name
+    """Return a name as C takes it, in lower case: no keyword, no type, no macro, and nothing that code here calls."""
+    name = naming.identifier(text, "v")
+    clashes = name in naming.RESERVED or name in _OTHERS or name.endswith("_t") or name.startswith("utvm")
+    return f"v_{name}" if clashes else name
 
 
 def _enclosed(text: str) -> str:
