@@ -22,12 +22,7 @@ _RUN_TEXT = """\
 Run the network once, in the given arena: {upper}_ARENA_BYTES bytes, aligned to {upper}_ARENA_ALIGNMENT.
 Inputs are copied into the arena and outputs out of it. A null pointer for one of them says that it is in the arena \
 already, or is to be left there: no copy is made and no second buffer is needed. The run overwrites both.
-Nothing else is kept: calls with different arenas can run at the same time."""
-
-
-_RUN_WITH_STATE_TEXT = _RUN_TEXT.replace(
-    "Nothing else is kept: calls", "The first {upper}_STATE_BYTES of the arena are kept for the next run. Calls"
-)
+{kept} with different arenas can run at the same time."""
 _RESET_TEXT = """\
 Forget all earlier runs: to be called for an arena before its first run, and where another sequence begins. \
 Each arena is a sequence of its own. A copy of the state, made between two runs, goes on where it was made."""
@@ -59,8 +54,10 @@ def header(library: CLibrary) -> str:
     for port, parameter in ports(model):
         lines += ["", *_port_constants(f"{upper}_{parameter.upper()}", parameter, port.tensor)]
     lines += ["", *_status(name), "", "#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
-    text = _RUN_TEXT if not model.states else _RUN_WITH_STATE_TEXT
-    lines += [comment(text.format(upper=upper)), f"{signature(library)};", ""]
+    kept = "Nothing else is kept: calls"
+    if model.states:
+        kept = f"The first {upper}_STATE_BYTES of the arena are kept for the next run. Calls"
+    lines += [comment(_RUN_TEXT.format(upper=upper, kept=kept)), f"{signature(library)};", ""]
     if model.states:
         lines += [comment(_RESET_TEXT), f"{reset_signature(library)};", ""]
     lines.append(comment("Where each input is to be and each output is left in an arena."))
