@@ -33,7 +33,7 @@ from utvm.graph import (
     Tanh,
     Tensor,
 )
-from utvm.graph.reference import evaluate
+from utvm.graph.reference import differing, evaluate
 from utvm.lowering import lower
 from utvm.passes import run_passes
 
@@ -97,6 +97,19 @@ def test_kernels_on_a_core(every: list[Case], board: str) -> None:
     for (_, graph, inputs), got in zip(some, outputs, strict=True):
         if got is not None:
             check(graph, inputs, got)
+
+
+def test_what_is_no_number_is_so_everywhere() -> None:
+    """Of roots of negative numbers and quotients of zeros, processors differ in sign and payload."""
+    graphs = [load_tflite(typed_file(kind, DType.FLOAT32, 1)[0]) for kind in ("SQRT", "RSQRT", "LOG", "DIV")]
+    inputs = [[np.full(t.shape, 0 if len(g.inputs) > 1 else -2, np.float32) for t in g.inputs] for g in graphs]
+    with utvm.connect("qemu-cortex-m7") as session:
+        there = run_programs(session, [lower(g, session.board.core) for g in graphs], inputs)
+    here = run_on_host([lower(g, get_core("cortex-m3")) for g in graphs], inputs)
+    for graph, given, *found in zip(graphs, inputs, here, there, strict=True):
+        (want,) = evaluate(graph, given).values()
+        assert np.isnan(want).all()
+        assert not any(differing(got, want).any() for (got,) in found)
 
 
 def test_types_may_change_anywhere() -> None:

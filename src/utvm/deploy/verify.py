@@ -35,7 +35,7 @@ from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.frontends.reading import model_bytes, model_file
 from utvm.graph import Graph
-from utvm.graph.reference import evaluate
+from utvm.graph.reference import differing, evaluate
 from utvm.graph.samples import random_input
 from utvm.notebook import shortened
 from utvm.passes import run_passes
@@ -290,8 +290,7 @@ def _wanted(by_name: Mapping[str, Array], tensor: str) -> Array | None:
 
 def _difference(number: int, operator: str | None, tensor: str, got: Array, wanted: Array) -> Difference | None:
     held = got.reshape(wanted.shape)
-    # Bits, not values: NaN equals itself, and the two zeros differ.
-    differs = held.view(f"u{held.itemsize}") != np.ascontiguousarray(wanted).view(f"u{wanted.itemsize}")
+    differs = differing(held, wanted)
     if not differs.any():
         return None
     element = tuple(int(i) for i in np.argwhere(differs)[0])

@@ -1,8 +1,8 @@
 """Functions of float32, step by step as the C helpers compute them: the same bits on every machine.
 
-Each step is one IEEE operation, so that no library and no contraction can make a difference. Polynomials and constants
-are those of Cephes (Moshier, single precision: expf, tanhf, logf, sinf, cosf). Errors stay below 3 units in the last
-place; those of the sine hold for |x| < 2^20.
+Each step is one IEEE operation, so that no library and no contraction can make a difference. What is no number (NaN)
+may have another sign and payload. Polynomials and constants are those of Cephes (Moshier, single precision: expf,
+tanhf, logf, sinf, cosf). Errors stay below 3 units in the last place; those of the sine hold for |x| < 2^20.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from utvm.device import (
     Session,
 )
 from utvm.errors import UtvmError
-from utvm.graph.reference import evaluate
+from utvm.graph.reference import differing, evaluate
 from utvm.graph.samples import random_input
 from utvm.tuning.build import Built
 from utvm.tuning.record import Outcome, RecordError
@@ -216,8 +216,7 @@ def _unequal(found: NDArray[Any], wanted: NDArray[Any], tolerance: float) -> NDA
     if tolerance and wanted.dtype.kind == "f":
         bound = tolerance * np.abs(wanted).max(initial=0)
         return np.array(~np.isclose(found, wanted, rtol=tolerance, atol=bound), np.bool_)
-    bits = f"u{wanted.dtype.itemsize}"
-    return np.array(found.view(bits) != wanted.view(bits), np.bool_)
+    return differing(found, wanted)
 
 
 def _typical(cycles: list[int | None]) -> tuple[int | None, float]:

@@ -3,6 +3,7 @@
 Results equal tflite-micro's reference kernels bit for bit. Readable first; fast enough for whole networks.
 """
 
+from utvm.graph.reference.differing import differing
 from utvm.graph.reference.evaluate import EvaluationError, evaluate, evaluate_operator
 
-__all__ = ["EvaluationError", "evaluate", "evaluate_operator"]
+__all__ = ["EvaluationError", "differing", "evaluate", "evaluate_operator"]
