@@ -1,4 +1,4 @@
-"""Small PyTorch networks of four kinds and how they are trained: for `benchmarks/torch_accuracy.py`.
+"""Small PyTorch networks of four kinds and how they are trained: for `benchmarks/quantisers.py`.
 
 Pictures are CIFAR-10's, keywords the 500 of the KWS benchmark: 300 train, 200 judge. A network trains in minutes.
 """
