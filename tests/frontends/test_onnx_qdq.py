@@ -365,6 +365,7 @@ def test_a_relu_of_integers_cuts_at_their_zero_alone() -> None:
     [
         ("QuantizeLinear", node("ConvInteger", ["x", "w"], ["y"])),
         ("absent", node("QLinearConv", ["x", "s"], ["y"])),
+        ("zero point of its result", node("QLinearAdd", ["x", "s", "", "x", "s", "", "s"], ["y"])),
         ("a form that is not read", node("QLinearWhere", ["x", "s"], ["y"], domain="com.microsoft")),
     ],
 )

@@ -62,7 +62,9 @@ class _Speller:
         return self.add("DequantizeLinear", (self.needed(x), self.needed(scale), self.at(zero)), axis=axis)
 
     def finish(self, y: str, scale: int, zero: int) -> None:
-        """Append the node that makes the integers of the result."""
+        """Append the node that makes the integers of the result, whose zero point says of which type they are."""
+        if not self.at(zero):
+            raise RefusedError("the zero point of its result is absent, so that int8 and uint8 can't be told apart")
         self.add("QuantizeLinear", (y, self.needed(scale), self.at(zero)), self.node.outputs[0])
 
     def bias(self, position: int, a_scale: int, b_scale: int) -> str:
