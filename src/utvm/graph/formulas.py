@@ -65,7 +65,7 @@ ROUND_INT16 = Helper(name="utvm_round_int16", evaluate=round_int16)
 
 
 class Writes(Protocol):
-    """An operator with one output of int8."""
+    """An operator with one output."""
 
     @property
     def y(self) -> Tensor:
