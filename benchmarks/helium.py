@@ -25,7 +25,7 @@ from utvm.cores.microkernel import code_cycles
 from utvm.frontends import load
 from utvm.graph.samples import random_input
 from utvm.kernels.helium.block import BlockSpec, micro_kernel
-from utvm.kernels.helium.finish import Finish
+from utvm.kernels.helium.finish import VectorFinish
 from utvm.kernels.helium.patch_code import PatchSpec, patch_kernel
 
 BOARD, WITHOUT_VECTORS = "qemu-cortex-m55", "qemu-cortex-m33"
@@ -33,7 +33,7 @@ CMSIS_NN = {"KWS": 1_962_337, "IC": 4_888_353, "VWW": 6_947_923, "AD": 154_528, 
 """Modelled cycles of CMSIS-NN 99f736a (GCC 12.2.1, -Ofast): sums of single int8 layers, counted in QEMU, each executed
 edge priced by llvm-mca 19. That of CIFAR-10 is its int8 form."""
 _TURNS = 50
-_UNSIGNED = Finish(multiplies=True, left=False, lowers="", zero_point=-128, low=-128, high=127)
+_UNSIGNED = VectorFinish(multiplies=True, left=False, lowers="", zero_point=-128, low=-128, high=127)
 _ANY = replace(_UNSIGNED, lowers="all", zero_point=3)
 _PAIR = BlockSpec(
     pixels=2, rows=1, row_stride=0, runs=(0,), run=16, pitch=16, out_pitch=64, groups=2, words=True, finish=_UNSIGNED

@@ -12,7 +12,7 @@ from tests.support.boards import EMULATED
 from utvm.boards import (
     BoardError,
     GdbSettings,
-    Link,
+    LinkSettings,
     OpenOcdSettings,
     PyOcdSettings,
     load_board,
@@ -128,7 +128,7 @@ def test_a_good_description():
     assert board.emulator is None
     assert board.cycle_counter is None
     assert board.reached_by == "GDB remote"
-    assert board.link == Link(kind="gdb", gdb=GdbSettings(endpoint="127.0.0.1:3333"))
+    assert board.link == LinkSettings(kind="gdb", gdb=GdbSettings(endpoint="127.0.0.1:3333"))
     assert board.core.name == "cortex-m4"
 
 

@@ -21,7 +21,7 @@ from tests.support.chip.damage import Plan
 from tests.support.chip.memory import BusError
 from tests.support.chip.parts import FLASH, PARTS
 from tests.support.chip.process import PINS_VARIABLE, ChipProcess, board_file
-from utvm.boards import Board, Link, PyOcdSettings, load_board
+from utvm.boards import Board, LinkSettings, PyOcdSettings, load_board
 from utvm.cli import main
 from utvm.deploy import Export, Firmware, export, flash, shell_firmware
 from utvm.deploy.firmware import build_firmware
@@ -251,7 +251,7 @@ def test_pyocd_programs_with_its_own_algorithm_and_leaves_the_board_running(tmp_
     """pyOCD has the STM32L475 built in: the chip has the flash of that one, and is an STM32L4R5 otherwise."""
     made = exported()
     settings = PyOcdSettings(target="stm32l475xg", probe="sim-flash-of-l475")
-    board = replace(made.board, link=Link(kind="pyocd", pyocd=settings))
+    board = replace(made.board, link=LinkSettings(kind="pyocd", pyocd=settings))
     (segment,) = greeting().segments
     elf, *_ = greeting().write(tmp_path)
     with plugged("flash-of-l475") as bench:

@@ -10,7 +10,7 @@ from utvm import api
 from utvm.errors import UtvmError
 from utvm.fleet import Fleet, worker
 from utvm.fleet.servers import hush
-from utvm.tuning import BoardLostError, Built, Expectation, Outcome, Trial
+from utvm.tuning import BoardLostError, BuiltCandidate, Expectation, Outcome, Trial
 
 
 class Stub:
@@ -25,7 +25,7 @@ class Stub:
         if self._away is not None and self._away.exists():
             raise UtvmError("no cable")
 
-    def measure(self, expected: Expectation, built: Built, assume: str | None) -> Trial:
+    def measure(self, expected: Expectation, built: BuiltCandidate, assume: str | None) -> Trial:
         time.sleep(0.05)
         if self._away is not None and self._away.exists():
             raise BoardLostError("no cable")

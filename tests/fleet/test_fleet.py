@@ -23,7 +23,7 @@ from utvm.fleet.shipment import Shipment
 from utvm.fleet.worker import offered
 from utvm.model_tuning import tune
 from utvm.tuning import (
-    Built,
+    BuiltCandidate,
     Expectation,
     Measurer,
     Outcome,
@@ -202,7 +202,7 @@ def test_a_board_that_vanishes_leaves_the_fleet_and_comes_back(tmp_path: Path) -
         host = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         fleet.processes.append(host)
         rack = fleet_rack(fleet.fleet, api.as_board(M7))
-        nothing, built = Expectation(key="", inputs={}, outputs={}), Built(outcome=Outcome.OK)
+        nothing, built = Expectation(key="", inputs={}, outputs={}), BuiltCandidate(outcome=Outcome.OK)
 
         def until(boards: int) -> None:
             deadline = time.monotonic() + 120

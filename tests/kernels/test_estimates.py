@@ -17,7 +17,7 @@ from utvm.cores.timing import Timing
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import INT8, Finish
 from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR, multiply_cost, multiply_estimate
-from utvm.kernels.dsp.multiply_spec import MultiplySpec, Source, plain_offsets
+from utvm.kernels.dsp.multiply_spec import MultiplySpec, RowSource, plain_offsets
 from utvm.kernels.dsp.stream import WeightForm
 
 _SIZES = ((1, 2), (1, 8), (2, 2), (2, 4), (4, 2))
@@ -37,7 +37,7 @@ def _drawn(seed: int) -> MultiplySpec:
         saturation=INT8,
         unrolled=rng.random() < 0.7,
         uniform=False,
-        source=Source.TABLE,
+        source=RowSource.TABLE,
     )
 
 

@@ -14,7 +14,7 @@ from tests.codegen.test_golden import small_network
 from tests.support.cases import drawn_cases
 from utvm import cli
 from utvm.boards import BoardError, load_board
-from utvm.boards.draft import BoardDraft, Range
+from utvm.boards.draft import BoardDraft, MemoryRange
 from utvm.codegen import comment, port_names
 from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import DType, Tensor
@@ -107,7 +107,9 @@ def test_pages_and_pictures_hold_any_text(text: str) -> None:
 @drawn_cases(20)
 @given(TEXTS)
 def test_toml_holds_any_text(text: str) -> None:
-    draft = BoardDraft(name="x", description=text, core="cortex-m4", ram=(Range(origin=0, length=1024),), pyocd=text)
+    draft = BoardDraft(
+        name="x", description=text, core="cortex-m4", ram=(MemoryRange(origin=0, length=1024),), pyocd=text
+    )
     read = tomllib.loads(draft.toml().encode(errors="replace").decode())
     assert set(read) == {"description", "core", "cycle_counter", "silicon", "link", "image", "memory"}
 

@@ -16,7 +16,7 @@ from utvm.frontends.onnx import load_onnx
 from utvm.graph import Conv2D, DepthwiseConv2D, DType, Graph, Padding, Relu
 from utvm.graph.reference import evaluate
 from utvm.passes import prepare_float
-from utvm.quantization import Cost, Dataset, Pixels, folded
+from utvm.quantization import BoardCost, Dataset, Pixels, folded
 from utvm.quantization.equalization import equalized
 from utvm.quantization.keeping import keep_accuracy
 
@@ -95,8 +95,8 @@ def test_a_choice_that_does_not_fit_is_not_taken() -> None:
         tried.append(tuple(kept))
         return graph
 
-    def cost(made: Graph) -> Cost:
-        return Cost(cycles=None, arena_bytes=0, flash_bytes=0, fits=tried[-1] != ("b",))
+    def cost(made: Graph) -> BoardCost:
+        return BoardCost(cycles=None, arena_bytes=0, flash_bytes=0, fits=tried[-1] != ("b",))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("utvm.quantization.keeping.lost_points", lambda *_: {(): 9.0, ("a",): 5.0}.get(tried[-1], 0.0))

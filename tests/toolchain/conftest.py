@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from utvm.toolchain import Layout, Region, Source, Toolchain
+from utvm.toolchain import LinkLayout, Region, Source, Toolchain
 
 ARM = ("-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=auto")
 
@@ -51,7 +51,7 @@ PROGRAM = (
 @pytest.fixture
 def layout():
     code, data = Region(name="code", origin=0, length=0x8000), Region(name="data", origin=0x20000000, length=0x8000)
-    return Layout(code=code, constants=code, data=data, stack_bytes=1024)
+    return LinkLayout(code=code, constants=code, data=data, stack_bytes=1024)
 
 
 @pytest.fixture

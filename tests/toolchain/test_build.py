@@ -10,7 +10,7 @@ from tests.support.boards import EMULATED
 from tests.toolchain.conftest import ARM, PROGRAM
 from utvm.cache import Cache
 from utvm.device.firmware import board_layout, build_image
-from utvm.toolchain import Image, Layout, MemoryOverflowError, Source, Toolchain, ToolchainError, toolchain
+from utvm.toolchain import Image, LinkLayout, MemoryOverflowError, Source, Toolchain, ToolchainError, toolchain
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def test_any_processor_that_gcc_knows(tmp_path, layout):
 
 
 def test_regions_may_be_one(arm, layout):
-    one = Layout(code=layout.data, constants=layout.data, data=layout.data, stack_bytes=512)
+    one = LinkLayout(code=layout.data, constants=layout.data, data=layout.data, stack_bytes=512)
     image = arm.build(PROGRAM, one)
     spans = sorted((s.address, s.address + s.size) for s in image.sections)
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))

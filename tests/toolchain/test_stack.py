@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.support.boards import EMULATED
 from utvm.api import connect
 from utvm.device import build_image
-from utvm.toolchain import CallGraph, Frame, Layout, Region, Source, ToolchainError
+from utvm.toolchain import CallGraph, Frame, LinkLayout, Region, Source, ToolchainError
 from utvm.toolchain.disassembly import parse_frame
 
 GRAPHS = st.integers(1, 8).flatmap(
@@ -69,7 +69,7 @@ int32_t sized(int32_t n) { volatile int32_t v[n]; v[0] = n; return v[n - 1]; }
 int32_t again(int32_t n) { return n < 2 ? pad(n) : again(n - 1) * pad(n) + again(n - 3); }
 """
     region = Region(name="ram", origin=0x20000000, length=0x10000)
-    layout = Layout(code=region, constants=region, data=region, stack_bytes=1024)
+    layout = LinkLayout(code=region, constants=region, data=region, stack_bytes=1024)
     image = arm.build([Source(name="calls.c", text=text)], layout, entries=["divide", "sized", "again"])
     graph = image.call_graph
     own = graph.frames["calls.c:pad"].size

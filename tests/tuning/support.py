@@ -13,7 +13,7 @@ from utvm.device.cycle_counter import CycleCounter
 from utvm.graph import Graph
 from utvm.lowering import lower
 from utvm.toolchain import Image, Source
-from utvm.tuning import Built, Conditions, Outcome, Record, Task, tasks_of
+from utvm.tuning import BuiltCandidate, Conditions, Outcome, Record, Task, tasks_of
 from utvm.tuning.space import single
 
 CONDITIONS = Conditions(board="qemu-cortex-m7", core="cortex-m7", assume="", compiler="gcc 12")
@@ -40,7 +40,7 @@ def record(**changes: object) -> Record:
     return Record(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def broken(board: Board, of: Task, body: str) -> Built:
+def broken(board: Board, of: Task, body: str) -> BuiltCandidate:
     """A program for a task whose run function has another body (C)."""
     program = lower(single(of.op), board.core)
     name = program.name
@@ -49,7 +49,7 @@ def broken(board: Board, of: Task, body: str) -> Built:
     sources = [Source(name=file, text=text) for file, text in files.items()]
     model = program.c_model()
     image = build_image(board, sources, entries=[RUN_SYMBOL])
-    good = Built(outcome=Outcome.OK, content=body, image=image)
+    good = BuiltCandidate(outcome=Outcome.OK, content=body, image=image)
     return dataclasses.replace(good, inputs=model.inputs, outputs=model.outputs)
 
 

@@ -13,7 +13,7 @@ from tests.tuning.support import M7, CountedChip, broken, chip_board, task
 from utvm.device import DeviceError, Measurement, Session, link_opener
 from utvm.tuning import (
     BoardLostError,
-    Candidate,
+    FamilyConfig,
     Limits,
     LocalRack,
     Measurer,
@@ -80,7 +80,7 @@ def test_what_does_not_fit_or_compile_is_a_result() -> None:
     wanted = task(M7)
     built = build_candidate(wanted.op, board, wanted.default)
     assert (built.outcome, built.image) == (Outcome.TOO_LARGE, None)
-    assert build_candidate(wanted.op, M7, Candidate(family="absent", config={})).outcome is Outcome.NOT_BUILT
+    assert build_candidate(wanted.op, M7, FamilyConfig(family="absent", config={})).outcome is Outcome.NOT_BUILT
 
 
 def test_through_jtag_a_candidate_runs_cold_once_and_warm_seven_times(tmp_path: Path) -> None:

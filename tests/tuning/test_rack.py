@@ -15,7 +15,7 @@ from utvm.errors import UtvmError
 from utvm.model_tuning import boards_of_one_kind, tune
 from utvm.tuning import (
     BoardLostError,
-    Built,
+    BuiltCandidate,
     Expectation,
     LocalRack,
     Measurer,
@@ -28,7 +28,7 @@ from utvm.tuning import (
 from utvm.tuning import rack as rack_module
 
 NOTHING = Expectation(key="", inputs={}, outputs={})
-BUILT = Built(outcome=Outcome.OK)
+BUILT = BuiltCandidate(outcome=Outcome.OK)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """Boards that do what a test says, by the name in what their `connect` returns."""
     script: dict[str, object] = {}
 
-    def measure(self: Measurer, expected: Expectation, built: Built) -> Trial:
+    def measure(self: Measurer, expected: Expectation, built: BuiltCandidate) -> Trial:
         says = script[self.connect()]  # type: ignore[index]
         assert callable(says)
         return says()
@@ -115,7 +115,7 @@ def test_when_all_boards_are_away_every_trial_says_so(scripted: dict[str, object
 
 
 def test_a_candidate_that_takes_every_board_with_it_has_crashed(scripted: dict[str, object]) -> None:
-    poison = Built(outcome=Outcome.OK, content="poison")
+    poison = BuiltCandidate(outcome=Outcome.OK, content="poison")
     lost: set[str] = set()
 
     def die(name: str) -> Trial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from utvm.api.flash_budget import Built
+from utvm.api.flash_budget import BuiltProgram
 from utvm.boards import Board
 from utvm.lowering import LoweringError, Program
 from utvm.toolchain import MemoryOverflowError
@@ -17,8 +17,8 @@ Lower = Callable[[int | None, int | None], Program]
 
 
 def within_board(
-    board: Board, lower: Lower, link: Callable[[Program], Built], *, flash: int | None, ram: int | None
-) -> Built:
+    board: Board, lower: Lower, link: Callable[[Program], BuiltProgram], *, flash: int | None, ram: int | None
+) -> BuiltProgram:
     """Return the fastest build that the board's memories hold.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 from utvm.api.assembling import as_board, assemble, imported
 from utvm.api.board_fit import within_board
-from utvm.api.flash_budget import Built, within_both
+from utvm.api.flash_budget import BuiltProgram, within_both
 from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board
@@ -158,14 +158,14 @@ def compile(
         with watch.stage("lowering"):
             return assembly.within(flash, ram)
 
-    def linked(program: Program) -> Built:
+    def linked(program: Program) -> BuiltProgram:
         with watch.stage("codegen"):
             files = program.render(steps=steps)
         say(f"compiling C for {target.core.name}")
         with watch.stage("build"):
-            return Built(program=program, files=files, image=build_program(target, program, files, steps=steps))
+            return BuiltProgram(program=program, files=files, image=build_program(target, program, files, steps=steps))
 
-    def build(flash: int | None, *, ram: int | None) -> Built:
+    def build(flash: int | None, *, ram: int | None) -> BuiltProgram:
         return within_board(target, lowered, linked, flash=flash, ram=ram)
 
     budgets = assembly.options

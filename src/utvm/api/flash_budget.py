@@ -18,7 +18,7 @@ _MOST_ARENAS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Built:
+class BuiltProgram:
     """A program, what it was rendered to, and the image that these files became."""
 
     program: Program
@@ -26,14 +26,14 @@ class Built:
     image: Image
 
 
-class Build(Protocol):
+class BudgetedBuild(Protocol):
     """Builds by budgets."""
 
-    def __call__(self, flash: int, *, ram: int | None) -> Built:
+    def __call__(self, flash: int, *, ram: int | None) -> BuiltProgram:
         """Return the fastest build of kernels and constants in so much flash, with so much of an arena."""
 
 
-def within_flash(build: Callable[[int], Built], flash: int) -> Built:
+def within_flash(build: Callable[[int], BuiltProgram], flash: int) -> BuiltProgram:
     """Return the fastest build whose image fits.
 
     What the last build took beside its kernels is left free in the next, and what it took less is given to it.
@@ -48,7 +48,7 @@ def within_flash(build: Callable[[int], Built], flash: int) -> Built:
         RamBudgetError: none within less flash has an arena as small as is allowed.
     """
     budget = flash
-    best: Built | None = None
+    best: BuiltProgram | None = None
     fits, exceeds = -1, flash + 2**31
     attempts = 0
     while attempts < _REFINEMENTS:
@@ -83,7 +83,7 @@ def within_flash(build: Callable[[int], Built], flash: int) -> Built:
     return best
 
 
-def within_both(build: Build, flash: int, ram: int | None) -> Built:
+def within_both(build: BudgetedBuild, flash: int, ram: int | None) -> BuiltProgram:
     """Return the fastest build whose image fits the flash and whose arena the RAM; see `within_flash`.
 
     Args:
@@ -102,7 +102,7 @@ def within_both(build: Build, flash: int, ram: int | None) -> Built:
         raise RamBudgetError(error.reason, fits or error.needed, advice=ram_advice(fits)) from None
 
 
-def _proven(build: Build, flash: int, ram: int) -> int | None:
+def _proven(build: BudgetedBuild, flash: int, ram: int) -> int | None:
     """Return an arena from `ram` on with which an image fits the flash, at last that without a limit; None if none."""
     tried: int | None = ram
     for _ in range(_MOST_ARENAS):

@@ -24,14 +24,14 @@ from utvm.graph import DType, Graph
 from utvm.passes import ChannelsLast, prepare_float
 from utvm.progress import end, say
 from utvm.quantization import (
-    Cost,
+    BoardCost,
     Dataset,
     Judgement,
     Keep,
     Method,
     Pixels,
     Quantized,
-    Range,
+    ValueRange,
     dataset_of,
     folded,
     judge,
@@ -127,7 +127,7 @@ def quantize(
         graph = prepared.graph
         given = _dataset(data, prepared, pixels, labels if evaluate is None else None)
         judged_by = given if evaluate is None else _dataset(evaluate, prepared, pixels, labels)
-        fixed: Mapping[str, Range] = {}
+        fixed: Mapping[str, ValueRange] = {}
         if fold_pixels and pixels is not None:
             changed = folded(graph, (given, judged_by), pixels)
             graph, fixed, (given, judged_by) = changed.graph, changed.fixed, changed.data
@@ -171,10 +171,10 @@ def float_network(model: Source, example_inputs: tuple[Any, ...] | None = None) 
     return prepare_float(graph)
 
 
-def _cost(graph: Graph, board: Board) -> Cost:
+def _cost(graph: Graph, board: Board) -> BoardCost:
     found = cost(graph, board)
     fits = found.arena_bytes <= found.ram_bytes and found.flash_bytes <= found.storage_bytes
-    return Cost(cycles=found.cycles, arena_bytes=found.arena_bytes, flash_bytes=found.flash_bytes, fits=fits)
+    return BoardCost(cycles=found.cycles, arena_bytes=found.arena_bytes, flash_bytes=found.flash_bytes, fits=fits)
 
 
 def _method(name: Method | str) -> Method:

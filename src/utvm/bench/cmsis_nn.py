@@ -88,7 +88,7 @@ def measure_cmsis_nn(session: Session, graph: Graph, inputs: Mapping[str, NDArra
     """
     library = _library()
     rounded = graph.rewrite(map(_with_tflite_rounding, graph.operators))
-    program = _Program(rounded)
+    program = _PeerProgram(rounded)
     if not program.calls:
         raise PeerError(f"the package's CMSIS-NN has no function for any operator of {graph.name}")
     image, scratch = _build(session, program, library)
@@ -117,7 +117,7 @@ def plain_c_flags(core: Core) -> tuple[str, ...]:
     return () if core.isa is ARM_M else ("-D__GNUC_PYTHON__", "-D__RESTRICT=__restrict")
 
 
-class _Program:
+class _PeerProgram:
     """Which operators the library computes, where their tensors are, and the C of the whole."""
 
     def __init__(self, graph: Graph) -> None:
@@ -234,7 +234,7 @@ def _requests(graph: Graph, held: Mapping[Tensor, Tensor]) -> list[Request]:
     ]
 
 
-def _build(session: Session, program: _Program, library: Sequence[Source]) -> tuple[Image, int]:
+def _build(session: Session, program: _PeerProgram, library: Sequence[Source]) -> tuple[Image, int]:
     """Return the image and its scratch in bytes, which the library's own functions say in a first build."""
 
     def build(scratch: int) -> Image:

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
         CycleCounter,
         Emulator,
         GdbSettings,
-        Link,
         LinkKind,
+        LinkSettings,
         OpenOcdSettings,
         PyOcdSettings,
         Silicon,
     )
-    from utvm.boards.draft import BoardDraft, Range, save_draft
+    from utvm.boards.draft import BoardDraft, MemoryRange, save_draft
     from utvm.boards.find import list_boards, load_board, user_boards, user_directory
     from utvm.boards.load import list_parts, parse_board
     from utvm.boards.memory import CacheGeometry, Memory, MemoryModel, Placement
@@ -40,14 +40,14 @@ __all__ = [
     "CycleCounter",
     "Emulator",
     "GdbSettings",
-    "Link",
     "LinkKind",
+    "LinkSettings",
     "Memory",
     "MemoryModel",
+    "MemoryRange",
     "OpenOcdSettings",
     "Placement",
     "PyOcdSettings",
-    "Range",
     "RegisterOperation",
     "Silicon",
     "list_boards",

@@ -91,7 +91,7 @@ class PyOcdSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class LinkSettings:
     """The debug links of a board; `kind` is the one in use. A GDB server of an emulator needs no settings."""
 
     kind: LinkKind
@@ -139,7 +139,7 @@ class Board:
     memories: tuple[Memory, ...]
     placements: tuple[Placement, ...]
     stack_bytes: int
-    link: Link
+    link: LinkSettings
     emulator: Emulator | None
     cycle_counter: CycleCounter | None
     clock: tuple[RegisterOperation, ...] = ()

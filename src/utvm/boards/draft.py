@@ -17,7 +17,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class MemoryRange:
     """A range of addresses. Bytes."""
 
     origin: int
@@ -44,8 +44,8 @@ class BoardDraft:
     part: str | None = None
     core: str | None = None
     clock_hz: int | None = None
-    ram: tuple[Range, ...] = ()
-    flash: tuple[Range, ...] = ()
+    ram: tuple[MemoryRange, ...] = ()
+    flash: tuple[MemoryRange, ...] = ()
     openocd: tuple[str, ...] = ()
     pyocd: str | None = None
     gdb: str | None = None

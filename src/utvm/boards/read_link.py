@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from utvm.boards.board import GdbSettings, Link, LinkKind, OpenOcdSettings, PyOcdSettings
+from utvm.boards.board import GdbSettings, LinkKind, LinkSettings, OpenOcdSettings, PyOcdSettings
 from utvm.boards.fields import check_keys
 
 _KINDS: tuple[LinkKind, ...] = get_args(LinkKind)
@@ -18,7 +18,7 @@ _PROBE = re.compile(r"[A-Za-z0-9_.:/+-]+")
 _REQUIRED = {"gdb": ("endpoint",), "openocd": (), "pyocd": ("target",)}
 
 
-def read_link(table: Any, problems: list[str], *, folder: Path | None, emulated: bool) -> Link | None:
+def read_link(table: Any, problems: list[str], *, folder: Path | None, emulated: bool) -> LinkSettings | None:
     """Return what [link] and its tables [link.gdb], [link.openocd] and [link.pyocd] describe.
 
     Args:
@@ -47,7 +47,7 @@ def read_link(table: Any, problems: list[str], *, folder: Path | None, emulated:
         if not openocd["config"] and "endpoint" not in openocd:
             problems.append("[link.openocd] has neither 'config' files nor the 'endpoint' of an OpenOCD that runs")
             return None
-    return Link(
+    return LinkSettings(
         kind=kind,
         gdb=GdbSettings(**found["gdb"]) if "gdb" in found else None,
         openocd=None if openocd is None else OpenOcdSettings(**openocd),

@@ -13,7 +13,7 @@ from utvm.cli.options import chosen_board, nbytes
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from utvm.boards import Board, BoardDraft, Range
+    from utvm.boards import Board, BoardDraft, MemoryRange
 
 
 def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -159,12 +159,12 @@ def _ask(question: str, convert: Callable[[str], Any]) -> Any:
             print(error)
 
 
-def _ranges(text: str) -> tuple[Range, ...]:
+def _ranges(text: str) -> tuple[MemoryRange, ...]:
     return tuple(map(_range, text.split()))
 
 
-def _range(text: str) -> Range:
-    from utvm.boards import Range
+def _range(text: str) -> MemoryRange:
+    from utvm.boards import MemoryRange
 
     origin, plus, length = text.partition("+")
     try:
@@ -174,4 +174,4 @@ def _range(text: str) -> Range:
         start = 0
     if not plus:
         raise argparse.ArgumentTypeError(f"'{text}' is no range: write ADDRESS+SIZE, as 0x20000000+64K")
-    return Range(origin=start, length=nbytes(length))
+    return MemoryRange(origin=start, length=nbytes(length))

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from utvm.compute.expressions import (
     Apply,
-    Call,
     Cast,
     Compute,
     Const,
     Expr,
+    HelperCall,
     Index,
     Load,
     Lookup,
@@ -122,7 +122,7 @@ def _value(
             return np.where(condition >= 0, then, other)
         case Cast():
             return _wide(_value(expr.value, axes, arrays, reduced).astype(NUMPY_TYPES[expr.c_type]))
-        case Call():
+        case HelperCall():
             return expr.helper.evaluate(*(_value(e, axes, arrays, reduced) for e in expr.arguments))
         case Lookup():
             place = _value(expr.place, axes, arrays, reduced)

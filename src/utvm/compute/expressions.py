@@ -184,7 +184,7 @@ class Helper:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Arithmetic):
+class HelperCall(Arithmetic):
     """A call of a helper."""
 
     helper: Helper
@@ -211,7 +211,7 @@ class Reduced(Arithmetic):
     """The sum, maximum or minimum, in an epilogue."""
 
 
-Expr = Const | Load | Apply | Select | Cast | Call | Index | Lookup | Reduced
+Expr = Const | Load | Apply | Select | Cast | HelperCall | Index | Lookup | Reduced
 
 
 def equal(left: Expr, right: Expr | float) -> Apply:
@@ -239,9 +239,9 @@ def where(condition: Expr, then: Expr, other: Expr) -> Select:
     return Select(condition=_apply("-", condition, 1), then=then, other=other)
 
 
-def call(helper: Helper, *arguments: Expr | float) -> Call:
+def call(helper: Helper, *arguments: Expr | float) -> HelperCall:
     """Return a call of a helper."""
-    return Call(helper=helper, arguments=tuple(as_expr(each) for each in arguments))
+    return HelperCall(helper=helper, arguments=tuple(as_expr(each) for each in arguments))
 
 
 def cast(value: Expr | float, c_type: str) -> Cast:
@@ -255,7 +255,7 @@ def as_expr(value: object) -> Expr:
         value = value.item()
     if isinstance(value, int | float):
         return Const(value=int(value) if isinstance(value, bool) else value)
-    if isinstance(value, Const | Load | Apply | Select | Cast | Call | Index | Lookup | Reduced):
+    if isinstance(value, Const | Load | Apply | Select | Cast | HelperCall | Index | Lookup | Reduced):
         return value
     raise TypeError(f"{value!r} is neither an expression nor a number")
 
@@ -324,7 +324,7 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return expr.left, expr.right
         case Select():
             return expr.condition, expr.then, expr.other
-        case Call():
+        case HelperCall():
             return expr.arguments
         case Cast():
             return (expr.value,)
@@ -345,7 +345,7 @@ def mapped(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
                 then=mapped(expr.then, change),
                 other=mapped(expr.other, change),
             )
-        case Call():
+        case HelperCall():
             expr = replace(expr, arguments=tuple(mapped(a, change) for a in expr.arguments))
         case Cast():
             expr = replace(expr, value=mapped(expr.value, change))

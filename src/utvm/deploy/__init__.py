@@ -8,19 +8,19 @@ from utvm.deploy.manifest import MANIFEST_FILE, Manifest, ManifestError
 from utvm.deploy.projects import PROJECTS, project
 from utvm.deploy.replacing import DirectoryError
 from utvm.deploy.text import export_text, verification_text
-from utvm.deploy.verify import Check, Difference, Verification, VerifyError, verify
+from utvm.deploy.verify import Difference, MachineCheck, Verification, VerifyError, verify
 
 __all__ = [
     "MANIFEST_FILE",
     "MLPERF_TASKS",
     "PROJECTS",
     "BudgetError",
-    "Check",
     "Difference",
     "DirectoryError",
     "Export",
     "Firmware",
     "FirmwareError",
+    "MachineCheck",
     "Manifest",
     "ManifestError",
     "Programming",

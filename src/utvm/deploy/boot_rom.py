@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from utvm.boards import Board
 from utvm.deploy.runtime_files import runtime_source
 from utvm.errors import UtvmError
-from utvm.toolchain import Layout, Region, Source, Toolchain
+from utvm.toolchain import LinkLayout, Region, Source, Toolchain
 
 UF2_FAMILIES: Mapping[str, int] = {"rp2040": 0xE48BFF56, "rp2350": 0xE48BFF59}
 """What boot ROMs that take UF2 files call themselves; of the RP2350 for secure Arm code (RP2350 Datasheet, 5.5.3)."""
@@ -45,7 +45,7 @@ def checksum_rp2040(data: bytes) -> int:
 
 def _second_stage(toolchain: Toolchain) -> Source:
     """Return the second stage as a constant: built for the RAM that it is copied to, with its sum behind it."""
-    layout = Layout(code=_STAGE, constants=_STAGE, data=_UNUSED, stack_bytes=0)
+    layout = LinkLayout(code=_STAGE, constants=_STAGE, data=_UNUSED, stack_bytes=0)
     image = toolchain.build([runtime_source("stage_rp2040.c")], layout, entries=["utvm_second_stage"])
     code = b"".join(section.data for section in image.sections if section.data is not None and section.name == ".text")
     if image.symbol("utvm_second_stage").address != _STAGE.origin or len(code) > _STAGE.length:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from utvm.boards import Board
 from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL
-from utvm.deploy.manifest import Build
+from utvm.deploy.manifest import LinkedSize
 from utvm.device import build_image
 from utvm.toolchain import Image, Source
 
@@ -65,11 +65,11 @@ def empty_image(board: Board, optimize: str) -> Image:
     return build_image(board, [_NOTHING], entries=[RUN_SYMBOL], optimize=optimize, extra_flags=PEDANTIC)
 
 
-def count_build(board: Board, name: str, image: Image, *, optimize: str) -> Build:
+def count_build(board: Board, name: str, image: Image, *, optimize: str) -> LinkedSize:
     """Return what the library adds to a program: an image with it against one without."""
     empty = empty_image(board, optimize)
     bound = image.worst_stack(f"{name}_run")
-    return Build(
+    return LinkedSize(
         optimize=optimize,
         code_bytes=image.code_bytes - empty.code_bytes,
         constant_bytes=image.constant_bytes - empty.constant_bytes,

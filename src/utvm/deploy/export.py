@@ -19,13 +19,13 @@ from utvm.deploy.directory import write_directory
 from utvm.deploy.harness import board_harness, buffer
 from utvm.deploy.manifest import (
     MANIFEST_FILE,
-    Build,
+    CForm,
     Expected,
-    Form,
+    LinkedSize,
     Manifest,
     OperatorEntry,
     Port,
-    Result,
+    ResultEntry,
     SlowerEntry,
 )
 from utvm.deploy.projects import project
@@ -200,9 +200,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def form_of(program: Program) -> Form:
+def form_of(program: Program) -> CForm:
     """Return what a manifest says of a program."""
-    return Form(
+    return CForm(
         arena_bytes=program.arena_bytes,
         arena_lower_bound=program.memory.lower_bound,
         constant_bytes=program.constant_bytes,
@@ -218,7 +218,7 @@ def form_of(program: Program) -> Form:
                 constant_bytes=call.kernel.constant_bytes,
                 scratch_bytes=call.kernel.scratch_bytes,
                 results=tuple(
-                    Result(tensor=t.name, dtype=t.dtype, shape=t.shape, offset=program.memory.offset_of(t))
+                    ResultEntry(tensor=t.name, dtype=t.dtype, shape=t.shape, offset=program.memory.offset_of(t))
                     for t in call.op.outputs
                 ),
             )
@@ -283,7 +283,7 @@ def _other_stacks(board: Board, name: str, files: Mapping[str, str], harness: st
             yield image.worst_stack(f"{name}_run").bytes
 
 
-def _promises(builds: tuple[Build, ...], stack_bound: int, board: Board) -> dict[str, tuple[int, str]]:
+def _promises(builds: tuple[LinkedSize, ...], stack_bound: int, board: Board) -> dict[str, tuple[int, str]]:
     how = f"compiled for {board.core.name} as the manifest says, under {' or '.join(b.optimize for b in builds)}"
     return {
         "FLASH_BYTES": (
@@ -299,7 +299,9 @@ def _promises(builds: tuple[Build, ...], stack_bound: int, board: Board) -> dict
     }
 
 
-def _check_budgets(program: Program, builds: tuple[Build, ...], stack_bound: int, budgets: Mapping[str, int]) -> None:
+def _check_budgets(
+    program: Program, builds: tuple[LinkedSize, ...], stack_bound: int, budgets: Mapping[str, int]
+) -> None:
     """Refuse what api.compile has not refused already."""
     problems = []
     flash, stack = max(b.flash_bytes for b in builds), max(builds, key=lambda b: b.stack_bytes)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from utvm.codegen import ARENA_SYMBOL, RESET_MODEL_SYMBOL, RUN_SYMBOL
-from utvm.deploy.manifest import Form, Port, Result
+from utvm.deploy.manifest import CForm, Port, ResultEntry
 
 WANTED_SYMBOL = "utvm_wanted"
 COPY_SYMBOL = "utvm_copy"
 HOOKS_HEADER = "utvm_hooks.h"
 
 
-def results_of(form: Form) -> list[tuple[int, Result]]:
+def results_of(form: CForm) -> list[tuple[int, ResultEntry]]:
     """Return (operator, tensor) for all that operators write, in the order in which they do."""
     return [(index, result) for index, entry in enumerate(form.operators) for result in entry.results]
 
@@ -34,7 +34,7 @@ def hooks_header(name: str) -> str:
 
 
 def board_harness(
-    name: str, inputs: Sequence[Port], outputs: Sequence[Port], form: Form | None = None, *, states: bool = False
+    name: str, inputs: Sequence[Port], outputs: Sequence[Port], form: CForm | None = None, *, states: bool = False
 ) -> str:
     """Return the C file that gives a session one function to call, and with `form` the copies of layers.
 
@@ -56,7 +56,7 @@ def board_harness(
     return "\n".join([*parts, *([] if form is None else [_after(form)])])
 
 
-def host_harness(name: str, inputs: Sequence[Port], outputs: Sequence[Port], form: Form) -> str:
+def host_harness(name: str, inputs: Sequence[Port], outputs: Sequence[Port], form: CForm) -> str:
     """Return a program: inputs from standard input, one set after the other; outputs, or layer argv[1], go to
     standard output. The arena is of the promised size, so that a sanitizer sees any access beyond it."""
     first, *others = inputs
@@ -101,7 +101,7 @@ def _call(name: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
     return f"{name}_run({arguments})"
 
 
-def _after(form: Form) -> str:
+def _after(form: CForm) -> str:
     results = results_of(form)
     rows = "\n".join(f"    {{{index}, {result.offset}, {result.nbytes}}}," for index, result in results)
     largest = max((result.nbytes for _, result in results), default=1)

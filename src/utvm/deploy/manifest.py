@@ -42,7 +42,7 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class ResultEntry:
     """A tensor that an operator writes, and where in the arena it is just after that."""
 
     tensor: str
@@ -69,11 +69,11 @@ class OperatorEntry:
     function: str
     constant_bytes: int
     scratch_bytes: int
-    results: tuple[Result, ...]
+    results: tuple[ResultEntry, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class CForm:
     """One of the two forms of the C: that for the core, or that with portable kernels. Bytes."""
 
     arena_bytes: int
@@ -107,7 +107,7 @@ class SlowerEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
+class LinkedSize:
     """What linking the model adds to a program under one optimisation. `stack_bytes` is a bound for the worst case."""
 
     optimize: str
@@ -170,9 +170,9 @@ class Manifest:
     flags: tuple[str, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    core_form: Form
-    portable_form: Form | None
-    builds: tuple[Build, ...]
+    core_form: CForm
+    portable_form: CForm | None
+    builds: tuple[LinkedSize, ...]
     stack_bound: int
     expected: Expected
     budgets: Mapping[str, int]
@@ -249,7 +249,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     taken["core_form"] = _form(values["core_form"])
     taken["portable_form"] = None if values["portable_form"] is None else _form(values["portable_form"])
     taken["builds"] = tuple(
-        Build(**{key: _plain(entry[key]) for key in Build.__dataclass_fields__}) for entry in values["builds"]
+        LinkedSize(**{key: _plain(entry[key]) for key in LinkedSize.__dataclass_fields__}) for entry in values["builds"]
     )
     expected = values["expected"]
     taken["expected"] = Expected(**{key: expected[key] for key in Expected.__dataclass_fields__ if key in expected})
@@ -260,12 +260,14 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     return Manifest(**taken)
 
 
-def _form(values: dict[str, Any]) -> Form:
+def _form(values: dict[str, Any]) -> CForm:
     operators = []
     for entry in values["operators"]:
-        results = tuple(Result(**{**_typed(result), "offset": index(result["offset"])}) for result in entry["results"])
+        results = tuple(
+            ResultEntry(**{**_typed(result), "offset": index(result["offset"])}) for result in entry["results"]
+        )
         operators.append(OperatorEntry(**{**entry, "results": results}))
-    return Form(**{**values, "operators": tuple(operators)})
+    return CForm(**{**values, "operators": tuple(operators)})
 
 
 def _typed(entry: Mapping[str, Any]) -> dict[str, Any]:

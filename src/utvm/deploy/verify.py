@@ -30,7 +30,7 @@ from utvm.deploy.harness import (
     host_harness,
     results_of,
 )
-from utvm.deploy.manifest import Form, Manifest, Result
+from utvm.deploy.manifest import CForm, Manifest, ResultEntry
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.frontends.reading import model_bytes, model_file
@@ -80,7 +80,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class MachineCheck:
     """What one machine showed.
 
     Attributes:
@@ -111,7 +111,7 @@ class Verification:
     """
 
     name: str
-    checks: tuple[Check, ...]
+    checks: tuple[MachineCheck, ...]
     changed: tuple[str, ...]
     other_model: bool
     allow_changed: bool = False
@@ -182,7 +182,7 @@ def verify(
     target = asked if asked.emulator is not None else _emulated(asked)
     if target is None:
         failure = f"no emulated board has its core, {asked.core.name}"
-        checks.append(Check(place=f"board {asked.name}", inputs=0, layers=0, difference=None, failure=failure))
+        checks.append(MachineCheck(place=f"board {asked.name}", inputs=0, layers=0, difference=None, failure=failure))
     else:
         instead = "" if target is asked else f" in place of {asked.name}"
         place = f"board {target.name}{instead}"
@@ -208,9 +208,9 @@ def _checked(
     built: AbstractContextManager[Runner],
     missing: Sequence[str],
     reference: _Reference,
-    form: Form,
+    form: CForm,
     layers: bool,
-) -> Check:
+) -> MachineCheck:
     """Return what a machine showed; that it could not build or run is a check that failed."""
     try:
         if missing:
@@ -218,7 +218,7 @@ def _checked(
         with built as run:
             return _check(place, run, reference, form, layers)
     except UtvmError as error:
-        return Check(place=place, inputs=0, layers=0, difference=None, failure=str(error))
+        return MachineCheck(place=place, inputs=0, layers=0, difference=None, failure=str(error))
 
 
 class _Reference:
@@ -254,7 +254,7 @@ class _Reference:
         return drawn
 
 
-def _check(place: str, run: Runner, reference: _Reference, form: Form, layers: bool) -> Check:
+def _check(place: str, run: Runner, reference: _Reference, form: CForm, layers: bool) -> MachineCheck:
     compared = 0
     for number in range(len(reference.inputs)):
         wanted = reference.outputs(number)
@@ -275,8 +275,8 @@ def _check(place: str, run: Runner, reference: _Reference, form: Form, layers: b
                     found.insert(0, here)
                     break
         if found:
-            return Check(place=place, inputs=number + 1, layers=compared, difference=found[0])
-    return Check(place=place, inputs=len(reference.inputs), layers=compared, difference=None)
+            return MachineCheck(place=place, inputs=number + 1, layers=compared, difference=found[0])
+    return MachineCheck(place=place, inputs=len(reference.inputs), layers=compared, difference=None)
 
 
 def _wanted(by_name: Mapping[str, Array], tensor: str) -> Array | None:
@@ -344,7 +344,7 @@ def _shapes(ports: Sequence[tuple[str, tuple[int, ...]]]) -> str:
     return ", ".join(f"{dtype}{list(shape)}" for dtype, shape in ports)
 
 
-def _arrays(manifest: Manifest, raw: bytes, result: Result | None) -> list[Array]:
+def _arrays(manifest: Manifest, raw: bytes, result: ResultEntry | None) -> list[Array]:
     """Return the outputs, or one layer's result, out of the bytes that a harness gave."""
     if result is not None:
         return [np.frombuffer(raw, result.dtype).reshape(result.shape)]
@@ -360,7 +360,7 @@ def _hook_flags(name: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def _on_host(manifest: Manifest, files: Mapping[str, str], form: Form) -> Iterator[Runner]:
+def _on_host(manifest: Manifest, files: Mapping[str, str], form: CForm) -> Iterator[Runner]:
     """Build for this machine; yields what runs it."""
     name, results = manifest.name, results_of(form)
     with tempfile.TemporaryDirectory(prefix="utvm-verify-") as scratch:

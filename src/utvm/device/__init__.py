@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from utvm.device.arrays import FunctionRun
     from utvm.device.attach import AttachedTarget, link_opener, open_session
-    from utvm.device.check import Check, check_board, check_connected
+    from utvm.device.check import BoardCheck, check_board, check_connected
     from utvm.device.execution import CallInterruptedError, CallTimeoutError, Measurement, StackOverflowError
     from utvm.device.faults import TargetFaultError
     from utvm.device.firmware import build_image
@@ -39,9 +39,9 @@ else:
 
 __all__ = [
     "AttachedTarget",
+    "BoardCheck",
     "CallInterruptedError",
     "CallTimeoutError",
-    "Check",
     "ChildProcess",
     "Count",
     "DebugLink",

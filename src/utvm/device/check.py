@@ -16,7 +16,7 @@ _NAMES = {0xC20: "Cortex-M0", 0xC60: "Cortex-M0+", 0xC23: "Cortex-M3", 0xC24: "C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class BoardCheck:
     """Something that a board's file says, whether the board agrees, and what was found."""
 
     what: str
@@ -24,7 +24,7 @@ class Check:
     found: str
 
 
-def check_connected(board: Board) -> tuple[Check, ...]:
+def check_connected(board: Board) -> tuple[BoardCheck, ...]:
     """Compare a board's file with the board that is connected; see `check_board`.
 
     Raises:
@@ -40,7 +40,7 @@ def check_connected(board: Board) -> tuple[Check, ...]:
         link.close()
 
 
-def check_board(board: Board, link: DebugLink) -> tuple[Check, ...]:
+def check_board(board: Board, link: DebugLink) -> tuple[BoardCheck, ...]:
     """Compare a board's file with the board behind a link; the core is halted.
 
     The core is the one that CPUID names; the cycle counter is there; each memory can be read at its edges. That a
@@ -55,20 +55,20 @@ def check_board(board: Board, link: DebugLink) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _core(board: Board, link: DebugLink) -> Iterator[Check]:
+def _core(board: Board, link: DebugLink) -> Iterator[BoardCheck]:
     identity = _word(link, _CPUID)
     part = None if identity is None else identity >> 4 & 0xFFF
     name = _NAMES.get(part or 0, "an unknown core")
     found = "CPUID can't be read" if identity is None else f"CPUID 0x{identity:08x}: {name}"
-    yield Check(what=f"the core is a {board.core.name}", holds=part == board.core.part_number, found=found)
+    yield BoardCheck(what=f"the core is a {board.core.name}", holds=part == board.core.part_number, found=found)
     if board.cycle_counter == "dwt":
         control = _word(link, _DWT_CTRL)
         there = control is not None and not control & _NO_CYCLE_COUNTER
         found = "DWT_CTRL can't be read" if control is None else f"DWT_CTRL 0x{control:08x}"
-        yield Check(what="the cycle counter DWT_CYCCNT is there", holds=there, found=found)
+        yield BoardCheck(what="the cycle counter DWT_CYCCNT is there", holds=there, found=found)
 
 
-def _edges(memory: Memory, link: DebugLink) -> Check:
+def _edges(memory: Memory, link: DebugLink) -> BoardCheck:
     unreadable = [
         f"0x{address:08x} can't be read"
         for start, end in memory.ranges
@@ -76,7 +76,7 @@ def _edges(memory: Memory, link: DebugLink) -> Check:
         if _word(link, address) is None
     ]
     what = f"{memory.name}, {memory.length:,} bytes at 0x{memory.origin:08x}"
-    return Check(what=what, holds=not unreadable, found=", ".join(unreadable) or "readable at both ends")
+    return BoardCheck(what=what, holds=not unreadable, found=", ".join(unreadable) or "readable at both ends")
 
 
 def _word(link: DebugLink, address: int) -> int | None:

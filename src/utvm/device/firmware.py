@@ -9,7 +9,7 @@ from importlib.resources import files
 from utvm.boards import Board, Memory, Placement
 from utvm.device.frame import FRAME_SYMBOL, INVOKE_SYMBOL
 from utvm.device.startup import startup_sources
-from utvm.toolchain import Image, Layout, MemoryOverflowError, Region, Source, Toolchain
+from utvm.toolchain import Image, LinkLayout, MemoryOverflowError, Region, Source, Toolchain
 
 START_SYMBOL = "utvm_start"
 RETURN_SYMBOL = "utvm_return"
@@ -78,9 +78,9 @@ def _build(
     return toolchain.build(every, board_layout(board, placement), entries=[*ours, *entries])
 
 
-def board_layout(board: Board, placement: Placement, *, boots: bool = False) -> Layout:
+def board_layout(board: Board, placement: Placement, *, boots: bool = False) -> LinkLayout:
     """Return where the linker puts what on a board; `boots` is for programs that start by themselves."""
-    return Layout(
+    return LinkLayout(
         code=_region(placement.code, boots),
         constants=_region(placement.constants, boots),
         data=_region(placement.data, boots),

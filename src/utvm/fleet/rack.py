@@ -16,7 +16,7 @@ from utvm.fleet.address import Fleet, FleetError, security
 from utvm.fleet.servers import hush
 from utvm.fleet.shipment import Shipment
 from utvm.fleet.worker import measure_here, offered
-from utvm.tuning import BoardLostError, Built, Expectation, Rack, Trial
+from utvm.tuning import BoardLostError, BuiltCandidate, Expectation, Rack, Trial
 from utvm.tuning.rack import MOST_LOSSES, after_losses
 
 _CONNECT_SECONDS = 10.0
@@ -79,7 +79,7 @@ class FleetRack(Rack):
         """One trial more for each board: its next is there when it ends one."""
         return 2 * self.boards
 
-    def submit(self, expected: Expectation, built: Built) -> Future[Trial]:
+    def submit(self, expected: Expectation, built: BuiltCandidate) -> Future[Trial]:
         """Begin a trial on any free board.
 
         Raises:

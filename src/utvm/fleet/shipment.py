@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from utvm.tuning import Built, Expectation
+from utvm.tuning import BuiltCandidate, Expectation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -19,12 +19,12 @@ class Shipment:
     """
 
     expected: Expectation
-    built: Built
+    built: BuiltCandidate
     assume: str | None
     elf: bytes
 
     @staticmethod
-    def pack(expected: Expectation, built: Built, assume: str | None) -> Shipment:
+    def pack(expected: Expectation, built: BuiltCandidate, assume: str | None) -> Shipment:
         """Read what belongs to a candidate.
 
         Raises:
@@ -34,7 +34,7 @@ class Shipment:
         return Shipment(expected=expected, built=built, assume=assume, elf=elf)
 
     @contextmanager
-    def unpacked(self, directory: Path) -> Iterator[Built]:
+    def unpacked(self, directory: Path) -> Iterator[BuiltCandidate]:
         """Give the candidate with a file of this host, which is removed afterwards."""
         if self.built.image is None:
             yield self.built

@@ -23,7 +23,7 @@ from utvm.fleet import Say
 from utvm.fleet.address import Fleet, security
 from utvm.fleet.servers import WITHOUT_TLS, QuietWorker, first_of, hush, stop_on_signals
 from utvm.fleet.shipment import Shipment
-from utvm.tuning import BoardLostError, Built, Expectation, Measurer, Trial, board_kind
+from utvm.tuning import BoardLostError, BuiltCandidate, Expectation, Measurer, Trial, board_kind
 
 _RETRY_SECONDS = 3.0
 _JOIN_SECONDS = "20s"
@@ -40,7 +40,7 @@ class Slot(Protocol):
     def open(self) -> None:
         """See that it is there; raises `UtvmError` if not."""
 
-    def measure(self, expected: Expectation, built: Built, assume: str | None) -> Trial:
+    def measure(self, expected: Expectation, built: BuiltCandidate, assume: str | None) -> Trial:
         """Make a trial; raises `BoardLostError`."""
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class BoardSlot:
         """Connect."""
         self._measurer.open()
 
-    def measure(self, expected: Expectation, built: Built, assume: str | None) -> Trial:
+    def measure(self, expected: Expectation, built: BuiltCandidate, assume: str | None) -> Trial:
         """Make a trial under what the tuner's cycle model assumes."""
         with self._measuring:
             if assume != self._assume and not self._closing:

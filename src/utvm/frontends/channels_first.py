@@ -32,7 +32,7 @@ FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class WindowMoves:
     """How a window moves over one or two spatial dimensions; one value for each.
 
     Attributes:
@@ -88,7 +88,7 @@ class Window:
         return Padding(top=top, bottom=bottom, left=left, right=right)
 
 
-def same_window(window: Window, sizes: Sequence[int], *, more_before: bool) -> Window:
+def same_window(window: WindowMoves, sizes: Sequence[int], *, more_before: bool) -> WindowMoves:
     """Return a window padded so that each stride begins a window (auto_pad SAME_UPPER, SAME_LOWER, padding='same')."""
     before, after = [], []
     for size, k, stride, dilation in zip(sizes, window.size, window.stride, window.dilation, strict=True):
@@ -96,7 +96,7 @@ def same_window(window: Window, sizes: Sequence[int], *, more_before: bool) -> W
         small, large = total // 2, total - total // 2
         before.append(large if more_before else small)
         after.append(small if more_before else large)
-    return Window(
+    return WindowMoves(
         size=window.size, stride=window.stride, dilation=window.dilation, before=tuple(before), after=tuple(after)
     )
 
@@ -119,7 +119,7 @@ def to_channels_first(b: GraphBuilder, y: Tensor, rank: int) -> Tensor:
 
 
 def convolution(
-    b: GraphBuilder, x: Tensor, weights: FloatArray, bias: FloatArray | None, window: Window, groups: int
+    b: GraphBuilder, x: Tensor, weights: FloatArray, bias: FloatArray | None, window: WindowMoves, groups: int
 ) -> Tensor:
     """weights [OC,IC/groups,KH,KW] or [OC,IC/groups,K]."""
     if weights.ndim != len(x.shape):
@@ -147,7 +147,7 @@ def convolution(
     return to_channels_first(b, y, len(x.shape))
 
 
-def pool(b: GraphBuilder, x: Tensor, window: Window, *, maximum: bool, count_padding: bool = False) -> Tensor:
+def pool(b: GraphBuilder, x: Tensor, window: WindowMoves, *, maximum: bool, count_padding: bool = False) -> Tensor:
     """A maximum, or a mean over the pixels inside x; with `count_padding` over those of the padding too."""
     if any(d != 1 for d in window.dilation):
         raise RefusedError("a dilated pool is not supported")

@@ -15,7 +15,7 @@ from utvm.graph import Add, LeakyRelu, Logistic, Mul, Operator, Relu, Relu6, Tan
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
 
 
-def _window(n: NodeContext, x: Tensor, kernel: tuple[int, ...]) -> layers.Window:
+def _window(n: NodeContext, x: Tensor, kernel: tuple[int, ...]) -> layers.WindowMoves:
     """Return the window of a convolution or a pool."""
     rank = len(x.shape) - 2
     pads = n.ints("pads", (0,) * (2 * rank)) or ()
@@ -26,7 +26,7 @@ def _window(n: NodeContext, x: Tensor, kernel: tuple[int, ...]) -> layers.Window
         )
     if auto not in ("NOTSET", ""):
         pads = (0,) * (2 * rank)
-    window = layers.Window(
+    window = layers.WindowMoves(
         size=kernel,
         stride=n.ints("strides", (1,) * rank) or (),
         dilation=n.ints("dilations", (1,) * rank) or (),
@@ -100,7 +100,7 @@ def _global_maximum(n: NodeContext) -> Value:
     x = n.x()
     rank = len(x.shape) - 2
     zero, one = (0,) * rank, (1,) * rank
-    window = layers.Window(size=x.shape[2:], stride=one, dilation=one, before=zero, after=zero)
+    window = layers.WindowMoves(size=x.shape[2:], stride=one, dilation=one, before=zero, after=zero)
     return layers.pool(n.b, x, window, maximum=True)
 
 

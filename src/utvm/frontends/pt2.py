@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from utvm.frontends.archives import BROKEN, ArchiveError, opened
 from utvm.frontends.errors import FrontendError
-from utvm.frontends.torch_program import Call, Ref, TorchProgram
+from utvm.frontends.torch_program import Ref, TorchCall, TorchProgram
 from utvm.graph.names import printable
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -165,7 +165,7 @@ def _output(value: Mapping[str, Any]) -> str | None:
     return str(value["as_tensor"]["name"]) if "as_tensor" in value else None
 
 
-def _call(node: Mapping[str, Any]) -> Call:
+def _call(node: Mapping[str, Any]) -> TorchCall:
     args, kwargs = [], {}
     for argument in node["inputs"]:
         if argument.get("kind") == 2:
@@ -177,7 +177,7 @@ def _call(node: Mapping[str, Any]) -> Call:
         ((kind, value),) = made.items()
         several = value if kind == "as_tensors" else [value]
         outputs += [each.get("name", "") if isinstance(each, dict) else "" for each in several]
-    return Call(
+    return TorchCall(
         name=str(node.get("name") or outputs[0]),
         kind=str(node["target"]).removeprefix("torch.ops."),
         args=tuple(args),

@@ -19,7 +19,7 @@ from utvm.frontends.pt2 import read_pt2
 from utvm.frontends.qdq import integers_of, is_quantised
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.torch_layers import CONVERTERS, TorchNode, Value
-from utvm.frontends.torch_program import Call, TorchProgram, program_of
+from utvm.frontends.torch_program import TorchCall, TorchProgram, program_of
 from utvm.frontends.torch_quantized import dequantize, quantize
 from utvm.graph import DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
@@ -106,7 +106,7 @@ class _Importer:
                 except RefusedError as reason:
                     self.problems.of_file(f"input '{shown}': {reason}")
 
-    def _convert(self, index: int, call: Call) -> None:
+    def _convert(self, index: int, call: TorchCall) -> None:
         kind = printable(call.kind.removeprefix("aten."))
         if any(name not in self.values for name in call.references()):
             return
@@ -120,7 +120,7 @@ class _Importer:
         except Exception as error:
             self.problems.of_operator(index, kind, f"its arguments are not understood ({type(error).__name__})")
 
-    def _keep(self, call: Call, made: Value | tuple[Value, ...]) -> None:
+    def _keep(self, call: TorchCall, made: Value | tuple[Value, ...]) -> None:
         if len(call.outputs) == 1:
             self.values[call.outputs[0]] = made
         elif isinstance(made, tuple):
@@ -128,7 +128,7 @@ class _Importer:
         else:
             self.values[call.outputs[0]] = made
 
-    def _converted(self, call: Call) -> Value | tuple[Value, ...]:
+    def _converted(self, call: TorchCall) -> Value | tuple[Value, ...]:
         node = TorchNode(call, self.builder, self.values)
         kind = node.kind.partition(".")[0]
         if call.kind.startswith("quantized_decomposed."):

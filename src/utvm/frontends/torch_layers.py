@@ -13,7 +13,7 @@ from utvm.frontends import blocks
 from utvm.frontends import channels_first as layers
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.refusal import RefusedError, axis_of
-from utvm.frontends.torch_program import Call, Ref
+from utvm.frontends.torch_program import Ref, TorchCall
 from utvm.graph import Add, LeakyRelu, Logistic, Mul, Operator, Relu, Relu6, StridedSlice, Sub, Tanh, Tensor
 
 Value = Tensor | NDArray[np.float32]
@@ -23,7 +23,7 @@ _TRAINING = "it works as in training: export the module after module.eval()"
 class TorchNode:
     """One call on its way into the graph."""
 
-    def __init__(self, call: Call, builder: GraphBuilder, values: Mapping[str, Value | tuple[Value, ...]]) -> None:
+    def __init__(self, call: TorchCall, builder: GraphBuilder, values: Mapping[str, Value | tuple[Value, ...]]) -> None:
         self._call = call
         self._values = values
         self.b = builder
@@ -89,7 +89,7 @@ def _conv(n: TorchNode) -> Value:
     (x, rank), weights = n.image(), n.weights()
     padding = n.arg(4, "padding", 0)
     before = (0,) * rank if isinstance(padding, str) else _pair(padding, rank)
-    window = layers.Window(
+    window = layers.WindowMoves(
         size=weights.shape[2:],
         stride=_pair(n.arg(3, "stride", 1), rank),
         dilation=_pair(n.arg(5, "dilation", 1), rank),
@@ -126,7 +126,7 @@ def _pool(*, maximum: bool) -> Converter:
         dilation = _pair(n.arg(4, "dilation", 1), rank) if maximum else (1,) * rank
         ceil = bool(n.arg(5 if maximum else 4, "ceil_mode", False))
         stride = _pair(n.arg(2, "stride", ()) or size, rank)
-        window = layers.Window(size=size, stride=stride, dilation=dilation, before=pads, after=pads, ceil=ceil)
+        window = layers.WindowMoves(size=size, stride=stride, dilation=dilation, before=pads, after=pads, ceil=ceil)
         counted = not maximum and bool(n.arg(5, "count_include_pad", True))
         return layers.pool(n.b, x, window, maximum=maximum, count_padding=counted)
 
@@ -142,7 +142,7 @@ def _adaptive_average(n: TorchNode) -> Value:
         raise RefusedError(f"{list(x.shape[2:])} pixels are not divided evenly into {list(wanted)}")
     size = tuple(size // out for size, out in zip(x.shape[2:], wanted, strict=True))
     none = (0,) * rank
-    window = layers.Window(size=size, stride=size, dilation=(1,) * rank, before=none, after=none)
+    window = layers.WindowMoves(size=size, stride=size, dilation=(1,) * rank, before=none, after=none)
     return layers.pool(n.b, x, window, maximum=False)
 
 

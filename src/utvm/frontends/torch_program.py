@@ -18,7 +18,7 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class TorchCall:
     """A call of an operator.
 
     Attributes:
@@ -50,7 +50,7 @@ class TorchProgram:
 
     inputs: Mapping[str, tuple[tuple[int | str, ...], str]]
     constants: Mapping[str, NDArray[Any]]
-    calls: tuple[Call, ...]
+    calls: tuple[TorchCall, ...]
     outputs: tuple[str | None, ...]
 
 
@@ -62,7 +62,7 @@ def program_of(exported: Any) -> TorchProgram:
     state, stored = exported.state_dict, exported.constants
     inputs: dict[str, tuple[tuple[int | str, ...], str]] = {}
     constants: dict[str, NDArray[Any]] = {}
-    calls: list[Call] = []
+    calls: list[TorchCall] = []
     outputs: tuple[str | None, ...] = ()
     for node in exported.graph.nodes:
         if node.op == "placeholder" and (node.name in named or node.name in lifted):
@@ -75,7 +75,7 @@ def program_of(exported: Any) -> TorchProgram:
         elif node.op == "call_function":
             args, kwargs = _plain(node.args), {name: _plain(value) for name, value in node.kwargs.items()}
             kind = "getitem" if getattr(node.target, "__name__", "") == "getitem" else str(node.target)
-            calls.append(Call(name=node.name, kind=kind, args=args, kwargs=kwargs, outputs=(node.name,)))
+            calls.append(TorchCall(name=node.name, kind=kind, args=args, kwargs=kwargs, outputs=(node.name,)))
         elif node.op == "output":
             outputs = tuple(getattr(arg, "name", None) for arg in node.args[0])
     return TorchProgram(inputs=inputs, constants=constants, calls=tuple(calls), outputs=outputs)

@@ -11,10 +11,10 @@ from utvm.codegen import CWriter, float_literal
 from utvm.compute import (
     Affine,
     Apply,
-    Call,
     Cast,
     Const,
     Expr,
+    HelperCall,
     Index,
     Load,
     Lookup,
@@ -241,7 +241,7 @@ class _Renderer:
                 return f"({condition} >= 0 ? {then} : {other})"
             case Cast():
                 return f"({expr.c_type}){self._expr(expr.value, point, reduced, seen)}"
-            case Call():
+            case HelperCall():
                 self.helpers.append(expr.helper.name)
                 arguments = ", ".join(self._expr(e, point, reduced, seen) for e in expr.arguments)
                 return f"{expr.helper.name}({arguments})"

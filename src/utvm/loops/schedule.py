@@ -43,7 +43,7 @@ class IllegalScheduleError(UtvmError):
     """A step that would change what is computed, or that the renderer can't write."""
 
 
-class Instruction(Protocol):
+class ProductInstruction(Protocol):
     """A sum of products of small vectors, as `utvm.cores.instructions` describes them.
 
     An operand is `words` words; lane i of a word is an element shifted left by `shifts[i]`.
@@ -143,7 +143,7 @@ class Schedule:
     tails: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     copies: Mapping[str, Copied] = field(default_factory=dict)
     boxes: Mapping[str, str] = field(default_factory=dict)
-    instruction: Instruction | None = None
+    instruction: ProductInstruction | None = None
     lanes: str | None = None
     reduced: frozenset[str] = frozenset()
 
@@ -338,7 +338,7 @@ class Schedule:
             raise IllegalScheduleError(f"a box of '{name}' must hold whole rows of its last dimension")
         return replace(self, boxes={**self.boxes, name: at})
 
-    def replace(self, instruction: Instruction, lanes: str) -> Schedule:
+    def replace(self, instruction: ProductInstruction, lanes: str) -> Schedule:
         """Compute the products of the turns of `lanes` by an instruction."""
         product = self.product()
         if product is None or product[2] != 0 or self.compute.c_type != "int32_t":
@@ -542,7 +542,7 @@ class Schedule:
         return replace(self, copies={**self.copies, name: Copied(buffer=buffer, layout=tuple(layout), at=at)})
 
 
-def words(elements: NDArray[Any], instruction: Instruction) -> NDArray[Any]:
+def words(elements: NDArray[Any], instruction: ProductInstruction) -> NDArray[Any]:
     """Return weights as words of an instruction; the last dimension is that of its lanes."""
     shifts = instruction.right_shifts
     bits = _BITS[instruction.right_type]

@@ -40,7 +40,7 @@ _MOST_CONFLICTS = 20_000
 _Entry = tuple[int, float, tuple[int, ...]]
 """Flash, cycles, and the candidates of the first operators."""
 
-Options = Sequence[Sequence[Candidate]]
+CandidateLists = Sequence[Sequence[Candidate]]
 """The candidates of each operator."""
 
 Picked = tuple[Candidate, ...]
@@ -50,7 +50,7 @@ Conflict = Mapping[int, object]
 """Operators, and what they ask of the memory that can't be had all together."""
 
 
-class Memory(Protocol):
+class ArenaSizes(Protocol):
     """What is known of the arena of combinations, in bytes."""
 
     def floor(self, index: int, candidate: Candidate, /) -> int:
@@ -120,7 +120,7 @@ class FlashError(Exception):
         self.needed = needed
 
 
-def choose(options: Options, *, flash: int | None, ram: int | None, memory: Memory) -> Picked:
+def choose(options: CandidateLists, *, flash: int | None, ram: int | None, memory: ArenaSizes) -> Picked:
     """Return one candidate for each operator: the fewest cycles in all that fit.
 
     Without a limit of the flash, that is the least flash within `NEARLY` of the fewest cycles, in an arena no larger.
@@ -138,7 +138,7 @@ def choose(options: Options, *, flash: int | None, ram: int | None, memory: Memo
     return fastest if flash is not None else _smaller(options, fastest, memory)
 
 
-def frontier(options: Options, *, memory: Memory, most: int | None = None) -> Iterator[Point]:
+def frontier(options: CandidateLists, *, memory: ArenaSizes, most: int | None = None) -> Iterator[Point]:
     """Yield the combinations on the frontier of cycles, arena and flash, and some that others beat.
 
     For one limit of the arena after the other, each just below the largest arena that was found under the last, yields
@@ -158,7 +158,7 @@ def frontier(options: Options, *, memory: Memory, most: int | None = None) -> It
         ram = max(point.arena_bytes for point in points) - 1
 
 
-def _sweep(options: Options, ram: int | None, memory: Memory, most: int | None) -> Iterator[Point]:
+def _sweep(options: CandidateLists, ram: int | None, memory: ArenaSizes, most: int | None) -> Iterator[Point]:
     """Yield the combinations within an arena that no other beats in cycles and flash."""
     left = options if ram is None else _within(options, ram, memory)
     front = [_point(picked, memory) for picked in _spread(_front(left), most)]
@@ -185,7 +185,7 @@ def _sweep(options: Options, ram: int | None, memory: Memory, most: int | None) 
         flash = point.flash_bytes - 1
 
 
-def _point(picked: Picked, memory: Memory) -> Point:
+def _point(picked: Picked, memory: ArenaSizes) -> Point:
     return Point(
         cycles=cycles_of(picked),
         flash_bytes=_flash(picked),
@@ -201,12 +201,12 @@ def _spread(front: list[Picked], most: int | None) -> list[Picked]:
     return [front[round(index * (len(front) - 1) / (most - 1))] for index in range(most)]
 
 
-def smallest(options: Options) -> int:
+def smallest(options: CandidateLists) -> int:
     """Return the fewest bytes of flash that any combination needs."""
     return sum(min(choice.flash_bytes for choice in choices) for choices in options)
 
 
-def _fastest(options: Options, flash: int | None, ram: int | None, memory: Memory) -> Picked:
+def _fastest(options: CandidateLists, flash: int | None, ram: int | None, memory: ArenaSizes) -> Picked:
     """Return the combination with the fewest cycles in what fits."""
     left = options if ram is None else _within(options, ram, memory)
     best = partial(_fewest_cycles, flash=flash)
@@ -228,7 +228,7 @@ def _fastest(options: Options, flash: int | None, ram: int | None, memory: Memor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Search:
+class _Selection:
     """What was found, the bytes of the plans that did not fit, and whether the search ended at its bounds."""
 
     picked: Picked | None
@@ -237,14 +237,14 @@ class _Search:
 
 
 def _first_that_fits(
-    options: Options,
-    best: Callable[[Options], Picked | None],
+    options: CandidateLists,
+    best: Callable[[CandidateLists], Picked | None],
     cost: Callable[[Picked], float],
     ram: int,
-    memory: Memory,
+    memory: ArenaSizes,
     *,
     most_searched: int = _MOST_SEARCHED,
-) -> _Search:
+) -> _Selection:
     """Search the combination with the least cost whose plan fits."""
     parts = _Parts(options, best, cost)
     arenas: list[int] = []
@@ -256,19 +256,19 @@ def _first_that_fits(
             arena = memory.arena_bytes(picked)
             # Plans of a few calls are searched too, and may miss what the plan of all calls finds.
             if arena <= ram:
-                return _Search(picked=picked, arenas=tuple(arenas))
+                return _Selection(picked=picked, arenas=tuple(arenas))
             if not crowded:
                 arenas.append(arena)
             conflict = {index: picked[index].memory for index in crowded or range(len(picked))}
             conflicts.append(conflict)
         looked = max(parts.searches * len(options) - most_searched, len(conflicts) * len(options) - _MOST_CONFLICTS)
         if len(arenas) == MOST_PLANS or turn == MOST_TURNS or looked > 0:
-            return _Search(picked=None, arenas=tuple(arenas), bounded=True)
+            return _Selection(picked=None, arenas=tuple(arenas), bounded=True)
         parts.without(conflict)
-    return _Search(picked=None, arenas=tuple(arenas))
+    return _Selection(picked=None, arenas=tuple(arenas))
 
 
-def _smaller(options: Options, fastest: Picked, memory: Memory) -> Picked:
+def _smaller(options: CandidateLists, fastest: Picked, memory: ArenaSizes) -> Picked:
     """Return the combination with the least flash that is nearly as fast and needs no more RAM.
 
     Where the fastest was measured, what was only estimated is not known to be nearly as fast.
@@ -286,7 +286,7 @@ def _smaller(options: Options, fastest: Picked, memory: Memory) -> Picked:
     return _first_that_fits(left, best, _flash, arena, memory).picked or fastest
 
 
-def _within(options: Options, ram: int, memory: Memory) -> list[list[Candidate]]:
+def _within(options: CandidateLists, ram: int, memory: ArenaSizes) -> list[list[Candidate]]:
     left = [[c for c in choices if memory.floor(index, c) <= ram] for index, choices in enumerate(options)]
     short = [
         (min(memory.floor(index, c) for c in options[index]), index)
@@ -299,19 +299,19 @@ def _within(options: Options, ram: int, memory: Memory) -> list[list[Candidate]]
     return left
 
 
-def _fewest_cycles(options: Options, flash: int | None) -> Picked | None:
+def _fewest_cycles(options: CandidateLists, flash: int | None) -> Picked | None:
     if flash is None:
         return tuple(min(choices, key=lambda c: c.cycles) for choices in options)
     front = _front(options, flash=flash)
     return front[-1] if front else None
 
 
-def _least_flash(options: Options, cycles: float) -> Picked | None:
+def _least_flash(options: CandidateLists, cycles: float) -> Picked | None:
     front = _front(options, cycles=cycles)
     return front[0] if front else None
 
 
-def _front(options: Options, *, flash: int | None = None, cycles: float | None = None) -> list[Picked]:
+def _front(options: CandidateLists, *, flash: int | None = None, cycles: float | None = None) -> list[Picked]:
     """Return the combinations within limits that no other beats in cycles and flash, the least flash first."""
     least = [min((c.cycles for c in choices), default=0.0) for choices in options]
     sizes = [[c.flash_bytes for c in choices] for choices in options]
@@ -374,13 +374,13 @@ class _Parts(Iterator[Picked]):
     """
 
     def __init__(
-        self, options: Options, best: Callable[[Options], Picked | None], cost: Callable[[Picked], float]
+        self, options: CandidateLists, best: Callable[[CandidateLists], Picked | None], cost: Callable[[Picked], float]
     ) -> None:
         self._best, self._cost = best, cost
         self._order = itertools.count()
         self.searches = 0
-        self._waiting: list[tuple[float, int, Picked, Options]] = []
-        self._part: Options = ()
+        self._waiting: list[tuple[float, int, Picked, CandidateLists]] = []
+        self._part: CandidateLists = ()
         self._add(options)
 
     def __next__(self) -> Picked:
@@ -398,14 +398,14 @@ class _Parts(Iterator[Picked]):
                 self._add([*part[:index], others, *part[index + 1 :]])
             part[index] = [c for c in part[index] if c.memory == asked]
 
-    def _add(self, part: Options) -> None:
+    def _add(self, part: CandidateLists) -> None:
         self.searches += 1
         picked = self._best(part)
         if picked is not None:
             heapq.heappush(self._waiting, (self._cost(picked), next(self._order), picked, part))
 
 
-def least_cycles(options: Options, *, flash: int | None, ram: int | None, memory: Memory) -> float:
+def least_cycles(options: CandidateLists, *, flash: int | None, ram: int | None, memory: ArenaSizes) -> float:
     """Return cycles that no combination within the limits goes below."""
     left = options if ram is None else _within(options, ram, memory)
     return relaxation(left, flash).bound

@@ -56,7 +56,7 @@ Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Link:
+class ChannelLink:
     """Slots x[x_index[i]] and y[y_index[i]] go together; y's depends on x's (and on no other slot of x)."""
 
     x: Tensor
@@ -69,7 +69,7 @@ class Link:
 class Coupling:
     """What an operator asks of the channels of its tensors; `pinned` tensors keep all of theirs."""
 
-    links: tuple[Link, ...] = ()
+    links: tuple[ChannelLink, ...] = ()
     pinned: tuple[Tensor, ...] = ()
 
 
@@ -106,7 +106,7 @@ def coupling(op: Operator) -> Coupling:
             if not weights_known(op):
                 return everything
             outputs = np.arange(channels(op.y))
-            return Coupling(links=(Link(x=op.x, x_index=outputs // op.multiplier, y=op.y, y_index=outputs),))
+            return Coupling(links=(ChannelLink(x=op.x, x_index=outputs // op.multiplier, y=op.y, y_index=outputs),))
         case (
             MaxPool2D()
             | AveragePool2D()
@@ -163,7 +163,7 @@ def _derived(op: Operator) -> Coupling | None:
     if defined is None or defined.only is None:
         return None
     (y,) = op.outputs
-    links: list[Link] = []
+    links: list[ChannelLink] = []
     pinned: list[Tensor] = []
     for name, tensor in defined.inputs.items():
         first = access.channel_offset(defined.only, name)
@@ -174,10 +174,10 @@ def _derived(op: Operator) -> Coupling | None:
     return Coupling(links=tuple(links), pinned=tuple(pinned)) if links else None
 
 
-def _span(x: Tensor, y: Tensor, *, x_first: int = 0, y_first: int = 0) -> Link:
+def _span(x: Tensor, y: Tensor, *, x_first: int = 0, y_first: int = 0) -> ChannelLink:
     """Return the link of as many neighbouring slots as the narrower tensor has."""
     index = np.arange(min(channels(x), channels(y)))
-    return Link(x=x, x_index=index + x_first, y=y, y_index=index + y_first)
+    return ChannelLink(x=x, x_index=index + x_first, y=y, y_index=index + y_first)
 
 
 def _reshape(op: Reshape) -> Coupling | None:
@@ -186,7 +186,7 @@ def _reshape(op: Reshape) -> Coupling | None:
     if 0 in (x_channels, y_channels) or (x_channels % y_channels and y_channels % x_channels):
         return None
     index = np.arange(max(x_channels, y_channels))
-    return Coupling(links=(Link(x=op.x, x_index=index % x_channels, y=op.y, y_index=index % y_channels),))
+    return Coupling(links=(ChannelLink(x=op.x, x_index=index % x_channels, y=op.y, y_index=index % y_channels),))
 
 
 def weights_known(op: Conv2D | DepthwiseConv2D | FullyConnected) -> bool:

@@ -1,27 +1,27 @@
 """Float networks → int8: calibration, the quantiser, and what it loses. Its output is an ordinary TFLite file."""
 
 from utvm.quantization.dataset import Dataset, DatasetError, Pixels, dataset_of, read_dataset
-from utvm.quantization.judge import Judgement, Layer, judge
-from utvm.quantization.keeping import Cost, Kept
+from utvm.quantization.judge import JudgedLayer, Judgement, judge
+from utvm.quantization.keeping import BoardCost, Kept
 from utvm.quantization.pixels import folded
 from utvm.quantization.quantizer import QuantizationError
-from utvm.quantization.ranges import Distribution, Method, Range
+from utvm.quantization.ranges import Distribution, Method, ValueRange
 from utvm.quantization.whole import Keep, Quantized, quantize_float
 
 __all__ = [
-    "Cost",
+    "BoardCost",
     "Dataset",
     "DatasetError",
     "Distribution",
+    "JudgedLayer",
     "Judgement",
     "Keep",
     "Kept",
-    "Layer",
     "Method",
     "Pixels",
     "QuantizationError",
     "Quantized",
-    "Range",
+    "ValueRange",
     "dataset_of",
     "folded",
     "judge",

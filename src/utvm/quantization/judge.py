@@ -18,7 +18,7 @@ _LAYER_SAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class JudgedLayer:
     """How close a tensor of the int8 network is to the float one's.
 
     Attributes:
@@ -49,7 +49,7 @@ class Judgement:
     int8_accuracy: float | None
     agreement: float | None
     snr: float
-    layers: tuple[Layer, ...]
+    layers: tuple[JudgedLayer, ...]
 
 
 def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str], None]) -> Judgement:
@@ -113,7 +113,7 @@ def quantised_inputs(quantised: Graph, data: Dataset) -> dict[str, NDArray[Any]]
     return {t.name: quantised_values(data.inputs[t.name], t) for t in quantised.inputs}
 
 
-def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
+def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[JudgedLayer, ...]:
     known = {t.name: t for t in graph.tensors}
     kinds = {t.name: op.kind for op in quantised.operators for t in op.outputs}
     names = [t for t in quantised.tensors if t.name in known and not t.is_constant and t.quant is not None]
@@ -130,7 +130,7 @@ def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[Layer, ...]:
                 signal[tensor.name] += float((value**2).sum())
                 noise[tensor.name] += float(((real_values(stored[tensor.name], tensor) - value) ** 2).sum())
     return tuple(
-        Layer(
+        JudgedLayer(
             name=t.name,
             kind=kinds[t.name],
             snr=_decibels(signal[t.name], noise[t.name]),

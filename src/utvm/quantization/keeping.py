@@ -36,7 +36,7 @@ _SAMPLES = 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class BoardCost:
     """What a network costs on a board.
 
     Attributes:
@@ -63,7 +63,7 @@ class Kept:
 
     names: tuple[str, ...]
     lost: float
-    cost: Cost | None
+    cost: BoardCost | None
 
     @property
     def fits(self) -> bool:
@@ -76,7 +76,7 @@ def keep_accuracy(
     make: Callable[[Collection[str]], Graph],
     data: Dataset,
     points: float,
-    cost: Callable[[Graph], Cost] | None,
+    cost: Callable[[Graph], BoardCost] | None,
     progress: Callable[[str], None],
 ) -> tuple[Kept, ...]:
     """Return the choices that were measured, and once more, as the last, the one to take.

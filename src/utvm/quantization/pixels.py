@@ -14,7 +14,7 @@ import numpy as np
 from utvm.graph import Conv2D, DepthwiseConv2D, DType, Graph, Padding, Quantization, Quantize, Tensor
 from utvm.graph.names import Names
 from utvm.quantization.dataset import Dataset, DatasetError, Pixels
-from utvm.quantization.ranges import Range
+from utvm.quantization.ranges import ValueRange
 
 _MOST = 255.0
 
@@ -30,7 +30,7 @@ class Folded:
 
     graph: Graph
     data: tuple[Dataset, ...]
-    fixed: dict[str, Range]
+    fixed: dict[str, ValueRange]
 
 
 def folded(graph: Graph, data: Sequence[Dataset], pixels: Pixels) -> Folded:
@@ -52,7 +52,7 @@ def folded(graph: Graph, data: Sequence[Dataset], pixels: Pixels) -> Folded:
         middle, width = float(np.rint(pixels.mean[0])), pixels.std[0]
         if not 0 <= middle <= _MOST:
             raise DatasetError(f"a mean of {pixels.mean[0]} is no pixel: 0 to 255 is expected to fold it")
-        fixed = {x.name: Range(low=-middle / width, high=(_MOST - middle) / width)}
+        fixed = {x.name: ValueRange(low=-middle / width, high=(_MOST - middle) / width)}
         return Folded(graph=graph, data=tuple(data), fixed=fixed)
     if len(x.shape) != 4 or len(pixels.mean) not in (1, x.shape[3]) or len(pixels.std) not in (1, x.shape[3]):
         raise DatasetError(f"means or deviations a channel do not fit input '{x.name}' {list(x.shape)}")
@@ -78,7 +78,7 @@ def folded(graph: Graph, data: Sequence[Dataset], pixels: Pixels) -> Folded:
             dataclasses.replace(one, inputs={x.name: (one.inputs[x.name] * std + mean).astype(np.float32)})
             for one in data
         ),
-        fixed={x.name: Range(low=0.0, high=_MOST)},
+        fixed={x.name: ValueRange(low=0.0, high=_MOST)},
     )
 
 

@@ -41,7 +41,7 @@ from utvm.graph import (
 )
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
 from utvm.quantization.groups import SHARING, sharing_groups
-from utvm.quantization.ranges import Method, Range
+from utvm.quantization.ranges import Method, ValueRange
 from utvm.quantization.weights import stored_weights, weight_scales
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
@@ -95,7 +95,7 @@ def fused_activations(graph: Graph) -> dict[Operator, Operator]:
 
 def quantize_graph(
     graph: Graph,
-    ranges: Mapping[str, Range],
+    ranges: Mapping[str, ValueRange],
     *,
     weights: Method,
     corrections: Mapping[str, NDArray[np.float64]] | None = None,
@@ -123,7 +123,7 @@ class _Quantizer:
     def __init__(
         self,
         graph: Graph,
-        ranges: Mapping[str, Range],
+        ranges: Mapping[str, ValueRange],
         weights: Method,
         corrections: Mapping[str, NDArray[np.float64]],
         kept: Collection[str],
@@ -169,13 +169,13 @@ class _Quantizer:
             else:
                 known = [self._range(t) for t in group if t.is_constant or t.name in self.ranges]
                 low, high = min(r.low for r in known), max(r.high for r in known)
-                quant = Range(low=low, high=high).quantization()
+                quant = ValueRange(low=low, high=high).quantization()
             found.update(dict.fromkeys(group, quant))
         return found
 
-    def _range(self, tensor: Tensor) -> Range:
+    def _range(self, tensor: Tensor) -> ValueRange:
         if tensor.is_constant:
-            return Range(low=min(0.0, float(tensor.values.min())), high=max(0.0, float(tensor.values.max())))
+            return ValueRange(low=min(0.0, float(tensor.values.min())), high=max(0.0, float(tensor.values.max())))
         return self.ranges[tensor.name]
 
     def _activation(self, tensor: Tensor) -> Tensor:
@@ -283,4 +283,4 @@ def _constant_quantization(values: NDArray[np.float32]) -> Quantization:
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     if float(values.min()) == float(values.max()) and high != low:
         return Quantization.per_tensor((high - low) / 127)
-    return Range(low=low, high=high).quantization()
+    return ValueRange(low=low, high=high).quantization()

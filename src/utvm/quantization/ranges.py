@@ -30,7 +30,7 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class ValueRange:
     """Real values from `low` (at most 0) to `high` (at least 0)."""
 
     low: float
@@ -75,29 +75,29 @@ class Distribution:
         """The real value in the middle of each bin."""
         return np.asarray(((np.arange(_BINS) + 0.5) / (_BINS / 2) - 1) * self._reach, np.float64)
 
-    def range(self, method: Method) -> Range:
+    def range(self, method: Method) -> ValueRange:
         """Return the range to quantise by."""
         if method is Method.PERCENTILE:
             return self._percentile()
         if method is Method.LEAST_SQUARES:
             return self._least_squares()
-        return Range(low=self.low, high=self.high)
+        return ValueRange(low=self.low, high=self.high)
 
-    def _percentile(self) -> Range:
+    def _percentile(self) -> ValueRange:
         total = self.counts.sum()
         if not total:
-            return Range(low=self.low, high=self.high)
+            return ValueRange(low=self.low, high=self.high)
         share = np.cumsum(self.counts) / total
         low = self.centres[int(np.searchsorted(share, 1 - _PERCENTILE / 100))]
         high = self.centres[min(int(np.searchsorted(share, _PERCENTILE / 100)), _BINS - 1)]
-        return Range(low=min(0.0, max(float(low), self.low)), high=max(0.0, min(float(high), self.high)))
+        return ValueRange(low=min(0.0, max(float(low), self.low)), high=max(0.0, min(float(high), self.high)))
 
-    def _least_squares(self) -> Range:
+    def _least_squares(self) -> ValueRange:
         kept = np.flatnonzero(self.counts)
         values, counts = self.centres[kept], self.counts[kept].astype(np.float64)
-        best, least = Range(low=self.low, high=self.high), np.inf
+        best, least = ValueRange(low=self.low, high=self.high), np.inf
         for factor in _SHRINK:
-            tried = Range(low=self.low * float(factor), high=self.high * float(factor))
+            tried = ValueRange(low=self.low * float(factor), high=self.high * float(factor))
             quant = tried.quantization()
             scale, zero_point = quant.scale[0], quant.zero_point[0]
             stored = np.clip(np.rint(values / scale) + zero_point, -128, 127)

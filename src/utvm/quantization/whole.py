@@ -12,10 +12,10 @@ from utvm.quantization.calibration import bias_corrections, distributions
 from utvm.quantization.dataset import Dataset
 from utvm.quantization.equalization import equalized
 from utvm.quantization.judge import has_classes
-from utvm.quantization.keeping import Cost, Kept, keep_accuracy
+from utvm.quantization.keeping import BoardCost, Kept, keep_accuracy
 from utvm.quantization.pixels import bytes_in
 from utvm.quantization.quantizer import QuantizationError, float_alone, quantize_graph
-from utvm.quantization.ranges import Distribution, Method, Range
+from utvm.quantization.ranges import Distribution, Method, ValueRange
 from utvm.quantization.tflite_form import tflite_form
 
 
@@ -49,7 +49,7 @@ class Keep:
 
     points: float
     data: Dataset
-    cost: Callable[[Graph], Cost] | None = None
+    cost: Callable[[Graph], BoardCost] | None = None
 
 
 def quantize_float(
@@ -61,7 +61,7 @@ def quantize_float(
     correct: bool = True,
     equalize: bool = False,
     keep: Keep | None = None,
-    fixed: Mapping[str, Range] | None = None,
+    fixed: Mapping[str, ValueRange] | None = None,
     unsigned: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Quantized:
@@ -87,7 +87,7 @@ def quantize_float(
         graph = equalized(graph, data.inputs, progress)
     seen = distributions(graph, data.inputs, progress)
     ends = {t.name for t in (*graph.inputs, *graph.outputs)}
-    ranges: dict[str, Range] = {
+    ranges: dict[str, ValueRange] = {
         name: found.range(Method.MIN_MAX if name in ends else method) for name, found in seen.items()
     }
     ranges.update(fixed or {})

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from utvm.quantization import Distribution, Layer
+from utvm.quantization import Distribution, JudgedLayer
 from utvm.report.page import escape, html_page
 from utvm.report.quantize import QuantizeReport, quantize_text
 
@@ -59,7 +59,7 @@ def _choices(report: QuantizeReport) -> str:
     )
 
 
-def _row(layer: Layer, distribution: Distribution | None) -> str:
+def _row(layer: JudgedLayer, distribution: Distribution | None) -> str:
     told = "no error" if layer.snr == math.inf else f"{layer.snr:.1f} dB"
     share = 100 * min(max(layer.snr / _FULL_SNR, 0.0), 1.0)
     seen = "" if distribution is None else f"{distribution.low:.4g} … {distribution.high:.4g}"
@@ -71,7 +71,7 @@ def _row(layer: Layer, distribution: Distribution | None) -> str:
     )
 
 
-def _histogram(layer: Layer, distribution: Distribution) -> str:
+def _histogram(layer: JudgedLayer, distribution: Distribution) -> str:
     """Return bars from the least to the largest of what was seen and what eight bits hold."""
     low, high = min(layer.low, distribution.low), max(layer.high, distribution.high)
     if not high > low:

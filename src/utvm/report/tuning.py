@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from utvm.notebook import html_table, shortened
-from utvm.tuning import Candidate, Outcome, Progress, Record, Task
+from utvm.tuning import FamilyConfig, Outcome, Progress, Record, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def figure_source(record: Record) -> str:
     return "instructions (exact)" if record.cycles is None else f"cycles ({record.cycles_source})"
 
 
-def candidate_text(candidate: Record | Candidate) -> str:
+def candidate_text(candidate: Record | FamilyConfig) -> str:
     """Return a family and its knobs, for people."""
     knobs = " ".join(f"{name}={value}" for name, value in candidate.config.items())
     return f"{candidate.family} {knobs}".strip()

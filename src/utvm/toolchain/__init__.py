@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from utvm.toolchain.image import Image, Location, Section, Symbol
     from utvm.toolchain.linker import RESET_SYMBOL, STACK_LIMIT_SYMBOL, STACK_SYMBOL, linker_script
     from utvm.toolchain.listing import instruction_listing
-    from utvm.toolchain.source import Layout, MemoryOverflowError, Region, Source, ToolchainError
+    from utvm.toolchain.source import LinkLayout, MemoryOverflowError, Region, Source, ToolchainError
     from utvm.toolchain.stack import CallGraph, Frame, StackBound
     from utvm.toolchain.toolchain import Toolchain, compiler_major, compiler_version
 else:
@@ -25,7 +25,7 @@ __all__ = [
     "CallGraph",
     "Frame",
     "Image",
-    "Layout",
+    "LinkLayout",
     "Location",
     "MemoryOverflowError",
     "Region",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from utvm.toolchain.source import Layout
+from utvm.toolchain.source import LinkLayout
 
 STACK_SYMBOL = "utvm_stack_top"
 STACK_LIMIT_SYMBOL = "utvm_stack_limit"
 RESET_SYMBOL = "utvm_reset"
 
 
-def linker_script(layout: Layout) -> str:
+def linker_script(layout: LinkLayout) -> str:
     """Return a GNU ld script: vectors and code, constants, data, zero-filled data, stack.
 
     Section `.traps` (code on which breakpoints are set) gets 4 KB aligned room of its own where the code region is

@@ -47,7 +47,7 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class LinkLayout:
     """Which region holds what. Regions may be the same; the stack is at the end of its region.
 
     A program that `boots` by itself keeps the initial values of its data beside its constants and copies them.

@@ -15,7 +15,7 @@ from utvm.cache import Cache, digest
 from utvm.prerequisites import packages_of
 from utvm.toolchain.image import Image
 from utvm.toolchain.linker import linker_script
-from utvm.toolchain.source import Layout, MemoryOverflowError, Source, ToolchainError
+from utvm.toolchain.source import LinkLayout, MemoryOverflowError, Source, ToolchainError
 from utvm.toolchain.stack import CallGraph
 
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
@@ -73,7 +73,7 @@ class Toolchain:
         code = tuple(self.optimize if flag == "-O3" else flag for flag in CODE_FLAGS)
         return (*self.machine_flags, *self.specs, *WARNINGS, *code, *self.extra_flags)
 
-    def build(self, sources: Sequence[Source], layout: Layout, *, entries: Sequence[str] = ()) -> Image:
+    def build(self, sources: Sequence[Source], layout: LinkLayout, *, entries: Sequence[str] = ()) -> Image:
         """Compile and link. Functions that `entries` do not reach are left out.
 
         Raises:
@@ -134,7 +134,9 @@ class Toolchain:
             largest_first = sorted(units, key=lambda source: -len(source.text))
             return CallGraph.parse(list(pool.map(compile_one, largest_first)))
 
-    def _link(self, units: Sequence[str], script: str, layout: Layout, entries: Sequence[str], scratch: Path) -> None:
+    def _link(
+        self, units: Sequence[str], script: str, layout: LinkLayout, entries: Sequence[str], scratch: Path
+    ) -> None:
         """Link the objects in `scratch` to `image.elf` and `image.map` there."""
         (scratch / "link.ld").write_text(script, encoding="utf-8")
         wanted = [f"-Wl,--undefined={entry}" for entry in entries]

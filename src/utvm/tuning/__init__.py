@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from utvm.tuning.build import Builder, Built, build_candidate
+    from utvm.tuning.build import Builder, BuiltCandidate, build_candidate
     from utvm.tuning.known import NO_RECORDS, measurements
     from utvm.tuning.learned import LearnedSearch, examples
     from utvm.tuning.measure import BoardLostError, Expectation, Measurer, Trial, expectation
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from utvm.tuning.search import EstimateSearch, ExhaustiveSearch, RandomSearch, Search
     from utvm.tuning.searches import DEFAULT_SEARCH, SEARCHES, search_maker
-    from utvm.tuning.space import Candidate, Task, estimate, family_of, tasks_of
+    from utvm.tuning.space import FamilyConfig, Task, estimate, family_of, tasks_of
     from utvm.tuning.store import RecordStore, default_database
     from utvm.tuning.tuner import Job, Limits, Progress, Tuner, conditions_of
 else:
@@ -36,12 +36,12 @@ __all__ = [
     "SEARCHES",
     "BoardLostError",
     "Builder",
-    "Built",
-    "Candidate",
+    "BuiltCandidate",
     "Conditions",
     "EstimateSearch",
     "ExhaustiveSearch",
     "Expectation",
+    "FamilyConfig",
     "Job",
     "LearnedSearch",
     "Limits",

@@ -25,7 +25,7 @@ from utvm.kernels import code_digest, content_digest
 from utvm.lowering import LoweringError, Options, Program, lower
 from utvm.toolchain import Image, MemoryOverflowError, Source
 from utvm.tuning.record import Outcome
-from utvm.tuning.space import Candidate, Task, estimate, family_of, single
+from utvm.tuning.space import FamilyConfig, Task, estimate, family_of, single
 
 _ATTEMPTS = 2
 _RESTART_SECONDS = 0.1
@@ -33,7 +33,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Built:
+class BuiltCandidate:
     """A candidate that was built, or why not.
 
     `code` and `content` are the kernel's digests (without and with constants), `ports` where its inputs and outputs are
@@ -52,7 +52,7 @@ class Built:
     seconds: float = 0.0
 
 
-def build_candidate(op: Operator, board: Board, candidate: Candidate, known: str = "") -> Built:
+def build_candidate(op: Operator, board: Board, candidate: FamilyConfig, known: str = "") -> BuiltCandidate:
     """Build the program of one operator under one config for a board's RAM, unless its code is what is `known`.
 
     Nothing that goes wrong is raised: a candidate that can't be built is a result.
@@ -60,11 +60,13 @@ def build_candidate(op: Operator, board: Board, candidate: Candidate, known: str
     started = time.perf_counter()
     family = family_of(candidate.family, op, board.core)
     if family is None:
-        return Built(outcome=Outcome.NOT_BUILT, message=f"family '{candidate.family}' does not compute this operator")
+        return BuiltCandidate(
+            outcome=Outcome.NOT_BUILT, message=f"family '{candidate.family}' does not compute this operator"
+        )
     try:
         program = lower(single(op), board.core, Options(choices={op.name: (family, candidate.config)}))
     except (LoweringError, ScheduleError) as error:
-        return Built(outcome=Outcome.NO_SCHEDULE, message=str(error), seconds=time.perf_counter() - started)
+        return BuiltCandidate(outcome=Outcome.NO_SCHEDULE, message=str(error), seconds=time.perf_counter() - started)
     (call,) = program.calls
     code, outcome, message, image = code_digest(call.kernel), Outcome.OK, "", None
     try:
@@ -80,7 +82,7 @@ def build_candidate(op: Operator, board: Board, candidate: Candidate, known: str
         function = call.kernel.function
         names = {function_names(model.calls)[function], *(part.name for part in function.support)}
         flash = call.kernel.constant_bytes + sum(image.function_bytes(name) for name in names)
-    return Built(
+    return BuiltCandidate(
         outcome=outcome,
         message=message,
         code=code,
@@ -107,7 +109,7 @@ class BuiltFile:
     the pool would wait for the rest for ever.
     """
 
-    built: Built
+    built: BuiltCandidate
     path: Path | None
 
 
@@ -123,7 +125,7 @@ class Builder:
         self._setup = (board, {task.workload: task.op for task in tasks})
         self._pool = self._start()
 
-    def submit(self, workload: str, candidate: Candidate, known: str = "") -> Future[BuiltFile]:
+    def submit(self, workload: str, candidate: FamilyConfig, known: str = "") -> Future[BuiltFile]:
         """Begin to build a candidate of a task; without an image if its code is what is `known` already."""
         return self._submit(partial(_build, workload, candidate, known))
 
@@ -136,7 +138,7 @@ class Builder:
             found.update(future.result())
         return found
 
-    def result(self, workload: str, candidate: Candidate, future: Future[BuiltFile]) -> Built:
+    def result(self, workload: str, candidate: FamilyConfig, future: Future[BuiltFile]) -> BuiltCandidate:
         """Return what a future that `submit` gave holds; builds again what a dead worker left."""
         board, _ = self._setup
         for attempt in range(_ATTEMPTS):
@@ -147,7 +149,9 @@ class Builder:
             except BrokenExecutor:
                 if attempt + 1 < _ATTEMPTS:
                     future = self.submit(workload, candidate)
-        return Built(outcome=Outcome.NOT_BUILT, message="the process that built it died twice: is memory short?")
+        return BuiltCandidate(
+            outcome=Outcome.NOT_BUILT, message="the process that built it died twice: is memory short?"
+        )
 
     def close(self) -> None:
         """End the workers."""
@@ -210,11 +214,11 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _build(workload: str, candidate: Candidate, known: str) -> BuiltFile:
+def _build(workload: str, candidate: FamilyConfig, known: str) -> BuiltFile:
     built = build_candidate(_operators[workload], _board, candidate, known)
     return BuiltFile(built=replace(built, image=None), path=None if built.image is None else built.image.path)
 
 
-def _estimate(workload: str, candidates: Sequence[Candidate]) -> dict[str, float]:
+def _estimate(workload: str, candidates: Sequence[FamilyConfig]) -> dict[str, float]:
     found = {each.key: estimate(_operators[workload], _board.core, each) for each in candidates}
     return {key: cycles for key, cycles in found.items() if cycles is not None}

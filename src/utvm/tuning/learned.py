@@ -18,7 +18,7 @@ from utvm.prerequisites import how_to_add
 from utvm.tuning.features import features
 from utvm.tuning.record import Record, RecordError
 from utvm.tuning.search import Search
-from utvm.tuning.space import Candidate, Task
+from utvm.tuning.space import FamilyConfig, Task
 
 _PARAMETERS = {
     "objective": "regression", "num_leaves": 15, "min_data_in_leaf": 4, "learning_rate": 0.1, "verbosity": -1,
@@ -67,7 +67,7 @@ class LearnedSearch(Search):
         self._ranked: list[str] = []
         self._asked = 0
 
-    def tell(self, candidate: Candidate, cost: float | None) -> None:
+    def tell(self, candidate: FamilyConfig, cost: float | None) -> None:
         """Learn what a candidate costs; the ranking is made anew when the next is asked for."""
         super().tell(candidate, cost)
         self._ranked = []

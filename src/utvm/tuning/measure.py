@@ -26,7 +26,7 @@ from utvm.device import (
 from utvm.errors import UtvmError
 from utvm.graph.reference import differing, evaluate
 from utvm.graph.samples import random_input
-from utvm.tuning.build import Built
+from utvm.tuning.build import BuiltCandidate
 from utvm.tuning.record import Outcome, RecordError
 from utvm.tuning.space import Task, single
 
@@ -129,7 +129,7 @@ class Measurer:
             self._session.close()
             self._session = None
 
-    def measure(self, expected: Expectation, built: Built) -> Trial:
+    def measure(self, expected: Expectation, built: BuiltCandidate) -> Trial:
         """Return what a candidate costs, or how it failed; it takes its deadline at most.
 
         A link that is lost is no fault of the candidate at first: the trial is made again on the board started anew.
@@ -156,7 +156,7 @@ class Measurer:
                 return Trial(outcome=Outcome.HUNG if hung else Outcome.CRASHED, message=str(error))
         raise RecordError("a trial ended without an outcome")  # pragma: no cover - the loop returns
 
-    def _measure(self, expected: Expectation, built: Built) -> Trial:
+    def _measure(self, expected: Expectation, built: BuiltCandidate) -> Trial:
         assert built.image is not None
         session = self.open()
         first = _FIRST_SECONDS if self.board.emulator is None else _FIRST_EMULATED_SECONDS

@@ -9,7 +9,7 @@ from typing import Any
 from utvm.prerequisites import how_to_add
 from utvm.tuning.record import RecordError
 from utvm.tuning.search import Search
-from utvm.tuning.space import Candidate, Task
+from utvm.tuning.space import FamilyConfig, Task
 
 _PROPOSALS = 30
 _STARTUP_TRIALS = 6
@@ -40,7 +40,7 @@ class OptunaSearch(Search):
                 choices.setdefault(name, {})[value] = None
         self._choices = {name: list(values) for name, values in choices.items()}
 
-    def tell(self, candidate: Candidate, cost: float | None) -> None:
+    def tell(self, candidate: FamilyConfig, cost: float | None) -> None:
         """Learn what a candidate costs."""
         super().tell(candidate, cost)
         trial = self._asked.pop(candidate.key, None)
@@ -69,5 +69,5 @@ class OptunaSearch(Search):
         return self.random.choice(list(self.left))
 
 
-def _parameters(candidate: Candidate) -> dict[str, str | int]:
+def _parameters(candidate: FamilyConfig) -> dict[str, str | int]:
     return {"family": candidate.family, **{f"{candidate.family} {k}": v for k, v in candidate.config.items()}}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from utvm.boards import Board
 from utvm.cache import digest
 from utvm.device import Session
-from utvm.tuning.build import Built
+from utvm.tuning.build import BuiltCandidate
 from utvm.tuning.measure import BoardLostError, Expectation, Measurer, Trial
 from utvm.tuning.record import Outcome
 
@@ -41,7 +41,7 @@ class Rack(ABC):
         return self.boards
 
     @abstractmethod
-    def submit(self, expected: Expectation, built: Built) -> Future[Trial]:
+    def submit(self, expected: Expectation, built: BuiltCandidate) -> Future[Trial]:
         """Begin a trial. The future raises `UtvmError` if no board is left."""
 
     @abstractmethod
@@ -62,7 +62,7 @@ def after_losses(losses: int, why: str) -> Trial:
 @dataclass(slots=True, eq=False)
 class _Work:
     expected: Expectation
-    built: Built
+    built: BuiltCandidate
     future: Future[Trial]
     losses: int = 0
 
@@ -95,7 +95,7 @@ class LocalRack(Rack):
         """Those that are not away, one at least."""
         return max(1, len(self._measurers) - len(self._away))
 
-    def submit(self, expected: Expectation, built: Built) -> Future[Trial]:
+    def submit(self, expected: Expectation, built: BuiltCandidate) -> Future[Trial]:
         """Begin a trial on the first board that is free."""
         work = _Work(expected, built, Future())
         with self._changed:

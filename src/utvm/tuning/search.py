@@ -7,7 +7,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from utvm.tuning.space import Candidate, Task
+from utvm.tuning.space import FamilyConfig, Task
 
 _GUESSED_GAIN = 0.05
 
@@ -30,7 +30,7 @@ class Search(ABC):
         self.left = {candidate.key: candidate for candidate in task.candidates}
         self.costs: dict[str, float | None] = {}
 
-    def ask(self) -> Candidate | None:
+    def ask(self) -> FamilyConfig | None:
         """Return what to measure next, or None when all was proposed."""
         if not self.left:
             return None
@@ -38,11 +38,11 @@ class Search(ABC):
         key = default if default in self.left else self._next()
         return self.left.pop(key)
 
-    def take(self, key: str) -> Candidate | None:
+    def take(self, key: str) -> FamilyConfig | None:
         """Return a candidate as if `ask` had proposed it; None if it was proposed, or there is no such candidate."""
         return self.left.pop(key, None)
 
-    def tell(self, candidate: Candidate, cost: float | None) -> None:
+    def tell(self, candidate: FamilyConfig, cost: float | None) -> None:
         """Learn what a candidate costs; None is that it failed. It need not be one that was proposed."""
         self.left.pop(candidate.key, None)
         self.costs[candidate.key] = cost

@@ -16,7 +16,7 @@ from utvm.tuning.record import candidate_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class FamilyConfig:
     """A family under a config: the family is a knob too."""
 
     family: str
@@ -44,7 +44,7 @@ class Task:
     op: Operator
     names: tuple[str, ...]
     core: Core
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[FamilyConfig, ...]
 
     @property
     def label(self) -> str:
@@ -63,7 +63,7 @@ class Task:
         return macs_of(self.op)
 
     @property
-    def default(self) -> Candidate:
+    def default(self) -> FamilyConfig:
         """What is used without tuning."""
         return self.candidates[0]
 
@@ -78,7 +78,7 @@ def tasks_of(graph: Graph, core: Core) -> list[Task]:
     return [_task(name, same, core) for name, same in operators.items()]
 
 
-def estimate(op: Operator, core: Core, candidate: Candidate) -> float | None:
+def estimate(op: Operator, core: Core, candidate: FamilyConfig) -> float | None:
     """Return the cycles that its family models for a candidate; None if it models none, or can't be scheduled."""
     family = family_of(candidate.family, op, core)
     if family is None:
@@ -100,18 +100,18 @@ def single(op: Operator) -> Graph:
 
 def _task(name: str, same: Sequence[Operator], core: Core) -> Task:
     op = same[0]
-    defaults: list[tuple[float, Candidate]] = []
-    rest: list[Candidate] = []
+    defaults: list[tuple[float, FamilyConfig]] = []
+    rest: list[FamilyConfig] = []
     for family in FAMILIES:
         if not family.applies(op, core):
             continue
         with contextlib.suppress(ScheduleError):
-            default = Candidate(family=family.name, config=family.default(op, core))
+            default = FamilyConfig(family=family.name, config=family.default(op, core))
             cycles = family.estimate(op, core, default.config)
             # Families that estimate compete; of the others the first is used where none competes (see `lowering`).
             order = float("inf") if cycles is None else cycles
             defaults.append((order, default))
-        rest += [Candidate(family=family.name, config=config) for config in configs(family, op, core)]
+        rest += [FamilyConfig(family=family.name, config=config) for config in configs(family, op, core)]
     ordered = [candidate for _, candidate in sorted(defaults, key=lambda item: item[0])] + rest
     return Task(
         workload=name,

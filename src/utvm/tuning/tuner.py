@@ -12,12 +12,12 @@ from typing import Any
 from utvm import __version__
 from utvm.boards import Board
 from utvm.toolchain import compiler_version
-from utvm.tuning.build import Builder, Built, BuiltFile
+from utvm.tuning.build import Builder, BuiltCandidate, BuiltFile
 from utvm.tuning.measure import Expectation, Trial, expectation
 from utvm.tuning.rack import Rack
 from utvm.tuning.record import Conditions, Record
 from utvm.tuning.search import Search
-from utvm.tuning.space import Candidate, Task
+from utvm.tuning.space import FamilyConfig, Task
 from utvm.tuning.store import RecordStore
 
 _AHEAD = 2
@@ -79,9 +79,9 @@ class _Flight:
     """A candidate that is being built, and then measured: `built` says which."""
 
     job: Job
-    candidate: Candidate
+    candidate: FamilyConfig
     building: Future[BuiltFile]
-    built: Built | None = None
+    built: BuiltCandidate | None = None
     measuring: Future[Trial] | None = None
 
     @property
@@ -224,7 +224,7 @@ class Tuner:
                 flights.append(_Flight(job, candidate, builder.submit(best.workload, candidate, best.code)))
         return flights
 
-    def _measure(self, task: Task, built: Built) -> Future[Trial]:
+    def _measure(self, task: Task, built: BuiltCandidate) -> Future[Trial]:
         """Begin to measure, once for all candidates that became the same program."""
         if built.image is None:
             failed: Future[Trial] = Future()
@@ -237,7 +237,7 @@ class Tuner:
             self._measured[key] = self._rack.submit(self._expected[task.workload], built)
         return self._measured[key]
 
-    def _record(self, task: Task, candidate: Candidate, built: Built, trial: Trial) -> Record:
+    def _record(self, task: Task, candidate: FamilyConfig, built: BuiltCandidate, trial: Trial) -> Record:
         return Record(
             workload=task.workload,
             family=candidate.family,

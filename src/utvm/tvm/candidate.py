@@ -19,8 +19,8 @@ from utvm.errors import UtvmError
 from utvm.graph import DType, Tensor
 from utvm.graph.samples import random_input
 from utvm.toolchain import MemoryOverflowError, Source
-from utvm.tuning import Built, Expectation, Outcome
-from utvm.tvm.code import Operand, TirCode, operands_of, tir_code
+from utvm.tuning import BuiltCandidate, Expectation, Outcome
+from utvm.tvm.code import TirCode, TirOperand, operands_of, tir_code
 from utvm.tvm.printer import TvmCodeError
 
 FLAGS = ("-w", "-Wno-error")
@@ -51,17 +51,17 @@ def expected(function: Any) -> Expectation:
     return Expectation(key=key, inputs=inputs, outputs=outputs, tolerance=_TOLERANCE)
 
 
-def build(function: Any, board: Board) -> Built:
+def build(function: Any, board: Board) -> BuiltCandidate:
     """Return a TIR function's program for one trial; what goes wrong is said in it, not raised."""
     started = time.perf_counter()
     try:
         code = tir_code(function, stem="kernel", comment="A candidate of TVM")
     except TvmCodeError as error:
-        return Built(outcome=Outcome.NOT_BUILT, message=str(error))
+        return BuiltCandidate(outcome=Outcome.NOT_BUILT, message=str(error))
     return build_code(code, board, started)
 
 
-def build_code(code: TirCode, board: Board, started: float) -> Built:
+def build_code(code: TirCode, board: Board, started: float) -> BuiltCandidate:
     """Return the program of C that was made; `started` is when that began."""
     offsets, size = _offsets(code.operands)
     source = Source(name="candidate.c", text=_program(code, offsets, size))
@@ -73,7 +73,7 @@ def build_code(code: TirCode, board: Board, started: float) -> Built:
         outcome, message = Outcome.TOO_LARGE, str(error)
     except UtvmError as error:
         outcome, message = Outcome.NOT_BUILT, str(error)
-    return Built(
+    return BuiltCandidate(
         outcome=outcome,
         message=message,
         image=image,
@@ -84,12 +84,12 @@ def build_code(code: TirCode, board: Board, started: float) -> Built:
     )
 
 
-def signature(operands: Sequence[Operand]) -> tuple[object, ...]:
+def signature(operands: Sequence[TirOperand]) -> tuple[object, ...]:
     """Return what a function and its schedules have in common."""
     return tuple((o.shape, o.dtype, o.is_output) for o in operands)
 
 
-def _sample(operand: Operand, seed: int) -> NDArray[Any]:
+def _sample(operand: TirOperand, seed: int) -> NDArray[Any]:
     if operand.is_output:
         return np.zeros(operand.shape, operand.dtype.value)
     array = random_input(_tensor(operand), seed)
@@ -97,11 +97,11 @@ def _sample(operand: Operand, seed: int) -> NDArray[Any]:
     return array % _LARGEST_INT32 if operand.dtype in (DType.INT32, DType.INT64) else array
 
 
-def _tensor(operand: Operand) -> Tensor:
+def _tensor(operand: TirOperand) -> Tensor:
     return Tensor(name=operand.name, shape=operand.shape, dtype=operand.dtype)
 
 
-def _offsets(operands: Sequence[Operand]) -> tuple[list[int], int]:
+def _offsets(operands: Sequence[TirOperand]) -> tuple[list[int], int]:
     offsets, size = [], 0
     for operand in operands:
         offsets.append(size)

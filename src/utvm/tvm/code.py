@@ -19,7 +19,7 @@ from utvm.tvm.printer import SCRATCH, Printer, TvmCodeError, c_type, identifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operand:
+class TirOperand:
     """A buffer parameter of a TIR function; `is_output` where the function writes it."""
 
     name: str
@@ -32,12 +32,12 @@ class Operand:
 class TirCode:
     """A TIR function's operands and its C. The parameter `scratch` is last, there where `scratch_bytes` is not 0."""
 
-    operands: tuple[Operand, ...]
+    operands: tuple[TirOperand, ...]
     function: CFunction
     scratch_bytes: int
 
 
-def operands_of(function: Any) -> tuple[Operand, ...]:
+def operands_of(function: Any) -> tuple[TirOperand, ...]:
     """Return the operands of a TIR function, scheduled or not.
 
     Raises:
@@ -54,7 +54,7 @@ def operands_of(function: Any) -> tuple[Operand, ...]:
         if str(parameter.dtype) not in set(DType):
             raise TvmCodeError(f"parameter '{parameter.name}' is {parameter.dtype}; µTVM takes {', '.join(DType)}")
         found.append(
-            Operand(
+            TirOperand(
                 name=names.fresh(identifier(parameter.name)),
                 shape=tuple(int(size) for size in shape),
                 dtype=DType(str(parameter.dtype)),

@@ -23,13 +23,13 @@ from utvm.boards import Board, require_trust
 from utvm.errors import UtvmError
 from utvm.fleet import Fleet, fleet_rack
 from utvm.model_tuning import boards_of_one_kind
-from utvm.tuning import Built, Expectation, LocalRack, Outcome, Rack, Trial
+from utvm.tuning import BuiltCandidate, Expectation, LocalRack, Outcome, Rack, Trial
 from utvm.tvm.candidate import build_code, references, signature
 from utvm.tvm.code import TirCode, operands_of, tir_code
 from utvm.tvm.printer import TvmCodeError
 
 _numbers = itertools.count()
-_artifacts: dict[str, tuple[Expectation, Built]] = {}
+_artifacts: dict[str, tuple[Expectation, BuiltCandidate]] = {}
 """What was built and not yet run, by the name of its file: MetaSchedule hands on paths alone."""
 
 
@@ -102,7 +102,7 @@ class Boards:
         """Return MetaSchedule's runner on the boards."""
         return _Runner(self)
 
-    def submit(self, expected: Expectation, built: Built) -> Future[Trial]:
+    def submit(self, expected: Expectation, built: BuiltCandidate) -> Future[Trial]:
         """Begin a trial on a board that is free."""
         if self._rack is None:
             self._rack = self._connected()

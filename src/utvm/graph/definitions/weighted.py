@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utvm.compute import Affine, Apply, Buffer, Call, Compute, Const, Expr, Helper, Load, Reduced, axis, number
+from utvm.compute import Affine, Apply, Buffer, Compute, Const, Expr, Helper, HelperCall, Load, Reduced, axis, number
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.definitions.definition import Constants, Definition
 from utvm.graph.formulas import CLAMP, REQUANTIZE, REQUANTIZE_HALF_UP, REQUANTIZE_SINGLE
@@ -169,7 +169,7 @@ def _sum(op: Weighted, terms: Terms) -> tuple[Compute, Constants]:
         Load(buffer=Buffer(name=name, c_type=c_type, shape=constants[name].shape), index=(place,))
         for name, c_type in (("multiplier", "int32_t"), ("shift", "int8_t"))
     )
-    scaled: Expr = Call(helper=helper, arguments=(Reduced(), multiplier, shift))
+    scaled: Expr = HelperCall(helper=helper, arguments=(Reduced(), multiplier, shift))
     if op.y.zero_point:
         scaled = Apply(operation="+", left=scaled, right=Const(value=op.y.zero_point))
     low, high = op.clamp
@@ -181,7 +181,7 @@ def _sum(op: Weighted, terms: Terms) -> tuple[Compute, Constants]:
         reduce=terms.reduce,
         init=Load(buffer=Buffer(name="bias", c_type="int32_t", shape=(channels,)), index=(channel,)),
         term=Apply(operation="*", left=value, right=terms.weights(op)),
-        epilogue=Call(helper=CLAMP, arguments=(scaled, Const(value=low), Const(value=high))),
+        epilogue=HelperCall(helper=CLAMP, arguments=(scaled, Const(value=low), Const(value=high))),
         output=terms.output(op),
         index=terms.index,
     )

@@ -13,10 +13,10 @@ import numpy as np
 
 from utvm.compute import (
     Buffer,
-    Call,
     Compute,
     Const,
     Expr,
+    HelperCall,
     Load,
     Reduced,
     call,
@@ -95,14 +95,14 @@ def weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Definition:
         for name, c_type in (("multiplier", "int32_t"), ("shift", "int8_t"))
     )
     c_type = "int64_t" if wide else "int32_t"
-    scaled = Call(helper=REQUANTIZE_WIDE if wide else REQUANTIZE, arguments=(Reduced(), multiplier, shift))
+    scaled = HelperCall(helper=REQUANTIZE_WIDE if wide else REQUANTIZE, arguments=(Reduced(), multiplier, shift))
     low, high = limits(op)
     compute = Compute(
         space=terms.space,
         reduce=terms.reduce,
         init=Load(buffer=Buffer(name="bias", c_type=c_type, shape=(channels,)), index=(terms.channel,)),
         term=terms.x * terms.weights(op),
-        epilogue=Call(helper=CLAMP, arguments=(scaled, Const(value=low), Const(value=high))),
+        epilogue=HelperCall(helper=CLAMP, arguments=(scaled, Const(value=low), Const(value=high))),
         output=terms.output(op),
         index=terms.index,
         # Sums of 32 bits wrap, as tflite-micro's do.

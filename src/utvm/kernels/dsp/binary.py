@@ -17,8 +17,8 @@ from utvm.graph import Add, Mul, Operator, Sub, Tensor
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles
-from utvm.kernels.dsp.binary_loop import LANES, Away, BinaryLoop, Form
-from utvm.kernels.dsp.binary_rows import Rows, rows_of
+from utvm.kernels.dsp.binary_loop import LANES, Away, BinaryLoop, Doubling
+from utvm.kernels.dsp.binary_rows import RowRuns, rows_of
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.nest import index, loops
@@ -68,7 +68,7 @@ class WordBinary(ScheduledFamily):
         assert isinstance(op, Add | Sub | Mul)
         assert core.timing is not None
         plan, rows = _plan(op), rows_of(op)
-        assert isinstance(plan, _Plan)
+        assert isinstance(plan, _BinaryPlan)
         assert rows is not None
         turn = loop_cycles(plan.loop.function(core.timing), core.timing)
         calls = rows.calls * 2 * frame_cycles(core.timing)
@@ -79,7 +79,7 @@ class WordBinary(ScheduledFamily):
         assert isinstance(op, Add | Sub | Mul)
         assert core.timing is not None
         plan, rows = _plan(op), rows_of(op)
-        assert isinstance(plan, _Plan)
+        assert isinstance(plan, _BinaryPlan)
         assert rows is not None
         loop = plan.loop.function(core.timing)
         names = ("b", "a") if plan.swapped else ("a", "b")
@@ -108,7 +108,7 @@ class WordBinary(ScheduledFamily):
         )
 
 
-def _write_body(w: CWriter, op: Add | Sub | Mul, rows: Rows, loop: str, names: tuple[str, str]) -> None:
+def _write_body(w: CWriter, op: Add | Sub | Mul, rows: RowRuns, loop: str, names: tuple[str, str]) -> None:
     """Write the calls of the loop on runs of whole words, and what is left of the last of them element by element."""
     taken = {}
     for name, operand in (("a", rows.a), ("b", rows.b)):
@@ -134,7 +134,7 @@ def _write_body(w: CWriter, op: Add | Sub | Mul, rows: Rows, loop: str, names: t
 
 
 def _write_run(
-    w: CWriter, op: Add | Sub | Mul, rows: Rows, loop: str, names: tuple[str, str], taken: dict[str, str], count: int
+    w: CWriter, op: Add | Sub | Mul, rows: RowRuns, loop: str, names: tuple[str, str], taken: dict[str, str], count: int
 ) -> None:
     for name, operand in (("a", rows.a), ("b", rows.b)):
         if operand.at is None:
@@ -151,7 +151,7 @@ def _write_run(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Plan:
+class _BinaryPlan:
     """The loop, whether b is its first operand, and its constants: tables, multiplier, offset, zero points."""
 
     loop: BinaryLoop
@@ -159,18 +159,18 @@ class _Plan:
     constants: NDArray[np.int32]
 
 
-def _plan(op: Add | Sub | Mul) -> _Plan | str:
+def _plan(op: Add | Sub | Mul) -> _BinaryPlan | str:
     """Return how to compute an operator, or why no form is exact."""
     return _multiplied(op) if isinstance(op, Mul) else _added(op)
 
 
-def _multiplied(op: Mul) -> _Plan | str:
+def _multiplied(op: Mul) -> _BinaryPlan | str:
     factor = multiplication_parameters(op)
     left, right = max(factor.shift, 0), min(max(-factor.shift, 0), _ZERO_FROM)
     if factor.multiplier < 1 << 30 or left + 1 > _MOST_DOUBLINGS or _MOST_PRODUCT << (left + 1) >= 1 << 31:
         return "the scale of its output is far from that of its products"
     loop = BinaryLoop(
-        form=Form.PRODUCT,
+        form=Doubling.PRODUCT,
         doublings=left + 1,
         shift=right,
         away=_away(op, right, less_is_zero=factor.multiplier == 1 << 30 and left == 0),
@@ -178,10 +178,10 @@ def _multiplied(op: Mul) -> _Plan | str:
     )
     zeros = [(-t.zero_point & 0xFFFF) * 0x00010001 for t in (op.a, op.b)]
     constants = to_words([factor.multiplier, _offset(op, loop), *zeros])
-    return _Plan(loop=loop, swapped=False, constants=constants)
+    return _BinaryPlan(loop=loop, swapped=False, constants=constants)
 
 
-def _added(op: Add | Sub) -> _Plan | str:
+def _added(op: Add | Sub) -> _BinaryPlan | str:
     factors = addition_parameters(op)
     multiplier, shift = factors.y.multiplier, -factors.y.shift
     if multiplier < 1 << 30 or not 0 <= shift <= 31 or min(factors.a.multiplier, factors.b.multiplier) == 0:
@@ -197,7 +197,7 @@ def _added(op: Add | Sub) -> _Plan | str:
     swapped = factors.a == _HALF
     if _HALF in (factors.a, factors.b):
         loop = BinaryLoop(
-            form=Form.SHIFTED,
+            form=Doubling.SHIFTED,
             subtracts=isinstance(op, Sub) and not swapped,
             shift=shift,
             away=away,
@@ -207,13 +207,13 @@ def _added(op: Add | Sub) -> _Plan | str:
         zero = shifted.zero_point << factors.left_shift
         tables = 2 * looked + (zero if loop.subtracts else -zero)
     else:
-        loop = BinaryLoop(form=Form.LOOKED_UP, shift=shift, away=away, clamp=op.clamp)
+        loop = BinaryLoop(form=Doubling.LOOKED_UP, shift=shift, away=away, clamp=op.clamp)
         swapped, tables = False, 2 * np.concatenate(values)
     offset = _offset(op, loop)
     if abs(offset) + _MOST_SUM >= 1 << 31:
         return "the scale of its output is far greater than those of its operands"
     constants = to_words(np.concatenate([tables, np.array([multiplier, offset], np.int64)]))
-    return _Plan(loop=loop, swapped=swapped, constants=constants)
+    return _BinaryPlan(loop=loop, swapped=swapped, constants=constants)
 
 
 def _away(op: Add | Sub | Mul, shift: int, *, less_is_zero: bool) -> Away:

@@ -30,7 +30,7 @@ _SAVED_BYTES = 36
 _POOL: tuple[str, ...] = ("r8", "r9", "r10", "r11", "r12", "lr")
 
 
-class Form(StrEnum):
+class Doubling(StrEnum):
     """How twice the value is made."""
 
     SHIFTED = "shifted"
@@ -61,7 +61,7 @@ class BinaryLoop:
     - `clamp`: the limits.
     """
 
-    form: Form
+    form: Doubling
     subtracts: bool = False
     doublings: int = 0
     shift: int
@@ -76,7 +76,7 @@ class BinaryLoop:
     @property
     def constants_at(self) -> int:
         """Where multiplier, offset and, for products, the zero points of a and b are among the constants, in words."""
-        return {Form.SHIFTED: TABLE_WORDS, Form.LOOKED_UP: 2 * TABLE_WORDS, Form.PRODUCT: 0}[self.form]
+        return {Doubling.SHIFTED: TABLE_WORDS, Doubling.LOOKED_UP: 2 * TABLE_WORDS, Doubling.PRODUCT: 0}[self.form]
 
     def function(self, timing: Timing) -> CSupport:
         """Return `void NAME(a, b, y, words, constants)`, the fastest for a core."""
@@ -85,7 +85,7 @@ class BinaryLoop:
 
 @lru_cache(maxsize=512)
 def _function(loop: BinaryLoop, timing: Timing) -> CSupport:
-    narrow = (False,) if loop.form is Form.PRODUCT else (False, True)
+    narrow = (False,) if loop.form is Doubling.PRODUCT else (False, True)
     found: dict[bool, CSupport] = {}
 
     def cycles(by_bytes: bool) -> float:
@@ -114,10 +114,10 @@ def _scheduled(loop: BinaryLoop, narrow: bool, timing: Timing) -> CSupport:
     pool = _POOL
     entry = [f"ldr r4, [sp, #{_SAVED_BYTES}]"]
     first = 4 * loop.constants_at
-    if loop.form is Form.PRODUCT:
+    if loop.form is Doubling.PRODUCT:
         fixed |= {"%za": "r4", "%zb": "r7"}
         entry += ["ldr r5, [r4, #0]", "ldr r6, [r4, #4]", "ldr r7, [r4, #12]", "ldr r4, [r4, #8]"]
-    elif loop.form is Form.LOOKED_UP:
+    elif loop.form is Doubling.LOOKED_UP:
         fixed |= {"%table": "r4", "%second": "r7"}
         entry += [f"ldr r5, [r4, #{first}]", f"ldr r6, [r4, #{first + 4}]", f"add r7, r4, #{4 * TABLE_WORDS}"]
     else:
@@ -132,7 +132,7 @@ def _scheduled(loop: BinaryLoop, narrow: bool, timing: Timing) -> CSupport:
 
 def _write_operands(block: Block, loop: BinaryLoop, narrow: bool) -> None:
     """Write what leaves twice the value of each lane in `%s0` to `%s3`."""
-    if loop.form is Form.PRODUCT:
+    if loop.form is Doubling.PRODUCT:
         block("ldr %wa, [%a], #4", "ldr %wb, [%b], #4")
         for lanes, turn in (("e", ""), ("o", ", ror #8")):
             block(f"sxtab16 %a{lanes}, %za, %wa{turn}", f"sxtab16 %b{lanes}, %zb, %wb{turn}")
@@ -150,7 +150,7 @@ def _write_operands(block: Block, loop: BinaryLoop, narrow: bool) -> None:
             f"ldrb %i{lane}, [%a, #{lane}]" if narrow else f"uxtb %i{lane}, %wa{turn}",
             f"ldr %p{lane}, [%table, %i{lane}, lsl #2]",
         )
-        if loop.form is Form.SHIFTED:
+        if loop.form is Doubling.SHIFTED:
             block(
                 f"ldrsb %v{lane}, [%b, #{lane}]" if narrow else f"sxtb %v{lane}, %wb{turn}",
                 f"{operation} %s{lane}, %p{lane}, %v{lane}, lsl #20",

@@ -32,7 +32,7 @@ class Operand:
     at: int | None
     once: bool
 
-    def write_out(self, w: CWriter, source: str, target: str, rows: Rows, count: int, first: str = "0") -> None:
+    def write_out(self, w: CWriter, source: str, target: str, rows: RowRuns, count: int, first: str = "0") -> None:
         """Write the copy of `count` rows, from row `first` on, to scratch."""
         place = f"{source} + ({first} + r) * {self.row}" if self.row else source
         if first == "0" and self.row:
@@ -52,7 +52,7 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class RowRuns:
     """Runs of `at_once` of `count` rows of `length` elements, inside of loops of `outer` turns."""
 
     outer: tuple[int, ...]
@@ -90,7 +90,7 @@ class Rows:
         return -(-self.at_once * self.length // _WORD) * _WORD
 
 
-def rows_of(op: Add | Sub | Mul) -> Rows | None:
+def rows_of(op: Add | Sub | Mul) -> RowRuns | None:
     """Return the runs of an operator, or None where outer loops leave rows that do not start at words."""
     shape = op.y.shape
     sizes = _merged(shape, broadcast_strides(op.a.shape, shape), broadcast_strides(op.b.shape, shape))
@@ -110,7 +110,7 @@ def rows_of(op: Add | Sub | Mul) -> Rows | None:
 
 def _rows(
     outer: Sequence[tuple[int, int, int]], rows: tuple[int, int, int], row: tuple[int, int, int], at_once: int
-) -> Rows:
+) -> RowRuns:
     length, operands, used = row[0], [], 0
     for which in (1, 2):
         dense = (row[which] == 1 and (rows[which] == length or rows[0] == 1)) or length == 1 == rows[which]
@@ -126,7 +126,7 @@ def _rows(
         if operands[-1].at is not None:
             used += -(-at_once * length // _WORD) * _WORD
     extents = tuple(size[0] for size in outer)
-    return Rows(
+    return RowRuns(
         outer=extents,
         y_outer=tuple(stride * rows[0] * length for stride in row_major(extents)),
         count=rows[0],

@@ -67,7 +67,7 @@ class ChannelDepthwise(ScheduledFamily):
             return reason
         if op.multiplier != 1 or op.x.shape[3] < AT_ONCE:
             return f"it has a multiplier or fewer than {AT_ONCE} channels"
-        plan = _Plan.of(op)
+        plan = _ChannelsPlan.of(op)
         if len(plan.parts) > _MOST_PARTS:
             return f"its outputs see more than {_MOST_PARTS} different parts of the kernel"
         reached = all(spec.reach <= MAX_OFFSET for spec in map(plan.spec, plan.parts))
@@ -77,13 +77,13 @@ class ChannelDepthwise(ScheduledFamily):
         """Return the cycles of all outputs."""
         del config
         assert isinstance(op, DepthwiseConv2D)
-        return _Plan.of(op).cycles(core)
+        return _ChannelsPlan.of(op).cycles(core)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a depthwise convolution."""
         assert isinstance(op, DepthwiseConv2D)
         assert core.timing is not None
-        plan = _Plan.of(op)
+        plan = _ChannelsPlan.of(op)
         w = CWriter()
         _write_function(w, plan)
         height, width = op.weights.shape[1:3]
@@ -148,7 +148,7 @@ class ChannelsSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Plan:
+class _ChannelsPlan:
     """Everything that the C, the micro-kernels and the stream of one layer agree on."""
 
     op: DepthwiseConv2D
@@ -157,10 +157,10 @@ class _Plan:
     columns: tuple[_Band, ...]
 
     @staticmethod
-    def of(op: DepthwiseConv2D) -> _Plan:
+    def of(op: DepthwiseConv2D) -> _ChannelsPlan:
         found = requantizer(op)
         assert found is not None
-        return _Plan(
+        return _ChannelsPlan(
             op=op,
             requantizer=found,
             rows=_bands(op, 0, op.padding.top),
@@ -340,7 +340,7 @@ def _multiply_tap(block: Block, offset: int, tap: int, weights: int, *, by_bytes
             block(f"{operation} %c{channel}, {value}, {pair}, %c{channel}")
 
 
-def _write_function(w: CWriter, plan: _Plan) -> None:
+def _write_function(w: CWriter, plan: _ChannelsPlan) -> None:
     op = plan.op
     batch, height, width, channels = op.x.shape
     _, out_height, out_width, _ = op.y.shape
@@ -356,7 +356,7 @@ def _write_function(w: CWriter, plan: _Plan) -> None:
                         _write_calls(w, plan, (rows, columns))
 
 
-def _write_calls(w: CWriter, plan: _Plan, part: Part) -> None:
+def _write_calls(w: CWriter, plan: _ChannelsPlan, part: Part) -> None:
     channels, name = plan.op.x.shape[3], plan.symbol(part)
     groups = channels // AT_ONCE
     w(f"{name}(from, stream, to, {groups});")

@@ -71,7 +71,7 @@ class PlaneDepthwise(ScheduledFamily):
         """Whether each step starts at a word of the plane, and loads and stores reach all of it."""
         del core
         assert isinstance(op, DepthwiseConv2D)
-        plan = _Plan.of(op, config)
+        plan = _PlanePlan.of(op, config)
         aligned = plan.columns * op.stride[1] % 2 == 0 or op.y.shape[2] == 1
         inside = plan.columns <= op.y.shape[2]
         return aligned and inside and fits_offsets(plan.spec(plan.rows, plan.columns))
@@ -92,7 +92,7 @@ class PlaneDepthwise(ScheduledFamily):
                 configs.append(config)
         return fastest(
             configs,
-            lambda config: _Plan.of(op, config).plane_cycles(timing),
+            lambda config: _PlanePlan.of(op, config).plane_cycles(timing),
             f"{op.kind} '{op.name}': no block of outputs fits the registers",
         )
 
@@ -100,13 +100,13 @@ class PlaneDepthwise(ScheduledFamily):
         """Return the cycles of extracting and of computing all planes."""
         assert isinstance(op, DepthwiseConv2D)
         assert core.timing is not None
-        return _Plan.of(op, config).cycles(core.timing)
+        return _PlanePlan.of(op, config).cycles(core.timing)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a depthwise convolution."""
         assert isinstance(op, DepthwiseConv2D)
         assert core.timing is not None
-        plan = _Plan.of(op, config)
+        plan = _PlanePlan.of(op, config)
         w = CWriter()
         _write_function(w, plan)
         blocks = [plan.kernel(rows, core.timing).function for rows in plan.heights()]
@@ -128,7 +128,7 @@ class PlaneDepthwise(ScheduledFamily):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Plan:
+class _PlanePlan:
     """Everything that the C, the micro-kernels and the stream of one layer agree on."""
 
     op: DepthwiseConv2D
@@ -137,10 +137,10 @@ class _Plan:
     columns: int
 
     @staticmethod
-    def of(op: DepthwiseConv2D, config: Config) -> _Plan:
+    def of(op: DepthwiseConv2D, config: Config) -> _PlanePlan:
         found = requantizer(op)
         assert found is not None
-        return _Plan(op=op, requantizer=found, rows=int(config["rows"]), columns=int(config["columns"]))
+        return _PlanePlan(op=op, requantizer=found, rows=int(config["rows"]), columns=int(config["columns"]))
 
     @property
     def kernel_size(self) -> tuple[int, int]:
@@ -265,7 +265,7 @@ def _extract_kernel(symbol: str, count: int, channels: int, source_row: int, pit
     )
 
 
-def _write_function(w: CWriter, plan: _Plan) -> None:
+def _write_function(w: CWriter, plan: _PlanePlan) -> None:
     op = plan.op
     batch, height, width, channels = op.x.shape
     _, out_height, out_width, out_channels = op.y.shape

@@ -27,7 +27,7 @@ from utvm.kernels.dsp.direct_plan import (
 from utvm.kernels.dsp.expand import both_lanes, expander, expansion_cycles, write_expansion
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
-from utvm.kernels.dsp.geometry import Rows, Window
+from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
@@ -61,7 +61,7 @@ class DirectConvolution(ScheduledFamily):
         """Return why `op` has no exact finish, or why its rows do not fit the offsets of a load."""
         if not isinstance(op, Conv2D | FullyConnected):
             return super().refusal(op, core)
-        if Rows.of(Window.of(op)).split(1, most_pairs(1, 1)) is None:
+        if ExpandedRows.of(Window.of(op)).split(1, most_pairs(1, 1)) is None:
             return "a row of its window is out of a load's reach"
         return self.lacks(core) or requantizer_refusal(op)
 
@@ -76,7 +76,7 @@ class DirectConvolution(ScheduledFamily):
         assert isinstance(op, Conv2D | FullyConnected)
         m, n, form = int(config["m"]), int(config["n"]), WeightForm(str(config["form"]))
         window = Window.of(op, m)
-        rows = Rows.of(window)
+        rows = ExpandedRows.of(window)
         split = rows.split(m, most_pairs(m, n))
         if m * n > 8 or m > window.out_width or n > window.out_channels or split is None:
             return False
@@ -154,7 +154,7 @@ class DirectConvolution(ScheduledFamily):
         found: list[tuple[float, Config]] = []
         for (m, n), form in product(_BLOCKS, forms):
             window = Window.of(op, m)
-            split = Rows.of(window).split(m, most_pairs(m, n))
+            split = ExpandedRows.of(window).split(m, most_pairs(m, n))
             work = 0 if split is None else window.kernel[0] * split[0] * len(split[1]) * m * n
             for unroll in (1, 0) if work <= UNROLL_LIMIT else (0, 1):
                 config: Config = {"m": m, "n": n, "form": str(form), "unroll": unroll}

@@ -22,7 +22,7 @@ from utvm.kernels.dsp.finish import (
     requantizer,
     uniform_finish,
 )
-from utvm.kernels.dsp.geometry import Rows, Window
+from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply import multiply_kernel
 from utvm.kernels.dsp.multiply_estimate import multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import MultiplySpec
@@ -72,7 +72,7 @@ class DirectPlan:
     """Everything that the C, the micro-kernels and the stream of one layer agree on."""
 
     op: Conv2D | FullyConnected
-    rows: Rows
+    rows: ExpandedRows
     requantizer: Requantizer
     uniform: UniformFinish | None
     m: int
@@ -88,7 +88,7 @@ class DirectPlan:
         assert found is not None
         m = int(config["m"])
         return DirectPlan(
-            op=op, rows=Rows.of(Window.of(op, m)), requantizer=found,
+            op=op, rows=ExpandedRows.of(Window.of(op, m)), requantizer=found,
             uniform=uniform_finish(op, found), m=m, n=int(config["n"]),
             form=WeightForm(str(config["form"])), unrolled=bool(int(config["unroll"])),
             paired=int(config["unroll"]) == PAIRED,

@@ -9,7 +9,7 @@ from utvm.codegen import CSupport, CWriter
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop
-from utvm.kernels.dsp.geometry import Rows
+from utvm.kernels.dsp.geometry import ExpandedRows
 
 _AT_ONCE = (8, 7, 6, 5, 4, 3, 2, 1)
 _BRANCH_CYCLES = 3
@@ -43,7 +43,7 @@ def _expansion_turn(at_once: int, timing: Timing, x: str, row: str, turns: str) 
     return at_once, body.lines, body.cycles + _BRANCH_CYCLES
 
 
-def expander(rows: Rows, timing: Timing) -> CSupport | None:
+def expander(rows: ExpandedRows, timing: Timing) -> CSupport | None:
     """Return `void name(const int8_t *x, int16_t *lanes, int32_t turns)` for whole pixels, or None if C expands rows.
 
     A turn takes as many words as its name ends with; see `expander_words`.
@@ -60,14 +60,14 @@ def expander(rows: Rows, timing: Timing) -> CSupport | None:
     )
 
 
-def expander_words(rows: Rows) -> int | None:
+def expander_words(rows: ExpandedRows) -> int | None:
     """Return the words of a number that divides every stretch of pixels, or None where C expands rows."""
     if not rows.quads or rows.two_copies or rows.interior % 2 or rows.window.groups > 1:
         return None
     return math.gcd(rows.window.width, rows.window.rest) * rows.window.channels // 4
 
 
-def expansion_cycles(rows: Rows, timing: Timing) -> float:
+def expansion_cycles(rows: ExpandedRows, timing: Timing) -> float:
     """Return the modelled cycles of one lane."""
     words = expander_words(rows)
     if words is None:
@@ -77,7 +77,14 @@ def expansion_cycles(rows: Rows, timing: Timing) -> float:
 
 
 def write_expansion(
-    w: CWriter, rows: Rows, pixels: int, expansion: CSupport | None, *, source: str, target: str, zero_point: int
+    w: CWriter,
+    rows: ExpandedRows,
+    pixels: int,
+    expansion: CSupport | None,
+    *,
+    source: str,
+    target: str,
+    zero_point: int,
 ) -> tuple[str, ...]:
     """Write the expansion of `pixels` from `source` (int8_t *) into the row at `target` (int16_t *); returns helpers.
 
@@ -116,7 +123,7 @@ def _unroll(w: CWriter, count: int) -> None:
         w(f"#pragma GCC unroll {min(count, 8)}")
 
 
-def _write_group_words(w: CWriter, rows: Rows, source: str, target: str) -> tuple[str, ...]:
+def _write_group_words(w: CWriter, rows: ExpandedRows, source: str, target: str) -> tuple[str, ...]:
     """Write the expansion of a group's channels of each pixel, which are whole words."""
     window = rows.window
     words = window.channels // 4
@@ -126,7 +133,9 @@ def _write_group_words(w: CWriter, rows: Rows, source: str, target: str) -> tupl
         return write_quads(w, "word", words)
 
 
-def _write_words(w: CWriter, rows: Rows, words: int, source: str, target: str, zero_point: int) -> tuple[str, ...]:
+def _write_words(
+    w: CWriter, rows: ExpandedRows, words: int, source: str, target: str, zero_point: int
+) -> tuple[str, ...]:
     w(f"const uint32_t *from = (const uint32_t *)(const void *){source};")
     w(f"uint32_t *to = (uint32_t *)(void *)({target} + {rows.interior});")
     if rows.two_copies:

@@ -106,7 +106,7 @@ def _stretch(pixels: int, strip: int, channels: int, out_channels: int) -> Windo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class ExpandedRows:
     """The layout of expanded rows of a `Window`. Sizes in int16 lanes unless they say bytes.
 
     `pitch` is one pixel's lanes, `lead` the lanes before the left padding; with `two_copies` the second copy starts
@@ -122,7 +122,7 @@ class Rows:
     quads: bool
 
     @staticmethod
-    def of(window: Window) -> Rows:
+    def of(window: Window) -> ExpandedRows:
         """Return the layout for a convolution's shape."""
         channels, step = window.channels, window.stride[1]
         packed = channels % 2 == 1 and window.dilation[1] == 1 and (window.kernel[1] > 1 or channels < 4)
@@ -132,7 +132,7 @@ class Rows:
         span = (window.kernel[1] - 1) * window.dilation[1] + 1
         read = (window.out_width - 1) * step * pitch + max(span * pitch, 2 * _words(window, pitch, packed))
         filled = (window.padding.left + window.width) * pitch
-        return Rows(
+        return ExpandedRows(
             window=window,
             pitch=pitch,
             packed=packed,

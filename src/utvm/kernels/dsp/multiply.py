@@ -21,7 +21,7 @@ from utvm.kernels.dsp.multiply_code import (
     multiply_row,
     next_channels,
 )
-from utvm.kernels.dsp.multiply_spec import WALKER_IN_FRAME, MultiplySpec, Source
+from utvm.kernels.dsp.multiply_spec import WALKER_IN_FRAME, MultiplySpec, RowSource
 
 _REGISTERS = ("r2", "r3", *LOOP_REGISTERS)
 _FIXED = {"%pa": "r0", "%pw": "r1"}
@@ -104,12 +104,12 @@ def _unrolled_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: boo
             block(f"ldr {last[n]}, [%pw, #{stream.take()}]")
         started = set(last[: spec.biases])
         for row in range(spec.rows):
-            if spec.source is Source.TABLE and (first == 0 or spec.rows > 1):
+            if spec.source is RowSource.TABLE and (first == 0 or spec.rows > 1):
                 block(f"ldr %pa, [sp, #{table + 4 * row}]")
             multiply_row(block, stream, spec, row, started, reuse=reuse, first=first)
         finish_channels(block, stream, spec, shift, first)
     next_channels(block, stream, spec)
-    if spec.source is Source.FRAME:
+    if spec.source is RowSource.FRAME:
         body = schedule(block, timing, pool=("r0", *_REGISTERS), fixed={"%pw": "r1"})
     else:
         body = schedule(block, timing, pool=_REGISTERS, fixed=_FIXED)

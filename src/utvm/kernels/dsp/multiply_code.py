@@ -5,7 +5,7 @@ from __future__ import annotations
 from utvm.cores.microkernel import Block
 from utvm.kernels.dsp.assembly import MAX_OFFSET
 from utvm.kernels.dsp.finish import UniformFinish
-from utvm.kernels.dsp.multiply_spec import END_IN_FRAME, OUT_IN_FRAME, ROW_IN_FRAME, MultiplySpec, Source
+from utvm.kernels.dsp.multiply_spec import END_IN_FRAME, OUT_IN_FRAME, ROW_IN_FRAME, MultiplySpec, RowSource
 from utvm.kernels.dsp.stream import WeightForm
 
 
@@ -112,14 +112,14 @@ def _load_lanes(
     if pair - when > 1:
         name = f"%a{tag}_{m}"
         match spec.source:
-            case Source.TABLE:
+            case RowSource.TABLE:
                 block(f"ldr {name}, [%pa, #{offset}]")
-            case Source.FRAME:
+            case RowSource.FRAME:
                 block(f"ldr {name}, [sp, #{ROW_IN_FRAME + offset}]")
-            case Source.BYTES if pair % 2 == 0:
+            case RowSource.BYTES if pair % 2 == 0:
                 block(*_load_bytes(f"%x{pair}", 2 * pair, spec.tail if pair + 2 == spec.pairs else 0))
                 block(f"sxtb16 {name}, %x{pair}")
-            case Source.BYTES:
+            case RowSource.BYTES:
                 block(f"sxtb16 {name}, %x{pair - 1}, ror #8")
     loaded[offset] = (name, pair)
     return name

@@ -17,7 +17,7 @@ from utvm.kernels.dsp.multiply_spec import MultiplySpec
 ESTIMATE_ERROR = 0.03
 """The share by which an estimate may be off: half of them are within half of it (docs/decisions/0038)."""
 _SHORT, _LONG = 4, 10
-"""Lane pairs of the short blocks: even, for `Source.BYTES`."""
+"""Lane pairs of the short blocks: even, for `RowSource.BYTES`."""
 _INSTRUCTION_BYTES = 4
 _WORD_BYTES = 8
 """Offsets that are equal modulo two words are alike to a load: aligned alike, of the same bank."""

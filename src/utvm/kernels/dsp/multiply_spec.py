@@ -12,12 +12,12 @@ from utvm.kernels.dsp.stream import WeightForm
 OUT_IN_FRAME, END_IN_FRAME = 0, 4
 """Where in the frame the next output's address and the end of the outputs lie, in bytes from sp."""
 ROW_IN_FRAME = 8
-"""Where a row lies, for `Source.FRAME`."""
+"""Where a row lies, for `RowSource.FRAME`."""
 WALKER_IN_FRAME = 8
 """Where the position in the table of rows lies, if these are repeated; the table is behind it, or in its place."""
 
 
-class Source(StrEnum):
+class RowSource(StrEnum):
     """Where a micro-kernel finds its activations."""
 
     TABLE = "table"
@@ -36,7 +36,7 @@ class MultiplySpec:
     reads `rows` rows. `unrolled` rows all stand in one body; else one body is repeated for each row. If `uniform`,
     the channels finish as `UniformFinish` says. Weights of form `int16` and their biases are doubled if `doubled`.
     If `paired`, one turn computes two blocks of N channels, of which the second's products hide the first's finish.
-    `source` says where the rows are. Of the last word of a row of `Source.BYTES` only `tail` bytes are read, if not 0.
+    `source` says where the rows are. Of the last word of a row of `RowSource.BYTES` only `tail` bytes are read, if any.
     """
 
     rows: int
@@ -48,7 +48,7 @@ class MultiplySpec:
     saturation: Saturation
     unrolled: bool
     uniform: bool
-    source: Source = Source.TABLE
+    source: RowSource = RowSource.TABLE
     tail: int = field(default=0, repr=False)
     paired: bool = field(default=False, repr=False)
 

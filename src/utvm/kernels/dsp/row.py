@@ -27,10 +27,10 @@ from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.expand import expansion_turn
 from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
-from utvm.kernels.dsp.geometry import Rows, Window
+from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply import multiply_body
 from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR, multiply_cost, multiply_estimate
-from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, Source
+from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, RowSource
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.workload import workload
@@ -64,7 +64,7 @@ class RowFullyConnected(ScheduledFamily):
         if 2 * inputs > _MOST_FRAME:
             return f"it has more than {_MOST_FRAME // 2} inputs"
         filled = _filled(op)
-        if 2 * len(Rows.of(Window.of(filled)).taps()) != filled.weights.shape[1]:
+        if 2 * len(ExpandedRows.of(Window.of(filled)).taps()) != filled.weights.shape[1]:
             return "its inputs do not divide into parts"
         return self.lacks(core) or requantizer_refusal(op)
 
@@ -78,7 +78,7 @@ class RowFullyConnected(ScheduledFamily):
         del core
         assert isinstance(op, FullyConnected)
         n = int(config["n"])
-        if op.weights.shape[0] % n or (config["row"] == Source.BYTES and not _at_words(op)):
+        if op.weights.shape[0] % n or (config["row"] == RowSource.BYTES and not _at_words(op)):
             return False
         return config["form"] == WeightForm.INT16 or (n % 2 == 0 and pairs_exactly(op))
 
@@ -150,12 +150,12 @@ class _RowPlan:
 
     op: FullyConnected
     direct: DirectPlan
-    source: Source
+    source: RowSource
 
     @staticmethod
     def of(op: FullyConnected, config: Config) -> _RowPlan:
         direct = DirectPlan.of(_filled(op), {"m": 1, "unroll": 1, **config})
-        return _RowPlan(op=op, direct=direct, source=Source(str(config["row"])))
+        return _RowPlan(op=op, direct=direct, source=RowSource(str(config["row"])))
 
     @property
     def batch(self) -> int:
@@ -169,7 +169,7 @@ class _RowPlan:
         """
         units, inputs = self.op.weights.shape
         grows = units - inputs
-        if self.source is Source.FRAME:
+        if self.source is RowSource.FRAME:
             return max(grows, self.batch * grows)
         return units - self.direct.n + max(0, (self.batch - 1) * grows)
 
@@ -200,7 +200,7 @@ class _RowPlan:
         assert timing is not None
         blocks = self.direct.window.out_channels // self.direct.n
         row: float = _CALL_CYCLES
-        if self.source is Source.FRAME:
+        if self.source is RowSource.FRAME:
             row += _expansion_cycles(self.op.weights.shape[1], timing, at_words=_at_words(self.op))
         cost = (multiply_estimate if estimated else multiply_cost)(self.spec, timing, shift=self.direct.shift)
         row += blocks * cost.cycles
@@ -233,7 +233,7 @@ def _row_kernel(name: str, spec: MultiplySpec, timing: Timing, shift: int, *, in
     body, _ = multiply_body(spec, timing, shift)
     expansion: tuple[str, ...] = ()
     frame = ROW_IN_FRAME + 4
-    if spec.source is Source.FRAME:
+    if spec.source is RowSource.FRAME:
         frame += (4 * spec.pairs + 7) // 8 * 8
         expansion = _expansion_code(inputs, timing, at_words=at_words)
     return assembler_loop(

@@ -21,7 +21,7 @@ from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function, short_digest
 from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.helium.code import framed, move
-from utvm.kernels.helium.finish import Finish
+from utvm.kernels.helium.finish import VectorFinish
 
 LANES = 16
 OUTPUTS = 16
@@ -65,7 +65,7 @@ class BlockSpec:
     out_pitch: int
     groups: int
     words: bool
-    finish: Finish
+    finish: VectorFinish
 
     @property
     def channels(self) -> int:
@@ -198,7 +198,7 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
     return kernel, _CALL_CYCLES, spec.groups // spec.at_once * (cycles + 3) + len(advance) + _LOOP_CYCLES
 
 
-def _constants(finish: Finish) -> list[str]:
+def _constants(finish: VectorFinish) -> list[str]:
     """Return the lines that keep the clamp's ends and the zero point in the frame and in r9."""
     lines: list[str] = []
     for needed, value, at in ((finish.clamps_low, finish.low, _LOW), (finish.clamps_high, finish.high, _HIGH)):

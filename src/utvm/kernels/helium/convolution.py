@@ -19,7 +19,7 @@ from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.helium.block import LANES, OUTPUTS, BlockSpec, micro_kernel, stream
 from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, ScheduledVectors
-from utvm.kernels.helium.finish import ROUNDINGS, Finish, constants, refusal
+from utvm.kernels.helium.finish import ROUNDINGS, VectorFinish, constants, refusal
 from utvm.kernels.helium.move import COPY, FILL, copy_cycles, fill_cycles, unfold, unfold_cycles
 from utvm.kernels.overlap import ring_ahead
 from utvm.kernels.workload import dims, workload
@@ -48,7 +48,7 @@ class HeliumConvolution(ScheduledVectors):
         lacking = self.lacks(core) or refusal(op)
         if lacking is not None:
             return lacking
-        spec = _Plan.of(op, {"m": 1, "rows": "window", "taps": "rows"}).spec
+        spec = _ConvolutionPlan.of(op, {"m": 1, "rows": "window", "taps": "rows"}).spec
         return "its kernel has too many taps in a row" if _written(spec) > _MOST_STEPS else None
 
     def space(self, op: Operator, core: Core) -> Space:
@@ -67,20 +67,20 @@ class HeliumConvolution(ScheduledVectors):
     def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
         """Return all configs but those of one pixel where there are enough."""
         assert isinstance(op, Conv2D | FullyConnected)
-        plan, space = _Plan.of(op, {"m": 2, "rows": "window", "taps": "rows"}), self.space(op, core)
+        plan, space = _ConvolutionPlan.of(op, {"m": 2, "rows": "window", "taps": "rows"}), self.space(op, core)
         ms = (2,) if plan.across > 2 else (2, 1)
         return tuple({"m": m, "rows": r, "taps": t} for m, r, t in product(ms, space["rows"], space["taps"]))
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all blocks and copies."""
         assert isinstance(op, Conv2D | FullyConnected)
-        return _Plan.of(op, config).cycles(core)
+        return _ConvolutionPlan.of(op, config).cycles(core)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
         assert isinstance(op, Conv2D | FullyConnected)
         assert core.timing is not None
-        plan = _Plan.of(op, config)
+        plan = _ConvolutionPlan.of(op, config)
         w = CWriter()
         kernel = micro_kernel(plan.block, core.timing)[0]
         (_write_stretch if plan.stretch else _write_rows)(w, plan, kernel.name)
@@ -125,7 +125,7 @@ def _can_pack(op: Conv2D | FullyConnected) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Plan:
+class _ConvolutionPlan:
     """What the C, the micro-kernel and the stream of one layer agree on. Sizes in bytes.
 
     `spec` is the block that reads rows, `block` the one that is called: where taps are `packed`, that of their copy.
@@ -142,7 +142,7 @@ class _Plan:
     buffer_rows: int
 
     @staticmethod
-    def of(op: Conv2D | FullyConnected, config: Config) -> _Plan:
+    def of(op: Conv2D | FullyConnected, config: Config) -> _ConvolutionPlan:
         m, stretch = int(config["m"]), _is_stretch(op)
         groups = 1 if isinstance(op, FullyConnected) else op.groups
         channels = op.weights.shape[-1]
@@ -152,11 +152,11 @@ class _Plan:
         out_pitch = blocks * (OUTPUTS // m) if padded else out_channels * groups
         spec = BlockSpec(
             pixels=m, rows=1, row_stride=0, runs=(0,), run=channels, pitch=channels, out_pitch=out_pitch,
-            groups=blocks, words=channels % 4 == 0, finish=Finish.of(op),
+            groups=blocks, words=channels % 4 == 0, finish=VectorFinish.of(op),
         )  # fmt: skip
         if stretch:
             pixels = op.x.elements // channels
-            return _Plan(
+            return _ConvolutionPlan(
                 op=op, spec=spec, packed=False, stretch=True, across=pixels, groups=1, out_channels=out_channels,
                 buffer_rows=0,
             )  # fmt: skip
@@ -177,7 +177,7 @@ class _Plan:
         window = (kernel_height - 1) * op.dilation[0] + 1
         image = max(height + op.padding.top + op.padding.bottom, window)
         rows = {"window": window, "double": 2 * window, "image": image}[str(config["rows"])]
-        return _Plan(
+        return _ConvolutionPlan(
             op=op, spec=spec, packed=config["taps"] == "packed", stretch=False,
             across=op.y.shape[2], groups=groups, out_channels=out_channels,
             buffer_rows=min(rows, image),
@@ -312,7 +312,7 @@ def _stem(op: Conv2D | FullyConnected) -> str:
     return f"conv2d_{dims(op.x.shape[1:])}_{op.weights.shape[0]}_k{op.weights.shape[1]}x{op.weights.shape[2]}"
 
 
-def _write_stretch(w: CWriter, plan: _Plan, name: str) -> None:
+def _write_stretch(w: CWriter, plan: _ConvolutionPlan, name: str) -> None:
     m, pitch, out = plan.spec.pixels, plan.spec.pitch, plan.out_channels
     if plan.scratch_bytes:
         w(f"int8_t *const line = scratch + {plan.buffer_bytes};", "(void)line;")
@@ -333,14 +333,14 @@ def _write_stretch(w: CWriter, plan: _Plan, name: str) -> None:
         _write_packing(w, plan, str(plan.rest), f"y + {plan.main * out}")
 
 
-def _write_packing(w: CWriter, plan: _Plan, count: str, target: str) -> None:
+def _write_packing(w: CWriter, plan: _ConvolutionPlan, count: str, target: str) -> None:
     """Write the copy of `count` pixels from the scratch, where they are `out_pitch` apart."""
     total = plan.out_channels * plan.groups
     with w.block(f"for (int32_t i = 0; i < {count}; i++)"):
         w(f"utvm_helium_copy({target} + i * {total}, line + i * {plan.spec.out_pitch}, {plan.out_channels});")
 
 
-def _write_rows(w: CWriter, plan: _Plan, name: str) -> None:
+def _write_rows(w: CWriter, plan: _ConvolutionPlan, name: str) -> None:
     op = plan.op
     assert isinstance(op, Conv2D)
     images, height, width, channels = op.x.shape
@@ -382,7 +382,7 @@ def _write_rows(w: CWriter, plan: _Plan, name: str) -> None:
                 _write_row(w, plan, name, source, f"stream + g * {words}")
 
 
-def _write_row(w: CWriter, plan: _Plan, name: str, source: str, constants_: str) -> None:
+def _write_row(w: CWriter, plan: _ConvolutionPlan, name: str, source: str, constants_: str) -> None:
     """Write the calls for a row of output of one group."""
     m, across = plan.spec.pixels, plan.across
     target = f"out + g * {plan.out_channels}"

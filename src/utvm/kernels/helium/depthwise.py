@@ -14,7 +14,7 @@ from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, ScheduledVectors
-from utvm.kernels.helium.finish import ROUNDINGS, Finish, constants, refusal
+from utvm.kernels.helium.finish import ROUNDINGS, VectorFinish, constants, refusal
 from utvm.kernels.helium.move import FILL, fill_cycles
 from utvm.kernels.helium.patch_code import (
     INTERLEAVE,
@@ -49,19 +49,19 @@ class HeliumDepthwise(ScheduledVectors):
         lacking = self.lacks(core) or refusal(op)
         if lacking is not None:
             return lacking
-        return "its kernel is too large" if len(_Plan.of(op).spec.taps) > _MOST_TAPS else None
+        return "its kernel is too large" if len(_DepthwisePlan.of(op).spec.taps) > _MOST_TAPS else None
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all rows."""
         del config
         assert isinstance(op, DepthwiseConv2D)
-        return _Plan.of(op).cycles(core)
+        return _DepthwisePlan.of(op).cycles(core)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
         assert isinstance(op, DepthwiseConv2D)
         assert core.timing is not None
-        plan = _Plan.of(op)
+        plan = _DepthwisePlan.of(op)
         kernel = patch_kernel(plan.spec, core.timing)[0]
         way_back = separate(op.y.shape[3], plan.columns * op.y.shape[3], flip=plan.spec.finish.unsigned)
         w = CWriter()
@@ -83,7 +83,7 @@ class HeliumDepthwise(ScheduledVectors):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Plan:
+class _DepthwisePlan:
     """What the C, the micro-kernel and the stream of one layer agree on.
 
     `quads` sets of four interleaved rows have `wide` columns each.
@@ -95,7 +95,7 @@ class _Plan:
     wide: int
 
     @staticmethod
-    def of(op: DepthwiseConv2D) -> _Plan:
+    def of(op: DepthwiseConv2D) -> _DepthwisePlan:
         _, height, width, _ = op.weights.shape
         channels, out_channels, out_width = op.x.shape[3], op.y.shape[3], op.y.shape[2]
         square = op.stride == op.dilation == (1, 1) and height <= _SIDE and width <= _SIDE
@@ -116,9 +116,9 @@ class _Plan:
             step=columns * word if square else op.stride[1] * word,
             out_step=4 * out_channels,
             steps=steps,
-            finish=Finish.of(op),
+            finish=VectorFinish.of(op),
         )
-        return _Plan(op=op, spec=spec, quads=quads, wide=wide)
+        return _DepthwisePlan(op=op, spec=spec, quads=quads, wide=wide)
 
     @property
     def out_rows(self) -> int:
@@ -215,7 +215,7 @@ def _rounded(nbytes: int) -> int:
     return -(-nbytes // 16) * 16
 
 
-def _write(w: CWriter, plan: _Plan, kernel: str, way_back: str) -> None:
+def _write(w: CWriter, plan: _DepthwisePlan, kernel: str, way_back: str) -> None:
     op = plan.op
     images, height, width, channels = op.x.shape
     _, out_height, out_width, out_channels = op.y.shape

@@ -24,7 +24,7 @@ _LOWEST, _HIGHEST = -128, 127
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class VectorFinish:
     """The steps from sums to int8.
 
     Attributes:
@@ -43,12 +43,12 @@ class Finish:
     high: int
 
     @staticmethod
-    def of(op: Weighted) -> Finish:
+    def of(op: Weighted) -> VectorFinish:
         """Return the steps of an operator."""
         double = op.rounding is Rounding.DOUBLE
         shift = channel_requantization(op).shift
         matters = double and op.clamp[0] < op.y.zero_point
-        return Finish(
+        return VectorFinish(
             multiplies=double,
             left=double and bool((shift > 0).any()),
             lowers="" if not matters else "all" if bool((shift < 0).all()) else "some",
@@ -87,8 +87,8 @@ def refusal(op: Weighted) -> str | None:
 
 
 def constants(op: Weighted) -> list[NDArray[np.int64]]:
-    """Return the vectors of `Finish.vectors`, in the order of use, each [OC]."""
-    table, finish = channel_requantization(op), Finish.of(op)
+    """Return the vectors of `VectorFinish.vectors`, in the order of use, each [OC]."""
+    table, finish = channel_requantization(op), VectorFinish.of(op)
     shift = table.shift.astype(np.int64)
     if not finish.multiplies:
         return [shift - 1]

@@ -15,7 +15,7 @@ from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
 from utvm.kernels.helium.code import constant, framed, move
-from utvm.kernels.helium.finish import Finish
+from utvm.kernels.helium.finish import VectorFinish
 
 _CONSTANTS = 8
 """Words behind a channel's weights: bias, multiplier, shift, left shift, and the step to the next channel's word."""
@@ -47,7 +47,7 @@ class PatchSpec:
     step: int
     out_step: int
     steps: int
-    finish: Finish
+    finish: VectorFinish
 
     @property
     def vectors(self) -> int:
@@ -198,7 +198,7 @@ def patch_kernel(spec: PatchSpec, timing: Timing) -> tuple[CSupport, float]:
     return assembler_function(name, prototype, framed(_FRAME, function), comment), cycles
 
 
-def _clamp(finish: Finish) -> list[str]:
+def _clamp(finish: VectorFinish) -> list[str]:
     if finish.unsigned:
         return []
     lines = []

@@ -8,7 +8,7 @@ from utvm.codegen import CArray, CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.helium.finish import ROUNDINGS, Finish, refusal
+from utvm.kernels.helium.finish import ROUNDINGS, VectorFinish, refusal
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable.window import Taps, write_taps
 from utvm.kernels.rvv.code import OUTPUT, WEIGHTED_PARAMETERS, RvvFamily
@@ -56,7 +56,7 @@ class RvvDepthwise(RvvFamily):
         m, lanes = int(config["m"]), core.zve32x // 32
         batch, rows, columns, channels = op.y.shape
         _, height, width, _ = op.weights.shape
-        finish = Finish.of(op)
+        finish = VectorFinish.of(op)
 
         def call(pixels: int) -> float:
             spec = DepthwiseSpec(pixels=pixels, finish=finish)
@@ -74,7 +74,7 @@ class RvvDepthwise(RvvFamily):
         m = int(config["m"])
         w = CWriter()
         used = _write(w, op, m)
-        finish = Finish.of(op)
+        finish = VectorFinish.of(op)
         rows = np.stack([np.zeros(op.y.shape[3], np.int64) if op.bias is None else op.bias.values, *constants(op)])
         _, _, width, channels = op.x.shape
         words = shape(
@@ -123,7 +123,7 @@ def _write(w: CWriter, op: DepthwiseConv2D, m: int) -> tuple[int, ...]:
     def call(pixels: int, x: str, weights: str, down: Taps, taps: Taps | None) -> None:
         """Write the call of a block of pixels. Where no tap is inside, a pointer to it would leave its array."""
         used[pixels] = None
-        name = DepthwiseSpec(pixels=pixels, finish=Finish.of(op)).name
+        name = DepthwiseSpec(pixels=pixels, finish=VectorFinish.of(op)).name
         target = f"finish, shape, row + ox * {channels}"
         count = str(columns) if taps is None else taps.count
         empty = [each for each in (down, taps) if each is not None and each.may_be_none]

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from utvm.codegen import CSupport
-from utvm.kernels.helium.finish import Finish
+from utvm.kernels.helium.finish import VectorFinish
 from utvm.kernels.rvv.code import group, vector_function
 from utvm.kernels.rvv.finish import clamped, finish_instructions, narrowed, requantized, way
 
@@ -21,7 +21,7 @@ class DepthwiseSpec:
     """A function: how many pixels at once, and the way to int8."""
 
     pixels: int
-    finish: Finish
+    finish: VectorFinish
 
     @property
     def name(self) -> str:
@@ -30,7 +30,7 @@ class DepthwiseSpec:
 
 
 def shape(
-    *, tap: int, row: int, weight_row: int, pitch: int, channels: int, zero: int, finish: Finish
+    *, tap: int, row: int, weight_row: int, pitch: int, channels: int, zero: int, finish: VectorFinish
 ) -> tuple[int, ...]:
     """Return the words that tell a function of `depthwise_function` where its operands are.
 

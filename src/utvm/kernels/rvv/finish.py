@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.graph.arithmetic import Requantization, channel_requantization
-from utvm.kernels.helium.finish import Finish, Weighted
+from utvm.kernels.helium.finish import VectorFinish, Weighted
 
 
 def constants(op: Weighted) -> list[NDArray[np.int64]]:
     """Return the vectors [OC] that `requantized` reads: shifts to the left, if any; multipliers, if any; shifts."""
-    table, finish = channel_requantization(op), Finish.of(op)
+    table, finish = channel_requantization(op), VectorFinish.of(op)
     shift = table.shift.astype(np.int64)
     if not finish.multiplies:
         return [1 - shift]
@@ -23,19 +23,19 @@ def constants(op: Weighted) -> list[NDArray[np.int64]]:
     return [*left, table.multiplier.astype(np.int64), -np.minimum(shift, 0)]
 
 
-def way(finish: Finish) -> str:
+def way(finish: VectorFinish) -> str:
     """Return what the lines of `requantized` depend on, as the end of a function's name."""
     letters = f"{'m' * finish.multiplies}{'l' * finish.left}{finish.lowers[:1]}"
     return f"_{letters}" if letters else ""
 
 
-def finish_instructions(finish: Finish) -> int:
+def finish_instructions(finish: VectorFinish) -> int:
     """Return the instructions of one vector from sums to bytes: requantised, clamped, narrowed and stored."""
     lowering = 3 * bool(finish.lowers) + (finish.lowers == "some")
     return 10 + 3 * finish.multiplies + 3 * finish.left + lowering
 
 
-def requantized(value: str, finish: Finish, *, at: str, step: str, first: str, second: str) -> list[str]:
+def requantized(value: str, finish: VectorFinish, *, at: str, step: str, first: str, second: str) -> list[str]:
     """Return the lines that bring a vector of sums to the output's scale, without its zero point.
 
     Args:

@@ -14,7 +14,7 @@ from utvm.kernels.helium.finish import ROUNDINGS, refusal
 from utvm.kernels.rvv.code import COPY, FILL, OUTPUT, WEIGHTED_PARAMETERS, RvvFamily
 from utvm.kernels.rvv.finish import constants
 from utvm.kernels.rvv.product_code import MOST_PIXELS, SHAPE_WORDS, product_function
-from utvm.kernels.rvv.product_plan import Plan, parts
+from utvm.kernels.rvv.product_plan import ProductPlan, parts
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload import dims, workload
 
@@ -41,7 +41,7 @@ class RvvProduct(RvvFamily):
         del core
         assert isinstance(op, Conv2D | FullyConnected)
         m = int(config["m"])
-        return m <= MOST_PIXELS[int(config["group"])] and m <= Plan.of(op, config).longest
+        return m <= MOST_PIXELS[int(config["group"])] and m <= ProductPlan.of(op, config).longest
 
     def default(self, op: Operator, core: Core) -> Config:
         """Return the config of the fewest instructions."""
@@ -60,13 +60,13 @@ class RvvProduct(RvvFamily):
     def estimate(self, op: Operator, core: Core, config: Config) -> float:
         """Return the instructions of all calls and copies."""
         assert isinstance(op, Conv2D | FullyConnected)
-        return Plan.of(op, config).instructions(core.zve32x // 32)
+        return ProductPlan.of(op, config).instructions(core.zve32x // 32)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
         del core
         assert isinstance(op, Conv2D | FullyConnected)
-        plan = Plan.of(op, config)
+        plan = ProductPlan.of(op, config)
         w = CWriter()
         _write(w, plan)
         functions = tuple(product_function(plan.spec(pixels)) for pixels in plan.sizes)
@@ -100,7 +100,7 @@ def _stem(op: Conv2D | FullyConnected) -> str:
     return f"conv2d_{dims(op.x.shape[1:])}_{op.weights.shape[0]}_k{op.weights.shape[1]}x{op.weights.shape[2]}"
 
 
-def _write(w: CWriter, plan: Plan) -> None:
+def _write(w: CWriter, plan: ProductPlan) -> None:
     """Write the body of the kernel."""
     op = plan.op
     if plan.flat:
@@ -130,14 +130,14 @@ def _write(w: CWriter, plan: Plan) -> None:
             _write_run(w, plan, start, end, f"x + {place}", f"row + i * {out_channels}")
 
 
-def _write_run(w: CWriter, plan: Plan, start: int, end: int, x: str, y: str) -> None:
+def _write_run(w: CWriter, plan: ProductPlan, start: int, end: int, x: str, y: str) -> None:
     """Write the calls for pixels whose taps are read in place."""
     for pixels, begin, stop in parts(start, end, plan.m):
         with w.block(f"for (int32_t i = {begin}; i < {stop}; i += {pixels})"):
             _write_groups(w, plan, pixels, x, y)
 
 
-def _write_groups(w: CWriter, plan: Plan, pixels: int, x: str | None, y: str) -> None:
+def _write_groups(w: CWriter, plan: ProductPlan, pixels: int, x: str | None, y: str) -> None:
     """Write the calls for `pixels` pixels of all groups; their taps are copied first where `x` is None."""
     name, inner = plan.spec(pixels).name, plan.op.weights.shape[-1]
     shape_at = "shape" if x is not None else f"shape + {SHAPE_WORDS}"
@@ -155,14 +155,14 @@ def _write_groups(w: CWriter, plan: Plan, pixels: int, x: str | None, y: str) ->
         w(f"  {shape_at}, {y} + g * {plan.channels});")
 
 
-def _write_copied(w: CWriter, plan: Plan, start: int, end: int) -> None:
+def _write_copied(w: CWriter, plan: ProductPlan, start: int, end: int) -> None:
     """Write the copies of taps and the calls for the pixels of a row from `start` to before `end`."""
     for pixels, begin, stop in parts(start, end, plan.m):
         with w.block(f"for (int32_t i = {begin}; i < {stop}; i += {pixels})"):
             _write_groups(w, plan, pixels, None, f"row + i * {plan.op.weights.shape[0]}")
 
 
-def _write_taps(w: CWriter, plan: Plan, pixels: int, group_offset: str) -> None:
+def _write_taps(w: CWriter, plan: ProductPlan, pixels: int, group_offset: str) -> None:
     """Write the copy of the taps of pixels i and on, the zero point where they lie outside the input."""
     op = plan.op
     assert isinstance(op, Conv2D)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from utvm.codegen import CSupport
-from utvm.kernels.helium.finish import Finish
+from utvm.kernels.helium.finish import VectorFinish
 from utvm.kernels.rvv.code import group, vector_function
 from utvm.kernels.rvv.finish import clamped, finish_instructions, multiple, narrowed, requantized, way
 
@@ -28,7 +28,7 @@ class ProductSpec:
 
     pixels: int
     group: int
-    finish: Finish
+    finish: VectorFinish
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class ProductSpec:
 
 
 def shape(
-    *, rows: int, run: int, row_stride: int, pitch: int, channels: int, out_pitch: int, finish: Finish
+    *, rows: int, run: int, row_stride: int, pitch: int, channels: int, out_pitch: int, finish: VectorFinish
 ) -> tuple[int, ...]:
     """Return the words that tell a function of `product_function` where its operands are.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from utvm.graph import Conv2D, FullyConnected
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.finish import folded_bias
-from utvm.kernels.helium.finish import Finish
+from utvm.kernels.helium.finish import VectorFinish
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.rvv.finish import constants
 from utvm.kernels.rvv.product_code import ProductSpec, product_instructions, shape
@@ -21,7 +21,7 @@ _COPY_INSTRUCTIONS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Plan:
+class ProductPlan:
     """What the C and the constants of one layer agree on.
 
     Attributes:
@@ -41,12 +41,12 @@ class Plan:
     rows_inside: tuple[int, int]
 
     @staticmethod
-    def of(op: Conv2D | FullyConnected, config: Config) -> Plan:
+    def of(op: Conv2D | FullyConnected, config: Config) -> ProductPlan:
         """Return the plan of a config."""
         m, size = int(config["m"]), int(config["group"])
         if isinstance(op, FullyConnected) or is_flat(op):
             pixels = op.y.elements // op.weights.shape[0]
-            return Plan(op=op, m=m, group=size, across=pixels, inside=(0, pixels), rows_inside=(0, 1))
+            return ProductPlan(op=op, m=m, group=size, across=pixels, inside=(0, pixels), rows_inside=(0, 1))
         _, height, width, channels = op.x.shape
         _, out_height, out_width, _ = op.y.shape
         down = inside(out_height, height, op.stride[0], op.padding.top, (op.weights.shape[1] - 1) * op.dilation[0])
@@ -55,7 +55,7 @@ class Plan:
             along = (0, 0)
         if along[0] == along[1] or down[0] == down[1]:
             along = down = (0, 0)
-        return Plan(op=op, m=m, group=size, across=out_width, inside=along, rows_inside=down)
+        return ProductPlan(op=op, m=m, group=size, across=out_width, inside=along, rows_inside=down)
 
     @property
     def flat(self) -> bool:
@@ -134,7 +134,7 @@ class Plan:
 
     def spec(self, pixels: int) -> ProductSpec:
         """Return the function of so many pixels."""
-        return ProductSpec(pixels=pixels, group=self.group, finish=Finish.of(self.op))
+        return ProductSpec(pixels=pixels, group=self.group, finish=VectorFinish.of(self.op))
 
     def instructions(self, lanes: int) -> float:
         """Return about how many instructions a call takes, for vector registers of so many words."""
@@ -192,7 +192,7 @@ class Plan:
         def words(rows: int, run: int, row_stride: int, pitch: int) -> tuple[int, ...]:
             return shape(
                 rows=rows, run=run, row_stride=row_stride, pitch=pitch, channels=self.channels,
-                out_pitch=op.weights.shape[0], finish=Finish.of(op),
+                out_pitch=op.weights.shape[0], finish=VectorFinish.of(op),
             )  # fmt: skip
 
         copied = words(1, self.depth, self.depth, self.depth) if self.copies else ()
