@@ -35,8 +35,8 @@ NETWORKS = {
 GROWTH = ("chain_10", "chain_20", "chain_40", "chain_80")
 PARTS = (
     ("walks", "utvm.cores.microkernel.walk", "Walker.walk"),
-    ("searches", "utvm.cores.microkernel.schedule", "_search"),
-    ("schedules wanted", "utvm.cores.microkernel.schedule", "known"),
+    ("searches", "utvm.cores.microkernel.list_scheduler", "_search"),
+    ("schedules wanted", "utvm.cores.microkernel.list_scheduler", "known"),
     ("memory plans", "utvm.lowering.layout", "plan_memory"),
     ("compilers", "utvm.toolchain.toolchain", "_run"),
 )

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from utvm import boards
     from utvm.api import Compiled, Model, QuantizedModel, Result, build_c, compile, connect, cost, plan, quantize
     from utvm.boards import Board
-    from utvm.deploy.export import Export, export
-    from utvm.deploy.verify import Verification, verify
+    from utvm.deploy.exporting import Export, export
+    from utvm.deploy.verifying import Verification, verify
     from utvm.device import FunctionRun, Session
     from utvm.errors import UtvmError, UtvmWarning
     from utvm.frontends import load
     from utvm.graph import Graph, Tensor
-    from utvm.graph.custom import custom
+    from utvm.graph.registration import custom
     from utvm.lowering import Program
     from utvm.model_tuning import tune
     from utvm.profiling import profile

@@ -8,7 +8,7 @@ from utvm import api
 from utvm.boards import Board
 from utvm.cores.instruction import Instruction
 from utvm.cores.measured import measured_facts, measured_timing
-from utvm.cores.pipeline_kernels import PipelineKernel, pipeline_frame, pipeline_kernels
+from utvm.cores.pipeline_shapes import PipelineKernel, pipeline_frame, pipeline_kernels
 from utvm.cores.thumb.placing import placed
 from utvm.cores.timing import Timing
 from utvm.device import Session, build_image

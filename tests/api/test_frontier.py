@@ -16,13 +16,13 @@ from utvm import api
 from utvm.boards import Board
 from utvm.cli import main
 from utvm.frontends import load
-from utvm.frontier import frontier
 from utvm.graph import Graph
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels import FAMILIES
 from utvm.lowering import Options, lower
 from utvm.passes import run_passes
+from utvm.plan_frontier import frontier
 from utvm.report import PlanPoint
 
 SWEEP = bool(os.environ.get("UTVM_SWEEP"))

@@ -19,7 +19,7 @@ from utvm.frontends import FrontendError, load
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.frontends.inputs import InputError, read_inputs
 from utvm.graph import DType, Graph, Quantization, Softmax, Tensor
-from utvm.graph.cautions import cautions
+from utvm.graph.accuracy_cautions import cautions
 
 IMAGE = Tensor(name="x", shape=(1, 4, 4, 1), dtype=DType.INT8, quant=Quantization.per_tensor(1 / 255, -128))
 

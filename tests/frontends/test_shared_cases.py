@@ -10,7 +10,7 @@ from tests.support.shared import shared
 from utvm.cores import get_core
 from utvm.frontends import FrontendError, load_tflite
 from utvm.graph import DType, Graph
-from utvm.graph.cautions import cautions
+from utvm.graph.accuracy_cautions import cautions
 from utvm.graph.reference import evaluate
 from utvm.lowering import LoweringError, Options, lower
 from utvm.passes import run_passes

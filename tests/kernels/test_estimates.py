@@ -14,9 +14,9 @@ from utvm.cores.cortex_m4_timing import CORTEX_M4_TIMING
 from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
 from utvm.cores.microkernel import ScheduleError
 from utvm.cores.timing import Timing
-from utvm.kernels.dsp.fastest import fastest
+from utvm.kernels.dsp.choosing import fastest
 from utvm.kernels.dsp.finish import INT8, Finish
-from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR, multiply_cost, multiply_estimate
+from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR, multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import MultiplySpec, RowSource, plain_offsets
 from utvm.kernels.dsp.stream import WeightForm
 

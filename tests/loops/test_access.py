@@ -9,7 +9,7 @@ from tests.support.draw import case_with
 from utvm.compute import Compute, Expr, Load, access, loads, mapped
 from utvm.cores import Core, get_core
 from utvm.graph import Conv2D, DepthwiseConv2D, DType, Elementwise, Graph, Operator, Quantization, Tensor
-from utvm.graph.definitions.weighted import weighted_compute
+from utvm.graph.definitions.weighted_operators import weighted_compute
 from utvm.graph.functions import function
 from utvm.kernels import Config, Kernel
 from utvm.kernels.overlap import nest_ahead

@@ -23,7 +23,7 @@ from utvm.cores.instructions import ANYWHERE, EVERY
 from utvm.frontends import load_tflite
 from utvm.graph import DType, Graph, Operator
 from utvm.graph.definitions import definition
-from utvm.graph.definitions.weighted import weighted_compute
+from utvm.graph.definitions.weighted_operators import weighted_compute
 from utvm.graph.reference import evaluate as reference
 from utvm.kernels import Config, Kernel, KernelFamily
 from utvm.kernels.blocked.constants import bound_constants

@@ -21,7 +21,7 @@ from utvm.lowering import LoweringError, Measured, Options, lower, lower_frontie
 from utvm.lowering.budget import NEARLY, FlashError, RamError, choose
 from utvm.lowering.errors import RamBudgetError
 from utvm.lowering.layout import Layout
-from utvm.lowering.relaxation import relaxation
+from utvm.lowering.relaxed_choice import relaxation
 
 CORE = get_core("cortex-m7")
 QUANT = Quantization.per_tensor(1.0, 0)
@@ -364,7 +364,7 @@ def test_the_ram_that_an_error_names_was_tried(monkeypatch: pytest.MonkeyPatch) 
             raise RamBudgetError("too small", 2000)
         return SimpleNamespace(program=SimpleNamespace(arena_bytes=9000 if asked.options.ram is None else 3500))
 
-    monkeypatch.setattr(sys.modules["utvm.lowering.lower"], "_lowered", lowered)
+    monkeypatch.setattr(sys.modules["utvm.lowering.graph_to_program"], "_lowered", lowered)
     with pytest.raises(RamBudgetError) as told:
         lower(network([8, 8], [False, False]), get_core("cortex-m3"), Options(ram=1000))
     assert 4000 <= told.value.needed <= 4200

@@ -17,10 +17,10 @@ from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_encoders import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
 from utvm.graph import CSource, DType, Elementwise, Foreign, Function, Graph, Quantization, Reducer, Tensor
-from utvm.graph.custom import CustomOperatorError
 from utvm.graph.definitions import definition
 from utvm.graph.formulas import stored
 from utvm.graph.reference import evaluate
+from utvm.graph.registration import CustomOperatorError
 from utvm.lowering import lower
 from utvm.model_tuning import tune
 

@@ -20,7 +20,7 @@ from utvm.device import build_image
 from utvm.dump import Dump
 from utvm.errors import UtvmWarning
 from utvm.graph import Graph
-from utvm.graph.cautions import cautions
+from utvm.graph.accuracy_cautions import cautions
 from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, KernelFamily
 from utvm.lowering import Program, SlowerCall, slower_calls

@@ -17,7 +17,7 @@ from utvm.bench.bakenn import PORTABLE, WITH_CMSIS_NN, measure_bakenn
 from utvm.bench.cmsis_nn import CMSIS_NN, measure_cmsis_nn
 from utvm.bench.figures import Figures, PeerError
 from utvm.bench.layers import layer_graph
-from utvm.bench.recorded import RECORDED_ORIGIN, recorded
+from utvm.bench.recorded_peers import RECORDED_ORIGIN, recorded
 from utvm.boards import Board
 from utvm.device import Session
 from utvm.errors import UtvmError

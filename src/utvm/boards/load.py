@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from utvm.boards.board import Board, BoardError, BootRom, CycleCounter, Silicon
+from utvm.boards.emulator_table import read_emulator
 from utvm.boards.fields import check_keys, texts, typed
-from utvm.boards.read_emulator import read_emulator
-from utvm.boards.read_firmware import read_console, read_firmware
-from utvm.boards.read_link import read_link
-from utvm.boards.read_memory import check_stack, read_memories, read_memory_model, read_placements
-from utvm.boards.read_startup import read_caches, read_operations
+from utvm.boards.firmware_table import read_console, read_firmware
+from utvm.boards.link_table import read_link
+from utvm.boards.memory_table import check_stack, read_memories, read_memory_model, read_placements
+from utvm.boards.startup_table import read_caches, read_operations
 from utvm.cores import CORES, Core
 
 _TYPES: Mapping[str, type] = {

@@ -90,7 +90,7 @@ def int8_model(arguments: argparse.Namespace) -> Iterator[None]:
     The operators of --custom are made known first.
     """
     if getattr(arguments, "custom", None) is not None:
-        from utvm.graph.custom import custom_folder
+        from utvm.graph.registration import custom_folder
 
         custom_folder(arguments.custom)
     if getattr(arguments, "quantize_by", None) is None:

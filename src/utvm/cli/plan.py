@@ -33,7 +33,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from utvm import api
-    from utvm.frontier import frontier
+    from utvm.plan_frontier import frontier
     from utvm.report import frontier_json, frontier_svg, frontier_table, plan_svg, plan_table, print_table, write_text
 
     options = compile_options(arguments)

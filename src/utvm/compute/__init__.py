@@ -1,7 +1,7 @@
 """What an operator computes, point by point (`Compute`), its meaning in numpy, and what follows from it (`access`)."""
 
 from utvm.compute.affine import Affine, Range, axis, number, part
-from utvm.compute.evaluate import NUMPY_TYPES, evaluate, loaded
+from utvm.compute.evaluation import NUMPY_TYPES, evaluate, loaded
 from utvm.compute.expressions import (
     Apply,
     Buffer,

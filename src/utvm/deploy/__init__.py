@@ -1,14 +1,14 @@
 """Self-hosted models: C libraries, firmware, and checks that they are what they claim."""
 
 from utvm.deploy.directory import write_beside, write_directory
-from utvm.deploy.export import BudgetError, Export, export
+from utvm.deploy.exporting import BudgetError, Export, export
 from utvm.deploy.firmware import MLPERF_TASKS, Firmware, FirmwareError, console_of, mlperf_firmware, shell_firmware
-from utvm.deploy.flash import Programming, flash, plan_flash
+from utvm.deploy.flashing import Programming, flash, plan_flash
 from utvm.deploy.manifest import MANIFEST_FILE, Manifest, ManifestError
 from utvm.deploy.projects import PROJECTS, project
 from utvm.deploy.replacing import DirectoryError
 from utvm.deploy.text import export_text, verification_text
-from utvm.deploy.verify import Difference, MachineCheck, Verification, VerifyError, verify
+from utvm.deploy.verifying import Difference, MachineCheck, Verification, VerifyError, verify
 
 __all__ = [
     "MANIFEST_FILE",

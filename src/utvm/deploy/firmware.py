@@ -10,7 +10,7 @@ from utvm.boards import Board, Console, Placement
 from utvm.codegen import comment
 from utvm.deploy.boot_rom import UF2_FAMILIES, boot_sources
 from utvm.deploy.build import library_flags
-from utvm.deploy.export import Export
+from utvm.deploy.exporting import Export
 from utvm.deploy.manifest import Manifest, Port
 from utvm.deploy.runtime_files import runtime_source
 from utvm.device.firmware import board_layout, first_that_fits, runtime_sources

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from utvm.deploy.manifest import Manifest
-from utvm.deploy.verify import Verification
+from utvm.deploy.verifying import Verification
 
 
 def export_text(manifest: Manifest) -> str:

@@ -50,7 +50,7 @@ from utvm.graph import (
 from utvm.graph.names import Names
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
 from utvm.passes import fold_constants, remove_dead_operators
-from utvm.passes.channels_last import channels_last
+from utvm.passes.channel_order import channels_last
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 Clamp = tuple[int, int]

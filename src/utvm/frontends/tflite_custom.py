@@ -5,7 +5,7 @@ from __future__ import annotations
 from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError, broadcast_shape
 from utvm.graph import CSource, DType, Elementwise, Foreign, Function, Operator, Reducer, Reduction, Tensor
-from utvm.graph.custom import custom_operator
+from utvm.graph.registration import custom_operator
 
 PREFIX = "custom operator "
 _ADVICE = (

@@ -33,7 +33,7 @@ from utvm.kernels.portable import (
 )
 from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
-from utvm.kernels.workload import workload
+from utvm.kernels.workload_keys import workload
 
 PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConv2D(),

@@ -1,6 +1,6 @@
 """How a `Compute` is made (`Schedule`), and C of it; no core and no operator by name."""
 
-from utvm.loops.render import render
+from utvm.loops.rendering import render
 from utvm.loops.schedule import IllegalScheduleError, ProductInstruction, Schedule
 from utvm.loops.stage import box_elements, window_bytes
 

@@ -3,8 +3,8 @@
 from utvm.lowering.budget import undominated
 from utvm.lowering.errors import FlashBudgetError, LoweringError, RamBudgetError
 from utvm.lowering.explored import Explored
+from utvm.lowering.graph_to_program import FrontierPoint, lower, lower_frontier
 from utvm.lowering.layout import ram_advice
-from utvm.lowering.lower import FrontierPoint, lower, lower_frontier
 from utvm.lowering.options import Choice, Options
 from utvm.lowering.plan import BUFFER_ALIGNMENT, MemoryPlan, Request, lower_bound, plan_memory
 from utvm.lowering.program import Call, Program

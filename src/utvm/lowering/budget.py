@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from utvm.lowering.relaxation import relaxation
+from utvm.lowering.relaxed_choice import relaxation
 from utvm.lowering.select import Candidate
 
 MOST_PLANS = 50

@@ -9,9 +9,9 @@ from utvm.cores import Core
 from utvm.graph import Conv2D, Operator
 from utvm.graph.cost import macs_of
 from utvm.kernels import FAMILIES, KernelFamily
-from utvm.lowering.lost_tiles import lost_tiles
 from utvm.lowering.program import Call, Program
 from utvm.lowering.select import LAST_RESORT_TIMES
+from utvm.lowering.tile_losses import lost_tiles
 
 ESTIMATED = "by estimate"
 _FALLBACK = "portable"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from utvm.graph import Graph
-from utvm.passes.drop_dead_channels import drop_dead_channels
-from utvm.passes.fold_constants import fold_constants
-from utvm.passes.fold_dilation import fold_dilation
-from utvm.passes.fold_padding import fold_padding
-from utvm.passes.fuse_activations import fuse_activations
-from utvm.passes.merge_quantization import merge_quantization
-from utvm.passes.merge_views import merge_views
-from utvm.passes.plain_convolutions import plain_convolutions
-from utvm.passes.remove_copies import remove_copies
-from utvm.passes.remove_dead_operators import remove_dead_operators
+from utvm.passes.activations import fuse_activations
+from utvm.passes.constants import fold_constants
+from utvm.passes.convolutions import plain_convolutions
+from utvm.passes.copies import remove_copies
+from utvm.passes.dead_channels import drop_dead_channels
+from utvm.passes.dead_operators import remove_dead_operators
+from utvm.passes.dilation import fold_dilation
+from utvm.passes.padding import fold_padding
+from utvm.passes.quantization import merge_quantization
+from utvm.passes.views import merge_views
 
 Pass = Callable[[Graph], Graph]
 

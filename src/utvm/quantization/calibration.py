@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Tensor
-from utvm.graph.reference.evaluate import evaluate_operator
+from utvm.graph.reference.evaluation import evaluate_operator
 from utvm.quantization.batches import Runner
 from utvm.quantization.ranges import Distribution
 

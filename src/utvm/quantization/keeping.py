@@ -26,7 +26,7 @@ from utvm.graph import (
 )
 from utvm.quantization.batches import Runner
 from utvm.quantization.dataset import Dataset
-from utvm.quantization.judge import lost_points, quantised_inputs, real_values
+from utvm.quantization.judging import lost_points, quantised_inputs, real_values
 
 _KINDS = (
     *(Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, Mean, Softmax, Logistic, Tanh),

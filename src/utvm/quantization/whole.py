@@ -11,12 +11,12 @@ from utvm.graph import Graph
 from utvm.quantization.calibration import bias_corrections, distributions
 from utvm.quantization.dataset import Dataset
 from utvm.quantization.equalization import equalized
-from utvm.quantization.judge import has_classes
+from utvm.quantization.judging import has_classes
 from utvm.quantization.keeping import BoardCost, Kept, keep_accuracy
 from utvm.quantization.pixels import bytes_in
 from utvm.quantization.quantizer import QuantizationError, float_alone, quantize_graph
 from utvm.quantization.ranges import Distribution, Method, ValueRange
-from utvm.quantization.tflite_form import tflite_form
+from utvm.quantization.tflite_forms import tflite_form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from utvm.cores.pipeline_kernels import PipelineKernel
+from utvm.cores.pipeline_shapes import PipelineKernel
 
 TURN_TOLERANCE = 1 / 12
 """Cycles of a turn: what a slot of a cycle more or less at the ends of all turns can make of it."""

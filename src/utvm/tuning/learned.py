@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.prerequisites import how_to_add
-from utvm.tuning.features import features
+from utvm.tuning.feature_vectors import features
 from utvm.tuning.record import Record, RecordError
 from utvm.tuning.search import Search
 from utvm.tuning.space import FamilyConfig, Task

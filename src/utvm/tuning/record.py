@@ -67,7 +67,7 @@ class Record:
     """One trial.
 
     Attributes:
-        workload: what the kernel is specialised to (`utvm.kernels.workload`).
+        workload: what the kernel is specialised to (`utvm.kernels.workload_keys`).
         family, config: the candidate.
         code: `utvm.kernels.code_digest` of its kernel; empty if there was none.
         conditions: where it was measured.

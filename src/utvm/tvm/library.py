@@ -11,7 +11,7 @@ import utvm
 from utvm.api import as_board
 from utvm.boards import Board
 from utvm.codegen.library import render_library
-from utvm.deploy.export import library_of
+from utvm.deploy.exporting import library_of
 from utvm.lowering import Options, lower
 from utvm.tvm.module import TvmKernels, graph_of
 

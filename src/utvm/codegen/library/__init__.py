@@ -6,7 +6,7 @@ and the compiler takes the one that it can: the files can all be given to any bu
 
 from __future__ import annotations
 
-from utvm.codegen.library.header import header
+from utvm.codegen.library.header_text import header
 from utvm.codegen.library.interface import STATUSES, CLibrary, port_names
 from utvm.codegen.library.source import implementation
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from utvm.cores.instruction import Form, Instruction, Kind, UnknownInstructionError
+from utvm.cores.thumb.encoding_width import width
 from utvm.cores.thumb.vector import parse_vector
-from utvm.cores.thumb.width import width
 
 _CONDITIONS = ["eq", "ne", "cs", "hs", "cc", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al"]
 

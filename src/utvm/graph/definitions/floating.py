@@ -44,7 +44,7 @@ from utvm.graph.definitions.frames import (
     softmax,
 )
 from utvm.graph.definitions.products import matrix
-from utvm.graph.definitions.weighted import terms_of
+from utvm.graph.definitions.weighted_operators import terms_of
 from utvm.graph.formulas import EXP, LOGISTIC, TANH
 from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Reduction
 from utvm.graph.operators import (

@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import Any
 
 from utvm.graph.definitions.definition import Definition
-from utvm.graph.definitions.elementwise import cumulative_sum, elementwise, reduction
+from utvm.graph.definitions.elementwise_operators import cumulative_sum, elementwise, reduction
 from utvm.graph.definitions.floating import FLOATING
 from utvm.graph.definitions.movement import gather, gather_nd, update_slice
 from utvm.graph.definitions.products import batch_matmul
 from utvm.graph.definitions.recurrent import shift_in, svdf_feature, svdf_time
-from utvm.graph.definitions.weighted import weighted
+from utvm.graph.definitions.weighted_operators import weighted
 from utvm.graph.definitions.wide import WIDE
 from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Gather, GatherNd, Reduction, UpdateSlice
 from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Operator

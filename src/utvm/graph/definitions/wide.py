@@ -33,10 +33,10 @@ from utvm.graph.arithmetic import (
     rescale_parameters,
 )
 from utvm.graph.definitions.definition import Definition
-from utvm.graph.definitions.elementwise import elementwise, reduction
+from utvm.graph.definitions.elementwise_operators import elementwise, reduction
 from utvm.graph.definitions.frames import broadcast, of_each, over_dimensions, pixels_inside, pooled, softmax
 from utvm.graph.definitions.products import batch_matmul
-from utvm.graph.definitions.weighted import terms_of
+from utvm.graph.definitions.weighted_operators import terms_of
 from utvm.graph.formulas import (
     CLAMP,
     REQUANTIZE,

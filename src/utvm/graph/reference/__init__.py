@@ -3,7 +3,7 @@
 Results equal tflite-micro's reference kernels bit for bit. Readable first; fast enough for whole networks.
 """
 
-from utvm.graph.reference.differing import differing
-from utvm.graph.reference.evaluate import EvaluationError, evaluate, evaluate_operator
+from utvm.graph.reference.comparison import differing
+from utvm.graph.reference.evaluation import EvaluationError, evaluate, evaluate_operator
 
 __all__ = ["EvaluationError", "differing", "evaluate", "evaluate_operator"]

@@ -9,11 +9,11 @@ from utvm.codegen import CFunction, CParameter, CWriter
 from utvm.compute.access import min_lead
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
-from utvm.graph.definitions.weighted import weighted_compute
+from utvm.graph.definitions.weighted_operators import weighted_compute
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.blocked.constants import bound_constants, marks
 from utvm.kernels.blocked.cost import depthwise_cycles
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 from utvm.loops import Schedule, box_elements, render
 
 _UNROLL_MOST = 128

@@ -13,7 +13,7 @@ from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.blocked.blocks import BlockWriter, Weighted
 from utvm.kernels.overlap import nest_ahead
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 
 class BlockFamily(KernelFamily):

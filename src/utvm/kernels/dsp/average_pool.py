@@ -13,7 +13,7 @@ from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.dsp.words import WORD, Words, clamp_lines, whole_windows, write_bounds
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.rough import rough_cycles
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _MOST_SUMMED = 255
 """Taps whose sum of unsigned bytes, half a count added, fits 16 bits."""

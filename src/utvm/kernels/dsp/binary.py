@@ -29,7 +29,7 @@ from utvm.kernels.portable.binary import (
     refusal_of_number,
     write_element,
 )
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 from utvm.numerics import multiply_by_quantized_multiplier
 
 _HALF = Requantization(multiplier=1 << 30, shift=0)

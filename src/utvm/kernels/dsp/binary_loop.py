@@ -21,7 +21,7 @@ from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import FULL_INT8
 from utvm.kernels.dsp.assembly import assembler_loop, loop_cycles, short_digest
-from utvm.kernels.dsp.fastest import fastest
+from utvm.kernels.dsp.choosing import fastest
 
 LANES = 4
 TABLE_WORDS = 256

@@ -34,7 +34,7 @@ from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, folded_bias
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import lane_words, to_words
 from utvm.kernels.overlap import nest_ahead
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 AT_ONCE = 4
 """Channels of a word."""

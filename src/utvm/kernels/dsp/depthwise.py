@@ -16,7 +16,7 @@ from utvm.cores.timing import Timing
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles, short_digest
-from utvm.kernels.dsp.fastest import fastest
+from utvm.kernels.dsp.choosing import fastest
 from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer, requantizer_refusal
 from utvm.kernels.dsp.plane import (
     HEAD_WORDS,
@@ -30,7 +30,7 @@ from utvm.kernels.dsp.plane import (
 )
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import lane_words, to_words
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _MOST_ROWS = 4
 _CALLER_CYCLES, _FILL_CYCLES = 9, 2

@@ -15,6 +15,7 @@ from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, Space
+from utvm.kernels.dsp.choosing import fastest
 from utvm.kernels.dsp.direct_plan import (
     PAIRED,
     UNROLL_LIMIT,
@@ -25,14 +26,13 @@ from utvm.kernels.dsp.direct_plan import (
     pairs_exactly,
 )
 from utvm.kernels.dsp.expand import both_lanes, expander, expansion_cycles, write_expansion
-from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
-from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR
+from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.overlap import ring_ahead
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _BLOCKS = ((4, 2), (3, 2), (2, 4), (2, 3), (2, 2), (1, 8), (1, 6), (1, 4), (1, 2), (4, 1), (3, 1), (2, 1), (1, 1))
 _SMALL_BLOCKS = ((2, 2), (1, 4), (1, 2))

@@ -24,7 +24,7 @@ from utvm.kernels.dsp.finish import (
 )
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply import multiply_kernel
-from utvm.kernels.dsp.multiply_estimate import multiply_cost, multiply_estimate
+from utvm.kernels.dsp.multiply_estimates import multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import MultiplySpec
 from utvm.kernels.dsp.stream import PAIR8_BOUND, WeightForm, lane_words, to_words
 

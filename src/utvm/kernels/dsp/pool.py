@@ -9,7 +9,7 @@ from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.dsp.words import WORD, Words, clamp_lines, whole_windows, write_bounds
 from utvm.kernels.overlap import line_ahead
 from utvm.kernels.rough import rough_cycles
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _MOST_UNROLLED = 32
 """Taps of a window that are written out, one after another."""

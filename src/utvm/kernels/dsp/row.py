@@ -23,17 +23,17 @@ from utvm.cores.timing import Timing
 from utvm.graph import FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, short_digest
+from utvm.kernels.dsp.choosing import fastest
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.expand import expansion_turn
-from utvm.kernels.dsp.fastest import fastest
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply import multiply_body
-from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR, multiply_cost, multiply_estimate
+from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR, multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, RowSource
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
-from utvm.kernels.workload import workload
+from utvm.kernels.workload_keys import workload
 
 _MOST_FRAME = 1536
 """Bytes of stack that a row may take; a board has at least twice that unless it says otherwise."""

@@ -26,7 +26,7 @@ from utvm.kernels.portable.binary import (
     operands_in_place,
     refusal_of_shapes,
 )
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _LANES, _AT_ONCE = 4, 4
 _HALF = Requantization(multiplier=1 << 30, shift=0)

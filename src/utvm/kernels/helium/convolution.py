@@ -22,7 +22,7 @@ from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, ScheduledVectors
 from utvm.kernels.helium.finish import ROUNDINGS, VectorFinish, constants, refusal
 from utvm.kernels.helium.move import COPY, FILL, copy_cycles, fill_cycles, unfold, unfold_cycles
 from utvm.kernels.overlap import ring_ahead
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _STRIP = 32
 """Pixels of a stretch whose outputs are packed together."""

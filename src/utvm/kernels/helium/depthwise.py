@@ -25,7 +25,7 @@ from utvm.kernels.helium.patch_code import (
     separate_cycles,
 )
 from utvm.kernels.overlap import line_ahead
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _ROWS = 4
 """Rows that lie interleaved, and columns of a patch."""

@@ -13,7 +13,7 @@ from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function
 from utvm.kernels.dsp.words import write_bounds
 from utvm.kernels.helium.family import no_vectors
 from utvm.kernels.overlap import line_ahead
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _MOST_TAPS = 16
 

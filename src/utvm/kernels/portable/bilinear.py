@@ -10,7 +10,7 @@ from utvm.graph import Operator, ResizeBilinear
 from utvm.graph.arithmetic import bilinear_positions
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _AT_ONCE = 2
 """Channels of a turn: their loads come before their stores, as many as registers hold."""

@@ -9,7 +9,7 @@ from utvm.graph.arithmetic import Requantization, addition_parameters, multiplic
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.nest import broadcast_strides, index, loops
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _REQUANTIZE = "utvm_requantize_double"
 

@@ -19,7 +19,7 @@ from utvm.kernels.weighted import (
     write_products,
     write_requantized,
 )
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 
 class PortableConv2D(KernelFamily):

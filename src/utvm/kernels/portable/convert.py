@@ -12,7 +12,7 @@ from utvm.graph import Dequantize, DType, Operator, Quantize
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.portable.quantize import rounding_limits, short_reciprocal, two_factors
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _AT_ONCE = 4
 """Elements of a turn: their loads and conversions come before all stores."""

@@ -10,7 +10,7 @@ from utvm.graph import CumulativeSum, Operator
 from utvm.graph.arithmetic import requantization
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _BITS = 19
 """An element counts 2^20 of tflite-micro's units, halved: without a rest."""

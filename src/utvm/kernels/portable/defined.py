@@ -41,7 +41,7 @@ from utvm.graph import (
 )
 from utvm.graph.definitions import Definition, defined_apart, definition
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 from utvm.loops import Schedule, render
 
 _AT_ONCE = (1, 2, 4, 8)

@@ -9,7 +9,7 @@ from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable.conv2d import windows
 from utvm.kernels.weighted import WEIGHTED_PARAMETERS, accumulators, offset, weighted_constants, write_requantized
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 
 class PortableDepthwise(KernelFamily):

@@ -11,7 +11,7 @@ from utvm.cores import Core
 from utvm.graph import DType, Operator, Tensor
 from utvm.graph.foreign import Foreign, units_of
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 
 class PortableForeign(KernelFamily):

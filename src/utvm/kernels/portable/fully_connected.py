@@ -14,7 +14,7 @@ from utvm.kernels.weighted import (
     write_products,
     write_requantized,
 )
-from utvm.kernels.workload import workload
+from utvm.kernels.workload_keys import workload
 
 
 class PortableFullyConnected(KernelFamily):

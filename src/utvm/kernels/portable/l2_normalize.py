@@ -7,7 +7,7 @@ from utvm.cores import Core
 from utvm.graph import L2Normalize, Operator
 from utvm.graph.arithmetic import L2_OUTPUT_BITS
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 
 class PortableL2Normalize(KernelFamily):

@@ -29,7 +29,7 @@ from utvm.graph.reference import evaluate_operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.portable.binary import with_a_number
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _AT_ONCE = 8
 """Elements of a turn: their loads come before all stores, which fills the pipeline of a Cortex-M7."""

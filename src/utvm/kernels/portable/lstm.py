@@ -13,7 +13,7 @@ from utvm.graph import DType, Lstm, Operator
 from utvm.graph.arithmetic import Requantization, lstm_parameters
 from utvm.graph.recurrent import CELL_GATE, GATES
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 
 class PortableLstm(KernelFamily):

@@ -13,7 +13,7 @@ from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.nest import index, loops, row_major, unrolled
 from utvm.kernels.runs import WORD
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _UNROLL = 8
 """Turns of a long sum's loop that stand in one."""

@@ -28,7 +28,7 @@ from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.nest import Copy, row_major
 from utvm.kernels.portable.blocks import block_copies
 from utvm.kernels.runs import RUN_HELPERS, WORD, write_run
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _Moving = (
     Pad

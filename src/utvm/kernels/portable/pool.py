@@ -8,7 +8,7 @@ from utvm.graph import AveragePool2D, AverageRounding, MaxPool2D, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _MOST_UNROLLED = 16
 """Taps of a window that are written out, one after another."""

@@ -7,7 +7,7 @@ from utvm.cores import Core
 from utvm.graph import Operator, Softmax
 from utvm.graph.arithmetic import SOFTMAX_SUM_INTEGER_BITS, softmax_exponentials
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 
 class PortableSoftmax(KernelFamily):

@@ -11,7 +11,7 @@ from utvm.kernels.dsp.assembly import short_digest
 from utvm.kernels.portable.binary import constant_operands, operand_parameters, operands_in_place, refusal_of_shapes
 from utvm.kernels.rvv.code import RvvFamily, vector_function
 from utvm.kernels.rvv.finish import clamped, narrowed, rescaled
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _GROUP = 8
 _NUMBERS = ("a4", "a5", "a6", "a7", "t1", "t2", "t3", "t4")

@@ -21,7 +21,7 @@ from utvm.kernels.rvv.depthwise_code import (
 )
 from utvm.kernels.rvv.finish import constants
 from utvm.kernels.rvv.product_plan import inside
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _BOUNDS_INSTRUCTIONS = 14
 

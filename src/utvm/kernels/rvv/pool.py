@@ -10,7 +10,7 @@ from utvm.kernels.base import Config, Kernel
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable.window import write_taps
 from utvm.kernels.rvv.code import RvvFamily, vector_function
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _MOST = vector_function(
     "utvm_rvv_most",

@@ -16,7 +16,7 @@ from utvm.kernels.rvv.finish import constants
 from utvm.kernels.rvv.product_code import MOST_PIXELS, SHAPE_WORDS, product_function
 from utvm.kernels.rvv.product_plan import ProductPlan, parts
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 
 class RvvProduct(RvvFamily):

@@ -20,7 +20,7 @@ from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.winograd.exactness import Scale, finish_constants, is_exact
 from utvm.kernels.dsp.winograd.stages import Ending
 from utvm.kernels.dsp.winograd.transforms import Transform
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 _MOST_SCRATCH = 48 * 1024
 _PARAMETERS = (

@@ -13,11 +13,11 @@ from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D
 from utvm.kernels.dsp.assembly import MAX_OFFSET, loop_cycles, short_digest
-from utvm.kernels.dsp.fastest import fastest
+from utvm.kernels.dsp.choosing import fastest
 from utvm.kernels.dsp.finish import INT8, Finish, requantizer
 from utvm.kernels.dsp.geometry import extension_order
 from utvm.kernels.dsp.multiply import multiply_kernel
-from utvm.kernels.dsp.multiply_estimate import ESTIMATE_ERROR, multiply_cost, multiply_estimate
+from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR, multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
 from utvm.kernels.dsp.stream import WeightForm, lane_words, to_words
 from utvm.kernels.dsp.winograd.exactness import FINISH_WORDS

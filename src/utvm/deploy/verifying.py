@@ -19,7 +19,7 @@ from utvm.boards import Board, list_boards
 from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL
 from utvm.deploy.build import library_image, shipping
 from utvm.deploy.directory import changed_files
-from utvm.deploy.export import sha256
+from utvm.deploy.exporting import sha256
 from utvm.deploy.harness import (
     COPY_SYMBOL,
     HOOKS_HEADER,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from utvm.cores.microkernel.block import Block
-from utvm.cores.microkernel.known import known
+from utvm.cores.microkernel.memo import known
 from utvm.cores.microkernel.walk import Strategy, Walked, Walker
 from utvm.cores.thumb import Kind
 from utvm.cores.thumb.placing import with_loads_at_words

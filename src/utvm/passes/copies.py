@@ -30,7 +30,7 @@ from utvm.graph import (
     Transpose,
 )
 from utvm.passes._edit import INT8_VALUES, bypass, is_int8, same_units, table, value_range
-from utvm.passes.merge_views import moves_nothing
+from utvm.passes.views import moves_nothing
 
 
 def remove_copies(graph: Graph) -> Graph:

@@ -29,7 +29,7 @@ from utvm.deploy.manifest import (
     SlowerEntry,
 )
 from utvm.deploy.projects import project
-from utvm.deploy.readme import README_FILE, readme
+from utvm.deploy.readme_text import README_FILE, readme
 from utvm.device import Session
 from utvm.emulators import EmulatorError, stand_in
 from utvm.errors import UtvmError

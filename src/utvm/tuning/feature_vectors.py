@@ -20,7 +20,7 @@ def features(workload: str, family: str, config: Config) -> list[float]:
     """Return the features of a candidate: of its workload, of its knobs, and of how knobs divide dimensions.
 
     Args:
-        workload: the text of `utvm.kernels.workload`.
+        workload: the text of `utvm.kernels.workload_keys`.
         family, config: the candidate. Knobs that are not known here share one number.
     """
     shapes = {found["name"]: tuple(map(int, found["shape"].split("x"))) for found in _TENSOR.finditer(workload)}

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from utvm.boards.board import Console, ConsoleKind
 from utvm.boards.fields import check_keys, typed
 from utvm.boards.memory import Memory, Placement
-from utvm.boards.read_startup import read_operations
+from utvm.boards.startup_table import read_operations
 
 _PLACES = ("code", "constants", "data")
 _CONSOLE: Mapping[str, type] = {"kind": str, "base": int, "baud": int, "clock_hz": int}

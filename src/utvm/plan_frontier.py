@@ -40,7 +40,7 @@ def frontier(
         UtvmError: the model can't be read or lowered, or a tool is missing.
 
     Example:
-        for point in utvm.frontier.frontier("model.tflite", "qemu-cortex-m7", points=4).points:
+        for point in utvm.plan_frontier.frontier("model.tflite", "qemu-cortex-m7", points=4).points:
             print(point.cycles, point.arena_bytes, point.flash_bytes)
     """
     target = api.as_board(board)

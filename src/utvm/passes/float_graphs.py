@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from utvm.graph import Graph
-from utvm.passes.channels_last import ChannelsLast, channels_last
-from utvm.passes.early_activations import early_activations
-from utvm.passes.fold_affine import fold_affine
-from utvm.passes.fold_constants import fold_constants
-from utvm.passes.merge_views import merge_views
-from utvm.passes.remove_dead_operators import remove_dead_operators
+from utvm.passes.activation_order import early_activations
+from utvm.passes.affine import fold_affine
+from utvm.passes.channel_order import ChannelsLast, channels_last
+from utvm.passes.constants import fold_constants
+from utvm.passes.dead_operators import remove_dead_operators
+from utvm.passes.views import merge_views
 
 
 def prepare_float(graph: Graph) -> ChannelsLast:
