@@ -17,7 +17,19 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from utvm import boards
-    from utvm.api import Compiled, Model, QuantizedModel, Result, build_c, compile, connect, cost, plan, quantize
+    from utvm.api import (
+        Compiled,
+        Model,
+        QuantizedModel,
+        Result,
+        build_c,
+        compile,
+        connect,
+        cost,
+        plan,
+        quantize,
+        schedule,
+    )
     from utvm.boards import Board
     from utvm.deploy.exporting import Export, export
     from utvm.deploy.verifying import Verification, verify
@@ -26,6 +38,7 @@ if TYPE_CHECKING:
     from utvm.frontends import load
     from utvm.graph import Graph, Tensor
     from utvm.graph.registration import custom
+    from utvm.loops import Schedule
     from utvm.lowering import Program
     from utvm.model_tuning import tune
     from utvm.profiling import profile
@@ -46,6 +59,7 @@ __all__ = [
     "Program",
     "QuantizedModel",
     "Result",
+    "Schedule",
     "Session",
     "Tensor",
     "UtvmError",
@@ -63,6 +77,7 @@ __all__ = [
     "plan",
     "profile",
     "quantize",
+    "schedule",
     "tune",
     "verify",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +16,7 @@ from utvm.errors import UtvmError
 from utvm.fleet import Fleet, fleet_rack
 from utvm.graph import Graph, Operator
 from utvm.interrupts import Interrupts
+from utvm.loops import Schedule
 from utvm.lowering import Options, lower
 from utvm.report import LayerTuning, TuningReport
 from utvm.tuning import (
@@ -99,6 +100,7 @@ def tune(
     board: str | Path | Board,
     *,
     operators: Sequence[str] = (),
+    schedules: Mapping[str, Schedule] | None = None,
     others: Sequence[str | Path | Board] = (),
     fleet: Fleet | None = None,
     database: str | Path | None = None,
@@ -118,6 +120,7 @@ def tune(
         model: a model file, or a graph.
         board: a board's name, the path of its TOML, or the board.
         operators: names of operators: only their workloads are tuned; all if empty.
+        schedules: schedules of your own by names of operators (`utvm.schedule`), which are measured first.
         others: more boards of its kind on this host, which measure at the same time; an emulated one may be named
             again.
         fleet: measure on all boards of that kind of a fleet instead of on those of this host.
@@ -150,6 +153,7 @@ def tune(
     core = api.assumed_core(target, assume)
     target = replace(target, core=core)
     name, tasks = model_tasks(model, target, operators)
+    tasks = api.tasks_with_schedules(tasks, schedules or {}, target)
     interrupted = False
 
     def connect(to: Board) -> Session:

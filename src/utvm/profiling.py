@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from utvm.frontends.inputs import read_inputs
 from utvm.graph import Graph
 from utvm.graph.cost import macs_of
 from utvm.graph.samples import random_input
+from utvm.loops import Schedule
 from utvm.lowering import SlowerCall, counted
 from utvm.report import OperatorProfile, ProfileReport
 
@@ -34,6 +35,7 @@ def profile(
     ram: Size | None = None,
     assume: str | None = None,
     records: str | Path | None = None,
+    schedules: Mapping[str, Schedule] | None = None,
     timeout: float | None = None,
 ) -> tuple[ProfileReport, api.Compiled]:
     """Run a network once as a whole, then each of its kernel calls alone, in order, and return what each cost.
@@ -44,8 +46,8 @@ def profile(
         model: a model file, or a graph.
         board: a board's name, the path of its TOML, or the board.
         input_file: the input; seeded random values if None.
-        small, flash, ram, records: as in `api.compile`.
-        assume: as in `api.compile` and `api.connect`.
+        small, flash, ram, records, schedules: as in `compile`.
+        assume: as in `compile` and `connect`.
         timeout: seconds that a call may take on the target; the session's default if None.
 
     Raises:
@@ -57,6 +59,7 @@ def profile(
     """
     target = api.as_board(board)
     options: dict[str, Any] = {"small": small, "flash": flash, "ram": ram, "records": records, "steps": True}
+    options["schedules"] = schedules
     given: dict[str, Any] = {"input_file": input_file, "plan": "small" if small else "fast", "timeout": timeout}
     emulated = None if target.emulator is not None else stand_in(target)
     if emulated is None:

@@ -25,7 +25,7 @@ from utvm.graph import DType, Graph, Operator
 from utvm.graph.definitions import definition
 from utvm.graph.definitions.weighted_operators import weighted_compute
 from utvm.graph.reference import evaluate as reference
-from utvm.kernels import Config, Kernel, KernelFamily
+from utvm.kernels import BY_HAND, Config, Kernel, KernelFamily, plain_schedule
 from utvm.kernels.blocked.constants import bound_constants
 from utvm.loops import (
     IllegalScheduleError,
@@ -84,16 +84,18 @@ class Scheduled(KernelFamily):
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A case, the schedule that came out, and how many steps were refused."""
+    """A case, the schedule that came out, and how many steps were refused; `own` is whether users could make it."""
 
     graph: Graph
     inputs: list[np.ndarray]
     schedule: Schedule
     refused: int
+    own: bool = False
 
     def program(self, core: Core) -> Program:
         (op,) = self.graph.operators
-        return lower(self.graph, core, Options(choices={op.name: (Scheduled(self.schedule), {})}))
+        choice = (BY_HAND, {"steps": str(self.schedule)}) if self.own else (Scheduled(self.schedule), {})
+        return lower(self.graph, core, Options(choices={op.name: choice}))
 
 
 def verb(draw: st.DrawFn, s: Schedule) -> Callable[[], Schedule]:
@@ -168,9 +170,10 @@ def template(draw: st.DrawFn, s: Schedule) -> Callable[[], Schedule]:
 def weighted_cases(draw: st.DrawFn) -> Drawn:
     kind = draw(st.sampled_from(KINDS))
     graph, inputs = draw(case_with(kind))
-    s = Schedule.of(*weighted_compute(graph.operators[0]))
+    s = plain_schedule(graph.operators[0])
     by_template = kind != "DepthwiseConv2D" and draw(st.booleans())
-    return scheduled(draw, graph, inputs, s, [template] if by_template else [verb] * draw(st.integers(1, 9)))
+    steps = [template] if by_template else [verb] * draw(st.integers(1, 9))
+    return scheduled(draw, graph, inputs, s, steps, own=True)
 
 
 @st.composite
@@ -181,7 +184,9 @@ def defined_cases(draw: st.DrawFn) -> Drawn:
     (op,) = graph.operators
     found = definition(op)
     assume(found is not None and found.only is not None)
-    compute = collapsed(found.only) if draw(st.booleans()) else found.only
+    if draw(st.booleans()):
+        return scheduled(draw, graph, case.inputs, plain_schedule(op), [verb] * draw(st.integers(1, 7)), own=True)
+    compute = collapsed(found.only)
     held = {b.name: b.shape for b in compute.buffers}
     constants = dict(found.constants)
     for name, tensor in found.inputs.items():
@@ -196,6 +201,8 @@ def scheduled(
     inputs: list[np.ndarray],
     plain: Schedule,
     steps: list[Callable[[st.DrawFn, Schedule], Callable[[], Schedule]]],
+    *,
+    own: bool = False,
 ) -> Drawn:
     s, refused = plain, 0
     for step in steps:
@@ -211,7 +218,9 @@ def scheduled(
         render(CWriter(), s)
     except IllegalScheduleError:
         s, refused = plain, refused + 1
-    return Drawn(graph, inputs, s, refused)
+    # An instruction that this core lacks has no place in a record for it.
+    known = s.instruction is None or s.instruction in ANYWHERE
+    return Drawn(graph, inputs, s, refused, own and known)
 
 
 @pytest.fixture(scope="module")

@@ -320,3 +320,16 @@ def _alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_script_without_a_guard_tunes_once(tmp_path: Path) -> None:
+    """Workers don't import the script that called: it would tune again in each of them."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, utvm\nfrom tests.tuning.support import layer\nprint('once')\n"
+        "print(utvm.tune(layer(), 'qemu-cortex-m7', trials=1, database=sys.argv[1]).report.ended)\n"
+    )
+    command = [sys.executable, str(script), str(tmp_path / "records.sqlite")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.stdout.split("\n")[:2] == ["once", "that was the limit"], done.stdout + done.stderr

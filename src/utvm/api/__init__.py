@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from utvm.api.planning import plan
     from utvm.api.quantizing import QuantizedModel, quantize
     from utvm.api.running import Model, Result, connect, connect_stand_in, run_once
+    from utvm.api.scheduling import schedule, tasks_with_schedules
 else:
     from utvm.lazy import exports
 
@@ -45,5 +46,7 @@ __all__ = [
     "prepared",
     "quantize",
     "run_once",
+    "schedule",
+    "tasks_with_schedules",
     "timing_name",
 ]

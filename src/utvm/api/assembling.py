@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from utvm.api.scheduling import schedule_choices
 from utvm.api.sizes import Size, size_in_bytes
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board, BoardError, load_board
@@ -17,6 +18,7 @@ from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.graph import Graph
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, SMALL_FAMILIES
+from utvm.loops import Schedule
 from utvm.lowering import Choice, Explored, FrontierPoint, Options, Program, lower, lower_frontier
 from utvm.passes import run_passes
 from utvm.tuning.known import measurements
@@ -72,13 +74,15 @@ def assemble(
     assume: str | None = None,
     records: str | Path | None = None,
     portable: str | Sequence[str] = (),
+    schedules: Mapping[str, Schedule] | None = None,
     watch: Stopwatch | None = None,
     stages: Dump | None = None,
 ) -> Assembly:
     """Run the passes and gather what lowering is asked for; arguments are those of `compile`.
 
     Raises:
-        UtvmError: nothing of that name can be assumed, records can't be read, or no operator has a name in `portable`.
+        UtvmError: nothing of that name can be assumed, records can't be read, no operator has a name in `portable` or
+            `schedules`, or a schedule is not legal for its operator.
     """
     watch, stages = watch or Stopwatch(), stages or Dump(None)
     budgets = size_in_bytes(flash), size_in_bytes(ram)
@@ -90,7 +94,10 @@ def assemble(
     options = Options(
         name=name,
         families=SMALL_FAMILIES if small else FAMILIES,
-        choices=_portable_choices(optimised, core, [portable] if isinstance(portable, str) else portable),
+        choices={
+            **_portable_choices(optimised, core, [portable] if isinstance(portable, str) else portable),
+            **schedule_choices(optimised, core, schedules or {}),
+        },
         measured=measured,
         flash=budgets[0],
         ram=budgets[1],

@@ -12,6 +12,7 @@ from typing import Any
 from utvm.api.assembling import as_board, assemble, imported
 from utvm.api.board_fit import within_board
 from utvm.api.flash_budget import BuiltProgram, within_both
+from utvm.api.scheduling import check_used
 from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
 from utvm.boards import Board
@@ -23,6 +24,7 @@ from utvm.graph import Graph
 from utvm.graph.accuracy_cautions import cautions
 from utvm.graph.cost import macs
 from utvm.kernels import FAMILIES, KernelFamily
+from utvm.loops import Schedule
 from utvm.lowering import Program, SlowerCall, slower_calls
 from utvm.progress import end, say
 from utvm.report import CompileReport, records_used, write_text
@@ -102,6 +104,7 @@ def compile(
     assume: str | None = None,
     records: str | Path | None = None,
     portable: str | Sequence[str] = (),
+    schedules: Mapping[str, Schedule] | None = None,
     steps: bool = False,
     dump: Path | None = None,
 ) -> Compiled:
@@ -122,6 +125,7 @@ def compile(
         records: tuning records to choose kernels by: a file or URL, "none", or None for those that came with µTVM and
             those in the user's database (see `utvm.tuning.measurements`).
         portable: operators, by the names that a manifest or a profile shows, that get kernels in plain C; "all" is all.
+        schedules: schedules of your own for operators, by the same names, made by `utvm.schedule`.
         steps: whether the image has a function for each kernel call too, for profiling.
         dump: a directory for every stage: graph before and after each pass, program, plan, C, link map.
 
@@ -147,6 +151,7 @@ def compile(
         assume=assume,
         records=records,
         portable=portable,
+        schedules=schedules,
         watch=watch,
         stages=stages,
     )
@@ -171,6 +176,7 @@ def compile(
     budgets = assembly.options
     built = build(None, ram=budgets.ram) if budgets.flash is None else within_both(build, budgets.flash, budgets.ram)
     end()
+    check_used(built.program, schedules or {})
     stages.program(built.program)
     stages.files(built.files)
     stages.image(built.image)

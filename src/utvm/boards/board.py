@@ -10,6 +10,7 @@ from typing import Literal
 from utvm.boards.memory import Memory, MemoryModel, Placement
 from utvm.boards.startup import CacheKind, RegisterOperation
 from utvm.cores import Core
+from utvm.cores.instructions import DotProduct, instructions_of
 from utvm.errors import UtvmError
 
 LinkKind = Literal["gdb", "openocd", "pyocd"]
@@ -172,6 +173,11 @@ class Board:
     def __repr__(self) -> str:
         """One line."""
         return f"Board({self.name!r}, {self.core.name} at {self.clock_hz / 1e6:g} MHz, {self.kind})"
+
+    @property
+    def instructions(self) -> Mapping[str, DotProduct]:
+        """What adds products on its core, by name: for `Schedule.replace`."""
+        return {each.name: each for each in instructions_of(self.core)}
 
     @property
     def kind(self) -> Literal["emulated", "physical"]:

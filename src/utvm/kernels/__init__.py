@@ -2,6 +2,7 @@
 
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
 from utvm.kernels.blocked import BlockedDepthwise, BlockedProduct, BlockedReal
+from utvm.kernels.by_hand import ByHand, plain_schedule
 from utvm.kernels.dsp.average_pool import WordAveragePool2D
 from utvm.kernels.dsp.binary import WordBinary
 from utvm.kernels.dsp.channels import ChannelDepthwise
@@ -88,7 +89,11 @@ SMALL_FAMILIES: tuple[KernelFamily, ...] = tuple(
 )
 """Without those that pay for speed with several times the weights and tens of kilobytes of scratch."""
 
+BY_HAND = ByHand()
+"""Schedules of users: a family that proposes nothing, and is chosen by records or by an operator's name alone."""
+
 __all__ = [
+    "BY_HAND",
     "FAMILIES",
     "PORTABLE_FAMILIES",
     "PRELUDE",
@@ -99,6 +104,7 @@ __all__ = [
     "Space",
     "code_digest",
     "content_digest",
+    "plain_schedule",
     "with_dependencies",
     "workload",
 ]

@@ -102,6 +102,12 @@ class KernelFamily(ABC):
         del op, core, config
         return True
 
+    def takes(self, op: Operator, core: Core, config: Config) -> bool:
+        """Whether a config, perhaps of a record, is one of this family's for `op`."""
+        space = self.space(op, core)
+        inside = set(space) == set(config) and all(config[knob] in space[knob] for knob in space)
+        return inside and self.legal(op, core, config)
+
     def default(self, op: Operator, core: Core) -> Config:
         """Return the config to use without tuning."""
         del op, core

@@ -24,8 +24,9 @@ from utvm.compute import (
     axis,
     number,
 )
-from utvm.loops.schedule import IllegalScheduleError, Loop, Schedule
+from utvm.loops.schedule import Loop, Schedule
 from utvm.loops.stage import box_index, write_box, write_stage
+from utvm.loops.steps import IllegalScheduleError
 
 _COMPARISONS = {"max": ">", "min": "<"}
 _MULTIPLY_ADD = "utvm_multiply_add"

@@ -31,16 +31,14 @@ from utvm.compute import (
     number,
     part,
 )
-from utvm.errors import UtvmError
+from utvm.loops.steps import IllegalScheduleError, text_of, verb
+from utvm.naming import RESERVED
 
 _LARGEST_INPUT = 128
 _OWN_NAMES = re.compile(r"i|to|from|run|window|words|(acc|v|b)\d+|.*_staged")
 """Variables that the renderer makes."""
+_NEW_NAME = re.compile(r"(?!utvm)(?!.*_t$)[a-z][a-z0-9_]{0,40}")
 _BITS = {"int8_t": 8, "uint8_t": 8, "int16_t": 16, "uint16_t": 16, "int32_t": 32, "uint32_t": 32}
-
-
-class IllegalScheduleError(UtvmError):
-    """A step that would change what is computed, or that the renderer can't write."""
 
 
 class ProductInstruction(Protocol):
@@ -133,6 +131,7 @@ class Schedule:
         boxes: buffer → the loop in which the part that is read inside it is copied.
         instruction: what computes the sum, and the axis of its lanes.
         reduced: the axes that are part of the sum.
+        steps: the verbs that made it, each with its words.
     """
 
     compute: Compute
@@ -146,16 +145,30 @@ class Schedule:
     instruction: ProductInstruction | None = None
     lanes: str | None = None
     reduced: frozenset[str] = frozenset()
+    steps: tuple[tuple[str, ...], ...] = ()
+
+    def __str__(self) -> str:
+        """The steps as text: what records hold."""
+        return text_of(self.steps)
+
+    def __repr__(self) -> str:
+        """The loops, outermost first, and the steps."""
+        loops = " ".join(
+            f"{loop.axis}:{loop.extent}{'*' if loop.unroll else ''}{'+' if self.is_reduced(loop.axis) else ''}"
+            for loop in self.loops
+        )
+        return f"Schedule(loops {loops}; * unrolled, + summed\n  steps {text_of(self.steps) or 'none'})"
+
+    def after(self, *steps: tuple[str, ...]) -> Schedule:
+        """Return the same schedule, made by these steps."""
+        return replace(self, steps=steps)
 
     @staticmethod
     def of(compute: Compute, constants: Mapping[str, NDArray[Any]] | None = None) -> Schedule:
         """Return the plain order: the loops of the output, then those of the sum."""
         taken = {buffer.name for buffer in (*compute.buffers, compute.output)}
         for name in compute.axes:
-            if name in taken or _OWN_NAMES.fullmatch(name) or not name.isidentifier():
-                raise IllegalScheduleError(
-                    f"an axis can't be named '{name}': it is no C name, or one of the renderer's"
-                )
+            _check_name(name, taken)
         loops = tuple(Loop(axis=name, extent=extent) for name, extent in compute.axes.items())
         return Schedule(
             compute=compute,
@@ -167,13 +180,13 @@ class Schedule:
 
     # Loops
 
+    @verb
     def merge(self, axes: Sequence[str], name: str) -> Schedule:
         """Make one loop of neighbours."""
         places = [self._place(each) for each in axes]
         if not axes or places != list(range(places[0], places[0] + len(axes))):
             raise IllegalScheduleError(f"{', '.join(axes)} are not neighbours, in this order: reorder first")
-        if name in self.extents:
-            raise IllegalScheduleError(f"there is an axis '{name}' already")
+        self._check_new(name)
         if len({self.is_reduced(each) for each in axes}) > 1:
             raise IllegalScheduleError(f"{', '.join(axes)}: axes of the output and of the sum can't be one loop")
         for each, place in zip(axes, places, strict=True):
@@ -189,6 +202,7 @@ class Schedule:
         reduced = self.reduced | {name} if self.is_reduced(axes[0]) else self.reduced
         return replace(self, loops=loops, where=where, extents={**self.extents, name: div}, reduced=reduced)
 
+    @verb
     def split(self, name: str, size: int, *, pad: bool = False) -> Schedule:
         """Make two loops of one: `name_o` over blocks and `name_i` inside of a block of `size`.
 
@@ -201,6 +215,7 @@ class Schedule:
         if loop.cuts or name in self.tails or loop.unroll or self._has_tail(name):
             raise IllegalScheduleError(f"'{name}' is unrolled, cut or has a shorter last block: split it before that")
         self._check_staged(name)
+        self._check_new(outer, inner)
         blocks, rest = -(-loop.extent // size), loop.extent % size
         tails, compute = dict(self.tails), self.compute
         if rest and pad:
@@ -219,6 +234,7 @@ class Schedule:
         )
         return changed._longer(self, name) if rest and pad else changed
 
+    @verb
     def reorder(self, *names: str) -> Schedule:
         """Order all loops, outermost first."""
         if sorted(names) != sorted(loop.axis for loop in self.loops):
@@ -232,6 +248,7 @@ class Schedule:
             raise IllegalScheduleError(f"sums of float keep their order: {', '.join(summed)}")
         return replace(self, loops=tuple(self.loops[self._place(name)] for name in names))
 
+    @verb
     def unroll(self, *names: str) -> Schedule:
         """Write the turns of loops one after another; those over the output are registers."""
         changed = self
@@ -245,6 +262,7 @@ class Schedule:
             changed = changed._with_loop(place, replace(changed.loops[place], unroll=True))
         return changed
 
+    @verb
     def peel(self, name: str) -> Schedule:
         """Cut a loop where its turns begin or cease to read outside of a buffer, so that only the edges ask."""
         place = self._place(name)
@@ -259,6 +277,7 @@ class Schedule:
 
     # Values
 
+    @verb
     def fold_zero_point(self) -> Schedule:
         """Multiply `w` by `x`, not `x - zero`, and take `zero` times the sums of `w` from the start of the sum."""
         product = self.product()
@@ -294,12 +313,14 @@ class Schedule:
             constants={**self.constants, init.buffer.name: wrapped},
         )
 
+    @verb
     def pack(self, name: str, *layout: str) -> Schedule:
         """Store a constant in the order of axes, outermost first; what is beyond its ends is 0."""
         if name not in self.constants:
             raise IllegalScheduleError(f"'{name}' is not known when compiling: it can't be packed")
         return self._copied(name, layout, None)
 
+    @verb
     def stage(self, name: str, at: str, *layout: str) -> Schedule:
         """Copy what each turn of loop `at` reads of an input, in the order of axes inside of it."""
         if name in self.constants:
@@ -321,6 +342,7 @@ class Schedule:
             raise IllegalScheduleError(f"'{name}' also depends on {', '.join(sorted(missing))}, not known in '{at}'")
         return self._copied(name, layout, at)
 
+    @verb
     def stage_box(self, name: str, at: str) -> Schedule:
         """Copy the part of an input that each turn of loop `at` reads, with what is outside of it filled in."""
         if name in self.constants or name in self.copies:
@@ -338,6 +360,7 @@ class Schedule:
             raise IllegalScheduleError(f"a box of '{name}' must hold whole rows of its last dimension")
         return replace(self, boxes={**self.boxes, name: at})
 
+    @verb
     def replace(self, instruction: ProductInstruction, lanes: str) -> Schedule:
         """Compute the products of the turns of `lanes` by an instruction."""
         product = self.product()
@@ -446,6 +469,14 @@ class Schedule:
 
     # Helpers
 
+    def _check_new(self, *names: str) -> None:
+        for name in names:
+            if name in self.extents:
+                raise IllegalScheduleError(f"there is an axis '{name}' already")
+            if name in RESERVED or not _NEW_NAME.fullmatch(name):
+                raise IllegalScheduleError(f"an axis can't be named '{name}': a short word in lower case is expected")
+            _check_name(name, {buffer.name for buffer in (*self.compute.buffers, self.compute.output)})
+
     def _has_tail(self, name: str) -> bool:
         return any(outer == name for outer, _ in self.tails.values())
 
@@ -540,6 +571,12 @@ class Schedule:
         if at is not None:
             buffer = replace(buffer, name=f"{name}_staged")
         return replace(self, copies={**self.copies, name: Copied(buffer=buffer, layout=tuple(layout), at=at)})
+
+
+def _check_name(name: str, taken: set[str]) -> None:
+    """Refuse a name that C, a buffer or the renderer has."""
+    if name in taken or _OWN_NAMES.fullmatch(name) or not name.isidentifier():
+        raise IllegalScheduleError(f"an axis can't be named '{name}': it is no C name, or one of the renderer's")
 
 
 def words(elements: NDArray[Any], instruction: ProductInstruction) -> NDArray[Any]:

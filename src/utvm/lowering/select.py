@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Operator
-from utvm.kernels import Config, Kernel, KernelFamily, code_digest
+from utvm.kernels import BY_HAND, Config, Kernel, KernelFamily, code_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,11 +154,9 @@ def _beats(better: Candidate, known: Measured) -> bool:
 
 
 def _family_of(op: Operator, core: Core, families: Sequence[KernelFamily], known: Measured) -> KernelFamily | None:
-    for family in families:
+    for family in (*families, BY_HAND):
         if family.name == known.family and family.applies(op, core):
-            space = family.space(op, core)
-            inside = set(space) == set(known.config) and all(known.config[knob] in space[knob] for knob in space)
-            return family if inside and family.legal(op, core, known.config) else None
+            return family if family.takes(op, core, known.config) else None
     return None
 
 
@@ -168,7 +166,7 @@ def _rebuilt(op: Operator, core: Core, families: Sequence[KernelFamily], known: 
     if family is None:
         return None
     # In the family's order of knobs: stores and files of records each have an order of their own.
-    config = {knob: known.config[knob] for knob in family.space(op, core)}
+    config = {knob: known.config[knob] for knob in family.space(op, core) or known.config}
     with contextlib.suppress(ScheduleError):
         kernel = family.build(op, core, config)
         if code_digest(kernel) == known.code:

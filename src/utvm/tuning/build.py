@@ -6,14 +6,18 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from utvm.boards import Board
 from utvm.codegen import RUN_SYMBOL, CPort, entry_source, function_names
@@ -177,9 +181,26 @@ class Builder:
             # A user's own operator may be a lambda, which no other process can be given.
             return ThreadPoolExecutor(self.workers, initializer=_note, initargs=self._setup)
         # Not forked from here: a worker must not hold the board's link or the emulator's pipes.
-        context = multiprocessing.get_context("forkserver")
+        context = _Context()
         context.set_forkserver_preload([__name__])
         return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_set_up, initargs=self._setup)
+
+
+class _Process(ForkServerProcess):
+    """A worker that does not import the user's script, which would tune once more in it."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 (multiprocessing's name)
+        own = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            return ForkServerProcess._Popen(process_obj)
+        finally:
+            sys.modules["__main__"] = own
+
+
+class _Context(ForkServerContext):
+    Process = _Process
 
 
 _board: Board
@@ -200,10 +221,10 @@ def _note(board: Board, operators: Mapping[str, Operator]) -> None:
 
 def _can_be_sent(setup: object) -> bool:
     try:
-        pickle.dumps(setup)
+        # What the user's script defines is not in a worker, which does not run the script.
+        return b"__main__" not in pickle.dumps(setup)
     except (pickle.PicklingError, AttributeError, TypeError):
         return False
-    return True
 
 
 def _end_with_parent() -> None:

@@ -11,7 +11,7 @@ from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Graph, Operator, Reshape
 from utvm.graph.cost import macs_of
-from utvm.kernels import FAMILIES, Config, KernelFamily, workload
+from utvm.kernels import BY_HAND, FAMILIES, Config, KernelFamily, workload
 from utvm.tuning.record import candidate_key
 
 
@@ -38,6 +38,7 @@ class Task:
         names: the names of all of them.
         candidates: the whole space; the first is what is used without tuning, and the default of each other family that
             competes comes next.
+        given: candidates of a user's own, which are measured whatever a search expects of them.
     """
 
     workload: str
@@ -45,6 +46,7 @@ class Task:
     names: tuple[str, ...]
     core: Core
     candidates: tuple[FamilyConfig, ...]
+    given: tuple[FamilyConfig, ...] = ()
 
     @property
     def label(self) -> str:
@@ -90,7 +92,8 @@ def estimate(op: Operator, core: Core, candidate: FamilyConfig) -> float | None:
 
 def family_of(name: str, op: Operator, core: Core, families: Sequence[KernelFamily] = FAMILIES) -> KernelFamily | None:
     """Return the family of that name that computes `op`, or None."""
-    return next((family for family in families if family.name == name and family.applies(op, core)), None)
+    every = (*families, BY_HAND)
+    return next((family for family in every if family.name == name and family.applies(op, core)), None)
 
 
 def single(op: Operator) -> Graph:

@@ -147,7 +147,7 @@ class Tuner:
     def _tune(self, jobs: Mapping[str, Job], builder: Builder, limits: Limits) -> Generator[Progress, None, None]:
         started, trials = time.time(), 0
         held = self._held(jobs)
-        flights = self._best_held(jobs, held, builder)
+        flights = [*self._given(jobs, held, builder), *self._best_held(jobs, held, builder)]
         while True:
             most = builder.workers + self._rack.places + _AHEAD - 2
             while len(flights) < most and _may_go_on(limits, started, trials + len(flights)):
@@ -210,6 +210,19 @@ class Tuner:
         """Return whether a record's cycles are those of the board, not of a table that no longer models it."""
         source = record.cycles_source or ""
         return self._timing is None or not source.startswith("model: ") or source.split(", ")[0] == self._timing
+
+    def _given(
+        self, jobs: Mapping[str, Job], held: Mapping[tuple[str, str], Record], builder: Builder
+    ) -> list[_Flight]:
+        """Begin with what a user gave and the default beside it: a record counts only where both are measured."""
+        flights = []
+        for job in jobs.values():
+            for candidate in (job.search.take(job.task.default.key), *job.task.given) if job.task.given else ():
+                if candidate is not None:
+                    record = held.get((job.task.workload, candidate.key))
+                    building = builder.submit(job.task.workload, candidate, "" if record is None else record.code)
+                    flights.append(_Flight(job, candidate, building))
+        return flights
 
     def _best_held(
         self, jobs: Mapping[str, Job], held: Mapping[tuple[str, str], Record], builder: Builder
