@@ -68,6 +68,12 @@ def add_model_file(parser: argparse.ArgumentParser) -> None:
         metavar="WHERE",
         help="quantise MODEL, a float network, with these typical inputs first: see `utvm quantize`",
     )
+    parser.add_argument(
+        "--batch",
+        type=count,
+        metavar="N",
+        help="the size of a batch that a .tflite file leaves open (default: 1); MODEL#batch=N says the same",
+    )
     add_pixels(parser)
     add_custom(parser)
 
@@ -87,12 +93,16 @@ def add_custom(parser: argparse.ArgumentParser) -> None:
 def int8_model(arguments: argparse.Namespace) -> Iterator[None]:
     """Put an int8 file in the place of a float model while a command runs, if --data was given, and say so.
 
-    The operators of --custom are made known first.
+    The operators of --custom are made known first, and the model gets the batch of --batch.
     """
     if getattr(arguments, "custom", None) is not None:
         from utvm.graph.registration import custom_folder
 
         custom_folder(arguments.custom)
+    if getattr(arguments, "batch", None) is not None:
+        from utvm.frontends.reading import with_batch
+
+        arguments.model = with_batch(arguments.model, arguments.batch)
     if getattr(arguments, "quantize_by", None) is None:
         yield
         return

@@ -78,6 +78,11 @@ class Context:
         self.types = TYPES.get(raw.kind, (DType.INT8,))
 
     @property
+    def unsigned(self) -> bool:
+        """Whether the file has uint8 where tensors are int8."""
+        return self._model.unsigned
+
+    @property
     def variables(self) -> Variables:
         """The model's variables."""
         if self._variables is None:
@@ -115,7 +120,8 @@ class Context:
 
     def shape_of_input(self, position: int) -> tuple[int, ...]:
         """Return the static shape of an input of any type, also of one that can't be used otherwise."""
-        shape = self._model.tensors[self.raw.inputs[position]].shape
+        index = self.raw.inputs[position]
+        shape = (self._tensors.get(index) or self._model.tensors[index]).shape
         if any(size <= 0 for size in shape):
             raise RefusedError(f"its input's shape {list(shape)} is not static", DYNAMIC_ADVICE)
         return shape
@@ -232,9 +238,10 @@ class Context:
         """Return a constant int32 input as a flat tuple."""
         return tuple(int(v) for v in self.constant(position, DType.INT32).reshape(-1))
 
-    def weights(self, position: int, rank: int, axis: int) -> Tensor:
+    def weights(self, position: int, rank: int, axis: int, *, shifted: bool = False) -> Tensor:
         """Return constant weights: int8, symmetric, quantised as a whole or along `axis`; float32 beside float32.
 
+        With `shifted`, weights may have a zero point, which is taken off: they are int16 where int8 does not hold them.
         Weights of int8 beside activations of float32 (a hybrid operator) become their real values, noted in `hybrid`.
         """
         tensor = self.any_input(position)
@@ -247,11 +254,23 @@ class Context:
         self.constant(position, DType.INT8)
         if tensor.quant is None:
             raise RefusedError(f"tensor '{tensor.name}': weights without quantisation")
+        if any(tensor.quant.zero_point) and (shifted or self.unsigned) and len(tensor.quant.zero_point) == 1:
+            return self._without_zero_point(tensor)
         if any(tensor.quant.zero_point):
             raise RefusedError(f"tensor '{tensor.name}': weights with a zero point other than 0")
         if tensor.quant.axis not in (None, axis):
             raise RefusedError(f"tensor '{tensor.name}': quantised along dimension {tensor.quant.axis}, not {axis}")
         return tensor
+
+    def _without_zero_point(self, tensor: Tensor) -> Tensor:
+        """Return weights less their zero point."""
+        values = tensor.values.astype(np.int64) - tensor.zero_point
+        if abs(tensor.zero_point) > 128:
+            raise RefusedError(f"tensor '{tensor.name}': its zero point {tensor.zero_point} is outside {tensor.dtype}")
+        fits = values.min() >= -128 and values.max() <= 127
+        return self.constant_made(
+            "weights", values.astype(np.int8 if fits else np.int16), Quantization.per_tensor(tensor.scale)
+        )
 
     def _real_weights(self, tensor: Tensor) -> Tensor:
         """Return weights as float32."""
@@ -296,7 +315,7 @@ def make_tensor(raw: RawTensor) -> Tensor:
     if raw.problem is not None or raw.dtype is None:
         advice = DYNAMIC_ADVICE if any(size <= 0 for size in raw.shape) else ""
         raise RefusedError(f"tensor '{raw.name}': {raw.problem}", advice)
-    return Tensor(name=raw.name, shape=raw.shape, dtype=raw.dtype, quant=raw.quant, data=raw.data)
+    return Tensor(name=raw.name, shape=raw.shape, dtype=raw.dtype, quant=raw.quant, data=raw.data, packed=raw.packed)
 
 
 def expect_shape(tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -34,6 +34,7 @@ _MOST_CLAIMED = 2
 _IDENTIFIER = b"TFL3"
 _TYPES = {
     tflite.TensorType.INT8: DType.INT8,
+    tflite.TensorType.INT4: DType.INT8,
     tflite.TensorType.UINT8: DType.UINT8,
     tflite.TensorType.INT16: DType.INT16,
     tflite.TensorType.INT32: DType.INT32,
@@ -43,6 +44,8 @@ _TYPES = {
 }
 _TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
 OPERATOR_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+_NIBBLES = np.dtype([("pair", np.uint8)])
+"""Bytes of two values of 4 bits, so that they are another type than bytes."""
 _BROKEN = (
     struct.error,
     IndexError,
@@ -59,7 +62,8 @@ _BROKEN = (
 class RawTensor:
     """A tensor as the file has it. `problem` says why it can't be used; only an operator that needs it minds.
 
-    `signature` is its shape with -1 for dimensions that the model leaves open, empty where there are none.
+    `signature` is its shape with -1 for dimensions that the model leaves open, empty where there are none. `packed`
+    says that its int8 values are of 4 bits.
     """
 
     index: int
@@ -72,6 +76,7 @@ class RawTensor:
     is_variable: bool = False
     is_resource: bool = False
     signature: tuple[int, ...] = ()
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,13 +101,17 @@ class RawOperator:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawModel:
-    """A subgraph of a file. `once` has those that it calls before its first run, by their indices."""
+    """A subgraph of a file. `once` has those that it calls before its first run, by their indices.
+
+    `unsigned` says that the file has uint8 where this has int8.
+    """
 
     tensors: tuple[RawTensor, ...]
     operators: tuple[RawOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     once: Mapping[int, RawModel] = field(default_factory=dict)
+    unsigned: bool = False
 
 
 def read_flatbuffer(data: bytes, source: str, signature: str | None = None) -> RawModel:
@@ -261,7 +270,7 @@ class _Reader:
     def _tensor(self, index: int, tensor: Any) -> RawTensor:
         self._limit(f"dimensions in tensor {index}", tensor.ShapeLength(), MAX_RANK)
         shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
-        halves = tensor.Type() == tflite.TensorType.FLOAT16
+        halves, nibbles = (tensor.Type() == kind for kind in (tflite.TensorType.FLOAT16, tflite.TensorType.INT4))
         dtype = DType.FLOAT32 if halves else _TYPES.get(tensor.Type())
         quant, data, problem = None, None, self._shape_problem(shape)
         if dtype is None:
@@ -271,10 +280,11 @@ class _Reader:
         if problem is None and dtype is not None:
             quant, problem = self._quantization(index, tensor.Quantization(), shape)
         if problem is None and dtype is not None:
-            stored = np.dtype(np.float16 if halves else dtype.value)
+            stored = _NIBBLES if nibbles else np.dtype(np.float16 if halves else dtype.value)
             data, problem = self._data(tensor.Buffer(), shape, dtype, stored)
-            if halves and data is None:
-                problem = problem or "its type FLOAT16 is supported for constants alone"
+            if (halves or nibbles) and data is None:
+                kind = "FLOAT16" if halves else "INT4"
+                problem = problem or f"its type {kind} is supported for constants alone"
         return RawTensor(
             index=index,
             name=self._unique_name(_text(tensor.Name()) or f"tensor_{index}", index),
@@ -286,6 +296,7 @@ class _Reader:
             is_variable=bool(tensor.IsVariable()),
             is_resource=tensor.Type() == tflite.TensorType.RESOURCE,
             signature=self._signature_shape(index, tensor),
+            packed=nibbles,
         )
 
     def _signature_shape(self, index: int, tensor: Any) -> tuple[int, ...]:
@@ -336,14 +347,20 @@ class _Reader:
             return None, None
         if length > len(self.data):
             return None, f"its buffer claims {length:,} bytes: the file is damaged or truncated"
-        needed = math.prod(shape) * stored.itemsize
+        count = math.prod(shape)
+        needed = -(-count // 2) if stored == _NIBBLES else count * stored.itemsize
         if length != needed:
-            return None, f"its buffer has {length:,} bytes, its shape {list(shape)} of {stored} needs {needed:,}"
+            kind = "int4" if stored == _NIBBLES else stored
+            return None, f"its buffer has {length:,} bytes, its shape {list(shape)} of {kind} needs {needed:,}"
         if (buffer, stored) not in self.buffers:
             raw = table.DataAsNumpy().tobytes()
-            values = np.frombuffer(raw, np.uint8 if dtype is DType.BOOL else stored.newbyteorder("<"))
+            values = np.frombuffer(
+                raw, np.uint8 if dtype is DType.BOOL or stored == _NIBBLES else stored.newbyteorder("<")
+            )
+            if stored == _NIBBLES:
+                values = _unpacked(values)
             self.buffers[buffer, stored] = values != 0 if dtype is DType.BOOL else values.astype(dtype.value)
-        return self.buffers[buffer, stored].reshape(shape), None
+        return self.buffers[buffer, stored][:count].reshape(shape), None
 
     def _unique_name(self, name: str, index: int) -> str:
         unique = name if name not in self.names else f"{name}_{index}"
@@ -351,6 +368,13 @@ class _Reader:
             unique += "_"
         self.names.add(unique)
         return unique
+
+
+def _unpacked(pairs: NDArray[Any]) -> NDArray[np.int8]:
+    """Return two values of 4 bits of each byte, the low half first."""
+    halves = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1).astype(np.int8)
+    values: NDArray[np.int8] = (halves ^ 8) - np.int8(8)
+    return values
 
 
 def _called(op: RawOperator) -> int | None:

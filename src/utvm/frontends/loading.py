@@ -8,7 +8,7 @@ from utvm import frontends
 from utvm.errors import UtvmError
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.foreign import is_tflite, refuse_foreign
-from utvm.frontends.reading import model_file
+from utvm.frontends.reading import Chosen, model_file
 from utvm.graph import Graph
 
 
@@ -16,7 +16,8 @@ def load(path: str | Path) -> Graph:
     """Import a model file by its suffix: .tflite, .onnx, .pt2, or .npz for a q7 archive.
 
     Args:
-        path: the file; of several networks in a .tflite file one by its signature, as in "model.tflite#encode".
+        path: the file; of several networks in a .tflite file one by its signature, as in "model.tflite#encode", and
+            with a batch that the file leaves open, as in "model.tflite#batch=4" or "model.tflite#encode&batch=4".
 
     Returns:
         The network as the file has it, before any pass; `print` shows its operators.
@@ -31,12 +32,14 @@ def load(path: str | Path) -> Graph:
     """
     if not isinstance(path, str | Path):
         raise UtvmError(f"a {type(path).__name__} is no model file: give its path")
-    path, signature = model_file(Path(path))
+    path, chosen = model_file(Path(path))
     refuse_foreign(path)
-    if signature is not None:
+    if chosen != Chosen():
         if not is_tflite(path):
-            raise FrontendError(path.name, [f"it has no signature '{signature}': it is no .tflite file"])
-        return frontends.load_tflite(path, name=f"{path.stem}_{signature}", signature=signature)
+            what = "open batch" if chosen.signature is None else f"signature '{chosen.signature}'"
+            raise FrontendError(path.name, [f"it has no {what}: it is no .tflite file"])
+        name = path.stem if chosen.signature is None else f"{path.stem}_{chosen.signature}"
+        return frontends.load_tflite(path, name=name, signature=chosen.signature, batch=chosen.batch)
     if path.suffix.lower() == ".npz":
         return frontends.load_q7(path)
     if path.suffix.lower() == ".onnx" and not is_tflite(path):

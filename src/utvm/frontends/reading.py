@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from utvm.frontends.errors import FrontendError
 
+_BATCH = re.compile(r"(?:(.+)&)?batch=([1-9][0-9]{0,5})")
 _MOST_BYTES = 2**31 - 1
 """FlatBuffers and protocol buffers end here."""
 
 
-def model_file(path: Path) -> tuple[Path, str | None]:
-    """Return a model's file, and the signature that its path names behind a '#', as in 'model.tflite#encode'."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What a path names behind a '#', as in 'model.tflite#encode' or 'model.tflite#encode&batch=4'.
+
+    Attributes:
+        signature: one of several networks.
+        batch: how large the batch is that the file leaves open.
+    """
+
+    signature: str | None = None
+    batch: int | None = None
+
+
+def model_file(path: Path) -> tuple[Path, Chosen]:
+    """Return a model's file, and what its path chooses of it."""
     if path.is_file() or "#" not in path.name:
-        return path, None
-    name, _, signature = path.name.partition("#")
-    return path.with_name(name), signature
+        return path, Chosen()
+    name, _, chosen = path.name.partition("#")
+    found = _BATCH.fullmatch(chosen)
+    if found is None:
+        return path.with_name(name), Chosen(signature=chosen)
+    return path.with_name(name), Chosen(signature=found[1], batch=int(found[2]))
+
+
+def with_batch(path: Path, batch: int) -> Path:
+    """Return a path that chooses a size of the batch too."""
+    _, chosen = model_file(path)
+    return path.with_name(f"{path.name}{'#' if chosen.signature is None else '&'}batch={batch}")
 
 
 def model_bytes(path: Path) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from utvm.errors import UtvmError, UtvmWarning
 from utvm.frontends.context import OPERATOR_ADVICE, Context, make_tensor
 from utvm.frontends.errors import FrontendError
-from utvm.frontends.flatbuffer import RawModel, RawOperator, read_flatbuffer
+from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor, read_flatbuffer
 from utvm.frontends.problems import Problems
 from utvm.frontends.reading import model_bytes
 from utvm.frontends.refusal import RefusedError, ShapeRefusedError
@@ -19,18 +19,22 @@ from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_parts import Converted
 from utvm.frontends.tflite_shapes import folded
 from utvm.frontends.tflite_state import Variables
+from utvm.frontends.tflite_unsigned import signed
 from utvm.graph import Graph, GraphError, Operator, Tensor
 from utvm.graph.names import Names
 from utvm.graph.reference import evaluate_operator
 
 
-def load_tflite(model: Path | bytes, *, name: str | None = None, signature: str | None = None) -> Graph:
+def load_tflite(
+    model: Path | bytes, *, name: str | None = None, signature: str | None = None, batch: int | None = None
+) -> Graph:
     """Import a model of int8, int16, float32, or a mixture.
 
     Args:
         model: a file, or its bytes.
         name: the graph's name; the file's stem if None.
         signature: which network of a file that has several.
+        batch: the size of the batch that the file leaves open; what the file has, mostly 1, if None.
 
     Raises:
         FrontendError: with every problem found: operator, index, tensor, reason.
@@ -38,16 +42,17 @@ def load_tflite(model: Path | bytes, *, name: str | None = None, signature: str 
     source = model.name if isinstance(model, Path) else (name or "the model")
     data = model_bytes(model) if isinstance(model, Path) else model
     raw = read_flatbuffer(data, source, signature)
-    return _Importer(raw, source, name or (model.stem if isinstance(model, Path) else "model")).graph()
+    return _Importer(raw, source, name or (model.stem if isinstance(model, Path) else "model"), batch).graph()
 
 
 class _Importer:
-    def __init__(self, raw: RawModel, source: str, name: str) -> None:
-        self.raw = raw
+    def __init__(self, raw: RawModel, source: str, name: str, batch: int | None) -> None:
+        self.raw = signed(raw)
         self.source = source
         self.name = name
+        self.batch = batch
         self.tensors: dict[int, Tensor] = {}
-        self.names = Names(tensor.name for tensor in raw.tensors)
+        self.names = Names(tensor.name for tensor in self.raw.tensors)
         self.problems = Problems()
         self.hybrid: list[Tensor] = []
         self.variables = Variables()
@@ -55,6 +60,8 @@ class _Importer:
     def graph(self) -> Graph:
         if not self.raw.operators:
             self.problems.of_file("the model has no operators")
+        if self.batch is not None:
+            self._open(self.batch)
         for once in self.raw.once.values():
             self._run_once(once)
         operators = [op for raw in self.raw.operators for op in self._operators(self._context(raw))]
@@ -81,6 +88,18 @@ class _Importer:
             )
         except (GraphError, RefusedError) as error:
             raise FrontendError(self.source, [str(error)]) from error
+
+    def _open(self, batch: int) -> None:
+        """Give the inputs whose first dimension the file leaves open a size there."""
+        opened = [self.raw.tensors[i] for i in self.raw.inputs if _is_open(self.raw.tensors[i])]
+        if not opened:
+            self.problems.of_file("no input has a batch that the file leaves open", "Leave --batch out.")
+        for raw in opened:
+            try:
+                tensor = make_tensor(raw)
+                self.tensors[raw.index] = dataclasses.replace(tensor, shape=(batch, *tensor.shape[1:]))
+            except RefusedError as reason:
+                self.problems.of_file(f"graph input: {reason}", reason.advice)
 
     def _context(self, raw: RawOperator) -> Context:
         return Context(self.raw, raw, self.tensors, self.names, self.variables)
@@ -132,9 +151,11 @@ class _Importer:
             (index, *more) = context.raw.outputs or (-1,)
             if more or index < 0 or context.is_once or not reason.shape:
                 raise
+            # tflite-micro makes as many rows as y has, whatever is read: only a batch that was asked for changes them.
+            if context.raw.kind == "FULLY_CONNECTED" and self.batch is None:
+                raise
             raw = self.raw.tensors[index]
-            is_open = len(raw.signature) == len(raw.shape) > 0 and raw.signature[0] == -1
-            if not is_open or raw.problem is not None or raw.shape[0] == reason.shape[0]:
+            if not _is_open(raw) or raw.problem is not None or raw.shape[0] == reason.shape[0]:
                 raise
             tensor = make_tensor(raw)
             self.tensors[index] = dataclasses.replace(tensor, shape=(reason.shape[0], *tensor.shape[1:]))
@@ -159,3 +180,8 @@ class _Importer:
                 self.problems.of_file(f"graph {kind}: {reason}", reason.advice)
                 return None
         return self.tensors[index]
+
+
+def _is_open(raw: RawTensor) -> bool:
+    """Whether the file leaves the first dimension of a tensor open."""
+    return len(raw.signature) == len(raw.shape) > 0 and raw.signature[0] == -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 
 import tflite
 
@@ -15,7 +16,7 @@ from utvm.frontends.context import (
     same_quantisation,
     softmax_beta,
 )
-from utvm.frontends.refusal import RefusedError, broadcast_shape
+from utvm.frontends.refusal import RefusedError, ShapeRefusedError, broadcast_shape
 from utvm.frontends.tflite_filled import FILLED
 from utvm.frontends.tflite_gathering import GATHERING
 from utvm.frontends.tflite_general import GENERAL
@@ -28,6 +29,7 @@ from utvm.frontends.tflite_views import VIEWS
 from utvm.frontends.tflite_windowed import WINDOWED
 from utvm.graph import (
     Add,
+    BatchMatMul,
     Dequantize,
     DType,
     FullyConnected,
@@ -40,6 +42,7 @@ from utvm.graph import (
     Quantize,
     Relu,
     Relu6,
+    Reshape,
     ResizeBilinear,
     ResizeNearestNeighbor,
     Softmax,
@@ -51,19 +54,27 @@ from utvm.graph.arithmetic import bilinear_positions
 from utvm.graph.units import PRESCRIBED_UNITS
 
 
-def _fully_connected(c: Context) -> Operator:
+def _fully_connected(c: Context) -> Converted:
     c.arity((2, 3))
     options = c.options(tflite.FullyConnectedOptions)
-    x, weights, y = c.activation(0), c.weights(1, 2, 0), c.result()
-    units, inputs = weights.shape
     if options.WeightsFormat() != 0:
         raise RefusedError("its weights are shuffled")
+    x, computed = c.activation(0), not c.any_input(1).is_constant
+    weights, y = c.activation(1) if computed else c.weights(1, 2, 0, shifted=True), c.result()
+    if len(weights.shape) != 2:
+        raise RefusedError(f"tensor '{weights.name}': weights of shape {list(weights.shape)}, rank 2 is expected")
+    units, inputs = weights.shape
     if x.elements % inputs:
         raise RefusedError(f"its weights read {inputs} values, its input has {x.elements}")
-    if y.elements != x.elements // inputs * units:
-        raise RefusedError(
-            f"tensor '{y.name}': it has {y.elements} elements, {x.elements // inputs * units} are expected"
+    made = x.elements // inputs * units
+    if y.elements != made:
+        rest = prod(y.shape[1:])
+        raise ShapeRefusedError(
+            f"tensor '{y.name}': it has {y.elements} elements, {made} are expected",
+            (made // rest, *y.shape[1:]) if y.shape and made % rest == 0 else y.shape,
         )
+    if computed:
+        return _product(c, x, weights, y, c.clamp(options.FusedActivationFunction(), y))
     return FullyConnected(
         name=c.name,
         x=x,
@@ -71,6 +82,24 @@ def _fully_connected(c: Context) -> Operator:
         bias=c.bias(2, units),
         y=y,
         clamp=c.clamp(options.FusedActivationFunction(), y),
+    )
+
+
+def _product(c: Context, x: Tensor, weights: Tensor, y: Tensor, clamp: tuple[int, int]) -> Converted:
+    """Return a fully connected layer whose weights are computed: rows of x times those of the weights."""
+    if c.dtype is DType.INT16:
+        raise RefusedError(f"tensor '{weights.name}': weights beside int16 must be constant int8")
+    if c.dtype in QUANTISED and x.scale * weights.scale / y.scale >= 2.0**22:
+        raise RefusedError(f"its inputs' scales are too large beside {y.scale} of '{y.name}' for 32 bits")
+    units, inputs = weights.shape
+    rows = x.elements // inputs
+    flat, made = c.made("rows", x, (rows, inputs)), c.made("result", y, (rows, units))
+    return (
+        Reshape(name=f"{c.name}/rows", x=x, y=flat),
+        BatchMatMul(
+            name=f"{c.name}/product", a=flat, b=weights, y=made, turned_b=True, bias=c.bias(2, units), clamp=clamp
+        ),
+        Reshape(name=c.name, x=made, y=y),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,17 @@ import tflite
 
 from utvm.frontends.context import Context, expect_shape, same_quantisation
 from utvm.frontends.refusal import RefusedError
-from utvm.graph import AveragePool2D, Conv2D, DepthwiseConv2D, MaxPool2D, Operator, Padding, Tensor, same_padding
+from utvm.graph import (
+    AveragePool2D,
+    AverageRounding,
+    Conv2D,
+    DepthwiseConv2D,
+    MaxPool2D,
+    Operator,
+    Padding,
+    Tensor,
+    same_padding,
+)
 
 
 def placed(
@@ -128,7 +139,10 @@ def _pool(make: type[MaxPool2D] | type[AveragePool2D]) -> Callable[[Context], Op
         expect_shape(y, (x.shape[0], *plane, x.shape[3]))
         same_quantisation(x, y)
         clamp = c.clamp(options.FusedActivationFunction(), y)
-        return make(name=c.name, x=x, y=y, filter=kernel, stride=stride, padding=padding, clamp=clamp)
+        made = make(name=c.name, x=x, y=y, filter=kernel, stride=stride, padding=padding, clamp=clamp)
+        if isinstance(made, AveragePool2D) and c.unsigned:
+            return dataclasses.replace(made, rounding=AverageRounding.HALF_UP)
+        return made
 
     return convert
 

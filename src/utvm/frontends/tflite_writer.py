@@ -73,6 +73,7 @@ class Subgraph:
         operators: in execution order.
         variables: tensors that operators keep from run to run.
         resources: tensors that stand for variables, whatever their type.
+        opened: tensors whose first dimension the file leaves open.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Subgraph:
     operators: Sequence[EncodedOperator]
     variables: Collection[Tensor] = ()
     resources: Collection[Tensor] = ()
+    opened: Collection[Tensor] = ()
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -143,6 +145,10 @@ class _Writer:
         fields["Shape"] = self._integers(tensor.shape)
         fields["Type"] = tflite.TensorType.RESOURCE if tensor in subgraph.resources else _TYPES[tensor.dtype]
         fields["Buffer"] = self._buffer_of.get(tensor, 0)
+        if tensor.packed:
+            fields["Type"] = tflite.TensorType.INT4
+        if tensor in subgraph.opened:
+            fields["ShapeSignature"] = self._integers((-1, *tensor.shape[1:]))
         if tensor in subgraph.variables:
             fields["IsVariable"] = True
         if tensor.quant is not None:
@@ -210,4 +216,7 @@ class _Writer:
 
 def _little_endian(tensor: Tensor) -> bytes:
     values = np.ascontiguousarray(tensor.values)
+    if tensor.packed:
+        flat = np.append(values.reshape(-1), [0] * (values.size % 2)).astype(np.uint8) & 15
+        return (flat[0::2] | flat[1::2] << 4).astype(np.uint8).tobytes()
     return values.astype(values.dtype.newbyteorder("<")).tobytes()

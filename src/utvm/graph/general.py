@@ -139,15 +139,20 @@ class GatherNd(Operator):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BatchMatMul(Operator):
-    """y[…, i, j] = sum of a[…, i, k] * b[…, k, j], with numpy's broadcasting before; either may be turned."""
+    """y[…, i, j] = sum of a[…, i, k] * b[…, k, j], with numpy's broadcasting before; either may be turned.
+
+    `bias` has a value for each column j. Both operands may have a zero point.
+    """
 
     a: Tensor
     b: Tensor
     y: Tensor
     turned_a: bool = False
     turned_b: bool = False
+    bias: Tensor | None = None
+    clamp: tuple[int, int] = FULL_INT8
 
-    input_fields: ClassVar[tuple[str, ...]] = ("a", "b")
+    input_fields: ClassVar[tuple[str, ...]] = ("a", "b", "bias")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

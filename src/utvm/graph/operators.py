@@ -31,6 +31,8 @@ class AverageRounding(StrEnum):
 
     HALF_AWAY = "half-away"
     """TFLite: to nearest, halves away from zero."""
+    HALF_UP = "half-up"
+    """TFLite's on uint8, whose halves away from zero are halves upward here."""
     TOWARD_ZERO = "toward-zero"
     """CMSIS-NN's q7 networks: C's integer division."""
 

@@ -78,7 +78,8 @@ class Quantization:
 class Tensor:
     """A named value of the graph. Activations are NHWC; `data` is None unless the tensor is a constant.
 
-    Two tensors are the same only if they are the same object; a `Graph` has one object for each name.
+    Two tensors are the same only if they are the same object; a `Graph` has one object for each name. `packed` says
+    that a model file has these int8 values in 4 bits, and that flash shall hold them two a byte.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Tensor:
     dtype: DType
     quant: Quantization | None = None
     data: NDArray[Any] | None = None
+    packed: bool = False
 
     def __post_init__(self) -> None:
         if self.data is None:

@@ -28,6 +28,7 @@ from utvm.kernels.portable import (
     PortableLstm,
     PortableMean,
     PortableMove,
+    PortablePacked,
     PortablePool2D,
     PortableResizeBilinear,
     PortableSoftmax,
@@ -53,6 +54,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableLstm(),
     PortableForeign(),
     PortableL2Normalize(),
+    PortablePacked(),
 )
 """Plain C11, for every operator and every core."""
 

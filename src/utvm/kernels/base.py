@@ -64,6 +64,8 @@ class KernelFamily(ABC):
     """The types that a bias may have."""
     roundings: ClassVar[tuple[Rounding, ...]] = tuple(Rounding)
     """The roundings of sums of products that this family has."""
+    packs: ClassVar[bool] = False
+    """Whether this family keeps weights of 4 bits two a byte."""
 
     def applies(self, op: Operator, core: Core) -> bool:
         """Whether this family can compute `op` exactly on `core`."""
@@ -75,6 +77,8 @@ class KernelFamily(ABC):
         for tensor in (*op.inputs, *op.outputs):
             if tensor.dtype not in (self.biases if tensor is bias else self.dtypes):
                 return f"it does not take {tensor.dtype} (tensor '{tensor.name}')"
+            if tensor.packed and not self.packs:
+                return f"it would keep weights of 4 bits as bytes (tensor '{tensor.name}')"
         rounding = getattr(op, "rounding", None)
         if isinstance(rounding, Rounding) and rounding not in self.roundings:
             return f"it does not round {rounding}"

@@ -43,7 +43,7 @@ from utvm.graph.definitions.frames import (
     pooled,
     softmax,
 )
-from utvm.graph.definitions.products import matrix
+from utvm.graph.definitions.products import column_bias, matrix, operands
 from utvm.graph.definitions.weighted_operators import terms_of
 from utvm.graph.formulas import EXP, LOGISTIC, TANH
 from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Reduction
@@ -225,12 +225,12 @@ def _batch_matmul(op: BatchMatMul) -> Definition:
         reduce={"k": op.a.shape[-2 if op.turned_a else -1]},
         init=ZERO,
         term=a * b,
-        epilogue=Reduced(),
+        epilogue=Reduced() if op.bias is None else Reduced() + column_bias(op),
         output=buffer_of("y", op.y),
         index=tuple(axis(name) for name in space),
         c_type=FLOAT,
     )
-    return Definition(stages=(compute,), inputs={"a": op.a, "b": op.b})
+    return Definition(stages=(compute,), inputs=operands(op))
 
 
 def _cumulative_sum(op: CumulativeSum) -> Definition:

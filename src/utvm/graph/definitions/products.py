@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from utvm.compute import Compute, Const, Load, Reduced, axis
+from utvm.compute import Compute, Load, Reduced, axis
 from utvm.graph.arithmetic import requantization
 from utvm.graph.definitions.definition import Definition, axes_of, broadcast_load, buffer_of
+from utvm.graph.definitions.frames import NOTHING
 from utvm.graph.formulas import centered, requantized, stored
 from utvm.graph.general import BatchMatMul
 from utvm.graph.tensor import Tensor
@@ -23,13 +24,24 @@ def batch_matmul(op: BatchMatMul) -> Definition:
     compute = Compute(
         space=space,
         reduce={"k": depth},
-        init=Const(value=0),
+        init=NOTHING if op.bias is None else column_bias(op),
         term=centered(op.a, a) * centered(op.b, b),
         epilogue=stored(op, requantized(Reduced(), factor)),
         output=buffer_of("y", op.y),
         index=tuple(axis(name) for name in space),
     )
-    return Definition(stages=(compute,), inputs={"a": op.a, "b": op.b})
+    return Definition(stages=(compute,), inputs=operands(op))
+
+
+def operands(op: BatchMatMul) -> dict[str, Tensor]:
+    """Return what the definition reads, by the names of buffers."""
+    return {"a": op.a, "b": op.b} | ({} if op.bias is None else {"bias": op.bias})
+
+
+def column_bias(op: BatchMatMul) -> Load:
+    """Return the bias of a column."""
+    assert op.bias is not None
+    return Load(buffer=buffer_of("bias", op.bias), index=(axis("n"),))
 
 
 def matrix(name: str, tensor: Tensor, batches: Sequence[int], last: tuple[str, str]) -> Load:

@@ -49,7 +49,9 @@ def defined_apart(op: Operator) -> bool:
 
 
 def _apart(op: Operator) -> Callable[[Any], Definition] | None:
-    if any(t.dtype is DType.INT16 for t in (*op.inputs, *op.outputs)):
+    # Weights of int16 beside int8 (those with a zero point) change no meaning: activations do.
+    parameters = (getattr(op, "weights", None), getattr(op, "bias", None))
+    if any(t.dtype is DType.INT16 for t in (*op.inputs, *op.outputs) if t not in parameters):
         return WIDE.get(type(op))
     return FLOATING.get(type(op)) if computes_in_float(op) else None
 

@@ -29,6 +29,9 @@ def average_pool(op: AveragePool2D, x: Int8Array) -> Int8Array:
     count = np.zeros(op.y.shape, np.int64)
     for inside in _pixels(op, np.ones_like(x, np.int64), fill=0):
         count += inside
+    if op.rounding is AverageRounding.HALF_UP:
+        upward: Int8Array = np.clip((total + count // 2) // count, *op.clamp).astype(np.int8)
+        return upward
     magnitude = np.abs(total)
     if op.rounding is AverageRounding.HALF_AWAY:
         magnitude = magnitude + count // 2

@@ -97,13 +97,13 @@ class WordAveragePool2D(KernelFamily):
 def _write_count(w: CWriter, op: AveragePool2D, count: str) -> None:
     """Write the number of taps and what follows from it: where sums start, what they are divided by."""
     w(f"const uint32_t count = {count};")
-    half = " + count / 2" if op.rounding is AverageRounding.HALF_AWAY else ""
+    half = "" if op.rounding is AverageRounding.TOWARD_ZERO else " + count / 2"
     w(f"const uint32_t start = (128 * count{half}) * 0x00010001u;")
     if not count.isdigit():
         w("const uint32_t reciprocal = 0x80000000u / count + 1;")
         if op.rounding is AverageRounding.HALF_AWAY:
             w("const uint32_t below = ((count & 1u) - 1) & 0xFFFFu;")
-        else:
+        elif op.rounding is AverageRounding.TOWARD_ZERO:
             w("const uint32_t below = count - 1;")
 
 
@@ -128,10 +128,12 @@ def _write_average(w: CWriter, op: AveragePool2D, taps: int | None) -> None:
     """Write `four`, the averages of the sums; `taps` is their number where it is always the same.
 
     Sums below zero are rounded the other way: what is added to them is -1 for halves of even counts away from zero,
-    and the count less one toward zero.
+    and the count less one toward zero. Halves upward need nothing.
     """
     away = op.rounding is AverageRounding.HALF_AWAY
-    if taps is None:
+    if op.rounding is AverageRounding.HALF_UP:
+        below = ""
+    elif taps is None:
         below = "below * 0x00010001u"
     else:
         value = (-(1 - taps % 2) if away else taps - 1) & 0xFFFF

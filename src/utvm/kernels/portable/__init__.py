@@ -14,6 +14,7 @@ from utvm.kernels.portable.lookup import PortableLookup
 from utvm.kernels.portable.lstm import PortableLstm
 from utvm.kernels.portable.mean import PortableMean
 from utvm.kernels.portable.move import PortableMove
+from utvm.kernels.portable.packed import PortablePacked
 from utvm.kernels.portable.pool import PortablePool2D
 from utvm.kernels.portable.softmax import PortableSoftmax
 
@@ -31,6 +32,7 @@ __all__ = [
     "PortableLstm",
     "PortableMean",
     "PortableMove",
+    "PortablePacked",
     "PortablePool2D",
     "PortableResizeBilinear",
     "PortableSoftmax",

@@ -41,7 +41,7 @@ class PortableConv2D(KernelFamily):
         with windows(w, op) as (ty, tx), w.loop("oc", out_channels, step=block):
             accumulators(w, block, "oc")
             with ty.loop(w) as ky:
-                self._write_row(w, op, block, ky, ty, tx)
+                write_row(w, op, block, ky, (ty, tx))
             target = f"y[((n * {op.y.shape[1]} + oy) * {op.y.shape[2]} + ox) * {out_channels} + oc"
             helpers = write_requantized(w, op, count=block, channel="oc", target=target)
         return Kernel(
@@ -58,25 +58,27 @@ class PortableConv2D(KernelFamily):
             ahead=nest_ahead(op),
         )
 
-    def _write_row(self, w: CWriter, op: Conv2D, block: int, ky: str, ty: Taps, tx: Taps) -> None:
-        """Write the products of one row of the window."""
-        _, height, width, channels = op.x.shape
-        out_channels, kernel_height, kernel_width, depth = op.weights.shape
-        apart = kernel_height * kernel_width * depth
-        row = f"(n * {height} + {ty.position(ky)}) * {width}"
-        if op.groups == 1 and (tx.dilation == 1 or kernel_width == 1):
-            with tx.if_any(w):
-                w(f"const int8_t *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
-                first = f"((oc * {kernel_height} + {ky}) * {kernel_width} + {tx.first}) * {depth}"
-                w(f"const int8_t *pw = weights + {first};")
-                run = kernel_width * depth if tx.all_inside else f"{tx.count} * {depth}"
-                write_products(w, op, block=block, run=run, apart=apart)
-            return
-        group = "" if op.groups == 1 else f" + oc / {out_channels // op.groups} * {depth}"
-        with tx.loop(w) as kx:
-            w(f"const int8_t *px = x + ({row} + {tx.position(kx)}) * {channels}{group};")
-            w(f"const int8_t *pw = weights + ((oc * {kernel_height} + {ky}) * {kernel_width} + {kx}) * {depth};")
-            write_products(w, op, block=block, run=depth, apart=apart)
+
+def write_row(w: CWriter, op: Conv2D, block: int, ky: str, window: tuple[Taps, Taps], first: str = "oc") -> None:
+    """Write the products of one row of the window; `first` is the channel whose weights stand where channel oc's do."""
+    ty, tx = window
+    _, height, width, channels = op.x.shape
+    out_channels, kernel_height, kernel_width, depth = op.weights.shape
+    apart = kernel_height * kernel_width * depth
+    row = f"(n * {height} + {ty.position(ky)}) * {width}"
+    line = f"{first} * {kernel_height} + {ky}"
+    if op.groups == 1 and (tx.dilation == 1 or kernel_width == 1):
+        with tx.if_any(w):
+            w(f"const int8_t *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
+            w(f"const int8_t *pw = weights + (({line}) * {kernel_width} + {tx.first}) * {depth};")
+            run = kernel_width * depth if tx.all_inside else f"{tx.count} * {depth}"
+            write_products(w, op, block=block, run=run, apart=apart)
+        return
+    group = "" if op.groups == 1 else f" + oc / {out_channels // op.groups} * {depth}"
+    with tx.loop(w) as kx:
+        w(f"const int8_t *px = x + ({row} + {tx.position(kx)}) * {channels}{group};")
+        w(f"const int8_t *pw = weights + (({line}) * {kernel_width} + {kx}) * {depth};")
+        write_products(w, op, block=block, run=depth, apart=apart)
 
 
 @contextmanager

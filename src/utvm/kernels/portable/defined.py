@@ -79,7 +79,7 @@ class PortableDefined(KernelFamily):
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why other families compute `op`."""
-        if isinstance(op, _APART) and not defined_apart(op):
+        if isinstance(op, _APART) and not defined_apart(op) and not _has_wide_weights(op):
             return "other families compute it"
         return super().refusal(op, core)
 
@@ -162,9 +162,16 @@ def in_place(op: Operator) -> tuple[int, ...]:
     )
 
 
+def _has_wide_weights(op: Operator) -> bool:
+    """Whether weights are int16 beside int8: those of a file that gives weights a zero point."""
+    return isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected) and op.weights.dtype is DType.INT16
+
+
 def _wrong_type(op: Operator) -> str | None:
     taken: tuple[DType, ...] = (DType.INT8,)
     tensors: tuple[Tensor, ...] = op.inputs
+    if isinstance(op, BatchMatMul):
+        tensors = (op.a, op.b, op.y)
     if isinstance(op, Elementwise):
         taken = op.function.inputs
     elif isinstance(op, Reduction):
@@ -175,6 +182,8 @@ def _wrong_type(op: Operator) -> str | None:
         return None
     elif isinstance(op, Quantize | Dequantize) and defined_apart(op):
         taken = (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32)
+    elif _has_wide_weights(op) and not defined_apart(op):
+        tensors = (*op.activations, *op.outputs)
     elif isinstance(op, _APART) or defined_apart(op):
         taken, tensors = _types_apart(op), (*op.inputs, *op.outputs)
         parameters = (getattr(op, "weights", None), getattr(op, "bias", None))

@@ -97,7 +97,10 @@ def _write_tap(w: CWriter, op: MaxPool2D | AveragePool2D, element: str) -> None:
 
 def _write_result(w: CWriter, op: MaxPool2D | AveragePool2D, count: str) -> None:
     if isinstance(op, AveragePool2D):
-        if op.rounding is AverageRounding.HALF_AWAY:
-            w(f"value += value > 0 ? {count} / 2 : -({count} / 2);")
-        w(f"value /= {count};")
+        if op.rounding is AverageRounding.HALF_UP:
+            w(f"value = (value + 128 * {count} + {count} / 2) / {count} - 128;")
+        else:
+            if op.rounding is AverageRounding.HALF_AWAY:
+                w(f"value += value > 0 ? {count} / 2 : -({count} / 2);")
+            w(f"value /= {count};")
     w(f"to[c] = (int8_t)utvm_clamp(value, {op.clamp[0]}, {op.clamp[1]});")
