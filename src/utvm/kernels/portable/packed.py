@@ -24,7 +24,7 @@ from utvm.kernels.weighted import (
     weighted_constants,
     write_requantized,
 )
-from utvm.kernels.workload import dims, workload
+from utvm.kernels.workload_keys import dims, workload
 
 MOST_TERMS = 1 << 16
 """Terms of a sum of 16 times each product that fit 32 bits."""
