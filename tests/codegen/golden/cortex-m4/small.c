@@ -117,14 +117,14 @@ __asm__(
     ".popsection\n");
 
 /* 3 pixels x 2 channels, 3 rows of 6 lane pairs, int16 weights */
-void utvm_multiply_m3n2_3x6_506470f4(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
+void utvm_multiply_m3n2_3x6_f0b46d0e(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks);
 __asm__(
-    ".pushsection .text.utvm_multiply_m3n2_3x6_506470f4, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_multiply_m3n2_3x6_f0b46d0e, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_multiply_m3n2_3x6_506470f4, %function\n"
-    "utvm_multiply_m3n2_3x6_506470f4:\n"
+    ".type utvm_multiply_m3n2_3x6_f0b46d0e, %function\n"
+    "utvm_multiply_m3n2_3x6_f0b46d0e:\n"
     "push {r4-r11, lr}\n"
     "sub sp, sp, #28\n"
     "mov r4, #2\n"
@@ -385,7 +385,7 @@ __asm__(
     "bne.w 1b\n"
     "add sp, sp, #28\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_multiply_m3n2_3x6_506470f4, . - utvm_multiply_m3n2_3x6_506470f4\n"
+    ".size utvm_multiply_m3n2_3x6_f0b46d0e, . - utvm_multiply_m3n2_3x6_f0b46d0e\n"
     ".popsection\n");
 
 /* 6 pixels a row of one of 4 channels as int16 */
@@ -538,14 +538,14 @@ __asm__(
     ".popsection\n");
 
 /* a row of 36 inputs, 1 channels at once, int16 weights */
-void utvm_row_n1_36_0001920d(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end);
+void utvm_row_n1_36_ee8675cb(const int8_t *x, const int32_t *stream, int8_t *out, const int8_t *end);
 __asm__(
-    ".pushsection .text.utvm_row_n1_36_0001920d, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_row_n1_36_ee8675cb, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_row_n1_36_0001920d, %function\n"
-    "utvm_row_n1_36_0001920d:\n"
+    ".type utvm_row_n1_36_ee8675cb, %function\n"
+    "utvm_row_n1_36_ee8675cb:\n"
     "push {r4-r11, lr}\n"
     "sub sp, sp, #12\n"
     "strd r2, r3, [sp]\n"
@@ -632,7 +632,7 @@ __asm__(
     "bne.w 1b\n"
     "add sp, sp, #12\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_row_n1_36_0001920d, . - utvm_row_n1_36_0001920d\n"
+    ".size utvm_row_n1_36_ee8675cb, . - utvm_row_n1_36_ee8675cb\n"
     ".popsection\n");
 
 /*
@@ -674,7 +674,7 @@ static __attribute__((noinline)) void conv2d_6x6x4_4_k3x3_direct(
       }
       int8_t *out = y + n * 144 + oy * 24;
       for (int32_t block = 0; block < 2; block++) {
-        utvm_multiply_m3n2_3x6_506470f4((const void *const *)rows, stream, out, 2);
+        utvm_multiply_m3n2_3x6_f0b46d0e((const void *const *)rows, stream, out, 2);
         out += 12;
         for (int32_t k = 0; k < 3; k++) {
           rows[k] = (const int8_t *)rows[k] + 24;
@@ -763,7 +763,7 @@ static __attribute__((noinline)) void fully_connected_36_3_row(
   {
     const int32_t row = 0;
     (void)row;
-    utvm_row_n1_36_0001920d(x + row * 36, stream, y + row * 3, y + (row + 1) * 3);
+    utvm_row_n1_36_ee8675cb(x + row * 36, stream, y + row * 3, y + (row + 1) * 3);
   }
 }
 
