@@ -3,7 +3,7 @@
 Run `python benchmarks/quantisers.py [--shared DIR] [--kept DIR] [NAME ...]`; it writes a table to standard output. The
 PyTorch networks are trained first, in minutes, where DIR has no weights of theirs. A peer that is not installed has no
 row. Every int8 network is computed by µTVM's reference, whose arithmetic is tflite-micro's; `apart` is the largest
-distance of its outputs, in steps, from what the peer's own pairs of quantisation say in real numbers.
+distance of its outputs, in steps, from what the peer itself computes: pairs in real numbers, operators in integers.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def owners(network: Network) -> Iterator[Row]:
 
 
 def onnxruntime(network: Network) -> Iterator[Row]:
-    """onnxruntime's static quantiser, in pairs and in operators; by itself without optimisations: in real numbers."""
+    """onnxruntime's static quantiser; by itself without optimisations: pairs in real numbers, operators in integers."""
     if network.onnx is None or not has("onnxruntime"):
         return
     import onnx
@@ -162,12 +162,11 @@ def onnxruntime(network: Network) -> Iterator[Row]:
             options.intra_op_num_threads = 1
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             session = ort.InferenceSession(str(after), options, providers=["CPUExecutionProvider"])
-            exact = form is QuantFormat.QDQ
 
             def real(x: Array, session: Any = session) -> Array:
                 return np.concatenate([session.run(None, {name: each[None]})[0] for each in x])
 
-            yield _compared(f"onnxruntime, {what}", network, utvm.load(after), real if exact else None, seconds)
+            yield _compared(f"onnxruntime, {what}", network, utvm.load(after), real, seconds)
 
 
 def pt2e(network: Network) -> Iterator[Row]:
@@ -265,10 +264,8 @@ def _float_graph(network: Network) -> Graph:
     return prepare_float(utvm.load(network.source)).graph
 
 
-def _compared(name: str, network: Network, graph: Graph, real: Callable[[Array], Array] | None, seconds: float) -> Row:
+def _compared(name: str, network: Network, graph: Graph, real: Callable[[Array], Array], seconds: float) -> Row:
     stored = run_int8(graph, network.test)
-    if real is None:
-        return Row(quantiser=name, accuracy=share(stored, network.labels), seconds=seconds)
     (y,) = graph.outputs
     scores = real(network.test)
     steps = np.rint(scores[:APART].reshape(-1, stored.shape[1]) / y.scale) + y.zero_point
