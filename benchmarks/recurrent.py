@@ -21,7 +21,7 @@ from tflite_micro import runtime
 
 import utvm
 from utvm.frontends import load_tflite
-from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import Subgraph, write_subgraphs
 from utvm.graph import DType, Quantization, Tensor
 

@@ -14,7 +14,7 @@ import tflite
 from tests.support.oracle import Oracle
 from utvm.errors import UtvmWarning
 from utvm.frontends import FrontendError, load_tflite
-from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded, write_tflite
 from utvm.graph import Conv2D, DType, FullyConnected, Graph, Quantization, Quantize, Tensor
 from utvm.graph.reference import evaluate

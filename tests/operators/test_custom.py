@@ -14,7 +14,7 @@ from utvm.cli import main
 from utvm.cores import get_core
 from utvm.errors import UtvmError
 from utvm.frontends import FrontendError, load_tflite
-from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
 from utvm.graph import CSource, DType, Elementwise, Foreign, Function, Graph, Quantization, Reducer, Tensor
 from utvm.graph.definitions import definition

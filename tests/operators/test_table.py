@@ -14,7 +14,7 @@ from tests.support.oracle import Oracle
 from tests.support.target import run_programs
 from utvm.cores import Core, get_core
 from utvm.frontends import FrontendError, load_tflite
-from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
 from utvm.graph import DType, Graph, Quantization, Tensor
 from utvm.graph.functions import FUNCTIONS, REDUCERS

@@ -14,7 +14,7 @@ import numpy as np
 import tflite
 
 from tests.support.drawer import Array, Drawer
-from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
 from utvm.graph import DType, Quantization, Tensor
 

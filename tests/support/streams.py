@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tflite
 
-from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import Subgraph, write_subgraphs
 from utvm.graph import DType, Quantization, Tensor
 

@@ -11,7 +11,7 @@ from tests.support.draw import _MAKERS
 from tests.support.drawer import Array, Drawer
 from tests.support.encoded import MAKERS
 from utvm.frontends.context import ACTIVATION_RANGES, quantised_range
-from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
 from utvm.graph import DepthwiseConv2D, DType, Graph, Logistic, Operator, Pad, Quantization, Softmax, Tanh, Tensor
 

@@ -165,7 +165,7 @@ def float_network(model: Source, example_inputs: tuple[Any, ...] | None = None) 
     """
     graph = _float_graph(model, example_inputs)
     strange = [t for t in (*graph.inputs, *graph.outputs) if t.dtype is not DType.FLOAT32]
-    if strange or not all(t.dtype is DType.FLOAT32 for op in graph.operators for t in op.outputs):
+    if strange or not all(t.dtype in (DType.FLOAT32, DType.BOOL) for op in graph.operators for t in op.outputs):
         what = f"'{strange[0].name}' is {strange[0].dtype}" if strange else "a part of it computes in integers"
         raise UtvmError(f"{graph.name} is no float32 network ({what}): it needs no quantising, compile it as it is")
     return prepare_float(graph)

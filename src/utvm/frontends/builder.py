@@ -20,11 +20,13 @@ from utvm.graph import (
     Concatenation,
     DType,
     Graph,
+    GraphError,
     Mul,
     Operator,
     Pad,
     Quantization,
     Reshape,
+    Softmax,
     Sub,
     Tensor,
     Transpose,
@@ -45,6 +47,7 @@ class GraphBuilder:
     Attributes:
         operators: what was made so far.
         place: the name under which the next operators are made.
+        scores: activations with values that stand for minus infinity; a softmax alone may read them.
     """
 
     def __init__(self, name: str) -> None:
@@ -53,6 +56,7 @@ class GraphBuilder:
         self._inputs: list[Tensor] = []
         self._left = MAX_CONSTANTS
         self.operators: list[Operator] = []
+        self.scores: list[Tensor] = []
         self.place = "operator"
 
     def unique(self, wanted: str) -> str:
@@ -91,12 +95,19 @@ class GraphBuilder:
             raise RefusedError(f"its {what} has values that are not finite")
         return Tensor(name=self.unique(f"{self.place}/{what}"), shape=data.shape, dtype=DType.FLOAT32, data=data)
 
-    def add(self, kind: type[Operator], shape: tuple[int, ...], what: str = "", **fields: Any) -> Tensor:
+    def add(
+        self,
+        kind: type[Operator],
+        shape: tuple[int, ...],
+        what: str = "",
+        dtype: DType = DType.FLOAT32,
+        **fields: Any,
+    ) -> Tensor:
         """Append an operator with one result `y` of `shape` and return that; `what` is added to its name."""
         if len(self.operators) >= MAX_OPERATORS:
             raise RefusedError(f"its network has more than {MAX_OPERATORS:,} operators")
         name = self.unique(f"{self.place}/{what}" if what else self.place)
-        y = self.tensor(f"{name}/y", shape)
+        y = self.tensor(f"{name}/y", shape, dtype)
         self.operators.append(kind(**{"name": name, "y": y, **fields}))
         return y
 
@@ -124,7 +135,7 @@ class GraphBuilder:
             raise RefusedError(f"{x.elements} elements can't have the shape {list(wanted)}")
         return x if wanted == x.shape else self.add(Reshape, wanted, "reshape", x=x)
 
-    def pad(self, x: Tensor, paddings: Sequence[tuple[int, int]], value: int = 0) -> Tensor:
+    def pad(self, x: Tensor, paddings: Sequence[tuple[int, int]], value: float = 0) -> Tensor:
         """Append a constant padding; nothing where nothing is padded."""
         if not any(map(any, paddings)):
             return x
@@ -155,5 +166,8 @@ class GraphBuilder:
             if tensor not in self._inputs and tensor not in named:
                 named[tensor] = dataclasses.replace(tensor, name=self.unique(name))
             found.append(tensor)
+        readers = [op for op in self.operators if any(t in self.scores for t in op.inputs)]
+        if any(not isinstance(op, Softmax) for op in readers) or any(t in self.scores for t in found):
+            raise GraphError("values are filled with minus infinity, or nearly, and not by a softmax alone read then")
         made = Graph(name=self._name, operators=tuple(self.operators), inputs=tuple(self._inputs), outputs=tuple(found))
         return made.rewrite(tensors=named)

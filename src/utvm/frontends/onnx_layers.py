@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from utvm.frontends import activations as f
 from utvm.frontends import blocks
 from utvm.frontends import channels_first as layers
 from utvm.frontends.onnx_node import NodeContext, Value
@@ -196,11 +197,11 @@ LAYERS: Mapping[str, Converter] = {
     "ReduceMean": _reduce_mean,
     "BatchNormalization": _batch_normalisation,
     "LayerNormalization": _layer_normalisation,
-    "Gelu": lambda n: blocks.gelu(n.b, n.x()),
-    "Exp": lambda n: blocks.elementwise(n.b, "Exp", n.x()),
-    "Neg": lambda n: blocks.elementwise(n.b, "Neg", n.x()),
-    "Abs": lambda n: blocks.elementwise(n.b, "Abs", n.x()),
-    "Sqrt": lambda n: blocks.elementwise(n.b, "Sqrt", n.x()),
+    "Gelu": lambda n: f.gelu(n.b, n.x()),
+    "Exp": lambda n: f.elementwise(n.b, "Exp", n.x()),
+    "Neg": lambda n: f.elementwise(n.b, "Neg", n.x()),
+    "Abs": lambda n: f.elementwise(n.b, "Abs", n.x()),
+    "Sqrt": lambda n: f.elementwise(n.b, "Sqrt", n.x()),
     "Softmax": _softmax,
     "Relu": _unary(Relu),
     "Sigmoid": _unary(Logistic),

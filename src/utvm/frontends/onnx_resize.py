@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.frontends import channels_first as layers
+from utvm.frontends.interpolation import LONGEST, along
 from utvm.frontends.onnx_constants import computed
 from utvm.frontends.onnx_model import OnnxNode
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.graph import Tensor
-
-_LONGEST = 512
-"""Pixels of a dimension before and after: weights are their product."""
 
 
 def resized_by_weights(n: NodeContext, x: Tensor) -> Value:
@@ -51,14 +48,12 @@ def resized_by_weights(n: NodeContext, x: Tensor) -> Value:
         target = given[index] if given is not None else math.floor(size * scales[index])
         if target == size and scales[index] == 1:
             continue
-        if max(size, target) > _LONGEST or target < 1:
+        if max(size, target) > LONGEST or target < 1:
             raise RefusedError(
-                f"it resizes {size} to {target} pixels in a mode for which at most {_LONGEST} are supported"
+                f"it resizes {size} to {target} pixels in a mode for which at most {LONGEST} are supported"
             )
         weights = _weights(n, size, None if given is None else target, scales[index])
-        order = [d for d in range(rank) if d != axis] + [axis]
-        last = layers.linear(n.b, n.b.transpose(y, order), weights, None)
-        y = n.b.transpose(last, [order.index(d) for d in range(rank)])
+        y = along(n.b, y, axis, weights)
     return y
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tflite
 
 from utvm.frontends.context import ACTIVATION_RANGES, quantised_range
+from utvm.frontends.tflite_encoded import EncodedOperator, UnwritableError, constant_of
+from utvm.frontends.tflite_general_encoders import elementwise, reduction
 from utvm.graph import (
     Add,
     AveragePool2D,
@@ -32,6 +33,7 @@ from utvm.graph import (
     Pad,
     Padding,
     Quantize,
+    Reduction,
     Relu,
     Relu6,
     Reshape,
@@ -50,42 +52,6 @@ from utvm.graph import (
 )
 
 _CODES = tflite.BuiltinOperator
-
-
-class UnwritableError(Exception):
-    """The format can't say this; `advice` says what to do instead."""
-
-    def __init__(self, reason: str, advice: str) -> None:
-        super().__init__(reason)
-        self.advice = advice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class EncodedOperator:
-    """An operator as the file has it.
-
-    Attributes:
-        code: the builtin operator.
-        version: the lowest version of that operator that has this form (TFLite's op_version.cc).
-        options: the name of the options' table, None for none; `fields` are its values by the builders' names.
-        inputs: None stands for an absent optional one.
-        custom: the name of a custom operator.
-        custom_options: its options as they are in the file.
-    """
-
-    code: int
-    version: int
-    inputs: tuple[Tensor | None, ...]
-    outputs: tuple[Tensor, ...]
-    options: str | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    custom: str | None = None
-    custom_options: bytes = b""
-
-
-def _constant(op: Operator, what: str, values: Sequence[Any]) -> Tensor:
-    data = np.array(values, np.int32)
-    return Tensor(name=f"{op.name}/{what}", shape=data.shape, dtype=DType.INT32, data=data)
 
 
 def _activation(clamp: tuple[int, int], y: Tensor) -> int:
@@ -226,7 +192,7 @@ def _mean(op: Mean) -> EncodedOperator:
     return EncodedOperator(
         code=_CODES.MEAN,
         version=2,
-        inputs=(op.x, _constant(op, "axes", op.axes)),
+        inputs=(op.x, constant_of(op, "axes", op.axes)),
         outputs=(op.y,),
         options="ReducerOptions",
         fields={"KeepDims": len(op.y.shape) == len(op.x.shape)},
@@ -237,7 +203,7 @@ def _reshape(op: Reshape) -> EncodedOperator:
     return EncodedOperator(
         code=_CODES.RESHAPE,
         version=1,
-        inputs=(op.x, _constant(op, "shape", op.y.shape)),
+        inputs=(op.x, constant_of(op, "shape", op.y.shape)),
         outputs=(op.y,),
         options="ReshapeOptions",
         fields={"NewShape": op.y.shape},
@@ -245,7 +211,7 @@ def _reshape(op: Reshape) -> EncodedOperator:
 
 
 def _pad(op: Pad) -> EncodedOperator:
-    inputs: tuple[Tensor, ...] = (op.x, _constant(op, "paddings", op.paddings))
+    inputs: tuple[Tensor, ...] = (op.x, constant_of(op, "paddings", op.paddings))
     if op.value == op.x.zero_point:
         return EncodedOperator(code=_CODES.PAD, version=2, inputs=inputs, outputs=(op.y,), options="PadOptions")
     data = np.array([op.value], np.int8)
@@ -291,7 +257,7 @@ def _strided_slice(op: StridedSlice) -> EncodedOperator:
     return EncodedOperator(
         code=_CODES.STRIDED_SLICE,
         version=2,
-        inputs=(op.x, *(_constant(op, what, values) for what, values in indices.items())),
+        inputs=(op.x, *(constant_of(op, what, values) for what, values in indices.items())),
         outputs=(op.y,),
         options="StridedSliceOptions",
         fields={"EndMask": open_ends, "ShrinkAxisMask": sum(1 << axis for axis in op.shrink)},
@@ -302,7 +268,7 @@ def _transpose(op: Transpose) -> EncodedOperator:
     return EncodedOperator(
         code=_CODES.TRANSPOSE,
         version=2,
-        inputs=(op.x, _constant(op, "permutation", op.perm)),
+        inputs=(op.x, constant_of(op, "permutation", op.perm)),
         outputs=(op.y,),
         options="TransposeOptions",
     )
@@ -313,7 +279,7 @@ def _resize(code: int, options: str) -> Callable[[Any], EncodedOperator]:
         return EncodedOperator(
             code=code,
             version=3 if op.align_corners or op.half_pixel_centers else 2,
-            inputs=(op.x, _constant(op, "size", op.y.shape[1:3])),
+            inputs=(op.x, constant_of(op, "size", op.y.shape[1:3])),
             outputs=(op.y,),
             options=options,
             fields={"AlignCorners": op.align_corners, "HalfPixelCenters": op.half_pixel_centers},
@@ -331,21 +297,12 @@ def _blocks(code: int, options: str, margin: str) -> Callable[[Any], EncodedOper
         return EncodedOperator(
             code=code,
             version=2,
-            inputs=(op.x, _constant(op, "block", op.block), _constant(op, margin, amounts)),
+            inputs=(op.x, constant_of(op, "block", op.block), constant_of(op, margin, amounts)),
             outputs=(op.y,),
             options=options,
         )
 
     return encode
-
-
-def _elementwise(op: Elementwise) -> EncodedOperator:
-    code = _FUNCTIONS.get(op.function.name)
-    if code is None:
-        raise UnwritableError(
-            f"{op.kind} has no form in a file here", "Keep the model in the form that it was read from."
-        )
-    return EncodedOperator(code=code, version=2 if op.y.dtype is DType.INT8 else 1, inputs=op.xs, outputs=(op.y,))
 
 
 def _batch_matmul(op: BatchMatMul) -> EncodedOperator:
@@ -359,13 +316,6 @@ def _batch_matmul(op: BatchMatMul) -> EncodedOperator:
     )
 
 
-_FUNCTIONS = {
-    "Abs": _CODES.ABS,
-    "Exp": _CODES.EXP,
-    "Neg": _CODES.NEG,
-    "Rsqrt": _CODES.RSQRT,
-    "Sqrt": _CODES.SQRT,
-}
 ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise,
@@ -382,7 +332,8 @@ ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     Relu: _unary(_CODES.RELU),
     Relu6: _unary(_CODES.RELU6),
     LeakyRelu: _unary(_CODES.LEAKY_RELU, "LeakyReluOptions", Alpha="alpha"),
-    Elementwise: _elementwise,
+    Elementwise: elementwise,
+    Reduction: reduction,
     BatchMatMul: _batch_matmul,
     Quantize: _quantize,
     Dequantize: _unary(_CODES.DEQUANTIZE, "DequantizeOptions"),

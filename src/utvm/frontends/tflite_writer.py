@@ -14,7 +14,8 @@ import numpy as np
 import tflite
 
 from utvm.frontends.errors import FrontendError
-from utvm.frontends.tflite_encoders import ENCODERS, EncodedOperator, UnwritableError
+from utvm.frontends.tflite_encoded import EncodedOperator, UnwritableError
+from utvm.frontends.tflite_encoders import ENCODERS
 from utvm.graph import DType, Graph, Quantization, Tensor
 
 SCHEMA_VERSION = 3

@@ -6,6 +6,9 @@ code.
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,20 @@ from utvm.frontends.problems import Problems
 from utvm.frontends.pt2 import read_pt2
 from utvm.frontends.qdq import integers_of, is_quantised
 from utvm.frontends.refusal import RefusedError
-from utvm.frontends.torch_layers import CONVERTERS, TorchNode, Value
+from utvm.frontends.torch_constants import computed
+from utvm.frontends.torch_layers import CONVERTERS, Converter
+from utvm.frontends.torch_movement import VIEWS
+from utvm.frontends.torch_node import TorchNode, Value
 from utvm.frontends.torch_program import TorchCall, TorchProgram, program_of
 from utvm.frontends.torch_quantized import dequantize, quantize
 from utvm.graph import DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
 
+_PLACES = "it reads the places of maxima, or statistics of a layer, which are not supported"
+_OTHERS = (
+    "Write the module with other operators. Where a .pt2 file is refused give the module itself, since PyTorch spells "
+    "out more then: utvm.quantize(module, samples, example_inputs=(example,))."
+)
 _FLOAT_INSTEAD = "Give the float module and typical inputs: utvm.compile(module, board, data=samples) quantises it."
 
 
@@ -33,7 +44,64 @@ def exported_graph(program: Any, *, name: str = "model") -> Graph:
     Raises:
         FrontendError: with every problem found: node, reason.
     """
-    return _Importer(program_of(program), name, name).graph()
+    plain = program_of(program)
+    if not _known(plain):
+        # PyTorch spells out what is not known, and changes in place.
+        plain = program_of(_spelled_out(program, name))
+    return _Importer(plain, name, name).graph()
+
+
+def _known(program: TorchProgram) -> bool:
+    """Whether each call has a conversion here and none changes what another value is a part of."""
+    parts = _parts(program)
+    return all(_conversion(call) is not None and not _shared_in_place(call, parts) for call in program.calls)
+
+
+def _spelled_out(program: Any, name: str) -> Any:
+    import torch
+
+    table = torch.export.default_decompositions()
+    for operator in list(table):
+        if str(operator).removeprefix("aten.").partition(".")[0] in CONVERTERS:
+            table.pop(operator)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return program.run_decompositions(table)
+    except Exception as error:
+        text = str(error).split("\n")[0][:200]
+        raise FrontendError(name, [f"run_decompositions of its program fails: {text}"]) from error
+
+
+def _conversion(call: TorchCall) -> Converter | None:
+    if call.kind.startswith("quantized_decomposed."):
+        return quantize
+    kind = call.kind.removeprefix("aten.").partition(".")[0]
+    named = call.kind.startswith("aten.") or kind == "getitem"
+    return (CONVERTERS.get(kind) or CONVERTERS.get(kind.removesuffix("_"))) if named else None
+
+
+def _in_place(call: TorchCall) -> bool:
+    kind = call.kind.removeprefix("aten.").partition(".")[0]
+    return kind.endswith("_") and not kind.endswith("__")
+
+
+def _parts(program: TorchProgram) -> Mapping[str, int]:
+    """Return for each value how many values share its memory, by what calls may make views."""
+    root: dict[str, str] = {}
+    for call in program.calls:
+        kind = call.kind.removeprefix("aten.").partition(".")[0]
+        read = call.references()
+        if read and (kind in VIEWS or _in_place(call)):
+            root |= dict.fromkeys(call.outputs, root.get(read[0], read[0]))
+    views = Counter(
+        root[name] for call in program.calls for name in call.outputs if name in root and not _in_place(call)
+    )
+    return {name: views[root.get(name, name)] for call in program.calls for name in (*call.outputs, *call.references())}
+
+
+def _shared_in_place(call: TorchCall, parts: Mapping[str, int]) -> bool:
+    return _in_place(call) and any(parts.get(name, 0) for name in call.references()[:1])
 
 
 def load_pt2(path: Path) -> Graph:
@@ -71,6 +139,9 @@ class _Importer:
         self.builder = GraphBuilder(name)
         self.problems = Problems()
         self.values: dict[str, Value | tuple[Value, ...]] = dict(program.constants)
+        self.parts = _parts(program)
+        self.absent: set[str] = set()
+        """Results of layers that are not made: places of maxima, statistics."""
         self.steps: dict[str, Steps] = {}
         """Constant → which integers it stands for."""
 
@@ -108,7 +179,15 @@ class _Importer:
 
     def _convert(self, index: int, call: TorchCall) -> None:
         kind = printable(call.kind.removeprefix("aten."))
+        if any(name in self.absent for name in call.references()):
+            self.problems.of_operator(index, kind, _PLACES)
+            return
         if any(name not in self.values for name in call.references()):
+            return
+        read = [self.values[name] for name in call.references()[:1]]
+        if kind == "getitem" and isinstance(read[0], tuple) and int(call.args[1]) >= len(read[0]):
+            # Who reads what is not made is refused then.
+            self.absent.add(call.name)
             return
         self.builder.place = call.name
         try:
@@ -121,6 +200,9 @@ class _Importer:
             self.problems.of_operator(index, kind, f"its arguments are not understood ({type(error).__name__})")
 
     def _keep(self, call: TorchCall, made: Value | tuple[Value, ...]) -> None:
+        if _in_place(call):
+            # Whoever reads the operand from here on reads what it became.
+            self.values[call.references()[0]] = made
         if len(call.outputs) == 1:
             self.values[call.outputs[0]] = made
         elif isinstance(made, tuple):
@@ -140,9 +222,16 @@ class _Importer:
                     self.steps[call.outputs[0]] = steps
                 return value
             raise RefusedError("this operator is not supported", _FLOAT_INSTEAD)
-        convert = CONVERTERS.get(kind) if call.kind.startswith("aten.") or kind == "getitem" else None
+        read = [self.values[name] for name in call.references()]
+        if not any(isinstance(value, Tensor | tuple) for value in read) and kind != "getitem":
+            folded = computed(node)
+            if folded is not None:
+                return folded
+        convert = _conversion(call)
         if convert is None:
-            raise RefusedError("this operator is not supported", "Write the module with other operators.")
+            raise RefusedError("this operator is not supported", _OTHERS)
+        if _shared_in_place(call, self.parts):
+            raise RefusedError("it changes in place what another value is a part of", _OTHERS)
         if any(isinstance(v, Tensor) and v.dtype is DType.INT8 for v in map(self.values.get, call.references())):
             raise RefusedError("it reads integers, outside of a pair of quantisation and dequantisation")
         before = len(self.builder.operators)

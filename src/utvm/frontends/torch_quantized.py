@@ -6,7 +6,7 @@ import numpy as np
 
 from utvm.frontends.onnx_quantized import Steps, quantized
 from utvm.frontends.refusal import RefusedError, axis_of
-from utvm.frontends.torch_layers import TorchNode, Value
+from utvm.frontends.torch_node import TorchNode, Value
 from utvm.graph import Dequantize, DType, Quantization, Tensor
 
 _SHIFTS = {"int8": 0, "uint8": 128}

@@ -18,6 +18,7 @@ from utvm.graph import (
     Add,
     Concatenation,
     Dequantize,
+    Elementwise,
     FullyConnected,
     Graph,
     LeakyRelu,
@@ -27,6 +28,7 @@ from utvm.graph import (
     Operator,
     Pad,
     Quantize,
+    Reduction,
     Relu,
     Relu6,
     Reshape,
@@ -234,7 +236,7 @@ def _same(_: Operator, perm: Perm) -> _Moved:
     return perm, {}
 
 
-def _binary(op: Add | Sub | Mul, perm: Perm) -> _Moved:
+def _binary(op: Add | Sub | Mul | Elementwise, perm: Perm) -> _Moved:
     return (perm, {}) if len(perm) == len(op.y.shape) else None
 
 
@@ -251,7 +253,7 @@ def _slice(op: StridedSlice, perm: Perm) -> _Moved:
     return None if op.shrink else (perm, {"begin": _picked(op.begin, order), "strides": _picked(op.strides, order)})
 
 
-def _mean(op: Mean, perm: Perm) -> _Moved:
+def _mean(op: Mean | Reduction, perm: Perm) -> _Moved:
     axes = tuple(sorted(perm[axis] for axis in op.axes))
     if len(op.y.shape) == len(op.x.shape):
         return perm, {"axes": axes}
@@ -265,12 +267,12 @@ def _softmax(_: Softmax, perm: Perm) -> _Moved:
 
 _RULES: Mapping[type[Operator], Callable[[Any, Perm], _Moved]] = {
     **dict.fromkeys((Relu, Relu6, LeakyRelu, Logistic, Tanh, Quantize, Dequantize), _same),
-    **dict.fromkeys((Add, Sub, Mul), _binary),
+    **dict.fromkeys((Add, Sub, Mul, Elementwise), _binary),
     Concatenation: _along,
     Split: _along,
     Pad: _pad,
     StridedSlice: _slice,
-    Mean: _mean,
+    **dict.fromkeys((Mean, Reduction), _mean),
     Softmax: _softmax,
 }
 """How an operator works on what its operands are a transposition of."""

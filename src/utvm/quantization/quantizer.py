@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from utvm.graph import (
     Pad,
     Quantization,
     Quantize,
+    Reduction,
     Relu,
     Relu6,
     Reshape,
@@ -39,19 +40,37 @@ from utvm.graph import (
     Tensor,
     Transpose,
 )
+from utvm.graph.names import Names
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
-from utvm.quantization.groups import SHARING, sharing_groups
+from utvm.quantization.groups import SHARING, SHARING_NAMES, shares_units, sharing_groups
 from utvm.quantization.ranges import Method, ValueRange
 from utvm.quantization.weights import stored_weights, weight_scales
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 _CLAMPING = Weighted | Add | Sub | Mul
 _KNOWN = (
-    *(Conv2D, DepthwiseConv2D, FullyConnected, BatchMatMul, Add, Sub, Mul, Mean, LeakyRelu, Relu, Elementwise),
+    *(
+        Conv2D,
+        DepthwiseConv2D,
+        FullyConnected,
+        BatchMatMul,
+        Add,
+        Sub,
+        Mul,
+        Mean,
+        LeakyRelu,
+        Relu,
+        Elementwise,
+        Reduction,
+    ),
     *(*SHARING, *PRESCRIBED_UNITS),
 )
 _MOVING = (Concatenation, Reshape, Split, StridedSlice, Transpose)
 """Operators that stay float where what they read does."""
+
+
+_IN_INT8 = frozenset((*SHARING_NAMES, "HardSwish", "Elu", "Abs", "Prelu", "Sum"))
+"""Functions and reducers that compute in int8; others stay float32."""
 
 
 class QuantizationError(UtvmError):
@@ -59,26 +78,31 @@ class QuantizationError(UtvmError):
 
 
 def float_alone(graph: Graph) -> set[str]:
-    """Return operators that stay float32 in any case: functions, and what their arguments and factors are made of.
+    """Return operators that stay float32 in any case: roots and their like, and what their arguments are made of.
 
     Eight bits do not hold a variance and its root: their values spread over decades.
     """
     found: set[str] = set()
     for op in graph.operators:
-        if not isinstance(op, Elementwise):
+        if not isinstance(op, Elementwise | Reduction) or op.kind in _IN_INT8:
             continue
         waiting: list[Operator] = [op]
         while waiting:
             each = waiting.pop()
             found.add(each.name)
             makers = [p for p in _makers(graph, each) if p is not None and p.name not in found]
-            waiting += [p for p in makers if isinstance(p, Add | Mul | Mean | Elementwise)]
+            waiting += [p for p in makers if isinstance(p, Add | Mul | Mean | Elementwise | Reduction)]
         found |= {reader.name for reader in graph.consumers.get(op.y, ()) if isinstance(reader, Mul)}
     return found
 
 
+def makers_of(graph: Graph, tensors: Iterable[Tensor]) -> list[Operator | None]:
+    """Return what makes tensors."""
+    return [graph.producers.get(t) for t in tensors]
+
+
 def _makers(graph: Graph, op: Operator) -> list[Operator | None]:
-    return [graph.producers.get(t) for t in op.inputs]
+    return makers_of(graph, op.inputs)
 
 
 def fused_activations(graph: Graph) -> dict[Operator, Operator]:
@@ -143,6 +167,11 @@ class _Quantizer:
         """Activation → its float32 form, where there is one."""
         self.quants = self._quants()
         self.tensors: dict[Tensor, Tensor] = {}
+        weighted = [op for op in graph.operators if isinstance(op, Weighted)]
+        replaced = {t for op in weighted for t in (op.weights, op.bias)}
+        self.names = Names(t.name for t in graph.tensors if t not in replaced)
+        self.constants: dict[tuple[str, bytes, Quantization], Tensor] = {}
+        """Weights and biases by name, values and units: layers that shared them do so still."""
         self.operators: list[Operator] = []
 
     def graph_of_int8(self) -> Graph:
@@ -162,12 +191,14 @@ class _Quantizer:
             members.setdefault(root, []).append(tensor)
         found: dict[Tensor, Quantization] = {}
         for group in members.values():
-            makers = [p for t in group if not isinstance(p := self.graph.producers.get(t), SHARING)]
+            makers = [p for t in group if not shares_units(p := self.graph.producers.get(t))]
             fixed = {PRESCRIBED_UNITS[type(p)] for p in makers if p is not None and type(p) in PRESCRIBED_UNITS}
             if len(fixed) == 1 and all(p is not None and type(p) in PRESCRIBED_UNITS for p in makers):
                 quant = fixed.pop()
             else:
                 known = [self._range(t) for t in group if t.is_constant or t.name in self.ranges]
+                pads = {p.value for p in makers_of(self.graph, group) if isinstance(p, Pad)}
+                known += [ValueRange(low=min(0.0, value), high=max(0.0, value)) for value in pads]
                 low, high = min(r.low for r in known), max(r.high for r in known)
                 quant = ValueRange(low=low, high=high).quantization()
             found.update(dict.fromkeys(group, quant))
@@ -261,21 +292,18 @@ class _Quantizer:
         bias_scales = (scales * x.scale).astype(np.float32).astype(np.float64)
         stored = np.clip(np.rint(bias / bias_scales), -(2**31), 2**31 - 1).astype(np.int32)
         name = f"{op.name}/bias" if op.bias is None else op.bias.name
-        return {
-            "weights": dataclasses.replace(
-                op.weights,
-                dtype=DType.INT8,
-                quant=Quantization.symmetric(scales, axis),
-                data=stored_weights(values, scales, axis),
-            ),
-            "bias": Tensor(
-                name=name,
-                shape=(channels,),
-                dtype=DType.INT32,
-                quant=Quantization.symmetric(bias_scales, 0),
-                data=stored,
-            ),
-        }
+        data, units = stored_weights(values, scales, axis), Quantization.symmetric(bias_scales, 0)
+        made = dataclasses.replace(op.weights, dtype=DType.INT8, quant=Quantization.symmetric(scales, axis), data=data)
+        bias_made = Tensor(name=name, shape=(channels,), dtype=DType.INT32, quant=units, data=stored)
+        return {"weights": self._once(made), "bias": self._once(bias_made)}
+
+    def _once(self, made: Tensor) -> Tensor:
+        """Return a constant that was made before of the same values, else this one, under a name of its own."""
+        assert made.quant is not None
+        key = made.name, made.values.tobytes(), made.quant
+        if key not in self.constants:
+            self.constants[key] = dataclasses.replace(made, name=self.names.fresh(made.name))
+        return self.constants[key]
 
 
 def _constant_quantization(values: NDArray[np.float32]) -> Quantization:

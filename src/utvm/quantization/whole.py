@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import Graph
+from utvm.graph import Graph, Softmax
 from utvm.quantization.calibration import bias_corrections, distributions
 from utvm.quantization.dataset import Dataset
 from utvm.quantization.equalization import equalized
@@ -17,6 +17,9 @@ from utvm.quantization.pixels import bytes_in
 from utvm.quantization.quantizer import QuantizationError, float_alone, quantize_graph
 from utvm.quantization.ranges import Distribution, Method, ValueRange
 from utvm.quantization.tflite_forms import tflite_form
+
+_REACH = 24.0
+"""How far below the largest score of all samples another one may count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,6 +93,7 @@ def quantize_float(
     ranges: dict[str, ValueRange] = {
         name: found.range(Method.MIN_MAX if name in ends else method) for name, found in seen.items()
     }
+    ranges |= _scores(graph, ranges)
     ranges.update(fixed or {})
     always = float_alone(graph)
     quantised = quantize_graph(graph, ranges, weights=weights, kept=always)
@@ -110,3 +114,13 @@ def quantize_float(
     except FrontendError as error:
         raise QuantizationError(f"the int8 network can't be written: {error}") from error
     return Quantized(real=graph, graph=read, file=file, distributions=seen, kept=choices)
+
+
+def _scores(graph: Graph, ranges: Mapping[str, ValueRange]) -> dict[str, ValueRange]:
+    """Return closer ranges of what only a softmax reads: further below the largest value it gives 0 in eight bits."""
+    found = {}
+    for op in graph.operators:
+        if isinstance(op, Softmax) and op.x.name in ranges and graph.consumers[op.x] == (op,):
+            seen = ranges[op.x.name]
+            found[op.x.name] = ValueRange(low=min(0.0, max(seen.low, seen.high - _REACH)), high=seen.high)
+    return found
