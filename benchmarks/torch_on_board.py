@@ -1,7 +1,7 @@
 """Trained PyTorch networks on an emulated board: module to class in ten lines each, and how often int8 agrees.
 
-Run `python benchmarks/torch_on_board.py [--shared DIR] [--kept DIR] [--board NAME] [--count N] [NAME ...]`. Networks are
-those of `benchmarks/torch_networks.py`; they are trained first where DIR has no weights of theirs.
+Run `python benchmarks/torch_on_board.py [--shared DIR] [--kept DIR] [--board NAME] [--count N] [NAME ...]`. Networks
+are those of `benchmarks/torch_networks.py`; they are trained first where DIR has no weights of theirs.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def main() -> None:
     arguments.kept.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     print(
-        "| network | samples | right in float | right in int8 on the board | the same class | modelled cycles | flash | "
-        "arena |\n|---|---|---|---|---|---|---|---|"
+        "| network | samples | right in float | right on the board | the same class | modelled cycles | flash | arena |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     for name, (_, data, _) in NETWORKS.items():
         if not arguments.names or name in arguments.names:
