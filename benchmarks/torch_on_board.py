@@ -47,8 +47,8 @@ def main() -> None:
     arguments.kept.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     print(
-        "| network | samples | right in float | right on the board | the same class | modelled cycles | flash | arena |\n"
-        "|---|---|---|---|---|---|---|---|"
+        "| network | samples | right in float | right on the board | the same class | modelled cycles | flash | "
+        "arena |\n|---|---|---|---|---|---|---|---|"
     )
     for name, (_, data, _) in NETWORKS.items():
         if not arguments.names or name in arguments.names:

@@ -9,7 +9,7 @@ import numpy as np
 
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.torch_node import TRAINING, TorchNode, Value
-from utvm.frontends.unrolled import ACTIVATIONS, Cell, unrolled
+from utvm.frontends.unrolling import ACTIVATIONS, Cell, unrolled
 from utvm.graph import Tensor
 
 Converter = Callable[[TorchNode], Value | tuple[Value, ...]]
