@@ -4,20 +4,33 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import assume
+from hypothesis import strategies as st
 
 import utvm
+from tests.kernels.support import Case, check
+from tests.kernels.test_helium import wide_operator
 from tests.support.cases import drawn
 from tests.support.draw import case_with
-from tests.support.target import run_programs
+from tests.support.drawer import Drawer
 from utvm.bench import layer_graph
 from utvm.cores import get_core
 from utvm.device import Session
-from utvm.graph.reference import evaluate
-from utvm.kernels import PORTABLE_FAMILIES
-from utvm.lowering import Options, lower
+from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Rounding
+from utvm.graph.arithmetic import channel_requantization
+from utvm.graph.samples import random_input
+from utvm.kernels import KernelFamily
+from utvm.kernels.blocked import BlockedProduct
+from utvm.kernels.dsp.finish import folded_bias
+from utvm.kernels.xpulp import XpulpDepthwise, XpulpProduct
+from utvm.kernels.xpulp.finish import Finish, finish_of
+from utvm.lowering import lower
+from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding
 from utvm.profiling import profile
 
 BOARD = "rtl-cv32e40p-xpulp"
+CORE = get_core("cv32e40p-xpulp")
+WEIGHTED = [("Conv2D", XpulpProduct()), ("FullyConnected", XpulpProduct()), ("DepthwiseConv2D", XpulpDepthwise())]
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +39,88 @@ def session() -> Iterator[Session]:
         yield opened
 
 
-@pytest.mark.parametrize("kind", ["Conv2D", "FullyConnected"])
-def test_exact(session: Session, kind: str) -> None:
-    """By the core's dot products wherever the sum is long enough; words are rarely aligned."""
-    cases = drawn(case_with(kind), 1 / 2)
-    programs = [lower(graph, session.board.core) for graph, _ in cases]
-    used = [str(call.kernel.config.get("use")) for program in programs for call in program.calls]
-    assert used.count("sdot4") > len(used) / 2
-    outputs = run_programs(session, programs, [inputs for _, inputs in cases])
-    for (graph, inputs), got in zip(cases, outputs, strict=True):
-        assert got is not None
-        wanted = evaluate(graph, inputs)
-        for tensor, value in zip(graph.outputs, got, strict=True):
-            np.testing.assert_array_equal(value, wanted[tensor.name], err_msg=str(graph))
+@st.composite
+def cases(draw: st.DrawFn, kind: str, family: KernelFamily, wide: bool) -> Case:
+    if wide:
+        d = Drawer(np.random.default_rng(draw(st.integers(0, 2**32 - 1))), tflite=False, largest=12)
+        op = wide_operator(d, kind)
+        graph, inputs = Graph(name="wide", operators=(op,), inputs=(op.x,), outputs=op.outputs), [d.bytes(op.x)]
+    else:
+        graph, inputs = draw(case_with(kind))
+    (op,) = graph.operators
+    assume(family.applies(op, CORE))
+    config = {knob: draw(st.sampled_from(choices)) for knob, choices in family.space(op, CORE).items()}
+    assume(family.legal(op, CORE, config))
+    return Case(graph, family, config, inputs)
+
+
+@pytest.mark.parametrize(("kind", "family"), WEIGHTED)
+def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFamily) -> None:
+    check(session, drawn(cases(kind, family, wide=False), 1 / 2), everywhere=True)
+
+
+@pytest.mark.parametrize(("kind", "family"), WEIGHTED)
+def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: KernelFamily) -> None:
+    check(session, drawn(cases(kind, family, wide=True), 1 / 4))
+
+
+@pytest.mark.parametrize("kind", ["Conv2D", "FullyConnected", "DepthwiseConv2D"])
+def test_finishes_step_where_the_definition_does(kind: str) -> None:
+    """For all sums around every step of a channel, and for sums at random, in numpy."""
+    forms = set()
+    for graph, _ in drawn(case_with(kind), 2):
+        (op,) = graph.operators
+        assert isinstance(op, Conv2D | FullyConnected | DepthwiseConv2D)
+        found = finish_of(op)
+        if found is None or found.form.exact:
+            assert found is not None or op.rounding is not Rounding.DOUBLE
+            continue
+        forms.add(found.form.name)
+        sums = sums_around_steps(op)
+        np.testing.assert_array_equal(finished(found, sums - folded_bias(op)[:, None]), outputs(op, sums))
+    assert forms
+
+
+def sums_around_steps(op: Conv2D | FullyConnected | DepthwiseConv2D) -> np.ndarray:
+    """Return sums that inputs can make: the ends, around the steps of the outputs, and between."""
+    weights = np.moveaxis(op.weights.values.astype(np.int64), 3 if isinstance(op, DepthwiseConv2D) else 0, 0)
+    flat = weights.reshape(len(weights), -1)
+    low = np.minimum(flat * -128, flat * 127).sum(axis=1) + folded_bias(op)
+    high = np.maximum(flat * -128, flat * 127).sum(axis=1) + folded_bias(op)
+    table = channel_requantization(op)
+    scale = table.multiplier * 2.0 ** (table.shift.astype(float) - 31)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = (np.arange(-128, 129) - op.y.zero_point - 0.5) / scale[:, None]
+    near = np.nan_to_num(np.clip(at, -(2.0**40), 2.0**40)).astype(np.int64)[:, :, None] + np.arange(-4, 5)
+    spread = np.linspace(low, high, 200, axis=1).astype(np.int64)
+    return np.clip(np.concatenate([near.reshape(len(near), -1), spread], axis=1), low[:, None], high[:, None])
+
+
+def outputs(op: Conv2D | FullyConnected | DepthwiseConv2D, sums: np.ndarray) -> np.ndarray:
+    table = channel_requantization(op)
+    multiplier, shift = table.multiplier[:, None], table.shift[:, None]
+    way = {
+        Rounding.DOUBLE: lambda: multiply_by_quantized_multiplier(sums, multiplier, shift),
+        Rounding.SINGLE: lambda: multiply_single_rounding(sums, multiplier, shift),
+        Rounding.HALF_UP_SHIFT: lambda: half_up_shift(sums, 1 - shift),
+    }
+    return np.clip(way[op.rounding]() + op.y.zero_point, *op.clamp)
+
+
+def finished(finish: Finish, products: np.ndarray) -> np.ndarray:
+    """Return what the instructions make of sums without their start, step by step in 32 bits."""
+    words = [column[:, None] for column in finish.words.T.astype(np.int64)]
+    shift, most = finish.common
+    total = products + finish.start[:, None]
+    assert finish.form.limits or (total >= 0).all()
+    if finish.form.limits:
+        total = np.clip(total, 0, most)
+    value = ((total & 0xFFFF) * (words[1] & 0xFFFF) >> 16) + total * words[0] + (total >> 16) * (words[1] >> 16)
+    assert (value < 1 << 32).all()
+    if finish.form.parts:
+        value += np.where(value > words[3], words[4], 0)
+    value = (value + words[2] + (1 << 31)) % (1 << 32) - (1 << 31)
+    return np.clip(value >> shift, *finish.clamp)
 
 
 def test_a_core_without_the_extension_has_blocks() -> None:
@@ -46,13 +128,25 @@ def test_a_core_without_the_extension_has_blocks() -> None:
     assert [call.kernel.family for call in lower(graph, get_core("cv32e40p")).calls] == ["blocked"]
 
 
-def test_cycles_of_a_convolution() -> None:
-    """Four pixels and four channels share loads: 24 instructions for 64 products, and the way to int8."""
-    graph = layer_graph("conv_8x8x32_16_k3")
+def test_blocks_take_dot_products_where_this_family_does_not(session: Session) -> None:
+    graph = layer_graph("conv_3x5x32_8_k1")
     assert graph is not None
-    report, compiled = profile(graph, BOARD)
-    assert compiled.program.calls[0].kernel.config["use"] == "sdot4"
-    portable = lower(graph, compiled.board.core, Options(families=PORTABLE_FAMILIES))
-    assert [call.kernel.family for call in portable.calls] == ["portable"]
-    assert report.cycles is not None
-    assert report.cycles < 0.8 * report.macs
+    (op,) = graph.operators
+    config = BlockedProduct().default(op, CORE)
+    assert config["use"] == "sdot4"
+    check(session, [Case(graph, BlockedProduct(), config, [random_input(graph.inputs[0], 0)])])
+
+
+def test_estimates_are_the_cycles_of_the_core() -> None:
+    """And a convolution takes little more than half a cycle a product, a depthwise one less than 3."""
+    for layer, most in (("conv_4x4x64_64_k1", 0.57), ("dw_6x6x32", 3.0), ("conv_6x6x16_16_k3", 0.65)):
+        graph = layer_graph(layer)
+        assert graph is not None
+        report, compiled = profile(graph, BOARD)
+        (call,) = compiled.program.calls
+        assert call.kernel.family == "xpulp"
+        (op,) = graph.operators
+        family = XpulpDepthwise() if isinstance(op, DepthwiseConv2D) else XpulpProduct()
+        assert report.cycles is not None
+        assert report.cycles == pytest.approx(family.estimate(op, CORE, call.kernel.config), rel=0.08)
+        assert report.cycles < most * report.macs

@@ -36,6 +36,7 @@ from utvm.kernels.portable import (
 from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
 from utvm.kernels.workload_keys import workload
+from utvm.kernels.xpulp import XpulpDepthwise, XpulpProduct
 
 PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConv2D(),
@@ -68,6 +69,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     RvvBinary(),
     RvvMaxPool2D(),
     RvvLookup(),
+    XpulpProduct(),
+    XpulpDepthwise(),
     WinogradConvolution(),
     WinogradRows(),
     DirectConvolution(),

@@ -1,0 +1,6 @@
+"""Kernels for the Xpulp extension of RISC-V: dot products of four bytes, hardware loops, exact finishes by halves."""
+
+from utvm.kernels.xpulp.depthwise import XpulpDepthwise
+from utvm.kernels.xpulp.product import XpulpProduct
+
+__all__ = ["XpulpDepthwise", "XpulpProduct"]

@@ -1,0 +1,198 @@
+"""Depthwise products of a block of pixels, four channels at once, by dot products.
+
+A word holds four channels of one tap. Two of them, packed by halves, hold two channels of both taps each; weights with
+zeros in between add the products of one of these channels: 16 instructions for 16 products. A last tap without another
+takes weights with three zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.codegen import CSupport
+from utvm.kernels.xpulp.code import (
+    REGISTERS,
+    add_dot,
+    load_step,
+    load_step_by,
+    pack_high,
+    pack_low,
+    repeat,
+    xpulp_function,
+)
+from utvm.kernels.xpulp.finish import Form
+from utvm.kernels.xpulp.finish_code import SPARE, cycles, finished, stored
+
+CHANNELS = 4
+MOST_PIXELS = 3
+SHAPE = ("tap", "row", "pitch", "blocks", "out_pitch", "unused")
+"""The words of `shape`, before those of the finish: bytes from tap to tap, from the last of a row to the next row, from
+pixel to pixel, blocks of channels, bytes from pixel to pixel of the output."""
+_AT = {name: 4 * place for place, name in enumerate(SHAPE)}
+_WORD = 4
+_FRAME = 38
+_WAITS = 4
+_KEPT = ("x", "finish", "y", "shape")
+_ARGUMENTS = ("a0", "a2", "a4", "a3")
+_WEIGHTS, _COUNT = "a1", "a5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthwiseSpec:
+    """A function: pixels at once, the window, and the way to int8."""
+
+    pixels: int
+    window: tuple[int, int]
+    form: Form
+    saturates: bool
+
+    @property
+    def name(self) -> str:
+        """Its symbol."""
+        ends = f"{self.form.name}{'' if self.saturates else 'c'}"
+        return f"utvm_xpulp_depthwise_{self.window[0]}x{self.window[1]}_{self.pixels}_{ends}"
+
+
+@lru_cache(maxsize=64)
+def depthwise_function(spec: DepthwiseSpec) -> CSupport:
+    """Return `void name(x, weights, finish, shape, y)`: weights as `packed` makes them, `finish` as for products."""
+    code = _Code(spec)
+    operands = "const int8_t *x, const int8_t *weights, const int32_t *finish, const int32_t *shape, int8_t *y"
+    return xpulp_function(
+        spec.name,
+        f"void {spec.name}({operands})",
+        [*code.entry(), *repeat(_COUNT, code.block())],
+        f"{spec.pixels} pixels by {CHANNELS} channels at once; shape: {', '.join(SHAPE[:-1])}, ...",
+        locals_bytes=_WORD * len(_KEPT),
+    )
+
+
+@lru_cache(maxsize=256)
+def depthwise_cycles(spec: DepthwiseSpec, *, blocks: int) -> float:
+    """Return the cycles of a call whose words are aligned."""
+    code = _Code(spec)
+    return _FRAME + cycles(code.entry()) + blocks * (cycles(code.block()) + _WAITS)
+
+
+def packed(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return weights [taps, channels], a multiple of four, as [block, word, byte]."""
+    taps, channels = weights.shape
+    blocks = channels // CHANNELS
+    values = weights.reshape(taps, blocks, CHANNELS)
+    words = np.zeros((blocks, (taps + 1) // 2 * CHANNELS, _WORD), np.int8)
+    for tap in range(taps):
+        for channel in range(CHANNELS):
+            last = tap == taps - 1 and taps % 2 == 1
+            place = channel if last else channel % 2 + 2 * (tap % 2)
+            words[:, tap // 2 * CHANNELS + channel, place] = values[tap, :, channel]
+    return words
+
+
+class _Code:
+    """The parts of a function and where its values are."""
+
+    def __init__(self, spec: DepthwiseSpec) -> None:
+        self.spec = spec
+        free = [register for register in REGISTERS if register != _WEIGHTS]
+
+        def take(count: int) -> list[str]:
+            taken = free[:count]
+            del free[:count]
+            return taken
+
+        self.sums = [take(CHANNELS) for _ in range(spec.pixels)]
+        self.places, self.words, self.values, self.steps = take(spec.pixels), take(CHANNELS), take(4), take(2)
+        self.spare = [*self.places, *self.words, *self.values, *self.steps, *free]
+
+    def entry(self) -> list[str]:
+        """Return what is done once."""
+        lines = [f"sw {register}, {_WORD * place}(sp)" for place, register in enumerate(_ARGUMENTS)]
+        return [*lines, f"lw {_COUNT}, {_AT['blocks']}(a3)"]
+
+    def block(self) -> list[str]:
+        """Return what is done for four channels."""
+        return [*self._begin(), *self._taps(), *self._finish(), *self._end()]
+
+    def _begin(self) -> list[str]:
+        at, shape, pitch = self.values[:3]
+        lines = [f"lw {at}, {self._slot('finish')}(sp)", f"lw {shape}, {self._slot('shape')}(sp)"]
+        lines.append(f"lw {self.places[0]}, {self._slot('x')}(sp)")
+        lines += [load_step(register, at, _WORD) for register in self.sums[0]]
+        lines += [f"lw {pitch}, {_AT['pitch']}({shape})"] if len(self.places) > 1 else []
+        lines += [f"lw {self.steps[0]}, {_AT['tap']}({shape})", f"lw {self.steps[1]}, {_AT['row']}({shape})"]
+        lines += [f"sw {at}, {self._slot('finish')}(sp)"]
+        lines += [f"add {to}, {before}, {pitch}" for before, to in pairwise(self.places)]
+        # The next block's pixels are four channels on.
+        lines += [f"addi {at}, {self.places[0]}, {CHANNELS}", f"sw {at}, {self._slot('x')}(sp)"]
+        return lines + [
+            f"mv {to}, {start}" for pixel in self.sums[1:] for to, start in zip(pixel, self.sums[0], strict=True)
+        ]
+
+    def _taps(self) -> list[str]:
+        """Return all products: while words are packed and multiplied, the next two are loaded."""
+        taps = self.spec.window[0] * self.spec.window[1]
+        turns = [
+            (first, min(2, taps - first), pixel)
+            for first in range(0, taps, 2)
+            for pixel in range(self.spec.pixels)
+        ]  # fmt: skip
+        one, two, low, high = self.values
+        lines = self._loads(turns[0], (one, two))
+        for turn, after in zip(turns, [*turns[1:], None], strict=True):
+            _, count, pixel = turn
+            if pixel == 0:
+                lines += [load_step(word, _WEIGHTS, _WORD) for word in self.words]
+            following = [] if after is None else self._loads(after, (one, two))
+            sums = self.sums[pixel]
+            if count == 2:
+                lines += [pack_low(low, two, one), pack_high(high, two, one), *following]
+                pairs = ((low, 0), (low, 1), (high, 2), (high, 3))
+                lines += [add_dot(sums[channel], value, self.words[channel]) for value, channel in pairs]
+            else:
+                value = low if following else one
+                lines += [f"mv {low}, {one}", *following] if following else []
+                lines += [add_dot(total, value, word) for total, word in zip(sums, self.words, strict=True)]
+        return lines
+
+    def _loads(self, turn: tuple[int, int, int], to: Sequence[str]) -> list[str]:
+        first, count, pixel = turn
+        width = self.spec.window[1]
+        return [
+            load_step_by(register, self.places[pixel], self.steps[(first + number) % width == width - 1])
+            for number, register in zip(range(count), to, strict=False)
+        ]
+
+    def _finish(self) -> list[str]:
+        at, shape, *spare = self.spare
+        lines = [f"lw {at}, {self._slot('finish')}(sp)", f"lw {shape}, {self._slot('shape')}(sp)"]
+        lines += finished(
+            self.spec.form,
+            self.sums,
+            saturates=self.spec.saturates,
+            at=at,
+            shape=shape,
+            first=_WORD * len(SHAPE),
+            spare=spare[:SPARE],
+        )
+        return [*lines, f"sw {at}, {self._slot('finish')}(sp)"]
+
+    def _end(self) -> list[str]:
+        y, shape, pitch, following = self.spare[:4]
+        lines = [f"lw {y}, {self._slot('y')}(sp)"]
+        if self.spec.pixels > 1:
+            lines += [f"lw {shape}, {self._slot('shape')}(sp)", f"addi {following}, {y}, {CHANNELS}"]
+            lines.append(f"lw {pitch}, {_AT['out_pitch']}({shape})")
+        else:
+            lines.append(f"addi {following}, {y}, {CHANNELS}")
+        lines.append(f"sw {following}, {self._slot('y')}(sp)")
+        return lines + stored(self.sums, at=y, pitch=pitch)
+
+    @staticmethod
+    def _slot(name: str) -> int:
+        return _WORD * _KEPT.index(name)

@@ -1,0 +1,203 @@
+"""Convolutions and fully connected layers by dot products of four bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.cores import Core
+from utvm.graph import Conv2D, FullyConnected, Operator
+from utvm.kernels.base import Config, Kernel, Space
+from utvm.kernels.workload_keys import dims, workload
+from utvm.kernels.xpulp.code import COPY, FILL, OUTPUT, WEIGHTED_PARAMETERS, XpulpFamily
+from utvm.kernels.xpulp.finish import Finish, finish_of
+from utvm.kernels.xpulp.product_code import SHAPE, WORD, ProductSpec, fits, product_cycles, product_function
+from utvm.kernels.xpulp.windows import Windows
+
+_SPACE: Space = {"m": (1, 2, 3, 4), "n": (1, 2, 3, 4, 5, 6, 7, 8)}
+_CALL_CYCLES = 20.0
+"""Cycles of the C around a call."""
+
+
+class XpulpProduct(XpulpFamily):
+    """Conv2D and FullyConnected. Knobs: `m` pixels and `n` channels whose sums are in registers."""
+
+    name = "xpulp"
+    kinds = (Conv2D, FullyConnected)
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` is not for dot products."""
+        found = super().refusal(op, core)
+        if found is not None or not isinstance(op, Conv2D | FullyConnected):
+            return found
+        if isinstance(op, Conv2D) and op.groups > 1:
+            return "it has groups"
+        if isinstance(op, Conv2D) and op.dilation[1] > 1 and op.weights.shape[2] > 1:
+            return "its taps do not lie side by side"
+        return "its sums have no exact finish" if finish_of(op) is None else None
+
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return the knobs."""
+        del op, core
+        return _SPACE
+
+    def legal(self, op: Operator, core: Core, config: Config) -> bool:
+        """Whether a block has registers, and the layer as many pixels and channels."""
+        del core
+        assert isinstance(op, Conv2D | FullyConnected)
+        m, n = int(config["m"]), int(config["n"])
+        return fits(m, n) and m <= Windows.of(op, m).across and n <= op.weights.shape[0]
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return the config of the fewest cycles."""
+        every = [{"m": m, "n": n} for m in (1, 2, 3, 4) for n in range(1, 9)]
+        return min(
+            (config for config in every if self.legal(op, core, config)),
+            key=lambda config: self.estimate(op, core, config),
+        )
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float:
+        """Return the cycles of all calls and copies."""
+        del core
+        assert isinstance(op, Conv2D | FullyConnected)
+        return _Plan(op, config).cycles()
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of `op`."""
+        del core
+        assert isinstance(op, Conv2D | FullyConnected)
+        plan = _Plan(op, config)
+        w = CWriter()
+        windows = plan.windows
+        windows.write(w, plan.m, lambda pixels, x, y: _write_calls(w, plan, pixels, x, y))
+        functions = tuple(
+            product_function(plan.spec(pixels, channels))
+            for pixels, _, _ in windows.blocks(plan.m)
+            for channels, _, _ in plan.channel_blocks
+        )
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"{_stem(op)}_xpulp",
+                comment=f"{workload(op)}\nfamily {self.name}, m {plan.m}, n {plan.n}",
+                parameters=(
+                    *WEIGHTED_PARAMETERS,
+                    *([CParameter(name="rows", c_type="int8_t", role="scratch")] if windows.copied else []),
+                    OUTPUT,
+                ),
+                body=w.text,
+                support=(*((COPY, FILL) if windows.copied else ()), *functions),
+            ),
+            constants={
+                "weights": CArray(c_type="int8_t", values=plan.weights()),
+                "finish": CArray(c_type="int32_t", values=plan.finishes()),
+                "shape": CArray(c_type="int32_t", values=plan.shapes()),
+            },
+            scratch_bytes=windows.scratch_bytes,
+            ahead=windows.ahead,
+        )
+
+
+class _Plan:
+    """What the C and the constants of one layer agree on."""
+
+    def __init__(self, op: Conv2D | FullyConnected, config: Config) -> None:
+        self.op = op
+        self.m, self.n = int(config["m"]), int(config["n"])
+        self.windows = Windows.of(op, self.m)
+        found = finish_of(op)
+        assert found is not None
+        self.finish: Finish = found
+        self.channels = op.weights.shape[0]
+        self.rows = self.windows.window[0]
+        run = self.windows.window[1] * self.windows.channels
+        self.run_words = -(-run // WORD)
+
+    @property
+    def channel_blocks(self) -> list[tuple[int, int, int]]:
+        """Channels at once, their first and how many blocks: of n, and what is left."""
+        blocks, left = divmod(self.channels, self.n)
+        return [(self.n, 0, blocks), *([(left, blocks * self.n, 1)] if left else [])]
+
+    def spec(self, pixels: int, channels: int) -> ProductSpec:
+        """Return the function of a block."""
+        return ProductSpec(
+            pixels=pixels,
+            channels=channels,
+            rows=self.rows > 1,
+            form=self.finish.form,
+            saturates=self.finish.saturates,
+        )
+
+    def cycles(self) -> float:
+        """Return about the cycles of the layer."""
+        windows = self.windows
+        total = 0.0
+        for pixels, start, end in windows.blocks(self.m):
+            for channels, _, blocks in self.channel_blocks:
+                spec = self.spec(pixels, channels)
+                call = product_cycles(spec, rows=self.rows, words=self.run_words, blocks=blocks) + _CALL_CYCLES
+                call += self._unaligned * pixels * self.rows * self.run_words * blocks
+                total += (end - start) // pixels * call
+        return windows.images * windows.lines * total + windows.copy_cycles()
+
+    @property
+    def _unaligned(self) -> float:
+        """Cycles that a load of a pixel takes more since it may cross a word."""
+        both = (self.windows.pitch, self.windows.row_bytes)
+        return 0.0 if all(value % WORD == 0 for value in both) else 0.5 if all(v % 2 == 0 for v in both) else 0.75
+
+    def weights(self) -> NDArray[np.int8]:
+        """Return the weights as words [block, row, word, channel]."""
+        values = self.op.weights.values.reshape(self.channels, self.rows, -1)
+        padded = np.zeros((self.channels, self.rows, self.run_words * WORD), np.int8)
+        padded[:, :, : values.shape[2]] = values
+        words = padded.reshape(self.channels, self.rows * self.run_words, WORD)
+        pieces = [
+            words[first : first + n * blocks].reshape(blocks, n, -1, WORD).transpose(0, 2, 1, 3).reshape(-1)
+            for n, first, blocks in self.channel_blocks
+        ]
+        return np.concatenate(pieces)
+
+    def finishes(self) -> NDArray[np.int32]:
+        """Return the starts of each block and then the words of its channels."""
+        return finish_words(self.finish, self.channel_blocks)
+
+    def shapes(self) -> NDArray[np.int32]:
+        """Return the words of `SHAPE`, and those of the finish, for each of the channel blocks."""
+        windows = self.windows
+        words = [
+            [self.rows, self.run_words, windows.row_bytes - self.run_words * WORD, windows.pitch, blocks,
+             windows.out_channels, *self.finish.common, *self.finish.clamp]
+            for _, _, blocks in self.channel_blocks
+        ]  # fmt: skip
+        assert len(words[0]) == len(SHAPE) + 4
+        return np.array(words, np.int64).astype(np.int32).reshape(-1)
+
+
+def finish_words(finish: Finish, blocks: list[tuple[int, int, int]]) -> NDArray[np.int32]:
+    """Return what functions read as `finish`: for each block its starts, and then the words of its channels."""
+    pieces = []
+    for n, first, count in blocks:
+        for block in range(count):
+            channels = slice(first + block * n, first + (block + 1) * n)
+            pieces += [finish.start[channels] & 0xFFFFFFFF, finish.words[channels].reshape(-1).astype(np.int64)]
+    return np.concatenate(pieces).astype(np.uint32).view(np.int32)
+
+
+def _write_calls(w: CWriter, plan: _Plan, pixels: int, x: str, y: str) -> None:
+    """Write the calls for a block of pixels and all channels."""
+    taps, words = plan.rows * plan.run_words * WORD, 1 + plan.finish.form.words
+    for place, (channels, first, _) in enumerate(plan.channel_blocks):
+        name = plan.spec(pixels, channels).name
+        shape = f"shape + {place * (len(SHAPE) + 4)}" if place else "shape"
+        weights, finish = (f"{n} + {first * s}" if first else n for n, s in (("weights", taps), ("finish", words)))
+        w(f"{name}({x}, {weights}, {finish}, {shape}, {y}{f' + {first}' if first else ''});")
+
+
+def _stem(op: Conv2D | FullyConnected) -> str:
+    if isinstance(op, FullyConnected):
+        return f"fully_connected_{op.weights.shape[1]}_{op.weights.shape[0]}"
+    return f"conv2d_{dims(op.x.shape[1:])}_{op.weights.shape[0]}_k{op.weights.shape[1]}x{op.weights.shape[2]}"

@@ -1,0 +1,205 @@
+"""Where the taps of a layer's pixels lie, and the C that calls a function for them block by block.
+
+Where nothing lies outside and rows are whole words, taps are read in place. Else the rows that a row of pixels needs
+are copied first, with the zero point around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from utvm.codegen import CWriter
+from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected
+from utvm.kernels.overlap import line_ahead, nest_ahead
+from utvm.kernels.weighted import offset
+from utvm.kernels.xpulp.code import COPY, FILL
+
+Weighted = Conv2D | DepthwiseConv2D | FullyConnected
+_WORD = 4
+_SLACK = 3
+"""Bytes behind the last row that a word may hold."""
+_COPY_CYCLES, _COPY_CALL = 0.5, 40.0
+"""Cycles of copying a byte, and of a call that does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """The geometry of one layer.
+
+    Attributes:
+        images, lines, across: images, rows of pixels in each, pixels in each of these.
+        height, width, channels: of an image of the input.
+        out_channels: of the output.
+        window: rows and columns of taps.
+        stride, dilation: down and across.
+        top, left: padding.
+        zero: the zero point of the input.
+        copied: whether rows are copied.
+        ahead: how far before its input the output must start; see `Kernel`.
+    """
+
+    images: int
+    lines: int
+    across: int
+    height: int
+    width: int
+    channels: int
+    out_channels: int
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    top: int
+    left: int
+    zero: int
+    copied: bool
+    ahead: int | None
+
+    @staticmethod
+    def of(op: Weighted, m: int) -> Windows:
+        """Return the geometry of an operator, `m` pixels of which are computed at once."""
+        if isinstance(op, FullyConnected):
+            outputs, depth = op.weights.shape
+            return _flat(op, op.x.elements // depth, depth, outputs, m)
+        images, height, width, channels = op.x.shape
+        _, lines, across, out_channels = op.y.shape
+        window = op.weights.shape[1], op.weights.shape[2]
+        copied = op.padding.any
+        if isinstance(op, Conv2D):
+            if window == op.stride == (1, 1) and not op.padding.any and channels % _WORD == 0:
+                return _flat(op, images * lines * across, channels, out_channels, m)
+            copied |= window[1] * channels % _WORD > 0
+        return Windows(
+            images=images,
+            lines=lines,
+            across=across,
+            height=height,
+            width=width,
+            channels=channels,
+            out_channels=out_channels,
+            window=window,
+            stride=(op.stride[0], op.stride[1]),
+            dilation=(op.dilation[0], op.dilation[1]),
+            top=op.padding.top,
+            left=op.padding.left,
+            zero=op.x.zero_point,
+            copied=copied,
+            ahead=line_ahead(op) if copied else nest_ahead(op),
+        )
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes from a row of taps to the next."""
+        if self.copied:
+            return self._columns * self.channels
+        return self.dilation[0] * self.width * self.channels
+
+    @property
+    def pitch(self) -> int:
+        """Bytes from pixel to pixel of the input."""
+        return self.stride[1] * self.channels
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of the copied rows."""
+        return self.window[0] * self.row_bytes + _SLACK if self.copied else 0
+
+    @property
+    def _columns(self) -> int:
+        """Pixels of the input, padding included, that a row of pixels reads."""
+        return (self.across - 1) * self.stride[1] + (self.window[1] - 1) * self.dilation[1] + 1
+
+    @property
+    def _inside(self) -> int:
+        """Pixels of a copied row that are inside of the input."""
+        return max(min(self.width, self._columns - self.left), 0)
+
+    def blocks(self, m: int) -> list[tuple[int, int, int]]:
+        """Return pixels at once, first and end of the blocks of a row of pixels: of m, and what is left."""
+        whole = self.across // m * m
+        every = [(m, 0, whole), (self.across - whole, whole, self.across)]
+        return [part for part in every if part[1] < part[2]]
+
+    def copy_cycles(self) -> float:
+        """Return about the cycles of all copies."""
+        if not self.copied:
+            return 0.0
+        row = self._inside * self.channels * _COPY_CYCLES + _COPY_CALL
+        return self.images * self.lines * self.window[0] * row
+
+    def write(self, w: CWriter, m: int, call: Callable[[int, str, str], None]) -> None:
+        """Write the loops of a layer.
+
+        Args:
+            w: what is written to.
+            m: pixels at once.
+            call: writes what is done for so many pixels, from the C of their address and of that of their outputs.
+        """
+        if self.copied:
+            w(f"{FILL.name}(rows, {self.zero}, {self.window[0] * self.row_bytes});")
+        for place, y in self._rows(w):
+            for pixels, start, end in self.blocks(m):
+                with w.block(f"for (int32_t i = {start}; i < {end}; i += {pixels})"):
+                    call(pixels, f"{place} + i * {self.pitch}", f"{y} + i * {self.out_channels}")
+
+    def _rows(self, w: CWriter) -> Iterator[tuple[str, str]]:
+        """Write the loops over rows of pixels; yield the C of where their taps and outputs are."""
+        if self.images == self.lines == 1 and not self.copied and self.top == 0:
+            yield "x", "y"
+            return
+        with w.loop("n", self.images), w.loop("oy", self.lines):
+            w(f"int8_t *row = y + (n * {self.lines} + oy) * {self.across * self.out_channels};")
+            if not self.copied:
+                line = self.width * self.channels
+                w(f"const int8_t *taps = x + (n * {self.height} + oy * {self.stride[0]}) * {line};")
+                yield "taps", "row"
+                return
+            self._copy(w)
+            yield "rows", "row"
+
+    def _copy(self, w: CWriter) -> None:
+        """Write the copies of the rows that a row of pixels needs; what lies left and right of them stays filled."""
+        line, inside = self.width * self.channels, self._inside * self.channels
+        w("int8_t *to = rows;" if self.left == 0 else f"int8_t *to = rows + {self.left * self.channels};")
+        with w.loop("ky", self.window[0]):
+            w(f"const int32_t iy = oy * {self.stride[0]} + ky * {self.dilation[0]}{offset(-self.top)};")
+            copy = f"{COPY.name}(to, x + (n * {self.height} + iy) * {line}, {inside});"
+            if self._never_outside:
+                w(copy)
+            else:
+                with w.block(f"if (iy >= 0 && iy < {self.height})"):
+                    w(copy)
+                with w.block("else"):
+                    w(f"{FILL.name}(to, {self.zero}, {inside});")
+            w(f"to += {self.row_bytes};")
+
+    @property
+    def _never_outside(self) -> bool:
+        last = (self.lines - 1) * self.stride[0] + (self.window[0] - 1) * self.dilation[0] - self.top
+        return self.top == 0 and last < self.height
+
+
+def _flat(op: Conv2D | FullyConnected, pixels: int, depth: int, outputs: int, m: int) -> Windows:
+    """Return the geometry of products whose pixels are rows of one matrix."""
+    copied = depth % _WORD > 0
+    lines, across = (pixels, 1) if copied else (1, pixels)
+    firsts = range(0, pixels, 1 if copied else m)
+    ends = [min(first + (1 if copied else m), pixels) for first in firsts]
+    ahead = max(end * outputs - (end if copied else first) * depth for first, end in zip(firsts, ends, strict=True))
+    return Windows(
+        images=1,
+        lines=lines,
+        across=across,
+        height=lines,
+        width=across,
+        channels=depth,
+        out_channels=outputs,
+        window=(1, 1),
+        stride=(1, 1),
+        dilation=(1, 1),
+        top=0,
+        left=0,
+        zero=op.x.zero_point,
+        copied=copied,
+        ahead=ahead,
+    )
