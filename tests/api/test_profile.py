@@ -135,9 +135,9 @@ def test_each_layer_offers_code_of_many_sizes() -> None:
     for op in convolutions:
         options = candidates(op, get_core("cortex-m4"), FAMILIES)
         assert [option.last_resort for option in options] == [False] * (len(options) - 1) + [True]
-        assert options[-1].kernel.family == "portable"
+        assert options[-1].draft.family.name == "portable"
         assert options[-1].cycles > 2 * options[-2].cycles > 0
-        code = [option.code_bytes for option in options if option.kernel.family == "direct"]
+        code = [option.code_bytes for option in options if option.draft.family.name == "direct"]
         assert 2 * min(code) < max(code)
 
 

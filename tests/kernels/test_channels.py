@@ -154,17 +154,18 @@ def estimated(graph: Graph, core: Core, board: Session) -> dict[str, int]:
     """Run a layer by each family that has an estimate, see that it is near, and return cycles, best estimate first."""
     (op,) = graph.operators
     measured = {}
-    for candidate in candidates(op, core, FAMILIES):
-        if candidate.last_resort:
+    every = [candidate for family in FAMILIES for candidate in candidates(op, core, [family])]
+    for candidate in sorted(every, key=lambda candidate: candidate.cycles):
+        if not candidate.cycles:
             continue
-        choice = next(f for f in FAMILIES if f.name == candidate.kernel.family), candidate.kernel.config
+        choice = next(f for f in FAMILIES if f.name == candidate.draft.family.name), candidate.draft.config
         program = lower(graph, core, Options(choices={"op": choice}))
         x = np.random.default_rng(0).integers(-128, 128, graph.inputs[0].shape).astype(np.int8)
         run_program(board, program, [x])
         cycles = board.call(RUN_SYMBOL).cycles
         assert cycles is not None
         assert candidate.cycles == pytest.approx(cycles, rel=0.05)
-        measured[candidate.kernel.family] = cycles
+        measured[candidate.draft.family.name] = cycles
     return measured
 
 

@@ -9,11 +9,14 @@ from itertools import product
 
 import pytest
 
+from tests.support.cases import drawn
+from tests.support.draw import graph_with
 from utvm.cores import get_core
 from utvm.cores.cortex_m4_timing import CORTEX_M4_TIMING
 from utvm.cores.cortex_m7_timing import CORTEX_M7_TIMING
 from utvm.cores.microkernel import ScheduleError
 from utvm.cores.timing import Timing
+from utvm.kernels import FAMILIES, Outline
 from utvm.kernels.dsp.choosing import fastest
 from utvm.kernels.dsp.finish import INT8, Finish
 from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR, multiply_cost, multiply_estimate
@@ -88,3 +91,27 @@ def test_what_can_t_be_estimated_or_scheduled_is_left_out() -> None:
     for estimate, choices in product((None, refuse), ("ab", "")):
         with pytest.raises(ScheduleError, match="none of them"):
             fastest(choices, refuse, "none of them", estimate=estimate)
+
+
+@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m4"])
+def test_outlines_say_what_kernels_turn_out_to_take(core: str) -> None:
+    """Before and after scheduling: the same memory and constants, and nearly the same code and cycles."""
+    compared, target = 0, get_core(core)
+    graphs = [g for kind in ("Conv2D", "DepthwiseConv2D", "FullyConnected") for g in drawn(graph_with(kind), 0.4)]
+    for op, family in product((graph.operators[0] for graph in graphs), FAMILIES):
+        if not family.applies(op, target):
+            continue
+        with contextlib.suppress(ScheduleError):
+            for config in family.contenders(op, target):
+                about = family.outline(op, target, config)
+                if about is None:
+                    break
+                exact = family.outline(op, target, config, scheduled=True)
+                cycles = family.estimate(op, target, config)
+                assert cycles is not None
+                assert exact == Outline.of(family.build(op, target, config), cycles), (op, family.name, config)
+                assert about == replace(exact, cycles=about.cycles, code_bytes=about.code_bytes, error=about.error)
+                assert about.cycles == pytest.approx(exact.cycles, rel=2 * ESTIMATE_ERROR)
+                assert about.code_bytes == pytest.approx(exact.code_bytes, rel=0.02)
+                compared += 1
+    assert compared > 10

@@ -1,6 +1,6 @@
 """Kernel families: operators as C, specialised to the layer."""
 
-from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.base import Config, Kernel, KernelFamily, Outline, Space
 from utvm.kernels.blocked import BlockedDepthwise, BlockedProduct, BlockedReal
 from utvm.kernels.by_hand import ByHand, plain_schedule
 from utvm.kernels.dsp.average_pool import WordAveragePool2D
@@ -106,6 +106,7 @@ __all__ = [
     "Config",
     "Kernel",
     "KernelFamily",
+    "Outline",
     "Space",
     "code_digest",
     "content_digest",

@@ -19,7 +19,8 @@ Space = Mapping[str, tuple[int | str, ...]]
 """The choices of each knob."""
 
 
-_INSTRUCTION_BYTES = 4
+INSTRUCTION_BYTES = 4
+"""About what a line of assembler takes: instructions of 16 bits make up for labels and alignment, and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +48,47 @@ class Kernel:
         return sum(array.nbytes for array in self.constants.values())
 
     @property
+    def code_bytes(self) -> int:
+        """About the bytes of the assembler; what C becomes is known only after compiling."""
+        return INSTRUCTION_BYTES * sum(len(part.assembly) for part in self.function.support)
+
+    @property
     def flash_bytes(self) -> int:
-        """Bytes of constants, and about those of the assembler; what C becomes is known only after compiling."""
-        return self.constant_bytes + _INSTRUCTION_BYTES * sum(len(part.assembly) for part in self.function.support)
+        """Bytes of constants, and about those of the assembler."""
+        return self.constant_bytes + self.code_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What a kernel takes, as far as it is known before its code and constants are made.
+
+    Attributes:
+        cycles: modelled; about so many where there is an error.
+        error: the share by which `cycles` can be too high; 0 where all micro-kernels are scheduled.
+        constant_bytes: as of `Kernel`.
+        code_bytes: as of `Kernel`; about so many where there is an error.
+        scratch_bytes, in_place, ahead: as of `Kernel`.
+    """
+
+    cycles: float
+    error: float = 0.0
+    constant_bytes: int = 0
+    code_bytes: int = 0
+    scratch_bytes: int = 0
+    in_place: tuple[int, ...] = ()
+    ahead: int | None = None
+
+    @staticmethod
+    def of(kernel: Kernel, cycles: float) -> Outline:
+        """Return the outline of a kernel that is made already."""
+        return Outline(
+            cycles=cycles,
+            constant_bytes=kernel.constant_bytes,
+            code_bytes=kernel.code_bytes,
+            scratch_bytes=kernel.scratch_bytes,
+            in_place=kernel.in_place,
+            ahead=kernel.ahead,
+        )
 
 
 class KernelFamily(ABC):
@@ -118,8 +157,24 @@ class KernelFamily(ABC):
         return {}
 
     def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
-        """Return the configs that are worth comparing with other families', which trade speed, flash and scratch."""
+        """Return the configs that are worth comparing with other families', which trade speed, flash and scratch.
+
+        A family with outlines that are estimates leaves near ones to the comparison.
+        """
         return (self.default(op, core),)
+
+    def outline(self, op: Operator, core: Core, config: Config, *, scheduled: bool = False) -> Outline | None:
+        """Return what the kernel of `op` under `config` takes, without making it; None where only the kernel tells.
+
+        Args:
+            op, core, config: as for `build`.
+            scheduled: whether all micro-kernels are scheduled for it, so that nothing is only about known.
+
+        Raises:
+            ScheduleError: the registers do not suffice.
+        """
+        del op, core, config, scheduled
+        return None
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the modelled cycles of `op` under `config`, or None if this family competes with no other."""

@@ -408,7 +408,7 @@ class _Parts(Iterator[Picked]):
 def least_cycles(options: CandidateLists, *, flash: int | None, ram: int | None, memory: ArenaSizes) -> float:
     """Return cycles that no combination within the limits goes below."""
     left = options if ram is None else _within(options, ram, memory)
-    return relaxation(left, flash).bound
+    return relaxation(left, flash, cycles=lambda c: c.cycles * (1 - c.error)).bound
 
 
 def cycles_of(picked: Picked) -> float:

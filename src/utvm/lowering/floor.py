@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from utvm.graph import Graph, Operator, Tensor
-from utvm.kernels import Kernel
+from utvm.kernels import Outline
 from utvm.lowering.plan import BUFFER_ALIGNMENT
 
 
@@ -32,11 +32,11 @@ class ArenaFloor:
             for position in range(len(operators))
         ]
 
-    def __call__(self, index: int, kernel: Kernel) -> int:
+    def __call__(self, index: int, kernel: Outline) -> int:
         """Return the bytes that operator `index` needs at least by a kernel."""
         return self._live[index] + _aligned(kernel.scratch_bytes) - self._saved(index, kernel)
 
-    def _saved(self, index: int, kernel: Kernel) -> int:
+    def _saved(self, index: int, kernel: Outline) -> int:
         op = self._operators[index]
         if len(op.outputs) != 1:
             return 0

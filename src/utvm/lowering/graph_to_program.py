@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from utvm.cores import Core
 from utvm.graph import Graph
-from utvm.lowering.budget import FlashError, RamError, choose, cycles_of, frontier, least_cycles, undominated
+from utvm.lowering.budget import FlashError, Picked, RamError, choose, cycles_of, frontier, least_cycles, undominated
 from utvm.lowering.errors import FlashBudgetError, LoweringError, RamBudgetError
 from utvm.lowering.explored import Explored
 from utvm.lowering.layout import Layout, ram_advice
@@ -115,7 +116,8 @@ def lower_frontier(
     layout = Layout(with_stores(graph), core, asked.name)
     every = layout.options(replace(asked, choices={}))
     options_left = [[candidate for candidate in choices if not candidate.last_resort] for choices in every]
-    points = frontier(options_left, memory=layout, most=most)
+    scheduled = [[c for c in choices if c.draft.settle()] for choices in options_left]
+    points = frontier(scheduled, memory=layout, most=most)
     return [FrontierPoint(cycles=point.cycles, program=layout.program(point.picked)) for point in undominated(points)]
 
 
@@ -142,7 +144,8 @@ def _lowered(graph: Graph, asked: _Asked, *, last_resorts: bool = True) -> Front
     whole: FrontierPoint | None = None
     stripes = asked.options.stripes
     try:
-        picked = choose(options, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
+        chosen = partial(choose, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
+        picked, options = _settled(options, chosen)
         bound = least_cycles(options, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
         whole = FrontierPoint(cycles=cycles_of(picked), program=layout.program(picked, bound))
         stripes = stripes and asked.options.ram is not None and any(c.last_resort for c in picked)
@@ -155,6 +158,23 @@ def _lowered(graph: Graph, asked: _Asked, *, last_resorts: bool = True) -> Front
     if not found:
         raise error
     return min(found, key=lambda point: point.cycles)
+
+
+def _settled(
+    options: list[list[Candidate]], chosen: Callable[[list[list[Candidate]]], Picked]
+) -> tuple[Picked, list[list[Candidate]]]:
+    """Return what is chosen where all of that is scheduled, and the options without those that turned out not to hold.
+
+    Estimates choose first. Schedules of what they chose correct them, until these choose the same.
+    """
+    while True:
+        picked = chosen(options)
+        vague = [candidate.draft for candidate in picked if not candidate.draft.is_settled]
+        if not vague:
+            return picked, options
+        for draft in vague:
+            draft.settle()
+        options = [[c for c in choices if not c.draft.is_settled or c.draft.settle()] for choices in options]
 
 
 def _in_stripes(

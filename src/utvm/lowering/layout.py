@@ -13,8 +13,9 @@ from utvm.codegen import CArray
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Graph, Operator
-from utvm.kernels import Kernel, KernelFamily, workload
+from utvm.kernels import Kernel, KernelFamily, Outline, workload
 from utvm.lowering.budget import MOST_PLANS, FlashError, RamError
+from utvm.lowering.draft import Draft
 from utvm.lowering.errors import LoweringError
 from utvm.lowering.explored import Explored
 from utvm.lowering.floor import ArenaFloor
@@ -64,7 +65,7 @@ class Layout:
             if t.is_constant
         ]
         if problems:
-            raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))
+            raise _cannot_lower(problems)
         same = Counter(map(workload, self.operators))
         return [
             [replace(candidate, shares=same[workload(op)]) for candidate in found]
@@ -73,7 +74,7 @@ class Layout:
 
     def floor(self, index: int, candidate: Candidate) -> int:
         """Return the bytes of the arena that an operator needs at least."""
-        return self._floor(index, candidate.kernel)
+        return self._floor(index, candidate.draft.outline)
 
     def crowded(self, picked: Sequence[Candidate], ram: int) -> Sequence[int]:
         """Return operators whose candidates alone ask for more than `ram` bytes, those of the shortest run of calls.
@@ -106,10 +107,13 @@ class Layout:
     def program(self, picked: Sequence[Candidate], least_cycles: float = 0.0) -> Program:
         """Return the program of a combination; no plan within its budgets has fewer than `least_cycles`."""
         memory, scratch = self._memory(picked)
-        kernels = _with_shared_constants([candidate.kernel for candidate in picked])
-        broken = [broken_promise(op, kernel) for op, kernel in zip(self.operators, kernels, strict=True)]
+        kernels = _with_shared_constants([candidate.draft.kernel for candidate in picked])
+        broken = [
+            _constant_operands(op, kernel) or broken_promise(op, kernel)
+            for op, kernel in zip(self.operators, kernels, strict=True)
+        ]
         if any(broken):
-            raise LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {text}" for text in broken if text))
+            raise _cannot_lower([text for text in broken if text])
         return Program(
             name=self.name,
             graph=self.graph,
@@ -162,8 +166,8 @@ class Layout:
         requests, scratch = requests_of(self.graph, self.views, self._chosen(picked))
         return [*requests, *scratch.values()]
 
-    def _chosen(self, picked: Sequence[Candidate]) -> list[tuple[Operator, Kernel]]:
-        return [(op, candidate.kernel) for op, candidate in zip(self.operators, picked, strict=True)]
+    def _chosen(self, picked: Sequence[Candidate]) -> list[tuple[Operator, Outline]]:
+        return [(op, candidate.draft.outline) for op, candidate in zip(self.operators, picked, strict=True)]
 
 
 def ram_advice(fits: int | None) -> str:
@@ -203,15 +207,25 @@ def _options(op: Operator, core: Core, asked: Options) -> list[Candidate]:
         found = []
         with contextlib.suppress(ScheduleError):
             if choice[0].applies(op, core):
-                found = [Candidate(kernel=choice[0].build(op, core, choice[1]))]
+                draft = Draft(op, core, *choice)
+                # Whether it can be built is told here, where the operator's name is known.
+                found = [Candidate(draft=draft, known_cycles=0.0)] if draft.settle() and draft.kernel else []
     if not found:
         outside = _outside_signatures(op, core, asked.families if choice is None else (choice[0],))
         if outside is not None:
             raise LoweringError(f"{op.kind} '{op.name}': {outside}")
         chosen = "" if choice is None else f" by family '{choice[0].name}' with {dict(choice[1])}"
         raise LoweringError(f"{op.kind} '{op.name}': no kernel computes it on {core.name}{chosen}")
-    for candidate in found:
-        wanted = sum(p.role == "input" for p in candidate.kernel.function.parameters)
-        if wanted != len(op.activations):
-            raise LoweringError(f"{op.kind} '{op.name}': constant operands of this kind are not supported")
     return found
+
+
+def _constant_operands(op: Operator, kernel: Kernel) -> str | None:
+    """Return that a kernel takes an operand that is a constant here, None where it does not."""
+    wanted = sum(p.role == "input" for p in kernel.function.parameters)
+    if wanted == len(op.activations):
+        return None
+    return f"{op.kind} '{op.name}': constant operands of this kind are not supported"
+
+
+def _cannot_lower(problems: Sequence[str]) -> LoweringError:
+    return LoweringError("cannot lower the graph:\n" + "\n".join(f"  - {problem}" for problem in problems))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,16 +22,22 @@ class Relaxation:
     rounded: float | None
 
 
-def relaxation(options: Sequence[Sequence[Candidate]], flash: int | None) -> Relaxation:
+def _cycles(candidate: Candidate) -> float:
+    return candidate.cycles
+
+
+def relaxation(
+    options: Sequence[Sequence[Candidate]], flash: int | None, *, cycles: Callable[[Candidate], float] = _cycles
+) -> Relaxation:
     """Return bounds of the fewest cycles, by allowing mixtures of an operator's candidates.
 
     Such a mixture is the greedy choice along the lower convex hulls of cycles over flash (H. Kellerer, U. Pferschy, D.
     Pisinger, Knapsack Problems, 2004, section 11.2).
     """
-    fastest = sum(min((c.cycles for c in choices), default=0.0) for choices in options)
+    fastest = sum(min(map(cycles, choices), default=0.0) for choices in options)
     if flash is None:
         return Relaxation(bound=fastest, rounded=fastest)
-    hulls = [_hull(choices) for choices in options]
+    hulls = [_hull([(c.flash_bytes, cycles(c)) for c in choices]) for choices in options]
     used, spent = sum(hull[0][0] for hull in hulls), sum(hull[0][1] for hull in hulls)
     if used > flash:
         return Relaxation(bound=spent, rounded=None)
@@ -47,10 +53,10 @@ def relaxation(options: Sequence[Sequence[Candidate]], flash: int | None) -> Rel
     return Relaxation(bound=spent, rounded=spent)
 
 
-def _hull(choices: Sequence[Candidate]) -> list[tuple[int, float]]:
+def _hull(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     """Return the lower convex hull of (flash, cycles), the least flash first and cycles falling."""
     hull: list[tuple[int, float]] = []
-    for size, spent in sorted((c.flash_bytes, c.cycles) for c in choices):
+    for size, spent in sorted(points):
         if hull and spent >= hull[-1][1]:
             continue
         while len(hull) > 1 and _above(hull[-2], hull[-1], (size, spent)):

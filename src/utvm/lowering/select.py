@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Operator
-from utvm.kernels import BY_HAND, Config, Kernel, KernelFamily, code_digest
+from utvm.kernels import BY_HAND, Config, Kernel, KernelFamily, Outline, code_digest
+from utvm.lowering.draft import Draft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,33 +40,54 @@ Measurements = Mapping[str, Sequence[Measured]]
 class Candidate:
     """A way to compute one operator.
 
-    `cycles` is what was measured, else the family's estimate, 0 where it competes with no other. `outdated` is whether
-    there are measurements of the operator that today's generator makes other code for. `shares` is how many operators
-    have the same workload: they will choose alike and share their code.
+    Attributes:
+        draft: its kernel, built where it is chosen.
+        known_cycles: cycles if they are not those of the draft: measured, or of what nothing models.
+        scale: by how much the draft's cycles are multiplied where there are none.
+        at_least: what that makes at least.
+        measured: the record that it is known by.
+        outdated: whether there are measurements of the operator that today's generator makes other code for.
+        shares: how many operators have the same workload: they will choose alike and share their code.
+        last_resort: whether it is only for where nothing else fits.
     """
 
-    kernel: Kernel
-    cycles: float = 0.0
+    draft: Draft
+    known_cycles: float | None = None
+    scale: float = 1.0
+    at_least: float = 0.0
     measured: Measured | None = None
     outdated: bool = False
     shares: int = 1
     last_resort: bool = False
 
     @property
+    def cycles(self) -> float:
+        """Cycles as measured, else modelled; 0 where it competes with no other."""
+        if self.known_cycles is not None:
+            return self.known_cycles
+        return max(self.draft.cycles * self.scale, self.at_least)
+
+    @property
+    def error(self) -> float:
+        """The share by which `cycles` can be too high."""
+        return 0.0 if self.known_cycles is not None else self.draft.error
+
+    @property
     def memory(self) -> tuple[object, ...]:
         """What it asks of the memory plan: one that asks the same is placed alike."""
-        return self.kernel.scratch_bytes, self.kernel.in_place, self.kernel.ahead
+        outline = self.draft.outline
+        return outline.scratch_bytes, outline.in_place, outline.ahead
 
     @property
     def code_bytes(self) -> int:
         """Flash of its code: as it was measured, else about that of micro-kernels alone."""
-        total = self.kernel.flash_bytes if self.measured is None else self.measured.flash_bytes
-        return total - self.kernel.constant_bytes
+        outline = self.draft.outline
+        return outline.code_bytes if self.measured is None else self.measured.flash_bytes - outline.constant_bytes
 
     @property
     def flash_bytes(self) -> int:
         """Flash of its constants and its share of the code."""
-        return self.kernel.constant_bytes - (-self.code_bytes // self.shares)
+        return self.draft.outline.constant_bytes - (-self.code_bytes // self.shares)
 
 
 def candidates(
@@ -85,12 +107,12 @@ def candidates(
     estimated, last = _estimated(op, core, families)
     if not estimated and last is not None:
         # None is estimated: of what was measured the fastest is taken, else the first.
-        estimated, last = [Candidate(kernel=last)], None
+        estimated, last = [Candidate(draft=last, known_cycles=0.0)], None
     found = _by_measurements(op, core, families, estimated, measured) if measured else estimated
     if last is None:
         return found
     slow = max((candidate.cycles for candidate in found), default=0.0) * LAST_RESORT_TIMES
-    return [*found, Candidate(kernel=last, cycles=slow, last_resort=bool(found))]
+    return [*found, Candidate(draft=last, known_cycles=slow, last_resort=bool(found))]
 
 
 def _by_measurements(
@@ -103,37 +125,64 @@ def _by_measurements(
     if not estimated:
         return []
     default = estimated[0]
-    base = _measurement_of(default.kernel, measured)
+    base = _measurement_of(default.draft.kernel, measured)
     if base is None:
-        return [Candidate(kernel=c.kernel, cycles=c.cycles, outdated=True) for c in estimated]
+        return [replace(candidate, outdated=True) for candidate in estimated]
     found: list[Candidate] = []
     for known in sorted(measured, key=_order):
         if known is not base and any(_beats(better, known) for better in found):
             continue
-        kernel = default.kernel if known is base else _rebuilt(op, core, families, known)
-        if kernel is not None:
-            found.append(Candidate(kernel=kernel, cycles=float(known.cost), measured=known))
+        draft = default.draft if known is base else _redrafted(op, core, families, known)
+        # The code of the fastest is surely today's; that of the others is looked at where one of them is chosen.
+        if draft is not None and (found or draft.settle()):
+            found.append(Candidate(draft=draft, known_cycles=float(known.cost), measured=known))
     return found + _unmeasured(estimated, found, base)
 
 
-def _estimated(op: Operator, core: Core, families: Sequence[KernelFamily]) -> tuple[list[Candidate], Kernel | None]:
-    """Return what competes, the fastest first, and the kernel of the first family that does not."""
-    found: list[Candidate] = []
+def _estimated(op: Operator, core: Core, families: Sequence[KernelFamily]) -> tuple[list[Candidate], Draft | None]:
+    """Return what competes, the fastest first, and the draft of the first family that does not."""
+    drafts: list[Draft] = []
     for family in families:
         if not family.applies(op, core):
             continue
         # Of a family in which no register block can be scheduled, nothing is found.
         with contextlib.suppress(ScheduleError):
             for config in family.contenders(op, core):
-                cycles = family.estimate(op, core, config)
-                if cycles is None:
-                    return _fastest_first(found), family.build(op, core, config)
-                found.append(Candidate(kernel=family.build(op, core, config), cycles=cycles))
-    return _fastest_first(found), None
+                with contextlib.suppress(ScheduleError):
+                    draft = Draft(op, core, family, config)
+                    if not draft.competes:
+                        return _fastest_first(drafts), draft
+                    drafts.append(draft)
+    return _fastest_first(drafts), None
 
 
-def _fastest_first(found: list[Candidate]) -> list[Candidate]:
-    return sorted(found, key=lambda candidate: (candidate.cycles, candidate.flash_bytes))
+def _fastest_first(drafts: list[Draft]) -> list[Candidate]:
+    """Return candidates, the fastest first, which is scheduled, without those that are no faster and no smaller."""
+    left = list(drafts)
+    while left:
+        first = min(left, key=lambda draft: draft.cycles * (1 - draft.error))
+        if first.is_settled:
+            break
+        if not first.settle():
+            left.remove(first)
+    found = [Candidate(draft=draft) for draft in left]
+    found.sort(key=lambda candidate: (candidate.cycles, candidate.flash_bytes) if len(left) > 1 else (0.0, 0))
+    return [c for index, c in enumerate(found) if not any(_replaces(faster, c) for faster in found[:index])]
+
+
+def _replaces(faster: Candidate, candidate: Candidate) -> bool:
+    """Whether a faster candidate, scheduled so that this is sure, asks for no more flash and memory either."""
+    if not faster.draft.is_settled or faster.flash_bytes > candidate.flash_bytes:
+        return False
+    ours, theirs = faster.draft.outline, candidate.draft.outline
+    return ours.scratch_bytes <= theirs.scratch_bytes and _lies_over(ours, theirs)
+
+
+def _lies_over(outline: Outline, other: Outline) -> bool:
+    """Whether an output may lie wherever it may by another."""
+    if not set(other.in_place) <= set(outline.in_place):
+        return False
+    return other.ahead is None or (outline.ahead is not None and outline.ahead <= other.ahead)
 
 
 def _measurement_of(kernel: Kernel, measured: Sequence[Measured]) -> Measured | None:
@@ -160,17 +209,15 @@ def _family_of(op: Operator, core: Core, families: Sequence[KernelFamily], known
     return None
 
 
-def _rebuilt(op: Operator, core: Core, families: Sequence[KernelFamily], known: Measured) -> Kernel | None:
-    """Return the kernel of a measured config, None if it is not legal here or other code now."""
+def _redrafted(op: Operator, core: Core, families: Sequence[KernelFamily], known: Measured) -> Draft | None:
+    """Return the draft of a measured config, None if it is not legal here."""
     family = _family_of(op, core, families, known)
     if family is None:
         return None
     # In the family's order of knobs: stores and files of records each have an order of their own.
     config = {knob: known.config[knob] for knob in family.space(op, core) or known.config}
     with contextlib.suppress(ScheduleError):
-        kernel = family.build(op, core, config)
-        if code_digest(kernel) == known.code:
-            return kernel
+        return Draft(op, core, family, config, known.code)
     return None
 
 
@@ -181,13 +228,13 @@ def _unmeasured(estimated: Sequence[Candidate], found: Sequence[Candidate], base
     """
     default = estimated[0]
     scale = base.cost / default.cycles if default.cycles else 1.0
-    known = {(c.kernel.family, tuple(sorted(c.kernel.config.items()))) for c in found}
+    known = {_key(c.draft) for c in found}
     least = found[0].cycles if found else 0.0
-    return [
-        Candidate(kernel=c.kernel, cycles=max(c.cycles * scale, least))
-        for c in estimated[1:]
-        if (c.kernel.family, tuple(sorted(c.kernel.config.items()))) not in known
-    ]
+    return [Candidate(draft=c.draft, scale=scale, at_least=least) for c in estimated[1:] if _key(c.draft) not in known]
+
+
+def _key(draft: Draft) -> tuple[object, ...]:
+    return draft.family.name, tuple(sorted(draft.config.items()))
 
 
 def _order(known: Measured) -> tuple[int, int, int, str, str]:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from utvm.graph import Graph, Operator, Tensor
-from utvm.kernels import Kernel
+from utvm.kernels import Outline
 from utvm.lowering.plan import Request
 from utvm.lowering.views import Views
 
 
 def requests_of(
-    graph: Graph, views: Views, chosen: list[tuple[Operator, Kernel]]
+    graph: Graph, views: Views, chosen: list[tuple[Operator, Outline]]
 ) -> tuple[list[Request], Mapping[Operator, Request]]:
     """Return one request for each storage, and one for the scratch of each operator that needs some."""
     index = {op: position for position, (op, _) in enumerate(chosen)}
@@ -82,7 +82,7 @@ class _Storage:
     is_state: bool = False
 
 
-def _under(op: Operator, kernel: Kernel, position: int, storage: _Storage | None) -> _Storage | None:
+def _under(op: Operator, kernel: Outline, position: int, storage: _Storage | None) -> _Storage | None:
     """Return the storage of the first input if it dies here and the output may lie over it."""
     if kernel.ahead is None or len(op.outputs) != 1 or storage is None or storage.last != position:
         return None
@@ -90,7 +90,7 @@ def _under(op: Operator, kernel: Kernel, position: int, storage: _Storage | None
 
 
 def _in_place_host(
-    op: Operator, kernel: Kernel, position: int, storages: Mapping[Tensor, _Storage | None]
+    op: Operator, kernel: Outline, position: int, storages: Mapping[Tensor, _Storage | None]
 ) -> _Storage | None:
     """Return the storage of an input that dies here and whose place the output may take."""
     if len(op.outputs) != 1:

@@ -20,7 +20,7 @@ from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import DepthwiseConv2D, Operator
-from utvm.kernels.base import Config, Kernel
+from utvm.kernels.base import INSTRUCTION_BYTES, Config, Kernel, Outline
 from utvm.kernels.dsp.assembly import (
     LOOP_REGISTERS,
     MAX_OFFSET,
@@ -75,9 +75,20 @@ class ChannelDepthwise(ScheduledFamily):
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all outputs."""
-        del config
+        return self.outline(op, core, config).cycles
+
+    def outline(self, op: Operator, core: Core, config: Config, *, scheduled: bool = False) -> Outline:
+        """Return the cycles of all outputs, and what the plan takes; all micro-kernels are scheduled for it."""
+        del config, scheduled
         assert isinstance(op, DepthwiseConv2D)
-        return _ChannelsPlan.of(op).cycles(core)
+        plan = _ChannelsPlan.of(op)
+        lines = sum(len(kernel.assembly) for kernel in plan.kernels(core))
+        return Outline(
+            cycles=plan.cycles(core),
+            constant_bytes=4 * len(plan.starts) * plan.spec(plan.parts[0]).words,
+            code_bytes=INSTRUCTION_BYTES * lines,
+            ahead=nest_ahead(op),
+        )
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a depthwise convolution."""
@@ -87,7 +98,6 @@ class ChannelDepthwise(ScheduledFamily):
         w = CWriter()
         _write_function(w, plan)
         height, width = op.weights.shape[1:3]
-        kernels = {kernel.name: kernel for kernel, _ in (plan.kernel(part, core) for part in plan.parts)}
         return Kernel(
             family=self.name,
             config=config,
@@ -96,7 +106,7 @@ class ChannelDepthwise(ScheduledFamily):
                 comment=f"{workload(op)}\nfamily {self.name}",
                 parameters=_PARAMETERS,
                 body=w.text,
-                support=tuple(kernels.values()),
+                support=plan.kernels(core),
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
             ahead=nest_ahead(op),
@@ -239,6 +249,11 @@ class _ChannelsPlan:
             return by_bytes, turn_by_bytes
         both = with_aligned_form(words, by_bytes, unaligned=core.unaligned)
         return both, turn if core.unaligned else turn_by_bytes
+
+    def kernels(self, core: Core) -> tuple[CSupport, ...]:
+        """Return the micro-kernels of all parts, each once."""
+        found = {kernel.name: kernel for kernel, _ in (self.kernel(part, core) for part in self.parts)}
+        return tuple(found.values())
 
     def stream(self) -> NDArray[np.int32]:
         """Return biases, weight words and requantisation of each group of channels."""

@@ -47,6 +47,13 @@ def fastest(
     return every[best[1]]
 
 
+def near_fastest(choices: Iterable[_Choice], estimate: Callable[[_Choice], float], error: float) -> list[_Choice]:
+    """Return the choices that may be the fastest by estimates that can be off by `error`, the fewest cycles first."""
+    every = list(choices)
+    ranked = _ranked(every, estimate)
+    return [every[position] for about, position in ranked if about * (1 - error) <= ranked[0][0] * (1 + error)]
+
+
 def _ranked(choices: list[_Choice], estimate: Callable[[_Choice], float]) -> list[tuple[float, int]]:
     """Return estimates and positions of choices, the fewest cycles first, without those that can't be scheduled."""
     found: list[tuple[float, int]] = []

@@ -14,7 +14,7 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import DepthwiseConv2D, Operator
-from utvm.kernels.base import Config, Kernel, Space
+from utvm.kernels.base import INSTRUCTION_BYTES, Config, Kernel, Outline, Space
 from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles, short_digest
 from utvm.kernels.dsp.choosing import fastest
 from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer, requantizer_refusal
@@ -98,9 +98,21 @@ class PlaneDepthwise(ScheduledFamily):
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of extracting and of computing all planes."""
+        return self.outline(op, core, config).cycles
+
+    def outline(self, op: Operator, core: Core, config: Config, *, scheduled: bool = False) -> Outline:
+        """Return the cycles of all planes, and what the plan takes; all micro-kernels are scheduled for it."""
+        del scheduled
         assert isinstance(op, DepthwiseConv2D)
         assert core.timing is not None
-        return _PlanePlan.of(op, config).cycles(core.timing)
+        plan = _PlanePlan.of(op, config)
+        return Outline(
+            cycles=plan.cycles(core.timing),
+            constant_bytes=4 * plan.stream_words * op.y.shape[3],
+            code_bytes=INSTRUCTION_BYTES * sum(len(kernel.assembly) for kernel in plan.kernels(core.timing)),
+            scratch_bytes=plan.scratch_bytes,
+            in_place=plan.in_place,
+        )
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a depthwise convolution."""
@@ -109,8 +121,6 @@ class PlaneDepthwise(ScheduledFamily):
         plan = _PlanePlan.of(op, config)
         w = CWriter()
         _write_function(w, plan)
-        blocks = [plan.kernel(rows, core.timing).function for rows in plan.heights()]
-        in_place = op.multiplier == 1 and op.stride == (1, 1) and op.x.shape == op.y.shape
         return Kernel(
             family=self.name,
             config=config,
@@ -119,11 +129,11 @@ class PlaneDepthwise(ScheduledFamily):
                 comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
                 parameters=_PARAMETERS,
                 body=w.text,
-                support=(*(plan.extraction(count, core.timing) for count, _ in plan.chunks()), *blocks),
+                support=plan.kernels(core.timing),
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
-            scratch_bytes=plan.plane_rows * plan.pitch,
-            in_place=(0,) if in_place else (),
+            scratch_bytes=plan.scratch_bytes,
+            in_place=plan.in_place,
         )
 
 
@@ -159,6 +169,17 @@ class _PlanePlan:
         op = self.op
         span = (self.kernel_size[0] - 1) * op.dilation[0] + 1
         return max((op.y.shape[1] - 1) * op.stride[0] + span, op.padding.top + op.x.shape[1])
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of one channel's plane."""
+        return self.plane_rows * self.pitch
+
+    @property
+    def in_place(self) -> tuple[int, ...]:
+        """As of `Kernel`."""
+        op = self.op
+        return (0,) if op.multiplier == 1 and op.stride == (1, 1) and op.x.shape == op.y.shape else ()
 
     @property
     def stream_words(self) -> int:
@@ -227,6 +248,11 @@ class _PlanePlan:
 
     def kernel(self, rows: int, timing: Timing) -> PlaneKernel:
         return _plane_kernel(self.symbol(rows), self.spec(rows, self.columns), timing, self.op.y.shape[2])
+
+    def kernels(self, timing: Timing) -> tuple[CSupport, ...]:
+        """Return the micro-kernels of extractions and of planes."""
+        extractions = (self.extraction(count, timing) for count, _ in self.chunks())
+        return (*extractions, *(self.kernel(rows, timing).function for rows in self.heights()))
 
     def extract_symbol(self, count: int) -> str:
         return f"utvm_extract_{count}_of_{dims(self.op.x.shape[2:])}_{self.pitch}"

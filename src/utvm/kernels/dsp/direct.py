@@ -6,16 +6,14 @@ computes M pixels by N channels in registers. Scratch is the ring.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from itertools import product
 
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
-from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, FullyConnected, Operator
-from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.dsp.choosing import fastest
+from utvm.kernels.base import INSTRUCTION_BYTES, Config, Kernel, Outline, Space
+from utvm.kernels.dsp.choosing import fastest, near_fastest
 from utvm.kernels.dsp.direct_plan import (
     PAIRED,
     UNROLL_LIMIT,
@@ -100,50 +98,70 @@ class DirectConvolution(ScheduledFamily):
         return self._paired(op, core, self._fastest(op, core, self._candidates(op, core)))
 
     def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
-        """Return the default, and what needs less flash: one block in a body, the fastest with narrow weights and its
-        rows in a loop, and small blocks.
+        """Return the blocks that may be the fastest, two of the likeliest in a body, and what needs less flash: the
+        fastest with narrow weights and its rows in a loop, and small blocks.
         """
         assert isinstance(op, Conv2D | FullyConnected)
         every = self._candidates(op, core)
+        near = near_fastest(
+            every, lambda config: DirectPlan.of(op, config).cost(core, estimated=True).cycles, ESTIMATE_ERROR
+        )
+        found = [*(self._doubled(op, core, one) for one in near[:1]), *near]
         compact = [{**config, "unroll": 0} for config in every if config["form"] == WeightForm.PAIR8]
-        one = self._fastest(op, core, every)
-        found = [self._paired(op, core, one), one]
         found += self._smaller(op, core, compact)
         return tuple(config for index, config in enumerate(found) if config not in found[:index])
 
+    def _doubled(self, op: Conv2D | FullyConnected, core: Core, config: Config) -> Config:
+        """Return the config with two blocks in one body where that is legal and they fit the registers, or itself."""
+        doubled = {**config, "unroll": PAIRED}
+        return doubled if int(config["unroll"]) == 1 and self.legal(op, core, doubled) else config
+
     def _paired(self, op: Conv2D | FullyConnected, core: Core, config: Config) -> Config:
         """Return the config with two blocks in one body where that is faster, or itself."""
-        paired = {**config, "unroll": PAIRED}
-        if int(config["unroll"]) != 1 or not self.legal(op, core, paired):
-            return config
-        with contextlib.suppress(ScheduleError):
-            return self._fastest(op, core, [config, paired])
-        return config
+        return self._fastest(op, core, [config, self._doubled(op, core, config)])
 
     def _smaller(self, op: Conv2D | FullyConnected, core: Core, compact: Sequence[Config]) -> Iterator[Config]:
-        choices = [compact]
+        """Yield the fastest of some configs by estimate, and small blocks."""
+        legal = [config for config in compact if self.legal(op, core, config)]
+        yield from near_fastest(legal, lambda config: DirectPlan.of(op, config).cost(core, estimated=True).cycles, 0.0)[
+            :1
+        ]
         for m, n in _SMALL_BLOCKS:
-            looped: Config = {"m": m, "n": n, "form": str(WeightForm.PAIR8), "unroll": 0}
-            choices.append([looped if self.legal(op, core, looped) else {**looped, "unroll": 1}])
-        for choice in choices:
-            with contextlib.suppress(ScheduleError):
-                yield self._fastest(op, core, [config for config in choice if self.legal(op, core, config)])
+            small: Config = {"m": m, "n": n, "form": str(WeightForm.PAIR8), "unroll": 0}
+            for config in (small, {**small, "unroll": 1}):
+                if self.legal(op, core, config):
+                    yield config
+                    break
 
     def _fastest(self, op: Conv2D | FullyConnected, core: Core, candidates: Sequence[Config]) -> Config:
         return fastest(
             candidates,
-            lambda config: DirectPlan.of(op, config).cycles(core),
+            lambda config: DirectPlan.of(op, config).cost(core).cycles,
             f"{op.kind} '{op.name}': no register block is legal",
-            estimate=lambda config: DirectPlan.of(op, config).cycles(core, estimated=True),
+            estimate=lambda config: DirectPlan.of(op, config).cost(core, estimated=True).cycles,
             error=ESTIMATE_ERROR,
         )
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all blocks, and of expanding each input row once."""
+        return self.outline(op, core, config, scheduled=True).cycles
+
+    def outline(self, op: Operator, core: Core, config: Config, *, scheduled: bool = False) -> Outline:
+        """Return the cycles of all blocks and of expanding each input row once, and what the plan takes."""
         assert isinstance(op, Conv2D | FullyConnected)
         assert core.timing is not None
         plan = DirectPlan.of(op, config)
-        return plan.cycles(core) + expansion_cycles(plan.rows, core.timing) * op.x.elements
+        cost = plan.cost(core, estimated=not scheduled)
+        expansion = expander(plan.rows, core.timing)
+        expansion_lines = 0 if expansion is None else len(expansion.assembly)
+        return Outline(
+            cycles=cost.cycles + expansion_cycles(plan.rows, core.timing) * op.x.elements,
+            error=0.0 if scheduled else ESTIMATE_ERROR,
+            constant_bytes=plan.stream_bytes,
+            code_bytes=round(cost.code_bytes) + INSTRUCTION_BYTES * expansion_lines,
+            scratch_bytes=plan.scratch_bytes,
+            ahead=_ahead(op, plan.window),
+        )
 
     def _candidates(self, op: Conv2D | FullyConnected, core: Core) -> list[Config]:
         """Return the configs worth a schedule: the fewest instructions first, wide weights only where they are few."""

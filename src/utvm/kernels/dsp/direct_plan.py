@@ -12,7 +12,7 @@ from utvm.codegen import CSupport
 from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, FullyConnected
-from utvm.kernels.base import Config
+from utvm.kernels.base import INSTRUCTION_BYTES, Config
 from utvm.kernels.dsp.assembly import short_digest
 from utvm.kernels.dsp.finish import (
     Requantizer,
@@ -23,8 +23,8 @@ from utvm.kernels.dsp.finish import (
     uniform_finish,
 )
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
-from utvm.kernels.dsp.multiply import multiply_kernel
-from utvm.kernels.dsp.multiply_estimates import multiply_cost, multiply_estimate
+from utvm.kernels.dsp.multiply import frame_lines, multiply_kernel
+from utvm.kernels.dsp.multiply_estimates import BlockCost, multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import MultiplySpec
 from utvm.kernels.dsp.stream import PAIR8_BOUND, WeightForm, lane_words, to_words
 
@@ -135,6 +135,11 @@ class DirectPlan:
         return WeightForm.INT16 if block.n % 2 else self.form
 
     @property
+    def stream_bytes(self) -> int:
+        """Bytes of the stream."""
+        return 4 * self.window.groups * self.group_words
+
+    @property
     def group_words(self) -> int:
         """Words of the stream of one group."""
         full, tail = divmod(self.window.out_channels, self.n)
@@ -156,8 +161,8 @@ class DirectPlan:
             paired=self.paired and block.n == self.n,
         )  # fmt: skip
 
-    def cycles(self, core: Core, *, estimated: bool = False) -> float:
-        """Return the modelled cycles of all blocks and their calls, the expansion of rows left out: all configs pay it.
+    def cost(self, core: Core, *, estimated: bool = False) -> BlockCost:
+        """Return what all blocks and their calls take, the expansion of rows left out: all configs pay it.
 
         Where the core's caches are known, code and weights that do not stay in them are read again and again.
         If `estimated`, no block is scheduled that is longer than those of `multiply_estimate`.
@@ -168,7 +173,7 @@ class DirectPlan:
         window, timing = self.window, core.timing
         assert timing is not None
         full_channels, calls_of = window.out_channels // self.n, self._calls()
-        total, cost_of = 0.0, multiply_estimate if estimated else multiply_cost
+        total, code_bytes, cost_of = 0.0, 0.0, multiply_estimate if estimated else multiply_cost
         for block in self.blocks():
             calls = calls_of[block.m]
             spec = self.spec(block)
@@ -176,11 +181,12 @@ class DirectPlan:
             turns = calls * (times // 2 if spec.paired else times)
             cost = cost_of(spec, timing, shift=self.shift)
             total += turns * cost.cycles
+            code_bytes += cost.code_bytes + INSTRUCTION_BYTES * frame_lines(spec)
             total += calls * (_CALL_CYCLES + _CALL_CYCLES_PER_ROW * spec.rows)
             if core.caches is not None:
                 total += core.caches.streaming(cost.code_bytes, 0, turns)
                 total += core.caches.streaming(0, 4 * times * spec.stream_words, calls)
-        return total * window.groups
+        return BlockCost(cycles=total * window.groups, code_bytes=code_bytes)
 
     @property
     def shift(self) -> int:

@@ -24,6 +24,8 @@ from utvm.kernels.dsp.multiply_code import (
 from utvm.kernels.dsp.multiply_spec import WALKER_IN_FRAME, MultiplySpec, RowSource
 
 _REGISTERS = ("r2", "r3", *LOOP_REGISTERS)
+_LINES_AROUND = 10
+"""Lines of `assembler_loop` with a frame, and those that find the end of the outputs."""
 _FIXED = {"%pa": "r0", "%pw": "r1"}
 
 
@@ -63,6 +65,11 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
         entry=entry,
         frame=frame,
     )
+
+
+def frame_lines(spec: MultiplySpec) -> int:
+    """Return the lines of a kernel around its body."""
+    return _LINES_AROUND + 2 * spec.rows + (0 if spec.unrolled else 2)
 
 
 @lru_cache(maxsize=16384)

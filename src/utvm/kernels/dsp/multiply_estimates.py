@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from utvm.cores.timing import Timing
+from utvm.kernels.base import INSTRUCTION_BYTES
 from utvm.kernels.dsp.multiply import multiply_body
 from utvm.kernels.dsp.multiply_spec import MultiplySpec
 
@@ -18,10 +19,11 @@ ESTIMATE_ERROR = 0.03
 """The share by which an estimate may be off: half of them are within half of it (docs/decisions/0038)."""
 _SHORT, _LONG = 4, 10
 """Lane pairs of the short blocks: even, for `RowSource.BYTES`."""
-_INSTRUCTION_BYTES = 4
 _WORD_BYTES = 8
 """Offsets that are equal modulo two words are alike to a load: aligned alike, of the same bank."""
 _APART = 256
+_SOME_SHIFT = 1
+"""An instruction shifts by any number of bits alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class BlockCost:
 def multiply_cost(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> BlockCost:
     """Return what one block of N channels takes, two if paired; arguments, errors as `multiply_kernel`."""
     lines, cycles = multiply_body(spec, timing, shift)
-    return BlockCost(cycles=cycles, code_bytes=_INSTRUCTION_BYTES * len(lines))
+    return BlockCost(cycles=cycles, code_bytes=INSTRUCTION_BYTES * len(lines))
 
 
 def multiply_estimate(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> BlockCost:
@@ -47,7 +49,7 @@ def multiply_estimate(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> 
     if spec.rows * spec.pairs <= 2 * _LONG:
         return multiply_cost(spec, timing, shift=shift)
     kind = _kind(spec)
-    return _estimated(kind, timing, shift, spec.rows, spec.pairs)
+    return _estimated(kind, timing, min(shift, _SOME_SHIFT), spec.rows, spec.pairs)
 
 
 def _estimated(kind: MultiplySpec, timing: Timing, shift: int, rows: int, pairs: int) -> BlockCost:
@@ -73,7 +75,7 @@ def _kind(spec: MultiplySpec) -> MultiplySpec:
     """Return the longest of the short blocks that are like this one.
 
     Where no lanes are loaded for two pixels, only their alignment says how far apart the pixels are. The same holds of
-    the outputs.
+    outputs of a word; bytes are stored anywhere alike.
     """
     pairs = range(_LONG)
     taps = [4 * pair for pair in pairs]
@@ -83,7 +85,7 @@ def _kind(spec: MultiplySpec) -> MultiplySpec:
     shares = len({offset for row in own for offset in row}) < spec.pixels * _LONG
     if not shares:
         own = [tuple(_APART * m + row[0] % _WORD_BYTES + tap for tap in taps) for m, row in enumerate(own)]
-    stride = spec.pixel_stride % _WORD_BYTES + 2 * _WORD_BYTES
+    stride = 2 * _WORD_BYTES + (spec.pixel_stride % _WORD_BYTES if spec.out_bytes > 1 else 0)
     return replace(spec, rows=1, offsets=tuple(own), pixel_stride=stride, tail=0)
 
 

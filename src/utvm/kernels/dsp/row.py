@@ -21,15 +21,15 @@ from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.graph import FullyConnected, Operator
-from utvm.kernels.base import Config, Kernel, Space
+from utvm.kernels.base import INSTRUCTION_BYTES, Config, Kernel, Outline, Space
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop, short_digest
-from utvm.kernels.dsp.choosing import fastest
+from utvm.kernels.dsp.choosing import fastest, near_fastest
 from utvm.kernels.dsp.direct_plan import WIDE_WEIGHTS, DirectPlan, pairs_exactly
 from utvm.kernels.dsp.expand import expansion_turn
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply import multiply_body
-from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR, multiply_cost, multiply_estimate
+from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR, BlockCost, multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import ROW_IN_FRAME, MultiplySpec, RowSource
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
@@ -38,6 +38,8 @@ from utvm.kernels.workload_keys import workload
 _MOST_FRAME = 1536
 """Bytes of stack that a row may take; a board has at least twice that unless it says otherwise."""
 _CALL_CYCLES = 60
+_LINES_AROUND = 8
+"""Lines of the micro-kernel around its turn and the expansion."""
 _BRANCH_CYCLES, _TAIL_CYCLES = 3, 4
 _LANES = (0, 2, 1, 3)
 """The lane of each byte of a word, as `geometry.extension_order` says."""
@@ -83,11 +85,20 @@ class RowFullyConnected(ScheduledFamily):
         return config["form"] == WeightForm.INT16 or (n % 2 == 0 and pairs_exactly(op))
 
     def default(self, op: Operator, core: Core) -> Config:
-        """Return the block with the fewest modelled cycles, wide weights only where they are few.
+        """Return the block with the fewest modelled cycles.
 
         Raises:
             ScheduleError: no block fits the registers.
         """
+        assert isinstance(op, FullyConnected)
+        return fastest(
+            self.contenders(op, core),
+            lambda config: _RowPlan.of(op, config).cost(core).cycles,
+            f"{op.kind} '{op.name}': no register block is legal",
+        )
+
+    def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
+        """Return the blocks that may be the fastest, wide weights only where they are few."""
         assert isinstance(op, FullyConnected)
         narrow = op.weights.shape[0] % 2 == 0 and pairs_exactly(op)
         forms = [WeightForm.PAIR8] if narrow else []
@@ -97,18 +108,29 @@ class RowFullyConnected(ScheduledFamily):
             {"n": n, "form": str(form), "row": row}
             for n, form, row in product((8, 6, 4, 2, 1), forms, ("frame", "bytes"))
         ]
-        return fastest(
-            [config for config in configs if self.legal(op, core, config)],
-            lambda config: _RowPlan.of(op, config).cycles(core),
-            f"{op.kind} '{op.name}': no register block is legal",
-            estimate=lambda config: _RowPlan.of(op, config).cycles(core, estimated=True),
-            error=ESTIMATE_ERROR,
+        legal = [config for config in configs if self.legal(op, core, config)]
+        return tuple(
+            near_fastest(
+                legal, lambda config: _RowPlan.of(op, config).cost(core, estimated=True).cycles, ESTIMATE_ERROR
+            )
         )
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all rows."""
+        return self.outline(op, core, config, scheduled=True).cycles
+
+    def outline(self, op: Operator, core: Core, config: Config, *, scheduled: bool = False) -> Outline:
+        """Return the cycles of all rows, and what the plan takes."""
         assert isinstance(op, FullyConnected)
-        return _RowPlan.of(op, config).cycles(core)
+        plan = _RowPlan.of(op, config)
+        cost = plan.cost(core, estimated=not scheduled)
+        return Outline(
+            cycles=cost.cycles,
+            error=0.0 if scheduled else ESTIMATE_ERROR,
+            constant_bytes=plan.direct.stream_bytes,
+            code_bytes=round(cost.code_bytes),
+            ahead=plan.ahead,
+        )
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a fully connected layer."""
@@ -195,19 +217,22 @@ class _RowPlan:
         inputs, digest = self.op.weights.shape[1], short_digest(self.spec, self.direct.shift)
         return f"utvm_row_n{self.direct.n}_{inputs}{'' if _at_words(self.op) else '_anywhere'}_{digest}"
 
-    def cycles(self, core: Core, *, estimated: bool = False) -> float:
+    def cost(self, core: Core, *, estimated: bool = False) -> BlockCost:
         timing = core.timing
         assert timing is not None
         blocks = self.direct.window.out_channels // self.direct.n
         row: float = _CALL_CYCLES
+        lines = _LINES_AROUND
         if self.source is RowSource.FRAME:
-            row += _expansion_cycles(self.op.weights.shape[1], timing, at_words=_at_words(self.op))
+            inputs, at_words = self.op.weights.shape[1], _at_words(self.op)
+            row += _expansion_cycles(inputs, timing, at_words=at_words)
+            lines += len(_expansion_code(inputs, timing, at_words=at_words))
         cost = (multiply_estimate if estimated else multiply_cost)(self.spec, timing, shift=self.direct.shift)
         row += blocks * cost.cycles
         if core.caches is not None:
             row += core.caches.streaming(cost.code_bytes, 0, blocks)
             row += core.caches.streaming(0, 4 * blocks * self.spec.stream_words, 1)
-        return self.batch * row
+        return BlockCost(cycles=self.batch * row, code_bytes=cost.code_bytes + INSTRUCTION_BYTES * lines)
 
 
 @lru_cache(maxsize=8)

@@ -14,10 +14,11 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D, Operator
-from utvm.kernels.base import Config, Kernel, Space
+from utvm.kernels.base import Config, Kernel, Outline, Space
 from utvm.kernels.dsp.finish import Requantizer, requantizer, requantizer_refusal
+from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR, BlockCost
 from utvm.kernels.dsp.scheduled import ScheduledFamily
-from utvm.kernels.dsp.winograd.exactness import Scale, finish_constants, is_exact
+from utvm.kernels.dsp.winograd.exactness import FINISH_WORDS, Scale, finish_constants, is_exact
 from utvm.kernels.dsp.winograd.stages import Ending
 from utvm.kernels.dsp.winograd.transforms import Transform
 from utvm.kernels.workload_keys import dims, workload
@@ -74,6 +75,11 @@ class WinogradPlan(ABC):
         exact = is_exact(self.op, self.requantizer, self.transform, self.point_weights(), dimensions=self.dimensions)
         return exact and self.reachable and self.scratch_bytes <= _MOST_SCRATCH
 
+    @property
+    @abstractmethod
+    def weight_count(self) -> int:
+        """Words of the transformed weights."""
+
     @abstractmethod
     def point_weights(self) -> NDArray[np.int64]:
         """Return the transformed weights, the points first."""
@@ -112,8 +118,12 @@ class WinogradPlan(ABC):
         """Return the micro-kernels in the order in which they run."""
 
     @abstractmethod
-    def cycles(self, core: Core) -> float:
-        """Return the modelled cycles of one call."""
+    def cost(self, core: Core, *, estimated: bool = False) -> BlockCost:
+        """Return what one call takes; if `estimated`, no long block is scheduled for it.
+
+        Raises:
+            ScheduleError: a block does not fit the registers.
+        """
 
 
 PlanT = TypeVar("PlanT", bound=WinogradPlan)
@@ -127,8 +137,8 @@ class WinogradFamily(ScheduledFamily, Generic[PlanT]):
     """What the names of the C functions end with, before the tile."""
 
     @abstractmethod
-    def plan(self, op: Conv2D, tile: int, core: Core) -> PlanT:
-        """Return the plan for a tile of `tiles`."""
+    def plan(self, op: Conv2D, tile: int, core: Core, *, estimated: bool = False) -> PlanT:
+        """Return the plan for a tile of `tiles`, its block chosen by estimates alone if `estimated`."""
 
     @abstractmethod
     def candidates(self, op: Conv2D) -> Iterator[WinogradPlan]:
@@ -177,8 +187,21 @@ class WinogradFamily(ScheduledFamily, Generic[PlanT]):
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the modelled cycles of all stages."""
+        return self.outline(op, core, config, scheduled=True).cycles
+
+    def outline(self, op: Operator, core: Core, config: Config, *, scheduled: bool = False) -> Outline:
+        """Return the cycles of all stages, and what the plan takes."""
         assert isinstance(op, Conv2D)
-        return self.plan(op, int(config["tile"]), core).cycles(core)
+        plan = self.plan(op, int(config["tile"]), core, estimated=not scheduled)
+        cost = plan.cost(core, estimated=not scheduled)
+        return Outline(
+            cycles=cost.cycles,
+            error=0.0 if scheduled else ESTIMATE_ERROR,
+            constant_bytes=4 * (plan.weight_count + FINISH_WORDS * op.y.shape[3]),
+            code_bytes=round(cost.code_bytes),
+            scratch_bytes=plan.scratch_bytes,
+            ahead=self.ahead(plan),
+        )
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a convolution."""

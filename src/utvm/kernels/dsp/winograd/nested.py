@@ -45,9 +45,9 @@ class WinogradConvolution(WinogradFamily[NestedPlan]):
             if taps == width and out_height % outputs == 0 and out_width % outputs == 0:
                 yield NestedPlan(op=op, transform=transform, requantizer=found)
 
-    def plan(self, op: Conv2D, tile: int, core: Core) -> NestedPlan:
+    def plan(self, op: Conv2D, tile: int, core: Core, *, estimated: bool = False) -> NestedPlan:
         """Return the plan for a tile."""
-        del core
+        del core, estimated
         found = requantizer(op)
         assert found is not None
         return NestedPlan(op=op, transform=TRANSFORMS[op.weights.shape[2], tile], requantizer=found)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from utvm.codegen import CSupport
 from utvm.cores import Core
 from utvm.cores.timing import Timing
+from utvm.kernels.base import INSTRUCTION_BYTES
 from utvm.kernels.dsp.assembly import MAX_OFFSET, loop_cycles, short_digest
 from utvm.kernels.dsp.geometry import extension_order
+from utvm.kernels.dsp.multiply_estimates import BlockCost
 from utvm.kernels.dsp.stream import lane_words, to_words
 from utvm.kernels.dsp.winograd.family import WinogradPlan
 from utvm.kernels.dsp.winograd.stages import Products, Strided, ending_loop, products_loop, transform_loop
@@ -121,6 +123,11 @@ class NestedPlan(WinogradPlan):
             and max(sums, products, outputs) <= MAX_OFFSET
         )
 
+    @property
+    def weight_count(self) -> int:
+        """Words of the transformed weights."""
+        return self.points**2 * self.op.y.shape[3] * self.words
+
     def point_weights(self) -> NDArray[np.int64]:
         """Return G g G^T: [point down, point across, OC, IC]."""
         weights, matrix = self.op.weights.values.astype(np.int64), self.transform.weights
@@ -164,11 +171,13 @@ class NestedPlan(WinogradPlan):
             ending_loop(ended, t.inverse, ending, timing),
         )
 
-    def cycles(self, core: Core) -> float:
-        """Return the modelled cycles of one call: each stage's loop as often as it turns, and weights from flash."""
+    def cost(self, core: Core, *, estimated: bool = False) -> BlockCost:
+        """Return what one call takes: each stage's loop as often as it turns, and weights from flash."""
+        del estimated
         timing = core.timing
         assert timing is not None
-        down, across, products, back, ending = (loop_cycles(stage, timing) for stage in self.stages(timing))
+        stages = self.stages(timing)
+        down, across, products, back, ending = (loop_cycles(stage, timing) for stage in stages)
         images, out_height, _, out_channels = self.op.y.shape
         outputs, points, pairs = self.transform.outputs, self.points, out_channels // CHANNELS
         row_words = self.row_bytes // 4
@@ -179,4 +188,7 @@ class NestedPlan(WinogradPlan):
         total += out_channels * self.tile_rows * outputs * (self.tiles_across * ending + _CALL_CYCLES)
         if core.caches is not None:
             total += core.caches.streaming(0, 4 * points**2 * self.words * out_channels, 1)
-        return images * (out_height // (outputs * self.tile_rows)) * total
+        return BlockCost(
+            cycles=images * (out_height // (outputs * self.tile_rows)) * total,
+            code_bytes=INSTRUCTION_BYTES * sum(len(stage.assembly) for stage in stages),
+        )

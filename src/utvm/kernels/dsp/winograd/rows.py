@@ -52,9 +52,9 @@ class WinogradRows(WinogradFamily[RowsPlan]):
             if taps == width and op.y.shape[2] % outputs == 0:
                 yield RowsPlan(op=op, transform=transform, requantizer=found, m=1, n=1, unrolled=False)
 
-    def plan(self, op: Conv2D, tile: int, core: Core) -> RowsPlan:
+    def plan(self, op: Conv2D, tile: int, core: Core, *, estimated: bool = False) -> RowsPlan:
         """Return the plan for a tile, with the block that is fastest on a core."""
-        return RowsPlan.of(op, tile, core)
+        return RowsPlan.of(op, tile, core, estimated=estimated)
 
     def summary(self, plan: RowsPlan) -> str:
         """Return F(m, r) and the block."""

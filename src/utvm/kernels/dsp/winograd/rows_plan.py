@@ -12,12 +12,13 @@ from utvm.codegen import CSupport
 from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import Conv2D
+from utvm.kernels.base import INSTRUCTION_BYTES
 from utvm.kernels.dsp.assembly import MAX_OFFSET, loop_cycles, short_digest
 from utvm.kernels.dsp.choosing import fastest
 from utvm.kernels.dsp.finish import INT8, Finish, requantizer
 from utvm.kernels.dsp.geometry import extension_order
-from utvm.kernels.dsp.multiply import multiply_kernel
-from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR, multiply_cost, multiply_estimate
+from utvm.kernels.dsp.multiply import frame_lines, multiply_kernel
+from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR, BlockCost, multiply_cost, multiply_estimate
 from utvm.kernels.dsp.multiply_spec import MultiplySpec, plain_offsets
 from utvm.kernels.dsp.stream import WeightForm, lane_words, to_words
 from utvm.kernels.dsp.winograd.exactness import FINISH_WORDS
@@ -49,17 +50,17 @@ class RowsPlan(WinogradPlan):
     unrolled: bool
 
     @staticmethod
-    def of(op: Conv2D, outputs: int, core: Core) -> RowsPlan:
-        """Return the plan with the block that is fastest on a core.
+    def of(op: Conv2D, outputs: int, core: Core, *, estimated: bool = False) -> RowsPlan:
+        """Return the plan with the block that is fastest on a core, or about so if `estimated`.
 
         Raises:
             ScheduleError: no block fits the registers.
         """
         return fastest(
             _blocked(op, outputs, core),
-            lambda plan: plan.product_cycles(core),
+            lambda plan: plan.product_cost(core, estimated=estimated).cycles,
             f"{op.kind} '{op.name}': no block of tiles and channels fits the registers",
-            estimate=lambda plan: plan.product_cycles(core, estimated=True),
+            estimate=lambda plan: plan.product_cost(core, estimated=True).cycles,
             error=ESTIMATE_ERROR,
         )
 
@@ -153,6 +154,11 @@ class RowsPlan(WinogradPlan):
             point_bytes=4 * self.tiles * self.chunk, sum_step=4, stream_step=4 * FINISH_WORDS, out_step=1
         )
 
+    @property
+    def weight_count(self) -> int:
+        """Words of the transformed weights."""
+        return self.points * self.op.y.shape[3] * self.kernel_rows * self.words
+
     def point_weights(self) -> NDArray[np.int64]:
         """Return G g, row by row: [point, OC, row, IC]."""
         transformed: NDArray[np.int64] = np.einsum(
@@ -180,29 +186,44 @@ class RowsPlan(WinogradPlan):
 
     def stages(self, timing: Timing) -> tuple[CSupport, ...]:
         """Return the micro-kernels: transform, products, ending."""
-        t = self.transform
         return (
-            transform_loop(self.symbol("across"), t.data, *self.across, timing, "data transform of a tile"),
+            self._across(timing),
             multiply_kernel(self.symbol("products"), self.products, timing),
-            ending_loop(self.symbol("ending"), t.inverse, self.last_stage, timing),
+            self._ending(timing),
         )
 
-    def cycles(self, core: Core) -> float:
-        """Return the modelled cycles of one call: each stage's loop as often as it turns, and weights from flash."""
+    def _across(self, timing: Timing) -> CSupport:
+        return transform_loop(
+            self.symbol("across"), self.transform.data, *self.across, timing, "data transform of a tile"
+        )
+
+    def _ending(self, timing: Timing) -> CSupport:
+        return ending_loop(self.symbol("ending"), self.transform.inverse, self.last_stage, timing)
+
+    def cost(self, core: Core, *, estimated: bool = False) -> BlockCost:
+        """Return what one call takes: each stage's loop as often as it turns, and weights from flash."""
         timing = core.timing
         assert timing is not None
-        across, _, ending = self.stages(timing)
+        across, ending, product = (
+            self._across(timing),
+            self._ending(timing),
+            self.product_cost(core, estimated=estimated),
+        )
         batch, height, width, inputs = self.op.x.shape
         _, out_height, _, channels = self.op.y.shape
         expansion = width * self.words * _EXPANSION_CYCLES if inputs % 4 == 0 else width * inputs * _LANE_CYCLES
         row_in = expansion + self.tiles * (self.words * loop_cycles(across, timing) + _CALL_CYCLES)
-        row_out = self.product_cycles(core)
+        row_out = product.cycles
         row_out += self.tiles * channels * loop_cycles(ending, timing)
         row_out += self.tiles * channels // self.chunk * _CALL_CYCLES
-        return batch * (height * row_in + out_height * row_out)
+        lines = len(across.assembly) + len(ending.assembly) + frame_lines(self.products)
+        return BlockCost(
+            cycles=batch * (height * row_in + out_height * row_out),
+            code_bytes=product.code_bytes + INSTRUCTION_BYTES * lines,
+        )
 
-    def product_cycles(self, core: Core, *, estimated: bool = False) -> float:
-        """Return the modelled cycles of the products of one output row, with what its caches make of code and weights.
+    def product_cost(self, core: Core, *, estimated: bool = False) -> BlockCost:
+        """Return what the products of one output row take, with what its caches make of code and weights.
 
         If `estimated`, no block is scheduled that is longer than those of `multiply_estimate`.
 
@@ -221,7 +242,7 @@ class RowsPlan(WinogradPlan):
             # What a call reads is there for the next tiles if it fits the cache; the weights of all points seldom are.
             total += max(core.caches.streaming(0, call_bytes, calls), core.caches.streaming(0, row_bytes, 1))
             total += core.caches.streaming(cost.code_bytes, 0, calls * turns)
-        return total
+        return BlockCost(cycles=total, code_bytes=cost.code_bytes)
 
 
 def _blocked(op: Conv2D, outputs: int, core: Core) -> Iterator[RowsPlan]:
