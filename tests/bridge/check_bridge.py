@@ -13,6 +13,7 @@ from utvm.fleet import Fleet
 from utvm.tuning import measure
 from utvm.tvm.candidate import build, build_code, expected
 from utvm.tvm.code import TirCode, operands_of, tir_code
+from utvm.tvm.module import tir_module
 
 BOARD = "qemu-cortex-m7"
 
@@ -208,6 +209,77 @@ def test_a_relax_module_is_exported_built_and_run() -> None:
         done = session.measure("small_run", [image, np.zeros((1, 5), np.float32), np.zeros(size, np.uint8), size])
     assert done.value == 0
     assert np.allclose(done.outputs[1], run(image), rtol=1e-4, atol=1e-6)
+
+
+def quantised() -> object:
+    """Return two int8 convolutions between pairs, and erf, which µTVM has not, between them."""
+    rng = np.random.default_rng(5)
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((1, 3, 8, 8), "float32"))
+
+    def paired(value: object, scale: float) -> object:
+        units = relax.const(np.float32(scale)), relax.const(np.int8(-3))
+        stored = builder.emit(relax.op.quantize(value, *units, axis=1, out_dtype="int8"))
+        return builder.emit(relax.op.dequantize(stored, *units, axis=1, out_dtype="float32"))
+
+    def weights(*shape: int) -> object:
+        values = relax.const(rng.integers(-127, 128, shape).astype(np.int8))
+        units = relax.const(np.full(shape[0], 2**-8, np.float32)), relax.const(np.zeros(shape[0], np.int8))
+        return builder.emit(relax.op.dequantize(values, *units, axis=0, out_dtype="float32"))
+
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            y = builder.emit(relax.op.nn.conv2d(paired(x, 2**-5), weights(4, 3, 3, 3), padding=1))
+            bias = relax.const(rng.normal(size=(1, 4, 1, 1)).astype(np.float32).round(1))
+            y = paired(builder.emit(relax.op.nn.relu(builder.emit(relax.op.add(y, bias)))), 0.037)
+            y = builder.emit(relax.op.erf(y))
+            y = builder.emit(relax.op.nn.conv2d(paired(y, 2**-6), weights(5, 4, 3, 3), strides=2))
+            y = builder.emit(relax.op.nn.max_pool2d(paired(y, 0.041), 2, 1))
+            y = builder.emit_output(relax.op.reshape(y, (1, 20)))
+        builder.emit_func_output(y)
+    return builder.get()
+
+
+def test_operators_that_we_have_are_taken_over() -> None:
+    """In int8 with equal outputs; TVM keeps the rest, and says why; each layer's gain is told; exported, built, run."""
+    module, image = quantised(), np.random.default_rng(6).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    outputs, cycles = [], []
+    for offload in (False, True):
+        compiled = utvm.tvm.compile(module, BOARD, name="mixed", offload=offload)
+        with utvm.connect(BOARD) as session:
+            result = utvm.Model(session, compiled).run(image)
+        outputs += result.outputs.values()
+        cycles.append(result.measurement.cycles)
+    families = [call.kernel.family for call in compiled.program.calls]
+    assert families.count("tvm") == 1
+    assert np.array_equal(*outputs)
+    assert cycles[1] < cycles[0] / 2
+    gains = utvm.tvm.gains(module, BOARD)
+    assert [part.operators[0] for part in gains.parts if part.own is None] == ["erf"]
+    assert "no operators of µTVM" in repr(gains)
+    assert sum(part.tvm if part.own is None else part.own for part in gains.parts) < cycles[1]
+    assert all(part.own < part.tvm for part in gains.parts if "nn.conv2d" in part.operators)
+    assert "<table>" in gains._repr_html_()
+    files = utvm.tvm.export(module, BOARD, name="mixed", offload=True)
+    program = utvm.build_c(BOARD, files, entry="mixed_run", flags=["-std=c11", "-Wall", "-Wextra", "-Werror"])
+    size = compiled.program.arena_bytes
+    with utvm.connect(BOARD) as session:
+        session.load(program)
+        done = session.measure("mixed_run", [image, np.zeros((1, 20), np.float32), np.zeros(size, np.uint8), size])
+    assert np.array_equal(done.outputs[1], outputs[0])
+
+
+def test_nothing_to_take_over_is_said() -> None:
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((1, 8), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            y = builder.emit_output(relax.op.nn.relu(relax.op.erf(x)))
+        builder.emit_func_output(y)
+    with pytest.warns(utvm.UtvmWarning, match="nothing is offloaded: no operators of µTVM; there are no sums"):
+        utvm.tvm.compile(builder.get(), BOARD, offload=True)
+    with pytest.raises(utvm.UtvmError, match="offload before it is tuned"):
+        utvm.tvm.compile(tir_module(builder.get()), BOARD, offload=True)
 
 
 @pytest.mark.parametrize(

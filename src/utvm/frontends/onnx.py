@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ from utvm.frontends.onnx_quantized import (
     with_steps,
 )
 from utvm.frontends.problems import Problems
-from utvm.frontends.qdq import integers_of, is_quantised
+from utvm.frontends.qdq import integer_graph, integers_of, is_quantised
 from utvm.frontends.reading import model_bytes
 from utvm.frontends.refusal import RefusedError
 from utvm.graph import Dequantize, DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
+from utvm.passes import fold_constants, remove_dead_operators
+from utvm.passes.channel_order import ChannelsLast, channels_last
 
 CONVERTERS = {**LAYERS, **MOVEMENT, "QuantizeLinear": quantize, "DequantizeLinear": dequantize}
 _ALWAYS = frozenset(("Shape", "Size"))
@@ -74,6 +77,25 @@ def load_onnx(model: Path | bytes, *, name: str | None = None) -> Graph:
     return _Importer(raw, source, name or (model.stem if isinstance(model, Path) else "model")).graph()
 
 
+def graph_of_nodes(model: OnnxModel, name: str) -> ChannelsLast:
+    """Return the graph of a model that was no file, images in the order of kernels, and how these were moved.
+
+    A quantised one becomes int8, as in `load_onnx`.
+
+    Raises:
+        FrontendError: with every problem found.
+    """
+    importer = _Importer(model, name, name)
+    moved = channels_last(remove_dead_operators(fold_constants(importer.float_graph())))
+    if not is_quantised(moved.graph):
+        return moved
+    problems = Problems()
+    made = integer_graph(moved.graph, problems)
+    if made is None:
+        raise FrontendError(name, problems.texts)
+    return replace(moved, graph=made)
+
+
 class _Importer:
     def __init__(self, raw: OnnxModel, source: str, name: str) -> None:
         self.source = source
@@ -88,6 +110,15 @@ class _Importer:
         self.left = MAX_COMPUTED
 
     def graph(self) -> Graph:
+        """Return the graph; int8 if there are pairs of Quantize and Dequantize."""
+        graph = self.float_graph()
+        try:
+            return integers_of(graph, self.source, _FLOAT_INSTEAD) if is_quantised(graph) else graph
+        except GraphError as error:
+            raise FrontendError(self.source, [str(error)]) from error
+
+    def float_graph(self) -> Graph:
+        """Return the graph as it is written, in float32."""
         readers = {node.inputs[:1]: node for node in reversed(self.raw.nodes) if node.kind == "DequantizeLinear"}
         for name, shape in self.raw.inputs.items():
             reader, dtype = readers.get((name,)), self.raw.input_types[name]
@@ -112,8 +143,7 @@ class _Importer:
         if self.problems.texts:
             raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
         try:
-            graph = self.builder.graph([(name, value) for name, value in outputs if isinstance(value, Tensor)])
-            return integers_of(graph, self.source, _FLOAT_INSTEAD) if is_quantised(graph) else graph
+            return self.builder.graph([(name, value) for name, value in outputs if isinstance(value, Tensor)])
         except GraphError as error:
             raise FrontendError(self.source, [str(error)]) from error
 

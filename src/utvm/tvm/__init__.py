@@ -22,9 +22,10 @@ if "tvm.s_tir.tensor_intrin" not in sys.modules:
 import tvm.s_tir  # noqa: E402
 
 from utvm.tvm.code import c_target  # noqa: E402
+from utvm.tvm.compiling import OffloadedPart, OffloadGains, compile, gains  # noqa: E402
 from utvm.tvm.library import export  # noqa: E402
 from utvm.tvm.measuring import Boards, as_module  # noqa: E402
-from utvm.tvm.module import compile, tune_module  # noqa: E402
+from utvm.tvm.module import tune_module  # noqa: E402
 from utvm.tvm.printer import TvmCodeError  # noqa: E402
 from utvm.tvm.searching import TunedFunction, default_space, tune  # noqa: E402
 
@@ -33,6 +34,8 @@ if not hasattr(tvm.s_tir, "tensor_intrin"):
 
 __all__ = [
     "Boards",
+    "OffloadGains",
+    "OffloadedPart",
     "TunedFunction",
     "TvmCodeError",
     "TvmVersionError",
@@ -41,6 +44,7 @@ __all__ = [
     "compile",
     "default_space",
     "export",
+    "gains",
     "tune",
     "tune_module",
 ]

@@ -12,17 +12,16 @@ from utvm.api import as_board
 from utvm.boards import Board
 from utvm.codegen.library import render_library
 from utvm.deploy.exporting import library_of
-from utvm.lowering import Options, lower
-from utvm.tvm.module import TvmKernels, graph_of
+from utvm.tvm.compiling import portable_of, program_of
 
 
-def export(module: Any, board: str | Path | Board, *, name: str = "main") -> Mapping[str, str]:
+def export(module: Any, board: str | Path | Board, *, name: str = "main", offload: bool = False) -> Mapping[str, str]:
     """Return the C library of a Relax module: texts by file name, header, sources and weights; no runtime, no heap.
 
     It needs a C compiler and <math.h> (`-lm`).
 
     Args:
-        module, name: as in `compile`.
+        module, name, offload: as in `compile`.
         board: for whose core kernels are made.
 
     Raises:
@@ -33,7 +32,8 @@ def export(module: Any, board: str | Path | Board, *, name: str = "main") -> Map
             Path(name).write_text(text)
     """
     target = as_board(board)
-    program = lower(graph_of(module, name), target.core, Options(name=name, families=(TvmKernels(),)))
-    library = library_of(program, None, target, {}, {})
-    title = f"{program.name}: a Relax module as plain C, TVM's kernels in µTVM {utvm.__version__}'s memory plan."
+    program = program_of(module, target, name, offload=offload)
+    library = library_of(program, portable_of(program), target, {}, {})
+    whose = "TVM's and µTVM's kernels" if offload else "TVM's kernels"
+    title = f"{program.name}: a Relax module as C, {whose} in µTVM {utvm.__version__}'s memory plan."
     return dict(render_library(replace(library, title=title)))

@@ -1,30 +1,23 @@
-"""A Relax module as a program of µTVM: TVM's kernels, µTVM's memory plan, session, and export."""
+"""A Relax module as a graph of calls of TIR functions, whose kernels are TVM's; and these functions tuned."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tvm
 from tvm import relax
 
-from utvm.api import Compiled, as_board, image_sources
-from utvm.api.foreign import LIBRARIES
-from utvm.boards import Board, require_trust
 from utvm.cache import digest
-from utvm.codegen import RUN_SYMBOL, CArray
+from utvm.codegen import CArray
 from utvm.codegen.c import Role
 from utvm.cores import Core
-from utvm.device import build_image
 from utvm.errors import UtvmError
 from utvm.graph import DType, Graph, Operator, Tensor
 from utvm.graph.names import Names
 from utvm.kernels import Config, Kernel, KernelFamily
-from utvm.lowering import Options, lower
-from utvm.tvm.candidate import FLAGS
 from utvm.tvm.code import TirCode, operands_of, tir_code
 from utvm.tvm.measuring import Boards
 from utvm.tvm.printer import TvmCodeError, identifier
@@ -44,7 +37,7 @@ class TirFunction:
 
     def code(self, roles: tuple[Role, ...]) -> TirCode:
         """Return its C, for operands that are inputs, constants and outputs."""
-        return tir_code(self.function, stem=self.name, comment=f"TVM: {self.name}", roles=roles)
+        return tir_code(self.function, stem=f"tvm_{self.name}", comment=f"TVM: {self.name}", roles=roles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,15 +90,30 @@ class TvmKernels(KernelFamily):
         )
 
 
+def check_relax(module: Any) -> None:
+    """Refuse what is no Relax module.
+
+    Raises:
+        TvmCodeError: it has no function `main`.
+    """
+    if not isinstance(module, tvm.IRModule) or "main" not in {v.name_hint for v in module.get_global_vars()}:
+        raise TvmCodeError("give an IRModule of Relax with a function 'main', as TVM's frontends make it")
+
+
+def is_lowered(module: Any) -> bool:
+    """Whether all that a Relax module does are calls of TIR functions."""
+    check_relax(module)
+    return all(_callee(binding.value) is not None for binding in bindings_of(module))
+
+
 def tir_module(module: Any) -> Any:
     """Return a Relax module of calls of TIR functions, fused as TVM fuses; one that is so already stays.
 
     Raises:
         TvmCodeError: it has no function `main`, or TVM can't legalise it.
     """
-    if not isinstance(module, tvm.IRModule) or "main" not in {v.name_hint for v in module.get_global_vars()}:
-        raise TvmCodeError("give an IRModule of Relax with a function 'main', as TVM's frontends make it")
-    if all(_callee(binding.value) is not None for binding in _bindings(module)):
+    check_relax(module)
+    if is_lowered(module):
         return module
     t = relax.transform
     steps = [t.LegalizeOps(), t.AnnotateTIROpPattern(), t.FoldConstant(), t.FuseOps(fuse_opt_level=2), t.FuseTIR()]
@@ -142,7 +150,7 @@ def tune_module(
     return lowered, found
 
 
-def graph_of(module: Any, name: str = "main") -> Graph:
+def tir_graph(module: Any, name: str = "main") -> Graph:
     """Return a Relax module as a graph of `TirCall`s.
 
     Raises:
@@ -153,9 +161,9 @@ def graph_of(module: Any, name: str = "main") -> Graph:
     names, known, operators = Names(), dict[Any, Tensor](), list[Operator]()
     main = lowered["main"]
     for parameter in main.params:
-        known[parameter] = _tensor(names.fresh(identifier(parameter.name)), parameter.ty)
+        known[parameter] = tensor_of(names.fresh(identifier(parameter.name)), parameter.ty)
     inputs = tuple(known[parameter] for parameter in main.params)
-    for binding in _bindings(lowered):
+    for binding in bindings_of(lowered):
         value = binding.value
         if value in known:
             known[binding.var] = known[value]
@@ -167,7 +175,7 @@ def graph_of(module: Any, name: str = "main") -> Graph:
         (made,) = value.ty_args
         if not isinstance(made, relax.TensorType):
             raise TvmCodeError(f"'{binding.var.name}' has several results: such functions are not read yet")
-        y = _tensor(names.fresh(identifier(binding.var.name)), made)
+        y = tensor_of(names.fresh(identifier(binding.var.name)), made)
         known[binding.var] = y
         operators.append(TirCall(name=f"{callee}_{len(operators)}", xs=xs, ys=(y,), function=functions[callee]))
     result = main.body.body
@@ -177,37 +185,12 @@ def graph_of(module: Any, name: str = "main") -> Graph:
     return Graph(name=name, operators=tuple(operators), inputs=inputs, outputs=tuple(known[each] for each in results))
 
 
-def compile(module: Any, board: str | Path | Board, *, name: str = "main") -> Compiled:
-    """Compile a Relax module for a board: TVM's kernels, µTVM's plan of the memory, an image that sessions run.
-
-    Args:
-        module: as TVM's frontends make it, parameters bound; or as `tune_module` returns it.
-        board: a board's name, the path of its TOML, or the board.
-        name: the prefix of the C symbols.
-
-    Raises:
-        UtvmError: the module has what can't be compiled, a tool is missing, or it does not fit the board.
-
-    Example:
-        compiled = utvm.tvm.compile(from_onnx(onnx.load("model.onnx")), "qemu-cortex-m7")
-        with utvm.connect("qemu-cortex-m7") as session:
-            print(utvm.Model(session, compiled).run(x))
-    """
-    target = as_board(board)
-    require_trust(target)
-    families = (TvmKernels(),)
-    program = lower(graph_of(module, name), target.core, Options(name=name, families=families))
-    files = program.render()
-    sources = image_sources(program.name, files)
-    image = build_image(target, sources, entries=[RUN_SYMBOL], extra_flags=FLAGS, libraries=LIBRARIES)
-    return Compiled(board=target, program=program, files=files, image=image, seconds={}, families=families)
-
-
 def _is_tir(function: Any) -> bool:
     return isinstance(function, tvm.tirx.PrimFunc)
 
 
-def _bindings(module: Any) -> list[Any]:
+def bindings_of(module: Any) -> list[Any]:
+    """Return what a Relax module computes, in order."""
     return [binding for block in module["main"].body.blocks for binding in block.bindings]
 
 
@@ -218,7 +201,12 @@ def _callee(value: Any) -> str | None:
     return str(value.args[0].name_hint)
 
 
-def _tensor(name: str, kind: Any) -> Tensor:
+def tensor_of(name: str, kind: Any) -> Tensor:
+    """Return a tensor of Relax's type `kind`.
+
+    Raises:
+        TvmCodeError: its shape is open, or µTVM does not have its type.
+    """
     shape = getattr(kind, "shape", None)
     if shape is None or not all(isinstance(size, tvm.tirx.IntImm) for size in shape):
         raise TvmCodeError(f"'{name}' has no fixed shape: give TVM's frontend the shapes of the inputs")
