@@ -110,7 +110,7 @@ def outputs(op: Conv2D | FullyConnected | DepthwiseConv2D, sums: np.ndarray) -> 
 def finished(finish: Finish, products: np.ndarray) -> np.ndarray:
     """Return what the instructions make of sums without their start, step by step in 32 bits."""
     words = [column[:, None] for column in finish.words.T.astype(np.int64)]
-    shift, most = finish.common
+    shift, most = (words[-1] if finish.form.own else finish.common[0]), finish.common[1]
     total = products + finish.start[:, None]
     assert finish.form.limits or (total >= 0).all()
     if finish.form.limits:

@@ -123,10 +123,9 @@ class _Code:
         at, shape, pitch = self.values[:3]
         lines = [f"lw {at}, {self._slot('finish')}(sp)", f"lw {shape}, {self._slot('shape')}(sp)"]
         lines.append(f"lw {self.places[0]}, {self._slot('x')}(sp)")
-        lines += [load_step(register, at, _WORD) for register in self.sums[0]]
+        lines += [f"lw {register}, {_WORD * place}({at})" for place, register in enumerate(self.sums[0])]
         lines += [f"lw {pitch}, {_AT['pitch']}({shape})"] if len(self.places) > 1 else []
         lines += [f"lw {self.steps[0]}, {_AT['tap']}({shape})", f"lw {self.steps[1]}, {_AT['row']}({shape})"]
-        lines += [f"sw {at}, {self._slot('finish')}(sp)"]
         lines += [f"add {to}, {before}, {pitch}" for before, to in pairwise(self.places)]
         # The next block's pixels are four channels on.
         lines += [f"addi {at}, {self.places[0]}, {CHANNELS}", f"sw {at}, {self._slot('x')}(sp)"]
@@ -178,6 +177,7 @@ class _Code:
             at=at,
             shape=shape,
             first=_WORD * len(SHAPE),
+            skip=_WORD * CHANNELS,
             spare=spare[:SPARE],
         )
         return [*lines, f"sw {at}, {self._slot('finish')}(sp)"]

@@ -8,7 +8,7 @@ sums it steps. A shorter computation that steps at the same sums is exact, and a
 
 The product takes three instructions by halves of 16 bits, where the upper half of a product of words takes five cycles:
 cv.muluN of the low halves, cv.mac with the high half of M, cv.machhuN of the high half of the sum. `lowest` is part of
-the bias. M and `offset` are searched for each channel; `shift` is the same for all.
+the bias. M and `offset` are searched for each channel; `shift` is the same for all, or a channel's own.
 
 TFLite's second rounding takes halves away from zero, which moves the steps below the output zero point: a layer whose
 clamp does not begin there has an offset for either side, in two cycles more. Where no M is exact, the finish takes the
@@ -17,9 +17,9 @@ steps of the definition, in 22 cycles.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,14 @@ _Longs = NDArray[np.int64]
 _HALF = 16
 _MOST_SHIFT = 31
 _LEAST_SHIFT = 4
+_GUESS = 8
+"""How many sums around its real position a step is looked for first: rounding twice moves it by a few."""
 _NEIGHBOURS = 24
 """How far around its nominal value M is searched."""
+_HOPELESS_STEP = 3
+"""By then most channels have an M, where the form suits them."""
+_LOWER_SHIFTS = 4
+"""How many shifts of a channel's own are tried."""
 _REMEMBERED = 8
 _NOWHERE = 1 << 60
 """Farther than any value of 32 bits."""
@@ -49,23 +55,32 @@ class Form:
 
     Attributes:
         exact: whether they are those of the definition; the rest does not matter then.
-        limits: whether a sum is limited first to where the staircase steps, so that M may have more bits.
+        own: whether each channel has a shift of its own, so that M may have more bits.
+        limits: whether a sum is limited first to where the staircase steps, so that M may have still more.
         parts: whether the offset is another one above the output zero point: halves go away from zero.
     """
 
     exact: bool = False
+    own: bool = False
     limits: bool = False
     parts: bool = False
 
     @property
     def words(self) -> int:
         """Constants of a channel."""
-        return 4 if self.exact else 5 if self.parts else 3
+        return 4 if self.exact else 3 + self.own + 2 * self.parts
 
     @property
     def name(self) -> str:
         """What functions are called after."""
-        return "x" if self.exact else "s" + "l" * self.limits + "p" * self.parts
+        return "x" if self.exact else "s" + "o" * self.own + "l" * self.limits + "p" * self.parts
+
+
+_FORMS = (
+    *(Form(own=own, limits=limits) for own, limits in ((False, False), (True, False), (True, True))),
+    *(Form(own=own, limits=limits, parts=True) for own, limits in ((False, False), (True, False), (True, True))),
+)
+"""From fewest cycles to most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,7 +91,7 @@ class Finish:
         form: the instructions.
         start: what a sum starts from, for raw inputs, int64 [OC].
         words: what the instructions read of each channel, uint32 [OC, any].
-        common: what all channels share: the shift and the limit; or the zero point.
+        common: what all channels share: the shift, unless they have their own, and the limit; or the zero point.
         clamp: the lowest and highest output.
     """
 
@@ -117,8 +132,8 @@ def finish_of(op: Weighted) -> Finish | None:
         return None
     stairs = _stairs(op)
     if stairs is not None:
-        for parts, limits in ((False, False), (False, True), (True, False), (True, True)):
-            found = _searched(op, stairs, Form(limits=limits, parts=parts))
+        for form in _FORMS:
+            found = _searched(op, stairs, form)
             if found is not None:
                 return found
     return _reference(op) if op.rounding is Rounding.DOUBLE else None
@@ -157,16 +172,24 @@ def _stairs(op: Weighted) -> _Stairs | None:
         return None
     first, last = reach[:, :1], reach[:, 1:]
     levels = np.arange(op.clamp[0] + 1, op.clamp[1] + 1, dtype=np.int64)
-    below = np.broadcast_to(first - 1, (len(first), len(levels))).copy()
-    above = np.broadcast_to(last + 1, below.shape).copy()
+    scale = (table.multiplier.astype(np.float64) * 2.0 ** (table.shift.astype(np.float64) - 31))[:, None]
+    near = np.rint((levels - op.y.zero_point - 0.5) / np.maximum(scale, 2.0**-40))
+    near = np.clip(near, first.astype(np.float64), last.astype(np.float64)).astype(np.int64)
+    # Where a guess does not enclose a step, the search goes over all sums.
+    below, above = np.maximum(near - _GUESS, first - 1), np.minimum(near + _GUESS, last + 1)
+    below = np.where(_reaches(op, below, levels, first, last), first - 1, below)
+    above = np.where(_reaches(op, above, levels, first, last), above, last + 1)
     while (above - below > 1).any():
         middle = (below + above) >> 1
-        high = _outputs(op, np.clip(middle, first, last)) >= levels
-        high |= middle > last
-        high &= middle >= first
+        high = _reaches(op, middle, levels, first, last)
         above, below = np.where(high, middle, above), np.where(high, below, middle)
-    scale = table.multiplier.astype(np.float64) * 2.0 ** (table.shift.astype(np.float64) - 31)
-    return _Stairs(first=first, last=last, levels=levels, steps=above, scale=scale[:, None])
+    return _Stairs(first=first, last=last, levels=levels, steps=above, scale=scale)
+
+
+def _reaches(op: Weighted, sums: _Longs, levels: _Longs, first: _Longs, last: _Longs) -> NDArray[np.bool_]:
+    """Return whether outputs of sums reach their levels; behind `last` they all do, before `first` none."""
+    inside = _outputs(op, np.clip(sums, first, last)) >= levels
+    return (inside | (sums > last)) & (sums >= first)
 
 
 def _searched(op: Weighted, stairs: _Stairs, form: Form) -> Finish | None:
@@ -181,49 +204,53 @@ def _searched(op: Weighted, stairs: _Stairs, form: Form) -> Finish | None:
     width = int((last - first).max())
     end = first + width if form.limits else last
     # The value before the shift must fit 32 bits with its sign, wherever the sum lies.
-    most = max(float(np.abs(edge * stairs.scale + op.y.zero_point).max()) for edge in (first, end)) + 2
-    shift = min(_MOST_SHIFT, math.floor(31 - math.log2(most)))
-    nominal = np.rint(stairs.scale * 2.0 ** (shift + _HALF)).astype(np.int64)
-    if shift < _LEAST_SHIFT or float(nominal.max()) * width >= 2.0**48:
+    edges = [np.abs(edge * stairs.scale + op.y.zero_point) for edge in (first, end)]
+    shift = np.minimum(np.floor(31 - np.log2(np.maximum(*edges) + 2)), _MOST_SHIFT).astype(np.int64)
+    if not form.own:
+        shift = np.full_like(shift, shift.min())
+    if (shift < _LEAST_SHIFT).any():
         return None
-    found = _best(stairs, nominal, first, last, shift, op.y.zero_point if form.parts else None)
+    found = _best(stairs, first, last, end - first, shift, form, op.y.zero_point)
     if found is None:
         return None
-    factor, *offsets = found
+    shift, factor, *offsets = found
     top = ((end - first)[:, 0] * factor >> _HALF) + sum(offsets[::2])
     if (offsets[0] < -(1 << 31)).any() or (top >= 1 << 31).any():
         return None
     low = factor & 0xFFFF
-    words = np.stack([factor >> _HALF, low | (low << _HALF), *offsets], axis=1) & 0xFFFFFFFF
+    columns = [factor >> _HALF, low | (low << _HALF), *offsets, *([shift] if form.own else [])]
     return Finish(
         form=form,
         start=folded_bias(op) - first[:, 0],
-        words=words.astype(np.uint32),
-        common=(shift, width),
+        words=(np.stack(columns, axis=1) & 0xFFFFFFFF).astype(np.uint32),
+        common=(0 if form.own else int(shift[0]), width),
         clamp=op.clamp,
     )
 
 
 def _best(
-    stairs: _Stairs, nominal: _Longs, first: _Longs, last: _Longs, shift: int, middle: int | None
+    stairs: _Stairs, first: _Longs, last: _Longs, span: _Longs, most_shift: _Longs, form: Form, middle: int
 ) -> list[_Longs] | None:
-    """Return M and the offset of each channel, or None where a channel has none.
+    """Return shift, M and offset of each channel, or None where a channel has none.
 
-    With a middle there follow the total above which an output is above the middle, and what the offset grows by there.
+    With parts there follow the total above which an output is above the middle, and what the offset grows by there.
     """
     at = np.clip(stairs.steps, first, last) - first
     before = np.clip(stairs.steps - 1, first, last) - first
     reached, not_before = stairs.steps <= last, stairs.steps > first
-    found = np.zeros((2 if middle is None else 4, len(first)), np.int64)
+    found = np.zeros((5 if form.parts else 3, len(first)), np.int64)
     left = np.arange(len(first))
-    for step in sorted(range(-_NEIGHBOURS, _NEIGHBOURS + 1), key=abs):
-        factor = np.maximum(nominal[left] + step, 0)
+    steps = sorted(range(-_NEIGHBOURS, _NEIGHBOURS + 1), key=abs)
+    for lower, step in product(range(_LOWER_SHIFTS if form.own else 1), steps):
+        if step == _HOPELESS_STEP and len(left) > len(first) / 2:
+            return None
+        shift = most_shift[left] - lower
+        factor = np.maximum(np.rint(stairs.scale[left] * 2.0 ** (shift + _HALF)).astype(np.int64) + step, 0)
+        if (factor * span[left].astype(np.float64) >= 2.0 ** (32 + _HALF)).any():
+            return None
         least = np.where(reached[left], (stairs.levels << shift) - (at[left] * factor >> _HALF), -_NOWHERE)
         most = np.where(not_before[left], (stairs.levels << shift) - 1 - (before[left] * factor >> _HALF), _NOWHERE)
-        if middle is None:
-            offset, room = _between(least, most)
-            rows = [factor[:, 0], offset]
-        else:
+        if form.parts:
             up = int(np.searchsorted(stairs.levels, middle, side="right"))
             offset, room = _between(least[:, :up], most[:, : up + 1])
             upper, room_above = _between(least[:, up:], most[:, up + 1 :])
@@ -234,7 +261,10 @@ def _best(
                 # Where every output is above the middle there is no total below it.
                 room = np.where(there & ~not_before[left, up], -1, room)
             room = np.minimum(room, room_above)
-            rows = [factor[:, 0], offset, bound, upper - offset]
+            rows = [shift[:, 0], factor[:, 0], offset, bound, upper - offset]
+        else:
+            offset, room = _between(least, most)
+            rows = [shift[:, 0], factor[:, 0], offset]
         exact = room >= 0
         found[:, left[exact]] = np.stack(rows)[:, exact]
         left = left[~exact]

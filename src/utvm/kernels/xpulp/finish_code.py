@@ -11,7 +11,6 @@ from utvm.kernels.xpulp.code import (
     add_product_of_high_halves,
     higher_of,
     limit,
-    load_step,
     lower_of,
     multiply_low_halves,
     pack_bytes,
@@ -24,10 +23,19 @@ SPARE = 9
 COMMON_WORDS = 4
 """Words of `shape` that a finish reads: the two that all channels share, and the clamp."""
 _HALF_OF_DOUBLING = 1 << 30
+_WORD = 4
 
 
 def finished(
-    form: Form, sums: Sequence[Sequence[str]], *, saturates: bool, at: str, shape: str, first: int, spare: Sequence[str]
+    form: Form,
+    sums: Sequence[Sequence[str]],
+    *,
+    saturates: bool,
+    at: str,
+    skip: int,
+    shape: str,
+    first: int,
+    spare: Sequence[str],
 ) -> list[str]:
     """Return the lines from sums to outputs, in the same registers.
 
@@ -35,19 +43,23 @@ def finished(
         form: the instructions.
         sums: registers [pixel][channel].
         saturates: whether the clamp is that of int8.
-        at: the register with the address of the channels' words; it moves behind them.
+        at: the register with the address of the channels' words, `skip` bytes before them; it moves behind them.
+        skip: these bytes.
         shape: the register with the address of the layer's words.
         first: bytes from there to `COMMON_WORDS`.
         spare: registers to work with.
     """
-    words, (value, other, shared, most) = spare[: form.words], spare[form.words : form.words + 4]
-    lines = [f"lw {shared}, {first}({shape})"]
+    words, rest = spare[: form.words], list(spare[form.words :])
+    shared = words[-1] if form.own else rest.pop()
+    value, other, most = rest[:3]
+    lines = [] if form.own else [f"lw {shared}, {first}({shape})"]
     if form.limits:
         lines.append(f"lw {most}, {first + 4}({shape})")
     if form.exact:
         lines.append(f"lui {most}, {_HALF_OF_DOUBLING >> 12}")
     for channel in range(len(sums[0])):
-        lines += [load_step(word, at, 4) for word in words]
+        lines += [f"lw {word}, {skip + _WORD * place}({at})" for place, word in enumerate(words)]
+        skip += _WORD * len(words)
         for pixel in sums:
             total = pixel[channel]
             if form.exact:
@@ -55,6 +67,7 @@ def finished(
             else:
                 lines += _by_halves(form, total, words, value=value, other=other, shift=shared, most=most)
             lines.append(saturate(total, value))
+    lines.append(f"addi {at}, {at}, {skip}")
     if not saturates:
         lines += [f"lw {value}, {first + 8}({shape})", f"lw {other}, {first + 12}({shape})"]
         for total in (each for pixel in sums for each in pixel):
@@ -73,7 +86,7 @@ def _by_halves(
         add_product_of_high_halves(value, total, low),
     ]
     if form.parts:
-        bound, more = words[3:]
+        bound, more = words[3:5]
         lines += [f"sltu {other}, {bound}, {value}", add_product(value, other, more)]
     return [*lines, add_and_shift(value, offset, shift)]
 
@@ -111,9 +124,6 @@ def stored(sums: Sequence[Sequence[str]], *, at: str, pitch: str) -> list[str]:
         for channel in range(len(pixel) // _WORD * _WORD, len(pixel)):
             lines.append(f"sb {pixel[channel]}, {channel}({at})")
     return lines
-
-
-_WORD = 4
 
 
 def cycles(lines: Sequence[str]) -> int:

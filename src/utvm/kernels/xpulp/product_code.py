@@ -133,8 +133,7 @@ class _Code:
         lines += [*more, f"lw {self.words[0]}, {_AT['pitch']}({shape})"]
         more, x = self._get("x", self.places[0])
         lines += [*more, *([f"mv {self.places[0]}, {x}"] if x != self.places[0] else [])]
-        lines += [load_step(register, at, WORD) for register in self.sums[0]]
-        lines += self._put("finish", at)
+        lines += [f"lw {register}, {WORD * place}({at})" for place, register in enumerate(self.sums[0])]
         lines += [f"add {to}, {before}, {self.words[0]}" for before, to in pairwise(self.places)]
         if self.spec.rows:
             more, shape = self._get("shape", self.words[-1])
@@ -186,19 +185,24 @@ class _Code:
             at=at,
             shape=shape,
             first=WORD * len(SHAPE),
+            skip=WORD * self.spec.channels,
             spare=used,
         )
         return lines + self._put("finish", at)
 
     def end(self) -> list[str]:
         """Return the stores, and what is counted."""
-        first, second, third = self.spare[:3]
+        first, pitch, following = self.spare[:3]
         lines, y = self._get("y", first)
         if len(self.sums) > 1:
-            more, shape = self._get("shape", second)
-            lines += [*more, f"lw {second}, {_AT['out_pitch']}({shape})", f"mv {third}, {y}"]
-        lines += stored(self.sums, at=third if len(self.sums) > 1 else y, pitch=second)
-        lines += [f"addi {y}, {y}, {self.spec.channels}", *self._put("y", y)]
+            more, shape = self._get("shape", pitch)
+            lines += [*more, f"lw {pitch}, {_AT['out_pitch']}({shape})"]
+        if y == first:
+            lines += [f"addi {following}, {y}, {self.spec.channels}", *self._put("y", following)]
+            lines += stored(self.sums, at=y, pitch=pitch)
+        else:
+            lines.append(f"mv {following}, {y}")
+            lines += [*stored(self.sums, at=following, pitch=pitch), f"addi {y}, {y}, {self.spec.channels}"]
         if not self.spec.rows:
             return lines
         more, _ = self._get("blocks", self.left)
