@@ -3,6 +3,7 @@
     python benchmarks/pipelines.py --models DIR [--boards A,B] [--write]
     python benchmarks/pipelines.py --layers --json FILE [--boards A,B] [--kinds conv,depthwise] [--write]
     python benchmarks/pipelines.py --models DIR --unaligned [--write]
+    python benchmarks/pipelines.py --layers --unaligned [--kinds pool,move] [--write]
 
 Columns: kernels made for the compilers' table, priced by it, by the measured one and by the pessimistic one; kernels
 made for the measured table (the default), priced by that and by the pessimistic one, and as shares of what they take by
@@ -12,7 +13,7 @@ counts that every table prices.
 
 --layers does the same for the layers of `benchmarks/layers.py` and prints a summary; rows are saved to the file as they
 are measured, and those that it has are not measured again. --unaligned prints where kernels access words or halfwords
-that are not aligned.
+that are not aligned, of networks or of all drawn layers, and what the same calls take without.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ from tables import DOCS, write_table
 from utvm import api
 from utvm.bench import measure_cmsis_nn
 from utvm.bench.drawn import drawn_layers
+from utvm.boards import Board
 from utvm.codegen import ARENA_SYMBOL, step_symbol
 from utvm.cores.measured import measured_facts, measured_timing
 from utvm.cores.timing import InOrderPipeline, Timing
 from utvm.device import Session, link_opener
 from utvm.emulators import QemuTarget, emulator_target, get_assumption
+from utvm.emulators.counters import Counts
 from utvm.emulators.cycles import CycleModel
 from utvm.errors import UtvmError
 from utvm.frontends import load
@@ -64,6 +67,7 @@ class Row:
         made: of kernels made for the measured table, by table.
         peer: of CMSIS-NN 4.0.0 by table; empty where it lacks an operator.
         misaligned: accesses of the kernels made for the measured table that are not aligned.
+        turns: how often their most frequent block runs.
     """
 
     board: str
@@ -72,6 +76,7 @@ class Row:
     made: Mapping[str, int]
     peer: Mapping[str, int]
     misaligned: int
+    turns: int
 
 
 def main() -> None:
@@ -86,13 +91,17 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the tables into docs/cycle-model.md")
     arguments = parser.parse_args()
     boards = arguments.boards.split(",")
-    if arguments.layers:
-        kinds = None if arguments.kinds is None else set(arguments.kinds.split(","))
+    kinds = None if arguments.kinds is None else set(arguments.kinds.split(","))
+    if arguments.layers and arguments.unaligned:
+        drawn = {layer.name: layer.graph for layer in drawn_layers() if kinds is None or layer.kind in kinds}
+        name, lines = "unaligned-layers", list(unaligned_table(drawn, boards))
+    elif arguments.layers:
         name, lines = "pipeline-layers", list(layers_table(boards, arguments.json, kinds))
     elif arguments.models is None:
         parser.error("give --models DIR or --layers")
     elif arguments.unaligned:
-        name, lines = "unaligned", list(unaligned_table(arguments.models, boards))
+        loaded = {name: load(path) for name, path in networks(arguments.models).items()}
+        name, lines = "unaligned", list(unaligned_table(loaded, boards))
     else:
         name, lines = "pipelines", [line for board in boards for line in networks_table(arguments.models, board)]
     print("\n".join(lines))
@@ -191,8 +200,8 @@ def lost(row: Row) -> float:
 def measured_row(graph: Graph, board: str, name: str) -> Row:
     """Run both plans of a graph and CMSIS-NN on a board."""
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
-    own, _ = priced(graph, inputs, board, OLD)
-    made, misaligned = priced(graph, inputs, board, None)
+    own, *_ = priced(graph, inputs, board, OLD)
+    made, misaligned, turns = priced(graph, inputs, board, None)
     peer = {}
     with suppress(UtvmError):
         for assume in (OLD, MEASURED):
@@ -200,13 +209,13 @@ def measured_row(graph: Graph, board: str, name: str) -> Row:
             cycles = measure_cmsis_nn(session, graph, inputs).cycles
             assert cycles is not None
             peer[assume] = cycles
-    return Row(board=board, name=name, own=own, made=made, peer=peer, misaligned=misaligned)
+    return Row(board=board, name=name, own=own, made=made, peer=peer, misaligned=misaligned, turns=turns)
 
 
 def priced(
     graph: Graph, inputs: Mapping[str, NDArray[np.generic]], board: str, made_for: str | None
-) -> tuple[dict[str, int], int]:
-    """Return the modelled cycles of one run by each table, and its accesses that are not aligned."""
+) -> tuple[dict[str, int], int, int]:
+    """Return the modelled cycles of one run by each table, its accesses that are not aligned and its most turns."""
     session, target = connected(board, None)
     compiled = api.compile(graph, session.board, assume=made_for, records=NO_RECORDS)
     api.Model(session, compiled).run(inputs)
@@ -218,36 +227,68 @@ def priced(
         cycles = CycleModel(listing, timing).cycles(counts)
         assert cycles is not None
         found[table] = cycles
-    return found, counts.misaligned["unaligned_load"] + counts.misaligned["unaligned_store"]
+    return found, *unaligned(counts)
 
 
-def unaligned_table(models: Path, boards: Sequence[str]) -> Iterator[str]:
-    """Yield, for kernels made for the measured table, each call with accesses that are not aligned.
+def unaligned(counts: Counts) -> tuple[int, int]:
+    """Return accesses that are not aligned, and how often the most frequent block runs."""
+    accesses = counts.misaligned["unaligned_load"] + counts.misaligned["unaligned_store"]
+    return accesses, int(counts.edges["count"].max())
+
+
+def unaligned_table(graphs: Mapping[str, Graph], boards: Sequence[str]) -> Iterator[str]:
+    """Yield each call with accesses that are not aligned, and how many graphs have none.
 
     A loop's accesses are as many as its turns: a call whose most frequent block runs far more often than it has such
-    accesses has them outside its inner loop.
+    accesses has them outside its inner loop. "Aligned alone" are the cycles of the same call made for a board that
+    traps them: where these are more, the accesses pay.
     """
-    yield "| board | network | call | family | loads and stores not aligned | turns of its inner loop | each turn |"
-    yield "|---|---|---|---|--:|--:|--:|"
+    yield "| board | graph | call | family | not aligned | of inner loop, each turn | cycles | aligned alone |"
+    yield "|---|---|---|---|--:|--:|--:|--:|"
     for board in boards:
-        session, target = connected(board, MEASURED)
-        for name, path in networks(models).items():
-            compiled = api.compile(path, session.board, assume=MEASURED, records=NO_RECORDS, steps=True)
-            model = api.Model(session, compiled)
-            model.write_inputs({t.name: random_input(t, i) for i, t in enumerate(compiled.program.graph.inputs)})
-            arena, every = compiled.image.symbol(ARENA_SYMBOL).address, 0
-            for index, call in enumerate(compiled.program.calls):
-                session.call(step_symbol(compiled.program.name, index), arena)
-                counts = target.counts()
-                assert counts is not None
-                accesses = counts.misaligned["unaligned_load"] + counts.misaligned["unaligned_store"]
-                every += accesses
-                turns = int(counts.edges["count"].max())
-                if accesses:
-                    cells = f"{accesses:,} | {turns:,} | {accesses / turns:.2f}"
-                    yield f"| {board} | {name} | {index}: {call.op.kind} | {call.kernel.family} | {cells} |"
-            if not every:
-                yield f"| {board} | {name} | all | | 0 | | |"
+        session, target = connected(board, None)
+        core = session.board.core
+        flags = (*core.cflags, "-mno-unaligned-access")
+        trapping = replace(session.board, core=replace(core, unaligned=False, cflags=flags))
+        without = 0
+        for name, graph in graphs.items():
+            found = list(steps_of(graph, session, target, session.board))
+            if not any(step.accesses for step in found):
+                without += 1
+                continue
+            for step, other in zip(found, steps_of(graph, session, target, trapping), strict=True):
+                if step.accesses:
+                    times = other.cycles / step.cycles
+                    cells = f"{step.accesses:,} | {step.accesses / step.turns:.2f} | {step.cycles:,} | {times:.3f}"
+                    yield f"| {board} | {name.replace('_', ' ')} | {step.call} | {step.family} | {cells} |"
+        yield f"| {board} | {without} of {len(graphs)} | all | | 0 | | | |"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A call, its cycles, its accesses that are not aligned, and how often its most frequent block runs."""
+
+    call: str
+    family: str
+    cycles: int
+    accesses: int
+    turns: int
+
+
+def steps_of(graph: Graph, session: Session, target: QemuTarget, board: Board) -> Iterator[Step]:
+    """Run a graph that is compiled for `board` call by call."""
+    compiled = api.compile(graph, board, records=NO_RECORDS, steps=True)
+    model = api.Model(session, compiled)
+    model.write_inputs({t.name: random_input(t, i) for i, t in enumerate(compiled.program.graph.inputs)})
+    arena = compiled.image.symbol(ARENA_SYMBOL).address
+    for index, call in enumerate(compiled.program.calls):
+        cycles = session.call(step_symbol(compiled.program.name, index), arena).cycles
+        counts = target.counts()
+        assert cycles is not None
+        assert counts is not None
+        accesses, turns = unaligned(counts)
+        what = f"{index}: {call.op.kind}"
+        yield Step(call=what, family=call.kernel.family, cycles=cycles, accesses=accesses, turns=turns)
 
 
 @lru_cache

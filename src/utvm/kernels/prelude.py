@@ -260,6 +260,18 @@ static inline uint32_t utvm_load4(const int8_t *from) {
   return *(const word *)(const void *)from;
 }
 """,
+    "utvm_load1": """\
+static inline uint32_t utvm_load1(const int8_t *from) {
+  return (uint8_t)*from;
+}
+""",
+    "utvm_load2": """\
+/* Two bytes at a multiple of two. */
+static inline uint32_t utvm_load2(const int8_t *from) {
+  typedef uint16_t __attribute__((may_alias)) half;
+  return *(const half *)(const void *)from;
+}
+""",
     "utvm_store4": """\
 static inline void utvm_store4(int8_t *to, uint32_t four) {
   typedef uint32_t __attribute__((may_alias)) word;

@@ -10,6 +10,8 @@ _TURN = 4
 """Words of a turn: loads come before stores, which fills the pipeline of a Cortex-M7."""
 _MEMCPY_WORTH = 16
 """Bytes from which memcpy is worth its call, where words can't be read anywhere."""
+_FEW = 2
+"""Bytes at the end of a run that are copied one by one, where a word would not be aligned."""
 _ALIGNED = ("utvm_load4", "utvm_store4")
 _ANYWHERE = ("utvm_load4_anywhere", "utvm_store4_anywhere")
 RUN_HELPERS = (*_ALIGNED, *_ANYWHERE)
@@ -54,7 +56,7 @@ def _write_words(w: CWriter, nbytes: int, *, aligned: bool, anywhere: bool) -> N
     for first in range(0, len(left), _TURN):
         with w.block(""):
             _write_turn(w, load, store, [str(place) for place in left[first : first + _TURN]])
-    if nbytes % WORD and anywhere:
+    if nbytes % WORD > _FEW and anywhere:
         # The last word lies over the end of the one before.
         w(f"utvm_store4_anywhere(into + {nbytes - WORD}, utvm_load4_anywhere(out_of + {nbytes - WORD}));")
     elif nbytes % WORD:

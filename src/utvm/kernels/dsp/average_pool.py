@@ -1,23 +1,32 @@
 """Average pooling four channels at a time, for cores with the DSP extension.
 
 Sums are unsigned 16-bit lanes, two channels a word. They start at 128 * count plus the rounding's half, so that the
-average plus 128 is one multiplication by the reciprocal of the count, or one shift.
+average plus 128 is one multiplication by the reciprocal of the count, or one shift. Where words would not be aligned
+and the core takes long for that, bytes are added to four sums, of which the lanes are made.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from utvm.codegen import CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import AveragePool2D, AverageRounding, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.dsp.words import WORD, Words, clamp_lines, whole_windows, write_bounds
+from utvm.kernels.dsp.words import WORD_HELPERS, Words, clamp_lines, whole_windows, write_bounds
+from utvm.kernels.misaligned import sums_by_bytes
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.rough import rough_cycles
+from utvm.kernels.runs import WORD
 from utvm.kernels.workload_keys import dims, workload
 
 _MOST_SUMMED = 255
 """Taps whose sum of unsigned bytes, half a count added, fits 16 bits."""
 _MOST_UNROLLED = 16
+_HELPERS = (
+    *("utvm_add_even", "utvm_add_odd", "utvm_add_below16", "utvm_max4", "utvm_min4", "utvm_pack_low"),
+    *WORD_HELPERS,
+)
 
 
 class WordAveragePool2D(KernelFamily):
@@ -46,11 +55,11 @@ class WordAveragePool2D(KernelFamily):
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an average pooling."""
-        del core
         assert isinstance(op, AveragePool2D)
         batch, height, width, channels = op.x.shape
         _, out_height, out_width, _ = op.y.shape
-        words, whole = Words(aligned=channels % WORD == 0), all(whole_windows(op))
+        words, whole = Words.beside(channels), all(whole_windows(op))
+        tap = _Tap(words=words, by_bytes=sums_by_bytes(core, channels))
         taps = op.filter[0] * op.filter[1]
         w = CWriter()
         with w.loop("n", batch), w.loop("oy", out_height):
@@ -60,20 +69,21 @@ class WordAveragePool2D(KernelFamily):
                 _write_count(w, op, str(taps) if whole else "count_y * count_x")
                 w(f"const int8_t *pixels = x + ((n * {height} + first_y) * {width} + first_x) * {channels};")
                 w(f"int8_t *to = y + ((n * {out_height} + oy) * {out_width} + ox) * {channels};")
-                with words.loop(w, channels):
-                    w("uint32_t even = start;", "uint32_t odd = start;")
+                with words.loop(w):
+                    tap.write_start(w)
                     if taps > _MOST_UNROLLED:
-                        _write_counted(w, op, words)
+                        _write_counted(w, op, tap)
                     elif whole:
-                        _write_taps(w, op, words)
+                        _write_taps(w, op, tap)
                     else:
                         with w.block(f"if (count == {taps})"):
-                            _write_taps(w, op, words)
+                            _write_taps(w, op, tap)
                         with w.block("else"):
-                            _write_counted(w, op, words)
+                            _write_counted(w, op, tap)
+                    tap.write_lanes(w)
                     _write_average(w, op, taps if whole else None)
                     w(*clamp_lines("four", op.clamp))
-                    words.write(w, "to + i", "four", channels)
+                    words.write(w, "to + i", "four")
         return Kernel(
             family=self.name,
             config=config,
@@ -85,10 +95,7 @@ class WordAveragePool2D(KernelFamily):
                     CParameter(name="y", c_type="int8_t", role="output"),
                 ),
                 body=w.text,
-                helpers=(
-                    *("utvm_add_even", "utvm_add_odd", "utvm_add_below16", "utvm_max4", "utvm_min4"),
-                    *(words.load, words.store),
-                ),
+                helpers=tuple(name for name in _HELPERS if f"{name}(" in w.text),
             ),
             ahead=nest_ahead(op),
         )
@@ -107,21 +114,48 @@ def _write_count(w: CWriter, op: AveragePool2D, count: str) -> None:
             w("const uint32_t below = count - 1;")
 
 
-def _write_taps(w: CWriter, op: AveragePool2D, words: Words) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tap:
+    """How four neighbours of a window are added up: as a word to lanes of two sums, or by bytes to a sum each."""
+
+    words: Words
+    by_bytes: bool
+
+    def write_start(self, w: CWriter) -> None:
+        """Write the sums of no taps."""
+        if self.by_bytes:
+            w(*(f"int32_t sum{lane} = 0;" for lane in range(WORD)))
+        else:
+            w("uint32_t even = start;", "uint32_t odd = start;")
+
+    def write(self, w: CWriter, place: str) -> None:
+        """Write the addition of the four at a place."""
+        if self.by_bytes:
+            w(*(f"sum{lane} += ({place})[{lane}];" for lane in range(WORD)))
+            return
+        w(f"const uint32_t four = {self.words.read(place)};")
+        w("even = utvm_add_even(even, four);", "odd = utvm_add_odd(odd, four);")
+
+    def write_lanes(self, w: CWriter) -> None:
+        """Write the sums as lanes, if they are not."""
+        if self.by_bytes:
+            for name, low, high in (("even", 0, 2), ("odd", 1, 3)):
+                w(f"uint32_t {name} = utvm_pack_low(start + (uint32_t)sum{low}, start + (uint32_t)sum{high});")
+
+
+def _write_taps(w: CWriter, op: AveragePool2D, tap: _Tap) -> None:
     row, pixel = op.x.shape[2] * op.x.shape[3], op.x.shape[3]
     for place in (ky * row + kx * pixel for ky in range(op.filter[0]) for kx in range(op.filter[1])):
         with w.block(""):
-            w(f"const uint32_t four = {words.read(f'pixels + i + {place}')};")
-            w("even = utvm_add_even(even, four);", "odd = utvm_add_odd(odd, four);")
+            tap.write(w, f"pixels + i + {place}")
 
 
-def _write_counted(w: CWriter, op: AveragePool2D, words: Words) -> None:
+def _write_counted(w: CWriter, op: AveragePool2D, tap: _Tap) -> None:
     row, pixel = op.x.shape[2] * op.x.shape[3], op.x.shape[3]
     with w.block("for (int32_t ky = 0; ky < count_y; ky++)"):
         w(f"const int8_t *at = pixels + i + ky * {row};")
         with w.block("for (int32_t kx = 0; kx < count_x; kx++)"):
-            w(f"const uint32_t four = {words.read(f'at + kx * {pixel}')};")
-            w("even = utvm_add_even(even, four);", "odd = utvm_add_odd(odd, four);")
+            tap.write(w, f"at + kx * {pixel}")
 
 
 def _write_average(w: CWriter, op: AveragePool2D, taps: int | None) -> None:

@@ -33,6 +33,7 @@ from utvm.kernels.dsp.assembly import (
 from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, folded_bias, requantizer, requantizer_refusal
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import lane_words, to_words
+from utvm.kernels.misaligned import misaligned_cycles
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.workload_keys import dims, workload
 
@@ -242,7 +243,7 @@ class _ChannelsPlan:
         turn = loop_cycles(words, timing)
         if not spec.anywhere:
             return words, turn
-        turn += len(spec.taps) * _misaligned_cycles(timing, self.op.x.shape[3])
+        turn += len(spec.taps) * misaligned_cycles(timing, self.op.x.shape[3])
         by_bytes = _channels_kernel(name, spec, timing, by_bytes=True)
         turn_by_bytes = loop_cycles(by_bytes, timing)
         if turn_by_bytes <= turn:
@@ -292,14 +293,6 @@ def _unseen(weights: NDArray[np.int64], part: Part) -> NDArray[np.int64]:
     seen = weights[rows.first : rows.last, columns.first : columns.last]
     unseen: NDArray[np.int64] = weights.sum(axis=(0, 1)) - seen.sum(axis=(0, 1))
     return unseen
-
-
-def _misaligned_cycles(timing: Timing, channels: int) -> float:
-    """Return what a word costs more on average where pixels of so many channels start."""
-    cycles = timing.unaligned_cycles
-    anywhere = cycles.get("crosses_word", 0) + cycles.get("unaligned_load", 0)
-    odd, half = (anywhere + cycles.get(kind, 0) for kind in ("word_at_odd", "word_at_2"))
-    return (2 * odd + half) / 4 if channels % 2 else half / 2
 
 
 @lru_cache(maxsize=1024)

@@ -8,24 +8,41 @@ from dataclasses import dataclass
 
 from utvm.codegen import CWriter
 from utvm.graph import AveragePool2D, MaxPool2D
+from utvm.kernels.runs import WORD
 
-WORD = 4
-"""Bytes."""
+_ALONE = 2
+"""Bytes of a run that one instruction reads, always aligned."""
+
+WORD_HELPERS = (
+    *("utvm_load1", "utvm_load2", "utvm_load4", "utvm_load4_anywhere"),
+    *("utvm_store4", "utvm_store4_anywhere"),
+)
+"""The helpers that `Words` may call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
     """How runs of bytes are read and written by words.
 
-    aligned: whether every run starts and ends at a multiple of four bytes. Other runs are accessed at any address, by
-        the compiler's choice of instructions, and the last word of one lies over the end of the word before.
+    Attributes:
+        nbytes: the length of every run. Runs of one or two bytes are read alone.
+        aligned: whether every run starts and ends at a multiple of four bytes. Other runs are accessed at any address,
+            by the compiler's choice of instructions, and the last word of one lies over the end of the word before.
     """
 
+    nbytes: int
     aligned: bool
+
+    @classmethod
+    def beside(cls, nbytes: int) -> Words:
+        """Return how runs are accessed that lie one after another in an array."""
+        return cls(nbytes=nbytes, aligned=nbytes % WORD == 0)
 
     @property
     def load(self) -> str:
         """The helper that loads a word."""
+        if self.nbytes <= _ALONE:
+            return f"utvm_load{self.nbytes}"
         return "utvm_load4" if self.aligned else "utvm_load4_anywhere"
 
     @property
@@ -37,17 +54,18 @@ class Words:
         """Return the C expression of the word at a pointer."""
         return f"{self.load}({place})"
 
-    def write(self, w: CWriter, place: str, value: str, nbytes: int) -> None:
+    def write(self, w: CWriter, place: str, value: str) -> None:
         """Write the store of a word to a pointer; of a run of less than a word, its bytes one by one."""
-        if nbytes >= WORD:
+        if self.nbytes >= WORD:
             w(f"{self.store}({place}, {value});")
             return
-        for byte in range(nbytes):
+        for byte in range(self.nbytes):
             w(f"({place})[{byte}] = (int8_t)({value}{f' >> {8 * byte}' if byte else ''});")
 
     @contextmanager
-    def loop(self, w: CWriter, nbytes: int, *, unroll: int = 1) -> Iterator[None]:
+    def loop(self, w: CWriter, *, unroll: int = 1) -> Iterator[None]:
         """Loop `i` over the offsets of the words of a run."""
+        nbytes = self.nbytes
         if nbytes <= WORD:
             with w.loop("i", 1):
                 yield

@@ -10,6 +10,7 @@ from utvm.cores import Core
 from utvm.graph import Mean, Operator
 from utvm.graph.arithmetic import MeanParameters, mean_parameters
 from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.misaligned import sums_by_bytes
 from utvm.kernels.nest import index, loops, row_major, unrolled
 from utvm.kernels.runs import WORD
 from utvm.kernels.weighted import offset
@@ -51,7 +52,8 @@ class PortableMean(KernelFamily):
         last, rest = nest.sizes[-1], nest.sizes[-1] % WORD
         aligned = rest == 0 or (len(nest.sizes) == 1 and nest.averaged[-1])
         load, store = (f"{name}{'' if aligned else '_anywhere'}" for name in ("utvm_load4", "utvm_store4"))
-        words = last >= (_RUN if nest.averaged[-1] else WORD) and (aligned or core.unaligned)
+        by_words = aligned or (core.unaligned and not sums_by_bytes(core, last))
+        words = by_words and last >= (_RUN if nest.averaged[-1] else WORD)
         with loops(w, nest.kept if nest.averaged[-1] else [*nest.kept[:-1], 1 if words else last]) as names:
             if words and nest.averaged[-1]:
                 nest.write_run(w, names, load)

@@ -48,13 +48,6 @@ static inline uint32_t utvm_max4(uint32_t a, uint32_t b) {
   return most;
 }
 
-/* The smaller of each of four signed bytes. */
-static inline uint32_t utvm_min4(uint32_t a, uint32_t b) {
-  uint32_t difference, least;
-  __asm__("ssub8 %0, %2, %3\n sel %1, %3, %2" : "=&r"(difference), "=r"(least) : "r"(a), "r"(b) : "cc");
-  return least;
-}
-
 /* Four bytes at a multiple of four. */
 static inline uint32_t utvm_load4(const int8_t *from) {
   typedef uint32_t __attribute__((may_alias)) word;
