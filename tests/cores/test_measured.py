@@ -1,13 +1,10 @@
-"""What others measured on silicon, line by line: a few instructions, priced by the tables made from it.
-
-Each case names its source: J is jnk0le/random, "pipeline cycle test", S is slothy-optimizer/slothy. The instructions
-are our own. docs/cycle-model.md says what no table has, and why.
-"""
+"""What others measured on silicon, line by line, priced by the tables made from it. See `silicon_facts`."""
 
 from dataclasses import replace
 
 import pytest
 
+from tests.cores.silicon_facts import Fact, silicon_facts, steady
 from utvm.cores.cortex_m0_timing import CORTEX_M0_TIMING
 from utvm.cores.cortex_m4_measured import MEASURED_CORTEX_M3_TIMING, MEASURED_CORTEX_M4_TIMING
 from utvm.cores.cortex_m7_measured import MEASURED_CORTEX_M7_TIMING
@@ -15,131 +12,16 @@ from utvm.cores.cortex_m33_measured import MEASURED_CORTEX_M33_TIMING
 from utvm.cores.instruction import Form, Kind
 from utvm.cores.thumb import parse
 
-
-def steady(timing, *lines, turns=12):
-    """Return the cycles of one turn of a sequence that is executed again and again."""
-    code = [parse(line) for line in lines] * turns
-    return timing.cost(code, code) / turns
+FACTS = tuple(silicon_facts())
 
 
-NOPS = ("nop.w",) * 4
-M7 = {
-    "J: a word load to an ALU operand: next cycle": (1, ("ldr.w r0, [r10]", "nop.w"), ("add.w r1, r0, r2", "nop.w")),
-    "J, S: to a factor: the cycle after": (2, ("ldr.w r0, [r10]", "nop.w"), ("smlad r1, r0, r2, r1", "nop.w")),
-    "J: to both operands of a shifted addition, likewise": (
-        2,
-        ("ldr.w r0, [r10]", "nop.w"),
-        ("add.w r1, r0, r2, lsl #3", "nop.w"),
-    ),
-    "J: to an addend: nothing to wait for": (1, ("ldr.w r0, [r10]", "nop.w"), ("smlad r1, r2, r3, r0", "nop.w")),
-    "J: a byte load to an ALU operand": (2, ("ldrb.w r0, [r10]", "nop.w"), ("add.w r1, r0, r2", "nop.w")),
-    "J: a halfword load to an ALU operand": (2, ("ldrh.w r0, [r10]", "nop.w"), ("add.w r1, r0, r2", "nop.w")),
-    "J: a byte load to a shifted operand": (3, ("ldrb.w r0, [r10]", "nop.w"), ("add.w r1, r2, r0, lsl #3", "nop.w")),
-    "J: a byte load to an addend": (1, ("ldrb.w r0, [r10]", "nop.w"), ("smlad r1, r2, r3, r0", "nop.w")),
-    "J: a product to an ALU operand": (2, ("mul r0, r1, r2", "nop.w"), ("add.w r3, r0, r4", "nop.w")),
-    "J: SIMD to an address": (2, ("uadd8 r0, r1, r2", "nop.w"), ("ldr.w r3, [r0]", "nop.w")),
-    "J: a logical operation to a bit field": (2, ("eor.w r0, r1, r2", "nop.w"), ("ubfx r3, r0, #1, #2", "nop.w")),
-    "J: a logical operation to REV": (2, ("eor.w r0, r1, r2", "nop.w"), ("rev.w r3, r0", "nop.w")),
-    "J: a logical operation to RBIT": (2, ("eor.w r0, r1, r2", "nop.w"), ("rbit r3, r0", "nop.w")),
-    "J: a logical operation to the extended operand": (2, ("eor.w r0, r1, r2", "nop.w"), ("uxtab r3, r4, r0", "nop.w")),
-    "J: to the other operand of an extension": (1, ("eor.w r0, r1, r2", "nop.w"), ("uxtab r3, r0, r4", "nop.w")),
-    "J: a logical operation to what PKH shifts": (2, ("eor.w r0, r1, r2", "nop.w"), ("pkhbt r3, r4, r0", "nop.w")),
-    "J: a logical operation to what BFI inserts": (2, ("eor.w r0, r1, r2", "nop.w"), ("bfi r3, r0, #1, #2", "nop.w")),
-    "J: a logical operation to a shifted operand": (
-        2,
-        ("eor.w r0, r1, r2", "nop.w"),
-        ("add.w r3, r4, r0, lsl #3", "nop.w"),
-    ),
-    "J: a product to its addend": (1, ("mul r0, r1, r2", "nop.w"), ("smlad r0, r3, r4, r0", "nop.w")),
-    "J: a word load to what UXTAB adds": (2, ("ldr.w r0, [r10]", "nop.w"), ("uxtab r3, r0, r4", "nop.w")),
-    "a word load to what UXTAB extends (unclear in J: the worse)": (
-        3,
-        ("ldr.w r0, [r10]", "nop.w"),
-        ("uxtab r3, r4, r0", "nop.w"),
-    ),
-    "J: an addition whose operands came early to an address": (
-        1,
-        ("add.w r0, r1, r2", "nop.w"),
-        ("ldr.w r3, [r0]", "nop.w"),
-    ),
-}
-"""Cycles from the first to the second; each pair is a cycle of its own."""
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: f"{fact.core}: {fact.what}")
+def test_a_fact(fact: Fact) -> None:
+    assert fact.table == pytest.approx(fact.expected, abs=0.05)
 
 
-@pytest.mark.parametrize("what", M7)
-def test_cortex_m7_from_a_result_to_its_use(what):
-    expected, made, used = M7[what]
-    timing = MEASURED_CORTEX_M7_TIMING
-    settle = [parse(line) for line in NOPS]
-    code = [*settle, *(parse(line) for line in made)]
-    end = [parse(line) for line in used]
-    assert timing.cost(code, end) == expected
-
-
-PAIRS = {
-    "J: loads of an even and an odd word": (1, "ldr.w r0, [r10]", "ldr.w r1, [r10, #4]"),
-    "J: loads of two even words": (2, "ldr.w r0, [r10]", "ldr.w r1, [r10, #8]"),
-    "J: a load whose base the one before has moved by a word": (2, "ldr.w r0, [r10], #8", "ldr.w r1, [r10]"),
-    "J, S: a multiplication beside a store": (2, "smlad r0, r1, r2, r0", "str.w r3, [r10]"),
-    "J, S: a store beside a multiplication": (2, "str.w r3, [r10]", "smlad r0, r1, r2, r0"),
-    "J, S: two multiplications": (2, "smlad r0, r1, r2, r0", "smlad r3, r1, r2, r3"),
-    "J: a load beside a store": (1, "str.w r3, [r10]", "ldr.w r0, [r11]"),
-    "J: two stores": (2, "str.w r3, [r10]", "str.w r4, [r10, #4]"),
-    "J: the result of a load, stored in its cycle": (1, "ldr.w r3, [r10]", "str.w r3, [r11]"),
-    "J: the result of a product, stored": (2, "mul r3, r1, r2", "str.w r3, [r11]"),
-    "J: SIMD, then a product": (1, "sadd16 r0, r1, r2", "smlad r3, r4, r5, r3"),
-    "J, not S: a product, then SIMD (disagree: the worse)": (2, "smlad r3, r4, r5, r3", "sadd16 r0, r1, r2"),
-    "J: a branch that is not taken, and what follows": (1, "bne.w 1b", "add.w r0, r1, r2"),
-    "J: SIMD as the younger": (2, "add.w r3, r4, r5", "sadd16 r0, r1, r2"),
-    "J: two of SIMD and bit fields": (2, "sadd16 r0, r1, r2", "ubfx r3, r4, #1, #2"),
-    "J: two shifted operands": (2, "add.w r0, r1, r2, lsl #2", "eor.w r3, r4, r5, ror #2"),
-    "J: a shifted operand and a shifted constant": (2, "add.w r0, r1, r2, lsl #2", "eor.w r3, r4, #0x1fc0"),
-    "J: a shifted operand and a pattern": (1, "add.w r0, r1, r2, lsl #2", "eor.w r3, r4, #0x1b1b1b1b"),
-    "J: two plain shifts": (1, "lsl.w r0, r1, #2", "ror.w r3, r4, r5"),
-    "J: a shifted operand, then a plain shift": (1, "add.w r0, r1, r2, lsl #2", "ror.w r3, r4, r5"),
-    "J: a plain shift, then a shifted operand (unclear: the worse)": (
-        2,
-        "ror.w r3, r4, r5",
-        "add.w r0, r1, r2, lsl #2",
-    ),
-    "J: a bit field and a shifted operand": (2, "ubfx r3, r4, #1, #2", "add.w r0, r1, r2, lsl #2"),
-    "J: SIMD without a shifter and a shifted operand": (1, "sadd16 r3, r4, r5", "add.w r0, r1, r2, lsl #2"),
-    "J: an addition forwards within its cycle": (1, "add.w r0, r1, r2", "eor.w r3, r0, r4"),
-    "J: a logical operation does not": (2, "orr.w r0, r1, r2", "eor.w r3, r0, r4"),
-}
-"""Cycles of two instructions in a cycle of their own."""
-
-
-@pytest.mark.parametrize("what", PAIRS)
-def test_cortex_m7_pairs(what):
-    expected, older, younger = PAIRS[what]
-    timing = MEASURED_CORTEX_M7_TIMING
-    context = [parse(line) for line in NOPS]
-    # A SIMD instruction behind a full cycle begins one: the pair starts at a cycle's first slot.
-    assert -(-timing.cost(context, [parse(older), parse(younger)]) // 1) == expected
-
-
-@pytest.mark.parametrize(
-    ("what", "expected", "turn"),
-    [
-        ("J: SMLAD chains through its addend", 1, ["smlad r0, r1, r2, r0"]),
-        ("J: SMLAL chains through both", 1, ["smlal r0, r1, r2, r3"]),
-        ("J: FMA chains in 3 cycles", 3, ["vfma.f32 s0, s1, s2"]),
-        ("J: post-indexed loads go one a cycle", 1, ["ldr.w r0, [r10], #4"]),
-        ("J: LDM of 8 registers, fetched beside 16-bit instructions", 5, ["movs r0, r0"] * 2 + ["ldm.w r10, {r1-r8}"]),
-        ("J: LDRD among 32-bit instructions waits for fetching", 3, ["ldrd r0, r1, [r10]", "nop.w", "nop.w"]),
-        ("J: LDRD beside two of 16 bits", 2, ["ldrd r0, r1, [r10]", "nop", "nop"]),
-        ("J: byte stores to one bank", 4, ["strb.w r0, [r10]"]),
-        ("J: halfword stores to one bank", 8, ["strh.w r0, [r10]", "nop.w", "strh.w r0, [r10, #8]", "nop.w"]),
-        ("J: byte stores to both banks", 4, ["strb.w r0, [r10]", "nop.w", "strb.w r0, [r10, #4]", "nop.w"]),
-        ("J: byte stores in sequence", 2.4, ["strb.w r0, [r10], #1"]),
-        ("byte stores of two bases: the worse", 8, ["strb.w r0, [r10], #1", "strb.w r0, [r11], #1"]),
-        ("J: word stores in a row", 1, ["str.w r0, [r10]"]),
-        ("J: 32-bit instructions go two a cycle", 1, ["add.w r0, r1, r2", "add.w r3, r4, r5"]),
-    ],
-)
-def test_cortex_m7_sequences(what, expected, turn):
-    assert steady(MEASURED_CORTEX_M7_TIMING, *turn, turns=60) == pytest.approx(expected, abs=0.05), what
+def test_no_table_is_faster_than_a_source():
+    assert [fact.what for fact in FACTS for value in fact.measured.values() if fact.table < value - 0.05] == []
 
 
 def test_cortex_m7_byte_stores_far_apart_fill_no_buffer():
@@ -159,30 +41,6 @@ def test_cortex_m7_unaligned_accesses():
     assert MEASURED_CORTEX_M7_TIMING.unaligned_cycles == {"unaligned_load": 4, "unaligned_store": 3}
 
 
-@pytest.mark.parametrize(
-    ("what", "expected", "turn"),
-    [
-        ("J: loads pipeline", 5, ["ldr r0, [r4]", "ldr r1, [r4, #4]", "ldr r2, [r4, #8]", "add.w r3, r5, r6"]),
-        ("J: a store right after a load has no stall", 5, ["ldr r0, [r4]", "str r1, [r5]", "nop", "nop", "nop"]),
-        (
-            "J: a base that was made just before waits",
-            5,
-            ["add.w r4, r5, r6", "ldr r0, [r4]", "add.w r1, r2, r3"],
-        ),
-        ("J: one that was made a cycle earlier does not", 4, ["add.w r4, r5, r6", "add.w r1, r2, r3", "ldr r0, [r4]"]),
-        ("J: an offset waits likewise", 5, ["add.w r4, r5, r6", "ldr r0, [r7, r4]", "add.w r1, r2, r3"]),
-        ("J: so does the base of a store", 4, ["add.w r4, r5, r6", "str r0, [r4]", "add.w r1, r2, r3"]),
-        ("J: a NOP behind a load is free", 2, ["ldr r0, [r4]", "nop"]),
-        ("J: a store before a load costs one", 5, ["str r1, [r5]", "ldr r0, [r4]", "add.w r3, r5, r6"]),
-        ("J: a store with a register offset takes two", 3, ["str.w r1, [r5, r6]", "add.w r3, r5, r6"]),
-        ("J: post-indexed loads of two bases pipeline", 2, ["ldr.w r0, [r4], #4", "ldr.w r1, [r5], #4"]),
-        ("J: of one base they do not", 2, ["ldr.w r0, [r4], #4"]),
-    ],
-)
-def test_cortex_m4(what, expected, turn):
-    assert steady(MEASURED_CORTEX_M4_TIMING, *turn, turns=40) == pytest.approx(expected, abs=0.05), what
-
-
 def test_cortex_m3_post_indexed_loads_do_not_pipeline():
     turn = ["ldr.w r0, [r4], #4", "ldr.w r1, [r5], #4"]
     assert steady(MEASURED_CORTEX_M3_TIMING, *turn) == pytest.approx(4, abs=0.1)
@@ -193,47 +51,6 @@ def test_cortex_m4_loads_of_32_bits_off_a_word_do_not_pipeline():
     off = [replace(load, off_word=True) for load in loads]
     assert MEASURED_CORTEX_M4_TIMING.cost((), loads) == 3
     assert MEASURED_CORTEX_M4_TIMING.cost((), off) == 4
-
-
-@pytest.mark.parametrize(
-    ("what", "expected", "turn"),
-    [
-        ("J: load to use", 4, ["ldr r0, [r4]", "add.w r1, r0, r2", "add.w r5, r6, r7"]),
-        ("J: load to an addend", 2, ["ldr r0, [r4]", "smlad r1, r2, r3, r0"]),
-        ("J: load to a store", 2, ["ldr r0, [r4]", "str r0, [r5]"]),
-        ("J: loads go one a cycle", 3, ["ldr r0, [r4]", "add.w r1, r2, r3", "ldr r6, [r4]"]),
-        ("J: a product to a use", 3, ["mul r0, r1, r2", "add.w r3, r0, r5"]),
-        ("J: SMLAD chains", 1, ["smlad r0, r1, r2, r0"]),
-        ("J: SIMD to a use", 3, ["sadd16 r0, r1, r2", "add.w r3, r0, r5"]),
-        ("J: packing to a use", 3, ["pkhbt r0, r1, r2", "add.w r3, r0, r5"]),
-        ("J: a shifted operand to a use", 3, ["add.w r0, r1, r2, lsl #3", "add.w r3, r0, r5"]),
-        ("J: ANDS of a shifted constant takes two", 3, ["ands.w r0, r1, #0x1fc0", "nop.w"]),
-        ("J: MOVS of one does not", 2, ["movs.w r0, #0x1fc0", "nop.w"]),
-        ("J: a shifted constant to a use", 3, ["and.w r0, r1, #0x1fc0", "add.w r3, r0, r5"]),
-        ("J: MULS takes two", 2, ["muls r0, r1, r0"]),
-        ("J: LDRD takes two", 2, ["ldrd r0, r1, [r4]"]),
-        ("J: STRD takes two", 2, ["strd r0, r1, [r4]"]),
-        ("J: LDM, one a register", 4, ["ldmia.w r4, {r0-r3}"]),
-        ("J: STM, one a register", 4, ["stmia.w r4, {r0-r3}"]),
-        ("J: a NOP beside a 16-bit instruction", 1, ["adds r0, r1, r2", "nop"]),
-        ("J: bit fields are simple", 2, ["bfi r0, r1, #2, #3", "add.w r3, r0, r5"]),
-    ],
-)
-def test_cortex_m33(what, expected, turn):
-    assert steady(MEASURED_CORTEX_M33_TIMING, *turn, turns=30) == pytest.approx(expected, abs=0.05), what
-
-
-@pytest.mark.parametrize(
-    ("what", "expected", "block"),
-    [
-        ("J: after flags: 2", 3, ["subs r7, #1", "bne.n 1b"]),
-        ("J: after something else of 16 bits: 1", 4, ["subs r7, #1", "adds r0, r1", "mov r2, r3", "bne.n 1b"]),
-        ("of 32 bits, as the branch alone", 4, ["subs.w r7, r7, #1", "add.w r0, r0, r1", "bne.w 1b"]),
-    ],
-)
-def test_cortex_m33_taken_branches(what, expected, block):
-    code = [parse(line) for line in block]
-    assert MEASURED_CORTEX_M33_TIMING.cost(code, code, jumped=True) == expected, what
 
 
 def test_cortex_m33_branches_that_are_not_taken_are_free_behind_16_bits():
