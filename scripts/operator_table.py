@@ -124,6 +124,11 @@ SIGNAL = (
     *("SignalOverlapAdd", "SignalPCAN", "SignalRfft", "SignalStacker", "SignalWindow"),
 )
 """The custom operators of its signal library, likewise."""
+BEYOND = {
+    "GELU": (DType.INT8, DType.FLOAT32),
+    "SELECT": TYPES["SELECT"],
+    "TILE": (DType.INT8, DType.INT32, DType.BOOL, DType.FLOAT32),
+}
 _FLOW = frozenset(("IF", "WHILE"))
 _ENDS = dict.fromkeys(("QUANTIZE", "DEQUANTIZE"), (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32))
 
@@ -162,6 +167,11 @@ def table() -> str:
             f"| TFLite | {' | '.join(map(str, _COLUMNS))} | |",
             f"|---|{'---|' * (len(_COLUMNS) + 1)}",
             *rows,
+            "",
+            "TFLite's converter writes more than tflite-micro runs. These are taken too: "
+            + ", ".join(f"`{name}` ({', '.join(map(str, types))})" for name, types in BEYOND.items())
+            + ",",
+            "and `EXP` and `LOG` in int8, by TFLite's tables (`tests/operators/test_beyond_micro.py`).",
             "",
             "Its custom operators (`TFLite_Detection_PostProcess`, `CIRCULAR_BUFFER`, `ETHOSU`, `TFLM_DECODE`, and",
             "those of its signal library: " + ", ".join(f"`{name}`" for name in SIGNAL) + ") are",

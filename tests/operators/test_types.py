@@ -43,6 +43,7 @@ _WIDE = [kind for kind in _FLOAT if kind not in ("SpaceToBatch", "BatchToSpace",
 """What tflite-micro has in int16."""
 _NAMED = [
     *(k for k in MAKERS if not k.startswith("LOGICAL") and k not in ("REDUCE_ALL", "L2_NORMALIZATION")),
+    *("EXP", "LOG"),
     *(kind for kind in FLOAT_ALONE if kind not in ("FLOOR_MOD", "L2_POOL_2D")),
 ]
 _LIBRARY = ("Softmax", "Logistic", "Tanh", "Elu", "Exp", "Log", "Sin", "Cos")

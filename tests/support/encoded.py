@@ -33,7 +33,7 @@ class Encoded:
 def encoded(kind: str, seed: int, largest: int = 12) -> Encoded:
     """Return a drawn operator of a kind, TFLite's name of it."""
     d = Drawer(np.random.default_rng(seed), True, largest)
-    op = MAKERS[kind](d)
+    op = (MAKERS.get(kind) or BEYOND[kind])(d)
     xs = list(dict.fromkeys(t for t in op.inputs if t is not None and not t.is_constant))
     inputs = [_values(d, kind, t) for t in xs]
     return Encoded(kind, write_encoded("drawn", xs, op.outputs, [op]), inputs)
@@ -181,6 +181,25 @@ def _broadcast_to(d: Drawer) -> EncodedOperator:
     shape = d.shape(1, 4)
     x = d.tensor("x", tuple(d.pick(1, size) for size in shape)[d.integer(0, len(shape) - 1) :])
     return _made("BROADCAST_TO", [x, _numbers("shape", shape)], [d.tensor("y", shape, x.quant)], "BroadcastToOptions")
+
+
+def _tile(d: Drawer) -> EncodedOperator:
+    x = d.tensor("x", d.shape(1, 4, largest=6))
+    times = tuple(d.integer(1, 3) for _ in x.shape)
+    shape = tuple(size * n for size, n in zip(x.shape, times, strict=True))
+    return _made("TILE", [x, _numbers("times", times)], [d.tensor("y", shape, x.quant)])
+
+
+def _select_alike(d: Drawer) -> EncodedOperator:
+    quant, shape = d.quantization(), d.shape()
+    a, b = (d.tensor(name, shape, quant) for name in "ab")
+    return _made("SELECT", [_plain("c", shape, DType.BOOL), a, b], [d.tensor("y", shape, quant)], version=1)
+
+
+def _gelu(d: Drawer) -> EncodedOperator:
+    x = d.tensor("x", d.shape())
+    y = d.tensor("y", x.shape, Quantization.per_tensor(x.scale * d.log_uniform(0.25, 2), d.zero_point()))
+    return _made("GELU", [x], [y], "GeluOptions", Approximate=d.flag())
 
 
 def _reduction(name: str, *, same: bool = False) -> Callable[[Drawer], EncodedOperator]:
@@ -403,3 +422,11 @@ MAKERS: dict[str, Callable[[Drawer], EncodedOperator]] = {
     "DYNAMIC_UPDATE_SLICE": _dynamic_update_slice,
     "FILL": _fill,
 }
+BEYOND: dict[str, Callable[[Drawer], EncodedOperator]] = {
+    "GELU": _gelu,
+    "EXP": _unary("EXP"),
+    "LOG": _unary("LOG"),
+    "SELECT": _select_alike,
+    "TILE": _tile,
+}
+"""What TFLite has in int8, and tflite-micro lacks."""

@@ -9,7 +9,7 @@ import tflite
 
 from tests.support.draw import _MAKERS
 from tests.support.drawer import Array, Drawer
-from tests.support.encoded import MAKERS
+from tests.support.encoded import BEYOND, MAKERS
 from utvm.frontends.context import ACTIVATION_RANGES, quantised_range
 from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
@@ -87,7 +87,8 @@ def _constant(tensor: Tensor, dtype: DType, rng: np.random.Generator) -> Tensor:
 def typed_file(kind: str, dtype: DType, seed: int, largest: int = 8) -> tuple[bytes, list[Array]]:
     """Return the file of a drawn operator of TFLite's name whose int8 tensors have another type, and inputs for it."""
     rng = np.random.default_rng(seed)
-    op = MAKERS[kind](Drawer(rng, True, largest)) if kind in MAKERS else _float_alone(kind, rng)
+    maker = MAKERS.get(kind) or BEYOND.get(kind) if kind not in ("EXP", "LOG") else None
+    op = maker(Drawer(rng, True, largest)) if maker else _float_alone(kind, rng)
     known: dict[Tensor, Tensor] = {}
 
     def changed(tensor: Tensor | None) -> Tensor | None:

@@ -25,13 +25,14 @@ from utvm.graph import (
     Elementwise,
     Operator,
     Reduction,
+    Reshape,
 )
 from utvm.graph.functions import FUNCTIONS, function, reducer
 
 _BOOL = (DType.BOOL,)
 FLOAT_ALONE = (
-    *("CEIL", "COS", "EXP", "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "L2_POOL_2D"),
-    *("LOG", "NEG", "ROUND", "SIN", "SQRT", "SQUARE"),
+    *("CEIL", "COS", "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "L2_POOL_2D"),
+    *("NEG", "ROUND", "SIN", "SQRT", "SQUARE"),
 )
 """What tflite-micro computes in float32 alone."""
 _LARGEST_RATIO = 2.0**22
@@ -114,6 +115,11 @@ def _hard_swish(op: Elementwise) -> None:
         raise RefusedError("its input's scale is more than 128 times its output's, which tflite-micro does not take")
 
 
+def _gelu(c: Context) -> Operator:
+    approximate = bool(c.options(tflite.GeluOptions).Approximate())
+    return _elementwise("GeluTanh" if approximate else "Gelu", 1)(c)
+
+
 def _add_n(c: Context) -> Operator:
     xs, y = tuple(c.activation(i) for i in range(len(c.raw.inputs))), c.result()
     if len(xs) < 2 or len(c.raw.outputs) != 1:
@@ -130,6 +136,8 @@ def _select(c: Context) -> Operator:
     c.arity((3,))
     condition = c.element(0, _BOOL)
     a, b, y = c.activation(1), c.activation(2), c.result()
+    if c.raw.kind == "SELECT" and condition.shape != y.shape and condition.shape not in ((), (1,)):
+        raise RefusedError("it chooses whole rows, which is not supported", OPERATOR_ADVICE)
     expect_shape(y, broadcast_shape(condition.shape, a.shape, b.shape))
     same_quantisation(a, y)
     same_quantisation(b, y)
@@ -158,6 +166,30 @@ def _broadcast_to(c: Context) -> Operator:
     if broadcast_shape(x.shape, y.shape) != y.shape:
         raise RefusedError(f"the shape {list(x.shape)} does not become {list(y.shape)}")
     return Elementwise(name=c.name, function=what, xs=(x,), y=y)
+
+
+def _tile(c: Context) -> Converted:
+    """Repeat whole dimensions: an axis of 1 before each that is repeated, broadcast, and both as one axis again."""
+    c.arity((2,))
+    what = function("BroadcastTo")
+    x = c.element(0, what.inputs)
+    y, times = c.made_of((x.dtype,)), c.integers(1)
+    if len(times) != len(x.shape) or min(times, default=1) < 1:
+        raise RefusedError(f"{list(times)} repetitions do not fit an input of shape {list(x.shape)}")
+    expect_shape(y, tuple(size * n for size, n in zip(x.shape, times, strict=True)))
+    same_quantisation(x, y)
+    before: list[int] = []
+    after: list[int] = []
+    for size, n in zip(x.shape, times, strict=True):
+        before += [1, size] if n > 1 and size > 1 else [size]
+        after += [n, size] if n > 1 and size > 1 else [size * n]
+    view = c.made("apart", x, tuple(before))
+    wide = c.made("repeated", y, tuple(after))
+    return (
+        Reshape(name=f"{c.name}/apart", x=x, y=view),
+        Elementwise(name=c.name, function=what, xs=(view,), y=wide),
+        Reshape(name=f"{c.name}/joined", x=wide, y=y),
+    )
 
 
 def _reduction(name: str, *, same: bool = False) -> Callable[[Context], Operator]:
@@ -253,6 +285,9 @@ GENERAL: Mapping[str, Callable[[Context], Converted]] = {
     "ABS": _elementwise("Abs", 1, check=_rescales),
     "RSQRT": _elementwise("Rsqrt", 1),
     "ELU": _elementwise("Elu", 1),
+    "GELU": _gelu,
+    "EXP": _elementwise("Exp", 1),
+    "LOG": _elementwise("Log", 1),
     "HARD_SWISH": _elementwise("HardSwish", 1, check=_hard_swish),
     "PRELU": _elementwise("Prelu", 2, check=_prelu),
     "MAXIMUM": _elementwise("Maximum", 2, same=True),
@@ -268,10 +303,12 @@ GENERAL: Mapping[str, Callable[[Context], Converted]] = {
     "LOGICAL_AND": _elementwise("LogicalAnd", 2),
     "LOGICAL_OR": _elementwise("LogicalOr", 2),
     "LOGICAL_NOT": _elementwise("LogicalNot", 1),
+    "SELECT": _select,
     "SELECT_V2": _select,
     "ADD_N": _add_n,
     "CAST": _cast,
     "BROADCAST_TO": _broadcast_to,
+    "TILE": _tile,
     "SUM": _reduction("Sum"),
     "REDUCE_MAX": _reduction("ReduceMax", same=True),
     "REDUCE_MIN": _reduction("ReduceMin", same=True),

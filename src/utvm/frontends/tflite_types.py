@@ -35,7 +35,7 @@ TYPES: Mapping[str, tuple[DType, ...]] = {
     **dict.fromkeys(
         (
             *("BATCH_MATMUL", "RELU6", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),
-            *("ARG_MAX", "ARG_MIN", "SELECT_V2"),
+            *("ARG_MAX", "ARG_MIN", "SELECT", "SELECT_V2"),
         ),
         _REAL,
     ),

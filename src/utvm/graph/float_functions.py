@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from utvm.compute import Expr, call, cast, equal, larger, smaller, unequal, where
-from utvm.graph.formulas import EXP, FLOOR, LOG, SINE, SQRT
+from utvm.graph.formulas import EXP, FLOOR, LOG, SINE, SQRT, TANH
 from utvm.graph.tensor import DType
 
 Formula = Callable[[Any, Sequence[Expr]], Expr]
@@ -27,6 +27,21 @@ def _abs(_: Any, xs: Sequence[Expr]) -> Expr:
 def _elu(_: Any, xs: Sequence[Expr]) -> Expr:
     (x,) = xs
     return where(x < 0.0, call(EXP, x) - 1.0, x)
+
+
+def _gelu(_: Any, xs: Sequence[Expr]) -> Expr:
+    """By a rational form of erfc within 1.5e-7 (Abramowitz and Stegun, 7.1.26)."""
+    (x,) = xs
+    size = where(x < 0.0, _negative(x), x) * 0.70710678
+    t = 1.0 / (size * 0.3275911 + 1.0)
+    series = ((((t * 1.061405429 - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t
+    tail = series * call(EXP, _negative(size * size)) * 0.5
+    return x * where(x < 0.0, tail, 1.0 - tail)
+
+
+def _gelu_tanh(_: Any, xs: Sequence[Expr]) -> Expr:
+    (x,) = xs
+    return x * (call(TANH, x * (x * x * 0.044715 + 1.0) * 0.7978845608) + 1.0) * 0.5
 
 
 def _hard_swish(_: Any, xs: Sequence[Expr]) -> Expr:
@@ -68,6 +83,8 @@ FLOAT_FUNCTIONS: Mapping[str, Formula] = {
     "Abs": _abs,
     "Rsqrt": lambda _, xs: 1.0 / call(SQRT, xs[0]),
     "Elu": _elu,
+    "Gelu": _gelu,
+    "GeluTanh": _gelu_tanh,
     "HardSwish": _hard_swish,
     "Prelu": _prelu,
     "Maximum": lambda _, xs: larger(xs[0], xs[1]),

@@ -5,6 +5,7 @@ Source: tflite-micro's reference kernels (tensorflow/lite/micro/kernels, tensorf
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -160,6 +161,29 @@ def _elu(x: NDArray[Any]) -> NDArray[Any]:
     return np.where(x < 0, below, x)
 
 
+def _gelu(x: NDArray[Any]) -> NDArray[Any]:
+    """By the complement of erf, which keeps its digits far below zero; as TFLite, which alone has it."""
+    complement = np.array([math.erfc(value) for value in (x * np.float32(-math.sqrt(0.5))).ravel().tolist()])
+    return np.float32(0.5) * x * complement.reshape(x.shape).astype(np.float32)
+
+
+def _gelu_tanh(x: NDArray[Any]) -> NDArray[Any]:
+    root = np.float32(math.sqrt(2 / math.pi))
+    inner = root * x * (np.float32(1) + np.float32(0.044715) * x * x)
+    return np.float32(0.5) * x * (np.float32(1) + np.tanh(inner.astype(np.float64)).astype(np.float32))
+
+
+def _exp(x: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return np.exp(x.astype(np.float64)).astype(np.float32)
+
+
+def _log(x: NDArray[Any]) -> NDArray[Any]:
+    """Of what is not above zero: the least value."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(x > 0, np.log(x.astype(np.float64)), -np.inf).astype(np.float32)
+
+
 # Reductions
 
 
@@ -175,6 +199,10 @@ _INTEGERS: tuple[Function, ...] = (
     Function(name="Abs", stored=_abs),
     Function(name="Rsqrt", stored=_rsqrt),
     Function(name="Elu", real=_elu),
+    Function(name="Gelu", real=_gelu),
+    Function(name="GeluTanh", real=_gelu_tanh),
+    Function(name="Exp", real=_exp),
+    Function(name="Log", real=_log),
     Function(name="HardSwish", stored=_hard_swish),
     Function(name="Prelu", expression=_prelu),
     Function(name="Maximum", expression=lambda _, xs: larger(xs[0], xs[1]), inputs=_NUMBERS),

@@ -1,0 +1,97 @@
+"""Operators of TFLite that tflite-micro lacks, which converters write: against their formulas, on three cores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+import utvm
+from tests.support.drawer import Array
+from tests.support.encoded import BEYOND, Encoded, encoded
+from tests.support.host import run_on_host
+from tests.support.target import run_programs
+from tests.support.typed import typed_file
+from utvm.cores import get_core
+from utvm.frontends import load_tflite
+from utvm.graph import DType, Graph
+from utvm.graph.reference import evaluate
+from utvm.lowering import lower
+
+_REAL: dict[str, Callable[[float], float]] = {
+    "Gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2)),
+    "GeluTanh": lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "Exp": lambda x: math.exp(min(x, 700)),
+    "Log": lambda x: math.log(x) if x > 0 else -math.inf,
+}
+
+
+@pytest.fixture(scope="module")
+def every() -> list[tuple[Encoded, Graph]]:
+    cases = [encoded(kind, seed) for seed in range(12) for kind in BEYOND]
+    return [(case, load_tflite(case.model)) for case in cases]
+
+
+def test_tables_are_the_formulas_to_half_a_step(every: list[tuple[Encoded, Graph]]) -> None:
+    seen = set()
+    for case, graph in every:
+        op = graph.operators[0]
+        if op.kind not in _REAL:
+            continue
+        seen.add(op.kind)
+        x, y = op.inputs[0], op.outputs[0]
+        (got,) = evaluate(graph, case.inputs).values()
+        real = np.array([_REAL[op.kind]((int(q) - x.zero_point) * x.scale) for q in case.inputs[0].ravel()])
+        wanted = np.clip(real / y.scale + y.zero_point, -128, 127)
+        assert np.abs(got.ravel() - wanted).max() <= 0.5 + 1e-3, graph
+    assert seen == set(_REAL)
+
+
+def test_tiles_and_choices_are_numpys(every: list[tuple[Encoded, Graph]]) -> None:
+    for case, graph in every:
+        (got,) = evaluate(graph, case.inputs).values()
+        if case.kind == "TILE":
+            (x,) = case.inputs
+            times = [out // size for out, size in zip(got.shape, x.shape, strict=True)]
+            np.testing.assert_array_equal(got, np.tile(x, times))
+        elif case.kind == "SELECT":
+            np.testing.assert_array_equal(got, np.where(*case.inputs))
+
+
+def check(every: list[tuple[Encoded, Graph]], outputs: Sequence[Sequence[Array] | None]) -> None:
+    for (case, graph), got in zip(every, outputs, strict=True):
+        assert got is not None
+        for value, want in zip(got, evaluate(graph, case.inputs).values(), strict=True):
+            np.testing.assert_array_equal(value, want, err_msg=case.kind)
+
+
+def test_kernels_here(every: list[tuple[Encoded, Graph]]) -> None:
+    programs = [lower(graph, get_core("cortex-m3")) for _, graph in every]
+    check(every, run_on_host(programs, [case.inputs for case, _ in every]))
+
+
+@pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-riscv32"])
+def test_kernels_on_a_core(every: list[tuple[Encoded, Graph]], board: str) -> None:
+    some = every[: 4 * len(BEYOND)]
+    with utvm.connect(board) as session:
+        programs = [lower(graph, session.board.core) for _, graph in some]
+        check(some, run_programs(session, programs, [case.inputs for case, _ in some]))
+
+
+def test_gelu_in_float32_is_close_and_the_same_on_cores() -> None:
+    files = [typed_file("GELU", DType.FLOAT32, seed) for seed in range(6)]
+    graphs = [load_tflite(file) for file, _ in files]
+    inputs: list[list[Array]] = [xs for _, xs in files]
+    wanted = [next(iter(evaluate(graph, xs).values())) for graph, xs in zip(graphs, inputs, strict=True)]
+    for graph, xs, want in zip(graphs, inputs, wanted, strict=True):
+        real = np.array([_REAL[graph.operators[0].kind](float(x)) for x in xs[0].ravel()]).reshape(want.shape)
+        np.testing.assert_allclose(want, real, rtol=1e-5, atol=1e-6)
+    programs = [lower(graph, get_core("cortex-m7")) for graph in graphs]
+    with utvm.connect("qemu-cortex-m7") as session:
+        on_board = run_programs(session, programs, inputs)
+    for outputs in (run_on_host(programs, inputs), on_board):
+        for got, want in zip(outputs, wanted, strict=True):
+            assert got is not None
+            np.testing.assert_array_equal(got[0].view(np.uint32), want.view(np.uint32))
