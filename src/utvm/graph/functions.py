@@ -164,18 +164,18 @@ def _elu(x: NDArray[Any]) -> NDArray[Any]:
 def _gelu(x: NDArray[Any]) -> NDArray[Any]:
     """By the complement of erf, which keeps its digits far below zero; as TFLite, which alone has it."""
     complement = np.array([math.erfc(value) for value in (x * np.float32(-math.sqrt(0.5))).ravel().tolist()])
-    return np.float32(0.5) * x * complement.reshape(x.shape).astype(np.float32)
+    return np.asarray(np.float32(0.5) * x * complement.reshape(x.shape).astype(np.float32))
 
 
 def _gelu_tanh(x: NDArray[Any]) -> NDArray[Any]:
     root = np.float32(math.sqrt(2 / math.pi))
     inner = root * x * (np.float32(1) + np.float32(0.044715) * x * x)
-    return np.float32(0.5) * x * (np.float32(1) + np.tanh(inner.astype(np.float64)).astype(np.float32))
+    return np.asarray(np.float32(0.5) * x * (np.float32(1) + np.tanh(inner.astype(np.float64)).astype(np.float32)))
 
 
 def _exp(x: NDArray[Any]) -> NDArray[Any]:
     with np.errstate(over="ignore"):
-        return np.exp(x.astype(np.float64)).astype(np.float32)
+        return np.asarray(np.exp(x.astype(np.float64)).astype(np.float32))
 
 
 def _log(x: NDArray[Any]) -> NDArray[Any]:
