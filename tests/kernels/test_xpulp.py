@@ -22,7 +22,7 @@ from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
 from utvm.kernels.blocked import BlockedProduct
 from utvm.kernels.dsp.finish import folded_bias
-from utvm.kernels.xpulp import XpulpDepthwise, XpulpProduct
+from utvm.kernels.xpulp import XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
 from utvm.kernels.xpulp.finish import Finish, finish_of
 from utvm.lowering import lower
 from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding
@@ -31,6 +31,8 @@ from utvm.profiling import profile
 BOARD = "rtl-cv32e40p-xpulp"
 CORE = get_core("cv32e40p-xpulp")
 WEIGHTED = [("Conv2D", XpulpProduct()), ("FullyConnected", XpulpProduct()), ("DepthwiseConv2D", XpulpDepthwise())]
+
+DRAWN = [*WEIGHTED, ("Add", XpulpBinary()), ("Sub", XpulpBinary()), ("MaxPool2D", XpulpMaxPool2D())]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def cases(draw: st.DrawFn, kind: str, family: KernelFamily, wide: bool) -> Case:
     return Case(graph, family, config, inputs)
 
 
-@pytest.mark.parametrize(("kind", "family"), WEIGHTED)
+@pytest.mark.parametrize(("kind", "family"), DRAWN)
 def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFamily) -> None:
     check(session, drawn(cases(kind, family, wide=False), 1 / 2), everywhere=True)
 

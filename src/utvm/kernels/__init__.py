@@ -36,7 +36,7 @@ from utvm.kernels.portable import (
 from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
 from utvm.kernels.workload_keys import workload
-from utvm.kernels.xpulp import XpulpDepthwise, XpulpProduct
+from utvm.kernels.xpulp import XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
 
 PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConv2D(),
@@ -71,6 +71,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     RvvLookup(),
     XpulpProduct(),
     XpulpDepthwise(),
+    XpulpBinary(),
+    XpulpMaxPool2D(),
     WinogradConvolution(),
     WinogradRows(),
     DirectConvolution(),

@@ -52,6 +52,16 @@ def load_step_by(to: str, at: str, step: str) -> str:
     return f".insn r 0x2b, 3, 0x02, {to}, {at}, {step}"
 
 
+def load_byte_step(to: str, at: str, step: int) -> str:
+    """cv.lb: a signed byte, then `at` grows by `step`."""
+    return f".insn i 0x0b, 0, {to}, {step}({at})"
+
+
+def load_byte_step_by(to: str, at: str, step: str) -> str:
+    """cv.lb: a signed byte, then `at` grows by a register."""
+    return f".insn r 0x2b, 3, 0x00, {to}, {at}, {step}"
+
+
 def store_step(value: str, at: str, step: int) -> str:
     """cv.sw: a word, then `at` grows by `step`."""
     return f".insn s 0x2b, 2, {value}, {step}({at})"
@@ -123,6 +133,16 @@ def higher_of(to: str, a: str, b: str) -> str:
     return f".insn r 0x2b, 3, 0x2d, {to}, {a}, {b}"
 
 
+def lower_bytes(to: str, a: str, b: str) -> str:
+    """cv.min.b."""
+    return f".insn r 0x7b, 1, 0x10, {to}, {a}, {b}"
+
+
+def higher_bytes(to: str, a: str, b: str) -> str:
+    """cv.max.b."""
+    return f".insn r 0x7b, 1, 0x18, {to}, {a}, {b}"
+
+
 def repeat(count: str, body: Sequence[str], *, outer: bool = False) -> list[str]:
     """cv.setup: a body in a hardware loop, `count` times, at least once; an outer one may have another within.
 
@@ -192,7 +212,6 @@ FILL = xpulp_function(
         "li t1, 0x01010101",
         "andi t2, a1, 255",
         "mul t1, t1, t2",
-        ".balign 4",
         *repeat("t0", [store_step("t1", "a0", 4)] * 4),
         "1:",
         "andi a2, a2, 15",

@@ -1,0 +1,155 @@
+"""Add and Sub of operands of one shape, in seven cycles an element.
+
+An output depends on 65,536 pairs of inputs, so a shorter computation than the definition is looked for and compared on
+all of them: `clip((a * P + b * Q + offset) >> shift)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+
+from utvm.codegen import CArray, CFunction, CParameter, CSupport
+from utvm.cores import Core
+from utvm.graph import Add, Operator, Sub
+from utvm.graph.reference.binary import add, sub
+from utvm.kernels.base import Config, Kernel
+from utvm.kernels.portable.binary import constant_operands, operand_parameters, operands_in_place, refusal_of_shapes
+from utvm.kernels.workload_keys import dims, workload
+from utvm.kernels.xpulp.code import (
+    XpulpFamily,
+    add_and_shift,
+    add_product,
+    higher_of,
+    load_byte_step,
+    lower_of,
+    pack_bytes,
+    repeat,
+    saturate,
+    store_step,
+    xpulp_function,
+)
+
+_AT_ONCE = 4
+_NEIGHBOURS = 3
+"""How far around their nominal values P and Q are searched."""
+_SHIFTS = 3
+_FAR = 1 << 60
+_BYTES = np.arange(-128, 128, dtype=np.int8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """An addition as one shifted sum of products."""
+
+    left: int
+    right: int
+    offset: int
+    shift: int
+
+
+class XpulpBinary(XpulpFamily):
+    """Add and Sub of any scales and clamps; both operands have the shape of the output."""
+
+    name = "xpulp"
+    kinds = (Add, Sub)
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return that operands have several shapes, or that no shifted sum is exact."""
+        if not isinstance(op, Add | Sub):
+            return super().refusal(op, core)
+        found = refusal_of_shapes(op) or self.lacks(core)
+        if found is not None:
+            return found
+        return "no shifted sum of products is exact" if plane_of(op) is None else None
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of an element-wise operator."""
+        del core
+        assert isinstance(op, Add | Sub)
+        plane = plane_of(op)
+        assert plane is not None
+        loop = binary_function(op.clamp == (-128, 127))
+        words = np.array([plane.left, plane.right, plane.offset, plane.shift, *op.clamp], np.int64)
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"{op.kind.lower()}_{dims(op.y.shape)}_xpulp",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=(
+                    *operand_parameters(op),
+                    CParameter(name="plane", c_type="int32_t", role="constant"),
+                    CParameter(name="y", c_type="int8_t", role="output"),
+                ),
+                body=f"{loop.name}(a, b, plane, y, {op.y.elements});\n",
+                support=(loop,),
+            ),
+            constants={
+                **constant_operands(op),
+                "plane": CArray(c_type="int32_t", values=(words & 0xFFFFFFFF).astype(np.uint32).view(np.int32)),
+            },
+            in_place=operands_in_place(op),
+        )
+
+
+@lru_cache(maxsize=8)
+def plane_of(op: Add | Sub) -> Plane | None:
+    """Return the shifted sum of products that is exact for all pairs of inputs; None where there is none."""
+    a, b = (each.reshape(-1) for each in np.meshgrid(_BYTES, _BYTES))
+    y = (add(op, a, b) if isinstance(op, Add) else sub(op, a, b)).astype(np.int64)
+    a, b = a.astype(np.int64), b.astype(np.int64)
+    low, high = op.clamp
+    left, right = op.a.scale / op.y.scale, op.b.scale / op.y.scale * (1 if isinstance(op, Add) else -1)
+    most = 128 * (abs(left) + abs(right)) + abs(op.a.zero_point * left + op.b.zero_point * right) + 130
+    nearest = sorted(
+        product(range(-_NEIGHBOURS, _NEIGHBOURS + 1), repeat=2), key=lambda pair: abs(pair[0]) + abs(pair[1])
+    )
+    highest = min(31, int(np.floor(31 - np.log2(most))))
+    for shift in range(highest, max(highest - _SHIFTS, 0), -1):
+        for more_left, more_right in nearest:
+            p, q = round(left * 2**shift) + more_left, round(right * 2**shift) + more_right
+            total = a * p + b * q
+            least = int(((y << shift) - total)[y > low].max(initial=-_FAR))
+            greatest = int((((y + 1) << shift) - 1 - total)[y < high].min(initial=_FAR))
+            if least > greatest:
+                continue
+            offset = greatest if least == -_FAR else least if greatest == _FAR else (least + greatest) >> 1
+            offset = 0 if offset == _FAR else offset
+            ends = total.min() + offset, total.max() + offset
+            if ends[0] >= -(1 << 31) and ends[1] < 1 << 31:
+                return Plane(left=p, right=q, offset=offset, shift=shift)
+    return None
+
+
+@lru_cache(maxsize=2)
+def binary_function(saturates: bool) -> CSupport:
+    """Return `void name(a, b, plane, y, count)`; `saturates`: whether the clamp is that of int8."""
+    left, right, offset, shift, low, high = ("t0", "t1", "t2", "t3", "t4", "t5")
+    firsts, seconds = ("a5", "a6", "a7", "t6"), ("s0", "s1", "s2", "s3")
+
+    def made(count: int) -> list[str]:
+        lines = [load_byte_step(to, "a0", 1) for to in firsts[:count]]
+        lines += [load_byte_step(to, "a1", 1) for to in seconds[:count]]
+        lines += [f"mul {to}, {to}, {left}" for to in firsts[:count]]
+        lines += [add_product(to, b, right) for to, b in zip(firsts[:count], seconds, strict=False)]
+        lines += [add_and_shift(to, offset, shift) for to in firsts[:count]]
+        if saturates:
+            return lines + [saturate(to, to) for to in firsts[:count]]
+        for to in firsts[:count]:
+            lines += [higher_of(to, to, low), lower_of(to, to, high)]
+        return lines
+
+    name = f"utvm_xpulp_add{'' if saturates else '_c'}"
+    lines = [f"lw {to}, {4 * place}(a2)" for place, to in enumerate((left, right, offset, shift, low, high))]
+    first = firsts[0]
+    lines += [f"srli a2, a4, {_AT_ONCE.bit_length() - 1}", "beqz a2, 1f"]
+    lines += repeat("a2", [*made(_AT_ONCE), *pack_bytes(first, firsts), store_step(first, "a3", 4)])
+    lines += ["1:", f"andi a4, a4, {_AT_ONCE - 1}", "beqz a4, 3f", "2:", *made(1)]
+    lines += [f"sb {first}, 0(a3)", "addi a3, a3, 1", "addi a4, a4, -1", "bnez a4, 2b", "3:"]
+    operands = "const int8_t *a, const int8_t *b, const int32_t *plane, int8_t *y, int32_t count"
+    comment = "the clamp of (a * plane[0] + b * plane[1] + plane[2]) >> plane[3], count times"
+    return xpulp_function(name, f"void {name}({operands})", lines, comment)
