@@ -17,7 +17,7 @@ from tests.support.target import run_programs
 from utvm.cli import main
 from utvm.cores import get_core
 from utvm.frontends import FrontendError, load_tflite
-from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import Subgraph, write_subgraphs, write_tflite
 from utvm.graph import (
     Conv2D,

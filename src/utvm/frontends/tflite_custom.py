@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError, broadcast_shape
+from utvm.frontends.tflite_parts import Converted
+from utvm.frontends.tflite_signal import SIGNAL
 from utvm.graph import CSource, DType, Elementwise, Foreign, Function, Operator, Reducer, Reduction, Tensor
 from utvm.graph.registration import custom_operator
 
@@ -14,10 +16,12 @@ _ADVICE = (
 )
 
 
-def convert_custom(c: Context) -> Operator:
+def convert_custom(c: Context) -> Converted:
     """Return a custom operator as the formula of its name says; others are refused by name."""
     name = c.raw.kind.removeprefix(PREFIX)
     found = custom_operator(name)
+    if found is None and name in SIGNAL:
+        return SIGNAL[name](c)
     if found is None:
         raise RefusedError("this operator is not supported", _ADVICE.format(name=name))
     if isinstance(found, CSource):

@@ -28,6 +28,8 @@ _TYPES = {
     DType.INT16: tflite.TensorType.INT16,
     DType.INT32: tflite.TensorType.INT32,
     DType.INT64: tflite.TensorType.INT64,
+    DType.UINT32: tflite.TensorType.UINT32,
+    DType.UINT64: tflite.TensorType.UINT64,
     DType.FLOAT32: tflite.TensorType.FLOAT32,
     DType.BOOL: tflite.TensorType.BOOL,
 }
