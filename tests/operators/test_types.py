@@ -42,9 +42,9 @@ _FLOAT = [kind for kind in KINDS if kind not in ("Quantize", "Dequantize")]
 _WIDE = [kind for kind in _FLOAT if kind not in ("SpaceToBatch", "BatchToSpace", "ResizeBilinear", "Relu6")]
 """What tflite-micro has in int16."""
 _NAMED = [
-    *(k for k in MAKERS if not k.startswith("LOGICAL") and k not in ("REDUCE_ALL", "L2_NORMALIZATION")),
-    *("EXP", "LOG"),
-    *(kind for kind in FLOAT_ALONE if kind not in ("FLOOR_MOD", "L2_POOL_2D")),
+    *(k for k in MAKERS if not k.startswith("LOGICAL") and k != "REDUCE_ALL"),
+    *("EXP", "LOG", "L2_POOL_2D"),
+    *FLOAT_ALONE,
 ]
 _LIBRARY = ("Softmax", "Logistic", "Tanh", "Elu", "Exp", "Log", "Sin", "Cos")
 """Where tflite-micro calls a mathematical library."""

@@ -104,6 +104,12 @@ def _hard_swish(d: Drawer) -> EncodedOperator:
     return _made("HARD_SWISH", [x], [d.tensor("y", x.shape, Quantization.per_tensor(scale, d.zero_point()))])
 
 
+def _log_softmax(d: Drawer) -> EncodedOperator:
+    x = d.tensor("x", d.shape(largest=12))
+    y = d.tensor("y", x.shape, Quantization.per_tensor(1 / 16, 127))
+    return _made("LOG_SOFTMAX", [x], [y], "LogSoftmaxOptions")
+
+
 def _pair(d: Drawer, *, quant: Quantization | None = None, constant: bool = True) -> tuple[Tensor, Tensor, Any]:
     """Two operands of shapes that go together, up to four dimensions, and the shape of both."""
     shape = d.shape(largest=d.pick(6, 6, 10))
@@ -419,6 +425,7 @@ MAKERS: dict[str, Callable[[Drawer], EncodedOperator]] = {
     "BATCH_MATMUL": _batch_matmul,
     "TRANSPOSE_CONV": _transpose_conv,
     "L2_NORMALIZATION": _l2_normalization,
+    "LOG_SOFTMAX": _log_softmax,
     "DYNAMIC_UPDATE_SLICE": _dynamic_update_slice,
     "FILL": _fill,
 }

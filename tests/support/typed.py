@@ -114,7 +114,21 @@ def _bias(tensor: Tensor | None, dtype: DType, rng: np.random.Generator) -> Tens
     return _constant(tensor, dtype, rng) if tensor is not None and tensor.name == "bias" else tensor
 
 
+def _l2_pool(rng: np.random.Generator) -> EncodedOperator:
+    images, height, width, channels = (int(size) for size in rng.integers(1, 7, 4))
+    tall, wide = int(rng.integers(1, height + 1)), int(rng.integers(1, width + 1))
+    down, right = (int(step) for step in rng.integers(1, 3, 2))
+    x = Tensor(name="x", shape=(images, height, width, channels), dtype=DType.FLOAT32)
+    shape = (images, -(-height // down), -(-width // right), channels)
+    fields = {"Padding": 0, "StrideH": down, "StrideW": right, "FilterHeight": tall, "FilterWidth": wide}
+    y = Tensor(name="y", shape=shape, dtype=DType.FLOAT32)
+    code = tflite.BuiltinOperator.L2_POOL_2D
+    return EncodedOperator(code=code, version=1, inputs=(x,), outputs=(y,), options="Pool2DOptions", fields=fields)
+
+
 def _float_alone(kind: str, rng: np.random.Generator) -> EncodedOperator:
+    if kind == "L2_POOL_2D":
+        return _l2_pool(rng)
     shape = tuple(int(size) for size in rng.integers(1, 6, 3))
     xs = [Tensor(name=n, shape=shape, dtype=DType.FLOAT32) for n in ("ab" if kind.startswith("FLOOR_") else "a")]
     y = Tensor(name="y", shape=shape, dtype=DType.FLOAT32)

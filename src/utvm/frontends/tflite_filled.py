@@ -9,6 +9,7 @@ import tflite
 
 from utvm.frontends.context import Context, expect_shape, same_quantisation
 from utvm.frontends.refusal import RefusedError
+from utvm.frontends.tflite_composed import normalized_rows
 from utvm.frontends.tflite_parts import Converted
 from utvm.graph import DType, Elementwise, L2Normalize, UpdateSlice
 from utvm.graph.functions import function
@@ -65,6 +66,8 @@ def _l2_normalization(c: Context) -> Converted:
     expect_shape(y, x.shape)
     if not x.shape or len(x.shape) > _MOST_DIMENSIONS or x.shape[-1] > _LONGEST_ROW:
         raise RefusedError(f"its input has shape {list(x.shape)}, whose squares do not add up in 32 bits")
+    if x.dtype is DType.FLOAT32:
+        return tuple(normalized_rows(c, x, y))
     # tflite-micro writes 1/128 whatever its output says.
     return L2Normalize(name=c.name, x=x, y=y)
 
@@ -73,7 +76,7 @@ FILLED_TYPES: Mapping[str, tuple[DType, ...]] = {
     "FILL": _FILLED,
     "ZEROS_LIKE": _FILLED,
     "DYNAMIC_UPDATE_SLICE": _UPDATED,
-    "L2_NORMALIZATION": (DType.INT8,),
+    "L2_NORMALIZATION": (DType.INT8, DType.FLOAT32),
 }
 """Operator → types of its activations."""
 FILLED: Mapping[str, Callable[[Context], Converted]] = {

@@ -31,7 +31,7 @@ from utvm.graph.functions import FUNCTIONS, function, reducer
 
 _BOOL = (DType.BOOL,)
 FLOAT_ALONE = (
-    *("CEIL", "COS", "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "L2_POOL_2D"),
+    *("CEIL", "COS", "FLOOR", "FLOOR_DIV", "FLOOR_MOD"),
     *("NEG", "ROUND", "SIN", "SQRT", "SQUARE"),
 )
 """What tflite-micro computes in float32 alone."""

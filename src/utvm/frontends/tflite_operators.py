@@ -17,6 +17,7 @@ from utvm.frontends.context import (
     softmax_beta,
 )
 from utvm.frontends.refusal import RefusedError, ShapeRefusedError, broadcast_shape
+from utvm.frontends.tflite_composed import COMPOSED
 from utvm.frontends.tflite_filled import FILLED
 from utvm.frontends.tflite_gathering import GATHERING
 from utvm.frontends.tflite_general import GENERAL
@@ -299,6 +300,7 @@ CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     **WINDOWED,
     **VIEWS,
     **GENERAL,
+    **COMPOSED,
     **GATHERING,
     **PARTS,
     **FILLED,

@@ -34,10 +34,11 @@ TYPES: Mapping[str, tuple[DType, ...]] = {
     ),
     **dict.fromkeys(
         (
-            *("BATCH_MATMUL", "RELU6", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),
+            *("LOG_SOFTMAX", "L2_NORMALIZATION", "BATCH_MATMUL", "RELU6", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),
             *("ARG_MAX", "ARG_MIN", "SELECT", "SELECT_V2"),
         ),
         _REAL,
     ),
+    "L2_POOL_2D": (DType.FLOAT32,),
 }
 """Operator → types."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from utvm.compute import Expr, call, cast, equal, larger, smaller, unequal, where
-from utvm.graph.formulas import EXP, FLOOR, LOG, SINE, SQRT, TANH
+from utvm.graph.formulas import EXP, FLOOR, LOG, REMAINDER, SINE, SQRT, TANH
 from utvm.graph.tensor import DType
 
 Formula = Callable[[Any, Sequence[Expr]], Expr]
@@ -73,6 +73,12 @@ def _ceil(_: Any, xs: Sequence[Expr]) -> Expr:
     return _negative(call(FLOOR, _negative(xs[0])))
 
 
+def _floor_mod(_: Any, xs: Sequence[Expr]) -> Expr:
+    a, b = xs
+    rest = call(REMAINDER, a, b)
+    return where(unequal(rest, 0.0) & unequal(b < 0.0, rest < 0.0), rest + b, rest)
+
+
 def _cast(op: Any, xs: Sequence[Expr]) -> Expr:
     if op.y.dtype is DType.BOOL:
         return unequal(xs[0], 0.0)
@@ -106,6 +112,7 @@ FLOAT_FUNCTIONS: Mapping[str, Formula] = {
     "Exp": lambda _, xs: call(EXP, xs[0]),
     "Floor": lambda _, xs: call(FLOOR, xs[0]),
     "FloorDiv": lambda _, xs: call(FLOOR, xs[0] / xs[1]),
+    "FloorMod": _floor_mod,
     "Log": lambda _, xs: call(LOG, xs[0]),
     "Neg": lambda _, xs: _negative(xs[0]),
     "Round": _round,

@@ -23,6 +23,7 @@ from utvm.numerics.floating import (
     float_floor,
     float_log,
     float_logistic,
+    float_remainder,
     float_sin,
     float_sqrt,
     float_tanh,
@@ -53,6 +54,7 @@ TANH = Helper(name="utvm_tanh", evaluate=float_tanh)
 LOG = Helper(name="utvm_log", evaluate=float_log)
 SQRT = Helper(name="utvm_sqrt", evaluate=float_sqrt)
 FLOOR = Helper(name="utvm_floor", evaluate=float_floor)
+REMAINDER = Helper(name="utvm_remainder", evaluate=float_remainder)
 SINE = Helper(name="utvm_sine", evaluate=lambda x, quarters: float_cos(x) if int(quarters) else float_sin(x))
 
 

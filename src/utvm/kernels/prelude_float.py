@@ -145,6 +145,27 @@ static inline float utvm_floor(float x) {
   return whole > x ? whole - 1.0f : whole;
 }
 """,
+    "utvm_remainder": """\
+/* What is left of a by whole multiples of b, with the sign of a: every difference is exact. */
+static inline float utvm_remainder(float a, float b) {
+  float rest = a < 0.0f ? -a : a;
+  const float by = b < 0.0f ? -b : b;
+  if (!(by > 0.0f) || !(rest <= 3.4028235e38f)) {
+    return utvm_float_of(0x7FC00000u);
+  }
+  float times = by;
+  while (times <= rest * 0.5f) {
+    times *= 2.0f;
+  }
+  while (rest >= by) {
+    if (rest >= times) {
+      rest -= times;
+    }
+    times *= 0.5f;
+  }
+  return a < 0.0f ? -rest : rest;
+}
+""",
     "utvm_sqrt": """\
 /* The square root, correctly rounded: by the FPU, or bit by bit. */
 static inline float utvm_sqrt(float x) {

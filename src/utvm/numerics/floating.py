@@ -112,6 +112,14 @@ def float_floor(x: ArrayLike) -> FloatArray:
     return np.where(np.abs(value) < _F(8388608.0), np.floor(value) + _F(0), value).astype(np.float32)
 
 
+def float_remainder(a: ArrayLike, b: ArrayLike) -> FloatArray:
+    """Return what is left of a by whole multiples of b, with the sign of a."""
+    value = np.asarray(a, np.float32)
+    with np.errstate(invalid="ignore"):
+        rest = np.fmod(value, np.asarray(b, np.float32))
+    return np.where((value == 0) & (rest == 0), _F(0), rest).astype(np.float32)
+
+
 def float_sqrt(x: ArrayLike) -> FloatArray:
     """Return the square root, correctly rounded; no number below 0."""
     with np.errstate(invalid="ignore"):
