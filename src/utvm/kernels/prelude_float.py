@@ -213,6 +213,7 @@ FLOAT_DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
     "utvm_tanh": ("utvm_exp",),
     "utvm_logistic": ("utvm_exp",),
     "utvm_log": ("utvm_float_of", "utvm_float_bits"),
+    "utvm_remainder": ("utvm_float_of",),
     "utvm_sine": ("utvm_float_of",),
     "utvm_sqrt": ("utvm_float_of", "utvm_float_bits"),
 }
