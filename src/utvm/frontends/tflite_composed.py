@@ -12,18 +12,11 @@ from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_parts import Converted
 from utvm.frontends.tflite_windowed import placed
 from utvm.graph import AveragePool2D, DType, Elementwise, Foreign, Operator, Reduction, Sub, Tensor
+from utvm.graph.arithmetic import LOG_SUM_BITS, log_softmax_tables
 from utvm.graph.functions import function, reducer
 from utvm.graph.routines import routine
-from utvm.numerics import (
-    exp_on_negative_values,
-    multiply_by_quantized_multiplier,
-    quantize_multiplier,
-    rounding_divide_by_pot,
-)
 
 _LEAST_NORM = np.float32(1e-6)
-_DIFFERENCE_BITS, _SUM_BITS = 5, 12
-"""Bits before the point of differences and of sums."""
 
 
 class _Chain:
@@ -76,23 +69,12 @@ def _log_softmax_int8(c: Context, x: Tensor, y: Tensor) -> Converted:
     """Return the routine with its tables by the distance to the largest element of a row."""
     if (y.scale, y.zero_point) != (1 / 16, 127):
         raise RefusedError(f"tensor '{y.name}': scale 1/16 and zero point 127 are expected")
-    fraction = 31 - _DIFFERENCE_BITS
-    multiplier, shift = quantize_multiplier(min(x.scale * (1 << fraction), 2.0**31 - 1.0))
-    if not 2 <= shift <= 30:
+    if x.shape[-1] >= 1 << LOG_SUM_BITS:
+        raise RefusedError(f"a sum over {x.shape[-1]} elements does not fit {LOG_SUM_BITS} bits")
+    found = log_softmax_tables(x.scale, x.shape[-1])
+    if found is None:
         raise RefusedError(f"tensor '{x.name}': its scale {x.scale} does not fit 32 bits")
-    if x.shape[-1] >= 1 << _SUM_BITS:
-        raise RefusedError(f"a sum over {x.shape[-1]} elements does not fit {_SUM_BITS} bits")
-    least = -((((1 << _DIFFERENCE_BITS) - 1) << fraction) >> shift)
-    back, back_shift = quantize_multiplier((1 << (31 - shift)) / multiplier)
-    differences = -np.arange(256, dtype=np.int64)
-    scaled = multiply_by_quantized_multiplier(np.maximum(differences, least - 1), multiplier, shift)
-    powers = exp_on_negative_values(np.where(differences >= least, scaled, 0), _DIFFERENCE_BITS)
-    counted = np.where(differences >= least, rounding_divide_by_pot(powers, _SUM_BITS), 0)
-    tables = (
-        c.constant_made("powers", counted.astype(np.int32)),
-        c.constant_made("scaled", scaled.astype(np.int32)),
-        c.constant_made("parameters", np.array([x.shape[-1], least - 1, back, -back_shift], np.int32)),
-    )
+    tables = (c.constant_made(name, values) for name, values in found.items())
     return Foreign(name=c.name, function=routine("LogSoftmax"), xs=(x, *tables), ys=(y,))
 
 

@@ -125,6 +125,8 @@ SOFTMAX_DIFF_INTEGER_BITS = 5
 """Scaled differences are Q5.26."""
 SOFTMAX_SUM_INTEGER_BITS = 12
 """The sum of exponentials is Q12.19: each Q0.31 exponential is divided by 2^12 to nearest first."""
+LOG_SUM_BITS = SOFTMAX_SUM_INTEGER_BITS
+"""So many bits has the sum of the exponentials of a LogSoftmax before the point."""
 SIGMOID_INTEGER_BITS = 4
 """The argument of Logistic and Tanh is Q4.27."""
 BILINEAR_FRACTION_BITS = 10
@@ -196,6 +198,29 @@ def softmax_exponentials(op: Softmax) -> Int32Array:
     )
     exponentials = exp_on_negative_values(scaled, SOFTMAX_DIFF_INTEGER_BITS)
     return np.where(counted, exponentials, 0).astype(np.int32)
+
+
+def log_softmax_tables(scale: float, depth: int) -> dict[str, Int32Array] | None:
+    """Return what the routine LogSoftmax reads, by the distance to the largest of `depth` elements of int8.
+
+    `powers` are exponentials, `scaled` the distances in Q5.26, `parameters` the depth, the least distance, and the way
+    back to distances. None where the scale of the input does not fit 32 bits.
+    """
+    fraction = 31 - SOFTMAX_DIFF_INTEGER_BITS
+    multiplier, shift = quantize_multiplier(min(scale * (1 << fraction), 2.0**31 - 1.0))
+    if not 2 <= shift <= 30:
+        return None
+    least = -((((1 << SOFTMAX_DIFF_INTEGER_BITS) - 1) << fraction) >> shift)
+    back, back_shift = quantize_multiplier((1 << (31 - shift)) / multiplier)
+    distances = -np.arange(256, dtype=np.int64)
+    scaled = multiply_by_quantized_multiplier(np.maximum(distances, least - 1), multiplier, shift)
+    powers = exp_on_negative_values(np.where(distances >= least, scaled, 0), SOFTMAX_DIFF_INTEGER_BITS)
+    counted = np.where(distances >= least, rounding_divide_by_pot(powers, LOG_SUM_BITS), 0)
+    return {
+        "powers": counted.astype(np.int32),
+        "scaled": scaled.astype(np.int32),
+        "parameters": np.array([depth, least - 1, back, -back_shift], np.int32),
+    }
 
 
 def is_lookup(op: Operator) -> bool:
