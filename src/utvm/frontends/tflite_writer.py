@@ -132,7 +132,17 @@ class _Writer:
         return bytes(b.Output())
 
     def _signature(self, name: str, subgraph: int) -> int:
-        return self._table("SignatureDef", SignatureKey=self._builder.CreateString(name), SubgraphIndex=subgraph)
+        made = self._subgraphs[subgraph]
+        places = {tensor: place for place, tensor in enumerate(made.tensors)}
+        maps = {
+            what: self._tables([self._tensor_map(t.name, places[t]) for t in tensors])
+            for what, tensors in (("Inputs", made.inputs), ("Outputs", made.outputs))
+        }
+        key = self._builder.CreateString(name)
+        return self._table("SignatureDef", SignatureKey=key, SubgraphIndex=subgraph, **maps)
+
+    def _tensor_map(self, name: str, place: int) -> int:
+        return self._table("TensorMap", Name=self._builder.CreateString(name), TensorIndex=place)
 
     def _subgraph(self, subgraph: Subgraph) -> int:
         index = {tensor: place for place, tensor in enumerate(subgraph.tensors)}
