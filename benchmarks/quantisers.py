@@ -29,6 +29,7 @@ from utvm.graph import DType, Graph
 from utvm.passes import prepare_float
 from utvm.quantization import Dataset
 from utvm.quantization.batches import Runner
+from utvm.quantization.tflite_forms import tflite_form
 
 Array = NDArray[Any]
 CALIBRATION = 200
@@ -252,6 +253,7 @@ def bakenn(network: Network) -> Iterator[Row]:
 
 def _with_signature(graph: Graph) -> bytes:
     """Return a float file with the signature that ai-edge-quantizer asks for."""
+    graph = tflite_form(graph)
     operators = [ENCODERS[type(op)](op) for op in graph.operators]
     part = Subgraph(name="main", inputs=graph.inputs, outputs=graph.outputs, operators=operators)
     return write_subgraphs([part], {"serving_default": 0})
@@ -334,7 +336,7 @@ def modules(shared: Path, kept: Path, wanted: Callable[[str], bool]) -> Iterator
         onnx = None
         if has("onnxscript"):
             onnx = kept / f"{name}.onnx"
-            torch.onnx.export(module, (torch.tensor(task.train[:1]),), str(onnx), dynamo=True)
+            torch.onnx.export(module, (torch.tensor(task.train[:1]),), str(onnx), dynamo=True, external_data=False)
         yield Network(
             name=f"PyTorch, {name}",
             source=module,

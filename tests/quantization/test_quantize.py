@@ -13,9 +13,13 @@ from tests.support.onnx_files import convnet, expected, model, node
 from tests.support.oracle import Oracle
 from utvm.cli import main
 from utvm.errors import UtvmError
+from utvm.frontends import load_tflite
 from utvm.frontends.onnx import load_onnx
+from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import Graph
 from utvm.graph.reference import evaluate
+from utvm.passes import prepare_float
+from utvm.quantization.tflite_forms import tflite_form
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0, 1, (60, 3, 16, 12)).astype(np.float32)
@@ -137,3 +141,48 @@ def test_arguments_that_make_no_sense() -> None:
     with pytest.raises(UtvmError, match="no arrays"):
         utvm.quantize(graph, [[1.0, 2.0], [1.0]])  # type: ignore[arg-type]
     assert utvm.quantize(graph, list(drawn(4, 5, 3))).report.calibrated == 4  # type: ignore[arg-type]
+
+
+def test_functions_and_borders_are_what_tflite_micro_computes() -> None:
+    nodes = [
+        *(node("Pad", ["x", "pads"], ["0"], mode="reflect"), node("Conv", ["0", "a"], ["1"], strides=[2, 2])),
+        *(node("HardSwish", ["1"], ["2"]), node("PRelu", ["2", "s"], ["3"]), node("Clip", ["3", "low", "high"], ["4"])),
+        *(node("ConvTranspose", ["4", "t"], ["5"], strides=[2, 2], pads=[1, 1, 1, 1]), node("Elu", ["5"], ["6"])),
+        *(
+            node("ReduceMax", ["6", "last"], ["7"]),
+            node("Expand", ["7", "sizes"], ["8"]),
+            node("Max", ["6", "8"], ["9"]),
+        ),
+        *(node("Softplus", ["9"], ["10"]), node("ReduceSum", ["10", "last"], ["11"], keepdims=0)),
+        *(node("Flatten", ["11"], ["12"]), node("Gemm", ["12", "f"], ["y"], transB=1)),
+    ]
+    numbers = {
+        "low": np.float32(-0.25),
+        "high": np.float32(1.5),
+        "last": np.array([3]),
+        "sizes": np.array([1, 4, 8, 8]),
+    }
+    pads = np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    weights = {"a": drawn(6, 3, 3, 3), "s": drawn(6, 1, 1), "t": drawn(6, 4, 4, 4), "f": drawn(5, 32)}
+    graph = graph_of(nodes, (1, 3, 8, 8), **weights, **numbers, pads=pads)
+    quantised = utvm.quantize(graph, drawn(40, 3, 8, 8))
+    assert quantised.report.judgement.snr > 20
+    oracle = Oracle(quantised.file)
+    (x,) = quantised.graph.inputs
+    for _ in range(4):
+        given = np.random.default_rng(0).integers(-128, 128, x.shape, np.int8)
+        (got,) = oracle.run(given)
+        np.testing.assert_array_equal(got, evaluate(quantised.graph, [given])["y"])
+
+
+def test_layers_of_any_padding_may_stay_float() -> None:
+    nodes = [
+        *(node("Conv", ["x", "a"], ["1"], strides=[2, 2], pads=[1, 1, 1, 1]), node("Relu", ["1"], ["2"])),
+        *(node("MaxPool", ["2"], ["3"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),),
+        *(node("GlobalAveragePool", ["3"], ["4"]), node("Flatten", ["4"], ["y"])),
+    ]
+    graph = prepare_float(graph_of(nodes, (1, 3, 8, 8), a=drawn(6, 3, 3, 3))).graph
+    read = load_tflite(write_tflite(tflite_form(graph)))
+    given = drawn(1, 8, 8, 3)
+    results = [next(iter(evaluate(each, [given]).values())) for each in (graph, read)]
+    np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-6)

@@ -32,6 +32,23 @@ def reduction(b: GraphBuilder, name: str, x: Tensor, axes: tuple[int, ...], *, k
     return b.add(Reduction, shape, name.lower(), reducer=reducer(name), x=x, axes=axes) if axes else x
 
 
+def added(b: GraphBuilder, a: Tensor | NDArray[Any], other: Tensor | NDArray[Any]) -> Tensor:
+    """A + other. Constants that are far below 0, or minus infinity, are masks before a softmax."""
+    for x, mask in ((a, other), (other, a)):
+        if isinstance(x, Tensor) and not isinstance(mask, Tensor) and np.size(mask) and float(np.min(mask)) <= FAR:
+            made = b.binary(Add, x, b.constant(np.maximum(mask, LEAST_SCORE), "mask"))
+            b.scores.append(made)
+            return made
+    return b.binary(Add, *(x if isinstance(x, Tensor) else b.constant(x) for x in (a, other)))
+
+
+def erf(b: GraphBuilder, x: Tensor) -> Tensor:
+    """The error function as tanh(2 / sqrt(pi) * (x + 0.08943 * x^3)), within 0.0005 (as for `gelu`)."""
+    root = 2 / math.sqrt(math.pi)
+    slope = b.binary(Add, b.binary(Mul, b.binary(Mul, x, x), b.constant(0.08943 * root)), b.constant(root))
+    return b.unary(Tanh, b.binary(Mul, x, slope))
+
+
 def clamped(b: GraphBuilder, x: Tensor, low: float | None, high: float | None) -> Tensor:
     """min(max(x, low), high); None is no bound."""
     low, high = (None if end is None or math.isinf(end) else float(end) for end in (low, high))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.onnx_constants import MAX_COMPUTED, computable, computed
+from utvm.frontends.onnx_functions import FUNCTIONS
 from utvm.frontends.onnx_integers import spelled_out
 from utvm.frontends.onnx_layers import LAYERS, Converter
 from utvm.frontends.onnx_model import OnnxModel, OnnxNode, read_onnx
@@ -32,6 +33,7 @@ from utvm.frontends.onnx_quantized import (
     steps_of,
     with_steps,
 )
+from utvm.frontends.onnx_recurrent import RECURRENT
 from utvm.frontends.problems import Problems
 from utvm.frontends.qdq import integer_graph, integers_of, is_quantised
 from utvm.frontends.reading import model_bytes
@@ -41,7 +43,14 @@ from utvm.graph.names import printable
 from utvm.passes import fold_constants, remove_dead_operators
 from utvm.passes.channel_order import ChannelsLast, channels_last
 
-CONVERTERS = {**LAYERS, **MOVEMENT, "QuantizeLinear": quantize, "DequantizeLinear": dequantize}
+CONVERTERS = {
+    **LAYERS,
+    **FUNCTIONS,
+    **RECURRENT,
+    **MOVEMENT,
+    "QuantizeLinear": quantize,
+    "DequantizeLinear": dequantize,
+}
 _ALWAYS = frozenset(("Shape", "Size"))
 """They read no values, so that they are known even of activations."""
 _KEEP_VALUES = frozenset(

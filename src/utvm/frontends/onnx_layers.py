@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from utvm.frontends import activations as f
 from utvm.frontends import blocks
 from utvm.frontends import channels_first as layers
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.refusal import RefusedError, axis_of
-from utvm.graph import Add, LeakyRelu, Logistic, Mul, Operator, Relu, Relu6, Tanh, Tensor
+from utvm.frontends.transposed import transposed_convolution
+from utvm.graph import Tensor
 
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
 
@@ -138,52 +138,60 @@ def _softmax(n: NodeContext) -> Value:
     return n.b.reshape(layers.softmax(n.b, n.b.reshape(x, (rows, x.elements // rows)), 1), x.shape)
 
 
-def _unary(kind: type[Operator]) -> Converter:
-    return lambda n: n.b.unary(kind, n.x())
-
-
-def _leaky_relu(n: NodeContext) -> Value:
-    return n.b.unary(LeakyRelu, n.x(), alpha=n.number("alpha", 0.01))
-
-
-def _clip(n: NodeContext) -> Value:
-    low = _bound(n, 1, "min", -np.inf)
-    high = _bound(n, 2, "max", np.inf)
-    kinds: Mapping[tuple[float, float], type[Operator]] = {(0.0, np.inf): Relu, (0.0, 6.0): Relu6}
-    if (low, high) == (-np.inf, np.inf):
-        return n.x()
-    if (low, high) not in kinds:
-        raise RefusedError(f"it clips to {low} ... {high}; 0 and up, and 0 ... 6, are supported")
-    return n.b.unary(kinds[low, high], n.x())
-
-
-def _bound(n: NodeContext, position: int, attribute: str, default: float) -> float:
-    if n.has(position):
-        value = n.constant(position, attribute)
-        if value.size != 1:
-            raise RefusedError(f"its {attribute} is not one value")
-        found = float(value.reshape(-1)[0])
+def _conv_transposed(n: NodeContext) -> Value:
+    x, weights = n.x(), n.floats(1, "weights")
+    rank = len(x.shape) - 2
+    kernel, stride = weights.shape[2:], n.ints("strides", (1,) * rank) or ()
+    dilation, extra = n.ints("dilations", (1,) * rank) or (), n.ints("output_padding", (0,) * rank) or ()
+    pads, auto, given = n.ints("pads", (0,) * (2 * rank)) or (), n.text("auto_pad", "NOTSET"), n.ints("output_shape")
+    if len(kernel) != rank or len(pads) != 2 * rank or any(len(v) != rank for v in (stride, dilation, extra)):
+        raise RefusedError(f"its kernel {list(kernel)} or pads do not fit an input of shape {list(x.shape)}")
+    full = [
+        (size - 1) * s + d * (k - 1) + e + 1
+        for size, s, d, k, e in zip(x.shape[2:], stride, dilation, kernel, extra, strict=True)
+    ]
+    if auto in ("SAME_UPPER", "SAME_LOWER") and given is None:
+        given = tuple(size * s for size, s in zip(x.shape[2:], stride, strict=True))
+    if given is not None:
+        # What is too much is cut at both ends; the odd one at the end, or at the front with SAME_LOWER alone.
+        sizes = list(given)[-rank:]
+        total = [whole - size for whole, size in zip(full, sizes, strict=True)]
+        before = [each - each // 2 if auto == "SAME_LOWER" else each // 2 for each in total]
     else:
-        raw = n.node.attributes.get(attribute, default)
-        found = float(raw) if isinstance(raw, int | float) else default
-    most = float(np.finfo(np.float32).max)
-    return default if abs(found) >= most else found
+        pads = pads if auto in ("NOTSET", "") else (0,) * (2 * rank)
+        before = list(pads[:rank])
+        sizes = [whole - a - b for whole, a, b in zip(full, before, pads[rank:], strict=True)]
+    if min(before, default=0) < 0:
+        raise RefusedError(f"its result of {sizes} pixels is larger than what its taps reach")
+    return transposed_convolution(
+        *(n.b, x, weights, n.floats(2, "bias") if n.has(2) else None),
+        stride=stride,
+        dilation=dilation,
+        before=before,
+        sizes=sizes,
+        groups=n.integer("group", 1),
+    )
 
 
-def _hard_sigmoid(n: NodeContext) -> Value:
-    return _ramp(n, n.x(), n.number("alpha", 0.2), n.number("beta", 0.5))
-
-
-def _hard_swish(n: NodeContext) -> Value:
+def _instance_normalisation(n: NodeContext) -> Value:
     x = n.x()
-    return n.b.binary(Mul, x, _ramp(n, x, 1 / 6, 0.5))
+    made = blocks.grouped_normalised(n.b, x, x.shape[1], n.number("epsilon", 1e-5))
+    return blocks.per_channel(n.b, made, n.floats(1, "scale"), n.floats(2, "shift"))
 
 
-def _ramp(n: NodeContext, x: Tensor, slope: float, offset: float) -> Tensor:
-    """min(max(slope * x + offset, 0), 1), by way of Relu6."""
-    wide = n.b.binary(Mul, x, n.b.constant(6 * slope, "slope"))
-    clamped = n.b.unary(Relu6, n.b.binary(Add, wide, n.b.constant(6 * offset, "offset")))
-    return n.b.binary(Mul, clamped, n.b.constant(1 / 6, "sixth"))
+def _group_normalisation(n: NodeContext) -> Value:
+    x, groups = n.x(), n.integer("num_groups", 0)
+    made = blocks.grouped_normalised(n.b, x, groups, n.number("epsilon", 1e-5))
+    values = [n.floats(i, "scale") for i in (1, 2)]
+    if n.opset < 21:
+        values = [np.repeat(each, x.shape[1] // groups) for each in values]
+    return blocks.per_channel(n.b, made, *values)
+
+
+def _root_normalisation(n: NodeContext) -> Value:
+    x = n.x()
+    axes = range(n.axis("axis", -1, len(x.shape)), len(x.shape))
+    return blocks.root_normalised(n.b, x, axes, n.floats(1, "scale"), n.number("epsilon", 1e-5))
 
 
 LAYERS: Mapping[str, Converter] = {
@@ -197,17 +205,9 @@ LAYERS: Mapping[str, Converter] = {
     "ReduceMean": _reduce_mean,
     "BatchNormalization": _batch_normalisation,
     "LayerNormalization": _layer_normalisation,
-    "Gelu": lambda n: f.gelu(n.b, n.x()),
-    "Exp": lambda n: f.elementwise(n.b, "Exp", n.x()),
-    "Neg": lambda n: f.elementwise(n.b, "Neg", n.x()),
-    "Abs": lambda n: f.elementwise(n.b, "Abs", n.x()),
-    "Sqrt": lambda n: f.elementwise(n.b, "Sqrt", n.x()),
     "Softmax": _softmax,
-    "Relu": _unary(Relu),
-    "Sigmoid": _unary(Logistic),
-    "Tanh": _unary(Tanh),
-    "LeakyRelu": _leaky_relu,
-    "Clip": _clip,
-    "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _hard_swish,
+    "ConvTranspose": _conv_transposed,
+    "InstanceNormalization": _instance_normalisation,
+    "GroupNormalization": _group_normalisation,
+    "RMSNormalization": _root_normalisation,
 }

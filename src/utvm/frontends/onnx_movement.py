@@ -1,4 +1,4 @@
-"""ONNX operators that move elements, and arithmetic on two tensors."""
+"""ONNX operators that move elements."""
 
 from __future__ import annotations
 
@@ -8,31 +8,15 @@ from math import prod
 
 import numpy as np
 
+from utvm.frontends.activations import expanded
+from utvm.frontends.borders import MODES, bordered
 from utvm.frontends.builder import MAX_ELEMENTS
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.onnx_resize import resized_by_weights
 from utvm.frontends.refusal import RefusedError, axis_of, broadcast_shape
-from utvm.graph import Add, Mul, ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Sub, Tensor
+from utvm.graph import ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Tensor
 
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
-
-
-def _binary(kind: type[Add] | type[Sub] | type[Mul]) -> Converter:
-    return lambda n: n.b.binary(kind, n.x(0), n.x(1))
-
-
-def _division(n: NodeContext) -> Value:
-    divisor = n.floats(1, "divisor")
-    if not divisor.all():
-        raise RefusedError("it divides by 0")
-    return n.b.binary(Mul, n.x(), n.b.constant(1 / divisor, "factor"))
-
-
-def _sum(n: NodeContext) -> Value:
-    total = n.x(0)
-    for position in range(1, n.inputs):
-        total = n.b.binary(Add, total, n.x(position))
-    return total
 
 
 def _same(n: NodeContext) -> Value:
@@ -182,19 +166,15 @@ def _gather(n: NodeContext) -> Value:
 
 def _pad(n: NodeContext) -> Value:
     x, pads = n.x(), n.integers_or(1, "pads") or ()
-    if n.text("mode", "constant") != "constant":
-        raise RefusedError("it mirrors or repeats its border; a constant border is supported")
+    mode = n.text("mode", "constant")
     value = float(n.floats(2, "value").reshape(-1)[0]) if n.has(2) else n.number("value", 0.0)
     axes = [axis_of(a, len(x.shape)) for a in n.integers(3, "axes")] if n.has(3) else list(range(len(x.shape)))
-    if len(pads) != 2 * len(axes):
-        raise RefusedError(f"its pads {list(pads)} do not fit {len(axes)} dimensions")
-    if value != 0:
-        raise RefusedError(f"it pads with {value}; 0 is supported")
+    if len(pads) != 2 * len(axes) or mode not in MODES:
+        raise RefusedError(f"its pads {list(pads)} do not fit {len(axes)} dimensions, or its mode is not known")
     around = [(0, 0)] * len(x.shape)
     for index, axis in enumerate(axes):
         around[axis] = (pads[index], pads[len(axes) + index])
-    cut = {d: (max(0, -b), 1, x.shape[d] - max(0, -b) - max(0, -a)) for d, (b, a) in enumerate(around) if min(b, a) < 0}
-    return n.b.pad(_cut(n, x, cut), [(max(b, 0), max(a, 0)) for b, a in around])
+    return bordered(n.b, x, around, mode, value)
 
 
 def _expand(n: NodeContext) -> Value:
@@ -202,7 +182,7 @@ def _expand(n: NodeContext) -> Value:
     shape = broadcast_shape(x.shape, n.integers(1, "shape"))
     if prod(shape) > MAX_ELEMENTS:
         raise RefusedError(f"its result of shape {list(shape)} is too large")
-    return x if shape == x.shape else n.b.binary(Add, x, n.b.constant(np.zeros(shape, np.float32), "zeros"))
+    return expanded(n.b, x, shape)
 
 
 def _resize(n: NodeContext) -> Value:
@@ -290,11 +270,6 @@ def _space_to_depth(n: NodeContext) -> Value:
 
 
 MOVEMENT: Mapping[str, Converter] = {
-    "Add": _binary(Add),
-    "Sub": _binary(Sub),
-    "Mul": _binary(Mul),
-    "Div": _division,
-    "Sum": _sum,
     "Identity": _same,
     "Dropout": _dropout,
     "Cast": _cast,

@@ -212,10 +212,11 @@ def _reshape(op: Reshape) -> EncodedOperator:
 
 def _pad(op: Pad) -> EncodedOperator:
     inputs: tuple[Tensor, ...] = (op.x, constant_of(op, "paddings", op.paddings))
-    if op.value == op.x.zero_point:
+    real = op.x.dtype is DType.FLOAT32
+    if op.value == (0 if real else op.x.zero_point):
         return EncodedOperator(code=_CODES.PAD, version=2, inputs=inputs, outputs=(op.y,), options="PadOptions")
-    data = np.array([op.value], np.int8)
-    value = Tensor(name=f"{op.name}/value", shape=(1,), dtype=DType.INT8, quant=op.x.quant, data=data)
+    data = np.array([op.value], np.float32 if real else np.int8)
+    value = Tensor(name=f"{op.name}/value", shape=(1,), dtype=op.x.dtype, quant=op.x.quant, data=data)
     return EncodedOperator(
         code=_CODES.PADV2, version=2, inputs=(*inputs, value), outputs=(op.y,), options="PadV2Options"
     )

@@ -38,6 +38,8 @@ def _clamp(low_name: str, high_name: str, low_default: float | None, high_defaul
 
 def _binary(kind: type[Add] | type[Sub] | type[Mul], *, swapped: bool = False) -> Converter:
     def convert(n: TorchNode) -> Value:
+        if kind is Add and n.number(2, "alpha", 1.0) == 1:
+            return f.added(n.b, *(n.arg(i, "") for i in (0, 1)))
         a, b, alpha = n.x(0), n.x(1), n.number(2, "alpha", 1.0)
         a, b = (b, a) if swapped else (a, b)
         scaled = a if swapped else b

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from utvm.graph import (
     AveragePool2D,
     Conv2D,
@@ -19,6 +21,7 @@ from utvm.graph import (
 from utvm.graph.names import Names
 from utvm.quantization.quantizer import QuantizationError
 
+_LEAST = float(np.finfo(np.float32).min)
 _Windowed = Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D
 
 
@@ -42,9 +45,8 @@ def tflite_form(graph: Graph) -> Graph:
         around = ((0, 0), (op.padding.top, op.padding.bottom), (op.padding.left, op.padding.right), (0, 0))
         shape = tuple(size + sum(pad) for size, pad in zip(op.x.shape, around, strict=True))
         padded = Tensor(name=names.fresh(f"{op.name}/padded"), shape=shape, dtype=op.x.dtype, quant=op.x.quant)
-        if op.x.quant is None:
-            raise QuantizationError(f"{op.kind} '{op.name}' can't stay float: TFLite has no name for its padding")
-        value = -128 if isinstance(op, MaxPool2D) else op.x.zero_point
+        least = _LEAST if op.x.quant is None else -128.0
+        value = least if isinstance(op, MaxPool2D) else 0.0 if op.x.quant is None else op.x.zero_point
         operators.append(Pad(name=f"{op.name}/pad", x=op.x, y=padded, paddings=around, value=value))
         operators.append(dataclasses.replace(op, x=padded, padding=Padding()))
     return graph.rewrite(operators)
