@@ -16,6 +16,7 @@ from utvm.frontends.onnx_resize import resized_by_weights
 from utvm.frontends.refusal import RefusedError, axis_of, broadcast_shape
 from utvm.graph import ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Tensor
 
+_MOST_PARTS = 1024
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
 
 
@@ -153,15 +154,17 @@ def _downwards(start: int, end: int, step: int, size: int) -> range:
 def _gather(n: NodeContext) -> Value:
     x, indices = n.x(), n.constant(1, "indices")
     axis = n.axis("axis", 0, len(x.shape))
-    if indices.dtype.kind not in "iu" or indices.ndim > 1 or not indices.size:
-        raise RefusedError(f"its indices of shape {list(indices.shape)} are not one row")
+    if indices.dtype.kind not in "iu" or not indices.size:
+        raise RefusedError(f"its indices of shape {list(indices.shape)} are none")
     flat = [axis_of(int(i), x.shape[axis]) for i in indices.reshape(-1)]
     step = flat[1] - flat[0] if len(flat) > 1 else 1
     if any(b - a != step for a, b in pairwise(flat)) or step == 0:
-        parts = [_cut(n, x, {axis: (i, 1, 1)}) for i in flat]
-        return n.b.concatenation(parts, axis)
-    taken = _cut(n, x, {axis: (flat[0], step, len(flat))})
-    return taken if indices.ndim else n.b.reshape(taken, [s for d, s in enumerate(taken.shape) if d != axis])
+        if len(flat) > _MOST_PARTS:
+            raise RefusedError(f"it picks {len(flat)} places one by one; {_MOST_PARTS:,} at most are supported")
+        taken = n.b.concatenation([_cut(n, x, {axis: (i, 1, 1)}) for i in flat], axis)
+    else:
+        taken = _cut(n, x, {axis: (flat[0], step, len(flat))})
+    return n.b.reshape(taken, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def _pad(n: NodeContext) -> Value:
