@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tflite
 
 import utvm
 from tests.support.onnx_files import convnet, expected, model, node
@@ -186,3 +187,14 @@ def test_layers_of_any_padding_may_stay_float() -> None:
     given = drawn(1, 8, 8, 3)
     results = [next(iter(evaluate(each, [given]).values())) for each in (graph, read)]
     np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-6)
+
+
+def test_codes_of_operators_in_the_newer_field_alone(folder: Path) -> None:
+    made = utvm.quantize(folder / "net.onnx", IMAGES)
+    data = bytearray(made.file)
+    file = tflite.Model.GetRootAsModel(data, 0)
+    for index in range(file.OperatorCodesLength()):
+        table = file.OperatorCodes(index)._tab
+        data[table.Pos + table.Offset(4)] = 0
+    kinds = [[op.kind for op in graph.operators] for graph in (load_tflite(bytes(data)), made.graph)]
+    assert kinds[0] == kinds[1]

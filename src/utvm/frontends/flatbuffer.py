@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import tflite
+from flatbuffers import number_types
 from numpy.typing import NDArray
 
 from utvm.errors import UtvmWarning
@@ -242,7 +243,7 @@ class _Reader:
                 self.source, [f"operator {index} names operator code {operator.OpcodeIndex()} of {codes}"]
             )
         code = self.model.OperatorCodes(operator.OpcodeIndex())
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = max(_builtin_code(code), code.DeprecatedBuiltinCode())
         kind = OPERATOR_NAMES.get(number, f"operator code {number}")
         if kind == "CUSTOM":
             kind = f"custom operator {_text(code.CustomCode())}"
@@ -393,3 +394,12 @@ def _text(raw: bytes | None) -> str:
         return ""
     decoded = bytes(raw[:256]).decode("utf-8", errors="replace")
     return printable(decoded)
+
+
+def _builtin_code(code: Any) -> int:
+    """Return a code's newer field, which holds small codes alone in files of ai-edge-quantizer.
+
+    The package's reader takes it for absent below 127; TFLite takes the larger of both fields (GetBuiltinCode).
+    """
+    place = code._tab.Offset(10)
+    return int(code._tab.Get(number_types.Int32Flags, place + code._tab.Pos)) if place else 0
