@@ -26,7 +26,7 @@ from utvm.graph.definitions import definition
 from utvm.graph.definitions.weighted_operators import weighted_compute
 from utvm.graph.reference import evaluate as reference
 from utvm.kernels import BY_HAND, Config, Kernel, KernelFamily, plain_schedule
-from utvm.kernels.blocked.constants import bound_constants
+from utvm.kernels.scheduled_constants import bound_constants
 from utvm.loops import (
     IllegalScheduleError,
     Schedule,

@@ -15,7 +15,6 @@ from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
 from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumMaxPool2D
 from utvm.kernels.portable import (
-    PortableBinary,
     PortableConv2D,
     PortableConvert,
     PortableCumulativeSum,
@@ -42,7 +41,6 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConv2D(),
     PortableDepthwise(),
     PortableFullyConnected(),
-    PortableBinary(),
     PortablePool2D(),
     PortableMean(),
     PortableSoftmax(),

@@ -190,13 +190,11 @@ def _read(op: Operator, rows: Rows) -> tuple[Rows, int, int]:
 def _window_rows(op: Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D, rows: Rows) -> Rows:
     """Return the rows that windows cover, padding included."""
     defined = definition(op)
-    if defined is not None and defined.only is not None:
-        read = access.rows_read(defined.only, "x", (rows[0], rows[1] - 1), dimension=1)
-        if read is not None:
-            return read[0], read[1] + 1
-    assert isinstance(op, MaxPool2D | AveragePool2D)
-    top = op.padding.top
-    return rows[0] * op.stride[0] - top, (rows[1] - 1) * op.stride[0] - top + op.filter[0]
+    assert defined is not None
+    assert defined.only is not None
+    read = access.rows_read(defined.only, "x", (rows[0], rows[1] - 1), dimension=1)
+    assert read is not None
+    return read[0], read[1] + 1
 
 
 def _bytes(tensor: Tensor, rows: Rows) -> int:

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from utvm.compute import access
 from utvm.graph import (
-    Add,
-    AveragePool2D,
     BatchToSpace,
     Concatenation,
     Conv2D,
@@ -29,9 +27,6 @@ from utvm.graph import (
     Graph,
     LeakyRelu,
     Logistic,
-    MaxPool2D,
-    Mean,
-    Mul,
     Operator,
     Pad,
     Quantize,
@@ -43,7 +38,6 @@ from utvm.graph import (
     SpaceToBatch,
     Split,
     StridedSlice,
-    Sub,
     Tanh,
     Tensor,
     Transpose,
@@ -108,9 +102,7 @@ def coupling(op: Operator) -> Coupling:
             outputs = np.arange(channels(op.y))
             return Coupling(links=(ChannelLink(x=op.x, x_index=outputs // op.multiplier, y=op.y, y_index=outputs),))
         case (
-            MaxPool2D()
-            | AveragePool2D()
-            | Relu()
+            Relu()
             | Relu6()
             | LeakyRelu()
             | Logistic()
@@ -123,14 +115,6 @@ def coupling(op: Operator) -> Coupling:
             | BatchToSpace()
         ):
             return Coupling(links=(_span(op.x, op.y),))
-        case Add() | Sub() | Mul():
-            wide = [t for t in (op.a, op.b) if t.shape and channels(t) == channels(op.y)]
-            return Coupling(
-                links=tuple(_span(tensor, op.y) for tensor in wide),
-                pinned=tuple(tensor for tensor in (op.a, op.b) if tensor not in wide),
-            )
-        case Mean():
-            return everything if len(op.x.shape) - 1 in op.axes else Coupling(links=(_span(op.x, op.y),))
         case Transpose():
             last = len(op.perm) - 1
             return Coupling(links=(_span(op.x, op.y),)) if op.perm[last] == last else everything

@@ -8,6 +8,7 @@ from typing import Any
 
 from utvm.graph.definitions.definition import Definition
 from utvm.graph.definitions.elementwise_operators import cumulative_sum, elementwise, reduction
+from utvm.graph.definitions.fixed_point import average_pool, binary, max_pool, mean
 from utvm.graph.definitions.floating import FLOATING
 from utvm.graph.definitions.movement import gather, gather_nd, update_slice
 from utvm.graph.definitions.products import batch_matmul
@@ -15,7 +16,18 @@ from utvm.graph.definitions.recurrent import shift_in, svdf_feature, svdf_time
 from utvm.graph.definitions.weighted_operators import weighted
 from utvm.graph.definitions.wide import WIDE
 from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Gather, GatherNd, Reduction, UpdateSlice
-from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Operator
+from utvm.graph.operators import (
+    Add,
+    AveragePool2D,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    MaxPool2D,
+    Mean,
+    Mul,
+    Operator,
+    Sub,
+)
 from utvm.graph.recurrent import ShiftIn, SvdfFeature, SvdfTime
 from utvm.graph.tensor import DType
 
@@ -23,6 +35,12 @@ _DEFINITIONS: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Conv2D: weighted,
     DepthwiseConv2D: weighted,
     FullyConnected: weighted,
+    Add: binary,
+    Sub: binary,
+    Mul: binary,
+    MaxPool2D: max_pool,
+    AveragePool2D: average_pool,
+    Mean: mean,
     Elementwise: elementwise,
     Reduction: reduction,
     CumulativeSum: cumulative_sum,

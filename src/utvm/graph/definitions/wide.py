@@ -6,7 +6,7 @@ multiplier.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,14 @@ from utvm.compute import (
     where,
 )
 from utvm.graph.arithmetic import (
-    addition_parameters,
     channel_requantization,
     integer_range,
-    mean_parameters,
-    multiplication_parameters,
     rescale_parameters,
 )
 from utvm.graph.definitions.definition import Definition
 from utvm.graph.definitions.elementwise_operators import elementwise, reduction
-from utvm.graph.definitions.frames import broadcast, of_each, over_dimensions, pixels_inside, pooled, softmax
+from utvm.graph.definitions.fixed_point import average_pool, binary, max_pool, mean
+from utvm.graph.definitions.frames import of_each, softmax
 from utvm.graph.definitions.products import batch_matmul
 from utvm.graph.definitions.weighted_operators import terms_of
 from utvm.graph.formulas import (
@@ -111,19 +109,6 @@ def weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Definition:
     return Definition(stages=(compute,), inputs={"x": op.x}, constants=constants)
 
 
-def _binary(op: Add | Sub | Mul) -> Definition:
-    def value(loads: Sequence[Load]) -> Expr:
-        a, b = (centered(tensor, load) for tensor, load in zip((op.a, op.b), loads, strict=True))
-        if isinstance(op, Mul):
-            return stored(op, requantized(a * b, multiplication_parameters(op)))
-        parameters = addition_parameters(op)
-        one = 1 << parameters.left_shift
-        left, right = requantized(a * one, parameters.a), requantized(b * one, parameters.b)
-        return stored(op, requantized(left - right if isinstance(op, Sub) else left + right, parameters.y))
-
-    return broadcast({"a": op.a, "b": op.b}, op.y, value)
-
-
 def _relu(op: Relu, x: Expr) -> Expr:
     low, high = integer_range(op.y.dtype)
     scaled = requantized(centered(op.x, x), rescale_parameters(op.x, op.y)) + op.y.zero_point
@@ -147,30 +132,6 @@ def _dequantize(op: Dequantize, x: Expr) -> Expr:
     return cast(centered(op.x, x), "float") * float(np.float32(op.x.scale))
 
 
-def _mean(op: Mean) -> Definition:
-    parameters = mean_parameters(op)
-    value = call(REQUANTIZE, Reduced(), parameters.multiplier, parameters.shift)
-    stage = over_dimensions(
-        op, "sum", 0, term=lambda x, _: centered(op.x, x), result=stored(op, value), c_type="uint32_t"
-    )
-    return Definition(stages=(stage,), inputs={"x": op.x})
-
-
-def _max_pool(op: MaxPool2D) -> Definition:
-    value = call(CLAMP, Reduced(), *limits(op))
-    return Definition(stages=(pooled(op, "max", integer_range(op.x.dtype)[0], value),), inputs={"x": op.x})
-
-
-def _average_pool(op: AveragePool2D) -> Definition:
-    """Return the sum over how many pixels lie inside, halves away from zero."""
-    count, constants = pixels_inside(op)
-    half = Const(value=count.value // 2) if isinstance(count, Const) else count // 2
-    total = Reduced()
-    value = where(total > 0, (total + half) // count, (total - half) // count)
-    stage = pooled(op, "sum", 0, call(CLAMP, value, *limits(op)))
-    return Definition(stages=(stage,), inputs={"x": op.x}, constants=constants)
-
-
 def _softmax(op: Softmax) -> Definition:
     multiplier, shift = quantize_multiplier(float(op.x.scale * np.float32(op.beta) / (10.0 / 65535.0)))
     return softmax(
@@ -186,12 +147,12 @@ WIDE: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Conv2D: weighted,
     DepthwiseConv2D: weighted,
     FullyConnected: weighted,
-    Add: _binary,
-    Sub: _binary,
-    Mul: _binary,
-    MaxPool2D: _max_pool,
-    AveragePool2D: _average_pool,
-    Mean: _mean,
+    Add: binary,
+    Sub: binary,
+    Mul: binary,
+    MaxPool2D: max_pool,
+    AveragePool2D: average_pool,
+    Mean: mean,
     Softmax: _softmax,
     Logistic: of_each(lambda op, x: call(SIGMOID_INT16, x, *sigmoid_argument(op.x.scale, tanh=False))),
     Tanh: of_each(lambda op, x: call(TANH_INT16, x, *sigmoid_argument(op.x.scale, tanh=True))),

@@ -14,8 +14,6 @@ from utvm.graph.foreign import Foreign, run_foreign
 from utvm.graph.general import L2Normalize
 from utvm.graph.graph import Graph
 from utvm.graph.operators import (
-    Add,
-    AveragePool2D,
     BatchToSpace,
     Concatenation,
     Conv2D,
@@ -24,9 +22,6 @@ from utvm.graph.operators import (
     FullyConnected,
     LeakyRelu,
     Logistic,
-    MaxPool2D,
-    Mean,
-    Mul,
     Operator,
     Pad,
     Quantize,
@@ -40,12 +35,11 @@ from utvm.graph.operators import (
     Split,
     Store,
     StridedSlice,
-    Sub,
     Tanh,
     Transpose,
 )
 from utvm.graph.recurrent import Lstm
-from utvm.graph.reference import binary, movement, pooling, recurrent, unary, weighted
+from utvm.graph.reference import movement, recurrent, unary, weighted
 from utvm.graph.reference.floating import FLOATING
 from utvm.graph.tensor import DType, Tensor
 
@@ -64,12 +58,6 @@ _SEMANTICS: Mapping[type[Operator], Callable[..., Array | tuple[Array, ...]]] = 
     Conv2D: weighted.conv2d,
     DepthwiseConv2D: weighted.depthwise_conv2d,
     FullyConnected: weighted.fully_connected,
-    Add: binary.add,
-    Sub: binary.sub,
-    Mul: binary.mul,
-    MaxPool2D: pooling.max_pool,
-    AveragePool2D: pooling.average_pool,
-    Mean: pooling.mean,
     Softmax: unary.softmax,
     Logistic: unary.lookup,
     Tanh: unary.lookup,

@@ -11,8 +11,8 @@ from utvm.cores.instructions import EVERY, instructions_of
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.graph.definitions.weighted_operators import weighted_compute
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
-from utvm.kernels.blocked.constants import bound_constants, marks
 from utvm.kernels.blocked.cost import product_cycles
+from utvm.kernels.scheduled_constants import bound_constants, marks
 from utvm.kernels.workload_keys import dims, workload
 from utvm.loops import IllegalScheduleError, Schedule, render, window_bytes
 

@@ -21,14 +21,14 @@ from utvm.kernels.dsp.binary_loop import LANES, Away, BinaryLoop, Doubling
 from utvm.kernels.dsp.binary_rows import RowRuns, rows_of
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import to_words
-from utvm.kernels.nest import index, loops
-from utvm.kernels.portable.binary import (
+from utvm.kernels.element_pairs import (
     constant_operands,
     operand_parameters,
     operands_in_place,
     refusal_of_number,
     write_element,
 )
+from utvm.kernels.nest import index, loops
 from utvm.kernels.workload_keys import dims, workload
 from utvm.numerics import multiply_by_quantized_multiplier
 

@@ -18,14 +18,14 @@ from utvm.graph import Add, Mul, Operator, Sub
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
-from utvm.kernels.helium.code import constant, framed
-from utvm.kernels.helium.family import ScheduledVectors
-from utvm.kernels.portable.binary import (
+from utvm.kernels.element_pairs import (
     constant_operands,
     operand_parameters,
     operands_in_place,
     refusal_of_shapes,
 )
+from utvm.kernels.helium.code import constant, framed
+from utvm.kernels.helium.family import ScheduledVectors
 from utvm.kernels.workload_keys import dims, workload
 
 _LANES, _AT_ONCE = 4, 4

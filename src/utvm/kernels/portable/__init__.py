@@ -1,7 +1,9 @@
-"""Portable kernels: C11 for any core, one family a file."""
+"""Portable kernels: C11 for any core, one family a file.
+
+`defined` and `fully_connected` are schedules of loops over an operator's definition. The others say why they are not.
+"""
 
 from utvm.kernels.portable.bilinear import PortableResizeBilinear
-from utvm.kernels.portable.binary import PortableBinary
 from utvm.kernels.portable.conv2d import PortableConv2D
 from utvm.kernels.portable.convert import PortableConvert
 from utvm.kernels.portable.cumulative import PortableCumulativeSum
@@ -19,7 +21,6 @@ from utvm.kernels.portable.pool import PortablePool2D
 from utvm.kernels.portable.softmax import PortableSoftmax
 
 __all__ = [
-    "PortableBinary",
     "PortableConv2D",
     "PortableConvert",
     "PortableCumulativeSum",

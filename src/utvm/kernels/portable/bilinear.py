@@ -1,4 +1,7 @@
-"""Bilinear resizing in plain C, by tables of positions."""
+"""Bilinear resizing in plain C, by tables of positions.
+
+Not a schedule of loops: places and weights are made once a pixel for all channels, and a Compute has no such values.
+"""
 
 from __future__ import annotations
 

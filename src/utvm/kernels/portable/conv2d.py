@@ -1,4 +1,8 @@
-"""Direct convolution in plain C."""
+"""Direct convolution in plain C.
+
+Not a schedule of loops: these kernels are the smallest, with one body for all windows, whose loops run over the taps
+that are inside. The renderer cuts loops where windows leave the input, and writes the body up to nine times.
+"""
 
 from __future__ import annotations
 

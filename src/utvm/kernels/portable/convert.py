@@ -1,4 +1,7 @@
-"""Between float32 and int8 or uint8, in plain C that no compiler option can round differently."""
+"""Between float32 and int8 or uint8, in plain C that no compiler option can round differently.
+
+Not schedules of loops: a helper quantises four values at once, and results of a table are moved as words.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Cumulative sums in plain C: one running sum along the axis."""
+"""Cumulative sums in plain C: one running sum along the axis.
+
+Not a schedule of loops: an element's sum goes on from its neighbour's, and a Compute never reads its own output.
+"""
 
 from __future__ import annotations
 

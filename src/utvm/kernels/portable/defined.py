@@ -41,6 +41,7 @@ from utvm.graph import (
 )
 from utvm.graph.definitions import Definition, defined_apart, definition
 from utvm.kernels.base import Config, Kernel, KernelFamily, Space
+from utvm.kernels.element_pairs import refusal_of_number
 from utvm.kernels.workload_keys import dims, workload
 from utvm.loops import Schedule, render
 
@@ -55,8 +56,10 @@ _MANY = 16
 _ALONE = (Elementwise, Reduction, Gather, GatherNd, BatchMatMul)
 _OF_MANY_TYPES = (SvdfFeature, ShiftIn, SvdfTime, UpdateSlice)
 """What has no other portable family."""
+_BINARY = (Add, Sub, Mul)
+"""What a table serves where one operand is a number."""
 _APART = (
-    *(Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D, AveragePool2D, Mean, Softmax),
+    *(Conv2D, DepthwiseConv2D, FullyConnected, MaxPool2D, AveragePool2D, Mean, Softmax),
     *(Logistic, Tanh, Relu, Relu6, LeakyRelu, ResizeBilinear, CumulativeSum, Quantize, Dequantize),
 )
 """What has one for int8."""
@@ -69,7 +72,7 @@ class PortableDefined(KernelFamily):
     """
 
     name = "portable"
-    kinds = (*_ALONE, *_OF_MANY_TYPES, *_APART)
+    kinds = (*_ALONE, *_OF_MANY_TYPES, *_BINARY, *_APART)
     dtypes = tuple(DType)
     biases = tuple(DType)
 
@@ -81,6 +84,8 @@ class PortableDefined(KernelFamily):
         """Return why other families compute `op`."""
         if isinstance(op, _APART) and not defined_apart(op) and not _has_wide_weights(op):
             return "other families compute it"
+        if isinstance(op, _BINARY) and not defined_apart(op) and (number := refusal_of_number(op)) is not None:
+            return number
         return super().refusal(op, core)
 
     def space(self, op: Operator, core: Core) -> Space:
@@ -90,8 +95,13 @@ class PortableDefined(KernelFamily):
         return {"unroll": tuple(n for n in _AT_ONCE if n <= max(1, turns))}
 
     def default(self, op: Operator, core: Core) -> Config:
-        """Return a few at once, where they leave no rest, or a rest that is little beside them."""
+        """Return a few at once, where they leave no rest, or a rest that is little beside them.
+
+        Sums of two tensors are long: more of them at once gain 1 to 8 % for 430 bytes, which is left to tuning.
+        """
         del core
+        if isinstance(op, _BINARY) and not defined_apart(op):
+            return {"unroll": 1}
         stage = _collapsed(op)[-1]
         turns = _turns(stage)
         if not stage.reduce and turns >= _MANY:
@@ -184,7 +194,7 @@ def _wrong_type(op: Operator) -> str | None:
         taken = (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32)
     elif _has_wide_weights(op) and not defined_apart(op):
         tensors = (*op.activations, *op.outputs)
-    elif isinstance(op, _APART) or defined_apart(op):
+    elif isinstance(op, _BINARY + _APART) or defined_apart(op):
         taken, tensors = _types_apart(op), (*op.inputs, *op.outputs)
         parameters = (getattr(op, "weights", None), getattr(op, "bias", None))
         if DType.INT16 in taken and parameters[0] is not None:

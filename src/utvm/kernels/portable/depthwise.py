@@ -1,4 +1,4 @@
-"""Depthwise convolution in plain C."""
+"""Depthwise convolution in plain C, with one body for all windows as in `conv2d`."""
 
 from __future__ import annotations
 

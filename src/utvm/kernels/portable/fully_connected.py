@@ -1,20 +1,16 @@
-"""Fully connected layers in plain C."""
+"""Fully connected layers in plain C: a schedule of loops."""
 
 from __future__ import annotations
 
-from utvm.codegen import CFunction, CWriter
+from utvm.codegen import CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import FullyConnected, Operator
+from utvm.graph.definitions.weighted_operators import weighted_compute
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.weighted import (
-    WEIGHTED_PARAMETERS,
-    accumulators,
-    outputs_at_once,
-    weighted_constants,
-    write_products,
-    write_requantized,
-)
+from utvm.kernels.scheduled_constants import bound_constants
+from utvm.kernels.weighted import outputs_at_once
 from utvm.kernels.workload_keys import workload
+from utvm.loops import Schedule, render
 
 
 class PortableFullyConnected(KernelFamily):
@@ -28,22 +24,24 @@ class PortableFullyConnected(KernelFamily):
         del core
         assert isinstance(op, FullyConnected)
         units, inputs = op.weights.shape
-        block = outputs_at_once(units)
+        schedule = Schedule.of(*weighted_compute(op)).fold_zero_point().split("oc", outputs_at_once(units))
+        schedule = schedule.reorder("p", "oc_o", "k", "oc_i").unroll("oc_i")
         w = CWriter()
-        with w.loop("n", op.x.elements // inputs), w.loop("o", units, step=block):
-            accumulators(w, block, "o")
-            w(f"const int8_t *px = x + n * {inputs};", f"const int8_t *pw = weights + o * {inputs};")
-            write_products(w, op, block=block, run=inputs, apart=inputs)
-            helpers = write_requantized(w, op, count=block, channel="o", target=f"y[n * {units} + o")
+        helpers = render(w, schedule)
+        parameters, constants = bound_constants(schedule)
         return Kernel(
             family=self.name,
             config=config,
             function=CFunction(
                 stem=f"fully_connected_{inputs}_{units}",
                 comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=WEIGHTED_PARAMETERS,
+                parameters=(
+                    CParameter(name="x", c_type="int8_t", role="input"),
+                    *parameters,
+                    CParameter(name="y", c_type="int8_t", role="output"),
+                ),
                 body=w.text,
                 helpers=helpers,
             ),
-            constants=weighted_constants(op),
+            constants=constants,
         )

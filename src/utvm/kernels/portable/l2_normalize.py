@@ -1,4 +1,7 @@
-"""Rows over the root of their sum of squares, in plain C."""
+"""Rows over the root of their sum of squares, in plain C.
+
+Not a schedule of loops: a row's root and shift stay in registers, as the values of a row in `softmax`.
+"""
 
 from __future__ import annotations
 

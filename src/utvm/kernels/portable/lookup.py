@@ -1,4 +1,7 @@
-"""Operators on single bytes, by a table of all 256."""
+"""Operators on single bytes, by a table of all 256.
+
+Not a schedule of loops: four results are stored as one word.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from utvm.graph import (
 from utvm.graph.arithmetic import ByteArray, LookupOperator, integer_range, is_lookup, lookup_table
 from utvm.graph.reference import evaluate_operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.portable.binary import with_a_number
+from utvm.kernels.element_pairs import with_a_number
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload_keys import dims, workload
 

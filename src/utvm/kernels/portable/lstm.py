@@ -1,4 +1,7 @@
-"""LSTM in plain C: four gates a step, two products each, then the two states."""
+"""LSTM in plain C: four gates a step, two products each, then the two states.
+
+Not a schedule of loops: a step reads what the step before wrote, and a Compute never reads its own output.
+"""
 
 from __future__ import annotations
 

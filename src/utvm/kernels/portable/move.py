@@ -1,4 +1,7 @@
-"""Operators that only move values: pad, concatenate, split, slice, transpose, resize, reshape."""
+"""Operators that only move values: pad, concatenate, split, slice, transpose, resize, reshape.
+
+Not schedules of loops: runs of neighbours are moved by words, memset and memcpy, and some have several outputs.
+"""
 
 from __future__ import annotations
 

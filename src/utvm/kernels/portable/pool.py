@@ -1,4 +1,4 @@
-"""Maximum and average pooling in plain C."""
+"""Maximum and average pooling in plain C, with one body for all windows at the edges as in `conv2d`."""
 
 from __future__ import annotations
 

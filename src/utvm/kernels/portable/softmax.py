@@ -1,4 +1,8 @@
-"""Softmax in plain C: TFLite's fixed point, with the exponentials of all differences in a table."""
+"""Softmax in plain C: TFLite's fixed point, with the exponentials of all differences in a table.
+
+Not a schedule of loops: the largest value, the sum and the scale of a row stay in registers. A definition of several
+computations would store them for all rows, and could not write over its input.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from utvm.graph import Add, Mul, Operator, Sub
 from utvm.graph.arithmetic import addition_parameters, multiplication_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import short_digest
-from utvm.kernels.portable.binary import constant_operands, operand_parameters, operands_in_place, refusal_of_shapes
+from utvm.kernels.element_pairs import constant_operands, operand_parameters, operands_in_place, refusal_of_shapes
 from utvm.kernels.rvv.code import RvvFamily, vector_function
 from utvm.kernels.rvv.finish import clamped, narrowed, rescaled
 from utvm.kernels.workload_keys import dims, workload

@@ -1,55 +1,13 @@
-"""Element-wise addition, subtraction and multiplication in plain C, with broadcasting."""
+"""What families of Add, Sub and Mul share: their operands, one element in C, and which of them a table serves."""
 
 from __future__ import annotations
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
-from utvm.cores import Core
+from utvm.codegen import CArray, CParameter, CWriter
 from utvm.graph import Add, Mul, Operator, Sub, Tensor
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
-from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.nest import broadcast_strides, index, loops
 from utvm.kernels.weighted import offset
-from utvm.kernels.workload_keys import dims, workload
 
 _REQUANTIZE = "utvm_requantize_double"
-
-
-class PortableBinary(KernelFamily):
-    """Add, Sub and Mul; either operand may be a constant."""
-
-    name = "portable"
-    kinds = (Add, Sub, Mul)
-
-    def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return that a table serves `op`, where one operand is a number."""
-        return super().refusal(op, core) or refusal_of_number(op)
-
-    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
-        """Return the kernel of an element-wise operator."""
-        del core
-        assert isinstance(op, Add | Sub | Mul)
-        w = CWriter()
-        if op.a.shape == op.b.shape == op.y.shape:
-            with w.loop("i", op.y.elements):
-                write_element(w, op, "a[i]", "b[i]", "y[i]")
-        else:
-            shape = op.y.shape
-            with loops(w, shape) as names:
-                places = [index(names, broadcast_strides(t.shape, shape)) for t in (op.a, op.b, op.y)]
-                write_element(w, op, *(f"{n}[{place}]" for n, place in zip("aby", places, strict=True)))
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"{op.kind.lower()}_{dims(op.y.shape)}",
-                comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(*operand_parameters(op), CParameter(name="y", c_type="int8_t", role="output")),
-                body=w.text,
-                helpers=(_REQUANTIZE, "utvm_clamp"),
-            ),
-            constants=constant_operands(op),
-            in_place=operands_in_place(op),
-        )
 
 
 def operand_parameters(op: Add | Sub | Mul) -> tuple[CParameter, ...]:
