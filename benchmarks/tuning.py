@@ -51,7 +51,7 @@ def main() -> None:
             (default, before), (tuned, after) = (_cost(graph, board, records) for records in (NO_RECORDS, arguments.db))
             gain = f"{100 * (1 - tuned / default):.2f} %"
             cells = [f"{default:,}", f"{tuned:,}", gain, f"{before:,}", f"{after:,}", str(trials), f"{seconds:.0f}"]
-            lines.append(f"| {' | '.join([graph.name, board, *cells])} |")
+            lines.append(f"| {' | '.join([graph.name, api.as_board(board).name, *cells])} |")
             print(lines[-1], flush=True)
     if arguments.write:
         write_table(DOCS / "tuning.md", "tuned", lines)
