@@ -61,7 +61,8 @@ class PortableConvert(KernelFamily):
         if not isinstance(op, Dequantize):
             return None
         computed = _BY_PRODUCT if core.fpu else _BY_SOFT_FLOAT
-        return _CALL_CYCLES + op.x.elements * (_BY_TABLE if config["table"] else computed)
+        table = (config or self.default(op, core))["table"]
+        return _CALL_CYCLES + op.x.elements * (_BY_TABLE if table else computed)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a conversion."""
