@@ -6,7 +6,7 @@ all of them: `clip((a * P + b * Q + offset) >> shift)`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 
@@ -15,9 +15,9 @@ import numpy as np
 from utvm.codegen import CArray, CFunction, CParameter, CSupport
 from utvm.cores import Core
 from utvm.graph import Add, Operator, Sub
-from utvm.graph.reference.binary import add, sub
+from utvm.graph.reference import evaluate_operator
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.portable.binary import constant_operands, operand_parameters, operands_in_place, refusal_of_shapes
+from utvm.kernels.element_pairs import constant_operands, operand_parameters, operands_in_place, refusal_of_shapes
 from utvm.kernels.workload_keys import dims, workload
 from utvm.kernels.xpulp.code import (
     XpulpFamily,
@@ -100,7 +100,13 @@ class XpulpBinary(XpulpFamily):
 def plane_of(op: Add | Sub) -> Plane | None:
     """Return the shifted sum of products that is exact for all pairs of inputs; None where there is none."""
     a, b = (each.reshape(-1) for each in np.meshgrid(_BYTES, _BYTES))
-    y = (add(op, a, b) if isinstance(op, Add) else sub(op, a, b)).astype(np.int64)
+    every = replace(
+        op,
+        a=replace(op.a, shape=a.shape, data=None),
+        b=replace(op.b, shape=a.shape, data=None),
+        y=replace(op.y, shape=a.shape),
+    )
+    (y,) = (made.astype(np.int64) for made in evaluate_operator(every, (a, b)))
     a, b = a.astype(np.int64), b.astype(np.int64)
     low, high = op.clamp
     left, right = op.a.scale / op.y.scale, op.b.scale / op.y.scale * (1 if isinstance(op, Add) else -1)
