@@ -1,28 +1,35 @@
 """Networks and inner blocks on the Cortex-M55: the tables of docs/helium.md.
 
     python benchmarks/helium.py --models DIR [--write]
+    python benchmarks/helium.py --layers FILE [--write]
     python benchmarks/helium.py --blocks [--llvm-mca llvm-mca-19] [--write]
 
-Networks run once on the emulated board, compiled by default. `--blocks` prices the inner loops of micro-kernels by the
-core's table and by llvm-mca.
+Networks run once on the emulated board, compiled by default. `--layers` does the same with single layers beside
+recorded cycles of others: FILE is a JSON object of names (as `utvm bench layers` has them) and cycles. `--blocks`
+prices the inner loops of micro-kernels by the core's table and by llvm-mca.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import statistics
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from pipelines import networks
 from tables import DOCS, write_table
 
 from utvm import api
+from utvm.bench import layer_graph
 from utvm.cores import get_core
 from utvm.cores.microkernel import code_cycles
 from utvm.frontends import load
+from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels.helium.block import BlockSpec, micro_kernel
 from utvm.kernels.helium.finish import VectorFinish
@@ -57,12 +64,15 @@ def main() -> None:
     parser.add_argument("--models", type=Path, metavar="DIR")
     parser.add_argument("--blocks", action="store_true")
     parser.add_argument("--llvm-mca", default="llvm-mca-19", metavar="COMMAND")
+    parser.add_argument("--layers", type=Path, metavar="FILE")
     parser.add_argument("--write", action="store_true", help="write the table into docs/helium.md")
     arguments = parser.parse_args()
-    if arguments.blocks:
+    if arguments.layers is not None:
+        name, lines = "helium-layers", list(layers_table(json.loads(arguments.layers.read_text(encoding="utf-8"))))
+    elif arguments.blocks:
         name, lines = "helium-blocks", list(blocks_table(arguments.llvm_mca))
     elif arguments.models is None:
-        parser.error("give --models DIR or --blocks")
+        parser.error("give --models DIR, --layers FILE or --blocks")
     else:
         name, lines = "helium-networks", list(networks_table(arguments.models))
     print("\n".join(lines))
@@ -87,6 +97,29 @@ def networks_table(models: Path) -> Iterator[str]:
             cells = [f"{cycles:,}", f"{peer:,}", f"{peer / cycles:.1f}", memory(compiled)]
             cells.append(memory(api.compile(graph, WITHOUT_VECTORS)))
             yield "| " + " | ".join([name, *cells]) + " |"
+
+
+def layers_table(recorded: Mapping[str, int]) -> Iterator[str]:
+    """Yield a row a layer: its kernel and its cycles beside those that were recorded; then the least and the median."""
+    yield "| layer | kernel | µTVM | recorded | times |"
+    yield "|---|---|--:|--:|--:|"
+    times = []
+    with api.connect(BOARD) as session:
+        for name, peer in recorded.items():
+            graph = layer_graph(name)
+            if graph is None:
+                continue
+            compiled = api.compile(graph, session.board)
+            inputs = {t.name: random_input(t, i) for i, t in enumerate(graph.inputs)}
+            result = api.Model(session, compiled).run(inputs)
+            for output, wanted in evaluate(graph, inputs).items():
+                np.testing.assert_array_equal(result.outputs[output], wanted, err_msg=name)
+            cycles = result.measurement.cycles
+            assert cycles is not None
+            times.append(peer / cycles)
+            family = compiled.program.calls[0].kernel.family
+            yield f"| {name} | {family} | {cycles:,} | {peer:,} | {times[-1]:.2f} |"
+    yield f"| least, median of {len(times)} | | | | {min(times):.2f}, {statistics.median(times):.2f} |"
 
 
 def memory(compiled: api.Compiled) -> str:

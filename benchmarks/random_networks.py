@@ -36,10 +36,11 @@ _TURNS = {
     "qemu-cortex-m55": 1,
     "qemu-cortex-m3": 3,
     "qemu-riscv32": 2,
+    "qemu-riscv32v": 2,
     "qemu-cortex-m0": 1,
     "rtl-cv32e40p-xpulp": 2,
 }
-"""How many of each 25 networks a board gets."""
+"""How many of each 27 networks a board gets."""
 _ORDER = tuple(name for name, turns in _TURNS.items() for _ in range(turns))
 _SIMULATED = {"rtl-cv32e40p-xpulp"}
 """Boards whose networks are small."""

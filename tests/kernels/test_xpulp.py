@@ -22,7 +22,7 @@ from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
 from utvm.kernels.blocked import BlockedProduct
 from utvm.kernels.dsp.finish import folded_bias
-from utvm.kernels.xpulp import XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
+from utvm.kernels.xpulp import XpulpAveragePool2D, XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
 from utvm.kernels.xpulp.finish import Finish, finish_of
 from utvm.lowering import lower
 from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding
@@ -32,7 +32,13 @@ BOARD = "rtl-cv32e40p-xpulp"
 CORE = get_core("cv32e40p-xpulp")
 WEIGHTED = [("Conv2D", XpulpProduct()), ("FullyConnected", XpulpProduct()), ("DepthwiseConv2D", XpulpDepthwise())]
 
-DRAWN = [*WEIGHTED, ("Add", XpulpBinary()), ("Sub", XpulpBinary()), ("MaxPool2D", XpulpMaxPool2D())]
+DRAWN = [
+    *WEIGHTED,
+    ("Add", XpulpBinary()),
+    ("Sub", XpulpBinary()),
+    ("MaxPool2D", XpulpMaxPool2D()),
+    ("AveragePool2D", XpulpAveragePool2D()),
+]
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from utvm.kernels.portable import (
 from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
 from utvm.kernels.workload_keys import workload
-from utvm.kernels.xpulp import XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
+from utvm.kernels.xpulp import XpulpAveragePool2D, XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
 
 PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConv2D(),
@@ -71,6 +71,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     XpulpDepthwise(),
     XpulpBinary(),
     XpulpMaxPool2D(),
+    XpulpAveragePool2D(),
     WinogradConvolution(),
     WinogradRows(),
     DirectConvolution(),

@@ -1,8 +1,9 @@
 """Kernels for the Xpulp extension of RISC-V: dot products of four bytes, hardware loops, exact finishes by halves."""
 
+from utvm.kernels.xpulp.average import XpulpAveragePool2D
 from utvm.kernels.xpulp.binary import XpulpBinary
 from utvm.kernels.xpulp.depthwise import XpulpDepthwise
 from utvm.kernels.xpulp.pool import XpulpMaxPool2D
 from utvm.kernels.xpulp.product import XpulpProduct
 
-__all__ = ["XpulpBinary", "XpulpDepthwise", "XpulpMaxPool2D", "XpulpProduct"]
+__all__ = ["XpulpAveragePool2D", "XpulpBinary", "XpulpDepthwise", "XpulpMaxPool2D", "XpulpProduct"]
