@@ -317,6 +317,15 @@ def files(shared: Path) -> Iterator[Network]:
         tflite=resnet,
         owners=models / "mlperf_tiny" / "ic_resnet8_int8.tflite",
     )
+    with np.load(shared / "data" / "kws" / "test_500.npz") as found:
+        words, labels = found["features"].astype(np.float32), found["labels"].astype(np.int64)
+    int8 = models / "mlperf_tiny" / "kws_dscnn_int8.tflite"
+    (port,) = utvm.load(int8).inputs
+    words = ((words - port.zero_point) * port.scale).astype(np.float32)
+    hybrid = models / "mlperf_tiny_float" / "kws_dscnn_float.tflite"
+    yield Network(
+        name="MLPerf Tiny DS-CNN", source=hybrid, train=words, test=words, labels=labels, tflite=hybrid, owners=int8
+    )
 
 
 def modules(shared: Path, kept: Path, wanted: Callable[[str], bool]) -> Iterator[Network]:

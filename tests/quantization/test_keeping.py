@@ -108,6 +108,8 @@ def test_a_choice_that_does_not_fit_is_not_taken() -> None:
 
 def test_the_fewest_operators_stay_float() -> None:
     made = utvm.quantize(network(300), SAMPLES, keep_accuracy=2, board="qemu-cortex-m7")
+    assert made.report.cost is not None
+    assert made.report.cost.fits
     (first, *_, taken) = made.report.kept
     assert first.names == ()
     assert first.lost > 2 >= taken.lost

@@ -153,7 +153,9 @@ def quantize(
         judgement = judge(quantised.real, quantised.graph, judged_by, say)
     end()
     report = _report(prepared, quantised, judgement, min(samples, len(given)), watch)
-    report = replace(report, wanted=keep_accuracy, board=None if target is None else target.name)
+    if target is not None:
+        report = replace(report, board=target.name, cost=_cost(quantised.graph, target))
+    report = replace(report, wanted=keep_accuracy)
     return QuantizedModel(graph=quantised.graph, file=quantised.file, report=report)
 
 

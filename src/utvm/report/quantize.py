@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from utvm.graph import Tensor
-from utvm.quantization import Distribution, Judgement, Kept
+from utvm.quantization import BoardCost, Distribution, Judgement, Kept
 
 _WORST = 5
 
@@ -27,7 +27,8 @@ class QuantizeReport:
         distributions: what calibration saw, by tensor.
         kept: choices of operators in float32 that were measured, the last was taken; empty where none were asked for.
         wanted: points of accuracy that may be lost; None likewise.
-        board: whose costs `kept` has, None where none was named.
+        board: whose costs `kept` and `cost` have, None where none was named.
+        cost: of the network that was made, on the board.
     """
 
     model: str
@@ -43,6 +44,7 @@ class QuantizeReport:
     kept: tuple[Kept, ...] = ()
     wanted: float | None = None
     board: str | None = None
+    cost: BoardCost | None = None
 
 
 def quantize_text(report: QuantizeReport) -> str:
@@ -61,6 +63,7 @@ def quantize_text(report: QuantizeReport) -> str:
     worst = sorted(found.layers, key=lambda layer: layer.snr)[:_WORST]
     lines.append(f"  worst      {', '.join(f'{layer.name} {_decibels(layer.snr)}' for layer in worst)}")
     lines += _kept_lines(report)
+    lines += _cost_lines(report)
     lines += [f"  {what:9}  {_port(tensor, report)}" for what, tensor in _ports(report)]
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items())
     lines.append(f"  took       {spent}; {report.peak_bytes / 2**20:,.0f} MB")
@@ -77,11 +80,16 @@ def _kept_lines(report: QuantizeReport) -> list[str]:
         told = f"{', '.join(taken.names)} in float32 lose {taken.lost:.2f} points, all in int8 {none.lost:.2f}"
         beyond = "" if taken.lost <= report.wanted else f"; no choice loses {report.wanted:g} or less"
         lines = [f"  kept       {told}{beyond}"]
-    if taken.cost is not None:
-        cycles = "" if taken.cost.cycles is None else f"{taken.cost.cycles:,} modelled cycles, "
-        size = f"arena {taken.cost.arena_bytes:,} B, flash {taken.cost.flash_bytes:,} B"
-        lines.append(f"  cost       {cycles}{size} on {report.board}")
     return lines
+
+
+def _cost_lines(report: QuantizeReport) -> list[str]:
+    cost = report.cost
+    if cost is None:
+        return []
+    cycles = "" if cost.cycles is None else f"{cost.cycles:,} modelled cycles, "
+    size = f"arena {cost.arena_bytes:,} B, flash {cost.flash_bytes:,} B"
+    return [f"  cost       {cycles}{size} on {report.board}{'' if cost.fits else ', which has no room for it'}"]
 
 
 def quantize_line(report: QuantizeReport) -> str:
@@ -121,17 +129,20 @@ def quantize_json(report: QuantizeReport) -> dict[str, Any]:
         "reordered": list(report.reordered),
         "file_bytes": report.file_bytes,
         "kept": [
-            {
-                "float32": list(choice.names),
-                "points_lost": choice.lost,
-                "modelled_cycles": None if choice.cost is None else choice.cost.cycles,
-                "arena_bytes": None if choice.cost is None else choice.cost.arena_bytes,
-                "flash_bytes": None if choice.cost is None else choice.cost.flash_bytes,
-            }
-            for choice in report.kept
+            {"float32": list(choice.names), "points_lost": choice.lost, **_cost(choice.cost)} for choice in report.kept
         ],
+        "board": report.board,
+        **_cost(report.cost),
         "seconds": dict(report.seconds),
         "peak_bytes": report.peak_bytes,
+    }
+
+
+def _cost(cost: BoardCost | None) -> dict[str, int | None]:
+    return {
+        "modelled_cycles": None if cost is None else cost.cycles,
+        "arena_bytes": None if cost is None else cost.arena_bytes,
+        "flash_bytes": None if cost is None else cost.flash_bytes,
     }
 
 
