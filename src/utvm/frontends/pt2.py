@@ -176,7 +176,7 @@ def _call(node: Mapping[str, Any]) -> TorchCall:
     for made in node["outputs"]:
         ((kind, value),) = made.items()
         several = value if kind == "as_tensors" else [value]
-        outputs += [each.get("name", "") if isinstance(each, dict) else "" for each in several]
+        outputs += [str(each.get("name", "")) if isinstance(each, dict) else "" for each in several]
     return TorchCall(
         name=str(node.get("name") or outputs[0]),
         kind=str(node["target"]).removeprefix("torch.ops."),
