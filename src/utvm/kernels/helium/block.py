@@ -54,6 +54,8 @@ class BlockSpec:
         out_pitch: the same in the output, which holds `16 // pixels * groups` channels of a pixel.
         groups: blocks of a pixel or pair.
         words: whether all addresses of the input are multiples of 4.
+        few: channels of the only block of a pixel where it has more than the layer; 0 where all of them count. Others
+            are neither read nor summed: what is stored for them is anything.
     """
 
     pixels: int
@@ -66,6 +68,12 @@ class BlockSpec:
     groups: int
     words: bool
     finish: VectorFinish
+    few: int = 0
+
+    def present(self, half: int) -> list[int]:
+        """Return the places of a half whose channels count."""
+        order = channel_order(self)[half]
+        return [place for place, channel in enumerate(order) if not self.few or channel < self.few]
 
     @property
     def channels(self) -> int:
@@ -100,9 +108,9 @@ class BlockSpec:
     @property
     def block_bytes(self) -> int:
         """Bytes of the stream of a block."""
-        per_step = (8 // self.pixels) * LANES
+        per_step = len(self.present(0)) + len(self.present(1))
         vectors = (1 + self.finish.vectors) * (1 if self.pixels == 2 else 2)
-        return 2 * (len(self.steps) * per_step + vectors * LANES)
+        return (len(self.steps) * per_step + 2 * vectors) * LANES
 
     @property
     def read_bytes(self) -> int:
@@ -143,8 +151,9 @@ def stream(
     parts: list[NDArray[np.int32]] = []
     looped = spec.turns[0] > 0
     for group in range(spec.groups):
-        for half in channel_order(spec) + group * spec.channels:
-            words = np.ascontiguousarray(steps[half].transpose(1, 0, 2)).reshape(-1).view(np.int32)
+        for number, half in enumerate(channel_order(spec) + group * spec.channels):
+            read = steps[half[spec.present(number)]]
+            words = np.ascontiguousarray(read.transpose(1, 0, 2)).reshape(-1).view(np.int32)
             start = of(bias, half)
             parts += [start, words] if looped else [words, start]
             parts += [of(each, half) for each in constants]
@@ -225,8 +234,8 @@ class _Writer:
         self.block(f"vldrw.u32 {register}, [r3], #16")
         return register
 
-    def step(self, moved: int, *, first: bool) -> None:
-        """Write a step of 16 taps; the pixels' addresses move by `moved` after it."""
+    def step(self, half: int, moved: int, *, first: bool) -> None:
+        """Write a step of 16 taps of a half; the pixels' addresses move by `moved` after it."""
         spec, block = self.spec, self.block
         pixels = [self.new() for _ in range(spec.pixels)]
         for register, base in zip(pixels, ("r1", "r7"), strict=False):
@@ -235,7 +244,7 @@ class _Writer:
             else:
                 block(f"{self._load} {register}, [{base}]", *move(base, moved))
         count = 8 // spec.pixels
-        for channel in range(count):
+        for channel in spec.present(half):
             weights = self.from_stream()
             for pixel, register in enumerate(pixels):
                 total = _SUMS[pixel * count + channel]
@@ -325,9 +334,10 @@ def _straight(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
     writer = _Writer(spec)
     for _ in range(spec.at_once):
         halves = []
-        for _ in range(2):
-            for index, moved in enumerate(_moves(spec)):
-                writer.step(moved, first=index == 0)
+        for half in range(2):
+            # The moves of a half end where they began.
+            for index, moved in enumerate(_moves(spec) if spec.present(half) else []):
+                writer.step(half, moved, first=index == 0)
             halves.append(writer.requantize(biased=False))
         writer.store(halves)
     return _schedule(writer, timing)
@@ -341,18 +351,18 @@ def _looped(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
     # Every turn moves on as the first does; the way back is made behind the loop.
     turn = moves[:length]
     back = moves[last + length - 1] - turn[-1] if turns * length == len(moves) else 0
-    inner = _Writer(spec)
-    for moved in turn:
-        inner.step(moved, first=False)
-    loop, loop_cycles = _schedule(inner, timing)
     lines: list[str] = []
     cycles = 0.0
     for half in range(2):
+        inner = _Writer(spec)
+        for moved in turn:
+            inner.step(half, moved, first=False)
+        loop, loop_cycles = _schedule(inner, timing)
         lines += _starts(spec)
         lines += [f"movw r9, #{turns}", ".balign 4", "3:", *loop, "subs.w r9, r9, #1", "bne.w 3b"]
         rest = _Writer(spec)
         for moved in moves[turns * length :]:
-            rest.step(moved, first=False)
+            rest.step(half, moved, first=False)
         for base in ("r1", "r7")[: spec.pixels]:
             rest.block(*move(base, back))
         packed = rest.requantize(biased=True)

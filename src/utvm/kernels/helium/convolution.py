@@ -153,6 +153,7 @@ class _ConvolutionPlan:
         spec = BlockSpec(
             pixels=m, rows=1, row_stride=0, runs=(0,), run=channels, pitch=channels, out_pitch=out_pitch,
             groups=blocks, words=channels % 4 == 0, finish=VectorFinish.of(op),
+            few=out_channels if padded and blocks == 1 else 0,
         )  # fmt: skip
         if stretch:
             pixels = op.x.elements // channels
