@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--int8", action="store_true")
     parser.add_argument("--trials", type=int, default=32)
     arguments = parser.parse_args()
-    board, image = arguments.board, np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    board, image = arguments.board, np.random.default_rng(1).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
     module = from_onnx(int8_network() if arguments.int8 else network())
     compiled = utvm.tvm.compile(module, board, name="cnn", offload=True)
     ours, cycles = run(compiled, image, board)

@@ -15,49 +15,61 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+GOING: dict[str, tuple[str, str]] = {}
+"""Public names that are to go → what takes their place, and the release that has them no longer."""
+
 if TYPE_CHECKING:
-    from utvm import boards
+    from utvm import bench, boards
     from utvm.api import (
         Compiled,
         Model,
         QuantizedModel,
         Result,
         build_c,
+        compare,
         compile,
         connect,
         cost,
         plan,
         quantize,
+        run_once,
         schedule,
     )
     from utvm.boards import Board
     from utvm.deploy.exporting import Export, export
+    from utvm.deploy.flashing import flash
     from utvm.deploy.verifying import Verification, verify
     from utvm.device import FunctionRun, Session
+    from utvm.doctor import diagnose
     from utvm.errors import UtvmError, UtvmWarning
+    from utvm.fleet import Fleet
     from utvm.frontends import load
     from utvm.graph import Graph, Tensor
     from utvm.graph.registration import custom
     from utvm.loops import Schedule
     from utvm.lowering import Program
-    from utvm.model_tuning import tune
+    from utvm.model_tuning import space, tune
+    from utvm.plan_frontier import frontier
     from utvm.profiling import profile
     from utvm.toolchain import Image
+    from utvm.tuning import RecordStore
 else:
     from utvm.lazy import exports
 
-    __getattr__ = exports(__name__, __file__)
+    __getattr__ = exports(__name__, __file__, GOING)
 
 __all__ = [
     "Board",
     "Compiled",
     "Export",
+    "Fleet",
     "FunctionRun",
     "Graph",
     "Image",
     "Model",
     "Program",
     "QuantizedModel",
+    "RecordStore",
     "Result",
     "Schedule",
     "Session",
@@ -66,18 +78,25 @@ __all__ = [
     "UtvmWarning",
     "Verification",
     "__version__",
+    "bench",
     "boards",
     "build_c",
+    "compare",
     "compile",
     "connect",
     "cost",
     "custom",
+    "diagnose",
     "export",
+    "flash",
+    "frontier",
     "load",
     "plan",
     "profile",
     "quantize",
+    "run_once",
     "schedule",
+    "space",
     "tune",
     "verify",
 ]

@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import Any
 
 from utvm import __version__
+from utvm.notebook import html_table
 from utvm.prerequisites import PREREQUISITES, how_to_install
 
 _REQUIREMENT = re.compile(
@@ -71,6 +72,16 @@ class Diagnosis:
             "findings": [asdict(finding) | {"state": finding.state} for finding in self.findings],
         }
 
+    def __repr__(self) -> str:
+        """A line; `print` shows the table."""
+        state = "healthy" if self.healthy else "something required is missing: print it"
+        return f"Diagnosis({len(self.findings)} findings, {state})"
+
+    def _repr_html_(self) -> str:
+        """The findings as a table, for notebooks."""
+        rows = [(f.name, f.state, f.version or "", f.purpose, f.mend or "") for f in self.findings]
+        return html_table(f"utvm {__version__}", ("what", "state", "version", "for", "mend by"), rows)
+
     def __str__(self) -> str:
         width = max(len(finding.name) for finding in self.findings)
         lines = [f"utvm {__version__} on Python {platform.python_version()} ({sys.executable})", ""]
@@ -88,7 +99,14 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look for every program, C library and Python package; about half a second."""
+    """Look for every program, C library and Python package that µTVM uses; about half a second.
+
+    Raises:
+        nothing: what is missing is in the result, with the command that mends it.
+
+    Example:
+        print(utvm.diagnose())
+    """
     return Diagnosis(findings=(*_programs(), *_packages()))
 
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 
-def exports(package: str, file: str) -> Callable[[str], Any]:
+def exports(package: str, file: str, going: Mapping[str, tuple[str, str]] | None = None) -> Callable[[str], Any]:
     """Return a package's `__getattr__`, which imports what the file's `if TYPE_CHECKING` imports.
 
     What is imported from the package itself is a module of it. No other public name may be that of a module of the
@@ -27,12 +28,18 @@ def exports(package: str, file: str) -> Callable[[str], Any]:
     Args:
         package: the package's `__name__`.
         file: the package's `__file__`.
+        going: names that are to go → what takes their place, and the release without them; who uses one is warned.
     """
     places: dict[str, str] = {}
 
     def imported(name: str) -> Any:
         if not places:
             places.update(_places(Path(file)))
+        if going is not None and name in going:
+            instead, release = going[name]
+            text = f"{package}.{name} goes with release {release}: use {package}.{instead}"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            return getattr(sys.modules[package], instead)
         if name not in places:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         of_package = places[name] == package

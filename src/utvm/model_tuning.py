@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from utvm import api
+from utvm.arguments import checked_arguments
 from utvm.boards import Board, LinkKind, require_trust
 from utvm.device import Session
 from utvm.errors import UtvmError
@@ -18,6 +19,7 @@ from utvm.graph import Graph, Operator
 from utvm.interrupts import Interrupts
 from utvm.loops import Schedule
 from utvm.lowering import Options, lower
+from utvm.notebook import html_table
 from utvm.report import LayerTuning, TuningReport
 from utvm.tuning import (
     DEFAULT_SEARCH,
@@ -77,6 +79,53 @@ def model_tasks(
     return graph.name, [task for task in tasks if not operators or not set(operators).isdisjoint(task.names)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TuningSpace:
+    """What tuning may choose from.
+
+    Attributes:
+        model, board: names.
+        tasks: the distinct workloads, each with its candidates.
+    """
+
+    model: str
+    board: str
+    tasks: tuple[Task, ...]
+
+    def __repr__(self) -> str:
+        """Two lines, without the candidates."""
+        count = sum(len(task.candidates) for task in self.tasks)
+        return f"TuningSpace('{self.model}' on {self.board},\n  {len(self.tasks)} workloads, {count:,} candidates)"
+
+    def _repr_html_(self) -> str:
+        """The workloads as a table, for notebooks."""
+        rows = [
+            (task.label, task.count, ", ".join(dict.fromkeys(c.family for c in task.candidates)), len(task.candidates))
+            for task in self.tasks
+        ]
+        return html_table(f"{self.model} on {self.board}", ("workload", "times", "families", "candidates"), rows)
+
+
+@checked_arguments
+def space(model: str | Path | Graph, board: str | Path | Board) -> TuningSpace:
+    """Return what `tune` may choose from: each distinct workload of a model with its families and configs.
+
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+
+    Raises:
+        UtvmError: the model or the board can't be read.
+
+    Example:
+        for task in utvm.space("model.tflite", "qemu-cortex-m7").tasks:
+            print(task.label, len(task.candidates))
+    """
+    target = api.as_board(board)
+    name, tasks = model_tasks(model, target)
+    return TuningSpace(model=name, board=target.name, tasks=tuple(tasks))
+
+
 def boards_of_one_kind(boards: Sequence[str | Path | Board]) -> list[Board]:
     """Return boards that differ in their names and links alone.
 
@@ -95,6 +144,7 @@ def boards_of_one_kind(boards: Sequence[str | Path | Board]) -> list[Board]:
     return found
 
 
+@checked_arguments
 def tune(
     model: str | Path | Graph,
     board: str | Path | Board,
@@ -140,7 +190,7 @@ def tune(
         UtvmError: the model, the board, the compiler or the store can't be used.
 
     Example:
-        utvm.tune("model.tflite", "qemu-cortex-m7", trials=20)
+        utvm.tune("model.tflite", "qemu-cortex-m7", trials=4)
         compiled = utvm.compile("model.tflite", "qemu-cortex-m7")  # chooses kernels by what was measured
     """
     if fleet is not None and others:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utvm import api
 from utvm.api.assembling import graph_of
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.graph import Graph
 from utvm.lowering import FrontierPoint, undominated
@@ -16,6 +17,7 @@ from utvm.toolchain import MemoryOverflowError
 _FOR_EACH_ARENA = 12
 
 
+@checked_arguments
 def frontier(
     model: str | Path | Graph,
     board: str | Path | Board,
@@ -34,13 +36,13 @@ def frontier(
         model: a model file, or a graph.
         board: a board's name, the path of its TOML, or the board.
         points: how many are compiled at most.
-        small, assume, records: as for `api.compile`.
+        small, assume, records: as in `compile`.
 
     Raises:
         UtvmError: the model can't be read or lowered, or a tool is missing.
 
     Example:
-        for point in utvm.plan_frontier.frontier("model.tflite", "qemu-cortex-m7", points=4).points:
+        for point in utvm.frontier("model.tflite", "qemu-cortex-m7", points=4).points:
             print(point.cycles, point.arena_bytes, point.flash_bytes)
     """
     target = api.as_board(board)

@@ -9,6 +9,7 @@ from typing import Any
 
 from utvm import api
 from utvm.api.sizes import Size
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.codegen import ARENA_SYMBOL, function_names, step_symbol
 from utvm.deploy.build import shipping
@@ -25,11 +26,12 @@ from utvm.report import OperatorProfile, ProfileReport
 _SEED = 0
 
 
+@checked_arguments
 def profile(
     model: str | Path | Graph,
     board: str | Path | Board,
     *,
-    input_file: Path | None = None,
+    input_file: str | Path | None = None,
     small: bool = False,
     flash: Size | None = None,
     ram: Size | None = None,
@@ -96,7 +98,7 @@ def profile_in(
     session: Session,
     compiled: api.Compiled,
     *,
-    input_file: Path | None = None,
+    input_file: str | Path | None = None,
     plan: str = "fast",
     timeout: float | None = None,
 ) -> tuple[ProfileReport, api.Compiled]:
@@ -105,7 +107,7 @@ def profile_in(
     inputs = (
         {tensor.name: random_input(tensor, _SEED + index) for index, tensor in enumerate(program.graph.inputs)}
         if input_file is None
-        else read_inputs(input_file, program.graph.inputs)
+        else read_inputs(Path(input_file), program.graph.inputs)
     )
     loaded = api.Model(session, compiled)
     whole = loaded.run(inputs, timeout=timeout).measurement

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import utvm
+from utvm.cli import _COMMANDS
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.passes import run_passes
@@ -33,15 +34,39 @@ def test_the_page_names_what_is_public() -> None:
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     value = getattr(utvm, name)
     assert value.__doc__
-    if name.islower() and name != "boards":
+    if name.islower() and name not in ("bench", "boards"):
         assert callable(value)
         assert "Raises:" in value.__doc__
         assert "Example:" in value.__doc__
 
 
+def test_every_command_has_a_function() -> None:
+    """The page's second table: each command and the names of what it calls."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `utvm ([\w-]+)` \| (.+) \|$", page, re.MULTILINE))
+    assert set(told) == {each.__name__.rpartition(".")[2] for each in _COMMANDS}
+    for name in re.findall(r"`utvm\.([\w.]+)", " ".join(told.values())):
+        value: object = utvm
+        for part in name.split("."):
+            value = getattr(value, part)
+
+
+def test_a_name_that_is_to_go_warns_and_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none is kept beyond the release that was told."""
+    monkeypatch.setitem(utvm.GOING, "build", ("compile", "0.3"))
+    with pytest.warns(DeprecationWarning, match=r"utvm\.build goes with release 0\.3: use utvm\.compile") as warned:
+        assert utvm.build is utvm.compile
+    assert warned[0].filename == __file__
+    monkeypatch.delitem(utvm.GOING, "build")
+    release = [int(part) for part in utvm.__version__.split(".")]
+    for instead, last in utvm.GOING.values():
+        assert instead in utvm.__all__
+        assert [int(part) for part in last.split(".")] > release
+
+
 def test_no_module_has_the_name_of_a_public_function() -> None:
     modules = {path.stem for path in Path(utvm.__file__).parent.iterdir()}
-    assert modules & set(utvm.__all__) == {"boards"}
+    assert modules & set(utvm.__all__) == {"bench", "boards"}
 
 
 def test_objects_print_in_a_few_lines_and_as_tables(compiled: utvm.Compiled) -> None:
@@ -103,12 +128,12 @@ def test_predict_takes_and_returns_real_numbers(compiled: utvm.Compiled) -> None
         (lambda: utvm.compile(EXAMPLE, BOARD, flash=-1), "'-1' is not a size"),
         (lambda: utvm.cost(EXAMPLE, BOARD, ram="big"), "'big' is not a size"),
         (lambda: utvm.export(EXAMPLE, BOARD, stack="2 K"), "'2 K' is not a size"),
-        (lambda: utvm.compile(EXAMPLE, 7), "a int is no board"),  # type: ignore[arg-type]
-        (lambda: utvm.cost(None, BOARD), "a NoneType is no model"),  # type: ignore[arg-type]
+        (lambda: utvm.compile(EXAMPLE, 7), "board=7 is of type int; text or Path or Board"),  # type: ignore[arg-type]
+        (lambda: utvm.cost(None, BOARD), "model=None is of type NoneType; text or Path or Graph"),  # type: ignore[arg-type]
         (lambda: utvm.load(b"bytes"), "a bytes is no model file"),  # type: ignore[arg-type]
         (lambda: utvm.compile(EXAMPLE, BOARD, portable="nothing"), "no operator is named 'nothing'"),
         (lambda: utvm.quantize(EXAMPLE, np.zeros(1), method="best"), "no method is named 'best'"),
-        (lambda: utvm.verify(3, EXAMPLE), "give both paths"),  # type: ignore[arg-type]
+        (lambda: utvm.verify(3, EXAMPLE), "directory=3 is of type int"),  # type: ignore[arg-type]
         (lambda: utvm.Model(None, None), "a model is of a session"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip

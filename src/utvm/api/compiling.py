@@ -15,6 +15,7 @@ from utvm.api.flash_budget import BuiltProgram, within_both
 from utvm.api.scheduling import check_used
 from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL, entry_source, step_symbol
 from utvm.device import build_image
@@ -79,18 +80,21 @@ class Compiled:
             distance=self.program.distance,
         )
 
-    def write(self, directory: Path) -> tuple[Path, ...]:
+    @checked_arguments
+    def write(self, directory: str | Path) -> tuple[Path, ...]:
         """Write the model's C files into `directory` (made if missing) and return their paths.
 
         Raises:
             UtvmError: one can't be written.
         """
+        directory = Path(directory)
         paths = tuple(directory / name for name in self.files)
         for path, text in zip(paths, self.files.values(), strict=True):
             write_text(path, text)
         return paths
 
 
+@checked_arguments
 def compile(
     model: str | Path | Graph | Any,
     board: str | Path | Board,
@@ -106,7 +110,7 @@ def compile(
     portable: str | Sequence[str] = (),
     schedules: Mapping[str, Schedule] | None = None,
     steps: bool = False,
-    dump: Path | None = None,
+    dump: str | Path | None = None,
 ) -> Compiled:
     """Compile a model for a board.
 
@@ -136,7 +140,7 @@ def compile(
         compiled = utvm.compile("model.tflite", "qemu-cortex-m7", ram="64K")
         print(compiled.program.arena_bytes, compiled.image.flash_bytes)
     """
-    watch, stages = Stopwatch(), Dump(dump)
+    watch, stages = Stopwatch(), Dump(None if dump is None else Path(dump))
     target = as_board(board)
     with watch.stage("import"):
         graph = imported(model, data, example_inputs)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utvm.api.assembling import as_board, assemble, graph_of
 from utvm.api.sizes import Size
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.cores import Core
 from utvm.deploy.build import shipping
@@ -24,6 +25,7 @@ _STATEMENT_BYTES, _STARTUP_BYTES = 8, 600
 """About what a statement of generated C, and all that is not the model's, take of flash: six networks on two cores."""
 
 
+@checked_arguments
 def cost(
     model: str | Path | Graph,
     board: str | Path | Board,
@@ -75,10 +77,24 @@ def cost(
     )
 
 
+@checked_arguments
 def compare(
     model: str | Path | Graph, boards: Sequence[str | Path | Board], *, small: bool = False
 ) -> list[CostReport | Refused]:
-    """Return what a model costs on each of several boards, or why it can't be lowered for one; see `cost`."""
+    """Return what a model costs on each of several boards, by estimate, or why it can't be lowered for one.
+
+    Args:
+        model: a model file, or a graph.
+        boards: names of boards, paths of their TOMLs, or boards.
+        small: as in `compile`.
+
+    Raises:
+        UtvmError: the model or a board can't be read.
+
+    Example:
+        reports = utvm.compare("model.tflite", ["nucleo-f746zg", "raspberry-pi-pico"])
+        print([report.cycles for report in reports])  # modelled
+    """
     graph = graph_of(model)
     found: list[CostReport | Refused] = []
     for board in boards:

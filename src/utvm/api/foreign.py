@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utvm.api.assembling import as_board
+from utvm.arguments import checked_arguments
 from utvm.boards import Board, require_trust
 from utvm.device import build_image
 from utvm.errors import UtvmError
@@ -19,6 +20,7 @@ Sources = str | Path | Sequence[str | Path] | Mapping[str, str]
 """Paths of files and of folders of headers, or texts by file name."""
 
 
+@checked_arguments
 def build_c(
     board: str | Path | Board,
     sources: Sources,

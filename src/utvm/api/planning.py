@@ -8,12 +8,14 @@ from typing import Any
 
 from utvm.api.compiling import compile
 from utvm.api.sizes import Size
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.graph import Graph
 from utvm.loops import Schedule
 from utvm.lowering import Program
 
 
+@checked_arguments
 def plan(
     model: str | Path | Graph,
     board: str | Path | Board,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from utvm.api.assembling import as_board
 from utvm.api.costing import cost
 from utvm.api.stopwatch import Stopwatch
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.errors import UtvmError
 from utvm.frontends import load
@@ -72,13 +73,14 @@ class QuantizedModel:
         return self.graph._repr_html_()
 
 
+@checked_arguments
 def quantize(
     model: Source,
     data: Samples,
     *,
     example_inputs: tuple[Any, ...] | None = None,
     evaluate: Samples | None = None,
-    labels: Path | None = None,
+    labels: str | Path | None = None,
     samples: int = CALIBRATION_SAMPLES,
     method: Method | str = Method.PERCENTILE,
     weights: Method | str = Method.MIN_MAX,
@@ -204,10 +206,10 @@ def _float_graph(model: Source, example_inputs: tuple[Any, ...] | None) -> Graph
     return exported_graph(model)
 
 
-def _dataset(data: Samples, prepared: ChannelsLast, pixels: Pixels | None, labels: Path | None) -> Dataset:
+def _dataset(data: Samples, prepared: ChannelsLast, pixels: Pixels | None, labels: str | Path | None) -> Dataset:
     inputs, orders = prepared.graph.inputs, prepared.inputs
     if isinstance(data, str | Path):
-        return read_dataset(Path(data), inputs, orders, pixels=pixels, labels=labels)
+        return read_dataset(Path(data), inputs, orders, pixels=pixels, labels=None if labels is None else Path(labels))
     named = data if isinstance(data, Mapping) else {inputs[0].name: data}
     try:
         arrays = {name: np.asarray(values) for name, values in named.items()}

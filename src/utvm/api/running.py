@@ -15,6 +15,7 @@ from utvm.api.assembling import as_board
 from utvm.api.compiling import Compiled, compile
 from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
+from utvm.arguments import checked_arguments
 from utvm.boards import Board, LinkKind, require_trust
 from utvm.codegen import ARENA_SYMBOL, RESET_MODEL_SYMBOL, RUN_SYMBOL
 from utvm.device import DeviceError, LinkError, Measurement, Session, open_session
@@ -59,6 +60,7 @@ class Result:
         return list(self.outputs.items())[:3]
 
 
+@checked_arguments
 def connect(
     board: str | Path | Board,
     *,
@@ -212,13 +214,20 @@ class Model:
             missing = [name for name in names if name not in inputs]
             if missing:
                 raise UtvmError(f"no value for the inputs {', '.join(missing)}; the model takes {', '.join(names)}")
-            return [np.asarray(inputs[name]) for name in names]
+            return [_as_array(inputs[name]) for name in names]
         if not isinstance(inputs, np.ndarray | Sequence) or isinstance(inputs, str | bytes):
             raise UtvmError(f"a {type(inputs).__name__} is no input: give an array, one a model input, or by name")
-        arrays = [inputs] if isinstance(inputs, np.ndarray) else [np.asarray(value) for value in inputs]
+        arrays = [inputs] if isinstance(inputs, np.ndarray) else [_as_array(value) for value in inputs]
         if len(arrays) != len(names):
             raise UtvmError(f"the model takes {len(names)} inputs ({', '.join(names)}), got {len(arrays)}")
         return arrays
+
+
+def _as_array(value: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise UtvmError("an input has rows of different lengths: give arrays") from error
 
 
 def _real(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
@@ -228,10 +237,11 @@ def _real(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     return ((array.astype(np.float64) - tensor.zero_point) * tensor.scale).astype(np.float32)
 
 
+@checked_arguments
 def run_once(
     model: str | Path | Graph,
     board: str | Path | Board,
-    input_file: Path,
+    input_file: str | Path,
     *,
     small: bool = False,
     flash: Size | None = None,
@@ -239,13 +249,25 @@ def run_once(
     assume: str | None = None,
     records: str | Path | None = None,
     link: LinkKind | None = None,
-    dump: Path | None = None,
+    dump: str | Path | None = None,
     timeout: float | None = None,
 ) -> RunReport:
     """Compile a model, run it once on a board on an input file, and return outputs and cost.
 
+    Args:
+        model: a model file, or a graph.
+        board: a board's name, the path of its TOML, or the board.
+        input_file: .npy, .npz (one array for each input name), or a picture.
+        small, flash, ram, assume, records, dump: as in `compile`.
+        link: as in `connect`.
+        timeout: seconds that the run may take on the target; the session's default if None.
+
     Raises:
         UtvmError: any of it failed; the message says what to do.
+
+    Example:
+        report = utvm.run_once("model.tflite", "qemu-cortex-m7", "image.npy")
+        print(report.outputs, report.cycles, report.cycles_source)
     """
     watch, target = Stopwatch(), as_board(board)
     require_trust(target)

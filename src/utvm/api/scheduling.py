@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.cores import Core
 from utvm.errors import UtvmError
@@ -18,6 +19,7 @@ from utvm.lowering import Choice, Program
 from utvm.tuning.space import FamilyConfig, Task
 
 
+@checked_arguments
 def schedule(model: str | Path | Graph, operator: str) -> Schedule:
     """Return the plain schedule of an operator, to be changed by verbs as `split`, `reorder`, `unroll`, `pack`.
 
@@ -32,9 +34,9 @@ def schedule(model: str | Path | Graph, operator: str) -> Schedule:
         UtvmError: the model can't be read, has no operator of that name, or it is not one computation over loops.
 
     Example:
-        s = utvm.schedule("model.tflite", "conv_2d")
+        s = utvm.schedule("model.tflite", "conv_2d_0")
         s = s.split("oc", 4).reorder("n", "oy", "ox", "oc_o", "ky", "kx", "ic", "oc_i").unroll("oc_i")
-        compiled = utvm.compile("model.tflite", "qemu-riscv32", schedules={"conv_2d": s})
+        compiled = utvm.compile("model.tflite", "qemu-riscv32", schedules={"conv_2d_0": s})
     """
     # Imported here: it imports what needs this module.
     from utvm.api.assembling import prepared

@@ -12,6 +12,7 @@ from typing import Any
 import utvm
 from utvm import api
 from utvm.api.sizes import Size, size_in_bytes
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL, CLibrary, port_names, render_library
 from utvm.deploy.build import count_build, library_flags, library_image, shipping
@@ -91,8 +92,10 @@ class Export:
         """Return the export with the files of a build system, a key of `PROJECTS`."""
         return replace(self, files=project(kind, self.manifest, self.files))
 
-    def write(self, directory: Path, *, force: bool = False) -> tuple[Path, ...]:
+    @checked_arguments
+    def write(self, directory: str | Path, *, force: bool = False) -> tuple[Path, ...]:
         """Write all files into a directory and return their paths; see `write_directory`."""
+        directory = Path(directory)
         return write_directory(directory, self.contents(), owner=self.manifest.name, force=force)
 
     def contents(self) -> dict[str, bytes]:
@@ -100,6 +103,7 @@ class Export:
         return {name: text.encode() for name, text in self.files.items()}
 
 
+@checked_arguments
 def export(
     model: str | Path,
     board: str | Path | Board,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from utvm.arguments import checked_arguments
 from utvm.boards import Board, Console, Placement
 from utvm.codegen import comment
 from utvm.deploy.boot_rom import UF2_FAMILIES, boot_sources
@@ -60,12 +61,14 @@ class Firmware:
     image: Image
     segments: tuple[Segment, ...]
 
-    def write(self, directory: Path) -> tuple[Path, ...]:
+    @checked_arguments
+    def write(self, directory: str | Path) -> tuple[Path, ...]:
         """Write the files of `contents` into a directory and return their paths.
 
         Raises:
             UtvmError: one can't be written.
         """
+        directory = Path(directory)
         for name, data in self.contents().items():
             write_bytes(directory / name, data)
         return tuple(directory / name for name in self.contents())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utvm import api
+from utvm.arguments import checked_arguments
 from utvm.boards import Board, LinkKind, Memory
 from utvm.deploy.firmware import FirmwareError
 from utvm.deploy.program import LinkedProgram, read_program
@@ -63,16 +64,26 @@ def plan_flash(program: Path, board: str | Path | Board, *, link: LinkKind | Non
     return Programming(board=target, segments=read.segments, memories=tuple(memories))
 
 
-def flash(program: Path, board: str | Path | Board, *, link: LinkKind | None = None) -> Programming:
+@checked_arguments
+def flash(program: str | Path, board: str | Path | Board, *, link: LinkKind | None = None) -> Programming:
     """Program a firmware into a board's memories through its debug link, read it back, and start it.
 
     Flash is erased by whole sectors: what else they hold is lost. On an emulated board the emulator ends afterwards,
     and the firmware with it.
 
+    Args:
+        program: an .elf that `utvm export --firmware` made.
+        board: a board's name, the path of its TOML, or the board.
+        link: which of the board's debug links to use; None is as its file says.
+
     Raises:
         FirmwareError: see `plan_flash`.
         DeviceError: the link failed, or what was read back differs.
+
+    Example:
+        utvm.flash(Path("firmware.elf"), "nucleo-f746zg")
     """
+    program = Path(program)
     plan = plan_flash(program, board, link=link)
     with api.connect(plan.board) as session:
         try:

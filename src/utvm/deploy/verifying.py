@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm import api
+from utvm.arguments import checked_arguments
 from utvm.boards import Board, list_boards
 from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL
 from utvm.deploy.build import library_image, shipping
@@ -129,6 +130,7 @@ class Verification:
         return ran and (self.allow_changed or not self.changed)
 
 
+@checked_arguments
 def verify(
     directory: str | Path,
     model: str | Path,

@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.device.arrays import Argument, FunctionRun, addresses, checked
 from utvm.device.execution import Executor, Measurement
@@ -91,6 +92,7 @@ class Session:
             raise DeviceError("no image is loaded: call load() first")
         return self._image
 
+    @checked_arguments
     def load(self, image: Image) -> None:
         """Write an image into RAM, run its start-up, and verify it. Of a second image, only what differs is written.
 
@@ -114,6 +116,7 @@ class Session:
         self._image = None
         self._loader.hand_over(self._live, segments)
 
+    @checked_arguments
     def call(self, function: str | int, *arguments: int, timeout: float | None = None) -> Measurement:
         """Call a function with integer or pointer arguments and wait until it returns.
 
@@ -133,8 +136,9 @@ class Session:
         if isinstance(function, str):
             image.symbol(function)  # one that is not there is no reason to repair anything
         with self._recovering():
-            return self._executor.run(self._live, image, function, arguments, seconds, measured=True)
+            return self._executor.run(self._live, image, function, tuple(map(int, arguments)), seconds, measured=True)
 
+    @checked_arguments
     def measure(
         self, function: str | int, arguments: Sequence[Argument], *, timeout: float | None = None
     ) -> FunctionRun:
@@ -171,15 +175,17 @@ class Session:
         )
         return FunctionRun(outputs=outputs, measurement=measurement)
 
+    @checked_arguments
     def read(self, where: str | int, length: int, *, offset: int = 0) -> bytes:
         """Return `length` bytes at a symbol or an address."""
         with self._recovering():
-            return self._live.read_memory(self._address(where) + offset, length)
+            return self._live.read_memory(self._address(where) + int(offset), int(length))
 
+    @checked_arguments
     def write(self, where: str | int, data: bytes, *, offset: int = 0) -> None:
         """Write bytes at a symbol or an address."""
         with self._recovering():
-            self._live.write_memory(self._address(where) + offset, data)
+            self._live.write_memory(self._address(where) + int(offset), data)
 
     def stack_used(self) -> int:
         """Return the most bytes of stack in use by any call since the image was loaded."""

@@ -51,6 +51,8 @@ class Fleet:
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.address, str):
+            raise FleetError(f"a {type(self.address).__name__} is no address: write tcp://127.0.0.1:{DEFAULT_PORT}")
         parts = urlsplit(self.address)
         try:
             whole = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port

@@ -37,8 +37,12 @@ def custom(operator: Own) -> Own:
             combines in an unknown way.
 
     Example:
-        utvm.custom(Function(name="Mish", real=lambda x: x * np.tanh(np.log1p(np.exp(x)))))
+        utvm.custom(utvm.graph.Function(name="Mish", real=lambda x: x * np.tanh(np.log1p(np.exp(x)))))
     """
+    if not isinstance(operator, Function | Reducer | CSource):
+        raise CustomOperatorError(
+            f"a {type(operator).__name__} is no operator: give a Function, a Reducer or a CSource of utvm.graph"
+        )
     if not operator.name.isidentifier() or not operator.name.isascii():
         raise CustomOperatorError(
             f"'{operator.name}' is no name for an operator: take letters, digits and underscores, as in C"

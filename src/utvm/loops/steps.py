@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _WORD = re.compile(r"\w{1,64}", re.ASCII)
+_KINDS: Mapping[str, Sequence[type | tuple[type, ...]]] = {
+    "merge": ((list, tuple), str),
+    "split": (str, int),
+    "replace": (object, str),
+}
+"""What stands where; other verbs take names alone."""
 _NO_WORDS = ("self", "pad")
 _MOST_STEPS = 64
 _MOST_WORDS = 32
@@ -44,6 +50,7 @@ def verb(method: Callable[Concatenate[Schedule, _P], Schedule]) -> Callable[Conc
         if named:
             given = [v for key, v in ordered.bind(self, *arguments, **named).arguments.items() if key not in _NO_WORDS]
         words = [*_words(method.__name__, given), *(["pad"] if named.get("pad") else [])]
+        _check_kinds(method.__name__, given)
         return method(self, *arguments, **named).after(*self.steps, (method.__name__, *words))
 
     return step
@@ -102,6 +109,16 @@ def _applied(s: Schedule, name: str, words: list[str], instructions: Mapping[str
     raise IllegalScheduleError(f"'{' '.join([name, *words])[:80]}' is no step of a schedule")
 
 
+def _check_kinds(name: str, arguments: Sequence[Any]) -> None:
+    """Refuse names, sizes and lists of names where a verb takes another of these."""
+    kinds: Sequence[type | tuple[type, ...]] = _KINDS.get(name, (str,) * len(arguments))
+    if name == "replace" and arguments and not hasattr(arguments[0], "left_shifts"):
+        raise IllegalScheduleError(f"{arguments[0]!r:.80} is no instruction: take one of board.instructions")
+    for value, kind in zip(arguments, kinds, strict=False):
+        if not isinstance(value, kind):
+            raise IllegalScheduleError(f"{name}: {value!r:.80} is not what stands there: see docs/schedules.md")
+
+
 def _words(name: str, arguments: Sequence[Any]) -> list[str]:
     """Return what a verb was called with as words."""
     found: list[str] = []
@@ -112,7 +129,7 @@ def _words(name: str, arguments: Sequence[Any]) -> list[str]:
             found.append(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             found.append(str(value))
-        elif isinstance(getattr(value, "name", None), str) and hasattr(value, "left_shifts"):
+        elif name == "replace" and isinstance(getattr(value, "name", None), str) and hasattr(value, "left_shifts"):
             found.append(value.name)
         else:
             raise IllegalScheduleError(f"{name}: {value!r:.80} is no name of an axis or a buffer, and no size")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from utvm.errors import UtvmError
 from utvm.graph import DType, Tensor
 from utvm.lowering import Program, SlowerCall
+from utvm.notebook import shortened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,14 @@ class RunReport:
     stack_bytes: int | None
     seconds: Mapping[str, float]
     records: RecordsUsed
+
+    def __repr__(self) -> str:
+        """A few lines, without the arrays."""
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in list(self.outputs.items())[:4])
+        return (
+            f"RunReport({shortened(self.model)!r} on {self.board}, outputs {shortened(shapes, 120)},\n"
+            f"  cycles {self.cycles} ({self.cycles_source}), instructions {self.instructions})"
+        )
 
 
 def compiled_json(report: CompileReport, paths: Sequence[Path]) -> dict[str, Any]:

@@ -50,6 +50,10 @@ class RecordStore:
     """
 
     def __init__(self, where: str | Path) -> None:
+        if not isinstance(where, str | Path) or "\0" in str(where):
+            raise RecordError(
+                f"a {type(where).__name__} names no records: give a path of SQLite or a URL of PostgreSQL"
+            )
         self.name = _PASSWORD.sub(r"\1***@", str(where))
         with self._explaining():
             self._engine, self._table = _open(str(where))

@@ -17,7 +17,7 @@ from utvm.graph.names import Names
 from utvm.lowering import Options, lower
 from utvm.passes import run_passes
 from utvm.tvm.module import bindings_of, is_lowered, tensor_of, tir_graph, tir_module
-from utvm.tvm.onnx_form import is_known, onnx_form
+from utvm.tvm.onnx_nodes import is_known, onnx_form
 from utvm.tvm.printer import TvmCodeError, identifier
 
 Perm = tuple[int, ...]

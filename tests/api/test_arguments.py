@@ -1,0 +1,91 @@
+"""Wrong arguments of every public function are our errors, and the examples of all docstrings run."""
+
+import inspect
+import textwrap
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+
+import utvm
+from tests.support.onnx_files import convnet
+from tests.tuning.support import layer
+from utvm.arguments import described, is_of
+from utvm.frontends.tflite_writer import write_tflite
+from utvm.graph.samples import random_input
+
+BOARD = "qemu-cortex-m7"
+GRAPH = layer()
+FUNCTIONS = sorted(name for name in utvm.__all__ if inspect.isfunction(getattr(utvm, name)) and name != "diagnose")
+WRONG: list[Any] = [
+    *(None, True, -1, 3.5, float("nan"), float("inf"), 10**30, "", "\0", "no such", b"x", [], [None], {}, {1: 2}),
+    *((1, 2), object(), Path("\0"), np.zeros((2, 2)), np.array(0, np.int8), iter([1]), lambda: 1),
+]  # fmt: skip
+GOOD: dict[str, Any] = {
+    "model": GRAPH, "board": BOARD, "boards": [BOARD], "operator": "conv", "sources": {}, "entry": "f", "data": [],
+    "path": "no.tflite", "program": Path("no.elf"), "directory": "no", "input_file": Path("no.npy"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_wrong_arguments_are_our_errors(name: str) -> None:
+    """Each argument as each wrong type in turn, the others as they should be."""
+    function = getattr(utvm, name)
+    parameters = inspect.signature(function).parameters
+    hints = get_type_hints(inspect.unwrap(function))
+    needed = {n: GOOD[n] for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
+    for parameter in parameters:
+        for value in WRONG:
+            if parameter in hints and not is_of(value, hints[parameter]):
+                with pytest.raises(utvm.UtvmError) as caught:
+                    function(**{**needed, parameter: value})
+                assert 10 < len(str(caught.value)) < 400
+    with pytest.raises(TypeError, match="no_such"):
+        function(**needed | ({"model": "no.tflite"} if name in ("export", "verify") else {}), no_such=1)
+
+
+def test_wrong_inputs_are_our_errors() -> None:
+    compiled = utvm.compile(GRAPH, BOARD)
+    image = utvm.build_c(BOARD, {"f.c": "int f(int *x, int n) { return *x + n; }"}, entry="f")
+    shape = GRAPH.inputs[0].shape
+    odd = [np.full(shape, np.nan, np.float32), np.zeros(shape, complex), np.zeros(shape, object), [[1, [2]]], {"no": 1}]
+    with utvm.connect(BOARD) as session:
+        model = utvm.Model(session, compiled)
+        for value in [*WRONG, *odd]:
+            with pytest.raises(utvm.UtvmError):
+                model.run(value)
+        session.load(image)
+        for value in WRONG:
+            calls = [lambda v=value: session.load(v), lambda v=value: session.read("f", "4", offset=v)]
+            calls += [] if isinstance(value, bytes) else [lambda v=value: session.write("f", v)]
+            calls += [] if isinstance(value, int) else [lambda v=value: session.measure(v, [])]
+            calls += [] if isinstance(value, list | tuple) else [lambda v=value: session.measure("f", v)]
+            for call in calls:
+                with pytest.raises(utvm.UtvmError):
+                    call()
+        assert session.measure("f", [np.full(1, 40, np.int32), np.int8(2)]).value == 42
+
+
+def test_annotations_are_said_in_words() -> None:
+    assert described(float | None) == "a number or None"
+    assert described(get_type_hints(inspect.unwrap(utvm.compare))["boards"]).startswith("several of text or Path")
+
+
+def test_the_examples_of_docstrings_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after another in a folder with what they take for granted; that of `flash` needs a board."""
+    (tmp_path / "model.tflite").write_bytes(write_tflite(GRAPH))
+    (tmp_path / "float.onnx").write_bytes(convnet().SerializeToString())
+    image = random_input(GRAPH.inputs[0], 1)
+    np.save(tmp_path / "image.npy", image)
+    samples = np.random.default_rng(0).normal(size=(4, 3, 16, 12)).astype(np.float32)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UTVM_RECORDS", str(tmp_path / "records.sqlite"))
+    names = {"utvm": utvm, "np": np, "Path": Path, "image": image, "samples": samples}
+    names["compiled"] = utvm.compile(GRAPH, BOARD)
+    with utvm.connect(BOARD) as session:
+        for name in [*FUNCTIONS, "Model", "diagnose"]:
+            example = textwrap.dedent((inspect.getdoc(getattr(utvm, name)) or "").partition("Example:\n")[2])
+            assert example, name
+            if name != "flash":
+                exec(example.replace('"logits"', f'"{GRAPH.outputs[0].name}"'), {**names, "session": session})
