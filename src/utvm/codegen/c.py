@@ -68,17 +68,21 @@ Role = Literal["input", "constant", "scratch", "output"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CParameter:
-    """One pointer parameter of a kernel. `c_type` is the element's type; inputs and constants are const."""
+    """One pointer parameter of a kernel. `c_type` is the element's type; inputs and constants are const.
+
+    `alone` is whether nothing else that the kernel is given points to what is written through it or read.
+    """
 
     name: str
     c_type: str
     role: Role
+    alone: bool = False
 
     @property
     def declaration(self) -> str:
         """The parameter as the function's signature has it."""
         const = "const " if self.role in ("input", "constant") else ""
-        return f"{const}{self.c_type} *{self.name}"
+        return f"{const}{self.c_type} *{'restrict ' if self.alone else ''}{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

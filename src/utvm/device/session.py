@@ -138,7 +138,6 @@ class Session:
         with self._recovering():
             return self._executor.run(self._live, image, function, tuple(map(int, arguments)), seconds, measured=True)
 
-    @checked_arguments
     def measure(
         self, function: str | int, arguments: Sequence[Argument], *, timeout: float | None = None
     ) -> FunctionRun:

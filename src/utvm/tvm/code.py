@@ -84,11 +84,11 @@ def tir_code(function: Any, *, stem: str, comment: str, roles: Sequence[Role] | 
     printer = Printer({p: operand.name for p, operand in zip(lowered.params, operands, strict=True)})
     body = printer.print(lowered.body)
     parameters = [
-        CParameter(name=operand.name, c_type=operand.dtype.c_type, role=role)
+        CParameter(name=operand.name, c_type=operand.dtype.c_type, role=role, alone=True)
         for operand, role in zip(operands, roles, strict=True)
     ]
     if printer.scratch_bytes:
-        parameters.append(CParameter(name=SCRATCH, c_type="uint8_t", role="scratch"))
+        parameters.append(CParameter(name=SCRATCH, c_type="uint8_t", role="scratch", alone=True))
     voids = "".join(f"  (void){parameter.name};\n" for parameter in parameters)
     return TirCode(
         operands=operands,
