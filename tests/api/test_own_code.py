@@ -74,7 +74,7 @@ def test_what_goes_wrong_is_said_and_the_session_goes_on(tmp_path: Path) -> None
         (lambda: utvm.build_c(BOARD, {"a.c": ""}, entry=()), "no function is to be called"),
         (lambda: utvm.build_c(BOARD, "nowhere.c", entry="f"), "nowhere.c can't be read"),
         (lambda: utvm.build_c(BOARD, {"../a.h": ""}, entry="f"), "can't be built"),
-        (lambda: utvm.build_c(BOARD, 5, entry="f"), "a int is no source"),  # type: ignore[arg-type]
+        (lambda: utvm.build_c(BOARD, 5, entry="f"), "sources=5 is of type int"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_arguments_are_our_errors(call: Callable[[], object], message: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from utvm.arguments import checked_arguments
 from utvm.boards import Board
@@ -50,8 +49,7 @@ def schedule_choices(graph: Graph, core: Core, schedules: Mapping[str, Schedule]
     Raises:
         UtvmError: there is no such operator, or its schedule is not legal.
     """
-    checked = _checked(schedules)
-    return {name: (BY_HAND, _config(_operator(graph, name), s, core)) for name, s in checked.items()}
+    return {name: (BY_HAND, _config(_operator(graph, name), s, core)) for name, s in schedules.items()}
 
 
 def tasks_with_schedules(tasks: Sequence[Task], schedules: Mapping[str, Schedule], board: Board) -> list[Task]:
@@ -61,7 +59,7 @@ def tasks_with_schedules(tasks: Sequence[Task], schedules: Mapping[str, Schedule
         UtvmError: no task is of such an operator, or a schedule is not legal for it.
     """
     given = dict[str, list[FamilyConfig]]()
-    for name, s in _checked(schedules).items():
+    for name, s in schedules.items():
         task = next((task for task in tasks if name in task.names), None)
         if task is None:
             known = ", ".join(each for task in tasks for each in task.names)
@@ -84,17 +82,6 @@ def check_used(program: Program, schedules: Mapping[str, Schedule]) -> None:
             f"to fit the RAM, {', '.join(lost)} is computed in stripes, for which its schedule is not: allow more RAM, "
             "or leave the schedule out"
         )
-
-
-def _checked(schedules: Any) -> Mapping[str, Schedule]:
-    if not isinstance(schedules, Mapping):
-        raise UtvmError(f"a {type(schedules).__name__} is no set of schedules: give them by names of operators")
-    for name, s in schedules.items():
-        if not isinstance(s, Schedule):
-            raise UtvmError(
-                f"'{name}': a {type(s).__name__} is no schedule: change what utvm.schedule(model, name) returns"
-            )
-    return schedules
 
 
 def _operator(graph: Graph, name: str) -> Operator:
