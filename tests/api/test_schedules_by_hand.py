@@ -80,8 +80,8 @@ def test_a_record_is_checked_again_where_it_is_used() -> None:
     [
         (lambda s: utvm.schedule(NETWORK, "nothing"), "no operator is named 'nothing'"),
         (lambda s: utvm.compile(NETWORK, BOARDS[0], schedules={"nothing": s}), "no operator is named 'nothing'"),
-        (lambda s: utvm.compile(NETWORK, BOARDS[0], schedules=s), "a mapping of Schedule or None is expected"),
-        (lambda s: utvm.compile(NETWORK, BOARDS[0], schedules={CONVOLUTION.name: "split"}), "a mapping of Schedule or None is expected"),
+        (lambda s: utvm.compile(NETWORK, BOARDS[0], schedules=s), "a mapping of Schedule"),
+        (lambda s: utvm.compile(NETWORK, BOARDS[0], schedules={CONVOLUTION.name: "split"}), "a mapping of Schedule"),
         (lambda s: utvm.tune(NETWORK, BOARDS[0], schedules={"nothing": s}), "no operator that is tuned"),
         (lambda s: s.split("oc", 2.5), "no size"),
         (lambda s: s.merge(("n", "oy"), "int"), "can't be named 'int'"),

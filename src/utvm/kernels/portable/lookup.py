@@ -133,12 +133,14 @@ def _of_every_byte(op: Elementwise) -> NDArray[np.int8]:
 def _with_number_table(op: Add | Sub | Mul) -> NDArray[np.int8]:
     """Return the results of an operator with a constant number for the other operand from -128 to 127."""
     every = np.arange(-128, 128, dtype=np.int16).astype(np.int8)
+    number = np.full(1, with_a_number(op), np.int8)
 
     def operand(tensor: Tensor) -> Tensor:
-        return replace(tensor, shape=every.shape, data=None) if not tensor.is_constant else tensor
+        # The number may stand in a constant of any shape, which does not fit the inputs of a table.
+        known = tensor.is_constant
+        return replace(tensor, shape=number.shape if known else every.shape, data=number if known else None)
 
-    number = with_a_number(op)
     small = replace(op, a=operand(op.a), b=operand(op.b), y=replace(op.y, shape=every.shape))
-    operands = [np.full(every.shape, number, np.int8) if t.is_constant else every for t in (op.a, op.b)]
+    operands = [number if t.is_constant else every for t in (op.a, op.b)]
     (values,) = evaluate_operator(small, operands)
     return values.astype(np.int8)
