@@ -17,6 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.frontends.mutants import mutated
+from tests.operators.test_signal import OPERATORS
+from tests.operators.test_signal import drawn as one_signal
+from tests.operators.test_weights import computed, open_batch, packed, shifted
 from tests.support.cases import drawn
 from tests.support.draw import KINDS, graph_with
 from tests.support.encoded import MAKERS, encoded
@@ -50,13 +53,26 @@ def alone() -> list[bytes]:
     graphs = [g for kind in KINDS for g in drawn(graph_with(kind, tflite=True), 1 / 4)]
     without_bias = [g for g in graphs if isinstance(g.operators[0], DepthwiseConv2D) and g.operators[0].bias is None]
     files = [write_tflite(graph) for graph in graphs if graph not in without_bias]
-    return [*files, *(encoded(kind, 0).model for kind in MAKERS), *with_state()]
+    return [*files, *(encoded(kind, 0).model for kind in MAKERS), *with_state(), *of_other_weights(), *signals()]
 
 
 def with_state() -> list[bytes]:
     """Files of operators and networks that keep state."""
     seeds = [np.random.default_rng(seed) for seed in range(4)]
     return [make(rng) for rng in seeds for make in (svdf, lstm)] + [windowed(rng, initial=True) for rng in seeds]
+
+
+def of_other_weights() -> list[bytes]:
+    """Files of weights of 4 bits, with zero points, and computed."""
+    kinds = ("Conv2D", "DepthwiseConv2D", "FullyConnected")
+    return [packed(kind, 1)[0] for kind in kinds] + [shifted(1)[0], computed(1, DType.INT8)[0], open_batch()]
+
+
+def signals() -> list[bytes]:
+    """Files of signal operators, but for those whose first output tflite-micro leaves undefined, or rounds otherwise."""
+    kinds = [kind for kind in OPERATORS if "float32" not in kind]
+    undefined = ("SignalFramer", "SignalStacker", "CIRCULAR_BUFFER")
+    return [one_signal(kind, np.random.default_rng(0)).file for kind in kinds if kind not in undefined]
 
 
 def _interpret(pipe: Connection) -> None:

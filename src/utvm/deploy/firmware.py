@@ -282,7 +282,9 @@ def _port_row(m: Manifest, port: Port) -> str:
     prefix = f"{m.name.upper()}_{port.parameter.upper()}"
     quant = f"{prefix}_ZERO_POINT, {prefix}_SCALE" if port.scale is not None else "0, 0.0f"
     size = f"{prefix}_BYTES / {prefix}_ELEMENTS"
-    return f'    {{"{port.parameter}", {m.name}_{port.parameter}_place, {prefix}_ELEMENTS, {size}, {quant}}},'
+    unsigned = int(port.dtype in ("uint8", "bool"))
+    place = f"{m.name}_{port.parameter}_place"
+    return f'    {{"{port.parameter}", {place}, {prefix}_ELEMENTS, {size}, {quant}, {unsigned}}},'
 
 
 def _model_row(m: Manifest) -> str:

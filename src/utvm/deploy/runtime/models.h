@@ -11,6 +11,7 @@ typedef struct {
   uint32_t element_bytes;
   int32_t zero_point;
   float scale; /* 0 where elements are not quantised */
+  int32_t is_unsigned;
 } utvm_port;
 
 typedef struct {

@@ -112,7 +112,7 @@ static const char *infer(const char *text) {
     for (uint32_t k = 0; k < port->elements; k++) {
       console_put(' ');
       if (port->element_bytes == 1) {
-        console_signed((int8_t)bytes[k]);
+        console_signed(port->is_unsigned ? bytes[k] : (int8_t)bytes[k]);
         continue;
       }
       for (uint32_t b = port->element_bytes; b > 0; b--) {
