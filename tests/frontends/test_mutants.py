@@ -69,7 +69,7 @@ def of_other_weights() -> list[bytes]:
 
 
 def signals() -> list[bytes]:
-    """Files of signal operators, but for those whose first output tflite-micro leaves undefined, or rounds otherwise."""
+    """Files of signal operators, but for those whose first outputs tflite-micro leaves undefined, and for float32."""
     kinds = [kind for kind in OPERATORS if "float32" not in kind]
     undefined = ("SignalFramer", "SignalStacker", "CIRCULAR_BUFFER")
     return [one_signal(kind, np.random.default_rng(0)).file for kind in kinds if kind not in undefined]
