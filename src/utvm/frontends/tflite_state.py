@@ -118,7 +118,9 @@ def kept_tensor(c: Context, position: int) -> tuple[Hashable, Tensor]:
 def _var_handle(c: Context) -> tuple[Operator, ...]:
     options = c.options(tflite.VarHandleOptions)
     c.arity((0,))
-    c.variables.name_handle(c.raw.outputs[0], ("resource", options.Container() or b"", options.SharedName() or b""))
+    # Names end where C's strings end.
+    names = ((name or b"").split(b"\0", 1)[0] for name in (options.Container(), options.SharedName()))
+    c.variables.name_handle(c.raw.outputs[0], ("resource", *names))
     return ()
 
 
