@@ -11,6 +11,7 @@ import utvm
 from utvm.cli import _COMMANDS
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
+from utvm.notebook import html_table
 from utvm.passes import run_passes
 from utvm.report import FrontierReport, PlanPoint, TuningReport
 
@@ -144,3 +145,12 @@ def test_wrong_arguments_are_our_errors(call: Callable[[], object], message: str
 
 def test_sizes_are_text_or_numbers() -> None:
     assert utvm.cost(EXAMPLE, BOARD, ram="1M") == utvm.cost(EXAMPLE, BOARD, ram=1 << 20)
+
+
+def test_numbers_stand_on_the_right_in_tables_as_text_too() -> None:
+    table = html_table("t", ("name", "count", "share"), [("a1", 1234, "32.7 %"), ("<b>", "", "-")])
+    assert table.count('<td style="text-align: right">') == 4
+    assert '<th style="text-align: right">count</th>' in table
+    assert '<th style="text-align: left">name</th>' in table
+    assert "1,234" in table
+    assert "&lt;b&gt;" in table

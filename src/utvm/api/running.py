@@ -49,7 +49,8 @@ class Result:
 
     def _repr_html_(self) -> str:
         """The outputs as a table, for notebooks."""
-        told = f"{self.measurement.instructions} instructions, {self.measurement.cycles} cycles"
+        counts = (("instructions", self.measurement.instructions), ("cycles", self.measurement.cycles))
+        told = ", ".join(f"{'no' if count is None else f'{count:,}'} {name}" for name, count in counts)
         rows = [
             (name, f"{array.dtype}{list(array.shape)}", f"{array.min()} … {array.max()}" if array.size else "")
             for name, array in self.outputs.items()
