@@ -98,15 +98,17 @@ def run(figures: Path, boards: list[str], fleet: str | None) -> None:
 
 def table(figures: Path) -> None:
     """Print the figures as a table for docs/tvm.md."""
-    print("| board | layer | type | space | trials ok | s a trial | untuned | best | gain |")
-    print("|---|---|---|---|--:|--:|--:|--:|--:|")
-    for line in _lines(figures):
+    print("| board | layer | type | space | trials ok | s a trial | counted by | untuned | best | gain |")
+    print("|---|---|---|---|--:|--:|---|--:|--:|--:|")
+    order = {name: place for place, name in enumerate((*BOARDS, *LAYERS, "int8", "float32", *SPACES))}
+    places = ("board", "layer", "dtype", "space")
+    for line in sorted(_lines(figures), key=lambda line: (line["fleet"], *(order[line[place]] for place in places))):
         trials, good = sum(line["outcomes"].values()), line["outcomes"].get("ok", 0)
         board = f"{line['board']}, fleet of two" if line["fleet"] else line["board"]
         seconds, gain = line["seconds"] / trials, line["untuned"] / line["best"]
         print(
             f"| {board} | {line['layer']} | {line['dtype']} | {line['space']} | {good} of {trials} | {seconds:.2f} "
-            f"| {line['untuned']:,} | {line['best']:,} | {gain:.2f} |"
+            f"| {line['source']} | {line['untuned']:,} | {line['best']:,} | {gain:.2f} |"
         )
 
 

@@ -1,7 +1,13 @@
 """µTVM: compile int8 neural networks for bare-metal microcontrollers, run and measure them over a debug link.
 
-The names of `__all__` are public; docs/api.md has one line on each.
-They do not change without a warning for one release.
+models: load, quantize, custom; Graph, Tensor, QuantizedModel
+what a model costs: cost and compare by estimate, plan, frontier, space
+programs: compile, schedule, build_c, export, verify, flash; Compiled, Program, Schedule, Image, Export
+on boards: connect, Model, run_once, profile, tune; Session, Result, FunctionRun, Fleet, RecordStore; boards, bench
+besides: diagnose says what is missing here; UtvmError is the base of every error, and says what to do next
+
+These names do not change without a warning for one release; docs/api.md has one line on each. Sizes are bytes or text
+as "64K". Cycles of emulated boards are modelled.
 
 Example:
     compiled = utvm.compile("model.tflite", board="qemu-cortex-m7")
