@@ -56,6 +56,13 @@ class Timing(Protocol):
         """
 
 
+StorePlace = tuple[object, int] | None
+"""Origin and bytes from there, as `Banks.address` says; None if there is no store."""
+
+UNKNOWN_PLACE: StorePlace = (None, 0)
+"""Where a store goes whose text does not tell."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timetable:
     """How one kind of instruction goes through a pipeline.
@@ -151,6 +158,15 @@ class InOrderPipeline:
         late = not block or block[-1].form is Form.COMPARED or any("flags" in each.writes for each in recent)
         return self.mispredict_cycles + (self.late_flags_cycles if late else 0)
 
+    def draining(self, before: StorePlace, place: StorePlace) -> float:
+        """Return how long a store of less than a word is in the buffer, by where the one before it went."""
+        if before is None or place is None or before[0] != place[0] or place == UNKNOWN_PLACE:
+            return self.narrow_store_cycles
+        if 0 < abs(place[1] - before[1]) <= _HALFWORD:
+            return self.adjacent_store_cycles
+        other_bank = bank_of(place[1]) != bank_of(before[1])
+        return self.spread_store_cycles if other_bank else self.narrow_store_cycles
+
     def parse(self, text: str) -> Instruction:
         """Return an instruction from its text; see `Timing`."""
         return thumb.parse(text)
@@ -233,7 +249,7 @@ class IssueState:
         self._loaded: tuple[object, int] | None = None
         self._narrow = 0
         self._drained: list[float] = []
-        self._stored: tuple[object, int] | None = None
+        self._stored: StorePlace = None
 
     def earliest(self, instruction: Instruction) -> int:
         """Return the first cycle in which the operands of `instruction` are there."""
@@ -335,18 +351,9 @@ class IssueState:
             self.advance(math.ceil(self._drained[0]))
             self._drained = [each for each in self._drained if each > self.cycle]
         before = self._drained[-1] if self._drained else self.cycle
-        self._drained.append(max(before, self.cycle) + self._draining(instruction))
-
-    def _draining(self, store: Instruction) -> float:
-        """Return how long a store of less than a word is in the buffer, by where the one before it went."""
-        pipeline, before, place = self.pipeline, self._stored, self._banks.address(store)
+        place = self._banks.address(instruction) or UNKNOWN_PLACE
+        self._drained.append(max(before, self.cycle) + pipeline.draining(self._stored, place))
         self._stored = place
-        if before is None or place is None or before[0] != place[0]:
-            return pipeline.narrow_store_cycles
-        if 0 < abs(place[1] - before[1]) <= _HALFWORD:
-            return pipeline.adjacent_store_cycles
-        other_bank = bank_of(place[1]) != bank_of(before[1])
-        return pipeline.spread_store_cycles if other_bank else pipeline.narrow_store_cycles
 
 
 _ADDS_TO_RESULT = frozenset({Kind.MAC_LONG, Kind.FP_MAC})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from utvm.cores.banks import Banks
-from utvm.cores.instruction import Instruction, Kind
-from utvm.cores.timing import LATE, InOrderPipeline, Timetable, held
+from utvm.cores.instruction import Form, Instruction, Kind
+from utvm.cores.timing import LATE, UNKNOWN_PLACE, InOrderPipeline, StorePlace, Timetable, held
 
 _UNIT_BITS = 4
 """Bits of the count of one unit. The highest is a guard, which taking one from none clears."""
@@ -24,10 +25,13 @@ class PipelinedCode:
         needs: the units that an instruction takes, as `units`, and whether it must be the first of its cycle.
         first_result: cycles from issue to the first result.
         banks: what a load reads, equal where two of one cycle would be of one bank; 0 is not known, or no load.
+        buffered: where a store of less than a word goes, None for everything else.
+        pipeline: the pipeline.
     """
 
     def __init__(self, code: Sequence[Instruction], pipeline: InOrderPipeline) -> None:
         position = {unit: _UNIT_BITS * index for index, unit in enumerate(pipeline.units)}
+        self.pipeline = pipeline
         self.width = pipeline.width
         self.guard = sum(1 << (at + _UNIT_BITS - 1) for at in position.values())
         self.units = self.guard + sum(
@@ -42,6 +46,7 @@ class PipelinedCode:
         self.shift = ones << position["shift"] if "shift" in position else 0
         self.ahead = [{"": 0, "older": 1, "any": 2}[table.ahead] for table in tables]
         self.banks = _banks(code, pipeline)
+        self.buffered = _buffered(code, pipeline)
         self.latency = [table.latency for table in tables]
         self.alone = [table.alone for table in tables]
         self.first_result = [
@@ -91,9 +96,22 @@ class Issuing:
         ready: the cycle in which each register can be read.
         written: the cycle of the last result so far.
         loaded: what a load of this cycle reads, as `PipelinedCode.banks`; -1 if there is none.
+        room: the cycle from which the buffer has room for a store of less than a word.
     """
 
-    __slots__ = ("_code", "cycle", "issued", "left", "loaded", "open", "ready", "written")
+    __slots__ = (
+        "_code",
+        "_drained",
+        "_stored",
+        "cycle",
+        "issued",
+        "left",
+        "loaded",
+        "open",
+        "ready",
+        "room",
+        "written",
+    )
 
     def __init__(self, code: PipelinedCode) -> None:
         self._code = code
@@ -102,6 +120,9 @@ class Issuing:
         self.left = code.units
         self.loaded = -1
         self.ready = [0] * code.registers
+        self.room = 0
+        self._drained: list[float] = []
+        self._stored: StorePlace = None
 
     def operands_at(self, index: int) -> int:
         """Return the cycle in which the operands of an instruction are there."""
@@ -135,9 +156,21 @@ class Issuing:
             ready[register] = cycle
         if result > self.written:
             self.written = result
+        if code.buffered[index] is not None:
+            self._buffer(code.buffered[index])
         if code.busy[index] > 0:
             self.advance(cycle + code.busy[index])
             self.issued, self.open = code.width, False
+
+    def _buffer(self, place: StorePlace) -> None:
+        """Put a store of this cycle into the buffer; as `InOrderPipeline`'s own."""
+        pipeline, cycle = self._code.pipeline, self.cycle
+        drained = [each for each in self._drained if each > cycle]
+        before = drained[-1] if drained else cycle
+        drained.append(max(before, cycle) + pipeline.draining(self._stored, place))
+        self._drained, self._stored = drained, place
+        full = len(drained) - pipeline.store_buffer
+        self.room = math.ceil(drained[full]) if full >= 0 else 0
 
     @property
     def end(self) -> float:
@@ -150,6 +183,8 @@ class Issuing:
         code, before = self._code, self.end
         for index in order:
             start = max(self.operands_at(index), self.written - code.first_result[index])
+            if code.buffered[index] is not None:
+                start = max(start, self.room)
             if start > self.cycle:
                 self.advance(start)
             units, must_be_first = code.needs[index]
@@ -181,5 +216,15 @@ def _banks(code: Sequence[Instruction], pipeline: InOrderPipeline) -> list[int]:
     for instruction in code:
         place = banks.of(instruction) if pipeline.table(instruction).banked else None
         found.append(0 if place is None else numbers.setdefault(place, len(numbers) + 1))
+        banks.follow(instruction)
+    return found
+
+
+def _buffered(code: Sequence[Instruction], pipeline: InOrderPipeline) -> list[StorePlace]:
+    """Return where stores of less than a word go; in their written order, which those that move a base keep."""
+    banks, found = Banks(), list[StorePlace]()
+    for instruction in code:
+        narrow = pipeline.store_buffer and instruction.form is Form.NARROW_STORE
+        found.append((banks.address(instruction) or UNKNOWN_PLACE) if narrow else None)
         banks.follow(instruction)
     return found

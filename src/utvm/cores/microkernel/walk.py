@@ -150,6 +150,7 @@ class Walker:
         state, taken = Issuing(self._pipeline), _Taken(self)
         operands_at, needs, height = state.operands_at, self._pipeline.needs, self._height
         first_result, guard, banks = self._pipeline.first_result, self._pipeline.guard, self._pipeline.banks
+        buffered = self._pipeline.buffered
         critical, pair, reserve = strategy.priority == "critical", strategy.priority == "pair", strategy.reserve
         available, fresh, free = taken.available, taken.fresh, taken.free
         starts = [-1] * len(self.code)
@@ -179,6 +180,8 @@ class Walker:
                     ordered = state.written - first_result[index]
                     if ordered > start:
                         start = ordered
+                    if buffered[index] is not None and state.room > start:
+                        start = state.room
                     units, must_be_first = needs[index]
                     if (
                         start > cycle

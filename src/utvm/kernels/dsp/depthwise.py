@@ -120,7 +120,7 @@ class PlaneDepthwise(ScheduledFamily):
         assert core.timing is not None
         plan = _PlanePlan.of(op, config)
         w = CWriter()
-        _write_function(w, plan)
+        _write_function(w, plan, core.timing)
         return Kernel(
             family=self.name,
             config=config,
@@ -234,8 +234,8 @@ class _PlanePlan:
             ScheduleError: so many outputs at once do not fit the registers.
         """
         extraction = sum(
-            _call_cycles(timing) + self.op.x.shape[1] * loop_cycles(self.extraction(count, timing), timing)
-            for count, _ in self.chunks()
+            _call_cycles(timing) + self.op.x.shape[1] * loop_cycles(self.extraction(count, start, timing), timing)
+            for count, start in self.chunks()
         )
         channel = extraction + self.op.multiplier * self.plane_cycles(timing)
         filling = _FILL_CYCLES * self.plane_rows * self.pitch / 4
@@ -251,15 +251,15 @@ class _PlanePlan:
 
     def kernels(self, timing: Timing) -> tuple[CSupport, ...]:
         """Return the micro-kernels of extractions and of planes."""
-        extractions = (self.extraction(count, timing) for count, _ in self.chunks())
+        extractions = (self.extraction(count, start, timing) for count, start in self.chunks())
         return (*extractions, *(self.kernel(rows, timing).function for rows in self.heights()))
 
-    def extract_symbol(self, count: int) -> str:
-        return f"utvm_extract_{count}_of_{dims(self.op.x.shape[2:])}_{self.pitch}"
-
-    def extraction(self, count: int, timing: Timing) -> CSupport:
+    def extraction(self, count: int, start: int, timing: Timing) -> CSupport:
+        """Return the micro-kernel that extracts `count` pixels from pixel `start` on."""
         _, _, width, channels = self.op.x.shape
-        return _extract_kernel(self.extract_symbol(count), count, channels, width * channels, self.pitch, timing)
+        symbol = f"utvm_extract_{count}_of_{dims(self.op.x.shape[2:])}_{self.pitch}"
+        odd = (self.op.padding.left + start) % 2 == 1
+        return _extract_kernel(symbol, count, channels, width * channels, self.pitch, odd, timing)
 
     def stream(self) -> NDArray[np.int32]:
         """Return bias, the constants of the finish and weight words of each output channel."""
@@ -285,13 +285,15 @@ def _plane_kernel(symbol: str, spec: PlaneSpec, timing: Timing, width: int) -> P
 
 
 @lru_cache(maxsize=1024)
-def _extract_kernel(symbol: str, count: int, channels: int, source_row: int, pitch: int, timing: Timing) -> CSupport:
+def _extract_kernel(
+    symbol: str, count: int, channels: int, source_row: int, pitch: int, odd: bool, timing: Timing
+) -> CSupport:
     return extract_kernel(
-        symbol, count=count, channels=channels, source_row=source_row, plane_pitch=pitch, timing=timing
+        symbol, count=count, channels=channels, source_row=source_row, plane_pitch=pitch, odd=odd, timing=timing
     )
 
 
-def _write_function(w: CWriter, plan: _PlanePlan) -> None:
+def _write_function(w: CWriter, plan: _PlanePlan, timing: Timing) -> None:
     op = plan.op
     batch, height, width, channels = op.x.shape
     _, out_height, out_width, out_channels = op.y.shape
@@ -302,7 +304,8 @@ def _write_function(w: CWriter, plan: _PlanePlan) -> None:
         source = f"x + n * {height * width * channels} + c"
         for count, start in plan.chunks():
             target = op.padding.top * pitch + op.padding.left + start
-            w(f"{plan.extract_symbol(count)}({source} + {start * channels}, plane + {target}, {height});")
+            extract = plan.extraction(count, start, timing).name
+            w(f"{extract}({source} + {start * channels}, plane + {target}, {height});")
         with w.loop("j", op.multiplier):
             w(f"const int32_t oc = c * {op.multiplier} + j;")
             w(f"const int32_t *weights = stream + oc * {plan.stream_words};")

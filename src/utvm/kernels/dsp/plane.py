@@ -234,33 +234,56 @@ def fits_offsets(spec: PlaneSpec) -> bool:
 
 
 def extract_kernel(
-    name: str, *, count: int, channels: int, source_row: int, plane_pitch: int, timing: Timing
+    name: str, *, count: int, channels: int, source_row: int, plane_pitch: int, odd: bool, timing: Timing
 ) -> CSupport:
     """Return `void name(const int8_t *x, int16_t *plane, int32_t rows)`: `count` pixels of one channel, each row.
 
+    Two pixels are stored at once where that is faster: stores of halfwords wait for each other on some cores.
+
     Args:
+        name: the symbol, to which is added where a plane must start if two pixels are stored at once.
         count: pixels a row; `count * channels` must fit a load's offset.
         channels: bytes from pixel to pixel.
         source_row: bytes from row to row of the input.
         plane_pitch: bytes from row to row of the plane.
+        odd: whether `plane` is two bytes behind a word.
     """
-    block = Block()
-    for pixel in range(count):
-        block(f"ldrsb %v{pixel}, [%x, #{pixel * channels}]", f"strh %v{pixel}, [%plane, #{2 * pixel}]")
-    left = source_row
-    while left:
-        step = min(left, MAX_OFFSET)
-        block(f"add %x, %x, #{step}")
-        left -= step
-    block(f"add %plane, %plane, #{plane_pitch}", "subs %rows, %rows, #1")
     fixed = {"%x": "r0", "%plane": "r1", "%rows": "r2"}
-    body = schedule(block, timing, pool=("r3", *LOOP_REGISTERS), fixed=fixed)
+    body, by_words = (
+        schedule(
+            _extraction(count, channels, source_row, plane_pitch, first),
+            timing,
+            pool=("r3", *LOOP_REGISTERS),
+            fixed=fixed,
+        )
+        for first in (count, int(odd))
+    )
+    if by_words.cycles < body.cycles:
+        name, body = f"{name}_{'odd' if odd else 'even'}", by_words
     return assembler_loop(
         name,
         "const int8_t *x, int16_t *plane, int32_t rows",
         body.lines,
         f"{count} pixels a row of one of {channels} channels as int16",
     )
+
+
+def _extraction(count: int, channels: int, source_row: int, plane_pitch: int, first: int) -> Block:
+    """Return the block of one row; from pixel `first` on, pixels are stored by twos."""
+    block = Block()
+    pixel = 0
+    while pixel < count:
+        at = f"[%plane, #{2 * pixel}]"
+        block(f"ldrsb %v{pixel}, [%x, #{pixel * channels}]")
+        if pixel < first or pixel + 1 == count:
+            block(f"strh %v{pixel}, {at}")
+            pixel += 1
+            continue
+        block(f"ldrsb %v{pixel + 1}, [%x, #{(pixel + 1) * channels}]")
+        block(f"pkhbt %v{pixel}, %v{pixel}, %v{pixel + 1}, lsl #16", f"str %v{pixel}, {at}")
+        pixel += 2
+    block(*_moved("%x", source_row), f"add %plane, %plane, #{plane_pitch}", "subs %rows, %rows, #1")
+    return block
 
 
 def most_pixels(channels: int) -> int:
