@@ -382,14 +382,14 @@ __asm__(
     ".popsection\n");
 
 /* 6 pixels a row of one of 4 channels as int16 */
-void utvm_extract_6_of_6x4_20(const int8_t *x, int16_t *plane, int32_t rows);
+void utvm_extract_6_of_6x4_20_odd(const int8_t *x, int16_t *plane, int32_t rows);
 __asm__(
-    ".pushsection .text.utvm_extract_6_of_6x4_20, \"ax\", %progbits\n"
+    ".pushsection .text.utvm_extract_6_of_6x4_20_odd, \"ax\", %progbits\n"
     ".syntax unified\n"
     ".thumb\n"
     ".balign 8\n"
-    ".type utvm_extract_6_of_6x4_20, %function\n"
-    "utvm_extract_6_of_6x4_20:\n"
+    ".type utvm_extract_6_of_6x4_20_odd, %function\n"
+    "utvm_extract_6_of_6x4_20_odd:\n"
     "push {r4-r11, lr}\n"
     ".balign 8\n"
     "1:\n"
@@ -397,20 +397,20 @@ __asm__(
     "ldrsb r3, [r0, #0]\n"
     "strh r3, [r1, #0]\n"
     "ldrsb r3, [r0, #4]\n"
-    "strh r3, [r1, #2]\n"
-    "ldrsb r3, [r0, #8]\n"
-    "strh r3, [r1, #4]\n"
-    "ldrsb r3, [r0, #12]\n"
-    "strh r3, [r1, #6]\n"
-    "ldrsb r3, [r0, #16]\n"
-    "strh r3, [r1, #8]\n"
-    "ldrsb r3, [r0, #20]\n"
-    "strh r3, [r1, #10]\n"
+    "ldrsb r4, [r0, #8]\n"
+    "ldrsb r5, [r0, #12]\n"
+    "ldrsb r6, [r0, #16]\n"
+    "ldrsb r7, [r0, #20]\n"
+    "strh r7, [r1, #10]\n"
+    "pkhbt r3, r3, r4, lsl #16\n"
+    "str r3, [r1, #2]\n"
+    "pkhbt r5, r5, r6, lsl #16\n"
+    "str r5, [r1, #6]\n"
     "add r0, r0, #24\n"
     "add r1, r1, #20\n"
     "bne.w 1b\n"
     "pop {r4-r11, pc}\n"
-    ".size utvm_extract_6_of_6x4_20, . - utvm_extract_6_of_6x4_20\n"
+    ".size utvm_extract_6_of_6x4_20_odd, . - utvm_extract_6_of_6x4_20_odd\n"
     ".popsection\n");
 
 /* 2 rows of 6 outputs of one channel, 2 at a time, kernel 3x3, stride 1x1 */
@@ -670,7 +670,7 @@ static __attribute__((noinline)) void depthwise_6x6x4_4_k3x3(
     const int32_t n = 0;
     (void)n;
     for (int32_t c = 0; c < 4; c++) {
-      utvm_extract_6_of_6x4_20(x + n * 144 + c + 0, plane + 11, 6);
+      utvm_extract_6_of_6x4_20_odd(x + n * 144 + c + 0, plane + 11, 6);
       {
         const int32_t j = 0;
         (void)j;
