@@ -55,7 +55,12 @@ BOARDS = "qemu-cortex-m7,qemu-cortex-m4,qemu-cortex-m33"
 OLD, MEASURED, PESSIMISTIC = "compilers", "measured", "pessimistic-m7"
 NO_BANKS, ONE_LOAD = "without banks", "one load a cycle"
 WORST = 5
-LAYER_TIMES = ("times as fast, median", "measured", "times as fast, worst", "measured")
+BAR = 1.05
+"""Cycles of kernels made for the measured table, as a share of the compilers', over which a layer is counted."""
+LAYER_COLUMNS = (
+    *("measured", "made for measured", "worst", "over 1.05", "pessimistic", "the same"),
+    *("CMSIS-NN, measured", "times as fast, median", "measured", "times as fast, worst", "measured"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,15 +157,21 @@ def layers_table(boards: Sequence[str], file: Path | None, chosen: set[str] | No
                 if file is not None:
                     with file.open("a", encoding="utf-8") as saved:
                         saved.write(json.dumps(asdict(rows[-1])) + "\n")
+    yield from layers_summary(boards, rows, kinds)
+
+
+def layers_summary(boards: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> Iterator[str]:
+    """Yield, by board and kind of layer, how cycles are spread, and the worst; `kinds` is name → kind."""
     rows = [row for row in rows if row.name in kinds]
-    headings = ("board", "kind", "layers", "measured", "made for measured", "worst", "CMSIS-NN, measured", *LAYER_TIMES)
+    headings = ("board", "kind", "layers", *LAYER_COLUMNS)
     yield "| " + " | ".join(headings) + " |"
     yield "|---|---|" + "--:|" * (len(headings) - 2)
     for board in boards:
         mine = [row for row in rows if row.board == board]
         for kind in (*dict.fromkeys(kinds[row.name] for row in mine), None):
             some = [row for row in mine if kind in (None, kinds[row.name])]
-            yield f"| {board} | {kind or '**all**'} | {len(some)} | " + " | ".join(layer_cells(some)) + " |"
+            if some:
+                yield f"| {board} | {kind or '**all**'} | {len(some)} | " + " | ".join(layer_cells(some)) + " |"
     yield ""
     yield f"The {WORST} of each board that lose most:"
     yield ""
@@ -175,21 +186,20 @@ def layers_table(boards: Sequence[str], file: Path | None, chosen: set[str] | No
 
 def layer_cells(rows: Sequence[Row]) -> list[str]:
     """Return the cells of some layers: ratios to the compilers' table, and CMSIS-NN's cycles by ours."""
+    made = [lost(row) for row in rows]
+    cells = [f"{statistics.median(row.own[MEASURED] / row.own[OLD] for row in rows):.3f}"]
+    cells += [f"{statistics.median(made):.3f}", f"{max(made):.3f}", str(sum(ratio > BAR for ratio in made))]
+    for of in ("own", "made"):
+        priced = [getattr(row, of)[PESSIMISTIC] / row.own[OLD] for row in rows if PESSIMISTIC in row.own]
+        cells.append(f"{statistics.median(priced):.3f}" if priced else "")
     with_peer = [row for row in rows if row.peer]
-    found = [
-        *(
-            statistics.median(each)
-            for each in ([row.own[MEASURED] / row.own[OLD] for row in rows], [lost(row) for row in rows])
-        ),
-        max(lost(row) for row in rows),
-    ]
     if not with_peer:
-        return [*(f"{value:.3f}" for value in found), *[""] * 5]
-    found.append(statistics.median(row.peer[MEASURED] / row.peer[OLD] for row in with_peer))
+        return [*cells, *[""] * 5]
+    cells.append(f"{statistics.median(row.peer[MEASURED] / row.peer[OLD] for row in with_peer):.3f}")
     old = [row.peer[OLD] / row.own[OLD] for row in with_peer]
     new = [row.peer[MEASURED] / row.made[MEASURED] for row in with_peer]
     times = (statistics.median(old), statistics.median(new), min(old), min(new))
-    return [*(f"{value:.3f}" for value in found), *(f"{value:.2f}" for value in times)]
+    return [*cells, *(f"{value:.2f}" for value in times)]
 
 
 def lost(row: Row) -> float:
