@@ -1,6 +1,7 @@
 """Kernels of the Xpulp extension, on the core that has it: exact for drawn shapes, and several times as fast."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.support.drawer import Drawer
 from utvm.bench import layer_graph
 from utvm.cores import get_core
 from utvm.device import Session
-from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Rounding
+from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Quantization, Rounding
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
@@ -87,6 +88,25 @@ def test_finishes_step_where_the_definition_does(kind: str) -> None:
         sums = sums_around_steps(op)
         np.testing.assert_array_equal(finished(found, sums - folded_bias(op)[:, None]), outputs(op, sums))
     assert forms
+
+
+@pytest.mark.parametrize("zero_point", [-128, 0, 5])
+def test_finishes_of_scales_so_small_that_totals_coincide(zero_point: int) -> None:
+    """Beside a channel of large outputs several sums have one total, and no second offset may begin within these."""
+    graph = layer_graph("ad_fc_64_12")
+    assert graph is not None
+    (op,) = graph.operators
+    assert isinstance(op, FullyConnected)
+    scales = np.geomspace(op.weights.scale, op.weights.scale * 1e-4, 12)
+    weights = replace(op.weights, quant=Quantization.symmetric(scales, 0))
+    for larger in np.geomspace(0.003, 30, 30):
+        quant = Quantization.per_tensor(op.y.scale * larger, zero_point)
+        each = replace(op, weights=weights, y=replace(op.y, quant=quant), clamp=(-9, 9))
+        found = finish_of(each)
+        assert found is not None
+        if not found.form.exact:
+            sums = sums_around_steps(each)
+            np.testing.assert_array_equal(finished(found, sums - folded_bias(each)[:, None]), outputs(each, sums))
 
 
 def sums_around_steps(op: Conv2D | FullyConnected | DepthwiseConv2D) -> np.ndarray:

@@ -257,9 +257,10 @@ def _best(
             bound = np.full(len(left), _HIGHEST_TOTAL)
             if up < len(stairs.levels):
                 there = reached[left, up]
-                bound = np.where(there, (at[left, up] * factor[:, 0] >> _HALF) - 1, bound)
-                # Where every output is above the middle there is no total below it.
-                room = np.where(there & ~not_before[left, up], -1, room)
+                total, total_before = (each[left, up] * factor[:, 0] >> _HALF for each in (at, before))
+                bound = np.where(there, total - 1, bound)
+                # The bound must lie between two totals: there is none where both are equal, or all are above it.
+                room = np.where(there & ((total == total_before) | ~not_before[left, up]), -1, room)
             room = np.minimum(room, room_above)
             rows = [shift[:, 0], factor[:, 0], offset, bound, upper - offset]
         else:
