@@ -46,6 +46,7 @@ _NAMED = [
     *("EXP", "LOG", "L2_POOL_2D"),
     *FLOAT_ALONE,
 ]
+_NAMED_WIDE = ("TRANSPOSE_CONV", "MAXIMUM", "MINIMUM", "SELECT_V2", "SUM", "BATCH_MATMUL")
 _LIBRARY = ("Softmax", "Logistic", "Tanh", "Elu", "Exp", "Log", "Sin", "Cos")
 """Where tflite-micro calls a mathematical library."""
 
@@ -55,7 +56,7 @@ Case = tuple[bytes, Graph, list[Array]]
 @pytest.fixture(scope="module", params=[DType.FLOAT32, DType.INT16])
 def every(request: pytest.FixtureRequest) -> list[Case]:
     dtype = request.param
-    drawn, named = (_FLOAT, _NAMED) if dtype is DType.FLOAT32 else (_WIDE, ("TRANSPOSE_CONV",))
+    drawn, named = (_FLOAT, _NAMED) if dtype is DType.FLOAT32 else (_WIDE, _NAMED_WIDE)
     found = []
     for seed in range(_SEEDS):
         for kind in drawn:

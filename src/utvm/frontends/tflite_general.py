@@ -36,6 +36,8 @@ FLOAT_ALONE = (
 )
 """What tflite-micro computes in float32 alone."""
 _LARGEST_RATIO = 2.0**22
+_MOST_SUMMED = 1 << 16
+"""Elements of int16 whose sum may leave 32 bits."""
 
 
 def _elementwise(
@@ -204,8 +206,10 @@ def _reduction(name: str, *, same: bool = False) -> Callable[[Context], Operator
         expect_shape(y, _reduced_shape(x.shape, axes, keeps))
         if same:
             same_quantisation(x, y)
-        elif x.dtype is DType.INT8:
+        elif x.dtype in QUANTISED:
             _ratio(x.scale / y.scale)
+            if x.elements // max(1, y.elements) >= _MOST_SUMMED:
+                raise RefusedError(f"a sum of {_MOST_SUMMED} elements and more may leave 32 bits")
         return Reduction(name=c.name, reducer=what, x=x, y=y, axes=axes)
 
     return convert

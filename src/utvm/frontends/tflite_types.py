@@ -29,13 +29,14 @@ TYPES: Mapping[str, tuple[DType, ...]] = {
         (
             *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "MAX_POOL_2D", "AVERAGE_POOL_2D"),
             *("ADD", "SUB", "MUL", "MEAN", "SOFTMAX", "LOGISTIC", "TANH", "RELU", "LEAKY_RELU"),
+            *("SELECT", "SELECT_V2", "BATCH_MATMUL"),
         ),
         _WIDE,
     ),
     **dict.fromkeys(
         (
-            *("LOG_SOFTMAX", "L2_NORMALIZATION", "BATCH_MATMUL", "RELU6", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),
-            *("ARG_MAX", "ARG_MIN", "SELECT", "SELECT_V2"),
+            *("LOG_SOFTMAX", "L2_NORMALIZATION", "RELU6", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),
+            *("ARG_MAX", "ARG_MIN"),
         ),
         _REAL,
     ),

@@ -205,8 +205,8 @@ _INTEGERS: tuple[Function, ...] = (
     Function(name="Log", real=_log),
     Function(name="HardSwish", stored=_hard_swish),
     Function(name="Prelu", expression=_prelu),
-    Function(name="Maximum", expression=lambda _, xs: larger(xs[0], xs[1]), inputs=_NUMBERS),
-    Function(name="Minimum", expression=lambda _, xs: smaller(xs[0], xs[1]), inputs=_NUMBERS),
+    Function(name="Maximum", expression=lambda _, xs: larger(xs[0], xs[1]), inputs=(*_NUMBERS, DType.INT16)),
+    Function(name="Minimum", expression=lambda _, xs: smaller(xs[0], xs[1]), inputs=(*_NUMBERS, DType.INT16)),
     Function(name="SquaredDifference", expression=_squared_difference),
     Function(name="Div", expression=_div),
     Function(name="AddN", expression=_add_n),
@@ -222,13 +222,20 @@ _INTEGERS: tuple[Function, ...] = (
     Function(
         name="Select",
         expression=lambda _, xs: where(unequal(xs[0], 0), xs[1], xs[2]),
-        inputs=(DType.INT8, DType.BOOL),
+        inputs=(DType.INT8, DType.BOOL, DType.INT16),
     ),
     Function(name="Cast", expression=lambda _, xs: xs[0], inputs=(DType.INT8, DType.INT16, DType.INT32, DType.BOOL)),
     Function(name="BroadcastTo", expression=lambda _, xs: xs[0], inputs=_ANY),
 )
 _INTEGER_REDUCERS: tuple[Reducer, ...] = (
-    Reducer(name="Sum", combine="sum", init=0, term=lambda op, x, _: centered(op.x, x), result=_sum),
+    Reducer(
+        name="Sum",
+        combine="sum",
+        init=0,
+        term=lambda op, x, _: centered(op.x, x),
+        result=_sum,
+        inputs=(DType.INT8, DType.INT16),
+    ),
     Reducer(name="ReduceMax", combine="max", init=-128, term=lambda _, x, __: x, result=lambda _, most: most),
     Reducer(name="ReduceMin", combine="min", init=127, term=lambda _, x, __: x, result=lambda _, least: least),
     Reducer(

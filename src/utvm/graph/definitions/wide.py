@@ -7,6 +7,7 @@ multiplier.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from utvm.compute import (
 from utvm.graph.arithmetic import (
     channel_requantization,
     integer_range,
+    requantization,
     rescale_parameters,
 )
 from utvm.graph.definitions.definition import Definition
@@ -143,6 +145,15 @@ def _softmax(op: Softmax) -> Definition:
     )
 
 
+def _batch_matmul(op: BatchMatMul) -> Definition:
+    """Return the sums of 64 bits of products of int16."""
+    found = batch_matmul(op)
+    (stage,) = found.stages
+    factor = requantization(op.a.scale * op.b.scale / op.y.scale)
+    value = stored(op, call(REQUANTIZE_WIDE, Reduced(), factor.multiplier, factor.shift))
+    return replace(found, stages=(replace(stage, epilogue=value, c_type="int64_t"),))
+
+
 WIDE: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Conv2D: weighted,
     DepthwiseConv2D: weighted,
@@ -162,6 +173,6 @@ WIDE: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Dequantize: of_each(_dequantize),
     Elementwise: elementwise,
     Reduction: reduction,
-    BatchMatMul: batch_matmul,
+    BatchMatMul: _batch_matmul,
 }
 """What each operator computes where an input or its output is int16."""
