@@ -81,7 +81,9 @@ def described(kind: Any) -> str:
         return " or ".join(dict.fromkeys(described(part) for part in parts))
     if origin is Literal:
         return " or ".join(map(repr, parts))
-    if origin is not None and parts and origin is not tuple:
+    if origin is np.ndarray:
+        return "an array"
+    if origin is not None and parts and origin is not tuple and issubclass(origin, Sequence | Mapping):
         return f"{'several' if issubclass(origin, Sequence) else 'a mapping'} of {described(parts[-1])}"
     names = {type(None): "None", str: "text", float: "a number", int: "a whole number", bool: "True or False"}
     return names.get(kind, getattr(origin or kind, "__name__", str(kind)))
