@@ -140,8 +140,8 @@ def test_arguments_that_make_no_sense() -> None:
     with pytest.raises(UtvmError, match="above 0"):
         utvm.quantization.Pixels(std=())
     with pytest.raises(UtvmError, match="no arrays"):
-        utvm.quantize(graph, [[1.0, 2.0], [1.0]])  # type: ignore[arg-type]
-    assert utvm.quantize(graph, list(drawn(4, 5, 3))).report.calibrated == 4  # type: ignore[arg-type]
+        utvm.quantize(graph, [[1.0, 2.0], [1.0]])
+    assert utvm.quantize(graph, list(drawn(4, 5, 3))).report.calibrated == 4
 
 
 def test_functions_and_borders_are_what_tflite_micro_computes() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,8 +44,8 @@ from utvm.report import QuantizeReport
 Source = str | Path | Graph | Any
 """A model file, a graph, a `torch.export.ExportedProgram`, or a `torch.nn.Module`."""
 
-Samples = str | Path | NDArray[Any] | Mapping[str, NDArray[Any]]
-"""A file or folder, the array of the only input, or arrays by name (of labels too)."""
+Samples = str | Path | NDArray[Any] | Sequence[Any] | Mapping[str, NDArray[Any]]
+"""A file or folder, the array of the only input, or arrays by name (of labels too); lists stand for arrays."""
 
 CALIBRATION_SAMPLES = 200
 
