@@ -55,8 +55,13 @@ class Drawn(KernelFamily):
         return Kernel(
             family=self.name, config=config, function=function, scratch_bytes=scratch,
             constants={"w": CArray(c_type="int8_t", values=np.zeros(flash, np.int8))},
-            in_place=(0,) if place == 1 else (), ahead=8 if place == 2 else None,
+            in_place=(0,) if place == 1 and _in_its_place(op) else (), ahead=8 if place == 2 else None,
         )  # fmt: skip
+
+
+def _in_its_place(op: Operator) -> bool:
+    """Whether the output may take the place of the first input: an Add's must be of its size."""
+    return not isinstance(op, Add) or op.a.shape == op.y.shape
 
 
 def network(sizes: Sequence[int], residual: Sequence[bool]) -> Graph:
