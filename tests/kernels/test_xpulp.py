@@ -90,23 +90,29 @@ def test_finishes_step_where_the_definition_does(kind: str) -> None:
     assert forms
 
 
-@pytest.mark.parametrize("zero_point", [-128, 0, 5])
-def test_finishes_of_scales_so_small_that_totals_coincide(zero_point: int) -> None:
-    """Beside a channel of large outputs several sums have one total, and no second offset may begin within these."""
-    graph = layer_graph("ad_fc_64_12")
+def test_a_second_offset_begins_between_two_totals() -> None:
+    """Beside a channel of large outputs several sums of another have one total."""
+    graph = layer_graph("ad_fc_36_4")
     assert graph is not None
     (op,) = graph.operators
     assert isinstance(op, FullyConnected)
-    scales = np.geomspace(op.weights.scale, op.weights.scale * 1e-4, 12)
-    weights = replace(op.weights, quant=Quantization.symmetric(scales, 0))
-    for larger in np.geomspace(0.003, 30, 30):
-        quant = Quantization.per_tensor(op.y.scale * larger, zero_point)
-        each = replace(op, weights=weights, y=replace(op.y, quant=quant), clamp=(-9, 9))
+    x, y = (
+        replace(op.x, quant=Quantization.per_tensor(0.027, -122)),
+        replace(op.y, quant=Quantization.per_tensor(0.1, 0)),
+    )
+    values = (np.sign(op.weights.values) * np.array([[1], [125], [127], [1]])).astype(np.int8)
+    forms = set()
+    for least in np.geomspace(5e-6, 2e-5, 60):
+        scales = np.array([0.9, 0.0025, least, 33.0])
+        weights = replace(op.weights, quant=Quantization.symmetric(scales, 0), data=values)
+        each = replace(op, x=x, weights=weights, y=y, clamp=(-9, 9))
         found = finish_of(each)
         assert found is not None
+        forms.add(found.form.name)
         if not found.form.exact:
             sums = sums_around_steps(each)
             np.testing.assert_array_equal(finished(found, sums - folded_bias(each)[:, None]), outputs(each, sums))
+    assert "sp" in forms
 
 
 def sums_around_steps(op: Conv2D | FullyConnected | DepthwiseConv2D) -> np.ndarray:
