@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from utvm.graph import Graph, Operator, Tensor
@@ -33,6 +33,7 @@ def requests_of(
     for op, kernel in chosen:
         position = index[op]
         held = {t: storages.get(root(t)) if views.is_whole(t) else None for t in op.activations}
+        held = {t: None if _read_otherwise(op, t, root) else storage for t, storage in held.items()}
         host = _in_place_host(op, kernel, position, held)
         for output in op.outputs:
             last = last_use[root(output)]
@@ -80,6 +81,11 @@ class _Storage:
     over: _Storage | None = None
     ahead: int = 0
     is_state: bool = False
+
+
+def _read_otherwise(op: Operator, tensor: Tensor, root: Callable[[Tensor], Tensor]) -> bool:
+    """Whether `op` reads the memory of one input through another too, at places that a kernel's promises don't tell."""
+    return any(other is not tensor and root(other) is root(tensor) for other in op.activations)
 
 
 def _under(op: Operator, kernel: Outline, position: int, storage: _Storage | None) -> _Storage | None:
