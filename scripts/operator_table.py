@@ -121,8 +121,12 @@ RESOLVER = [
 """The builtin operators of tflite-micro's Python resolver (python_ops_resolver.cc, 2026-08)."""
 BEYOND = {
     "GELU": (DType.INT8, DType.FLOAT32),
+    "POW": (DType.FLOAT32,),
+    "RELU_0_TO_1": (DType.INT8, DType.FLOAT32),
+    "RELU_N1_TO_1": (DType.INT8, DType.FLOAT32),
     "SELECT": TYPES["SELECT"],
-    "TILE": (DType.INT8, DType.INT32, DType.BOOL, DType.FLOAT32),
+    "SIGN": (DType.FLOAT32,),
+    "TILE": (DType.INT8, DType.INT16, DType.INT32, DType.BOOL, DType.FLOAT32),
 }
 _FLOW = frozenset(("IF", "WHILE"))
 _ENDS = dict.fromkeys(("QUANTIZE", "DEQUANTIZE"), (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32))
@@ -166,7 +170,7 @@ def table() -> str:
             "TFLite's converter writes more than tflite-micro runs. These are taken too: "
             + ", ".join(f"`{name}` ({', '.join(map(str, types))})" for name, types in BEYOND.items())
             + ",",
-            "and `EXP` and `LOG` in int8, by TFLite's tables (`tests/operators/test_beyond_micro.py`).",
+            "and `EXP`, `LOG` and `SQRT` in int8, by TFLite's tables (`tests/operators/test_beyond_micro.py`).",
             "",
             f"Of its custom operators these are computed: {', '.join(f'`{name}`' for name in sorted(SIGNAL))}.",
             "Those of its signal library are the same C here and on devices, exact but for transforms of float32,",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+import tflite
 
 import utvm
 from tests.support.drawer import Array
@@ -16,7 +17,9 @@ from tests.support.target import run_programs
 from tests.support.typed import typed_file
 from utvm.cores import get_core
 from utvm.frontends import load_tflite
-from utvm.graph import DType, Graph
+from utvm.frontends.tflite_encoders import EncodedOperator
+from utvm.frontends.tflite_writer import write_encoded
+from utvm.graph import DType, Graph, Tensor
 from utvm.graph.reference import evaluate
 from utvm.lowering import lower
 
@@ -49,6 +52,31 @@ def test_tables_are_the_formulas_to_half_a_step(every: list[tuple[Encoded, Graph
     assert seen == set(_REAL)
 
 
+def test_roots_and_limits_are_cut_and_rounded_as_tflites(every: list[tuple[Encoded, Graph]]) -> None:
+    for case, graph in every:
+        op = graph.operators[0]
+        if case.kind not in ("SQRT", "RELU_N1_TO_1", "RELU_0_TO_1"):
+            continue
+        x, y = op.inputs[0], op.outputs[0]
+        real = (case.inputs[0].astype(np.float64) - x.zero_point) * x.scale
+        least = -1.0 if case.kind == "RELU_N1_TO_1" else 0.0
+        exact = np.sqrt(np.maximum(real, 0)) if case.kind == "SQRT" else np.clip(real, least, 1)
+        wanted = np.clip(exact / y.scale + y.zero_point, -128, 127)
+        (got,) = evaluate(graph, case.inputs).values()
+        off = got - wanted
+        assert off.min() >= (-1.001 if case.kind == "SQRT" else -0.6), graph
+        assert off.max() <= (0.001 if case.kind == "SQRT" else 0.6), graph
+
+
+def test_int32_wraps(every: list[tuple[Encoded, Graph]]) -> None:
+    for case, graph in every:
+        if case.kind in ("ADD", "SUB", "MUL"):
+            (got,) = evaluate(graph, case.inputs).values()
+            a, b = (x.astype(np.int64) for x in case.inputs)
+            want = {"ADD": a + b, "SUB": a - b, "MUL": a * b}[case.kind]
+            np.testing.assert_array_equal(got, want.astype(np.int32))
+
+
 def test_tiles_and_choices_are_numpys(every: list[tuple[Encoded, Graph]]) -> None:
     for case, graph in every:
         (got,) = evaluate(graph, case.inputs).values()
@@ -78,6 +106,47 @@ def test_kernels_on_a_core(every: list[tuple[Encoded, Graph]], board: str) -> No
     with utvm.connect(board) as session:
         programs = [lower(graph, session.board.core) for _, graph in some]
         check(some, run_programs(session, programs, [case.inputs for case, _ in some]))
+
+
+@pytest.mark.parametrize("kind", ["REDUCE_MAX", "REDUCE_MIN", "TILE", "SELECT", "BROADCAST_TO"])
+def test_movement_in_int16(kind: str) -> None:
+    files = [typed_file(kind, DType.INT16, seed) for seed in range(8)]
+    graphs = [load_tflite(file) for file, _ in files]
+    outputs = run_on_host([lower(graph, get_core("cortex-m7")) for graph in graphs], [xs for _, xs in files])
+    for graph, (_, xs), (got,) in zip(graphs, files, outputs, strict=True):
+        (want,) = evaluate(graph, xs).values()
+        np.testing.assert_array_equal(got, want)
+        if kind in ("REDUCE_MAX", "REDUCE_MIN"):
+            axes = tuple(graph.operators[0].axes)  # type: ignore[attr-defined]
+            extreme = np.max if kind == "REDUCE_MAX" else np.min
+            np.testing.assert_array_equal(got.ravel(), extreme(xs[0], axis=axes).ravel())
+
+
+@pytest.mark.parametrize(
+    ("kind", "formula"),
+    [
+        ("SIGN", np.sign),
+        ("RELU_N1_TO_1", lambda x: np.clip(x, -1, 1)),
+        ("RELU_0_TO_1", lambda x: np.clip(x, 0, 1)),
+    ],
+)
+def test_float32(kind: str, formula: Callable[[Array], Array]) -> None:
+    file, xs = typed_file(kind, DType.FLOAT32, 3)
+    (got,) = run_on_host([lower(load_tflite(file), get_core("cortex-m3"))], [xs])
+    np.testing.assert_array_equal(got[0], formula(xs[0]).astype(np.float32))
+
+
+@pytest.mark.parametrize("exponent", [-2.0, -0.5, 0.5, 1.0, 2.0, 3.0, 4.0, 0.3, 5.5])
+def test_powers(exponent: float) -> None:
+    x, y = (Tensor(name=name, shape=(40,), dtype=DType.FLOAT32) for name in "xy")
+    number = Tensor(name="e", shape=(), dtype=DType.FLOAT32, data=np.array(exponent, np.float32))
+    op = EncodedOperator(
+        code=tflite.BuiltinOperator.POW, version=1, inputs=(x, number), outputs=(y,), options="PowOptions"
+    )
+    graph = load_tflite(write_encoded("power", (x,), (y,), [op]))
+    values = np.linspace(0.1, 3, 40).astype(np.float32)
+    (got,) = run_on_host([lower(graph, get_core("cortex-m3"))], [[values]])
+    np.testing.assert_allclose(got[0], values.astype(np.float64) ** exponent, rtol=2e-5)
 
 
 def test_gelu_in_float32_is_close_and_the_same_on_cores() -> None:

@@ -43,10 +43,10 @@ _WIDE = [kind for kind in _FLOAT if kind not in ("SpaceToBatch", "BatchToSpace",
 """What tflite-micro has in int16."""
 _NAMED = [
     *(k for k in MAKERS if not k.startswith("LOGICAL") and k != "REDUCE_ALL"),
-    *("EXP", "LOG", "L2_POOL_2D"),
+    *("EXP", "LOG", "SQRT", "L2_POOL_2D"),
     *FLOAT_ALONE,
 ]
-_NAMED_WIDE = ("TRANSPOSE_CONV", "MAXIMUM", "MINIMUM", "SELECT_V2", "SUM", "BATCH_MATMUL")
+_NAMED_WIDE = ("TRANSPOSE_CONV", "ABS", "MAXIMUM", "MINIMUM", "SELECT_V2", "SUM", "BATCH_MATMUL")
 _LIBRARY = ("Softmax", "Logistic", "Tanh", "Elu", "Exp", "Log", "Sin", "Cos")
 """Where tflite-micro calls a mathematical library."""
 

@@ -43,7 +43,9 @@ def _values(d: Drawer, kind: str, tensor: Tensor) -> Array:
     if tensor.dtype is DType.BOOL:
         return d.rng.integers(0, 2, tensor.shape).astype(np.bool_)
     if tensor.dtype is DType.INT32:
-        return d.rng.integers(0, 2, tensor.shape).astype(np.int32)
+        return d.rng.integers(-(2**31) if kind in BEYOND else 0, 2**31 if kind in BEYOND else 2, tensor.shape).astype(
+            np.int32
+        )
     values = d.int8(tensor.shape)
     if kind == "RSQRT":
         values = np.maximum(values, tensor.zero_point).astype(np.int8)
@@ -200,6 +202,15 @@ def _select_alike(d: Drawer) -> EncodedOperator:
     quant, shape = d.quantization(), d.shape()
     a, b = (d.tensor(name, shape, quant) for name in "ab")
     return _made("SELECT", [_plain("c", shape, DType.BOOL), a, b], [d.tensor("y", shape, quant)], version=1)
+
+
+def _integers(name: str, options: str) -> Callable[[Drawer], EncodedOperator]:
+    def make(d: Drawer) -> EncodedOperator:
+        shape = d.shape()
+        a, b = (_plain(label, shape, DType.INT32) for label in "ab")
+        return _made(name, [a, b], [_plain("y", shape, DType.INT32)], options)
+
+    return make
 
 
 def _gelu(d: Drawer) -> EncodedOperator:
@@ -433,7 +444,13 @@ BEYOND: dict[str, Callable[[Drawer], EncodedOperator]] = {
     "GELU": _gelu,
     "EXP": _unary("EXP"),
     "LOG": _unary("LOG"),
+    "SQRT": _unary("SQRT"),
+    "RELU_N1_TO_1": _unary("RELU_N1_TO_1"),
+    "RELU_0_TO_1": _unary("RELU_0_TO_1"),
+    "ADD": _integers("ADD", "AddOptions"),
+    "SUB": _integers("SUB", "SubOptions"),
+    "MUL": _integers("MUL", "MulOptions"),
     "SELECT": _select_alike,
     "TILE": _tile,
 }
-"""What TFLite has in int8, and tflite-micro lacks."""
+"""What TFLite has and tflite-micro lacks; and arithmetic on int32, which both have."""

@@ -87,7 +87,7 @@ def _constant(tensor: Tensor, dtype: DType, rng: np.random.Generator) -> Tensor:
 def typed_file(kind: str, dtype: DType, seed: int, largest: int = 8) -> tuple[bytes, list[Array]]:
     """Return the file of a drawn operator of TFLite's name whose int8 tensors have another type, and inputs for it."""
     rng = np.random.default_rng(seed)
-    maker = MAKERS.get(kind) or BEYOND.get(kind) if kind not in ("EXP", "LOG") else None
+    maker = MAKERS.get(kind) or (BEYOND.get(kind) if kind in ("GELU", "TILE", "SELECT") else None)
     op = maker(Drawer(rng, True, largest)) if maker else _float_alone(kind, rng)
     known: dict[Tensor, Tensor] = {}
 

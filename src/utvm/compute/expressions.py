@@ -234,9 +234,9 @@ def smaller(left: Expr, right: Expr | float) -> Apply:
     return _apply("min", left, right)
 
 
-def where(condition: Expr, then: Expr, other: Expr) -> Select:
+def where(condition: Expr, then: Expr | float, other: Expr | float) -> Select:
     """Return `then` where the condition is not 0 but 1, else `other`."""
-    return Select(condition=_apply("-", condition, 1), then=then, other=other)
+    return Select(condition=_apply("-", condition, 1), then=as_expr(then), other=as_expr(other))
 
 
 def call(helper: Helper, *arguments: Expr | float) -> HelperCall:

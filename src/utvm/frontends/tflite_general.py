@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tflite
 
 from utvm.frontends.context import (
@@ -32,7 +33,7 @@ from utvm.graph.functions import FUNCTIONS, function, reducer
 _BOOL = (DType.BOOL,)
 FLOAT_ALONE = (
     *("CEIL", "COS", "FLOOR", "FLOOR_DIV", "FLOOR_MOD"),
-    *("NEG", "ROUND", "SIN", "SQRT", "SQUARE"),
+    *("NEG", "ROUND", "SIN", "SQUARE"),
 )
 """What tflite-micro computes in float32 alone."""
 _LARGEST_RATIO = 2.0**22
@@ -82,6 +83,13 @@ def _elementwise(
     return convert
 
 
+def integers(c: Context, name: str, options: type[Any]) -> Operator:
+    """Convert arithmetic on int32, such as that on places in an embedding."""
+    if c.options(options).FusedActivationFunction() != tflite.ActivationFunctionType.NONE:
+        raise RefusedError("a fused activation of int32 is not supported", OPERATOR_ADVICE)
+    return _elementwise(name, 2)(c)
+
+
 def _ratio(real: float) -> None:
     """Refuse a ratio of scales that TFLite's shift of 32 bits can't express."""
     if real >= _LARGEST_RATIO:
@@ -120,6 +128,16 @@ def _hard_swish(op: Elementwise) -> None:
 def _gelu(c: Context) -> Operator:
     approximate = bool(c.options(tflite.GeluOptions).Approximate())
     return _elementwise("GeluTanh" if approximate else "Gelu", 1)(c)
+
+
+def _pow(c: Context) -> Operator:
+    exponent = c.any_input(1)
+    if not exponent.is_constant or exponent.dtype is not DType.FLOAT32 or np.unique(exponent.values).size != 1:
+        raise RefusedError("its exponent is not one constant number of float32", OPERATOR_ADVICE)
+    value = float(exponent.values.reshape(-1)[0])
+    if not 0 < abs(value) < np.inf or (value < 0 and abs(value) not in (0.5, 1.0, 2.0, 3.0, 4.0)):
+        raise RefusedError(f"the exponent {value} is not supported", OPERATOR_ADVICE)
+    return _elementwise("Pow", 2)(c)
 
 
 def _add_n(c: Context) -> Operator:
@@ -290,6 +308,11 @@ GENERAL: Mapping[str, Callable[[Context], Converted]] = {
     "RSQRT": _elementwise("Rsqrt", 1),
     "ELU": _elementwise("Elu", 1),
     "GELU": _gelu,
+    "SQRT": _elementwise("Sqrt", 1),
+    "SIGN": _elementwise("Sign", 1),
+    "POW": _pow,
+    "RELU_N1_TO_1": _elementwise("ReluN1To1", 1, check=_rescales),
+    "RELU_0_TO_1": _elementwise("Relu0To1", 1, check=_rescales),
     "EXP": _elementwise("Exp", 1),
     "LOG": _elementwise("Log", 1),
     "HARD_SWISH": _elementwise("HardSwish", 1, check=_hard_swish),

@@ -20,7 +20,7 @@ from utvm.frontends.refusal import RefusedError, ShapeRefusedError, broadcast_sh
 from utvm.frontends.tflite_composed import COMPOSED
 from utvm.frontends.tflite_filled import FILLED
 from utvm.frontends.tflite_gathering import GATHERING
-from utvm.frontends.tflite_general import GENERAL
+from utvm.frontends.tflite_general import GENERAL, integers
 from utvm.frontends.tflite_parts import PARTS, Converted
 from utvm.frontends.tflite_recurrent import RECURRENT
 from utvm.frontends.tflite_state import STATEFUL
@@ -107,6 +107,8 @@ def _product(c: Context, x: Tensor, weights: Tensor, y: Tensor, clamp: tuple[int
 def _binary(make: type[Add] | type[Sub] | type[Mul], options: type[tflite.AddOptions]) -> Callable[[Context], Operator]:
     def convert(c: Context) -> Operator:
         c.arity((2,))
+        if c.any_input(0).dtype is DType.INT32:
+            return integers(c, f"{make.__name__}Integers", options)
         a, b, y = c.activation(0), c.activation(1), c.result()
         expect_shape(y, broadcast_shape(a.shape, b.shape))
         return make(name=c.name, a=a, b=b, y=y, clamp=c.clamp(c.options(options).FusedActivationFunction(), y))

@@ -29,10 +29,11 @@ TYPES: Mapping[str, tuple[DType, ...]] = {
         (
             *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "MAX_POOL_2D", "AVERAGE_POOL_2D"),
             *("ADD", "SUB", "MUL", "MEAN", "SOFTMAX", "LOGISTIC", "TANH", "RELU", "LEAKY_RELU"),
-            *("SELECT", "SELECT_V2", "BATCH_MATMUL"),
+            "BATCH_MATMUL",
         ),
         _WIDE,
     ),
+    **dict.fromkeys(("SELECT", "SELECT_V2"), (DType.INT8, DType.INT16, DType.INT32, DType.FLOAT32)),
     **dict.fromkeys(
         (
             *("LOG_SOFTMAX", "L2_NORMALIZATION", "RELU6", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),

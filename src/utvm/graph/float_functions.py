@@ -79,6 +79,29 @@ def _floor_mod(_: Any, xs: Sequence[Expr]) -> Expr:
     return where(unequal(rest, 0.0) & unequal(b < 0.0, rest < 0.0), rest + b, rest)
 
 
+def _sign(_: Any, xs: Sequence[Expr]) -> Expr:
+    (x,) = xs
+    return where(x > 0.0, 1.0, where(x < 0.0, -1.0, 0.0))
+
+
+def _between(least: float) -> Formula:
+    return lambda _, xs: smaller(larger(xs[0], least), 1.0)
+
+
+def _pow(op: Any, xs: Sequence[Expr]) -> Expr:
+    """To a constant exponent: by products or a root where it is one, or else by a logarithm; 0 of what is below 0."""
+    x, exponent = xs[0], float(op.xs[1].values.reshape(-1)[0])
+    count = abs(exponent)
+    if count in (1.0, 2.0, 3.0, 4.0):
+        power = x
+        for _ in range(int(count) - 1):
+            power = power * x
+        return power if exponent > 0 else 1.0 / power
+    if count == 0.5:
+        return call(SQRT, x) if exponent > 0 else 1.0 / call(SQRT, x)
+    return where(x > 0.0, call(EXP, call(LOG, x) * exponent), 0.0)
+
+
 def _cast(op: Any, xs: Sequence[Expr]) -> Expr:
     if op.y.dtype is DType.BOOL:
         return unequal(xs[0], 0.0)
@@ -93,6 +116,10 @@ FLOAT_FUNCTIONS: Mapping[str, Formula] = {
     "GeluTanh": _gelu_tanh,
     "HardSwish": _hard_swish,
     "Prelu": _prelu,
+    "Pow": _pow,
+    "ReluN1To1": _between(-1.0),
+    "Relu0To1": _between(0.0),
+    "Sign": _sign,
     "Maximum": lambda _, xs: larger(xs[0], xs[1]),
     "Minimum": lambda _, xs: smaller(xs[0], xs[1]),
     "SquaredDifference": lambda _, xs: (xs[0] - xs[1]) * (xs[0] - xs[1]),

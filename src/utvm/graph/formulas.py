@@ -45,7 +45,9 @@ REQUANTIZE_HALF_UP = Helper(
 )
 QUOTIENT = Helper(name="utvm_quotient", evaluate=quotient)
 WRAPPING_SUM = Helper(name="utvm_wrapping_sum", evaluate=lambda a, b: wrap_int32(a + b))
-"""A sum that may leave int32, where C's own has no meaning."""
+WRAPPING_DIFFERENCE = Helper(name="utvm_wrapping_difference", evaluate=lambda a, b: wrap_int32(a - b))
+WRAPPING_PRODUCT = Helper(name="utvm_wrapping_product", evaluate=lambda a, b: wrap_int32(a * b))
+"""Results that may leave int32, where C's own have no meaning."""
 
 
 EXP = Helper(name="utvm_exp", evaluate=float_exp)

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from utvm.compute import Expr, call, equal, larger, smaller, unequal, where
 from utvm.graph.arithmetic import requantization
 from utvm.graph.float_functions import FLOAT_FUNCTIONS, FLOAT_REDUCERS
-from utvm.graph.formulas import QUOTIENT, WRAPPING_SUM, centered, requantized, stored
+from utvm.graph.formulas import (
+    QUOTIENT,
+    WRAPPING_DIFFERENCE,
+    WRAPPING_PRODUCT,
+    WRAPPING_SUM,
+    centered,
+    requantized,
+    stored,
+)
 from utvm.graph.general import Elementwise, Function, Reducer, Reduction
 from utvm.graph.tensor import DType, Tensor
 from utvm.numerics import (
@@ -27,7 +35,10 @@ from utvm.numerics import (
 )
 
 _NUMBERS = (DType.INT8, DType.INT32)
+_WITH_INT16 = (DType.INT8, DType.INT16, DType.INT32)
 _ANY = (DType.INT8, DType.INT32, DType.BOOL)
+_INT32 = (DType.INT32,)
+_WIDE = (DType.INT8, DType.INT16)
 
 
 # Two and more operands
@@ -97,13 +108,14 @@ def _comparison(compare: Callable[[Expr, Expr], Expr]) -> Callable[[Elementwise,
 # One operand
 
 
-def _abs(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
+def _abs(op: Elementwise, xs: Sequence[Expr]) -> Expr:
     (source,) = op.xs
-    value = np.abs(x - source.zero_point)
+    value = centered(source, xs[0])
+    value = where(value < 0, value * -1, value)
     if source.scale != op.y.scale:
         ratio = float(np.float32(source.scale) / np.float32(op.y.scale))
-        value = multiply_by_quantized_multiplier(value, *quantize_multiplier(ratio))
-    return np.asarray(value + op.y.zero_point)
+        value = requantized(value, requantization(ratio))
+    return stored(op, value)
 
 
 def _rsqrt(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
@@ -161,6 +173,26 @@ def _elu(x: NDArray[Any]) -> NDArray[Any]:
     return np.where(x < 0, below, x)
 
 
+def _sqrt(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
+    """Cut, not rounded, as TFLite, which alone has it in int8; of what is below zero: zero."""
+    (source,) = op.xs
+    value = np.float32(source.scale) * np.maximum(x - source.zero_point, 0).astype(np.float32)
+    return np.floor(np.sqrt(value) / np.float32(op.y.scale)).astype(np.int64) + op.y.zero_point
+
+
+def _between(least: float) -> Callable[[Elementwise, NDArray[Any]], NDArray[Any]]:
+    """Return what limits real numbers to `least` and 1, requantised; as TFLite, which alone has it in int8."""
+
+    def limited(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
+        (source,), y = op.xs, op.y
+        ratio = float(np.float32(source.scale) / np.float32(y.scale))
+        value = multiply_by_quantized_multiplier(x - source.zero_point, *quantize_multiplier(ratio))
+        low, high = (round(limit / float(np.float32(y.scale))) for limit in (least, 1.0))
+        return np.clip(value, low, high) + y.zero_point
+
+    return limited
+
+
 def _gelu(x: NDArray[Any]) -> NDArray[Any]:
     """By the complement of erf, which keeps its digits far below zero; as TFLite, which alone has it."""
     complement = np.array([math.erfc(value) for value in (x * np.float32(-math.sqrt(0.5))).ravel().tolist()])
@@ -196,17 +228,23 @@ def _first_of(op: Reduction, key: Expr) -> Expr:
 
 
 _INTEGERS: tuple[Function, ...] = (
-    Function(name="Abs", stored=_abs),
+    Function(name="Abs", expression=_abs, inputs=(DType.INT8, DType.INT16)),
     Function(name="Rsqrt", stored=_rsqrt),
     Function(name="Elu", real=_elu),
     Function(name="Gelu", real=_gelu),
     Function(name="GeluTanh", real=_gelu_tanh),
+    Function(name="ReluN1To1", stored=_between(-1.0)),
+    Function(name="Relu0To1", stored=_between(0.0)),
+    Function(name="Sqrt", stored=_sqrt),
+    Function(name="AddIntegers", expression=lambda _, xs: call(WRAPPING_SUM, *xs), inputs=_INT32),
+    Function(name="SubIntegers", expression=lambda _, xs: call(WRAPPING_DIFFERENCE, *xs), inputs=_INT32),
+    Function(name="MulIntegers", expression=lambda _, xs: call(WRAPPING_PRODUCT, *xs), inputs=_INT32),
     Function(name="Exp", real=_exp),
     Function(name="Log", real=_log),
     Function(name="HardSwish", stored=_hard_swish),
     Function(name="Prelu", expression=_prelu),
-    Function(name="Maximum", expression=lambda _, xs: larger(xs[0], xs[1]), inputs=(*_NUMBERS, DType.INT16)),
-    Function(name="Minimum", expression=lambda _, xs: smaller(xs[0], xs[1]), inputs=(*_NUMBERS, DType.INT16)),
+    Function(name="Maximum", expression=lambda _, xs: larger(xs[0], xs[1]), inputs=_WITH_INT16),
+    Function(name="Minimum", expression=lambda _, xs: smaller(xs[0], xs[1]), inputs=_WITH_INT16),
     Function(name="SquaredDifference", expression=_squared_difference),
     Function(name="Div", expression=_div),
     Function(name="AddN", expression=_add_n),
@@ -222,22 +260,19 @@ _INTEGERS: tuple[Function, ...] = (
     Function(
         name="Select",
         expression=lambda _, xs: where(unequal(xs[0], 0), xs[1], xs[2]),
-        inputs=(DType.INT8, DType.BOOL, DType.INT16),
+        inputs=(*_ANY, DType.INT16),
     ),
     Function(name="Cast", expression=lambda _, xs: xs[0], inputs=(DType.INT8, DType.INT16, DType.INT32, DType.BOOL)),
-    Function(name="BroadcastTo", expression=lambda _, xs: xs[0], inputs=_ANY),
+    Function(name="BroadcastTo", expression=lambda _, xs: xs[0], inputs=(*_ANY, DType.INT16)),
 )
 _INTEGER_REDUCERS: tuple[Reducer, ...] = (
+    Reducer(name="Sum", combine="sum", init=0, term=lambda op, x, _: centered(op.x, x), result=_sum, inputs=_WIDE),
     Reducer(
-        name="Sum",
-        combine="sum",
-        init=0,
-        term=lambda op, x, _: centered(op.x, x),
-        result=_sum,
-        inputs=(DType.INT8, DType.INT16),
+        name="ReduceMax", combine="max", init=-128, term=lambda _, x, __: x, result=lambda _, most: most, inputs=_WIDE
     ),
-    Reducer(name="ReduceMax", combine="max", init=-128, term=lambda _, x, __: x, result=lambda _, most: most),
-    Reducer(name="ReduceMin", combine="min", init=127, term=lambda _, x, __: x, result=lambda _, least: least),
+    Reducer(
+        name="ReduceMin", combine="min", init=127, term=lambda _, x, __: x, result=lambda _, least: least, inputs=_WIDE
+    ),
     Reducer(
         name="ReduceAll", combine="min", init=1, term=lambda _, x, __: x, result=lambda _, x: x, inputs=(DType.BOOL,)
     ),

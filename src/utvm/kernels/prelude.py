@@ -35,6 +35,18 @@ static inline int32_t utvm_wrapping_sum(int32_t a, int32_t b) {
   return (int32_t)((uint32_t)a + (uint32_t)b);
 }
 """,
+    "utvm_wrapping_difference": """\
+/* a - b modulo 2^32. */
+static inline int32_t utvm_wrapping_difference(int32_t a, int32_t b) {
+  return (int32_t)((uint32_t)a - (uint32_t)b);
+}
+""",
+    "utvm_wrapping_product": """\
+/* a * b modulo 2^32. */
+static inline int32_t utvm_wrapping_product(int32_t a, int32_t b) {
+  return (int32_t)((uint32_t)a * (uint32_t)b);
+}
+""",
     "utvm_high_mul": """\
 /* Rounding doubling high multiply; a and b are not both INT32_MIN, so nothing saturates. */
 static inline int32_t utvm_high_mul(int32_t a, int32_t b) {

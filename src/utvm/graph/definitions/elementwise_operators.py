@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.compute import Buffer, Compute, Index, Load, Lookup, Reduced, as_expr, axis
-from utvm.graph.arithmetic import requantization
+from utvm.graph.arithmetic import integer_range, requantization
 from utvm.graph.definitions.definition import Definition, axes_of, buffer_of
 from utvm.graph.definitions.frames import NOTHING, broadcast, over_dimensions
 from utvm.graph.formulas import centered, requantized, stored
 from utvm.graph.general import CumulativeSum, Elementwise, Reduction
+from utvm.graph.tensor import DType
 
 
 def elementwise(op: Elementwise) -> Definition:
@@ -48,10 +49,13 @@ def _table(op: Elementwise) -> NDArray[np.int8]:
 def reduction(op: Reduction) -> Definition:
     """Return the combination over `axes`, with an axis r for each."""
     reducer = op.reducer
+    init = reducer.init
+    if op.x.dtype is DType.INT16 and reducer.combine != "sum":
+        init = integer_range(op.x.dtype)[0 if reducer.combine == "max" else 1]
     stage = over_dimensions(
         op,
         reducer.combine,
-        reducer.init,
+        init,
         term=lambda x, place: as_expr(reducer.term(op, x, Index(value=place))),
         result=as_expr(reducer.result(op, Reduced())),
     )
