@@ -177,7 +177,7 @@ def _sqrt(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
     """Cut, not rounded, as TFLite, which alone has it in int8; of what is below zero: zero."""
     (source,) = op.xs
     value = np.float32(source.scale) * np.maximum(x - source.zero_point, 0).astype(np.float32)
-    return np.floor(np.sqrt(value) / np.float32(op.y.scale)).astype(np.int64) + op.y.zero_point
+    return np.asarray(np.floor(np.sqrt(value) / np.float32(op.y.scale)).astype(np.int64) + op.y.zero_point)
 
 
 def _between(least: float) -> Callable[[Elementwise, NDArray[Any]], NDArray[Any]]:
@@ -188,7 +188,7 @@ def _between(least: float) -> Callable[[Elementwise, NDArray[Any]], NDArray[Any]
         ratio = float(np.float32(source.scale) / np.float32(y.scale))
         value = multiply_by_quantized_multiplier(x - source.zero_point, *quantize_multiplier(ratio))
         low, high = (round(limit / float(np.float32(y.scale))) for limit in (least, 1.0))
-        return np.clip(value, low, high) + y.zero_point
+        return np.asarray(np.clip(value, low, high) + y.zero_point)
 
     return limited
 
