@@ -173,23 +173,30 @@ def onnxruntime(network: Network) -> Iterator[Row]:
             yield _compared(f"onnxruntime, {what}", network, utvm.load(after), real, seconds)
 
 
-def pt2e(network: Network) -> Iterator[Row]:
-    """PyTorch's pt2e with the XNNPACK quantiser; run by itself in real numbers."""
-    if network.module is None or not has("torchao"):
-        return
+def pt2e_program(module: Any, samples: Array) -> tuple[Any, Any]:
+    """Return a module as pt2e with the XNNPACK quantiser quantises it, and its program."""
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 
-    (example,) = _example(network) or (None,)
-    began = time.monotonic()
+    example = torch.tensor(samples[:1])
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    prepared = prepare_pt2e(torch.export.export(network.module, (example,)).module(), quantizer)
-    for sample in network.train[:CALIBRATION]:
+    prepared = prepare_pt2e(torch.export.export(module, (example,)).module(), quantizer)
+    for sample in samples:
         prepared(torch.tensor(sample[None]))
     converted = convert_pt2e(prepared)
+    return converted, torch.export.export(converted, (example,))
+
+
+def pt2e(network: Network) -> Iterator[Row]:
+    """PyTorch's pt2e; run by itself in real numbers."""
+    if network.module is None or not has("torchao"):
+        return
+    import torch
+
+    began = time.monotonic()
+    converted, program = pt2e_program(network.module, network.train[:CALIBRATION])
     seconds = time.monotonic() - began
-    program = torch.export.export(converted, (example,))
 
     def real(x: Array) -> Array:
         with torch.no_grad():
@@ -211,7 +218,7 @@ def ai_edge(network: Network) -> Iterator[Row]:
 
     with tempfile.TemporaryDirectory() as folder:
         path, made = network.tflite, Path(folder) / "int8.tflite"
-        if path is None:
+        if path is None or not _has_signature(path):
             path = Path(folder) / "float.tflite"
             path.write_bytes(_with_signature(_float_graph(network)))
         graph = utvm.load(path)
@@ -259,13 +266,19 @@ def _with_signature(graph: Graph) -> bytes:
     return write_subgraphs([part], {"serving_default": 0})
 
 
+def _has_signature(path: Path) -> bool:
+    from ai_edge_litert.interpreter import Interpreter
+
+    return bool(Interpreter(str(path)).get_signature_list())
+
+
 def _signature(path: Path) -> tuple[str, str]:
+    """Return the names of the first signature and of its first input."""
     from ai_edge_litert.interpreter import Interpreter
 
     listed = Interpreter(str(path)).get_signature_list()
-    key = next(iter(listed), "serving_default")
-    names = listed[key]["inputs"] if listed else [Interpreter(str(path)).get_input_details()[0]["name"]]
-    return key, names[0]
+    key = next(iter(listed))
+    return key, listed[key]["inputs"][0]
 
 
 def _float_graph(network: Network) -> Graph:
