@@ -273,6 +273,10 @@ class _Reader:
     def _tensor(self, index: int, tensor: Any) -> RawTensor:
         self._limit(f"dimensions in tensor {index}", tensor.ShapeLength(), MAX_RANK)
         shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
+        signature = self._signature_shape(index, tensor)
+        if shape and shape[0] == -1:
+            # Some writers leave the batch open in the shape itself: it is 1 where nothing else is chosen.
+            signature, shape = signature or shape, (1, *shape[1:])
         halves, nibbles = (tensor.Type() == kind for kind in (tflite.TensorType.FLOAT16, tflite.TensorType.INT4))
         dtype = DType.FLOAT32 if halves else _TYPES.get(tensor.Type())
         quant, data, problem = None, None, self._shape_problem(shape)
@@ -298,7 +302,7 @@ class _Reader:
             problem=problem,
             is_variable=bool(tensor.IsVariable()),
             is_resource=tensor.Type() == tflite.TensorType.RESOURCE,
-            signature=self._signature_shape(index, tensor),
+            signature=signature,
             packed=nibbles,
         )
 
