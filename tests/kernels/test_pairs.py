@@ -17,11 +17,12 @@ FAMILY = PairsOfInt16()
 
 
 def graph_of(kind: str, stride: int, dilation: int, pad: int, groups: int) -> Graph:
-    depth, channels, size, taps = int(RNG.choice([4, 8])), 8, 7, int(RNG.integers(1, 4))
+    depths = [4, 8] if groups > 1 else [1, 3, 4, 8]
+    depth, channels, size, taps = int(RNG.choice(depths)), 8, 7, int(RNG.integers(1, 4))
     shapes = {
         "conv": ((1, size, size, depth * groups), (channels, taps, taps, depth)),
         "depthwise": ((1, size, size, channels), (1, taps, taps, channels)),
-        "connected": ((3, 40), (channels, 40)),
+        "connected": ((3, 40 + pad), (channels, 40 + pad)),
     }
     shape, weights = shapes[kind]
     out = (size + 2 * pad - (taps - 1) * dilation - 1) // stride + 1
@@ -63,7 +64,7 @@ def test_pairs(board: str) -> None:
         for kind, stride, dilation, pad, groups in [
             *(("conv", *rest) for rest in product((1, 2), (1, 2), (0, 2), (1, 2))),
             *(("depthwise", *rest, 1) for rest in product((1, 2), (1, 2), (0, 2))),
-            ("connected", 1, 1, 0, 1),
+            *(("connected", 1, 1, odd, 1) for odd in (0, 1)),
         ]:
             graph = graph_of(kind, stride, dilation, pad, groups)
             (op,) = graph.operators

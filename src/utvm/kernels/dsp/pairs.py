@@ -6,17 +6,18 @@ those of 64 bits. They become int16 by one rounding high multiply (SMMULR) where
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.codegen import CArray, CSupport, CWriter
+from utvm.codegen import CArray, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
-from utvm.graph import DepthwiseConv2D, DType, Operator
+from utvm.graph import Conv2D, DepthwiseConv2D, DType, Operator
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.formulas import limits
 from utvm.kernels.base import Config, Kernel, Space
@@ -33,6 +34,8 @@ _LEAST_SHIFT, _MOST_SHIFT = 17, 32
 """Right shifts of the product with 16 bits of a multiplier that a multiplier of 32 bits can hold."""
 _FINISH, _BLOCK, _ROW = 14.0, 45.0, 14.0
 """Cycles of a sum's start and end, of a block, and of a row of its window (modelled: Cortex-M7)."""
+_COPY = 3.0
+"""Cycles of an element that is copied (modelled: Cortex-M7)."""
 _TAP = 2.0
 """Cycles of a depthwise product in C."""
 
@@ -64,9 +67,9 @@ class PairsOfInt16(BlockFamily):
         found = super().refusal(op, core)
         if found is not None or not isinstance(op, Weighted):
             return found
-        layer = Layer(op)
+        layer = Layer(_with_pairs(op))
         if not layer.depthwise and layer.depth % 2:
-            return f"{layer.depth} neighbours make no pairs"
+            return f"{layer.depth} neighbours of a group make no pairs"
         if _largest_sum(op) >= 2**31:
             return "a sum may leave 32 bits"
         shifts = 15 - channel_requantization(op).shift
@@ -79,7 +82,7 @@ class PairsOfInt16(BlockFamily):
         del core
         assert isinstance(op, Weighted)
         m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
-        layer = Layer(op)
+        layer = Layer(_with_pairs(op))
         if m > layer.width or layer.channels % n:
             return False
         if layer.depthwise:
@@ -88,14 +91,17 @@ class PairsOfInt16(BlockFamily):
 
     def cycles(self, op: Weighted, core: Core, config: Config) -> float:
         """Return counted loads, products and turns."""
-        return _cycles(op, core, config)
+        paired = _with_pairs(op)
+        copied = 0.0 if paired is op else paired.x.elements * _COPY
+        return _cycles(paired, core, config) + copied
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
         assert isinstance(op, Weighted)
         assert core.timing is not None
         m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
-        layer, w = Layer(op), CWriter()
+        paired = _with_pairs(op)
+        layer, w = Layer(paired), CWriter()
         writer = _PairWriter(w, layer, m, n, unroll, core.timing)
         writer.write()
         table = channel_requantization(op)
@@ -107,7 +113,39 @@ class PairsOfInt16(BlockFamily):
             "factor": CArray(c_type="int32_t", values=factors.astype(np.int32)),
         }
         helpers = ("utvm_high_mul_rounded", "utvm_clamp")
-        return self.kernel(op, config, writer, constants, helpers, tuple(writer.functions.values()))
+        kernel = self.kernel(op, config, writer, constants, helpers, tuple(writer.functions.values()))
+        return kernel if paired is op else _copying(kernel, op, paired)
+
+
+@lru_cache(maxsize=16)
+def _with_pairs(op: Weighted) -> Weighted:
+    """Return an operator of an odd depth with one more, of zeros, that its kernel copies to; others as they are."""
+    depth = op.weights.shape[-1]
+    if depth % 2 == 0 or isinstance(op, DepthwiseConv2D) or (isinstance(op, Conv2D) and op.groups > 1):
+        return op
+    values = np.pad(op.weights.values, [(0, 0)] * (op.weights.values.ndim - 1) + [(0, 1)])
+    shape = (*op.x.shape[:-1], depth + 1) if isinstance(op, Conv2D) else (op.x.elements // depth, depth + 1)
+    x = replace(op.x, shape=shape, data=None)
+    return replace(op, x=x, weights=replace(op.weights, shape=values.shape, data=values))
+
+
+def _copying(kernel: Kernel, op: Weighted, paired: Weighted) -> Kernel:
+    """Return a kernel that copies its input to where each pixel has a zero behind it."""
+    depth = op.weights.shape[-1]
+    w = CWriter()
+    with w.loop("i", op.x.elements // depth):
+        with w.loop("c", depth):
+            w(f"wide[i * {depth + 1} + c] = narrow[i * {depth} + c];")
+        w(f"wide[i * {depth + 1} + {depth}] = 0;")
+    w("const int16_t *const x = wide;")
+    first, *middle, last = kernel.function.parameters
+    scratch = CParameter(name="wide", c_type="int16_t", role="scratch")
+    function = replace(
+        kernel.function,
+        parameters=(replace(first, name="narrow"), *middle, scratch, last),
+        body=w.text + kernel.function.body,
+    )
+    return replace(kernel, function=function, scratch_bytes=paired.x.nbytes, ahead=None)
 
 
 def _largest_sum(op: Weighted) -> int:
