@@ -239,7 +239,7 @@ def test_where_the_search_ends_at_its_bound_the_error_says_so() -> None:
     assert (short.value.bounded, short.value.needed) == (True, 113)
     graph = network([64, 64], [False] * 2)
     layout = Layout(graph, CORE, None)
-    assert "of 50 plans that were tried the smallest takes 113 bytes" in layout.short_of_ram(short.value, 100)
+    assert "of the plans that were tried the smallest takes 113 bytes" in layout.short_of_ram(short.value, 100)
 
 
 def test_errors_name_the_operator_the_missing_bytes_and_what_would_fit() -> None:

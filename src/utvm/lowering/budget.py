@@ -104,7 +104,7 @@ def undominated(points: Iterable[_Cost]) -> list[_Cost]:
 class RamError(Exception):
     """No combination fits the RAM: operator `index` needs at least `needed` bytes, or the plan does with its gaps.
 
-    `bounded` says that the search ended at `MOST_PLANS`, so that one which was not tried might fit.
+    `bounded` says that the search ended at the most plans, so that one which was not tried might fit.
     """
 
     def __init__(self, index: int, needed: int, *, gaps: bool = False, bounded: bool = False) -> None:
@@ -120,7 +120,14 @@ class FlashError(Exception):
         self.needed = needed
 
 
-def choose(options: CandidateLists, *, flash: int | None, ram: int | None, memory: ArenaSizes) -> Picked:
+def choose(
+    options: CandidateLists,
+    *,
+    flash: int | None,
+    ram: int | None,
+    memory: ArenaSizes,
+    most_plans: int = MOST_PLANS,
+) -> Picked:
     """Return one candidate for each operator: the fewest cycles in all that fit.
 
     Without a limit of the flash, that is the least flash within `NEARLY` of the fewest cycles, in an arena no larger.
@@ -130,11 +137,12 @@ def choose(options: CandidateLists, *, flash: int | None, ram: int | None, memor
         flash: bytes for all constants and micro-kernels; None is no limit.
         ram: bytes for the arena; None is no limit.
         memory: what combinations need of the arena.
+        most_plans: so many memory plans are made; then none is found to fit, though another might.
 
     Raises:
         RamError, FlashError: nothing fits.
     """
-    fastest = _fastest(options, flash, ram, memory)
+    fastest = _fastest(options, flash, ram, memory, most_plans)
     return fastest if flash is not None else _smaller(options, fastest, memory)
 
 
@@ -206,7 +214,9 @@ def smallest(options: CandidateLists) -> int:
     return sum(min(choice.flash_bytes for choice in choices) for choices in options)
 
 
-def _fastest(options: CandidateLists, flash: int | None, ram: int | None, memory: ArenaSizes) -> Picked:
+def _fastest(
+    options: CandidateLists, flash: int | None, ram: int | None, memory: ArenaSizes, most_plans: int = MOST_PLANS
+) -> Picked:
     """Return the combination with the fewest cycles in what fits."""
     left = options if ram is None else _within(options, ram, memory)
     best = partial(_fewest_cycles, flash=flash)
@@ -216,7 +226,7 @@ def _fastest(options: CandidateLists, flash: int | None, ram: int | None, memory
     if ram is None:
         return first
     many = MOST_TURNS * len(left) if flash is None else _MOST_SEARCHED
-    search = _first_that_fits(left, best, cycles_of, ram, memory, most_searched=many)
+    search = _first_that_fits(left, best, cycles_of, ram, memory, most_searched=many, most_plans=most_plans)
     if search.picked is not None:
         return search.picked
     # The least that each operator can ask: mostly what fits if anything does.
@@ -244,6 +254,7 @@ def _first_that_fits(
     memory: ArenaSizes,
     *,
     most_searched: int = _MOST_SEARCHED,
+    most_plans: int = MOST_PLANS,
 ) -> _Selection:
     """Search the combination with the least cost whose plan fits."""
     parts = _Parts(options, best, cost)
@@ -262,7 +273,7 @@ def _first_that_fits(
             conflict = {index: picked[index].memory for index in crowded or range(len(picked))}
             conflicts.append(conflict)
         looked = max(parts.searches * len(options) - most_searched, len(conflicts) * len(options) - _MOST_CONFLICTS)
-        if len(arenas) == MOST_PLANS or turn == MOST_TURNS or looked > 0:
+        if len(arenas) >= most_plans or turn == MOST_TURNS or looked > 0:
             return _Selection(picked=None, arenas=tuple(arenas), bounded=True)
         parts.without(conflict)
     return _Selection(picked=None, arenas=tuple(arenas))

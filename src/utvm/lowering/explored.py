@@ -7,8 +7,15 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from utvm.graph import Graph, Operator, Tensor
+from utvm.lowering.budget import MOST_PLANS
 from utvm.lowering.patches import STRIPE, Stripes
+from utvm.lowering.plan import MOST_PLACED, SEARCH_ROUNDS
 from utvm.lowering.select import Candidate
+
+_MOST_PLACED = 1_200_000
+"""Requests that all plans for one question may place: 60 plans of 80 layers, which take seconds."""
+_LEAST_PLANS = 3
+"""Plans of each lowering behind that."""
 
 
 class Explored:
@@ -20,6 +27,7 @@ class Explored:
 
     def __init__(self) -> None:
         self.lowerings = 0
+        self._placed = 0
         self._candidates: dict[Hashable, list[Candidate]] = {}
         self._stripes: dict[Graph, Stripes] = {}
 
@@ -30,9 +38,27 @@ class Explored:
             self._candidates[key] = work_out()
         return self._candidates[key]
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether as many memory plans were made as all lowerings together may make."""
+        return self._placed >= _MOST_PLACED
+
+    def most_plans(self, calls: int) -> int:
+        """Return how many memory plans of so many calls the next lowering may make."""
+        return min(MOST_PLANS, max((_MOST_PLACED - self._placed) // _placed_by_one(calls), _LEAST_PLANS))
+
+    def note_plans(self, plans: int, calls: int) -> None:
+        """Count memory plans of so many calls that a lowering made."""
+        self._placed += plans * _placed_by_one(calls)
+
     def stripes(self, graph: Graph) -> Stripes:
         """Return the ways to compute the first layers of a graph in stripes."""
         return self._stripes.setdefault(graph, Stripes(graph))
+
+
+def _placed_by_one(calls: int) -> int:
+    """Return about the most requests that one plan places: one of the output of each call, one of its scratch."""
+    return max(min(2 * calls * SEARCH_ROUNDS, MOST_PLACED), 1)
 
 
 def _content(op: Operator) -> Hashable:

@@ -21,6 +21,8 @@ from utvm.lowering.stores import with_stores
 
 _PROBES = 8
 """Arenas that are tried between one that is too small and one that fits."""
+_LAST_PROBES = 2
+"""So many of these are tried in any case, however much was searched."""
 _MOST_LOWERINGS = 40
 """Searches, of the graph and of such in stripes, after which advice is the least arena that was found by then."""
 
@@ -78,8 +80,10 @@ def _least_ram(graph: Graph, asked: _Asked, guess: int) -> int | None:
             fits, tried = found, guess
             break
         short, guess = guess, 2 * guess
-    for _ in range(_PROBES):
+    for probe in range(_PROBES):
         if fits is None or fits - short <= BUFFER_ALIGNMENT or asked.explored.lowerings >= most:
+            break
+        if asked.explored.exhausted and probe >= _LAST_PROBES:
             break
         middle = (short + fits) // 2
         found = arena(middle)
@@ -144,7 +148,8 @@ def _lowered(graph: Graph, asked: _Asked, *, last_resorts: bool = True) -> Front
     whole: FrontierPoint | None = None
     stripes = asked.options.stripes
     try:
-        chosen = partial(choose, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
+        most_plans = asked.explored.most_plans(len(layout.operators))
+        chosen = partial(choose, flash=asked.options.flash, ram=asked.options.ram, memory=layout, most_plans=most_plans)
         picked, options = _settled(options, chosen)
         bound = least_cycles(options, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
         whole = FrontierPoint(cycles=cycles_of(picked), program=layout.program(picked, bound))
@@ -153,6 +158,8 @@ def _lowered(graph: Graph, asked: _Asked, *, last_resorts: bool = True) -> Front
         raise FlashBudgetError(layout.short_of_flash(short, options, asked.options.flash or 0), short.needed) from None
     except RamError as short:
         error = RamBudgetError(layout.short_of_ram(short, asked.options.ram or 0), short.needed)
+    finally:
+        asked.explored.note_plans(layout.plans, len(layout.operators))
     striped = _in_stripes(graph, layout, options, asked, whole) if stripes else None
     found = [point for point in (whole, striped) if point is not None]
     if not found:

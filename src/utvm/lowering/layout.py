@@ -14,7 +14,7 @@ from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Graph, Operator
 from utvm.kernels import Kernel, KernelFamily, Outline, workload
-from utvm.lowering.budget import MOST_PLANS, FlashError, RamError
+from utvm.lowering.budget import FlashError, RamError
 from utvm.lowering.draft import Draft
 from utvm.lowering.errors import LoweringError
 from utvm.lowering.explored import Explored
@@ -44,6 +44,7 @@ class Layout:
         self.name = library_name(name or graph.name)
         self.views = Views(graph)
         self.operators = self.views.operators
+        self.plans = 0
         self._floor = ArenaFloor(graph, self.operators, self.views.root)
 
     def options(self, asked: Options, explored: Explored | None = None) -> list[list[Candidate]]:
@@ -101,7 +102,8 @@ class Layout:
         return ()
 
     def arena_bytes(self, picked: Sequence[Candidate]) -> int:
-        """Return the bytes of the arena of a combination."""
+        """Return the bytes of the arena of a combination, and count that."""
+        self.plans += 1
         return plan_memory(self._requests(picked)).arena_bytes
 
     def program(self, picked: Sequence[Candidate], least_cycles: float = 0.0) -> Program:
@@ -145,7 +147,7 @@ class Layout:
         if short.gaps and self.operators:
             reason = f"with its gaps the plan takes {short.needed:,} bytes"
         if short.bounded:
-            reason = f"of {MOST_PLANS} plans that were tried the smallest takes {short.needed:,} bytes"
+            reason = f"of the plans that were tried the smallest takes {short.needed:,} bytes"
         return f"the arena does not fit: {reason} and {ram:,} are allowed, {short.needed - ram:,} too few"
 
     def short_of_flash(self, short: FlashError, options: Sequence[Sequence[Candidate]], flash: int) -> str:

@@ -70,6 +70,7 @@ class Stripes:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._prefixes = [p for p in _prefixes(graph) if p is not None]
+        self._macs = {op: macs_of(op) for op in graph.operators}
         self._left = _MOST_SPANS
         self._costs: dict[tuple[int, int], tuple[int, int] | None] = {}
         self._made: dict[tuple[int, int], Patching] = {}
@@ -104,8 +105,8 @@ class Stripes:
         (cut,) = prefix[-1].outputs
         stripes = [_needs(prefix, cut, span) for span in _spans(cut, rows)]
         self._left -= len(stripes) * len(prefix)
-        work = sum(macs_of(op) for op in self._graph.operators[len(prefix) :])
-        work += _stripes_macs(prefix, stripes)
+        work = sum(self._macs[op] for op in self._graph.operators[len(prefix) :])
+        work += _stripes_macs(prefix, stripes, self._macs)
         return _estimate(self._graph, prefix, cut, stripes), work
 
     def _patching(self, number: int, rows: int, work: int) -> Patching:
@@ -201,12 +202,14 @@ def _bytes(tensor: Tensor, rows: Rows) -> int:
     return tensor.nbytes // tensor.shape[1] * (rows[1] - rows[0])
 
 
-def _stripes_macs(prefix: Sequence[Operator], stripes: Sequence[Mapping[Tensor, Rows]]) -> int:
+def _stripes_macs(
+    prefix: Sequence[Operator], stripes: Sequence[Mapping[Tensor, Rows]], macs: Mapping[Operator, int]
+) -> int:
     total = 0
     for op in prefix:
         y = op.outputs[0]
         rows = sum(needs[y][1] - needs[y][0] for needs in stripes if y in needs)
-        total += macs_of(op) // y.shape[1] * rows
+        total += macs[op] // y.shape[1] * rows
     return total
 
 

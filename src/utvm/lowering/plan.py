@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ BUFFER_ALIGNMENT = 4
 SEARCH_ROUNDS = 400
 _MOST_PERMUTED = 5
 _SHUFFLED = 8
-_MOST_PLACED = 20_000
+MOST_PLACED = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,13 +157,15 @@ def _placed(shapes: tuple[_Shape, ...], bound: int) -> tuple[int, ...]:
         list(range(len(shapes))),
         by(lambda s: (-s.first, -s.nbytes, s.label)),
     ]
+    sizes = [shape.nbytes for shape in shapes]
     least, best_order, best = min(
-        ((peak(found), order, found) for order in orders for found in [_first_fit(order, conflicts)]),
+        ((peak(found), order, found) for order in orders if (found := _first_fit(order, conflicts, sizes))),
         key=lambda tried: tried[0],
+        default=(0, [], {}),
     )
     generator = random.Random(0)
     permutations = itertools.permutations(range(len(shapes))) if len(shapes) <= _MOST_PERMUTED else None
-    for turn in range(min(SEARCH_ROUNDS, _MOST_PLACED // max(len(shapes), 1))):
+    for turn in range(min(SEARCH_ROUNDS, MOST_PLACED // max(len(shapes), 1))):
         if least <= bound:
             break
         if permutations is None:
@@ -170,8 +173,8 @@ def _placed(shapes: tuple[_Shape, ...], bound: int) -> tuple[int, ...]:
             order = _varied(best_order, highest, turn, generator)
         else:
             order = list(next(permutations, best_order))
-        found = _first_fit(order, conflicts)
-        if peak(found) <= least:
+        found = _first_fit(order, conflicts, sizes, most=least)
+        if found is not None:
             least, best_order, best = peak(found), order, found
     return tuple(best[place] for place in range(len(shapes)))
 
@@ -188,7 +191,10 @@ def _varied(order: Sequence[int], highest: int, turn: int, generator: random.Ran
     return varied
 
 
-def _first_fit(order: Sequence[int], conflicts: _Conflicts) -> dict[int, int]:
+def _first_fit(
+    order: Sequence[int], conflicts: _Conflicts, sizes: Sequence[int], *, most: float = math.inf
+) -> dict[int, int] | None:
+    """Return where requests lie that are placed one after the other; None as soon as one ends beyond `most`."""
     placed: dict[int, int] = {}
     for place in order:
         near = conflicts[place].items()
@@ -197,6 +203,8 @@ def _first_fit(order: Sequence[int], conflicts: _Conflicts) -> dict[int, int]:
         for start, stop in taken:
             if start < offset < stop:
                 offset = stop
+        if offset + sizes[place] > most:
+            return None
         placed[place] = offset
     return placed
 

@@ -15,23 +15,15 @@ def requests_of(
     graph: Graph, views: Views, chosen: list[tuple[Operator, Outline]]
 ) -> tuple[list[Request], Mapping[Operator, Request]]:
     """Return one request for each storage, and one for the scratch of each operator that needs some."""
-    index = {op: position for position, (op, _) in enumerate(chosen)}
-    root = views.root
+    root, last_use = views.root, views.last_use
     end = len(chosen)
-    last_use: dict[Tensor, int] = {}
-    for op, position in index.items():
-        for tensor in (*op.activations, *op.outputs):
-            last_use[root(tensor)] = position
-    for tensor in graph.kept:
-        last_use[root(tensor)] = end
 
     storages: dict[Tensor, _Storage] = {}
     for tensor in graph.inputs:
         storages[tensor] = _Storage([tensor], -1, last_use.get(tensor, -1))
     for state in graph.states:
         storages[state.before] = _Storage([state.before], -1, end, is_state=True)
-    for op, kernel in chosen:
-        position = index[op]
+    for position, (op, kernel) in enumerate(chosen):
         held = {t: storages.get(root(t)) if views.is_whole(t) else None for t in op.activations}
         held = {t: None if _read_otherwise(op, t, root) else storage for t, storage in held.items()}
         host = _in_place_host(op, kernel, position, held)

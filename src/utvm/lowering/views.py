@@ -12,7 +12,8 @@ _ALIGNMENT = 4
 class Views:
     """Which tensors of a graph lie inside of others, and where. Bytes. What is stored lies where the next run reads it.
 
-    `operators` are those that are left to do. A part of a concatenation is written where it belongs; a run of rows is
+    `operators` are those that are left to do, `last_use` says which of them reads or writes a root last; their number
+    where it is kept. A part of a concatenation is written where it belongs; a run of rows is
     read where it lies. Both only at multiples of a word, since kernels load words.
     """
 
@@ -20,6 +21,12 @@ class Views:
         self._inside: dict[Tensor, tuple[Tensor, int]] = {}
         skipped = [op for op in graph.operators if self._note(graph, op)]
         self.operators = [op for op in graph.operators if op not in skipped]
+        self.last_use: dict[Tensor, int] = {}
+        for position, op in enumerate(self.operators):
+            for tensor in (*op.activations, *op.outputs):
+                self.last_use[self.root(tensor)] = position
+        for tensor in graph.kept:
+            self.last_use[self.root(tensor)] = len(self.operators)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

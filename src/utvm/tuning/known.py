@@ -9,6 +9,7 @@ import gzip
 import importlib.util
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -48,14 +49,15 @@ def measurements(board: Board, *, assume: str = "", records: str | Path | None =
     return _measurements(usable, board.name)
 
 
-def shipped(core: str) -> list[Record]:
+@lru_cache(maxsize=8)
+def shipped(core: str) -> tuple[Record, ...]:
     """Return the records that came with µTVM for a core."""
     resource = files("utvm.tuning") / SHIPPED_FILE
     if not resource.is_file():
-        return []
+        return ()
     mark = f'"core": "{core}"'
     lines = gzip.decompress(resource.read_bytes()).decode().split("\n")
-    return [from_values(json.loads(line)) for line in lines if mark in line]
+    return tuple(from_values(json.loads(line)) for line in lines if mark in line)
 
 
 def _users(board: Board) -> list[tuple[str, Record]]:

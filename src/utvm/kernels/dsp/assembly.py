@@ -108,6 +108,7 @@ def short_digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
+@lru_cache(maxsize=4096)
 def loop_cycles(function: CSupport, timing: Timing) -> float:
     """Return the modelled cycles of one turn of the innermost loop, from label 1 to the branch back, of a function."""
     lines = function.assembly

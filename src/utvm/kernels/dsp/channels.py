@@ -228,8 +228,7 @@ class _ChannelsPlan:
         return self.op.x.shape[0] * total
 
     def symbol(self, part: Part) -> str:
-        spec = self.spec(part)
-        return f"utvm_channels_{len(spec.taps)}_{short_digest(spec)}"
+        return _symbol(self.spec(part))
 
     def kernel(self, part: Part, core: Core) -> tuple[CSupport, float]:
         """Return the micro-kernel of a part and the modelled cycles of a turn.
@@ -293,6 +292,12 @@ def _unseen(weights: NDArray[np.int64], part: Part) -> NDArray[np.int64]:
     seen = weights[rows.first : rows.last, columns.first : columns.last]
     unseen: NDArray[np.int64] = weights.sum(axis=(0, 1)) - seen.sum(axis=(0, 1))
     return unseen
+
+
+@lru_cache(maxsize=1024)
+def _symbol(spec: ChannelsSpec) -> str:
+    """Return the name of a micro-kernel, which says everything that its code depends on."""
+    return f"utvm_channels_{len(spec.taps)}_{short_digest(spec)}"
 
 
 @lru_cache(maxsize=1024)

@@ -49,8 +49,11 @@ def expander(rows: ExpandedRows, timing: Timing) -> CSupport | None:
     A turn takes as many words as its name ends with; see `expander_words`.
     """
     words = expander_words(rows)
-    if words is None:
-        return None
+    return None if words is None else _expander(words, timing)
+
+
+@lru_cache(maxsize=256)
+def _expander(words: int, timing: Timing) -> CSupport:
     at_once, turn, _ = expansion_turn(words, timing, x="r0", row="r1", turns="r2")
     return assembler_loop(
         f"utvm_expand_{at_once}",

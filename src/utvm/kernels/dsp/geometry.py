@@ -8,6 +8,7 @@ one lane, keeps all word loads aligned.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,23 +183,7 @@ class ExpandedRows:
         Parts are equal; each has an address of its own. One part has at most `most_pairs` lane pairs if the row divides
         so: contiguous rows anywhere, dilated ones between the columns of the kernel.
         """
-        whole = self.taps()
-        reach = max(self.pixel_offset(m) for m in range(pixels))
-        contiguous = whole[-1] == 4 * (len(whole) - 1)
-        count = len(whole) if contiguous else self.window.kernel[1]
-        for parts in range(1, count + 1):
-            pairs = len(whole) // parts
-            if (
-                count % parts == 0
-                and reach + whole[pairs - 1] <= _MAX_OFFSET
-                and (pairs <= most_pairs or parts == count)
-            ):
-                return (parts, whole[:pairs]) if pairs > 1 or len(whole) == 1 else self._few(whole, reach)
-        return self._few(whole, reach)
-
-    def _few(self, whole: tuple[int, ...], reach: int) -> tuple[int, tuple[int, ...]] | None:
-        """Return the whole row if nothing smaller suits."""
-        return (1, whole) if reach + whole[-1] <= _MAX_OFFSET else None
+        return _split(self, pixels, most_pairs)
 
     def part_offset(self, part: int, parts: int) -> int:
         """Return the byte offset of a part's address from the row's."""
@@ -214,6 +199,24 @@ class ExpandedRows:
         padded = np.pad(lanes, ((0, 0), (0, 0), (0, 0), (0, self.pitch - channels)))
         flat = padded.reshape(out_channels, height, width * self.pitch)
         return np.pad(flat, ((0, 0), (0, 0), (0, 2 * len(self.taps()) - flat.shape[2])))
+
+
+@lru_cache(maxsize=1024)
+def _split(rows: ExpandedRows, pixels: int, most_pairs: int) -> tuple[int, tuple[int, ...]] | None:
+    whole = rows.taps()
+    reach = max(rows.pixel_offset(m) for m in range(pixels))
+    contiguous = whole[-1] == 4 * (len(whole) - 1)
+    count = len(whole) if contiguous else rows.window.kernel[1]
+    for parts in range(1, count + 1):
+        pairs = len(whole) // parts
+        if count % parts == 0 and reach + whole[pairs - 1] <= _MAX_OFFSET and (pairs <= most_pairs or parts == count):
+            return (parts, whole[:pairs]) if pairs > 1 or len(whole) == 1 else _few(whole, reach)
+    return _few(whole, reach)
+
+
+def _few(whole: tuple[int, ...], reach: int) -> tuple[int, tuple[int, ...]] | None:
+    """Return the whole row if nothing smaller suits."""
+    return (1, whole) if reach + whole[-1] <= _MAX_OFFSET else None
 
 
 def _contiguous(window: Window) -> bool:

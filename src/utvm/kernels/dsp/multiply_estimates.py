@@ -53,15 +53,22 @@ def multiply_estimate(spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> 
 
 
 def _estimated(kind: MultiplySpec, timing: Timing, shift: int, rows: int, pairs: int) -> BlockCost:
-    one, long, two = (
-        multiply_cost(_short(kind, *size), timing, shift=shift) for size in ((1, _SHORT), (1, _LONG), (2, _SHORT))
-    )
+    one, long, two = _short_costs(kind, timing, shift)
     return BlockCost(
         cycles=_extended(one.cycles, long.cycles, two.cycles, rows, pairs),
         code_bytes=_extended(one.code_bytes, long.code_bytes, two.code_bytes, rows, pairs)
         if kind.unrolled
         else _extended(one.code_bytes, long.code_bytes, one.code_bytes, 1, pairs),
     )
+
+
+@lru_cache(maxsize=4096)
+def _short_costs(kind: MultiplySpec, timing: Timing, shift: int) -> tuple[BlockCost, BlockCost, BlockCost]:
+    """Return what the three short blocks of a kind take: of few pairs, of more pairs, of two rows."""
+    one, long, two = (
+        multiply_cost(_short(kind, *size), timing, shift=shift) for size in ((1, _SHORT), (1, _LONG), (2, _SHORT))
+    )
+    return one, long, two
 
 
 def _extended(one: float, long: float, two: float, rows: int, pairs: int) -> float:
