@@ -69,12 +69,15 @@ def network(sizes: Sequence[int], residual: Sequence[bool]) -> Graph:
     tensors = [_tensor("t0", sizes[0])]
     operators: list[Operator] = []
     for index, size in enumerate(sizes[1:], 1):
-        tensors.append(_tensor(f"t{index}", size))
-        earlier = [t for t in tensors[:-2] if t.shape == tensors[-2].shape]
-        if residual[index] and earlier:
-            operators.append(Add(name=f"o{index}", a=tensors[-2], b=earlier[0], y=tensors[-1]))
+        x = tensors[-1]
+        earlier = [t for t in tensors[:-1] if t.shape == x.shape]
+        adds = residual[index] and earlier
+        # What may lie in the place of a sum's inputs is held against its definition: it has their shape.
+        tensors.append(_tensor(f"t{index}", x.nbytes if adds else size))
+        if adds:
+            operators.append(Add(name=f"o{index}", a=x, b=earlier[0], y=tensors[-1]))
         else:
-            operators.append(Relu(name=f"o{index}", x=tensors[-2], y=tensors[-1]))
+            operators.append(Relu(name=f"o{index}", x=x, y=tensors[-1]))
     return Graph(name="g", inputs=(tensors[0],), outputs=(tensors[-1],), operators=tuple(operators))
 
 
