@@ -18,6 +18,7 @@ from utvm.lowering.plan import BUFFER_ALIGNMENT
 from utvm.lowering.program import Program
 from utvm.lowering.select import Candidate
 from utvm.lowering.stores import with_stores
+from utvm.progress import say
 
 _PROBES = 8
 """Arenas that are tried between one that is too small and one that fits."""
@@ -67,6 +68,7 @@ def _least_ram(graph: Graph, asked: _Asked, guess: int) -> int | None:
     most = asked.explored.lowerings + _MOST_LOWERINGS
 
     def arena(ram: int | None) -> int | None:
+        say("looking for the least RAM that suffices")
         try:
             return _lowered(graph, asked.within(ram)).program.arena_bytes
         except LoweringError:
@@ -179,7 +181,8 @@ def _settled(
         vague = [candidate.draft for candidate in picked if not candidate.draft.is_settled]
         if not vague:
             return picked, options
-        for draft in vague:
+        for number, draft in enumerate(vague, 1):
+            say(f"scheduling what was chosen: {number} of {len(vague)}")
             draft.settle()
         options = [[c for c in choices if not c.draft.is_settled or c.draft.settle()] for choices in options]
 
@@ -207,6 +210,7 @@ def _in_stripes(
         after = max((index for index, floor in enumerate(floors) if floor > asked.options.ram), default=0)
         stripes = asked.explored.stripes(graph)
         for patching in stripes.patchings(asked.options.ram, after=graph.operators.index(layout.operators[after])):
+            say(f"fitting the first layers in stripes of {patching.rows} rows")
             with contextlib.suppress(LoweringError):
                 found = _lowered(patching.graph, uncut, last_resorts=last_resorts)
                 # Stripes only add work: the whole without a limit of the RAM bounds them.
