@@ -179,10 +179,13 @@ def _replaces(faster: Candidate, candidate: Candidate) -> bool:
 
 
 def _lies_over(outline: Outline, other: Outline) -> bool:
-    """Whether an output may lie wherever it may by another."""
-    if not set(other.in_place) <= set(outline.in_place):
+    """Whether an output may lie wherever it may by another.
+
+    In the place of an input it takes what the larger of both does, for as long as it lives: that may be in the way.
+    """
+    if outline.in_place != other.in_place or (outline.ahead is None) != (other.ahead is None):
         return False
-    return other.ahead is None or (outline.ahead is not None and outline.ahead <= other.ahead)
+    return outline.ahead is None or other.ahead is None or outline.ahead <= other.ahead
 
 
 def _measurement_of(kernel: Kernel, measured: Sequence[Measured]) -> Measured | None:
