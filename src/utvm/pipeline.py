@@ -137,16 +137,20 @@ def expected_cycles(kernel: PipelineKernel, timing: Timing) -> float:
 def _explain(core: str, answers: Sequence[PipelineAnswer]) -> tuple[dict[str, bool | int | float], tuple[str, ...]]:
     """Return the facts that differ with their values, and what no value of a fact explains."""
     changes: dict[str, bool | int | float] = {}
-    unexplained = []
+    left = []
     for answer in answers:
         if answer.holds:
             continue
         value = _settled(core, answer)
         if value is None:
-            unexplained.append(answer.kernel.what)
+            left.append(answer)
         else:
             changes[answer.kernel.settles] = value
-    return changes, tuple(unexplained)
+    if changes:
+        # What another kernel settled explains these too.
+        changed = measured_timing(core, changes, "as changed")
+        left = [a for a in left if abs(expected_cycles(a.kernel, changed) - a.measured) > TURN_TOLERANCE]
+    return changes, tuple(answer.kernel.what for answer in left)
 
 
 def _settled(core: str, answer: PipelineAnswer) -> bool | int | float | None:

@@ -99,7 +99,7 @@ _M7 = (
     # The table takes the case above for both, as counts do not tell which load is beside an unaligned one.
     _kernel("an unaligned load, then an aligned one", "ldr.w r0, [r11, #2]", "ldr.w r1, [r10, #4]",
         misaligned=_WORD_AT_2),
-    _kernel("an unaligned load beside an aligned one of its first bank", "ldr.w r1, [r10]", "ldr.w r0, [r11, #2]",
+    _kernel("an unaligned load beside an aligned one of its first bank", "ldr.w r1, [r10]", "ldr.w r0, [r10, #2]",
         misaligned=_WORD_AT_2),
     _kernel(
         "unaligned stores in a row", "str.w r0, [r10, #6]",
