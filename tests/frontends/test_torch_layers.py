@@ -111,6 +111,9 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
         IMAGE,
     ),
     "picked": (lambda: Around(lambda x: x[:, [0, 3, 1]].repeat(1, 1, 2, 1).tensor_split(2, 3)[1]), IMAGE),
+    "windows": (lambda: Around(lambda x: x.unfold(2, 4, 3).permute(0, 4, 1, 2, 3) * 2), IMAGE),
+    "columns": (lambda: Around(lambda x: F.unfold(x, (3, 2), padding=1, stride=2)), IMAGE),
+    "logarithm of a sum": (lambda: Around(lambda x: torch.logsumexp(x, (2, 3)) * torch.sign(x.mean((2, 3)))), IMAGE),
     "pixels": (lambda: nn.Sequential(nn.PixelShuffle(2), nn.PixelUnshuffle(4), nn.ChannelShuffle(2)), (1, 4, 8, 8)),
 }
 

@@ -123,6 +123,20 @@ def log_softmax(b: GraphBuilder, x: Tensor, axis: int) -> Tensor:
     return b.binary(Sub, apart, elementwise(b, "Log", total))
 
 
+def log_sum(b: GraphBuilder, x: Tensor, axes: tuple[int, ...], *, keep: bool) -> Tensor:
+    """The logarithm of the sum of exponentials over non-negative axes."""
+    most = reduction(b, "ReduceMax", x, axes, keep=True)
+    total = reduction(b, "Sum", elementwise(b, "Exp", b.binary(Sub, x, most)), axes, keep=keep)
+    return b.binary(Add, elementwise(b, "Log", total), b.reshape(most, total.shape))
+
+
+def sign(b: GraphBuilder, x: Tensor) -> Tensor:
+    """1 above 0, -1 below."""
+    zero, one, less = (b.constant(value, "sign") for value in (0.0, 1.0, -1.0))
+    below = elementwise(b, "Select", elementwise(b, "Less", x, zero, dtype=DType.BOOL), less, zero)
+    return elementwise(b, "Select", elementwise(b, "Greater", x, zero, dtype=DType.BOOL), one, below)
+
+
 def quotient(b: GraphBuilder, a: Tensor, divisor: Tensor) -> Tensor:
     """A / divisor: a product with the inverse where that is known."""
     if divisor.is_constant:

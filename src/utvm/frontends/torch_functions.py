@@ -178,6 +178,7 @@ FUNCTIONS: Mapping[str, Converter] = {
     "reciprocal": lambda n: f.power(n.b, n.x(), -1.0),
     "pow": _power,
     "square": lambda n: f.power(n.b, n.x(), 2.0),
+    "sign": lambda n: f.sign(n.b, n.x()),
     "maximum": lambda n: f.elementwise(n.b, "Maximum", n.x(0), n.x(1)),
     "minimum": lambda n: f.elementwise(n.b, "Minimum", n.x(0), n.x(1)),
     **{name: _function(name.title()) for name in ("exp", "neg", "abs", "sqrt", "rsqrt", "log", "sin", "cos")},

@@ -330,6 +330,7 @@ LAYERS: Mapping[str, Converter] = {
     **{f"_upsample_nearest_exact{d}d": _upsample for d in (1, 2)},
     "mean": _mean,
     "sum": _reduced("Sum"),
+    "logsumexp": lambda n: f.log_sum(n.b, n.x(), n.axes(1, "dim"), keep=bool(n.arg(2, "keepdim", False))),
     "amax": _reduced("ReduceMax"),
     "amin": _reduced("ReduceMin"),
     "max": _extreme("ReduceMax"),

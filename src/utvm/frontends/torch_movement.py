@@ -16,6 +16,7 @@ from utvm.frontends.torch_node import TorchNode, Value, tuple_of
 from utvm.graph import Tensor
 
 Converter = Callable[[TorchNode], Value | tuple[Value, ...]]
+_MOST_WINDOWS = 1024
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
@@ -309,6 +310,36 @@ def _channel_shuffle(n: TorchNode) -> Value:
     return _blocks(n, split, (0, 2, 1, *rest), x.shape)
 
 
+def _windows(n: TorchNode) -> Value:
+    """Windows of one dimension, whose places become the last dimension."""
+    x, axis = n.x(), n.axis(1, "dimension")
+    size, step = int(n.arg(2, "size")), int(n.arg(3, "step"))
+    count = (x.shape[axis] - size) // step + 1 if step > 0 else 0
+    if not 1 <= count <= _MOST_WINDOWS:
+        raise RefusedError(f"it makes {count} windows; 1 to {_MOST_WINDOWS:,} are supported")
+    order = [d for d in range(len(x.shape)) if d != axis] + [axis]
+    parts = [n.b.transpose(cut(n.b, x, axis, index * step, size), order) for index in range(count)]
+    wide = [n.b.reshape(part, (*part.shape[:axis], 1, *part.shape[axis:])) for part in parts]
+    return n.b.concatenation(wide, axis)
+
+
+def _columns(n: TorchNode) -> Value:
+    """[N,C,H,W] -> [N,C * taps,windows], as a convolution reads them."""
+    x, _ = n.image_of(2)
+    kernel, dilation, padding, stride = (tuple_of(n.arg(i, ""), 2) for i in range(1, 5))
+    x = bordered(n.b, x, [(0, 0), (0, 0), *((p, p) for p in padding)], "constant")
+    counts = [(s - d * (k - 1) - 1) // t + 1 for s, k, d, t in zip(x.shape[2:], kernel, dilation, stride, strict=True)]
+    if min(counts) < 1 or prod(kernel) > _MOST_WINDOWS:
+        raise RefusedError(f"its windows of {list(kernel)} do not fit {list(x.shape)}")
+    taps = []
+    for row in range(kernel[0]):
+        rows = cut(n.b, x, 2, row * dilation[0], counts[0], stride[0])
+        for column in range(kernel[1]):
+            tap = cut(n.b, rows, 3, column * dilation[1], counts[1], stride[1])
+            taps.append(n.b.reshape(tap, (*x.shape[:2], 1, prod(counts))))
+    return n.b.reshape(n.b.concatenation(taps, 2), (x.shape[0], x.shape[1] * len(taps), prod(counts)))
+
+
 def _item(n: TorchNode) -> Value:
     return n.part()
 
@@ -354,6 +385,8 @@ MOVEMENT: Mapping[str, Converter] = {
     "pixel_shuffle": _pixel_shuffle,
     "pixel_unshuffle": _pixel_unshuffle,
     "channel_shuffle": _channel_shuffle,
+    "unfold": _windows,
+    "im2col": _columns,
     "getitem": _item,
     **dict.fromkeys(
         ("contiguous", "clone", "detach", "detach_", "alias", "lift_fresh", "lift_fresh_copy", "positive"), _same
@@ -365,7 +398,18 @@ VIEWS = frozenset(
     (
         *("view", "reshape", "view_as", "reshape_as", "flatten", "unflatten", "unsqueeze", "squeeze", "permute"),
         *("transpose", "swapaxes", "swapdims", "t", "movedim", "expand", "expand_as", "broadcast_to", "select"),
-        *("unbind", "slice", "narrow", "chunk", "split", "split_with_sizes", "tensor_split", "getitem", "contiguous"),
+        *(
+            "unbind",
+            "slice",
+            "narrow",
+            "unfold",
+            "chunk",
+            "split",
+            "split_with_sizes",
+            "tensor_split",
+            "getitem",
+            "contiguous",
+        ),
         *("detach", "alias", "numpy_T", "mT", "dropout", "to", "type_as"),
     )
 )
