@@ -19,7 +19,7 @@ from utvm.cores import get_core
 from utvm.frontends import load_tflite
 from utvm.frontends.tflite_encoders import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded
-from utvm.graph import DType, Graph, Tensor
+from utvm.graph import DType, Graph, Quantization, Tensor
 from utvm.graph.reference import evaluate
 from utvm.lowering import lower
 
@@ -147,6 +147,26 @@ def test_powers(exponent: float) -> None:
     values = np.linspace(0.1, 3, 40).astype(np.float32)
     (got,) = run_on_host([lower(graph, get_core("cortex-m3"))], [[values]])
     np.testing.assert_allclose(got[0], values.astype(np.float64) ** exponent, rtol=2e-5)
+
+
+def test_places_in_int64() -> None:
+    x = Tensor(name="x", shape=(4, 7), dtype=DType.INT8, quant=Quantization.per_tensor(0.1, 3))
+    axis = Tensor(name="axis", shape=(), dtype=DType.INT32, data=np.array(-1, np.int32))
+    y = Tensor(name="y", shape=(4,), dtype=DType.INT64)
+    op = EncodedOperator(
+        code=tflite.BuiltinOperator.ARG_MAX,
+        version=2,
+        inputs=(x, axis),
+        outputs=(y,),
+        options="ArgMaxOptions",
+        fields={"OutputType": tflite.TensorType.INT64},
+    )
+    graph = load_tflite(write_encoded("places", (x,), (y,), [op]))
+    assert "reducer=ArgMax" in str(graph)
+    values = np.random.default_rng(0).integers(-128, 128, (4, 7)).astype(np.int8)
+    ((got,),) = run_on_host([lower(graph, get_core("cortex-m3"))], [[values]])
+    np.testing.assert_array_equal(got, values.argmax(axis=1))
+    assert got.dtype == np.int64
 
 
 def test_gelu_in_float32_is_close_and_the_same_on_cores() -> None:

@@ -240,15 +240,15 @@ def _reduced_shape(shape: Sequence[int], axes: Sequence[int], keeps: bool) -> tu
 def _arg(name: str, options: type[Any]) -> Callable[[Context], Operator]:
     def convert(c: Context) -> Operator:
         c.arity((2,))
-        x, y = c.activation(0), c.made_of((DType.INT32,))
+        x, y = c.activation(0), c.made_of((DType.INT32, DType.INT64))
         axes = reduced_axes(c, len(x.shape))
         if len(axes) != 1:
             raise RefusedError(f"it has {len(axes)} axes, one is expected")
         expect_shape(y, _reduced_shape(x.shape, axes, keeps=False))
         if x.shape[axes[0]] >= 1 << 22:
             raise RefusedError(f"{x.shape[axes[0]]} elements are too many for places in 32 bits")
-        if c.options(options).OutputType() != tflite.TensorType.INT32:
-            raise RefusedError("places of another type than int32 are not supported")
+        if c.options(options).OutputType() != getattr(tflite.TensorType, y.dtype.name):
+            raise RefusedError("the type of its places is not that of its output")
         return Reduction(name=c.name, reducer=reducer(name), x=x, y=y, axes=axes)
 
     return convert

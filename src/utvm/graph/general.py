@@ -21,13 +21,17 @@ class _Named:
     """Values that hold formulas, which can't be sent to other processes."""
 
     __slots__ = ()
+    name: str
+
+    def __repr__(self) -> str:
+        return self.name
 
     def __reduce__(self) -> Any:
         """Send those of TFLite by their names."""
         return _sent(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Function(_Named):
     """What an elementwise operator computes of the elements at one point. One of the three formulas is there.
 
@@ -65,7 +69,7 @@ class Elementwise(Operator):
         return self.function.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Reducer(_Named):
     """How a reduction combines elements.
 
