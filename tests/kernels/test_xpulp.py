@@ -24,7 +24,7 @@ from utvm.kernels import KernelFamily
 from utvm.kernels.blocked import BlockedProduct
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.xpulp import XpulpAveragePool2D, XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
-from utvm.kernels.xpulp.finish import Finish, finish_of
+from utvm.kernels.xpulp.finish import StairFinish, finish_of
 from utvm.lowering import lower
 from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding
 from utvm.profiling import profile
@@ -141,7 +141,7 @@ def outputs(op: Conv2D | FullyConnected | DepthwiseConv2D, sums: np.ndarray) -> 
     return np.clip(way[op.rounding]() + op.y.zero_point, *op.clamp)
 
 
-def finished(finish: Finish, products: np.ndarray) -> np.ndarray:
+def finished(finish: StairFinish, products: np.ndarray) -> np.ndarray:
     """Return what the instructions make of sums without their start, step by step in 32 bits."""
     words = [column[:, None] for column in finish.words.T.astype(np.int64)]
     shift, most = (words[-1] if finish.form.own else finish.common[0]), finish.common[1]

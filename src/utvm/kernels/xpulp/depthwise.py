@@ -15,12 +15,12 @@ from utvm.kernels.xpulp.depthwise_code import (
     CHANNELS,
     MOST_PIXELS,
     SHAPE,
-    DepthwiseSpec,
+    TapsSpec,
     depthwise_cycles,
     depthwise_function,
     packed,
 )
-from utvm.kernels.xpulp.finish import Finish, finish_of
+from utvm.kernels.xpulp.finish import StairFinish, finish_of
 from utvm.kernels.xpulp.product import finish_words
 from utvm.kernels.xpulp.windows import Windows
 
@@ -116,7 +116,7 @@ class _Plan:
         self.windows = Windows.of(op, self.m)
         found = finish_of(op)
         assert found is not None
-        self.finish: Finish = found
+        self.finish: StairFinish = found
         self.channels = op.x.shape[3]
 
     @property
@@ -125,9 +125,9 @@ class _Plan:
         whole, left = divmod(self.channels, CHANNELS)
         return [(0, whole), *([(self.channels - CHANNELS, 1)] if left else [])]
 
-    def spec(self, pixels: int) -> DepthwiseSpec:
+    def spec(self, pixels: int) -> TapsSpec:
         """Return the function of so many pixels."""
-        return DepthwiseSpec(
+        return TapsSpec(
             pixels=pixels,
             window=self.windows.window,
             form=self.finish.form,

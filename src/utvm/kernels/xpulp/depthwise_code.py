@@ -26,7 +26,7 @@ from utvm.kernels.xpulp.code import (
     repeat,
     xpulp_function,
 )
-from utvm.kernels.xpulp.finish import Form
+from utvm.kernels.xpulp.finish import FinishForm
 from utvm.kernels.xpulp.finish_code import SPARE, cycles, finished, stored
 
 CHANNELS = 4
@@ -44,12 +44,12 @@ _WEIGHTS, _COUNT = "a1", "a5"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DepthwiseSpec:
+class TapsSpec:
     """A function: pixels at once, the window, and the way to int8."""
 
     pixels: int
     window: tuple[int, int]
-    form: Form
+    form: FinishForm
     saturates: bool
 
     @property
@@ -60,7 +60,7 @@ class DepthwiseSpec:
 
 
 @lru_cache(maxsize=64)
-def depthwise_function(spec: DepthwiseSpec) -> CSupport:
+def depthwise_function(spec: TapsSpec) -> CSupport:
     """Return `void name(x, weights, finish, shape, y)`: weights as `packed` makes them, `finish` as for products."""
     code = _Code(spec)
     operands = "const int8_t *x, const int8_t *weights, const int32_t *finish, const int32_t *shape, int8_t *y"
@@ -74,7 +74,7 @@ def depthwise_function(spec: DepthwiseSpec) -> CSupport:
 
 
 @lru_cache(maxsize=256)
-def depthwise_cycles(spec: DepthwiseSpec, *, blocks: int) -> float:
+def depthwise_cycles(spec: TapsSpec, *, blocks: int) -> float:
     """Return the cycles of a call whose words are aligned."""
     code = _Code(spec)
     return _FRAME + cycles(code.entry()) + blocks * (cycles(code.block()) + _WAITS)
@@ -97,7 +97,7 @@ def packed(weights: NDArray[np.int8]) -> NDArray[np.int8]:
 class _Code:
     """The parts of a function and where its values are."""
 
-    def __init__(self, spec: DepthwiseSpec) -> None:
+    def __init__(self, spec: TapsSpec) -> None:
         self.spec = spec
         free = [register for register in REGISTERS if register != _WEIGHTS]
 

@@ -50,7 +50,7 @@ _HIGHEST_TOTAL = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class FinishForm:
     """The instructions from a sum to its output.
 
     Attributes:
@@ -77,14 +77,14 @@ class Form:
 
 
 _FORMS = (
-    *(Form(own=own, limits=limits) for own, limits in ((False, False), (True, False), (True, True))),
-    *(Form(own=own, limits=limits, parts=True) for own, limits in ((False, False), (True, False), (True, True))),
+    *(FinishForm(own=own, limits=limits) for own, limits in ((False, False), (True, False), (True, True))),
+    *(FinishForm(own=own, limits=limits, parts=True) for own, limits in ((False, False), (True, False), (True, True))),
 )
 """From fewest cycles to most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Finish:
+class StairFinish:
     """The constants of a finish.
 
     Attributes:
@@ -95,7 +95,7 @@ class Finish:
         clamp: the lowest and highest output.
     """
 
-    form: Form
+    form: FinishForm
     start: _Longs
     words: NDArray[np.uint32]
     common: tuple[int, int]
@@ -126,7 +126,7 @@ class _Stairs:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def finish_of(op: Weighted) -> Finish | None:
+def finish_of(op: Weighted) -> StairFinish | None:
     """Return the fastest exact finish of an operator; None where there is none."""
     if folded_bias(op).size and int(np.abs(_reach(op)).max()) >= 1 << 31:
         return None
@@ -192,7 +192,7 @@ def _reaches(op: Weighted, sums: _Longs, levels: _Longs, first: _Longs, last: _L
     return (inside | (sums > last)) & (sums >= first)
 
 
-def _searched(op: Weighted, stairs: _Stairs, form: Form) -> Finish | None:
+def _searched(op: Weighted, stairs: _Stairs, form: FinishForm) -> StairFinish | None:
     """Return a finish by halves, or None where some channel has no exact M."""
     first, last = stairs.first, stairs.last
     if form.limits:
@@ -219,7 +219,7 @@ def _searched(op: Weighted, stairs: _Stairs, form: Form) -> Finish | None:
         return None
     low = factor & 0xFFFF
     columns = [factor >> _HALF, low | (low << _HALF), *offsets, *([shift] if form.own else [])]
-    return Finish(
+    return StairFinish(
         form=form,
         start=folded_bias(op) - first[:, 0],
         words=(np.stack(columns, axis=1) & 0xFFFFFFFF).astype(np.uint32),
@@ -229,7 +229,7 @@ def _searched(op: Weighted, stairs: _Stairs, form: Form) -> Finish | None:
 
 
 def _best(
-    stairs: _Stairs, first: _Longs, last: _Longs, span: _Longs, most_shift: _Longs, form: Form, middle: int
+    stairs: _Stairs, first: _Longs, last: _Longs, span: _Longs, most_shift: _Longs, form: FinishForm, middle: int
 ) -> list[_Longs] | None:
     """Return shift, M and offset of each channel, or None where a channel has none.
 
@@ -282,15 +282,15 @@ def _between(least: _Longs, most: _Longs) -> tuple[_Longs, _Longs]:
     return value, high - low
 
 
-def _reference(op: Weighted) -> Finish:
+def _reference(op: Weighted) -> StairFinish:
     """Return the finish by definition."""
     table = channel_requantization(op)
     left, right = np.maximum(table.shift, 0), np.maximum(-table.shift, 0)
     lowers = np.where(right > 0, -1, 0)
     columns = [left, table.multiplier, right, lowers]
     words = np.stack([column.astype(np.int64) & 0xFFFFFFFF for column in columns], axis=1).astype(np.uint32)
-    return Finish(
-        form=Form(exact=True),
+    return StairFinish(
+        form=FinishForm(exact=True),
         start=folded_bias(op),
         words=words,
         common=(op.y.zero_point, 0),

@@ -16,7 +16,7 @@ from utvm.kernels.xpulp.code import (
     pack_bytes,
     saturate,
 )
-from utvm.kernels.xpulp.finish import Form
+from utvm.kernels.xpulp.finish import FinishForm
 
 SPARE = 9
 """Registers that a finish needs, next to the sums and two addresses."""
@@ -27,7 +27,7 @@ _WORD = 4
 
 
 def finished(
-    form: Form,
+    form: FinishForm,
     sums: Sequence[Sequence[str]],
     *,
     saturates: bool,
@@ -76,7 +76,7 @@ def finished(
 
 
 def _by_halves(
-    form: Form, total: str, words: Sequence[str], *, value: str, other: str, shift: str, most: str
+    form: FinishForm, total: str, words: Sequence[str], *, value: str, other: str, shift: str, most: str
 ) -> list[str]:
     high, low, offset = words[:3]
     lines = [limit(total, total, most)] if form.limits else []

@@ -11,8 +11,8 @@ from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.workload_keys import dims, workload
 from utvm.kernels.xpulp.code import COPY, FILL, OUTPUT, WEIGHTED_PARAMETERS, XpulpFamily
-from utvm.kernels.xpulp.finish import Finish, finish_of
-from utvm.kernels.xpulp.product_code import SHAPE, WORD, ProductSpec, fits, product_cycles, product_function
+from utvm.kernels.xpulp.finish import StairFinish, finish_of
+from utvm.kernels.xpulp.product_code import SHAPE, WORD, DotSpec, fits, product_cycles, product_function
 from utvm.kernels.xpulp.windows import Windows
 
 _SPACE: Space = {"m": (1, 2, 3, 4), "n": (1, 2, 3, 4, 5, 6, 7, 8)}
@@ -109,7 +109,7 @@ class _Plan:
         self.windows = Windows.of(op, self.m)
         found = finish_of(op)
         assert found is not None
-        self.finish: Finish = found
+        self.finish: StairFinish = found
         self.channels = op.weights.shape[0]
         self.rows = self.windows.window[0]
         run = self.windows.window[1] * self.windows.channels
@@ -121,9 +121,9 @@ class _Plan:
         blocks, left = divmod(self.channels, self.n)
         return [(self.n, 0, blocks), *([(left, blocks * self.n, 1)] if left else [])]
 
-    def spec(self, pixels: int, channels: int) -> ProductSpec:
+    def spec(self, pixels: int, channels: int) -> DotSpec:
         """Return the function of a block."""
-        return ProductSpec(
+        return DotSpec(
             pixels=pixels,
             channels=channels,
             rows=self.rows > 1,
@@ -177,7 +177,7 @@ class _Plan:
         return np.array(words, np.int64).astype(np.int32).reshape(-1)
 
 
-def finish_words(finish: Finish, blocks: list[tuple[int, int, int]]) -> NDArray[np.int32]:
+def finish_words(finish: StairFinish, blocks: list[tuple[int, int, int]]) -> NDArray[np.int32]:
     """Return what functions read as `finish`: for each block its starts, and then the words of its channels."""
     pieces = []
     for n, first, count in blocks:

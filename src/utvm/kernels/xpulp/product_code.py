@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from utvm.codegen import CSupport
 from utvm.kernels.xpulp.code import LEAST_BODY, REGISTERS, add_dot, load_step, repeat, xpulp_function
-from utvm.kernels.xpulp.finish import Form
+from utvm.kernels.xpulp.finish import FinishForm
 from utvm.kernels.xpulp.finish_code import SPARE, cycles, finished, stored
 
 WORD = 4
@@ -33,13 +33,13 @@ _WEIGHTS, _COUNT = "a1", "a5"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProductSpec:
+class DotSpec:
     """A function: its block, whether there are several rows of taps, and the way to int8."""
 
     pixels: int
     channels: int
     rows: bool
-    form: Form
+    form: FinishForm
     saturates: bool
 
     @property
@@ -56,7 +56,7 @@ def fits(pixels: int, channels: int) -> bool:
 
 
 @lru_cache(maxsize=64)
-def product_function(spec: ProductSpec) -> CSupport:
+def product_function(spec: DotSpec) -> CSupport:
     """Return `void name(x, weights, finish, shape, y)`.
 
     `weights` are words [block, row, word, channel of the block], `finish` the starts of a block and then the words of
@@ -79,7 +79,7 @@ def product_function(spec: ProductSpec) -> CSupport:
 
 
 @lru_cache(maxsize=256)
-def product_cycles(spec: ProductSpec, *, rows: int, words: int, blocks: int) -> float:
+def product_cycles(spec: DotSpec, *, rows: int, words: int, blocks: int) -> float:
     """Return the cycles of a call whose words are aligned; see `SHAPE`."""
     code = _Code(spec)
     step = cycles(code.step())
@@ -91,7 +91,7 @@ def product_cycles(spec: ProductSpec, *, rows: int, words: int, blocks: int) -> 
 class _Code:
     """The parts of a function and where its values are."""
 
-    def __init__(self, spec: ProductSpec) -> None:
+    def __init__(self, spec: DotSpec) -> None:
         m, n = spec.pixels, spec.channels
         self.spec = spec
         free = [register for register in REGISTERS if register != _WEIGHTS]
