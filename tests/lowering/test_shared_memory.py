@@ -7,7 +7,20 @@ import pytest
 
 import utvm
 from tests.support.target import run_programs
-from utvm.graph import Add, DType, Elementwise, Graph, Mul, Operator, Quantization, Reshape, StridedSlice, Sub, Tensor
+from utvm.graph import (
+    Add,
+    BatchMatMul,
+    DType,
+    Elementwise,
+    Graph,
+    Mul,
+    Operator,
+    Quantization,
+    Reshape,
+    StridedSlice,
+    Sub,
+    Tensor,
+)
 from utvm.graph.functions import function
 from utvm.graph.reference import evaluate
 from utvm.lowering import lower
@@ -53,6 +66,17 @@ def drawn(seed: int) -> Graph:
     return Graph(name="shared", operators=tuple(operators), inputs=(x,), outputs=(y,))
 
 
+def twice() -> list[Graph]:
+    """Return networks whose operators read one tensor as both operands."""
+    x = _tensor("x", (1, 6, 6))
+    y = _tensor("y", x.shape, Quantization.per_tensor(0.4, 2))
+    return [
+        Graph(name="sum", operators=(Add(name="op", a=x, b=x, y=y),), inputs=(x,), outputs=(y,)),
+        Graph(name="square", operators=(Mul(name="op", a=x, b=x, y=y),), inputs=(x,), outputs=(y,)),
+        Graph(name="product", operators=(BatchMatMul(name="op", a=x, b=x, y=y),), inputs=(x,), outputs=(y,)),
+    ]
+
+
 def _square(whole: Tensor, size: int, operators: list[Operator]) -> tuple[Tensor, Tensor]:
     """Return the first elements of `whole` as a row and as a column: both are views of one memory."""
     row = _tensor("row", (1, 1, size))
@@ -65,7 +89,7 @@ def _square(whole: Tensor, size: int, operators: list[Operator]) -> tuple[Tensor
 @pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m3", "qemu-riscv32"])
 def test_views_of_an_input_are_read_before_it_is_overwritten(board: str) -> None:
     rng = np.random.default_rng(1)
-    graphs = [drawn(seed) for seed in range(40)]
+    graphs = [*(drawn(seed) for seed in range(40)), *twice()]
     inputs = [[rng.integers(-128, 128, g.inputs[0].shape).astype(np.int8)] for g in graphs]
     with utvm.connect(board) as session:
         programs = [lower(run_passes(graph), session.board.core) for graph in graphs]

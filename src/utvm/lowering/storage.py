@@ -84,6 +84,8 @@ def _under(op: Operator, kernel: Outline, position: int, storage: _Storage | Non
     """Return the storage of the first input if it dies here and the output may lie over it."""
     if kernel.ahead is None or len(op.outputs) != 1 or storage is None or storage.last != position:
         return None
+    if op.activations.count(op.activations[0]) > 1:  # how far ahead is told of one reading
+        return None
     return storage
 
 
@@ -96,6 +98,9 @@ def _in_place_host(
     for candidate in kernel.in_place:
         tensor = op.activations[candidate]
         storage = storages[tensor]
-        if storage is not None and storage.last == position and tensor.nbytes >= op.outputs[0].nbytes:
+        readings = {place for place, each in enumerate(op.activations) if each is tensor}
+        if storage is None or storage.last != position or not readings <= set(kernel.in_place):
+            continue
+        if tensor.nbytes >= op.outputs[0].nbytes:
             return storage
     return None
