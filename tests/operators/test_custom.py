@@ -11,6 +11,7 @@ import tflite
 import utvm
 from tests.support.host import run_on_host
 from utvm.cli import main
+from utvm.compute import where
 from utvm.cores import get_core
 from utvm.errors import UtvmError
 from utvm.frontends import FrontendError, load_tflite
@@ -99,11 +100,25 @@ def test_formulas_of_numbers_alone() -> None:
     np.testing.assert_array_equal(evaluate(counted, [array])["y"], got[0])
 
 
+def test_a_formula_that_reads_nothing() -> None:
+    """The output may lie over an operand that no point reads."""
+    utvm.custom(Function(name="Five", expression=lambda *_: 5))
+    x, y = (tensor(name, (4, 3), 0.1, 0) for name in "xy")
+    five = load_tflite(write_encoded("five", (x,), (y,), [own("Five", [x], y)]))
+    array = np.zeros(x.shape, np.int8)
+    (got,) = run_on_host([lower(five, get_core("cortex-m3"))], [[array]])
+    np.testing.assert_array_equal(got[0], np.full(x.shape, 5))
+    np.testing.assert_array_equal(evaluate(five, [array])["y"], got[0])
+
+
 def test_python_can_not_choose_by_an_expression() -> None:
     x, y = (tensor(name, (4,), 0.1, 0) for name in "xy")
     double = Function(name="Double", expression=lambda _, xs: xs[0] if xs[0] > 0 else xs[0] * 2)
     with pytest.raises(TypeError, match=r"choose by where\(\)"):
         definition(Elementwise(name="op", function=double, xs=(x,), y=y))
+    zero = Function(name="Zero", expression=lambda _, xs: where(xs[0] == 0, 1, 0))
+    with pytest.raises(TypeError, match=r"take equal\(\) and unequal\(\)"):
+        definition(Elementwise(name="op", function=zero, xs=(x,), y=y))
 
 
 def test_a_table_makes_int8() -> None:

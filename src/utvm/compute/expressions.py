@@ -234,8 +234,14 @@ def smaller(left: Expr, right: Expr | float) -> Apply:
     return _apply("min", left, right)
 
 
-def where(condition: Expr, then: Expr | float, other: Expr | float) -> Select:
-    """Return `then` where the condition is not 0 but 1, else `other`."""
+def where(condition: Expr | bool, then: Expr | float, other: Expr | float) -> Select:
+    """Return `then` where the condition is not 0 but 1, else `other`.
+
+    Raises:
+        TypeError: the condition is what Python's == or != say of two expressions, known before there is a value.
+    """
+    if isinstance(condition, bool):
+        raise TypeError("== and != compare expressions as Python objects: take equal() and unequal() of utvm.compute")
     return Select(condition=_apply("-", condition, 1), then=as_expr(then), other=as_expr(other))
 
 
