@@ -54,7 +54,9 @@ def test_equalising_keeps_the_function_and_loses_less() -> None:
     assert made != graph
     got, wanted = (evaluate(each, [SAMPLES[:1]])["y"] for each in (made, graph))
     np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3)
-    plain, better = (utvm.quantize(network(1000), SAMPLES, equalize=each).report.judgement.snr for each in (0, 1))
+    plain, better = (
+        utvm.quantize(network(1000), SAMPLES, equalize=each).report.judgement.snr for each in (False, True)
+    )
     assert better > plain + 6
 
 

@@ -10,8 +10,8 @@ from utvm.errors import UtvmError
 
 PINNED = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post0"}
 """With apache-tvm-ffi 0.1.15, which a plain install of TVM brings, writing a schedule's trace to a file crashes."""
-NEEDED = ("psutil",)
-"""Of any version: TVM's search asks for it."""
+NEEDED = ("psutil", "onnx")
+"""Of any version: TVM's search asks for the first, operators that µTVM takes over are read by the second."""
 
 
 class TvmVersionError(UtvmError):
