@@ -26,7 +26,7 @@ MOST_PLANS = 50
 MOST_TURNS = 10_000
 """So many memory plans are made, and combinations looked at; then none is found to fit, though another might."""
 
-NEARLY = 5e-3
+NEARLY = 1e-2
 """So much more of the whole network's cycles is taken for less flash, where no budget says what flash is for."""
 
 _MOST_ENTRIES = 500
