@@ -13,6 +13,7 @@ from tests.support.onnx_files import convnet
 from tests.tuning.support import layer
 from utvm.arguments import described, is_of
 from utvm.frontends.tflite_writer import write_tflite
+from utvm.graph import registration
 from utvm.graph.samples import random_input
 
 BOARD = "qemu-cortex-m7"
@@ -81,6 +82,7 @@ def test_the_examples_of_docstrings_run(tmp_path: Path, monkeypatch: pytest.Monk
     samples = np.random.default_rng(0).normal(size=(4, 3, 16, 12)).astype(np.float32)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UTVM_RECORDS", str(tmp_path / "records.sqlite"))
+    monkeypatch.setattr(registration, "_CUSTOM", {})  # other tests register the same names
     names = {"utvm": utvm, "np": np, "Path": Path, "image": image, "samples": samples}
     names["compiled"] = utvm.compile(GRAPH, BOARD)
     with utvm.connect(BOARD) as session:
