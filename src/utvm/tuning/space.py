@@ -36,7 +36,7 @@ class Task:
         workload: the key of records.
         op: the first operator that has it; its weights are those that are measured.
         names: the names of all of them.
-        candidates: the whole space; the first is the fastest by estimate, used without tuning, and the default of each other family that
+        candidates: the whole space; the first is the fastest by estimate, and the default of each other family that
             competes comes next.
         given: candidates of a user's own, which are measured whatever a search expects of them.
     """
