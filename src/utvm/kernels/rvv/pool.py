@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from utvm.codegen import CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import MaxPool2D
 from utvm.graph.operators import Operator
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.overlap import nest_ahead
-from utvm.kernels.portable.window import write_taps
+from utvm.kernels.pool_calls import max_pool_by_calls
 from utvm.kernels.rvv.code import RvvFamily, vector_function
-from utvm.kernels.workload_keys import dims, workload
 
 _MOST = vector_function(
     "utvm_rvv_most",
@@ -56,35 +53,4 @@ class RvvMaxPool2D(RvvFamily):
         """Return the kernel of a maximum pooling."""
         del core
         assert isinstance(op, MaxPool2D)
-        batch, height, width, channels = op.x.shape
-        _, out_height, out_width, _ = op.y.shape
-        w = CWriter()
-        with w.loop("n", batch), w.loop("oy", out_height):
-            down = write_taps(
-                w, "y", stride=op.stride[0], before=op.padding.top, window=op.filter[0], size=height, output=out_height
-            )
-            with w.loop("ox", out_width):
-                along = write_taps(
-                    w, "x", stride=op.stride[1], before=op.padding.left, window=op.filter[1], size=width,
-                    output=out_width,
-                )  # fmt: skip
-                row = f"(n * {height} + {down.position(down.first)}) * {width}"
-                pixel = f"x + ({row} + {along.position(along.first)}) * {channels}"
-                to = f"y + ((n * {out_height} + oy) * {out_width} + ox) * {channels}"
-                counts = f"{channels}, {width * channels}, {down.count}, {along.count}"
-                w(f"{_MOST.name}({pixel}, {to}, {counts}, {op.clamp[0]}, {op.clamp[1]});")
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"max_pool_{dims(op.x.shape[1:])}_rvv",
-                comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
-                body=w.text,
-                support=(_MOST,),
-            ),
-            ahead=nest_ahead(op),
-        )
+        return max_pool_by_calls(op, self.name, config, _MOST)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CWriter
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.workload_keys import dims, workload
-from utvm.kernels.xpulp.code import COPY, FILL, OUTPUT, WEIGHTED_PARAMETERS, XpulpFamily
+from utvm.kernels.workload_keys import dims
+from utvm.kernels.xpulp.code import XpulpFamily
 from utvm.kernels.xpulp.depthwise_code import (
     CHANNELS,
     MOST_PIXELS,
@@ -22,7 +22,7 @@ from utvm.kernels.xpulp.depthwise_code import (
 )
 from utvm.kernels.xpulp.finish import StairFinish, finish_of
 from utvm.kernels.xpulp.product import finish_words
-from utvm.kernels.xpulp.windows import Windows
+from utvm.kernels.xpulp.windows import Windows, called_kernel
 
 _MOST_TAPS = 64
 """Taps of a window, all of which are written out."""
@@ -83,27 +83,14 @@ class XpulpDepthwise(XpulpFamily):
         w = CWriter()
         windows.write(w, plan.m, lambda pixels, x, y: _write_calls(w, plan, pixels, x, y))
         functions = tuple(depthwise_function(plan.spec(pixels)) for pixels, _, _ in windows.blocks(plan.m))
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"depthwise_{dims(op.x.shape[1:])}_k{op.weights.shape[1]}x{op.weights.shape[2]}_xpulp",
-                comment=f"{workload(op)}\nfamily {self.name}, m {plan.m}",
-                parameters=(
-                    *WEIGHTED_PARAMETERS,
-                    *([CParameter(name="rows", c_type="int8_t", role="scratch")] if windows.copied else []),
-                    OUTPUT,
-                ),
-                body=w.text,
-                support=(*((COPY, FILL) if windows.copied else ()), *functions),
-            ),
-            constants={
-                "weights": CArray(c_type="int8_t", values=plan.weights()),
-                "finish": CArray(c_type="int32_t", values=plan.finishes()),
-                "shape": CArray(c_type="int32_t", values=plan.shapes()),
-            },
-            scratch_bytes=windows.scratch_bytes,
-            ahead=windows.ahead,
+        return called_kernel(
+            op,
+            windows,
+            config,
+            stem=f"depthwise_{dims(op.x.shape[1:])}_k{op.weights.shape[1]}x{op.weights.shape[2]}",
+            body=w.text,
+            functions=functions,
+            constants={"weights": plan.weights(), "finish": plan.finishes(), "shape": plan.shapes()},
         )
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CWriter
 from utvm.cores import Core
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.workload_keys import dims, workload
-from utvm.kernels.xpulp.code import COPY, FILL, OUTPUT, WEIGHTED_PARAMETERS, XpulpFamily
+from utvm.kernels.workload_keys import dims
+from utvm.kernels.xpulp.code import XpulpFamily
 from utvm.kernels.xpulp.finish import StairFinish, finish_of
 from utvm.kernels.xpulp.product_code import SHAPE, WORD, DotSpec, fits, product_cycles, product_function
-from utvm.kernels.xpulp.windows import Windows
+from utvm.kernels.xpulp.windows import Windows, called_kernel
 
 _SPACE: Space = {"m": (1, 2, 3, 4), "n": (1, 2, 3, 4, 5, 6, 7, 8)}
 _CALL_CYCLES = 20.0
@@ -76,27 +76,14 @@ class XpulpProduct(XpulpFamily):
             for pixels, _, _ in windows.blocks(plan.m)
             for channels, _, _ in plan.channel_blocks
         )
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"{_stem(op)}_xpulp",
-                comment=f"{workload(op)}\nfamily {self.name}, m {plan.m}, n {plan.n}",
-                parameters=(
-                    *WEIGHTED_PARAMETERS,
-                    *([CParameter(name="rows", c_type="int8_t", role="scratch")] if windows.copied else []),
-                    OUTPUT,
-                ),
-                body=w.text,
-                support=(*((COPY, FILL) if windows.copied else ()), *functions),
-            ),
-            constants={
-                "weights": CArray(c_type="int8_t", values=plan.weights()),
-                "finish": CArray(c_type="int32_t", values=plan.finishes()),
-                "shape": CArray(c_type="int32_t", values=plan.shapes()),
-            },
-            scratch_bytes=windows.scratch_bytes,
-            ahead=windows.ahead,
+        return called_kernel(
+            op,
+            windows,
+            config,
+            stem=_stem(op),
+            body=w.text,
+            functions=functions,
+            constants={"weights": plan.weights(), "finish": plan.finishes(), "shape": plan.shapes()},
         )
 
 

@@ -6,14 +6,19 @@ are copied first, with the zero point around them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from utvm.codegen import CWriter
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected
+from utvm.kernels.base import Config, Kernel
 from utvm.kernels.overlap import line_ahead, nest_ahead
 from utvm.kernels.weighted import offset
-from utvm.kernels.xpulp.code import COPY, FILL
+from utvm.kernels.workload_keys import workload
+from utvm.kernels.xpulp.code import COPY, FILL, OUTPUT, WEIGHTED_PARAMETERS
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 _WORD = 4
@@ -202,4 +207,37 @@ def _flat(op: Conv2D | FullyConnected, pixels: int, depth: int, outputs: int, m:
         zero=op.x.zero_point,
         copied=copied,
         ahead=ahead,
+    )
+
+
+def called_kernel(
+    op: Weighted, windows: Windows, config: Config, *, stem: str, body: str, functions: Sequence[CSupport],
+    constants: Mapping[str, NDArray[np.int8] | NDArray[np.int32]],
+) -> Kernel:  # fmt: skip
+    """Return the kernel whose C calls `functions` for blocks of pixels.
+
+    Args:
+        op: the layer.
+        windows: its geometry.
+        config: the kernel's; the comment names its knobs.
+        stem: what the C function is named after.
+        body: its C.
+        functions: what it calls, beside those that copy rows.
+        constants: parameter's name → values.
+    """
+    rows = (CParameter(name="rows", c_type="int8_t", role="scratch"),) if windows.copied else ()
+    knobs = ", ".join(f"{name} {value}" for name, value in config.items())
+    return Kernel(
+        family="xpulp",
+        config=config,
+        function=CFunction(
+            stem=f"{stem}_xpulp",
+            comment=f"{workload(op)}\nfamily xpulp, {knobs}",
+            parameters=(*WEIGHTED_PARAMETERS, *rows, OUTPUT),
+            body=body,
+            support=(*((COPY, FILL) if windows.copied else ()), *functions),
+        ),
+        constants={name: CArray(c_type=f"{values.dtype}_t", values=values) for name, values in constants.items()},
+        scratch_bytes=windows.scratch_bytes,
+        ahead=windows.ahead,
     )
