@@ -4,20 +4,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import assume
-from hypothesis import strategies as st
 
 from tests.kernels.support import Case, check
+from tests.kernels.vector_cases import cases
 from tests.support.cases import drawn
-from tests.support.draw import case_with
-from tests.support.draw_weighted import conv2d_of, depthwise_of, fully_connected_of
-from tests.support.drawer import Drawer
 from tests.support.guarded import run_guarded, with_free_ends
 from utvm.boards import load_board
 from utvm.cores import get_core
 from utvm.device import GdbRemoteLink, Session
 from utvm.emulators import QemuTarget
-from utvm.graph import Graph, Operator
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
 from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumMaxPool2D
@@ -51,55 +46,14 @@ def helium(target: QemuTarget) -> Iterator[Session]:
         yield session
 
 
-@st.composite
-def cases(draw: st.DrawFn, kind: str, family: KernelFamily) -> Case:
-    graph, inputs = draw(case_with(kind))
-    return case_of(draw, graph, inputs, family)
-
-
-@st.composite
-def wide_cases(draw: st.DrawFn, kind: str, family: KernelFamily) -> Case:
-    """Layers of many channels and taps, whose blocks have loops."""
-    d = Drawer(np.random.default_rng(draw(st.integers(0, 2**32 - 1))), tflite=False, largest=12)
-    op = wide_operator(d, kind)
-    graph = Graph(name="wide", operators=(op,), inputs=(op.x,), outputs=op.outputs)
-    return case_of(draw, graph, [d.bytes(op.x)], family)
-
-
-def wide_operator(d: Drawer, kind: str) -> Operator:
-    def many(most: int) -> int:
-        return min(most, d.pick(d.integer(1, most), 16 * d.integer(1, 6), 16 * d.integer(1, 6) + 1))
-
-    batch, height, width = d.integer(1, 2), d.size(12), d.size(12)
-    match kind:
-        case "Conv2D":
-            groups = d.pick(1, 1, 1, 2, 3)
-            depth, channels = many(100 // groups), groups * many(40)
-            window = (d.integer(1, 5), d.integer(1, 5)) if d.integer(0, 3) else (1, 1)
-            return conv2d_of(d, (batch, height, width, groups * depth), (channels, *window, depth))
-        case "DepthwiseConv2D":
-            channels, window = many(40), (d.integer(1, 16), d.integer(1, 16))
-            return depthwise_of(d, (batch, height, width, channels), (1, *window, channels * d.pick(1, 1, 2)))
-        case _:
-            return fully_connected_of(d, (batch, d.pick(many(100), d.integer(1, 700))), many(70))
-
-
-def case_of(draw: st.DrawFn, graph: Graph, inputs: list[np.ndarray], family: KernelFamily) -> Case:
-    (op,) = graph.operators
-    assume(family.applies(op, CORE))
-    config = {knob: draw(st.sampled_from(choices)) for knob, choices in family.space(op, CORE).items()}
-    assume(family.legal(op, CORE, config))
-    return Case(graph, family, config, inputs)
-
-
 @pytest.mark.parametrize(("kind", "family"), DRAWN)
 def test_bit_exact_on_drawn_layers(helium: Session, kind: str, family: KernelFamily) -> None:
-    check(helium, drawn(cases(kind, family)))
+    check(helium, drawn(cases(kind, family, CORE)))
 
 
 @pytest.mark.parametrize(("kind", "family"), WEIGHTED)
 def test_bit_exact_on_drawn_wide_layers(helium: Session, target: QemuTarget, kind: str, family: KernelFamily) -> None:
-    found = drawn(wide_cases(kind, family), times=0.3)
+    found = drawn(cases(kind, family, CORE, wide=True), times=0.3)
     check(helium, found)
     check_guarded(helium, target, found)
 
@@ -108,7 +62,7 @@ def test_bit_exact_on_drawn_wide_layers(helium: Session, target: QemuTarget, kin
 def test_nothing_outside_of_operands_is_touched(
     helium: Session, target: QemuTarget, kind: str, family: KernelFamily
 ) -> None:
-    check_guarded(helium, target, drawn(cases(kind, family), times=0.3))
+    check_guarded(helium, target, drawn(cases(kind, family, CORE), times=0.3))
 
 
 def check_guarded(session: Session, target: QemuTarget, found: list[Case]) -> None:

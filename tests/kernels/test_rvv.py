@@ -5,14 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume
-from hypothesis import strategies as st
 
 from tests.kernels.support import Case, check
-from tests.kernels.test_helium import wide_operator
+from tests.kernels.vector_cases import cases
 from tests.support.cases import drawn
-from tests.support.draw import case_with
-from tests.support.drawer import Drawer
 from tests.support.guarded import run_guarded, with_free_ends
 from utvm.bench import layer_graph
 from utvm.boards import Board, load_board
@@ -33,6 +29,7 @@ DRAWN = [
     ("MaxPool2D", RvvMaxPool2D()),
     ("Logistic", RvvLookup()),
 ]
+CORE = load_board("qemu-riscv32v").core
 SIZES = (64, 128, 256, 512)
 
 
@@ -51,30 +48,14 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
         yield opened
 
 
-@st.composite
-def cases(draw: st.DrawFn, kind: str, family: KernelFamily, wide: bool) -> Case:
-    if wide:
-        d = Drawer(np.random.default_rng(draw(st.integers(0, 2**32 - 1))), tflite=False, largest=12)
-        op = wide_operator(d, kind)
-        graph, inputs = Graph(name="wide", operators=(op,), inputs=(op.x,), outputs=op.outputs), [d.bytes(op.x)]
-    else:
-        graph, inputs = draw(case_with(kind))
-    (op,) = graph.operators
-    core = load_board("qemu-riscv32v").core
-    assume(family.applies(op, core))
-    config = {knob: draw(st.sampled_from(choices)) for knob, choices in family.space(op, core).items()}
-    assume(family.legal(op, core, config))
-    return Case(graph, family, config, inputs)
-
-
 @pytest.mark.parametrize(("kind", "family"), DRAWN)
 def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFamily) -> None:
-    check(session, drawn(cases(kind, family, wide=False), 1 / 2), everywhere=True)
+    check(session, drawn(cases(kind, family, CORE), 1 / 2), everywhere=True)
 
 
 @pytest.mark.parametrize(("kind", "family"), WEIGHTED)
 def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: KernelFamily) -> None:
-    check(session, drawn(cases(kind, family, wide=True), 1 / 4), everywhere=True)
+    check(session, drawn(cases(kind, family, CORE, wide=True), 1 / 4), everywhere=True)
 
 
 @pytest.mark.parametrize("layer", ["conv_9x1x20_20_k1", "conv_7x2x40_36_k1", "conv_5x3x36_40_k1"])
@@ -110,7 +91,7 @@ def test_nothing_behind_operands_is_touched(
 ) -> None:
     """With each operand at the very end of memory: an access behind it faults."""
     session, target = guarded
-    found = drawn(cases(kind, family, wide=False), 1 / 4)
+    found = drawn(cases(kind, family, CORE), 1 / 4)
     programs = [
         lower(case.graph, session.board.core, Options(choices={"op": (case.family, case.config)})) for case in found
     ]

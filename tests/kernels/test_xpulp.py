@@ -5,19 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume
-from hypothesis import strategies as st
 
 import utvm
 from tests.kernels.support import Case, check
-from tests.kernels.test_helium import wide_operator
+from tests.kernels.vector_cases import cases
 from tests.support.cases import drawn
 from tests.support.draw import case_with
-from tests.support.drawer import Drawer
 from utvm.bench import layer_graph
 from utvm.cores import get_core
 from utvm.device import Session
-from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Quantization, Rounding
+from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Quantization, Rounding
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
@@ -48,29 +45,14 @@ def session() -> Iterator[Session]:
         yield opened
 
 
-@st.composite
-def cases(draw: st.DrawFn, kind: str, family: KernelFamily, wide: bool) -> Case:
-    if wide:
-        d = Drawer(np.random.default_rng(draw(st.integers(0, 2**32 - 1))), tflite=False, largest=12)
-        op = wide_operator(d, kind)
-        graph, inputs = Graph(name="wide", operators=(op,), inputs=(op.x,), outputs=op.outputs), [d.bytes(op.x)]
-    else:
-        graph, inputs = draw(case_with(kind))
-    (op,) = graph.operators
-    assume(family.applies(op, CORE))
-    config = {knob: draw(st.sampled_from(choices)) for knob, choices in family.space(op, CORE).items()}
-    assume(family.legal(op, CORE, config))
-    return Case(graph, family, config, inputs)
-
-
 @pytest.mark.parametrize(("kind", "family"), DRAWN)
 def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFamily) -> None:
-    check(session, drawn(cases(kind, family, wide=False), 1 / 2), everywhere=True)
+    check(session, drawn(cases(kind, family, CORE), 1 / 2), everywhere=True)
 
 
 @pytest.mark.parametrize(("kind", "family"), WEIGHTED)
 def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: KernelFamily) -> None:
-    check(session, drawn(cases(kind, family, wide=True), 1 / 4))
+    check(session, drawn(cases(kind, family, CORE, wide=True), 1 / 4))
 
 
 @pytest.mark.parametrize("kind", ["Conv2D", "FullyConnected", "DepthwiseConv2D"])
