@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,21 @@ import pytest
 
 import utvm
 from tests.support.onnx_files import model, node
+from tests.support.oracle import Oracle
 from utvm.cli import main
+from utvm.frontends import load_tflite
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.onnx import load_onnx
+from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import Conv2D, DepthwiseConv2D, DType, Graph, Padding, Relu
 from utvm.graph.reference import evaluate
 from utvm.passes import prepare_float
-from utvm.quantization import BoardCost, Dataset, Pixels, folded
+from utvm.quantization import BoardCost, Dataset, Kept, Method, Pixels, folded
+from utvm.quantization.calibration import distributions
 from utvm.quantization.equalization import equalized
 from utvm.quantization.keeping import keep_accuracy
+from utvm.quantization.quantizer import has_int16, quantize_graph
+from utvm.quantization.tflite_forms import tflite_form
 
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -87,47 +94,138 @@ def test_weights_of_several_layers_stay_as_they_are() -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-2)
 
 
-def test_a_choice_that_does_not_fit_is_not_taken() -> None:
-    """Operator b alone in float32 keeps accuracy as a and b do, but does not fit."""
+def choose(lost: Callable[[Kept], float], cost: Callable[[Kept], BoardCost | None]) -> tuple[Kept, ...]:
+    """Return the choices among layers a and b, the noisier first, where each loses and costs what functions say."""
     graph = prepare_float(network(300)).graph
-    data = Dataset(inputs={"x": SAMPLES})
-    tried: list[tuple[str, ...]] = []
+    a, b = [op for op in graph.operators if isinstance(op, Conv2D)][:2]
+    tried: list[Kept] = []
 
-    def make(kept: Collection[str]) -> Graph:
-        tried.append(tuple(kept))
+    def make(types: Mapping[str, DType]) -> Graph:
+        wide, real = (
+            tuple({a.name: "a", b.name: "b"}[name] for name, dtype in types.items() if dtype is each)
+            for each in (DType.INT16, DType.FLOAT32)
+        )
+        tried.append(Kept(wide=wide, real=real, lost=0, cost=None))
         return graph
 
-    def cost(made: Graph) -> BoardCost:
-        return BoardCost(cycles=None, arena_bytes=0, flash_bytes=0, fits=tried[-1] != ("b",))
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("utvm.quantization.keeping.lost_points", lambda *_: {(): 9.0, ("a",): 5.0}.get(tried[-1], 0.0))
-        patch.setattr("utvm.quantization.keeping._by_noise", lambda *_: ["a", "b"])
-        choices = keep_accuracy(graph, make, data, 1.0, cost, lambda text: None)
-    assert choices[-1].names == ("a", "b")
-    assert [choice.names for choice in choices if not choice.fits] == [("b",)]
+        patch.setattr("utvm.quantization.keeping.lost_points", lambda *_: lost(tried[-1]))
+        patch.setattr("utvm.quantization.keeping._by_noise", lambda *_: [a, b])
+        priced = None if cost(Kept(lost=0, cost=None)) is None else lambda made: cost(tried[-1])
+        found = keep_accuracy(graph, make, Dataset(inputs={"x": SAMPLES}), 1.0, priced, lambda text: None)
+    short = {a.name: "a", b.name: "b"}
+    return tuple(
+        dataclasses.replace(each, wide=tuple(map(short.get, each.wide)), real=tuple(map(short.get, each.real)))
+        for each in found
+    )
 
 
-def test_the_fewest_operators_stay_float() -> None:
-    made = utvm.quantize(network(300), SAMPLES, keep_accuracy=2, board="qemu-cortex-m7")
-    assert made.report.cost is not None
-    assert made.report.cost.fits
-    (first, *_, taken) = made.report.kept
-    assert first.names == ()
+def priced(cycles: int, *, fits: bool = True) -> BoardCost:
+    return BoardCost(cycles=cycles, arena_bytes=0, flash_bytes=0, fits=fits)
+
+
+def test_a_choice_that_does_not_fit_is_not_taken() -> None:
+    """Operator b alone in float32 keeps accuracy as a and b do, but does not fit; int16 keeps none."""
+    choices = choose(
+        lambda each: 9.0 if each.wide or not each.real else 5.0 if each.real == ("a",) else 0.0,
+        lambda each: priced(1, fits=(each.real, each.wide) != (("b",), ())),
+    )
+    assert (choices[-1].real, choices[-1].wide) == (("a", "b"), ())
+    assert [choice.real for choice in choices if not choice.fits] == [("b",)]
+
+
+def test_the_fastest_choice_is_taken() -> None:
+    """All but int8 keeps accuracy: int16 is taken where it is the faster, or where no board says which is."""
+
+    def lost(each: Kept) -> float:
+        return 0.0 if each.types else 9.0
+
+    assert choose(lost, lambda each: priced(2 + len(each.wide) + 9 * len(each.real)))[-1].wide == ("a",)
+    assert choose(lost, lambda each: priced(2 + 9 * len(each.wide) + len(each.real)))[-1].real == ("a",)
+    without = choose(lost, lambda each: None)
+    assert without[-1].wide == ("a",)
+    assert not any(each.real for each in without)
+
+
+def test_an_operator_in_float_becomes_int16_where_it_may() -> None:
+    """Operator a has to be float32, and b at least int16."""
+    choices = choose(
+        lambda each: 0.0 if each.real[:1] == ("a",) and len(each.types) == 2 else 9.0,
+        lambda each: priced(2 + len(each.wide) + 9 * len(each.real)),
+    )
+    assert (choices[-1].real, choices[-1].wide) == (("a",), ("b",))
+
+
+@pytest.fixture(scope="module")
+def kept() -> utvm.QuantizedModel:
+    """A network of operators in int8 and in int16."""
+    return utvm.quantize(network(300), SAMPLES, keep_accuracy=2, board="qemu-cortex-m7")
+
+
+def stored(graph: Graph, x: np.ndarray) -> np.ndarray:
+    quant = graph.inputs[0].quant
+    assert quant is not None
+    return np.clip(np.rint(x / quant.scale[0]) + quant.zero_point[0], -128, 127).astype(np.int8)[None]
+
+
+def test_the_fewest_operators_are_not_int8(kept: utvm.QuantizedModel) -> None:
+    assert kept.report.cost is not None
+    assert kept.report.cost.fits
+    (first, *_, taken) = kept.report.kept
+    assert first.types == {}
     assert first.lost > 2 >= taken.lost
-    assert taken.names
+    assert taken.wide
     assert taken.cost is not None
-    real = [op for op in made.graph.operators if op.outputs[0].dtype is DType.FLOAT32]
-    assert len(taken.names) <= len(real) < len(made.graph.operators)
-    assert all(t.dtype is DType.INT8 for t in (*made.graph.inputs, *made.graph.outputs))
-    compiled = utvm.compile(made.graph, "qemu-cortex-m7")
+    wide = [op for op in kept.graph.operators if op.outputs[0].dtype is DType.INT16]
+    assert len(taken.wide) <= len(wide) < len(kept.graph.operators)
+    assert all(t.dtype is DType.INT8 for t in (*kept.graph.inputs, *kept.graph.outputs))
+    compiled = utvm.compile(kept.graph, "qemu-cortex-m7")
+    oracle = Oracle(kept.file)
     with utvm.connect("qemu-cortex-m7") as session:
         for x in SAMPLES[:2]:
-            quant = made.graph.inputs[0].quant
-            assert quant is not None
-            stored = np.clip(np.rint(x / quant.scale[0]) + quant.zero_point[0], -128, 127).astype(np.int8)[None]
-            got = utvm.Model(session, compiled).run(stored).outputs
-            np.testing.assert_array_equal(next(iter(got.values())), evaluate(made.graph, [stored])["y"])
+            got = utvm.Model(session, compiled).run(stored(kept.graph, x)).outputs
+            np.testing.assert_array_equal(next(iter(got.values())), evaluate(kept.graph, [stored(kept.graph, x)])["y"])
+            np.testing.assert_array_equal(next(iter(got.values())), oracle.run(stored(kept.graph, x))[0])
+
+
+def test_any_types_beside_each_other_are_exact() -> None:
+    """Operators drawn to be int8, int16 or float32 compute what tflite-micro does, but sums of float32."""
+    rng = np.random.default_rng(3)
+    constants = {
+        **{"a": drawn(rng, 6, 3, 3, 3), "d": drawn(rng, 6, 1, 3, 3), "k": drawn(rng, 6, 1, 1), "f": drawn(rng, 5, 12)},
+        **{"z": np.array([2, 3], np.int64), "two": np.array(2.0, np.float32)},
+    }
+    nodes = [
+        *(node("Conv", ["x", "a"], ["1"], pads=[1, 1, 1, 1], strides=[2, 2]), node("Clip", ["1", "", "two"], ["2"])),
+        *(node("Conv", ["2", "d"], ["3"], group=6, pads=[1, 1, 1, 1]), node("Sigmoid", ["3"], ["4"])),
+        *(node("MaxPool", ["4"], ["5"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]), node("Mul", ["5", "3"], ["6"])),
+        *(node("Tanh", ["6"], ["7"]), node("Add", ["7", "k"], ["8"]), node("Sub", ["8", "2"], ["9"])),
+        *(node("Concat", ["9", "5"], ["10"], axis=1), node("LeakyRelu", ["10"], ["11"], alpha=0.2)),
+        *(
+            node("AveragePool", ["11"], ["12"], kernel_shape=[2, 2]),
+            node("ReduceMean", ["12", "z"], ["13"], keepdims=0),
+        ),
+        *(node("Gemm", ["13", "f"], ["14"], transB=1), node("Softmax", ["14"], ["y"])),
+    ]
+    net = load_onnx(model(nodes, (1, 3, 8, 8), constants).SerializeToString(), name="mixed")
+    graph = prepare_float(net).graph
+    seen = distributions(graph, {"x": SAMPLES}, lambda text: None)
+    ranges = {name: found.range(Method.MIN_MAX) for name, found in seen.items()}
+    by_type = {DType.INT8: ranges, DType.INT16: ranges}
+    for chances in ((0.0, 1.0, 0.0), *([(0.3, 0.7, 0.0)] * 3), *([(0.4, 0.4, 0.2)] * 3)):
+        types = rng.choice(np.array((DType.INT8, DType.INT16, DType.FLOAT32), object), len(graph.operators), p=chances)
+        kept = {op.name: dtype for op, dtype in zip(graph.operators, types, strict=True)}
+        for op in graph.operators:
+            if kept[op.name] is DType.INT16 and not has_int16(op):
+                kept[op.name] = DType.FLOAT32
+        file = write_tflite(tflite_form(quantize_graph(graph, by_type, weights=Method.MIN_MAX, kept=kept)))
+        made = load_tflite(file)
+        assert {op.outputs[0].dtype for op in made.operators} >= set(kept.values())
+        most = 0 if DType.FLOAT32 not in kept.values() else 1
+        oracle = Oracle(file)
+        for x in SAMPLES[:3]:
+            got = next(iter(evaluate(made, [stored(made, x)]).values()))
+            assert np.abs(got.astype(int) - oracle.run(stored(made, x))[0]).max() <= most
 
 
 @pytest.mark.parametrize(

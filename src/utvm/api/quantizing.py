@@ -104,7 +104,8 @@ def quantize(
         weights: how scales of weights are chosen: min-max or least-squares.
         correct: whether biases are corrected for what rounding does to means.
         equalize: whether the channels between layers are equalised first: for layers whose channels differ much.
-        keep_accuracy: points of accuracy that may be lost; operators that lose more stay float32, the fewest that do.
+        keep_accuracy: points of accuracy that may be lost; some operators become int16 or stay float32, the fewest,
+            or with a board those that take the fewest cycles.
         board: where the network is to fit and run, for `keep_accuracy` and the report.
         pixels: what the network expects of bytes and pictures.
         fold_pixels: whether `pixels` go into the network, so that its input is a camera's bytes, uint8.

@@ -66,8 +66,8 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "--keep-accuracy",
         type=float,
         metavar="POINTS",
-        help="leave the fewest operators in float32 with which at most so many points of accuracy are lost, or of "
-        "agreement without labels",
+        help="make operators int16 or leave them in float32, the fewest with which at most so many points of accuracy "
+        "are lost, or of agreement without labels; with --board the fastest choice",
     )
     parser.add_argument(
         "--board",

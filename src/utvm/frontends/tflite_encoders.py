@@ -12,6 +12,7 @@ from utvm.frontends.context import ACTIVATION_RANGES, quantised_range
 from utvm.frontends.tflite_encoded import EncodedOperator, UnwritableError, constant_of
 from utvm.frontends.tflite_general_encoders import elementwise, reduction
 from utvm.graph import (
+    FULL_INT8,
     Add,
     AveragePool2D,
     AverageRounding,
@@ -55,9 +56,9 @@ _CODES = tflite.BuiltinOperator
 
 
 def _activation(clamp: tuple[int, int], y: Tensor) -> int:
-    if y.dtype is DType.FLOAT32:
+    # The whole range of int8 stands for that of any type. NONE also where an activation would clamp nothing.
+    if y.dtype is DType.FLOAT32 or clamp == FULL_INT8:
         return int(tflite.ActivationFunctionType.NONE)
-    # NONE for the whole range, also where an activation would clamp nothing.
     for activation, limits in ACTIVATION_RANGES.items():
         if clamp == quantised_range(y, *limits):
             return int(activation)
@@ -215,7 +216,7 @@ def _pad(op: Pad) -> EncodedOperator:
     real = op.x.dtype is DType.FLOAT32
     if op.value == (0 if real else op.x.zero_point):
         return EncodedOperator(code=_CODES.PAD, version=2, inputs=inputs, outputs=(op.y,), options="PadOptions")
-    data = np.array([op.value], np.float32 if real else np.int8)
+    data = np.array([op.value], op.x.dtype.value)
     value = Tensor(name=f"{op.name}/value", shape=(1,), dtype=op.x.dtype, quant=op.x.quant, data=data)
     return EncodedOperator(
         code=_CODES.PADV2, version=2, inputs=(*inputs, value), outputs=(op.y,), options="PadV2Options"

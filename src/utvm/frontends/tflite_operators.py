@@ -39,7 +39,6 @@ from utvm.graph import (
     Mean,
     Mul,
     Operator,
-    Quantization,
     Quantize,
     Relu,
     Relu6,
@@ -52,7 +51,7 @@ from utvm.graph import (
     Tensor,
 )
 from utvm.graph.arithmetic import bilinear_positions
-from utvm.graph.units import PRESCRIBED_UNITS
+from utvm.graph.units import PRESCRIBED_INT16_UNITS, PRESCRIBED_UNITS
 
 
 def _fully_connected(c: Context) -> Converted:
@@ -143,13 +142,10 @@ def _rescaled(x: Tensor, y: Tensor, factor: float = 1.0) -> None:
         )
 
 
-_INT16_UNITS = Quantization.per_tensor(1 / 32768)
-
-
 def _prescribed(kind: type[Operator], y: Tensor) -> None:
     if y.dtype is DType.FLOAT32:
         return
-    units = PRESCRIBED_UNITS[kind] if y.dtype is DType.INT8 else _INT16_UNITS
+    units = PRESCRIBED_UNITS[kind] if y.dtype is DType.INT8 else PRESCRIBED_INT16_UNITS
     if y.zero_point != units.zero_point[0] or abs(y.scale - units.scale[0]) > 1e-9:
         raise RefusedError(
             f"tensor '{y.name}': scale 1/{1 / units.scale[0]:.0f} and zero point {units.zero_point[0]} are expected"

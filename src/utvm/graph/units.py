@@ -1,4 +1,4 @@
-"""Units of int8 tensors that follow from the operator that makes them."""
+"""Units of tensors that follow from the operator that makes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ PRESCRIBED_UNITS: Mapping[type[Operator], Quantization] = {
     Tanh: Quantization.per_tensor(1 / 128, 0),
     L2Normalize: Quantization.per_tensor(1 / 128, 0),
 }
-"""Operators whose result has a scale and a zero point that TFLite prescribes."""
+"""Operators whose result has a scale and a zero point that TFLite prescribes, in int8."""
+
+PRESCRIBED_INT16_UNITS = Quantization.per_tensor(1 / 32768)
+"""The same of results in int16, for all of these operators."""
 
 REAL_RANGES: Mapping[type[Operator], tuple[float, float | None]] = {Relu: (0.0, None), Relu6: (0.0, 6.0)}
 """Activations that clamp, and to which real values; None is no end."""

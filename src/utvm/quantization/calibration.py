@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Tensor
+from utvm.graph.arithmetic import integer_range
 from utvm.graph.reference.evaluation import evaluate_operator
 from utvm.quantization.batches import Runner
 from utvm.quantization.ranges import Distribution
@@ -74,6 +75,7 @@ def _sized(op: Conv2D | DepthwiseConv2D | FullyConnected, count: int) -> Conv2D 
 
 
 def _rounded(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32]:
-    """Return real values as eight bits hold them."""
-    stored = np.clip(np.rint(values / np.float32(tensor.scale)) + tensor.zero_point, -128, 127) - tensor.zero_point
+    """Return real values as a tensor of integers holds them."""
+    least, most = integer_range(tensor.dtype)
+    stored = np.clip(np.rint(values / np.float32(tensor.scale)) + tensor.zero_point, least, most) - tensor.zero_point
     return np.asarray(stored * np.float32(tensor.scale), np.float32)

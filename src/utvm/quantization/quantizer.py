@@ -1,9 +1,9 @@
-"""A float graph and the ranges of its tensors → an int8 graph with TFLite's arithmetic."""
+"""A float graph and the ranges of its tensors → a graph of integers with TFLite's arithmetic."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from utvm.frontends.context import quantised_range
 from utvm.graph import (
     FULL_INT8,
     Add,
+    AveragePool2D,
     BatchMatMul,
     Concatenation,
     Conv2D,
@@ -24,6 +25,8 @@ from utvm.graph import (
     FullyConnected,
     Graph,
     LeakyRelu,
+    Logistic,
+    MaxPool2D,
     Mean,
     Mul,
     Operator,
@@ -34,16 +37,20 @@ from utvm.graph import (
     Relu,
     Relu6,
     Reshape,
+    Softmax,
     Split,
     StridedSlice,
     Sub,
+    Tanh,
     Tensor,
     Transpose,
 )
+from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
-from utvm.quantization.groups import SHARING, SHARING_NAMES, shares_units, sharing_groups
+from utvm.quantization.groups import SHARING, SHARING_NAMES
 from utvm.quantization.ranges import Method, ValueRange
+from utvm.quantization.scales import activation_units, makers_of, prescribed_units
 from utvm.quantization.weights import stored_weights, weight_scales
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
@@ -66,7 +73,15 @@ _KNOWN = (
     *(*SHARING, *PRESCRIBED_UNITS),
 )
 _MOVING = (Concatenation, Reshape, Split, StridedSlice, Transpose)
-"""Operators that stay float where what they read does."""
+"""Operators that have the type of what they read."""
+_WIDE = (
+    *(Conv2D, DepthwiseConv2D, FullyConnected, BatchMatMul, Add, Sub, Mul, Mean, LeakyRelu, Relu),
+    *(Softmax, Logistic, Tanh, MaxPool2D, AveragePool2D, *_MOVING, Pad),
+)
+"""Operators that tflite-micro computes in int16."""
+_SUFFIXES = {DType.INT8: "", DType.INT16: "/wide", DType.FLOAT32: "/real"}
+"""What is added to a tensor's name in each type."""
+_NARROWER = {DType.INT8: (), DType.INT16: (DType.INT8,), DType.FLOAT32: (DType.INT8, DType.INT16)}
 
 
 _IN_INT8 = frozenset((*SHARING_NAMES, "HardSwish", "Elu", "Abs", "Prelu", "Sum"))
@@ -75,6 +90,11 @@ _IN_INT8 = frozenset((*SHARING_NAMES, "HardSwish", "Elu", "Abs", "Prelu", "Sum")
 
 class QuantizationError(UtvmError):
     """A network that can't be quantised."""
+
+
+def has_int16(op: Operator) -> bool:
+    """Whether tflite-micro computes an operator in int16."""
+    return isinstance(op, _WIDE)
 
 
 def float_alone(graph: Graph) -> set[str]:
@@ -96,11 +116,6 @@ def float_alone(graph: Graph) -> set[str]:
     return found
 
 
-def makers_of(graph: Graph, tensors: Iterable[Tensor]) -> list[Operator | None]:
-    """Return what makes tensors."""
-    return [graph.producers.get(t) for t in tensors]
-
-
 def _makers(graph: Graph, op: Operator) -> list[Operator | None]:
     return makers_of(graph, op.inputs)
 
@@ -119,20 +134,20 @@ def fused_activations(graph: Graph) -> dict[Operator, Operator]:
 
 def quantize_graph(
     graph: Graph,
-    ranges: Mapping[str, ValueRange],
+    ranges: Mapping[DType, Mapping[str, ValueRange]],
     *,
     weights: Method,
     corrections: Mapping[str, NDArray[np.float64]] | None = None,
-    kept: Collection[str] = (),
+    kept: Mapping[str, DType] | None = None,
 ) -> Graph:
-    """Return the graph in int8.
+    """Return the graph in int8, with some operators in int16 with int8 weights, or in float32.
 
     Args:
         graph: float32, images [N,H,W,C].
-        ranges: tensor name → the range of real values that eight bits cover.
+        ranges: int8 or int16 → tensor name → the range of real values that the type covers.
         weights: how scales of weights are chosen.
         corrections: name of a layer with weights → what is taken from its bias.
-        kept: names of operators that stay float32, between a Dequantize and a Quantize.
+        kept: name of an operator that is not int8 → its type. Operators between two types convert.
 
     Raises:
         QuantizationError: an operator has no int8 form here.
@@ -140,33 +155,37 @@ def quantize_graph(
     unknown = {op.kind for op in graph.operators if not isinstance(op, _KNOWN)}
     if unknown:
         raise QuantizationError(f"{', '.join(sorted(unknown))} can't be quantised: take them out of the network")
-    return _Quantizer(graph, ranges, weights, corrections or {}, kept).graph_of_int8()
+    return _Quantizer(graph, ranges, weights, corrections or {}, kept or {}).graph_of_integers()
 
 
 class _Quantizer:
     def __init__(
         self,
         graph: Graph,
-        ranges: Mapping[str, ValueRange],
+        ranges: Mapping[DType, Mapping[str, ValueRange]],
         weights: Method,
         corrections: Mapping[str, NDArray[np.float64]],
-        kept: Collection[str],
+        kept: Mapping[str, DType],
     ) -> None:
         self.graph = graph
-        self.ranges = ranges
         self.method = weights
         self.corrections = corrections
         every = fused_activations(graph)
-        self.fused = {op: activation for op, activation in every.items() if op.name not in kept}
+        self.types = dict(kept)
+        """Operator → its type, where that is not int8."""
+        self.fused = {op: activation for op, activation in every.items() if self._type(op) is not DType.FLOAT32}
         # The activation behind an operator that stays float stays float too.
-        self.kept = {*kept, *(activation.name for op, activation in every.items() if op.name in kept)}
+        self.types |= {activation.name: kept[op.name] for op, activation in every.items() if op.name in kept}
         for op in graph.operators:
-            if isinstance(op, _MOVING) and all(p is not None and p.name in self.kept for p in _makers(graph, op)):
-                self.kept.add(op.name)
-        self.real: dict[Tensor, Tensor] = {}
-        """Activation → its float32 form, where there is one."""
-        self.quants = self._quants()
-        self.tensors: dict[Tensor, Tensor] = {}
+            if isinstance(op, _MOVING) and op.name not in self.types:
+                types = {None if p is None else self._type(p) for p in _makers(graph, op)}
+                if len(types) == 1 and (dtype := types.pop()) is not None:
+                    self.types[op.name] = dtype
+        self.forms: dict[tuple[Tensor, DType], Tensor] = {}
+        """Activations and constants in the types that they are read in."""
+        self.native: dict[Tensor, DType] = {}
+        """Activation → the type that it is computed in."""
+        self.units = {dtype: activation_units(graph, found, dtype) for dtype, found in ranges.items()}
         weighted = [op for op in graph.operators if isinstance(op, Weighted)]
         replaced = {t for op in weighted for t in (op.weights, op.bias)}
         self.names = Names(t.name for t in graph.tensors if t not in replaced)
@@ -174,108 +193,98 @@ class _Quantizer:
         """Weights and biases by name, values and units: layers that shared them do so still."""
         self.operators: list[Operator] = []
 
-    def graph_of_int8(self) -> Graph:
-        inputs = tuple(self._activation(t) for t in self.graph.inputs)
+    def graph_of_integers(self) -> Graph:
+        inputs = tuple(self._made(t, DType.INT8) for t in self.graph.inputs)
         gone = set(self.fused.values())
         for op in self.graph.operators:
             if op not in gone:
                 self._convert(op)
-        outputs = tuple(self.tensors[t] for t in self.graph.outputs)
+        outputs = tuple(self._form(t, DType.INT8) for t in self.graph.outputs)
         return Graph(name=self.graph.name, operators=tuple(self.operators), inputs=inputs, outputs=outputs)
 
-    def _quants(self) -> dict[Tensor, Quantization]:
-        """Return the quantisation of each activation: one for all of a group that shares its scale."""
-        roots = sharing_groups(self.graph)
-        members: dict[Tensor, list[Tensor]] = {}
-        for tensor, root in roots.items():
-            members.setdefault(root, []).append(tensor)
-        found: dict[Tensor, Quantization] = {}
-        for group in members.values():
-            makers = [p for t in group if not shares_units(p := self.graph.producers.get(t))]
-            fixed = {PRESCRIBED_UNITS[type(p)] for p in makers if p is not None and type(p) in PRESCRIBED_UNITS}
-            if len(fixed) == 1 and all(p is not None and type(p) in PRESCRIBED_UNITS for p in makers):
-                quant = fixed.pop()
-            else:
-                known = [self._range(t) for t in group if t.is_constant or t.name in self.ranges]
-                pads = {p.value for p in makers_of(self.graph, group) if isinstance(p, Pad)}
-                known += [ValueRange(low=min(0.0, value), high=max(0.0, value)) for value in pads]
-                low, high = min(r.low for r in known), max(r.high for r in known)
-                quant = ValueRange(low=low, high=high).quantization()
-            found.update(dict.fromkeys(group, quant))
-        return found
+    def _type(self, op: Operator) -> DType:
+        return self.types.get(op.name, DType.INT8)
 
-    def _range(self, tensor: Tensor) -> ValueRange:
+    def _made(self, tensor: Tensor, dtype: DType) -> Tensor:
+        """Return an activation that is computed in a type, or given in it."""
+        self.native.setdefault(tensor, dtype)
+        if (tensor, dtype) not in self.forms:
+            quant = None if dtype is DType.FLOAT32 else self.units[dtype][tensor]
+            name = f"{tensor.name}{_SUFFIXES[dtype]}"
+            self.forms[tensor, dtype] = dataclasses.replace(tensor, name=name, dtype=dtype, quant=quant)
+        return self.forms[tensor, dtype]
+
+    def _form(self, tensor: Tensor, dtype: DType) -> Tensor:
+        """Return an operand in a type; it is converted to it first where it is computed in another."""
+        if (tensor, dtype) in self.forms:
+            return self.forms[tensor, dtype]
         if tensor.is_constant:
-            return ValueRange(low=min(0.0, float(tensor.values.min())), high=max(0.0, float(tensor.values.max())))
-        return self.ranges[tensor.name]
+            return self._constant(tensor, dtype)
+        stored, made = self.forms[tensor, self.native[tensor]], self._made(tensor, dtype)
+        if dtype is DType.FLOAT32:
+            self.operators.append(Dequantize(name=f"{tensor.name}/dequantize", x=stored, y=made))
+        else:
+            self.operators.append(Quantize(name=f"{made.name}/quantize", x=stored, y=made))
+        return made
 
-    def _activation(self, tensor: Tensor) -> Tensor:
-        if tensor not in self.tensors:
-            self.tensors[tensor] = dataclasses.replace(tensor, dtype=DType.INT8, quant=self.quants[tensor])
-        return self.tensors[tensor]
-
-    def _operand(self, tensor: Tensor) -> Tensor:
-        """Return an operand that may be a constant, which then is int8 too."""
-        if not tensor.is_constant:
-            return self._activation(tensor)
-        if tensor not in self.tensors:
-            quant = self.quants.get(tensor) or _constant_quantization(tensor.values)
+    def _constant(self, tensor: Tensor, dtype: DType) -> Tensor:
+        made = tensor
+        if dtype is not DType.FLOAT32:
+            quant = self.units[dtype].get(tensor) or _constant_quantization(tensor.values, dtype)
             scaled = np.rint(tensor.values.astype(np.float64) / quant.scale[0]) + quant.zero_point[0]
-            data = np.clip(scaled, -128, 127).astype(np.int8)
-            self.tensors[tensor] = dataclasses.replace(tensor, dtype=DType.INT8, quant=quant, data=data)
-        return self.tensors[tensor]
-
-    def _keep(self, op: Operator) -> None:
-        """Append an operator as it is; what it reads becomes real, and what is read as int8 becomes int8."""
-        mapping = {t: self._real(t) for t in op.inputs if not t.is_constant}
-        for y in op.outputs:
-            self.real[y] = mapping[y] = dataclasses.replace(y, name=f"{y.name}/real")
-        self.operators.append(op.with_tensors(mapping))
-        for y in op.outputs:
-            if y in self.graph.outputs or any(r.name not in self.kept for r in self.graph.consumers.get(y, ())):
-                self.operators.append(Quantize(name=f"{y.name}/quantize", x=self.real[y], y=self._activation(y)))
-
-    def _real(self, tensor: Tensor) -> Tensor:
-        if tensor not in self.real:
-            self.real[tensor] = dataclasses.replace(tensor, name=f"{tensor.name}/real")
-            stored = self._activation(tensor)
-            self.operators.append(Dequantize(name=f"{tensor.name}/dequantize", x=stored, y=self.real[tensor]))
-        return self.real[tensor]
+            data = np.clip(scaled, *integer_range(dtype)).astype(dtype.value)
+            name = f"{tensor.name}{_SUFFIXES[dtype]}"
+            made = dataclasses.replace(tensor, name=name, dtype=dtype, quant=quant, data=data)
+        self.forms[tensor, dtype] = made
+        return made
 
     def _convert(self, op: Operator) -> None:
-        if op.name in self.kept:
-            self._keep(op)
-            return
-        activation = self.fused.get(op)
+        dtype, activation = self._type(op), self.fused.get(op)
         results = op.outputs if activation is None else activation.outputs
-        made = {old: self._activation(new) for old, new in zip(op.outputs, results, strict=True)}
-        fixed = PRESCRIBED_UNITS.get(type(op))
-        if fixed is not None and fixed != made[op.outputs[0]].quant:
+        operands = op.inputs[:1] if isinstance(op, Weighted) and dtype is not DType.FLOAT32 else op.inputs
+        mapping = {t: self._form(t, dtype) for t in operands}
+        mapping |= {old: self._made(new, dtype) for old, new in zip(op.outputs, results, strict=True)}
+        fixed = prescribed_units(op, dtype)
+        wanted = mapping[op.outputs[0]]
+        if dtype is DType.FLOAT32:
+            self.operators.append(self._with_bias(op).with_tensors(mapping))
+        elif fixed is not None and fixed != wanted.quant:
             # Its own scale first, then that of the tensors that it is joined with.
-            wanted = made[op.outputs[0]]
             own = dataclasses.replace(wanted, name=f"{wanted.name}/own_scale", quant=fixed)
-            made[op.outputs[0]] = own
-            self._append(op, made, FULL_INT8)
+            mapping[op.outputs[0]] = own
+            self._append(op, mapping, FULL_INT8)
             self.operators.append(Quantize(name=f"{op.name}/rescaled", x=own, y=wanted))
-            return
-        clamp = FULL_INT8
-        if activation is not None:
-            clamp = quantised_range(made[op.outputs[0]], *REAL_RANGES[type(activation)])
-        self._append(op, made, clamp)
+        else:
+            clamp = FULL_INT8
+            if activation is not None:
+                clamp = quantised_range(wanted, *REAL_RANGES[type(activation)])
+            self._append(op, mapping, clamp)
+        # What takes less room is made at once, so that the larger form does not stay.
+        for y in results:
+            readers = {self._type(r) for r in self.graph.consumers.get(y, ())}
+            if y in self.graph.outputs:
+                readers.add(DType.INT8)
+            for narrow in _NARROWER[dtype]:
+                if narrow in readers:
+                    self._form(y, narrow)
 
-    def _append(self, op: Operator, made: Mapping[Tensor, Tensor], clamp: tuple[int, int]) -> None:
-        mapping = dict(made)
+    def _with_bias(self, op: Operator) -> Operator:
+        """Return an operator as tflite-micro runs it in float32: a depthwise layer has to have a bias there."""
+        if not isinstance(op, DepthwiseConv2D) or op.bias is not None:
+            return op
+        data = np.zeros(op.y.shape[-1], np.float32)
+        name = self.names.fresh(f"{op.name}/bias")
+        return dataclasses.replace(op, bias=Tensor(name=name, shape=data.shape, dtype=DType.FLOAT32, data=data))
+
+    def _append(self, op: Operator, mapping: Mapping[Tensor, Tensor], clamp: tuple[int, int]) -> None:
         changes: dict[str, Any] = {}
         if isinstance(op, Weighted):
-            mapping[op.x] = self._operand(op.x)
             changes = self._weights(op, mapping[op.x])
-        else:
-            mapping |= {t: self._operand(t) for t in op.inputs}
         if isinstance(op, _CLAMPING):
             changes["clamp"] = clamp
         if isinstance(op, Pad):
-            quant = mapping[op.x]
-            changes["value"] = int(np.clip(np.rint(op.value / quant.scale) + quant.zero_point, -128, 127))
+            x = mapping[op.x]
+            changes["value"] = int(np.clip(np.rint(op.value / x.scale) + x.zero_point, *integer_range(x.dtype)))
         self.operators.append(dataclasses.replace(op.with_tensors(mapping), **changes))
 
     def _weights(self, op: Weighted, x: Tensor) -> dict[str, Any]:
@@ -290,11 +299,13 @@ class _Quantizer:
         scales = weight_scales(values, axis, self.method, bias, x.scale)
         # The products as float32 has them, since a file keeps no more.
         bias_scales = (scales * x.scale).astype(np.float32).astype(np.float64)
-        stored = np.clip(np.rint(bias / bias_scales), -(2**31), 2**31 - 1).astype(np.int32)
+        # int16 has biases of 64 bits: tflite-micro takes no others beside all of these layers.
+        wide = DType.INT64 if x.dtype is DType.INT16 else DType.INT32
+        stored = np.clip(np.rint(bias / bias_scales), *integer_range(DType.INT32)).astype(wide.value)
         name = f"{op.name}/bias" if op.bias is None else op.bias.name
         data, units = stored_weights(values, scales, axis), Quantization.symmetric(bias_scales, 0)
         made = dataclasses.replace(op.weights, dtype=DType.INT8, quant=Quantization.symmetric(scales, axis), data=data)
-        bias_made = Tensor(name=name, shape=(channels,), dtype=DType.INT32, quant=units, data=stored)
+        bias_made = Tensor(name=name, shape=(channels,), dtype=wide, quant=units, data=stored)
         return {"weights": self._once(made), "bias": self._once(bias_made)}
 
     def _once(self, made: Tensor) -> Tensor:
@@ -306,9 +317,9 @@ class _Quantizer:
         return self.constants[key]
 
 
-def _constant_quantization(values: NDArray[np.float32]) -> Quantization:
-    """Return int8 over a constant's values; one value alone is exact."""
+def _constant_quantization(values: NDArray[np.float32], dtype: DType) -> Quantization:
+    """Return int8 or int16 over a constant's values; one value alone is exact."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     if float(values.min()) == float(values.max()) and high != low:
-        return Quantization.per_tensor((high - low) / 127)
-    return ValueRange(low=low, high=high).quantization()
+        return Quantization.per_tensor((high - low) / integer_range(dtype)[1])
+    return ValueRange(low=low, high=high).quantization(dtype)

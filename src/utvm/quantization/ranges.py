@@ -1,4 +1,4 @@
-"""The range of real values that eight bits of a tensor cover, from what calibration saw."""
+"""The range of real values that the integers of a tensor cover, from what calibration saw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.graph import Quantization
+from utvm.graph import DType, Quantization
 
 _BINS = 4096
 _PERCENTILE = 99.99
@@ -36,8 +36,11 @@ class ValueRange:
     low: float
     high: float
 
-    def quantization(self) -> Quantization:
-        """Return int8 over this range; 0 is exact."""
+    def quantization(self, dtype: DType = DType.INT8) -> Quantization:
+        """Return int8, or int16 without a zero point, over this range; 0 is exact."""
+        if dtype is DType.INT16:
+            most = max(self.high, -self.low, _LEAST_WIDTH)
+            return Quantization.per_tensor(float(np.float32(most / 32767)))
         width = max(self.high - self.low, _LEAST_WIDTH)
         scale = float(np.float32(width / 255))
         zero_point = int(np.clip(np.rint(-128 - self.low / scale), -128, 127))

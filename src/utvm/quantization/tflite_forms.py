@@ -18,6 +18,7 @@ from utvm.graph import (
     Tensor,
     same_padding,
 )
+from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
 from utvm.quantization.quantizer import QuantizationError
 
@@ -45,7 +46,7 @@ def tflite_form(graph: Graph) -> Graph:
         around = ((0, 0), (op.padding.top, op.padding.bottom), (op.padding.left, op.padding.right), (0, 0))
         shape = tuple(size + sum(pad) for size, pad in zip(op.x.shape, around, strict=True))
         padded = Tensor(name=names.fresh(f"{op.name}/padded"), shape=shape, dtype=op.x.dtype, quant=op.x.quant)
-        least = _LEAST if op.x.quant is None else -128.0
+        least = _LEAST if op.x.quant is None else float(integer_range(op.x.dtype)[0])
         value = least if isinstance(op, MaxPool2D) else 0.0 if op.x.quant is None else op.x.zero_point
         operators.append(Pad(name=f"{op.name}/pad", x=op.x, y=padded, paddings=around, value=value))
         operators.append(dataclasses.replace(op, x=padded, padding=Padding()))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import Graph, Softmax
+from utvm.graph import DType, Graph, Softmax
 from utvm.quantization.calibration import bias_corrections, distributions
 from utvm.quantization.dataset import Dataset
 from utvm.quantization.equalization import equalized
 from utvm.quantization.judging import has_classes
-from utvm.quantization.keeping import BoardCost, Kept, keep_accuracy
+from utvm.quantization.keeping import BoardCost, Kept, Types, keep_accuracy
 from utvm.quantization.pixels import bytes_in
-from utvm.quantization.quantizer import QuantizationError, float_alone, quantize_graph
+from utvm.quantization.quantizer import QuantizationError, Weighted, float_alone, quantize_graph
 from utvm.quantization.ranges import Distribution, Method, ValueRange
 from utvm.quantization.tflite_forms import tflite_form
 
@@ -30,7 +34,7 @@ class Quantized:
         real: the float graph that it was made of; equalised where asked.
         file: a .tflite file; `graph` is that file as read again.
         distributions: what calibration saw, by the float graph's tensors.
-        kept: the choices of operators in float32 that were measured; the last was taken.
+        kept: the choices of operators in int16 and float32 that were measured; the last was taken.
     """
 
     real: Graph
@@ -77,7 +81,7 @@ def quantize_float(
         weights: how scales of weights are chosen, one for each output channel.
         correct: whether biases make up for the means that rounding moves.
         equalize: whether the channels between layers are equalised first.
-        keep: how much accuracy is kept by operators that stay float32; None keeps none.
+        keep: how much accuracy is kept by operators in int16 and float32; None keeps none.
         fixed: ranges of inputs that are known.
         unsigned: whether inputs are bytes without a sign, as of a camera.
         progress: called with one line of text now and then.
@@ -90,24 +94,35 @@ def quantize_float(
         graph = equalized(graph, data.inputs, progress)
     seen = distributions(graph, data.inputs, progress)
     ends = {t.name for t in (*graph.inputs, *graph.outputs)}
-    ranges: dict[str, ValueRange] = {
-        name: found.range(Method.MIN_MAX if name in ends else method) for name, found in seen.items()
-    }
+    ranges = {name: found.range(Method.MIN_MAX if name in ends else method) for name, found in seen.items()}
     ranges |= _scores(graph, ranges)
-    ranges.update(fixed or {})
-    always = float_alone(graph)
-    quantised = quantize_graph(graph, ranges, weights=weights, kept=always)
-    corrections = bias_corrections(graph, quantised, data.inputs, progress) if correct else {}
+    # 16 bits have room for all that was seen.
+    wide = {name: found.range(Method.MIN_MAX) for name, found in seen.items()}
+    by_type = {DType.INT8: ranges | dict(fixed or {}), DType.INT16: wide | dict(fixed or {})}
+    always = dict.fromkeys(float_alone(graph), DType.FLOAT32)
 
-    def make(kept: Collection[str]) -> Graph:
-        return quantize_graph(graph, ranges, weights=weights, corrections=corrections, kept={*always, *kept})
+    @cache
+    def corrections(dtype: DType) -> Mapping[str, NDArray[np.float64]]:
+        """Return what is taken from biases where all layers with weights have a type."""
+        layers = {op.name: dtype for op in graph.operators if isinstance(op, Weighted)}
+        quantised = quantize_graph(graph, by_type, weights=weights, kept=layers | always)
+        return bias_corrections(graph, quantised, data.inputs, progress)
+
+    def make(types: Types) -> Graph:
+        taken: dict[str, NDArray[np.float64]] = {}
+        if correct:
+            taken.update(corrections(DType.INT8))
+            for name in (name for name, dtype in types.items() if dtype is DType.INT16):
+                if name in taken:
+                    taken[name] = corrections(DType.INT16)[name]
+        return quantize_graph(graph, by_type, weights=weights, corrections=taken, kept={**types, **always})
 
     choices: tuple[Kept, ...] = ()
     if keep is not None:
         if not has_classes(graph):
             raise QuantizationError(f"{graph.name} has no row of scores as its output: no accuracy can be kept")
         choices = keep_accuracy(graph, make, keep.data, keep.points, keep.cost, progress)
-    made = make(choices[-1].names if choices else ())
+    made = make(choices[-1].types if choices else {})
     try:
         file = write_tflite(tflite_form(bytes_in(made) if unsigned else made))
         read = load_tflite(file, name=graph.name)

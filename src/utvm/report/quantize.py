@@ -25,7 +25,8 @@ class QuantizeReport:
         seconds: of the host, per stage.
         peak_bytes: memory that the process took at most.
         distributions: what calibration saw, by tensor.
-        kept: choices of operators in float32 that were measured, the last was taken; empty where none were asked for.
+        kept: choices of operators in int16 and float32 that were measured; the last was taken. Empty where none were
+            asked for.
         wanted: points of accuracy that may be lost; None likewise.
         board: whose costs `kept` and `cost` have, None where none was named.
         cost: of the network that was made, on the board.
@@ -74,10 +75,12 @@ def _kept_lines(report: QuantizeReport) -> list[str]:
     if not report.kept or report.wanted is None:
         return []
     taken, none = report.kept[-1], report.kept[0]
-    if not taken.names:
+    if not taken.types:
         lines = [f"  kept       all operators are int8 and lose {taken.lost:.2f} points of {report.wanted:g} allowed"]
     else:
-        told = f"{', '.join(taken.names)} in float32 lose {taken.lost:.2f} points, all in int8 {none.lost:.2f}"
+        parts = ((taken.wide, "int16"), (taken.real, "float32"))
+        which = ", ".join(f"{', '.join(names)} in {what}" for names, what in parts if names)
+        told = f"{which} lose {taken.lost:.2f} points, all in int8 {none.lost:.2f}"
         beyond = "" if taken.lost <= report.wanted else f"; no choice loses {report.wanted:g} or less"
         lines = [f"  kept       {told}{beyond}"]
     return lines
@@ -129,7 +132,13 @@ def quantize_json(report: QuantizeReport) -> dict[str, Any]:
         "reordered": list(report.reordered),
         "file_bytes": report.file_bytes,
         "kept": [
-            {"float32": list(choice.names), "points_lost": choice.lost, **_cost(choice.cost)} for choice in report.kept
+            {
+                "int16": list(choice.wide),
+                "float32": list(choice.real),
+                "points_lost": choice.lost,
+                **_cost(choice.cost),
+            }
+            for choice in report.kept
         ],
         "board": report.board,
         **_cost(report.cost),

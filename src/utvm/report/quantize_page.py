@@ -47,15 +47,18 @@ def _choices(report: QuantizeReport) -> str:
         cycles = "" if cost is None or cost.cycles is None else f"{cost.cycles:,}"
         ram, flash = ("", "") if cost is None else (f"{cost.arena_bytes:,}", f"{cost.flash_bytes:,}")
         mark = ' class="total"' if choice is report.kept[-1] else ""
-        names = escape(", ".join(choice.names) or "none")
+        names = "".join(
+            f'<td class="text">{escape(", ".join(some) or "none")}</td>' for some in (choice.wide, choice.real)
+        )
         lines.append(
-            f"<tr{mark}><td>{len(choice.names)}</td><td>{choice.lost:.2f}</td><td>{cycles}</td><td>{ram}</td>"
-            f'<td>{flash}</td><td class="text">{names}</td></tr>'
+            f"<tr{mark}><td>{len(choice.types)}</td><td>{choice.lost:.2f}</td><td>{cycles}</td><td>{ram}</td>"
+            f"<td>{flash}</td>{names}</tr>"
         )
     rows = "\n".join(lines)
     return (
-        "<h2>Operators in float32</h2>\n<table>\n<tr><th>operators</th><th>points lost</th><th>modelled cycles</th>"
-        f'<th>RAM</th><th>flash</th><th class="text">names</th></tr>\n{rows}\n</table>'
+        "<h2>Operators that are not int8</h2>\n<table>\n<tr><th>operators</th><th>points lost</th>"
+        "<th>modelled cycles</th><th>RAM</th><th>flash</th>"
+        f'<th class="text">in int16</th><th class="text">in float32</th></tr>\n{rows}\n</table>'
     )
 
 
