@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from utvm.cores import Core
 from utvm.graph import Graph, Operator, Tensor
+from utvm.kernels import KernelFamily
 from utvm.lowering.budget import MOST_PLANS
 from utvm.lowering.patches import STRIPE, Stripes
 from utvm.lowering.plan import MOST_PLACED, SEARCH_ROUNDS
+from utvm.lowering.recalled import Recalled
 from utvm.lowering.select import Candidate
 
 _MOST_PLACED = 1_200_000
@@ -29,6 +32,7 @@ class Explored:
         self.lowerings = 0
         self._placed = 0
         self._candidates: dict[Hashable, list[Candidate]] = {}
+        self._recalled: list[Recalled] = []
         self._stripes: dict[Graph, Stripes] = {}
 
     def candidates(self, op: Operator, work_out: Callable[[], list[Candidate]]) -> list[Candidate]:
@@ -37,6 +41,17 @@ class Explored:
         if key not in self._candidates:
             self._candidates[key] = work_out()
         return self._candidates[key]
+
+    def recalled(self, op: Operator, core: Core, families: Sequence[KernelFamily]) -> Recalled:
+        """Return what earlier compilations found out about an operator's kernels."""
+        recalled = Recalled.of(op, core, families)
+        self._recalled.append(recalled)
+        return recalled
+
+    def keep(self) -> None:
+        """Keep what was found out for later compilations."""
+        for recalled in self._recalled:
+            recalled.keep()
 
     @property
     def exhausted(self) -> bool:

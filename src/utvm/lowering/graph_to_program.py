@@ -56,6 +56,8 @@ def lower(graph: Graph, core: Core, options: Options | None = None, *, explored:
     except RamBudgetError as error:
         fits = _least_ram(graph, asked, error.needed)
         raise RamBudgetError(error.reason, fits or error.needed, advice=ram_advice(fits)) from None
+    finally:
+        asked.explored.keep()
 
 
 def _least_ram(graph: Graph, asked: _Asked, guess: int) -> int | None:

@@ -56,7 +56,7 @@ class Layout:
             say(f"choosing kernels: {index} of {len(self.operators)}, {op.kind} {op.name}")
             try:
                 choice = asked.choices.get(op.name)
-                work_out = partial(_options, op, self.core, asked)
+                work_out = partial(_options, op, self.core, asked, explored)
                 options.append(explored.candidates(op, work_out) if choice is None else work_out())
             except LoweringError as error:
                 problems.append(str(error))
@@ -201,10 +201,11 @@ def _outside_signatures(op: Operator, core: Core, families: Sequence[KernelFamil
     return f"no kernel computes it on {core.name}: {portable}; quantise the model to int8"
 
 
-def _options(op: Operator, core: Core, asked: Options) -> list[Candidate]:
+def _options(op: Operator, core: Core, asked: Options, explored: Explored) -> list[Candidate]:
     choice = asked.choices.get(op.name)
     if choice is None:
-        found = candidates(op, core, asked.families, asked.measured.get(workload(op), ()))
+        recalled = explored.recalled(op, core, asked.families)
+        found = candidates(op, core, asked.families, asked.measured.get(workload(op), ()), recalled)
     else:
         found = []
         with contextlib.suppress(ScheduleError):

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from utvm.cores import Core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Operator
-from utvm.kernels import BY_HAND, Config, Kernel, KernelFamily, Outline, code_digest
+from utvm.kernels import BY_HAND, Config, KernelFamily, Outline
 from utvm.lowering.draft import Draft
+from utvm.lowering.recalled import Recalled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,11 @@ class Candidate:
 
 
 def candidates(
-    op: Operator, core: Core, families: Sequence[KernelFamily], measured: Sequence[Measured] = ()
+    op: Operator,
+    core: Core,
+    families: Sequence[KernelFamily],
+    measured: Sequence[Measured] = (),
+    recalled: Recalled | None = None,
 ) -> list[Candidate]:
     """Return the ways to compute `op`, the fastest first.
 
@@ -103,12 +108,14 @@ def candidates(
         op, core: what is computed where.
         families: what may be chosen.
         measured: what was measured of the workload.
+        recalled: what earlier compilations found out about the operator's kernels.
     """
-    estimated, last = _estimated(op, core, families)
+    recalled = recalled or Recalled()
+    estimated, last = _estimated(op, core, families, recalled)
     if not estimated and last is not None:
         # None is estimated: of what was measured the fastest is taken, else the first.
         estimated, last = [Candidate(draft=last, known_cycles=0.0)], None
-    found = _by_measurements(op, core, families, estimated, measured) if measured else estimated
+    found = _by_measurements(op, core, families, estimated, measured, recalled) if measured else estimated
     if last is None:
         return found
     slow = max((candidate.cycles for candidate in found), default=0.0) * LAST_RESORT_TIMES
@@ -121,26 +128,48 @@ def _by_measurements(
     families: Sequence[KernelFamily],
     estimated: Sequence[Candidate],
     measured: Sequence[Measured],
+    recalled: Recalled,
 ) -> list[Candidate]:
     if not estimated:
         return []
     default = estimated[0]
-    base = _measurement_of(default.draft.kernel, measured)
+    base = _measurement_of(default.draft, measured)
     if base is None:
         return [replace(candidate, outdated=True) for candidate in estimated]
     found: list[Candidate] = []
     for known in sorted(measured, key=_order):
         if known is not base and any(_beats(better, known) for better in found):
             continue
-        draft = default.draft if known is base else _redrafted(op, core, families, known)
+        draft = default.draft if known is base else _redrafted(op, core, families, known, recalled)
         # The code of the fastest is surely today's; that of the others is looked at where one of them is chosen.
         if draft is not None and (found or draft.settle()):
             found.append(Candidate(draft=draft, known_cycles=float(known.cost), measured=known))
     return found + _unmeasured(estimated, found, base)
 
 
-def _estimated(op: Operator, core: Core, families: Sequence[KernelFamily]) -> tuple[list[Candidate], Draft | None]:
+def _estimated(
+    op: Operator, core: Core, families: Sequence[KernelFamily], recalled: Recalled
+) -> tuple[list[Candidate], Draft | None]:
     """Return what competes, the fastest first, and the draft of the first family that does not."""
+    found = recalled.contenders()
+    if found is None:
+        left, last = _competing(op, core, families, recalled)
+        places = {family: place for place, family in enumerate(families)}
+        noted = [(places[draft.family], draft.config, draft.is_settled) for draft in left]
+        recalled.note_contenders(noted, None if last is None else (places[last.family], last.config))
+    else:
+        drafts = [
+            (Draft(op, core, families[place], config, None, recalled), settled) for place, config, settled in found[0]
+        ]
+        left = [draft for draft, settled in drafts if not settled or draft.settle()]
+        last = found[1] and Draft(op, core, families[found[1][0]], found[1][1], None, recalled)
+    return [Candidate(draft=draft) for draft in left], last
+
+
+def _competing(
+    op: Operator, core: Core, families: Sequence[KernelFamily], recalled: Recalled
+) -> tuple[list[Draft], Draft | None]:
+    """Work out what `_estimated` returns."""
     drafts: list[Draft] = []
     for family in families:
         if not family.applies(op, core):
@@ -149,15 +178,15 @@ def _estimated(op: Operator, core: Core, families: Sequence[KernelFamily]) -> tu
         with contextlib.suppress(ScheduleError):
             for config in family.contenders(op, core):
                 with contextlib.suppress(ScheduleError):
-                    draft = Draft(op, core, family, config)
+                    draft = Draft(op, core, family, config, None, recalled)
                     if not draft.competes:
                         return _fastest_first(drafts), draft
                     drafts.append(draft)
     return _fastest_first(drafts), None
 
 
-def _fastest_first(drafts: list[Draft]) -> list[Candidate]:
-    """Return candidates, the fastest first, which is scheduled, without those that are no faster and no smaller."""
+def _fastest_first(drafts: list[Draft]) -> list[Draft]:
+    """Return drafts, the fastest first, which is scheduled, without those that are no faster and no smaller."""
     left = list(drafts)
     while left:
         first = min(left, key=lambda draft: draft.cycles * (1 - draft.error))
@@ -165,17 +194,21 @@ def _fastest_first(drafts: list[Draft]) -> list[Candidate]:
             break
         if not first.settle():
             left.remove(first)
-    found = [Candidate(draft=draft) for draft in left]
-    found.sort(key=lambda candidate: (candidate.cycles, candidate.flash_bytes) if len(left) > 1 else (0.0, 0))
-    return [c for index, c in enumerate(found) if not any(_replaces(faster, c) for faster in found[:index])]
+    if len(left) > 1:
+        left.sort(key=lambda draft: (draft.cycles, _flash_bytes(draft)))
+    return [d for index, d in enumerate(left) if not any(_replaces(faster, d) for faster in left[:index])]
 
 
-def _replaces(faster: Candidate, candidate: Candidate) -> bool:
-    """Whether a faster candidate, scheduled so that this is sure, asks for no more flash and memory either."""
-    if not faster.draft.is_settled or faster.flash_bytes > candidate.flash_bytes:
+def _replaces(faster: Draft, draft: Draft) -> bool:
+    """Whether a faster draft, scheduled so that this is sure, asks for no more flash and memory either."""
+    if not faster.is_settled or _flash_bytes(faster) > _flash_bytes(draft):
         return False
-    ours, theirs = faster.draft.outline, candidate.draft.outline
+    ours, theirs = faster.outline, draft.outline
     return ours.scratch_bytes <= theirs.scratch_bytes and _lies_over(ours, theirs)
+
+
+def _flash_bytes(draft: Draft) -> int:
+    return draft.outline.constant_bytes + draft.outline.code_bytes
 
 
 def _lies_over(outline: Outline, other: Outline) -> bool:
@@ -188,10 +221,9 @@ def _lies_over(outline: Outline, other: Outline) -> bool:
     return outline.ahead is None or other.ahead is None or outline.ahead <= other.ahead
 
 
-def _measurement_of(kernel: Kernel, measured: Sequence[Measured]) -> Measured | None:
-    same = (known for known in measured if known.family == kernel.family and known.config == kernel.config)
-    code = code_digest(kernel)
-    return next((known for known in same if known.code == code), None)
+def _measurement_of(draft: Draft, measured: Sequence[Measured]) -> Measured | None:
+    same = (known for known in measured if known.family == draft.family.name and known.config == draft.config)
+    return next((known for known in same if known.code == draft.code), None)
 
 
 def _beats(better: Candidate, known: Measured) -> bool:
@@ -212,7 +244,9 @@ def _family_of(op: Operator, core: Core, families: Sequence[KernelFamily], known
     return None
 
 
-def _redrafted(op: Operator, core: Core, families: Sequence[KernelFamily], known: Measured) -> Draft | None:
+def _redrafted(
+    op: Operator, core: Core, families: Sequence[KernelFamily], known: Measured, recalled: Recalled
+) -> Draft | None:
     """Return the draft of a measured config, None if it is not legal here."""
     family = _family_of(op, core, families, known)
     if family is None:
@@ -220,7 +254,7 @@ def _redrafted(op: Operator, core: Core, families: Sequence[KernelFamily], known
     # In the family's order of knobs: stores and files of records each have an order of their own.
     config = {knob: known.config[knob] for knob in family.space(op, core) or known.config}
     with contextlib.suppress(ScheduleError):
-        return Draft(op, core, family, config, known.code)
+        return Draft(op, core, family, config, known.code, recalled)
     return None
 
 

@@ -24,11 +24,26 @@ def known(parts: Iterable[str], suffix: str, work_out: Callable[[], Any]) -> Any
         work_out: returns the result, of JSON's types and not None.
     """
     key = digest([_version(), *parts])
-    found = _recall(key, suffix)
+    found = recall(key, suffix)
     if found is None:
         found = work_out()
-        _remember(key, suffix, found)
+        remember(key, suffix, found)
     return found
+
+
+def recall(key: str, suffix: str) -> Any:
+    """Return what is kept under a key, of JSON's types; None where there is nothing."""
+    try:
+        path = Cache().find(key, suffix)
+        return None if path is None else json.loads(path.read_text(encoding="utf-8"))
+    except (CacheError, OSError, ValueError):
+        return None
+
+
+def remember(key: str, suffix: str, found: Any) -> None:
+    """Keep a result of JSON's types under a key. Nothing goes wrong where there is no cache."""
+    with contextlib.suppress(CacheError, OSError):
+        Cache().store_bytes(key, suffix, json.dumps(found).encode())
 
 
 @lru_cache(maxsize=16384)
@@ -47,16 +62,3 @@ def _version() -> str:
     """Return a digest of everything here that a result depends on."""
     package = Path(__file__).parents[1]
     return digest(path.read_bytes() for path in sorted(package.rglob("*.py")))
-
-
-def _recall(key: str, suffix: str) -> Any:
-    try:
-        path = Cache().find(key, suffix)
-        return None if path is None else json.loads(path.read_text(encoding="utf-8"))
-    except (CacheError, OSError, ValueError):
-        return None
-
-
-def _remember(key: str, suffix: str, found: Any) -> None:
-    with contextlib.suppress(CacheError, OSError):
-        Cache().store_bytes(key, suffix, json.dumps(found).encode())
