@@ -15,20 +15,21 @@ from utvm.device import GdbRemoteLink, Session
 from utvm.emulators import QemuTarget
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
-from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumMaxPool2D
+from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumPool2D
 from utvm.lowering import Options, lower
 from utvm.toolchain import default_cache_directory
 
 CORE = get_core("cortex-m55")
-WEIGHTED = [
+WIDE = [
     ("Conv2D", HeliumConvolution()),
     ("FullyConnected", HeliumConvolution()),
     ("DepthwiseConv2D", HeliumDepthwise()),
+    ("MaxPool2D", HeliumPool2D()),
+    ("AveragePool2D", HeliumPool2D()),
 ]
 DRAWN = [
-    *WEIGHTED,
+    *WIDE,
     *((kind, HeliumBinary()) for kind in ("Add", "Sub", "Mul")),
-    ("MaxPool2D", HeliumMaxPool2D()),
 ]
 
 
@@ -51,7 +52,7 @@ def test_bit_exact_on_drawn_layers(helium: Session, kind: str, family: KernelFam
     check(helium, drawn(cases(kind, family, CORE)))
 
 
-@pytest.mark.parametrize(("kind", "family"), WEIGHTED)
+@pytest.mark.parametrize(("kind", "family"), WIDE)
 def test_bit_exact_on_drawn_wide_layers(helium: Session, target: QemuTarget, kind: str, family: KernelFamily) -> None:
     found = drawn(cases(kind, family, CORE, wide=True), times=0.3)
     check(helium, found)

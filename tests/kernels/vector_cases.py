@@ -5,7 +5,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from tests.kernels.support import Case
-from tests.support.draw import case_with
+from tests.support.draw import case_with, pool_of
 from tests.support.draw_weighted import conv2d_of, depthwise_of, fully_connected_of
 from tests.support.drawer import Drawer
 from utvm.cores import Core
@@ -43,5 +43,10 @@ def wide_operator(d: Drawer, kind: str) -> Operator:
         case "DepthwiseConv2D":
             channels, window = many(40), (d.integer(1, 16), d.integer(1, 16))
             return depthwise_of(d, (batch, height, width, channels), (1, *window, channels * d.pick(1, 1, 2)))
+        case "MaxPool2D" | "AveragePool2D":
+            size = d.integer(1, 20), d.integer(1, 20)
+            return pool_of(
+                d, kind, (batch, *size, many(40)), d.pick(size, (d.integer(1, size[0]), d.integer(1, size[1])))
+            )
         case _:
             return fully_connected_of(d, (batch, d.pick(many(100), d.integer(1, 700))), many(70))

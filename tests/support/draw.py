@@ -127,10 +127,23 @@ def _constant(d: Drawer, tensor: Tensor) -> Tensor:
 
 
 def _pool(d: Drawer) -> dict[str, Any]:
-    batch, height, width, channels = d.integer(1, 2), d.size(12), d.size(12), d.size(9)
-    window, stride = (d.integer(1, 4), d.integer(1, 4)), (d.integer(1, 3), d.integer(1, 3))
+    shape = d.integer(1, 2), d.size(12), d.size(12), d.size(9)
+    return _pool_fields(d, shape, (d.integer(1, 4), d.integer(1, 4)))
+
+
+def pool_of(d: Drawer, kind: str, shape: tuple[int, int, int, int], window: tuple[int, int]) -> Operator:
+    """Return a pooling of `kind` of an input of `shape`."""
+    fields = _pool_fields(d, shape, window)
+    if kind == "MaxPool2D":
+        return MaxPool2D(**fields)
+    return AveragePool2D(**fields, rounding=_average_rounding(d))
+
+
+def _pool_fields(d: Drawer, shape: tuple[int, int, int, int], window: tuple[int, int]) -> dict[str, Any]:
+    stride = (d.integer(1, 3), d.integer(1, 3))
+    batch, height, width, channels = shape
     padding, output = _pool_padding(d, (height, width), window, stride)
-    x = d.tensor("x", (batch, height, width, channels))
+    x = d.tensor("x", shape)
     assert x.quant is not None
     y = d.tensor("y", (batch, *output, channels), x.quant)
     clamp = d.clamp(x.quant)
@@ -167,8 +180,11 @@ def _valid(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, in
 
 
 def _average_pool(d: Drawer) -> Operator:
-    rounding = AverageRounding.HALF_AWAY if d.tflite else d.pick(*AverageRounding)
-    return AveragePool2D(**_pool(d), rounding=rounding)
+    return AveragePool2D(rounding=_average_rounding(d), **_pool(d))
+
+
+def _average_rounding(d: Drawer) -> AverageRounding:
+    return AverageRounding.HALF_AWAY if d.tflite else d.pick(*AverageRounding)
 
 
 def _mean(d: Drawer) -> Operator:

@@ -13,7 +13,7 @@ from utvm.kernels.dsp.pool import WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
-from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumMaxPool2D
+from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumPool2D
 from utvm.kernels.portable import (
     PortableConv2D,
     PortableConvert,
@@ -61,7 +61,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumConvolution(),
     HeliumDepthwise(),
     HeliumBinary(),
-    HeliumMaxPool2D(),
+    HeliumPool2D(),
     RvvProduct(),
     RvvDepthwise(),
     RvvBinary(),

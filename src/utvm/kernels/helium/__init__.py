@@ -3,6 +3,6 @@
 from utvm.kernels.helium.binary import HeliumBinary
 from utvm.kernels.helium.convolution import HeliumConvolution
 from utvm.kernels.helium.depthwise import HeliumDepthwise
-from utvm.kernels.helium.pool import HeliumMaxPool2D
+from utvm.kernels.helium.pool import HeliumPool2D
 
-__all__ = ["HeliumBinary", "HeliumConvolution", "HeliumDepthwise", "HeliumMaxPool2D"]
+__all__ = ["HeliumBinary", "HeliumConvolution", "HeliumDepthwise", "HeliumPool2D"]

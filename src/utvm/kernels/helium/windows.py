@@ -1,0 +1,278 @@
+"""The assembler of pooling windows by vectors: the most or the mean of a window's taps, channel by channel.
+
+Maxima are of sixteen bytes, means of eight lanes of 16 bits, or of four of 32 where a sum of the window needs them. A
+mean is the high half of a product of the sum, as an unsigned number, and a shift: compared with the definition for all
+sums. The last vector of the channels is predicated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from utvm.codegen import CSupport
+from utvm.cores.microkernel import Block, code_cycles, schedule
+from utvm.cores.timing import Timing
+from utvm.graph import AverageRounding
+from utvm.kernels.dsp.assembly import assembler_function, short_digest
+from utvm.kernels.helium.code import constant, framed, move
+
+_POOL = ("q1", "q2", "q3", "q4")
+_STRAIGHT = 16
+"""Taps that are written one after another."""
+MOST_COLUMNS = 32
+"""Those of a row, of a window that is written out."""
+_PART = 8
+"""Those of a turn over many neighbours."""
+_FRAME = 4
+_STACKED = _FRAME + 4 * 9 + 64
+"""Where the fifth argument is, behind the frame and what is saved."""
+_BYTE_OFFSET = 127
+_FULL = (-128, 127)
+_CALL_CYCLES, _WINDOW_CYCLES, _LOOP_CYCLES = 60, 12, 4
+_NARROW_TAPS = 256
+"""Taps whose sum of bytes fits 16 bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSpec:
+    """What a function computes for windows beside each other. Sizes and offsets in bytes.
+
+    Attributes:
+        bits: of a lane: 8 for maxima, 16 or 32 for means.
+        channels: of a pixel.
+        row: from a row of the input to the next.
+        step: from a window to the next.
+        window: rows and columns of taps; None where they are arguments.
+        clamp: of the result.
+        signed: whether negative sums are rounded otherwise than others.
+    """
+
+    bits: int
+    channels: int
+    row: int
+    step: int
+    window: tuple[int, int] | None
+    clamp: tuple[int, int]
+    signed: bool = False
+
+    @property
+    def lanes(self) -> int:
+        """Channels of a vector."""
+        return 128 // self.bits
+
+    @property
+    def parts(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
+        """Return (turns, bytes from turn to turn, offsets of the taps of a turn, of those behind all turns)."""
+        assert self.window is not None
+        rows, columns = self.window
+        if rows * columns <= _STRAIGHT:
+            return 1, 0, tuple(y * self.row + x * self.channels for y in range(rows) for x in range(columns)), ()
+        if columns * self.channels == self.row or rows == 1:
+            turns, rest = divmod(rows * columns, _PART)
+            return turns, _PART * self.channels, self._beside(_PART), self._beside(rest)
+        return rows, self.row, self._beside(columns), ()
+
+    def _beside(self, count: int) -> tuple[int, ...]:
+        return tuple(k * self.channels for k in range(count))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division:
+    """How a sum becomes a mean: `((sum + below * [sum < 0] + start) * factor >> bits) >> shift`, less 128."""
+
+    start: int
+    factor: int
+    shift: int
+    below: int
+
+    @property
+    def words(self) -> list[int]:
+        """As the functions read it."""
+        return [self.start, self.factor, -self.shift, -self.below]
+
+
+def lane_bits(taps: int) -> int:
+    """Return the bits of the lanes that sums of so many taps need."""
+    return 16 if taps <= _NARROW_TAPS and division(taps, 16, AverageRounding.HALF_UP) is not None else 32
+
+
+@lru_cache(maxsize=256)
+def division(count: int, bits: int, rounding: AverageRounding) -> Division | None:
+    """Return how sums of `count` bytes are divided in lanes of `bits`; None where no product and shift is exact."""
+    half = 0 if rounding is AverageRounding.TOWARD_ZERO else count // 2
+    below = {
+        AverageRounding.TOWARD_ZERO: count - 1,
+        AverageRounding.HALF_AWAY: -(1 - count % 2),
+        AverageRounding.HALF_UP: 0,
+    }[rounding]
+    # From the least sum, which is 0, to one that is rounded up beside the most.
+    values = np.arange(256 * count, dtype=np.uint64)
+    wanted = values // np.uint64(count)
+    shift = count.bit_length() - 1
+    upward = -(-(1 << (bits + shift)) // count)
+    # A power of two takes one bit of its shift from the product; the greatest factor stands for one.
+    choices = [(upward, shift, 0), (upward - 1, shift, 1), (upward // 2, shift - 1, 0)]
+    for factor, right, more in choices:
+        if not 0 < factor < 1 << bits or right < 0 or 256 * count + more > 1 << bits:
+            continue
+        if bool(((((values + np.uint64(more)) * np.uint64(factor)) >> np.uint64(bits + right)) == wanted).all()):
+            return Division(start=128 * count + half + more, factor=factor, shift=right, below=below)
+    return None
+
+
+@lru_cache(maxsize=256)
+def window_function(spec: WindowSpec, timing: Timing) -> tuple[CSupport, float, float]:
+    """Return a function over windows beside each other, the modelled cycles of a call, and those of a window.
+
+    `void name(const int8_t *x, int8_t *y, const int32_t *division, int32_t windows)`, and the rows and columns of taps
+    where the specification has none; the cycles of a window are then 0.
+
+    Raises:
+        ScheduleError: it can't be scheduled.
+    """
+    body, cycles = (_looped(spec, timing), 0.0) if spec.window is None else _written(spec, timing)
+    per_window = 0.0 if spec.window is None else -(-spec.channels // spec.lanes) * cycles + _WINDOW_CYCLES
+    what = "most" if spec.bits == 8 else f"mean{spec.bits}"
+    name = f"utvm_helium_{what}_{'x'.join(map(str, spec.window or ('any',)))}_{short_digest(spec)}"
+    lines = [
+        *_constants(spec),
+        ".balign 4",
+        "1:",
+        "mov r4, r0",
+        "mov r5, r1",
+        *constant("r6", spec.channels),
+        f"wlstp.{spec.bits} lr, r6, 3f",
+        "2:",
+        *body,
+        "letp lr, 2b",
+        "3:",
+        *move("r0", spec.step),
+        *move("r1", spec.channels),
+        "subs.w r3, r3, #1",
+        "bne.w 1b",
+    ]
+    more = "" if spec.window else ",\n    int32_t rows, int32_t columns"
+    prototype = f"void {name}(const int8_t *x, int8_t *y, const int32_t *division, int32_t windows{more})"
+    taps = "rows of taps" if spec.window is None else f"{spec.window[0]} x {spec.window[1]} taps"
+    comment = f"the {'most' if spec.bits == 8 else 'mean'} of {taps}, {spec.channels} channels, of windows in a row"
+    return assembler_function(name, prototype, framed(_FRAME, lines), comment), _CALL_CYCLES, per_window
+
+
+def _constants(spec: WindowSpec) -> list[str]:
+    """Return the loads of what stays: r7 start, r8 shift, r9 what negative sums are multiplied by, r11 -128; q7 factor,
+    q6 and q5 the clamp's ends."""
+    lines: list[str] = []
+    for place, (value, end) in enumerate(zip(spec.clamp, _FULL, strict=True)):
+        if value != end:
+            lines += [*constant("r4", value), f"vdup.{spec.bits} q{5 + place}, r4"]
+    if spec.bits == 8:
+        return lines
+    return [*lines, "ldrd r7, r4, [r2]", "ldrd r8, r9, [r2, #8]", f"vdup.{spec.bits} q7, r4", "mvn.w r11, #127"]
+
+
+class _Taps:
+    """Writes loads of taps and what combines them: q0 is the result of those before where there are any."""
+
+    def __init__(self, spec: WindowSpec) -> None:
+        self.spec, self.block, self._names = spec, Block(), 0
+        self.load = "vldrb.u8" if spec.bits == 8 else f"vldrb.s{spec.bits}"
+        self.combine = "vmax.s8" if spec.bits == 8 else f"vadd.i{spec.bits}"
+
+    def new(self) -> str:
+        self._names += 1
+        return f"%q{self._names}"
+
+    def write(self, offsets: Sequence[int], total: str | None, pointer: str) -> str:
+        """Write taps at `offsets` from `pointer`, which moves; return the register of the result."""
+        at = 0
+        for offset in offsets:
+            if offset - at > _BYTE_OFFSET:
+                self.block(*move(pointer, offset - at))
+                at = offset
+            tap = self.new()
+            self.block(f"{self.load} {tap}, [{pointer}, #{offset - at}]")
+            if total is None:
+                total = tap
+            else:
+                self.block(f"{self.combine} {total}, {total}, {tap}")
+        assert total is not None
+        return total
+
+    def finish(self, total: str) -> None:
+        """Write the way from a sum or maximum to the output."""
+        spec, bits, block = self.spec, self.spec.bits, self.block
+        if bits > 8:
+            if spec.signed:
+                sign = self.new()
+                block(f"vshr.s{bits} {sign}, {total}, #{bits - 1}", f"vmla.s{bits} {total}, {sign}, r9")
+            block(f"vadd.i{bits} {total}, {total}, r7", f"vmulh.u{bits} {total}, {total}, q7")
+            block(f"vshl.u{bits} {total}, r8", f"vadd.i{bits} {total}, {total}, r11")
+        if spec.clamp[0] != _FULL[0]:
+            block(f"vmax.s{bits} {total}, {total}, q5")
+        if spec.clamp[1] != _FULL[1]:
+            block(f"vmin.s{bits} {total}, {total}, q6")
+        block(f"vstrb.{bits} {total}, [r5], #{spec.lanes}")
+
+
+def _written(spec: WindowSpec, timing: Timing) -> tuple[list[str], float]:
+    """Return the taps and the finish of a vector of channels, and its cycles."""
+    turns, part, offsets, rest = spec.parts
+    if turns == 1 and not rest:
+        writer = _Taps(spec)
+        writer.block("mov r6, r4")
+        writer.finish(writer.write(offsets, None, "r6"))
+        writer.block(*move("r4", spec.lanes))
+        done = schedule(writer.block, timing, pool=("q0", *_POOL))
+        return list(done.lines), done.cycles
+    # Sums begin with nothing, maxima with a tap of their own.
+    begin = "vldrb.u8 q0, [r4]" if spec.bits == 8 else "vmov.i32 q0, #0"
+    loop = _Taps(spec)
+    loop.block("mov r2, r6")
+    loop.write(offsets, "q0", "r2")
+    loop.block(*move("r6", part))
+    turn = schedule(loop.block, timing, pool=_POOL)
+    tail = _Taps(spec)
+    tail.finish(tail.write(rest, "q0", "r6") if rest else "q0")
+    tail.block(*move("r4", spec.lanes))
+    end = schedule(tail.block, timing, pool=_POOL)
+    lines = [begin, "mov r6, r4", *constant("r12", turns), ".balign 4", "4:", *turn.lines]
+    lines += ["subs.w r12, r12, #1", "bne.w 4b", *end.lines]
+    return lines, 4 + turns * (turn.cycles + 2) + end.cycles
+
+
+def _looped(spec: WindowSpec, timing: Timing) -> list[str]:
+    """Return the same for windows whose rows and columns are arguments."""
+    tail = _Taps(spec)
+    tail.finish("q0")
+    tail.block(*move("r4", spec.lanes))
+    return [
+        "vldrb.u8 q0, [r4]" if spec.bits == 8 else "vmov.i32 q0, #0",
+        "mov r6, r4",
+        f"ldr r12, [sp, #{_STACKED}]",
+        "4:",
+        "mov r2, r6",
+        f"ldr r10, [sp, #{_STACKED + 4}]",
+        "5:",
+        f"{tail.load} q1, [r2]",
+        *move("r2", spec.channels),
+        f"{tail.combine} q0, q0, q1",
+        "subs.w r10, r10, #1",
+        "bne.w 5b",
+        *move("r6", spec.row),
+        "subs.w r12, r12, #1",
+        "bne.w 4b",
+        *schedule(tail.block, timing, pool=_POOL).lines,
+    ]
+
+
+def looped_cycles(spec: WindowSpec, taps: int, timing: Timing) -> float:
+    """Return the modelled cycles of a window of a function that takes rows and columns as arguments."""
+    body = _looped(spec, timing)
+    first = body.index("5:") + 1
+    inner = tuple(body[first : body.index("bne.w 5b") + 1])
+    each = code_cycles(inner, timing, context=inner, jumped=True)
+    return _WINDOW_CYCLES + -(-spec.channels // spec.lanes) * (taps * each + 30)
