@@ -12,7 +12,7 @@ from tests.support.target import run_programs
 from utvm.cores import Core, get_core
 from utvm.cores.microkernel import ScheduleError
 from utvm.device import Session
-from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Quantization, Tensor
+from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Padding, Quantization, Tensor
 from utvm.graph.reference import evaluate
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES
 from utvm.kernels.dsp.direct import DirectConvolution
@@ -86,6 +86,57 @@ def test_extreme_accumulators(board: Session) -> None:
         for graph, arrays, got in zip(graphs, inputs, run_programs(board, programs, inputs), strict=True):
             assert got is not None
             np.testing.assert_array_equal(got[0], evaluate(graph, arrays)["y"], err_msg=f"{value}\n{graph}")
+
+
+LAYOUTS = [
+    (1, 1, 3, 1, 1, 7),
+    (3, 1, 3, 1, 1, 6),
+    (3, 1, 3, 2, 1, 7),
+    (3, 3, 3, 1, 1, 6),
+    (3, 2, 3, 2, 1, 7),
+    (11, 2, 3, 2, 0, 7),
+    (5, 1, 1, 2, 0, 5),
+    (6, 2, 2, 1, 0, 5),
+    (19, 1, 1, 1, 0, 3),
+]
+"""Channels of a group, groups, kernel, stride, padding, pixels: rows at odd lanes, in two copies, of no whole words."""
+
+
+def rows_of(channels: int, groups: int, kernel: int, stride: int, padding: int, size: int) -> Case:
+    """A convolution whose rows lie so, by the direct family."""
+    generator = np.random.default_rng(size)
+    x = Tensor(
+        name="x", shape=(1, size, size, channels * groups), dtype=DType.INT8, quant=Quantization.per_tensor(0.1, 7)
+    )
+    shape = (2 * groups, kernel, kernel, channels)
+    weights = Tensor(
+        name="w",
+        shape=shape,
+        dtype=DType.INT8,
+        quant=Quantization.per_tensor(0.01),
+        data=generator.integers(-127, 128, shape).astype(np.int8),
+    )
+    bias = Tensor(name="b", shape=(2 * groups,), dtype=DType.INT32, data=np.zeros(2 * groups, np.int32))
+    out = (size + 2 * padding - kernel) // stride + 1
+    y = Tensor(
+        name="y", shape=(1, out, out, 2 * groups), dtype=DType.INT8, quant=Quantization.per_tensor(0.05 * channels, 5)
+    )
+    op = Conv2D(
+        name="op",
+        x=x,
+        weights=weights,
+        bias=bias,
+        y=y,
+        stride=(stride, stride),
+        padding=Padding(top=padding, bottom=padding, left=padding, right=padding),
+    )
+    graph = Graph(name="rows", operators=(op,), inputs=(x,), outputs=(y,))
+    inputs = [generator.integers(-128, 128, x.shape).astype(np.int8)]
+    return Case(graph, DirectConvolution(), {"m": 2, "n": 1, "form": "int16", "unroll": 0}, inputs)
+
+
+def test_rows_that_are_no_whole_words(board: Session) -> None:
+    check(board, [rows_of(*layout) for layout in LAYOUTS])
 
 
 def test_a_block_that_does_not_fit_is_refused() -> None:

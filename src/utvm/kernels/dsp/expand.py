@@ -9,6 +9,7 @@ from utvm.codegen import CSupport, CWriter
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop
+from utvm.kernels.dsp.expand_bytes import write_bytes
 from utvm.kernels.dsp.geometry import ExpandedRows
 
 _AT_ONCE = (8, 7, 6, 5, 4, 3, 2, 1)
@@ -100,30 +101,12 @@ def write_expansion(
         turns = count // int(expansion.name.rpartition("_")[2]) // 4
         w(f"{expansion.name}({source}, {target} + {rows.interior}, {turns});")
         return ()
-    pixel = window.channels * window.groups
-    if rows.pitch != pixel:
-        copies = [rows.interior, *([rows.lanes + rows.interior - 1] if rows.two_copies else [])]
-        if rows.quads and not rows.two_copies and rows.interior % 2 == 0:
-            return _write_group_words(w, rows, source, target)
-        with w.loop("i", pixels):
-            _unroll(w, window.channels)
-            with w.loop("c", window.channels):
-                for first in copies:
-                    w(f"{target}[{first} + i * {rows.pitch} + c] = {source}[i * {pixel} + c];")
-        return ()
-    if count % 4 or window.row_bytes % 4 or rows.interior % 2:
-        for first in [rows.interior, *([rows.lanes + rows.interior - 1] if rows.two_copies else [])]:
-            _unroll(w, count)
-            with w.loop("i", count):
-                w(f"{target}[{first} + i] = {source}[i];")
-        return ()
-    return _write_words(w, rows, count // 4, source, target, zero_point)
-
-
-def _unroll(w: CWriter, count: int) -> None:
-    """Let the compiler unroll the loop that follows: a lane costs a load and a store."""
-    if count > 1:
-        w(f"#pragma GCC unroll {min(count, 8)}")
+    if window.groups == 1 and rows.pitch == window.channels:
+        if count % 4 == 0 and window.row_bytes % 4 == 0 and rows.interior % 2 == 0:
+            return _write_words(w, rows, count // 4, source, target, zero_point)
+    elif rows.quads and rows.interior % 2 == 0:
+        return _write_group_words(w, rows, source, target)
+    return write_bytes(w, rows, pixels, source=source, target=target)
 
 
 def _write_group_words(w: CWriter, rows: ExpandedRows, source: str, target: str) -> tuple[str, ...]:
