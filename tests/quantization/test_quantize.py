@@ -176,6 +176,15 @@ def test_functions_and_borders_are_what_tflite_micro_computes() -> None:
         np.testing.assert_array_equal(got, evaluate(quantised.graph, [given])["y"])
 
 
+def test_conditions_stay_bool_beside_float() -> None:
+    nodes = [
+        *(node("Greater", ["x", "c"], ["over"]), node("Mul", ["x", "c"], ["less"])),
+        node("Where", ["over", "x", "less"], ["y"]),
+    ]
+    made = utvm.quantize(graph_of(nodes, (1, 6), c=np.float32(0.25)), drawn(20, 6))
+    assert made.report.judgement.snr > 25
+
+
 def test_layers_of_any_padding_may_stay_float() -> None:
     nodes = [
         *(node("Conv", ["x", "a"], ["1"], strides=[2, 2], pads=[1, 1, 1, 1]), node("Relu", ["1"], ["2"])),

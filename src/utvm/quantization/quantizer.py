@@ -209,9 +209,10 @@ class _Quantizer:
         """Return an activation that is computed in a type, or given in it."""
         self.native.setdefault(tensor, dtype)
         if (tensor, dtype) not in self.forms:
-            quant = None if dtype is DType.FLOAT32 else self.units[dtype][tensor]
-            name = f"{tensor.name}{_SUFFIXES[dtype]}"
-            self.forms[tensor, dtype] = dataclasses.replace(tensor, name=name, dtype=dtype, quant=quant)
+            made = dataclasses.replace(tensor, name=f"{tensor.name}{_SUFFIXES[dtype]}")
+            if dtype is not DType.FLOAT32:
+                made = dataclasses.replace(made, dtype=dtype, quant=self.units[dtype][tensor])
+            self.forms[tensor, dtype] = made
         return self.forms[tensor, dtype]
 
     def _form(self, tensor: Tensor, dtype: DType) -> Tensor:
