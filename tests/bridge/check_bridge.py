@@ -211,6 +211,31 @@ def test_a_relax_module_is_exported_built_and_run() -> None:
     assert np.allclose(done.outputs[1], run(image), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("offload", [False, True])
+def test_a_module_may_have_tuples_bounds_and_constants_that_are_made(offload: bool) -> None:
+    """Items of a split are taken late, results are nested, `full` is no constant of the file, ReLU6 is a clip."""
+    weights = np.random.default_rng(7).normal(size=(3, 2, 1, 1)).astype(np.float32)
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((1, 4, 5, 5), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            halves = builder.emit(relax.op.split(x, 2, axis=1))
+            y = builder.emit(relax.op.nn.conv2d(builder.emit(relax.TupleGetItem(halves, 0)), relax.const(weights)))
+            y = builder.emit(relax.op.clip(y, 0, 6))
+            twos = builder.emit(relax.op.full((1, 1, 5, 5), relax.const(2.0, "float32"), "float32"))
+            z = builder.emit(relax.op.multiply(builder.emit(relax.TupleGetItem(halves, 1)), twos))
+            both = builder.emit_output(relax.Tuple([y, relax.Tuple([z])]))
+        builder.emit_func_output(both)
+    compiled = utvm.tvm.compile(builder.get(), BOARD, offload=offload)
+    image = np.random.default_rng(8).normal(size=(1, 4, 5, 5)).astype(np.float32)
+    with utvm.connect(BOARD) as session:
+        first, second = utvm.Model(session, compiled).run(image).outputs.values()
+    wanted = np.clip(np.einsum("chw,oc->ohw", image[0, :2], weights[:, :, 0, 0]), 0, 6)
+    assert np.allclose(first[0], wanted, rtol=1e-5, atol=1e-6)
+    assert np.array_equal(second, 2 * image[:, 2:])
+    assert any(call.kernel.family != "tvm" for call in compiled.program.calls) == offload
+
+
 def quantised() -> object:
     """Return two int8 convolutions between pairs, and erf, which µTVM has not, between them."""
     rng = np.random.default_rng(5)

@@ -22,7 +22,7 @@ from utvm.notebook import html_table
 from utvm.profiling import profile_in
 from utvm.tvm.candidate import FLAGS
 from utvm.tvm.module import TvmKernels, tir_graph
-from utvm.tvm.offload import ModulePart, Offloaded, by_tvm, layers_of, offloaded, parts_of
+from utvm.tvm.offload import ModulePart, Offloaded, by_tvm, layers_of, offloadable, offloaded, parts_of
 
 _NUMBERED = re.compile(r"[^.]*\.(\d+)")
 """Operators of parts are named by the bindings that they come from."""
@@ -116,6 +116,7 @@ def gains(module: Any, board: str | Path | Board) -> OffloadGains:
     """
     target = as_board(board)
     require_trust(target)
+    module = offloadable(module)
     parts = parts_of(module, target.core)
     layers = by_tvm(module, parts)
     with utvm.connect(target) as session:
@@ -141,6 +142,7 @@ def program_of(
     """
     if not offload:
         return lower(tir_graph(module, name), board.core, Options(name=name, families=(TvmKernels(),)))
+    module = offloadable(module)
     parts = parts_of(module, board.core)
     if all(part.own is None for part in parts):
         reasons = "; ".join(dict.fromkeys(part.reason for part in parts))

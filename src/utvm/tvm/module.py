@@ -19,6 +19,7 @@ from utvm.graph import DType, Graph, Operator, Tensor
 from utvm.graph.names import Names
 from utvm.kernels import Config, Kernel, KernelFamily
 from utvm.tvm.code import TirCode, operands_of, tir_code
+from utvm.tvm.flat import bindings_of, flat_module, is_constant, results_of
 from utvm.tvm.measuring import Boards
 from utvm.tvm.printer import TvmCodeError, identifier
 from utvm.tvm.searching import TunedFunction, tune
@@ -90,35 +91,26 @@ class TvmKernels(KernelFamily):
         )
 
 
-def check_relax(module: Any) -> None:
-    """Refuse what is no Relax module.
-
-    Raises:
-        TvmCodeError: it has no function `main`.
-    """
-    if not isinstance(module, tvm.IRModule) or "main" not in {v.name_hint for v in module.get_global_vars()}:
-        raise TvmCodeError("give an IRModule of Relax with a function 'main', as TVM's frontends make it")
-
-
 def is_lowered(module: Any) -> bool:
-    """Whether all that a Relax module does are calls of TIR functions."""
-    check_relax(module)
-    return all(_callee(binding.value) is not None for binding in bindings_of(module))
+    """Whether all that a flat module does are calls of TIR functions."""
+    values = [binding.value for binding in bindings_of(module)]
+    callees = [_callee(value) for value in values if not isinstance(value, relax.TupleGetItem)]
+    return bool(callees) and None not in callees
 
 
 def tir_module(module: Any) -> Any:
-    """Return a Relax module of calls of TIR functions, fused as TVM fuses; one that is so already stays.
+    """Return a flat module of calls of TIR functions, fused as TVM fuses; one that is so already stays.
 
     Raises:
-        TvmCodeError: it has no function `main`, or TVM can't legalise it.
+        TvmCodeError: as in `flat_module`, or TVM can't legalise it.
     """
-    check_relax(module)
+    module = flat_module(module)
     if is_lowered(module):
         return module
     t = relax.transform
     steps = [t.LegalizeOps(), t.AnnotateTIROpPattern(), t.FoldConstant(), t.FuseOps(fuse_opt_level=2), t.FuseTIR()]
     try:
-        return tvm.ir.transform.Sequential([*steps, t.DeadCodeElimination()])(module)
+        return flat_module(tvm.ir.transform.Sequential([*steps, t.DeadCodeElimination()])(module))
     except tvm.error.InternalError as error:
         raise TvmCodeError(f"TVM can't legalise the module: {str(error).strip().splitlines()[-1][:300]}") from error
 
@@ -163,35 +155,29 @@ def tir_graph(module: Any, name: str = "main") -> Graph:
     for parameter in main.params:
         known[parameter] = tensor_of(names.fresh(identifier(parameter.name)), parameter.ty)
     inputs = tuple(known[parameter] for parameter in main.params)
+    made_by: dict[Any, tuple[Tensor, ...]] = {}
     for binding in bindings_of(lowered):
         value = binding.value
-        if value in known:
-            known[binding.var] = known[value]
+        if isinstance(value, relax.TupleGetItem):
+            known[binding.var] = made_by[value.tuple_value][value.index]
             continue
         callee = _callee(value)
         if callee is None:
-            raise TvmCodeError(f"'{binding.var.name}' is no call of a TIR function: {str(value)[:200]}")
-        xs = tuple(known[a] if a in known else _constant(names, a) for a in value.args[1].fields)
+            raise TvmCodeError(f"TVM has no code of '{binding.var.name}' for boards: {str(value)[:200]}")
+        xs = tuple(known[a] if a in known else constant_tensor(names, a) for a in value.args[1].fields)
         (made,) = value.ty_args
-        if not isinstance(made, relax.TensorType):
-            raise TvmCodeError(f"'{binding.var.name}' has several results: such functions are not read yet")
-        y = tensor_of(names.fresh(identifier(binding.var.name)), made)
-        known[binding.var] = y
-        operators.append(TirCall(name=f"{callee}_{len(operators)}", xs=xs, ys=(y,), function=functions[callee]))
-    result = main.body.body
-    results = list(result.fields) if isinstance(result, relax.Tuple) else [result]
-    if not all(each in known for each in results):
-        raise TvmCodeError("the module returns something that no function of it makes")
-    return Graph(name=name, operators=tuple(operators), inputs=inputs, outputs=tuple(known[each] for each in results))
+        kinds = list(made.fields) if isinstance(made, relax.TupleType) else [made]
+        ys = tuple(tensor_of(names.fresh(identifier(binding.var.name)), kind) for kind in kinds)
+        made_by[binding.var] = ys
+        if not isinstance(made, relax.TupleType):
+            known[binding.var] = ys[0]
+        operators.append(TirCall(name=f"{callee}_{len(operators)}", xs=xs, ys=ys, function=functions[callee]))
+    outputs = tuple(known[each] if each in known else constant_tensor(names, each) for each in results_of(lowered))
+    return Graph(name=name, operators=tuple(operators), inputs=inputs, outputs=outputs)
 
 
 def _is_tir(function: Any) -> bool:
     return isinstance(function, tvm.tirx.PrimFunc)
-
-
-def bindings_of(module: Any) -> list[Any]:
-    """Return what a Relax module computes, in order."""
-    return [binding for block in module["main"].body.blocks for binding in block.bindings]
 
 
 def _callee(value: Any) -> str | None:
@@ -216,8 +202,14 @@ def tensor_of(name: str, kind: Any) -> Tensor:
     return Tensor(name=name, shape=tuple(int(size) for size in shape), dtype=DType(dtype))
 
 
-def _constant(names: Names, value: Any) -> Tensor:
-    if not hasattr(value, "value") or not hasattr(value.value, "numpy"):
+def constant_tensor(names: Names, value: Any) -> Tensor:
+    """Return a constant of a module.
+
+    Raises:
+        TvmCodeError: the value is none.
+        UtvmError: it has a type that µTVM has not.
+    """
+    if not is_constant(value):
         raise TvmCodeError(
             f"an operand is neither made before nor a constant: {str(value)[:200]}; bind parameters first"
         )

@@ -16,7 +16,8 @@ from utvm.graph.cost import macs
 from utvm.graph.names import Names
 from utvm.lowering import Options, lower
 from utvm.passes import run_passes
-from utvm.tvm.module import bindings_of, is_lowered, tensor_of, tir_graph, tir_module
+from utvm.tvm.flat import bindings_of, flat_module, is_constant, replaced, results_of
+from utvm.tvm.module import constant_tensor, is_lowered, tensor_of, tir_graph, tir_module
 from utvm.tvm.onnx_nodes import is_known, onnx_form
 from utvm.tvm.printer import TvmCodeError, identifier
 
@@ -68,14 +69,27 @@ class Offloaded:
     part_of: Mapping[str, int]
 
 
-def parts_of(module: Any, core: Core) -> list[ModulePart]:
-    """Return the parts of a Relax module: µTVM's where it has families for the operators, else TVM's.
+def offloadable(module: Any) -> Any:
+    """Return a flat module in which what is made of constants by operators that µTVM has not is constants.
 
     Raises:
         TvmCodeError: it is no Relax module, or its operators are TIR functions already.
     """
-    if is_lowered(module):
+    flat = flat_module(module)
+    if is_lowered(flat):
         raise TvmCodeError("the module's operators are TIR functions already: offload before it is tuned or legalised")
+    fixed, results = list(_Reads(flat).fixed.values()), set(results_of(flat))
+    strange = [b.var for b in fixed if not is_known(b.value) or b.var in results]
+    wanted = [variable for variable in strange if isinstance(variable.ty, relax.TensorType)]
+    if not wanted:
+        return flat
+    part = ModulePart(kinds=(), bindings=tuple(fixed), inputs=(), outputs=tuple(wanted))
+    made = zip(wanted, results_of(tir_module(_module_of(part))), strict=True)
+    return flat_module(flat, {variable: value for variable, value in made if is_constant(value)})
+
+
+def parts_of(module: Any, core: Core) -> list[ModulePart]:
+    """Return the parts of an `offloadable` module: µTVM's where it has families for the operators, else TVM's."""
     reads = _Reads(module)
     found: list[ModulePart] = []
     for run in _runs(reads.varying):
@@ -93,14 +107,11 @@ def offloaded(module: Any, parts: Sequence[ModulePart], name: str) -> Offloaded:
     spliced = _Splice(module, name)
     for number, part in enumerate(parts):
         spliced.add(number, part)
-    main = module["main"]
-    result = main.body.body
-    results = list(result.fields) if isinstance(result, relax.Tuple) else [result]
     graph = Graph(
         name=name,
         operators=tuple(spliced.operators),
-        inputs=tuple(spliced.known[parameter] for parameter in main.params),
-        outputs=tuple(spliced.known[each] for each in results),
+        inputs=tuple(spliced.known[parameter] for parameter in module["main"].params),
+        outputs=tuple(spliced.result(each) for each in results_of(module)),
     )
     return Offloaded(graph=graph, parts=tuple(parts), part_of=spliced.part_of)
 
@@ -140,24 +151,24 @@ class _Reads:
 
     Attributes:
         varying: the bindings that depend on its inputs, in order.
+        fixed: the others, by their variables.
     """
 
     def __init__(self, module: Any) -> None:
         main = module["main"]
         varies, self.varying = set(main.params), list[Any]()
-        self._fixed: dict[Any, Any] = {}
+        self.fixed: dict[Any, Any] = {}
         self._readers: dict[Any, set[Any]] = {}
         for binding in bindings_of(module):
             read = set(_variables(binding.value))
             if varies.isdisjoint(read):
-                self._fixed[binding.var] = binding
+                self.fixed[binding.var] = binding
                 continue
             varies.add(binding.var)
             self.varying.append(binding)
             for variable in read:
                 self._readers.setdefault(variable, set()).add(binding.var)
-        result = main.body.body
-        for each in list(result.fields) if isinstance(result, relax.Tuple) else [result]:
+        for each in results_of(module):
             self._readers.setdefault(each, set()).add("the caller")
 
     def part(self, run: Sequence[Any], reason: str = "") -> ModulePart:
@@ -179,10 +190,10 @@ class _Reads:
         needed, waiting = set[Any](), list(run)
         while waiting:
             for variable in _variables(waiting.pop().value):
-                if variable in self._fixed and variable not in needed:
+                if variable in self.fixed and variable not in needed:
                     needed.add(variable)
-                    waiting.append(self._fixed[variable])
-        return [binding for variable, binding in self._fixed.items() if variable in needed]
+                    waiting.append(self.fixed[variable])
+        return [binding for variable, binding in self.fixed.items() if variable in needed]
 
 
 def _runs(bindings: Sequence[Any]) -> Iterator[list[Any]]:
@@ -222,6 +233,8 @@ def _taken(run: Sequence[Any], reads: _Reads, core: Core) -> list[ModulePart]:
 
 
 def _own(part: ModulePart, core: Core) -> ModulePart:
+    if not all(is_known(binding.value) for binding in part.bindings):
+        raise TvmCodeError("no operators of µTVM")
     inputs = {variable: f"in_{number}" for number, variable in enumerate(part.inputs)}
     outputs = {variable: f"out_{number}" for number, variable in enumerate(part.outputs)}
     moved = graph_of_nodes(onnx_form(part.bindings, inputs, outputs), "part")
@@ -270,6 +283,10 @@ class _Splice:
         self.prefix = name
         for parameter in module["main"].params:
             self.known[parameter] = tensor_of(self.names.fresh(identifier(parameter.name)), parameter.ty)
+
+    def result(self, value: Any) -> Tensor:
+        """Return what the module gives back."""
+        return self.known[value] if value in self.known else constant_tensor(self.names, value)
 
     def add(self, number: int, part: ModulePart) -> None:
         """Append the operators of a part."""
@@ -337,20 +354,7 @@ def _module_of(part: ModulePart) -> Any:
     with builder.function("main", list(known.values())):
         with builder.dataflow():
             for binding in part.bindings:
-                known[binding.var] = builder.emit(_with(binding.value, known))
+                known[binding.var] = builder.emit(replaced(binding.value, known))
             outputs = [builder.emit_output(known[variable]) for variable in part.outputs]
         builder.emit_func_output(outputs[0] if len(outputs) == 1 else relax.Tuple(outputs))
     return builder.get()
-
-
-def _with(value: Any, known: Mapping[Any, Any]) -> Any:
-    """Return an expression with other variables."""
-    if isinstance(value, relax.Var):
-        return known[value]
-    if isinstance(value, relax.Tuple):
-        return relax.Tuple([_with(each, known) for each in value.fields])
-    if isinstance(value, relax.TupleGetItem):
-        return relax.TupleGetItem(_with(value.tuple_value, known), value.index)
-    if isinstance(value, relax.Call):
-        return relax.Call(value.op, [_with(each, known) for each in value.args], value.attrs, value.ty_args)
-    return value

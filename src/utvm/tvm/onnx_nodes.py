@@ -187,6 +187,13 @@ def _biased(t: Translation, call: Any, inputs: list[str], output: str) -> bool:
     return False
 
 
+def _number(value: Any) -> float:
+    """Return a number that frontends wrap in one or two nodes."""
+    while hasattr(value, "value"):
+        value = value.value
+    return float(value)
+
+
 def _numbers(values: Any) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
@@ -238,7 +245,7 @@ def _softmax(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> 
 
 def _clip(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
     del shape
-    bounds = [t.constant(np.float32(float(each.value.value))) for each in call.args[1:]]
+    bounds = [t.constant(np.float32(_number(each))) for each in call.args[1:]]
     t.add("Clip", [t.name(call.args[0]), *bounds], output)
 
 
