@@ -187,15 +187,15 @@ def float_literal(value: float) -> str:
 
 
 def int_literal(value: int) -> str:
-    """Return the C literal of an int32; INT32_MIN has no literal of its own."""
-    return "INT32_MIN" if value == -(2**31) else str(value)
+    """Return the C literal of an integer; the least of 32 and of 64 bits have none of their own."""
+    return {-(2**31): "INT32_MIN", -(2**63): "INT64_MIN"}.get(value) or str(value)
 
 
 def _rows(values: NDArray[Any]) -> str:
     flat = values.reshape(-1)
     if flat.dtype.kind == "f":
         items = [float_literal(v) for v in flat]
-    elif flat.size and int(flat.min()) == -(2**31):
+    elif flat.size and int(flat.min()) <= -(2**31):
         items = [int_literal(int(v)) for v in flat]
     else:
         items = list(map(str, flat.tolist()))

@@ -11,6 +11,7 @@ from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.pairs import PairsOfInt16
 from utvm.kernels.dsp.pool import WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
+from utvm.kernels.dsp.wide_direct import WideConvolution
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
 from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumPool2D
@@ -84,6 +85,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     BlockedProduct(),
     BlockedDepthwise(),
     BlockedReal(),
+    WideConvolution(),
     PairsOfInt16(),
     *PORTABLE_FAMILIES,
 )

@@ -25,6 +25,13 @@ static inline int32_t utvm_requantize_wide(int64_t x, int32_t multiplier, int32_
   return (int32_t)((x * reduced + ((int64_t)1 << (total - 1))) >> total);
 }
 """,
+    "utvm_scale_wide": """\
+/* x * multiplier / 2^shift of a 64-bit sum, rounded once, halves up. */
+static inline int32_t utvm_scale_wide(int64_t x, int32_t multiplier, int32_t shift) {
+  const uint64_t product = (uint64_t)x * (uint64_t)(int64_t)multiplier;
+  return (int32_t)((int64_t)(product + ((uint64_t)1 << (shift - 1))) >> shift);
+}
+""",
     "utvm_sigmoid_entries": "/* The sigmoid of k / 24 in 65536ths. */\n"
     + _table("utvm_sigmoid_entries", "uint16_t", wide.sigmoid_table()),
     "utvm_sigmoid_int16": """\

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import ClassVar
 
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
@@ -18,6 +19,7 @@ from utvm.kernels.dsp.direct_plan import (
     PAIRED,
     UNROLL_LIMIT,
     WIDE_WEIGHTS,
+    BlockPlan,
     BlockSize,
     DirectPlan,
     most_pairs,
@@ -54,6 +56,16 @@ class DirectConvolution(ScheduledFamily):
 
     name = "direct"
     kinds = (Conv2D, FullyConnected)
+    narrow: ClassVar[WeightForm] = WeightForm.PAIR8
+    """The form of one byte a weight."""
+
+    def plan(self, op: Conv2D | FullyConnected, config: Config) -> BlockPlan:
+        """Return what the C, the micro-kernels and the stream agree on, under a legal config."""
+        return DirectPlan.of(op, config)
+
+    def narrows(self, op: Conv2D | FullyConnected) -> bool:
+        """Whether one byte a weight is exact."""
+        return pairs_exactly(op)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or why its rows do not fit the offsets of a load."""
@@ -66,7 +78,8 @@ class DirectConvolution(ScheduledFamily):
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; combinations that do not fit are refused by `legal`."""
         del op, core
-        return {"m": (1, 2, 3, 4), "n": (1, 2, 3, 4, 6, 8), "form": ("pair8", "int16"), "unroll": (0, 1, PAIRED)}
+        forms = str(self.narrow), str(WeightForm.INT16)
+        return {"m": (1, 2, 3, 4), "n": (1, 2, 3, 4, 6, 8), "form": forms, "unroll": (0, 1, PAIRED)}
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
         """Whether a config of the space can be built."""
@@ -80,7 +93,7 @@ class DirectConvolution(ScheduledFamily):
             return False
         if rows.two_copies and m % 2:
             return False
-        if form is WeightForm.PAIR8 and (n % 2 or not pairs_exactly(op)):
+        if form is self.narrow and (n % 2 or not self.narrows(op)):
             return False
         parts, taps = split
         work = window.kernel[0] * parts * len(taps) * m * n
@@ -104,10 +117,10 @@ class DirectConvolution(ScheduledFamily):
         assert isinstance(op, Conv2D | FullyConnected)
         every = self._candidates(op, core)
         near = near_fastest(
-            every, lambda config: DirectPlan.of(op, config).cost(core, estimated=True).cycles, ESTIMATE_ERROR
+            every, lambda config: self.plan(op, config).cost(core, estimated=True).cycles, ESTIMATE_ERROR
         )
         found = [*(self._doubled(op, core, one) for one in near[:1]), *near]
-        compact = [{**config, "unroll": 0} for config in every if config["form"] == WeightForm.PAIR8]
+        compact = [{**config, "unroll": 0} for config in every if config["form"] == self.narrow]
         found += self._smaller(op, core, compact)
         return tuple(config for index, config in enumerate(found) if config not in found[:index])
 
@@ -123,11 +136,9 @@ class DirectConvolution(ScheduledFamily):
     def _smaller(self, op: Conv2D | FullyConnected, core: Core, compact: Sequence[Config]) -> Iterator[Config]:
         """Yield the fastest of some configs by estimate, and small blocks."""
         legal = [config for config in compact if self.legal(op, core, config)]
-        yield from near_fastest(legal, lambda config: DirectPlan.of(op, config).cost(core, estimated=True).cycles, 0.0)[
-            :1
-        ]
+        yield from near_fastest(legal, lambda config: self.plan(op, config).cost(core, estimated=True).cycles, 0.0)[:1]
         for m, n in _SMALL_BLOCKS:
-            small: Config = {"m": m, "n": n, "form": str(WeightForm.PAIR8), "unroll": 0}
+            small: Config = {"m": m, "n": n, "form": str(self.narrow), "unroll": 0}
             for config in (small, {**small, "unroll": 1}):
                 if self.legal(op, core, config):
                     yield config
@@ -136,9 +147,9 @@ class DirectConvolution(ScheduledFamily):
     def _fastest(self, op: Conv2D | FullyConnected, core: Core, candidates: Sequence[Config]) -> Config:
         return fastest(
             candidates,
-            lambda config: DirectPlan.of(op, config).cost(core).cycles,
+            lambda config: self.plan(op, config).cost(core).cycles,
             f"{op.kind} '{op.name}': no register block is legal",
-            estimate=lambda config: DirectPlan.of(op, config).cost(core, estimated=True).cycles,
+            estimate=lambda config: self.plan(op, config).cost(core, estimated=True).cycles,
             error=ESTIMATE_ERROR,
         )
 
@@ -165,8 +176,8 @@ class DirectConvolution(ScheduledFamily):
 
     def _candidates(self, op: Conv2D | FullyConnected, core: Core) -> list[Config]:
         """Return the configs worth a schedule: the fewest instructions first, wide weights only where they are few."""
-        narrow = pairs_exactly(op) and op.y.shape[-1] > 1
-        forms = [WeightForm.PAIR8] if narrow else [WeightForm.INT16]
+        narrow = self.narrows(op) and op.y.shape[-1] > 1
+        forms = [self.narrow] if narrow else [WeightForm.INT16]
         if narrow and op.weights.values.nbytes <= WIDE_WEIGHTS:
             forms.append(WeightForm.INT16)
         found: list[tuple[float, Config]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -37,7 +38,8 @@ WIDE_WEIGHTS = 4096
 _CALL_CYCLES, _CALL_CYCLES_PER_ROW = 40, 4
 
 
-def _weights4(op: Conv2D | FullyConnected) -> NDArray[np.int8]:
+def weights4(op: Conv2D | FullyConnected) -> NDArray[np.int8]:
+    """Return weights [OC, KH, KW, IC]; those of a fully connected layer as of a window of one pixel."""
     values = op.weights.values
     return values if isinstance(op, Conv2D) else values.reshape(values.shape[0], 1, 1, values.shape[1])
 
@@ -68,31 +70,16 @@ class BlockSize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DirectPlan:
-    """Everything that the C, the micro-kernels and the stream of one layer agree on."""
+class BlockPlan(ABC):
+    """What the C and the micro-kernels of one layer in blocks of M pixels and N channels agree on."""
 
     op: Conv2D | FullyConnected
     rows: ExpandedRows
-    requantizer: Requantizer
-    uniform: UniformFinish | None
     m: int
     n: int
     form: WeightForm
     unrolled: bool
     paired: bool
-
-    @staticmethod
-    def of(op: Conv2D | FullyConnected, config: Config) -> DirectPlan:
-        """Return the plan of an operator that `requantizer` can finish, under a legal config."""
-        found = requantizer(op)
-        assert found is not None
-        m = int(config["m"])
-        return DirectPlan(
-            op=op, rows=ExpandedRows.of(Window.of(op, m)), requantizer=found,
-            uniform=uniform_finish(op, found), m=m, n=int(config["n"]),
-            form=WeightForm(str(config["form"])), unrolled=bool(int(config["unroll"])),
-            paired=int(config["unroll"]) == PAIRED,
-        )  # fmt: skip
 
     @property
     def window(self) -> Window:
@@ -105,9 +92,14 @@ class DirectPlan:
         return bool(self.window.padding.top or self.window.padding.bottom)
 
     @property
-    def scratch_bytes(self) -> int:
+    def ring_bytes(self) -> int:
         """Bytes of the ring of expanded rows of all groups, and of one of padding if there is any."""
         return (self.window.slots * self.window.groups + self.vertical_padding) * self.rows.row_bytes
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of scratch."""
+        return self.ring_bytes
 
     @property
     def tail_channels(self) -> int:
@@ -130,9 +122,34 @@ class DirectPlan:
                     found[width] = found.get(width, 0) + rows * count
         return found
 
+    @property
+    def chunks(self) -> int:
+        """Calls of a micro-kernel for one block of pixels and its channels, each for some of the terms."""
+        return 1
+
+    @property
+    def shift(self) -> int:
+        """A right shift that the micro-kernels know."""
+        return 0
+
     def form_of(self, block: BlockSize) -> WeightForm:
         """Return the form of the weights of a block: an odd number of channels makes no pairs."""
         return WeightForm.INT16 if block.n % 2 else self.form
+
+    @abstractmethod
+    def spec(self, block: BlockSize) -> MultiplySpec:
+        """Return what the micro-kernel of a block computes."""
+
+    @abstractmethod
+    def stream(self) -> NDArray[np.int32]:
+        """Return the stream: for each group full blocks of N channels, then one of the remaining channels."""
+
+    @property
+    def split(self) -> tuple[int, tuple[int, ...]]:
+        """The parts of a window's row, and the offsets of one part's lane pairs."""
+        found = self.rows.split(self.m, most_pairs(self.m, self.n))
+        assert found is not None
+        return found
 
     @property
     def stream_bytes(self) -> int:
@@ -144,22 +161,7 @@ class DirectPlan:
         """Words of the stream of one group."""
         full, tail = divmod(self.window.out_channels, self.n)
         words = full * self.spec(BlockSize(m=self.m, n=self.n)).stream_words if full else 0
-        return words + (self.spec(BlockSize(m=self.m, n=tail)).stream_words if tail else 0)
-
-    def spec(self, block: BlockSize) -> MultiplySpec:
-        """Return what the micro-kernel of a block computes."""
-        split = self.rows.split(self.m, most_pairs(self.m, self.n))
-        assert split is not None
-        parts, taps = split
-        starts = [self.rows.pixel_offset(m) for m in range(block.m)]
-        offsets = tuple(tuple([start + tap for tap in taps]) for start in starts)
-        return MultiplySpec(
-            rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
-            pixel_stride=self.window.out_pixel_bytes, form=self.form_of(block), finish=self.requantizer.finish,
-            saturation=self.requantizer.saturation,
-            unrolled=self.unrolled, uniform=self.uniform is not None,
-            paired=self.paired and block.n == self.n,
-        )  # fmt: skip
+        return self.chunks * (words + (self.spec(BlockSize(m=self.m, n=tail)).stream_words if tail else 0))
 
     def cost(self, core: Core, *, estimated: bool = False) -> BlockCost:
         """Return what all blocks and their calls take, the expansion of rows left out: all configs pay it.
@@ -175,7 +177,7 @@ class DirectPlan:
         full_channels, calls_of = window.out_channels // self.n, self._calls()
         total, code_bytes, cost_of = 0.0, 0.0, multiply_estimate if estimated else multiply_cost
         for block in self.blocks():
-            calls = calls_of[block.m]
+            calls = calls_of[block.m] * self.chunks
             spec = self.spec(block)
             times = full_channels if block.n == self.n else 1
             turns = calls * (times // 2 if spec.paired else times)
@@ -188,11 +190,6 @@ class DirectPlan:
                 total += core.caches.streaming(0, 4 * times * spec.stream_words, calls)
         return BlockCost(cycles=total * window.groups, code_bytes=code_bytes)
 
-    @property
-    def shift(self) -> int:
-        """The right shift of a uniform finish or of `Finish.SHIFT`; 0 for others."""
-        return self.requantizer.shift if self.uniform is None else self.uniform.shift
-
     def symbol(self, block: BlockSize) -> str:
         """Return the name of a block's micro-kernel, which says everything that its code depends on."""
         spec = self.spec(block)
@@ -203,11 +200,50 @@ class DirectPlan:
         """Return the micro-kernel of a block."""
         return multiply_kernel(self.symbol(block), self.spec(block), timing, shift=self.shift)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DirectPlan(BlockPlan):
+    """Everything that the C, the micro-kernels and the stream of one layer agree on."""
+
+    requantizer: Requantizer
+    uniform: UniformFinish | None
+
+    @staticmethod
+    def of(op: Conv2D | FullyConnected, config: Config) -> DirectPlan:
+        """Return the plan of an operator that `requantizer` can finish, under a legal config."""
+        found = requantizer(op)
+        assert found is not None
+        m = int(config["m"])
+        return DirectPlan(
+            op=op, rows=ExpandedRows.of(Window.of(op, m)), requantizer=found,
+            uniform=uniform_finish(op, found), m=m, n=int(config["n"]),
+            form=WeightForm(str(config["form"])), unrolled=bool(int(config["unroll"])),
+            paired=int(config["unroll"]) == PAIRED,
+        )  # fmt: skip
+
+    def spec(self, block: BlockSize) -> MultiplySpec:
+        """Return what the micro-kernel of a block computes."""
+        parts, taps = self.split
+        starts = [self.rows.pixel_offset(m) for m in range(block.m)]
+        offsets = tuple(tuple([start + tap for tap in taps]) for start in starts)
+        return MultiplySpec(
+            rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
+            pixel_stride=self.window.out_pixel_bytes, form=self.form_of(block), finish=self.requantizer.finish,
+            saturation=self.requantizer.saturation,
+            unrolled=self.unrolled, uniform=self.uniform is not None,
+            paired=self.paired and block.n == self.n,
+        )  # fmt: skip
+
+    @property
+    def shift(self) -> int:
+        """The right shift of a uniform finish or of `Finish.SHIFT`; 0 for others."""
+        return self.requantizer.shift if self.uniform is None else self.uniform.shift
+
     def stream(self) -> NDArray[np.int32]:
         """Return the stream: for each group full blocks of N channels, then one of the remaining channels."""
         left = self.requantizer.left
         bias = (folded_bias(self.op) + self.requantizer.bias_addend) << left
-        lanes = self.rows.weight_lanes(_weights4(self.op)) << left[:, None, None]
+        lanes = self.rows.weight_lanes(weights4(self.op)) << left[:, None, None]
         channels, n = self.window.out_channels, self.n
         full = channels // n
         parts = []

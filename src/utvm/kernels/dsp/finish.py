@@ -117,6 +117,10 @@ class Finish(StrEnum):
     """Half-up shift (q7): the rounding constant and the output zero point are part of the bias."""
     SUM = "sum"
     """None: sums start at zero and are stored as int32."""
+    WIDE = "wide"
+    """To int16, by one rounding high multiply (SMMULR)."""
+    WIDE_CLAMPED = "wide clamped"
+    """The same, limited to any clamp."""
 
     @property
     def multiplies(self) -> bool:
@@ -141,12 +145,26 @@ class Finish(StrEnum):
     @property
     def shared_words(self) -> int:
         """Words of constants for all channels of a block together."""
-        return 1 if self.multiplies and not self.shifts else 0
+        return len(self.shared_names)
+
+    @property
+    def shared_names(self) -> tuple[str, ...]:
+        """Registers of the constants of a block."""
+        if self is Finish.WIDE_CLAMPED:
+            return ("%above", "%between", "%low")
+        return ("%zero",) if self.multiplies and not self.shifts and self is not Finish.WIDE else ()
 
     @property
     def channel_words(self) -> int:
         """Words of constants for each channel."""
+        if self in WIDE_FINISHES:
+            return 1
         return 0 if not self.multiplies else 3 if self.shifts else 2
+
+    @property
+    def out_bytes(self) -> int:
+        """Bytes of an output."""
+        return 4 if self is Finish.SUM else 2 if self in WIDE_FINISHES else 1
 
     def third(self, n: int | str = "") -> str:
         """Return the name of the register of the third constant, which `n` has for itself if it is a shift."""
@@ -161,6 +179,17 @@ class Finish(StrEnum):
             return ()
         if self is Finish.SHIFT:
             return saturation.lines(register, shift)
+        if self is Finish.WIDE:
+            return (f"smmulr {register}, {register}, %first{n}", *saturation.lines(register))
+        if self is Finish.WIDE_CLAMPED:
+            above, between, low = self.shared_names
+            return (
+                f"smmlar {register}, {register}, %first{n}, {above}",
+                f"ssat {register}, #16, {register}",
+                f"add {register}, {register}, {between}",
+                f"bic {register}, {register}, {register}, asr #31",
+                f"add {register}, {register}, {low}",
+            )
         if self.shifts:
             operation = "smmlar" if self.doubles else "smmla"
             own = f"%own_{register[1:]}" if self.rounds_away else f"%second{n}"
@@ -185,6 +214,7 @@ class Finish(StrEnum):
 
 
 _SCALED = (Finish.SCALED_DOUBLE, Finish.SCALED_POSITIVE)
+WIDE_FINISHES = (Finish.WIDE, Finish.WIDE_CLAMPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

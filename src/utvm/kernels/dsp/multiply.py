@@ -12,7 +12,6 @@ from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, ScheduleError, code_cycles, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop
-from utvm.kernels.dsp.finish import Finish
 from utvm.kernels.dsp.multiply_code import (
     StreamPosition,
     accumulators,
@@ -33,7 +32,7 @@ _FIXED = {"%pa": "r0", "%pw": "r1"}
 def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int = 0) -> CSupport:
     """Return `void name(const void *const *rows, const int32_t *stream, int8_t *out, int32_t blocks)`.
 
-    With `Finish.SUM`, `out` points to int32_t.
+    With `Finish.SUM`, `out` points to int32_t, with a wide finish to int16_t.
 
     Args:
         name: the symbol.
@@ -45,7 +44,7 @@ def multiply_kernel(name: str, spec: MultiplySpec, timing: Timing, *, shift: int
         ScheduleError: the register block does not fit.
     """
     body, _ = multiply_body(spec, timing, shift)
-    element = "int32_t" if spec.finish is Finish.SUM else "int8_t"
+    element = f"int{8 * spec.out_bytes}_t"
     walker = 0 if spec.unrolled else 4
     table = _table_offset(spec)
     frame = (table + 4 * spec.rows + walker + 7) // 8 * 8 + 4

@@ -8,6 +8,8 @@ from utvm.kernels.dsp.finish import UniformFinish
 from utvm.kernels.dsp.multiply_spec import END_IN_FRAME, OUT_IN_FRAME, ROW_IN_FRAME, MultiplySpec, RowSource
 from utvm.kernels.dsp.stream import WeightForm
 
+_STORES = {1: "strb", 2: "strh", 4: "str"}
+
 
 class StreamPosition:
     """The position in the stream, and the additions to its pointer when offsets grow too large."""
@@ -96,7 +98,12 @@ class _Weights:
     def load(self, n: int) -> str:
         """Load or extract channel n's weights; channels come in order."""
         name = f"%w{self._tag}_{n}"
-        if self._form is WeightForm.INT16 or n % 2 == 0:
+        if self._form is WeightForm.BYTES:
+            both = f"%v{self._tag}_{n // 2}"
+            if n % 2 == 0:
+                self._block(f"ldr {both}, [%pw, #{self._stream.take()}]")
+            self._block(f"sxtb16 {name}, {both}" + (", ror #8" if n % 2 else ""))
+        elif self._form is WeightForm.INT16 or n % 2 == 0:
             self._block(f"ldr {name}, [%pw, #{self._stream.take()}]")
         else:
             self._block(f"sxtb16 {name}, %w{self._tag}_{n - 1}")
@@ -155,8 +162,8 @@ def finish_channels(block: Block, stream: StreamPosition, spec: MultiplySpec, sh
                 _separate(block, sums[m][n], sums[m][n + 1], doubled=spec.doubled)
     if spec.uniform:
         block(f"ldr %first, [%pw, #{stream.take()}]", f"ldr %offset, [%pw, #{stream.take()}]")
-    elif spec.finish.shared_words:
-        block(f"ldr {spec.finish.third()}, [%pw, #{stream.take()}]")
+    else:
+        block(*(f"ldr {name}, [%pw, #{stream.take()}]" for name in spec.finish.shared_names))
     for n in range(spec.channels):
         channel = first + n
         if not spec.uniform:
@@ -168,7 +175,7 @@ def finish_channels(block: Block, stream: StreamPosition, spec: MultiplySpec, sh
                 block(*UniformFinish.lines(name, spec.finish, spec.saturation, shift))
             else:
                 block(*spec.finish.lines(name, spec.saturation, n=channel, shift=shift))
-            store = "strb" if spec.out_bytes == 1 else "str"
+            store = _STORES[spec.out_bytes]
             block(f"{store} {name}, [{out}, #{spec.out_bytes * (m * spec.pixel_stride + channel)}]")
 
 

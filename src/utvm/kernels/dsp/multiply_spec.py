@@ -80,7 +80,7 @@ class MultiplySpec:
     @property
     def out_bytes(self) -> int:
         """Bytes of one output."""
-        return 4 if self.finish is Finish.SUM else 1
+        return self.finish.out_bytes
 
     @property
     def stream_words(self) -> int:

@@ -4,6 +4,7 @@ For each block of N output channels: bias words, weight words, then the constant
 shares and those of each channel (`Finish.shared_words`, `Finish.channel_words`). A weight word holds two int16 lanes.
 In form `pair8` a lane holds 256 * p + q for the channels p and q of a pair, so that each weight takes one byte: SMLAD
 with it accumulates 256 * P + Q, SXTB16 extracts q for Q, and P = (acc - Q) >> 8 at the end, exact while |Q| < 2^23.
+In form `bytes` two SXTB16 make the words of both channels of a pair.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class WeightForm(StrEnum):
 
     INT16 = "int16"
     PAIR8 = "pair8"
+    BYTES = "bytes"
 
 
 def to_words(values: list[int] | NDArray[np.int64]) -> NDArray[np.int32]:

@@ -1,0 +1,165 @@
+"""Layers in int16x8 beside the same layers in int8, with and without Winograd, modelled cycles of runs.
+
+    python benchmarks/wide_layers.py [--boards A,B] [--kinds conv,depthwise] [--every N] [--seed N] [--write]
+
+Every output is compared with the reference. --write puts the summary into docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tables import DOCS, write_table
+
+from utvm import api
+from utvm.bench.drawn import DrawnLayer, drawn_layers
+from utvm.device import Session
+from utvm.graph import FULL_INT8, DType, Graph, Quantization, Tensor
+from utvm.graph.cost import macs
+from utvm.graph.reference import evaluate
+from utvm.graph.samples import random_input
+from utvm.tuning import NO_RECORDS
+
+KINDS = ("pointwise", "wide", "conv", "groups", "depthwise", "connected")
+BOARDS = "qemu-cortex-m7,qemu-cortex-m4,qemu-cortex-m33"
+_FINER = 256
+"""Steps of int16 in one of int8."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One layer on one board. Cycles are modelled.
+
+    Attributes:
+        board, kind, name, macs: which.
+        int8: of the default plan; direct: of the plan without Winograd.
+        int16: of the same layer with int16 activations, by `family`.
+        exact: whether outputs were those of the reference.
+    """
+
+    board: str
+    kind: str
+    name: str
+    macs: int
+    int8: int
+    direct: int
+    int16: int
+    family: str
+    exact: bool
+
+    @property
+    def ratio(self) -> float:
+        """How many times the cycles of int8 without Winograd."""
+        return self.int16 / self.direct
+
+    @property
+    def line(self) -> str:
+        """The row for a person."""
+        figures = f"{self.ratio:6.2f} {self.int16 / self.int8:6.2f} {self.int16:>10,} {self.int16 / self.macs:7.3f}"
+        return f"{self.board[5:]:10} {figures} {self.family:9} {self.name}{'' if self.exact else '  WRONG'}"
+
+
+def main() -> int:
+    """Measure, print every row, then the summary; 1 if a byte is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--boards", default=BOARDS)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--every", type=int, default=1, help="every so many of a kind's layers")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true", help="write the summary into docs/benchmarks.md")
+    arguments = parser.parse_args()
+    kinds = arguments.kinds.split(",")
+    every = [layer for layer in drawn_layers(arguments.seed) if layer.kind in kinds]
+    layers = [layer for kind in kinds for layer in [each for each in every if each.kind == kind][:: arguments.every]]
+    rows = []
+    for board in arguments.boards.split(","):
+        with api.connect(board) as session:
+            for layer in layers:
+                row = _measure(session, layer)
+                rows.append(row)
+                print(row.line, flush=True)
+    lines = list(_summary(rows))
+    print("\n".join(lines))
+    if arguments.write:
+        write_table(DOCS / "benchmarks.md", "int16-layers", lines)
+    return 0 if all(row.exact for row in rows) else 1
+
+
+def wide(graph: Graph) -> Graph:
+    """Return the graph of one int8 layer with int16 activations: the same weights, 256 times as fine."""
+    (op,) = graph.operators
+
+    def finer(tensor: Tensor) -> Tensor:
+        if tensor.dtype is DType.INT32:
+            sums = _without_zero_point(op, tensor) * _FINER
+            return dataclasses.replace(tensor, dtype=DType.INT64, data=sums)
+        if tensor.is_constant:
+            return tensor
+        quant = Quantization.per_tensor(tensor.scale / _FINER)
+        return dataclasses.replace(tensor, dtype=DType.INT16, quant=quant)
+
+    changed = op.with_tensors({t: finer(t) for t in dict.fromkeys((*op.inputs, *op.outputs))})
+    low, high = op.clamp  # type: ignore[attr-defined]
+    zero = op.outputs[0].zero_point
+    ends = -32768, 32767
+    clamp = (
+        ends[0] if low == FULL_INT8[0] else (low - zero) * _FINER,
+        ends[1] if high == FULL_INT8[1] else min((high - zero) * _FINER, ends[1]),
+    )
+    changed = dataclasses.replace(changed, clamp=clamp, rounding=type(op.rounding).DOUBLE)  # type: ignore
+    return Graph(name="layer", inputs=changed.activations, outputs=changed.outputs, operators=(changed,))
+
+
+def _without_zero_point(op: object, bias: Tensor) -> np.ndarray:
+    weights = op.weights.values.astype(np.int64)  # type: ignore[attr-defined]
+    axes = (0, 1, 2) if weights.shape[0] == 1 and weights.ndim == 4 and weights.shape[3] == bias.elements else None
+    sums = weights.sum(axis=axes) if axes else weights.reshape(bias.elements, -1).sum(axis=1)
+    return bias.values.astype(np.int64) - op.inputs[0].zero_point * sums  # type: ignore
+
+
+def _measure(session: Session, layer: DrawnLayer) -> Row:
+    int8 = layer.graph
+    cycles, exact = [], True
+    for graph, small in ((int8, False), (int8, True), (wide(int8), False)):
+        inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
+        compiled = api.compile(graph, session.board, records=NO_RECORDS, small=small)
+        ran = api.Model(session, compiled).run(inputs)
+        expected = evaluate(graph, inputs)
+        exact = exact and all((ran.outputs[t.name] == expected[t.name]).all() for t in graph.outputs)
+        assert ran.measurement.cycles is not None
+        cycles.append(ran.measurement.cycles)
+    return Row(
+        board=session.board.name,
+        kind=layer.kind,
+        name=layer.name,
+        macs=macs(int8),
+        int8=cycles[0],
+        direct=cycles[1],
+        int16=cycles[2],
+        family="+".join(sorted({call.kernel.family for call in compiled.program.calls})),
+        exact=exact,
+    )
+
+
+def _summary(rows: Sequence[Row]) -> Iterator[str]:
+    yield "| board | kind | layers | over int8 without Winograd: median | worst | over int8: median | worst |"
+    yield "|---|---|--:|--:|--:|--:|--:|"
+    for board in dict.fromkeys(row.board for row in rows):
+        for kind in dict.fromkeys(row.kind for row in rows):
+            some = [row for row in rows if (row.board, row.kind) == (board, kind)]
+            if not some:
+                continue
+            cells = []
+            for ratios in ([row.ratio for row in some], [row.int16 / row.int8 for row in some]):
+                cells += [f"{statistics.median(ratios):.2f}", f"{max(ratios):.2f}"]
+            yield f"| {board} | {kind} | {len(some)} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
