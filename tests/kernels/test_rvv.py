@@ -18,7 +18,15 @@ from utvm.graph import DepthwiseConv2D, Graph, Padding
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
-from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
+from utvm.kernels.rvv import (
+    RvvAveragePool2D,
+    RvvBinary,
+    RvvDepthwise,
+    RvvLookup,
+    RvvMaxPool2D,
+    RvvMean,
+    RvvProduct,
+)
 from utvm.lowering import Options, lower
 from utvm.toolchain import default_cache_directory
 
@@ -27,6 +35,8 @@ DRAWN = [
     *WEIGHTED,
     *((kind, RvvBinary()) for kind in ("Add", "Sub", "Mul")),
     ("MaxPool2D", RvvMaxPool2D()),
+    ("AveragePool2D", RvvAveragePool2D()),
+    ("Mean", RvvMean()),
     ("Logistic", RvvLookup()),
 ]
 CORE = load_board("qemu-riscv32v").core

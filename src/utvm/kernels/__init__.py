@@ -34,7 +34,15 @@ from utvm.kernels.portable import (
     PortableSoftmax,
 )
 from utvm.kernels.prelude import PRELUDE, with_dependencies
-from utvm.kernels.rvv import RvvBinary, RvvDepthwise, RvvLookup, RvvMaxPool2D, RvvProduct
+from utvm.kernels.rvv import (
+    RvvAveragePool2D,
+    RvvBinary,
+    RvvDepthwise,
+    RvvLookup,
+    RvvMaxPool2D,
+    RvvMean,
+    RvvProduct,
+)
 from utvm.kernels.workload_keys import workload
 from utvm.kernels.xpulp import XpulpAveragePool2D, XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
 
@@ -67,6 +75,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     RvvDepthwise(),
     RvvBinary(),
     RvvMaxPool2D(),
+    RvvAveragePool2D(),
+    RvvMean(),
     RvvLookup(),
     XpulpProduct(),
     XpulpDepthwise(),

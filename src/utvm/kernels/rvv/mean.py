@@ -1,0 +1,113 @@
+"""Mean over one or two runs of dimensions, by vectors of what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.cores import Core
+from utvm.graph import Mean, Operator
+from utvm.graph.arithmetic import Requantization, mean_parameters
+from utvm.kernels.base import Config, Kernel
+from utvm.kernels.rvv.code import RvvFamily
+from utvm.kernels.rvv.mean_code import Rescaled, average_function
+from utvm.kernels.workload_keys import dims, workload
+
+_LEAST_LANES = 4
+"""Fewer lanes take about as many instructions as C."""
+
+
+class RvvMean(RvvFamily):
+    """Mean, where it keeps at least four neighbours, or as many with one distance."""
+
+    name = "rvv"
+    kinds = (Mean,)
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return that too little is kept, or that averaged dimensions lie too far apart."""
+        if not isinstance(op, Mean):
+            return super().refusal(op, core)
+        if (found := self.lacks(core)) is not None:
+            return found
+        nest = _Nest.of(op)
+        if nest is None:
+            return "more than two runs of dimensions are averaged"
+        if nest.lanes < _LEAST_LANES:
+            return f"it keeps {nest.lanes} values beside each other"
+        return None if mean_parameters(op).shift >= -31 else "its scale is too small"
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of a mean."""
+        del core
+        assert isinstance(op, Mean)
+        nest, factor = _Nest.of(op), mean_parameters(op)
+        assert nest is not None
+        finish = Rescaled(
+            less=factor.count * op.x.zero_point,
+            factor=Requantization(multiplier=factor.multiplier, shift=factor.shift),
+            zero_point=op.y.zero_point,
+        )
+        function = average_function(finish, strided=nest.lane_step > 1)
+        w = CWriter()
+        with w.loop("i", nest.outer):
+            x, y = f"x + i * {nest.outer_step}", f"y + i * {nest.lanes}"
+            w(f"{function.name}({x}, {y}, steps, {nest.rows}, {nest.taps}, {nest.lanes});")
+        steps = np.array([nest.row_step, nest.tap_step, nest.lane_step], np.int32)
+        return Kernel(
+            family=self.name,
+            config=config,
+            function=CFunction(
+                stem=f"mean_{dims(op.x.shape)}_rvv",
+                comment=f"{workload(op)}\nfamily {self.name}",
+                parameters=(
+                    CParameter(name="x", c_type="int8_t", role="input"),
+                    CParameter(name="steps", c_type="int32_t", role="constant"),
+                    CParameter(name="y", c_type="int8_t", role="output"),
+                ),
+                body=w.text,
+                support=(function,),
+            ),
+            constants={"steps": CArray(c_type="int32_t", values=steps)},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Nest:
+    """The loops of a mean, outermost first: `outer` calls over rows of taps, for so many lanes. Steps are bytes."""
+
+    outer: int
+    outer_step: int
+    rows: int
+    row_step: int
+    taps: int
+    tap_step: int
+    lanes: int
+    lane_step: int
+
+    @staticmethod
+    def of(op: Mean) -> _Nest | None:
+        """Return the loops of an operator; None where more than two runs of dimensions are averaged."""
+        runs: list[tuple[bool, int, int]] = []
+        step = op.x.elements
+        for axis, size in enumerate(op.x.shape):
+            step //= size
+            averaged = axis in op.axes
+            if size == 1:
+                continue
+            if runs and runs[-1][0] == averaged:
+                runs[-1] = (averaged, runs[-1][1] * size, step)
+            else:
+                runs.append((averaged, size, step))
+        averaged_runs = [(size, step) for averaged, size, step in runs if averaged]
+        kept_runs = [(size, step) for averaged, size, step in runs if not averaged]
+        if len(averaged_runs) > 2 or len(kept_runs) > 2:
+            return None
+        one = (1, 0)
+        (rows, row_step), (taps, tap_step) = [one] * (2 - len(averaged_runs)) + averaged_runs
+        (outer, outer_step), (lanes, lane_step) = [one] * (2 - len(kept_runs)) + kept_runs
+        return _Nest(
+            outer=outer, outer_step=outer_step, rows=rows, row_step=row_step, taps=taps, tap_step=tap_step,
+            lanes=lanes, lane_step=lane_step,
+        )  # fmt: skip
