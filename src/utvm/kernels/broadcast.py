@@ -1,0 +1,64 @@
+"""Operands of several shapes as loops over runs, in each of which an operand is read on or stays where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from utvm.graph import Add, Mul, Sub
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """The loops of an operator of two operands, whose output is written on.
+
+    Attributes:
+        outer: outer loops: their turns, and the bytes that each operand moves in a turn.
+        rows: turns of the loop around runs.
+        row_steps: the bytes that each operand moves from row to row.
+        run: elements of a run.
+        moves: whether each operand moves along a run.
+    """
+
+    outer: tuple[tuple[int, int, int], ...]
+    rows: int
+    row_steps: tuple[int, int]
+    run: int
+    moves: tuple[bool, bool]
+
+    @property
+    def row_elements(self) -> int:
+        """Outputs of the loop around runs."""
+        return self.rows * self.run
+
+
+def runs_of(op: Add | Sub | Mul) -> Runs:
+    """Return the loops of an operator; neighbouring dimensions along which the same operands move are one."""
+    target = op.y.shape
+    moving = [_moving(tensor.shape, target) for tensor in (op.a, op.b)]
+    groups: list[tuple[int, tuple[bool, bool]]] = []
+    for size, *moves in zip(target, *moving, strict=True):
+        both = (moves[0], moves[1])
+        if size == 1:
+            continue
+        if groups and groups[-1][1] == both:
+            groups[-1] = groups[-1][0] * size, both
+        else:
+            groups.append((size, both))
+    groups = groups or [(1, (True, True))]
+    steps = []
+    for place, (size, moves) in enumerate(groups):
+        inner = groups[place + 1 :]
+        a, b = (prod(n for n, each in inner if each[which]) if moves[which] else 0 for which in (0, 1))
+        steps.append((size, a, b))
+    (run, moves), rest = groups[-1], steps[:-1]
+    rows, *row_steps = rest[-1] if rest else (1, 0, 0)
+    return Runs(
+        outer=tuple(rest[:-1]), rows=rows, row_steps=(row_steps[0], row_steps[1]), run=run, moves=moves,
+    )  # fmt: skip
+
+
+def _moving(shape: Sequence[int], target: Sequence[int]) -> list[bool]:
+    padded = (1,) * (len(target) - len(shape)) + tuple(shape)
+    return [size > 1 for size in padded]
