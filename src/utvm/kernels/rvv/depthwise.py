@@ -24,21 +24,24 @@ from utvm.kernels.rvv.product_plan import inside
 from utvm.kernels.workload_keys import dims, workload
 
 _BOUNDS_INSTRUCTIONS = 14
+_MOST_SPREAD = 1 << 16
 
 
 class RvvDepthwise(RvvFamily):
-    """DepthwiseConv2D of one output a channel. Knob: `m` pixels at once where all taps lie inside of the input."""
+    """DepthwiseConv2D. Knob: `m` pixels at once where all taps lie inside of the input."""
 
     name = "rvv"
     kinds = (DepthwiseConv2D,)
     roundings = ROUNDINGS
 
     def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why `op` has no exact finish, or that channels have several outputs."""
+        """Return why `op` has no exact finish, or that its channels are too many."""
         found = super().refusal(op, core)
         if found is not None or not isinstance(op, DepthwiseConv2D):
             return found
-        return refusal(op) if op.x.shape[3] == op.y.shape[3] else "a channel has several outputs"
+        if _spread(op) and op.y.shape[3] > _MOST_SPREAD:
+            return f"{op.y.shape[3]} channels are more than indices of 16 bits"
+        return refusal(op)
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knob."""
@@ -59,7 +62,7 @@ class RvvDepthwise(RvvFamily):
         finish = VectorFinish.of(op)
 
         def call(pixels: int) -> float:
-            spec = DepthwiseSpec(pixels=pixels, finish=finish)
+            spec = DepthwiseSpec(pixels=pixels, spread=_spread(op), finish=finish)
             return depthwise_instructions(spec, rows=height, taps=width, channels=channels, lanes=lanes)
 
         start, end = _columns(op)
@@ -80,9 +83,10 @@ class RvvDepthwise(RvvFamily):
         words = shape(
             tap=op.dilation[1] * channels,
             row=op.dilation[0] * width * channels,
-            weight_row=op.weights.shape[2] * channels,
+            weight_row=op.weights.shape[2] * op.y.shape[3],
             pitch=op.stride[1] * channels,
-            channels=channels,
+            channels=op.y.shape[3],
+            outputs=op.y.shape[3] // channels,
             zero=op.x.zero_point,
             finish=finish,
         )
@@ -94,7 +98,9 @@ class RvvDepthwise(RvvFamily):
                 comment=f"{workload(op)}\nfamily {self.name}, m {m}",
                 parameters=(*WEIGHTED_PARAMETERS, OUTPUT),
                 body=w.text,
-                support=tuple(depthwise_function(DepthwiseSpec(pixels=size, finish=finish)) for size in used),
+                support=tuple(
+                    depthwise_function(DepthwiseSpec(pixels=size, spread=_spread(op), finish=finish)) for size in used
+                ),
             ),
             constants={
                 "weights": CArray(c_type="int8_t", values=op.weights.values),
@@ -103,6 +109,11 @@ class RvvDepthwise(RvvFamily):
             },
             ahead=nest_ahead(op),
         )
+
+
+def _spread(op: DepthwiseConv2D) -> bool:
+    """Return whether a channel has several outputs."""
+    return op.x.shape[3] != op.y.shape[3]
 
 
 def _columns(op: DepthwiseConv2D) -> tuple[int, int]:
@@ -114,7 +125,7 @@ def _columns(op: DepthwiseConv2D) -> tuple[int, int]:
 def _write(w: CWriter, op: DepthwiseConv2D, m: int) -> tuple[int, ...]:
     """Write the body of the kernel; returns the pixels at once of the functions that it calls."""
     batch, height, width, channels = op.x.shape
-    _, out_height, out_width, _ = op.y.shape
+    _, out_height, out_width, outputs = op.y.shape
     _, rows, columns, _ = op.weights.shape
     start, end = _columns(op)
     whole = start + (end - start) // m * m
@@ -123,8 +134,8 @@ def _write(w: CWriter, op: DepthwiseConv2D, m: int) -> tuple[int, ...]:
     def call(pixels: int, x: str, weights: str, down: Taps, taps: Taps | None) -> None:
         """Write the call of a block of pixels. Where no tap is inside, a pointer to it would leave its array."""
         used[pixels] = None
-        name = DepthwiseSpec(pixels=pixels, finish=VectorFinish.of(op)).name
-        target = f"finish, shape, row + ox * {channels}"
+        name = DepthwiseSpec(pixels=pixels, spread=_spread(op), finish=VectorFinish.of(op)).name
+        target = f"finish, shape, row + ox * {outputs}"
         count = str(columns) if taps is None else taps.count
         empty = [each for each in (down, taps) if each is not None and each.may_be_none]
         if not empty:
@@ -140,9 +151,9 @@ def _write(w: CWriter, op: DepthwiseConv2D, m: int) -> tuple[int, ...]:
             w, "y", stride=op.stride[0], before=op.padding.top, window=rows, dilation=op.dilation[0], size=height,
             output=out_height,
         )  # fmt: skip
-        w(f"int8_t *row = y + (n * {out_height} + oy) * {out_width * channels};")
+        w(f"int8_t *row = y + (n * {out_height} + oy) * {out_width * outputs};")
         across_row = f"(n * {height} + {down.position(down.first)}) * {width}"
-        first_row = "" if down.first == "0" else f" + {down.first} * {columns * channels}"
+        first_row = "" if down.first == "0" else f" + {down.first} * {columns * outputs}"
 
         def single(begin: int, stop: int) -> None:
             with w.block(f"for (int32_t ox = {begin}; ox < {stop}; ox++)"):
@@ -150,7 +161,7 @@ def _write(w: CWriter, op: DepthwiseConv2D, m: int) -> tuple[int, ...]:
                     w, "x", stride=op.stride[1], before=op.padding.left, window=columns, dilation=op.dilation[1],
                     size=width, output=out_width,
                 )  # fmt: skip
-                first = "" if along.first == "0" else f" + {along.first} * {channels}"
+                first = "" if along.first == "0" else f" + {along.first} * {outputs}"
                 x = f"x + ({across_row} + {along.position(along.first)}) * {channels}"
                 call(1, x, f"weights{first_row}{first}", down, along)
 
