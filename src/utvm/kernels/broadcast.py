@@ -36,10 +36,9 @@ class Runs:
 def runs_of(op: Add | Sub | Mul) -> Runs:
     """Return the loops of an operator; neighbouring dimensions along which the same operands move are one."""
     target = op.y.shape
-    moving = [_moving(tensor.shape, target) for tensor in (op.a, op.b)]
+    moving = zip(_moving(op.a.shape, target), _moving(op.b.shape, target), strict=True)
     groups: list[tuple[int, tuple[bool, bool]]] = []
-    for size, *moves in zip(target, *moving, strict=True):
-        both = (moves[0], moves[1])
+    for size, both in zip(target, moving, strict=True):
         if size == 1:
             continue
         if groups and groups[-1][1] == both:

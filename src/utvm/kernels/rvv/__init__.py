@@ -1,11 +1,10 @@
 """Kernels for the vector extension of RISC-V (Zve32x), for registers of any size."""
 
-from utvm.kernels.rvv.average_pool import RvvAveragePool2D
 from utvm.kernels.rvv.binary import RvvBinary
 from utvm.kernels.rvv.depthwise import RvvDepthwise
 from utvm.kernels.rvv.lookup import RvvLookup
 from utvm.kernels.rvv.mean import RvvMean
-from utvm.kernels.rvv.pool import RvvMaxPool2D
+from utvm.kernels.rvv.pool import RvvAveragePool2D, RvvMaxPool2D
 from utvm.kernels.rvv.product import RvvProduct
 
 __all__ = [

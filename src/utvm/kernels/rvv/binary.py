@@ -69,7 +69,7 @@ class RvvBinary(RvvFamily):
 
 def _pairs(names: list[str], runs: Runs, which: int) -> list[tuple[str, int]]:
     """Return the variable of each outer loop, and the elements that an operand, or the output, moves in a turn."""
-    steps, made = [], runs.row_elements
+    steps, made = list[int](), runs.row_elements
     for turns, *moves in reversed(runs.outer):
         steps.insert(0, [*moves, made][which])
         made *= turns

@@ -28,16 +28,16 @@ class Quotient:
     high: int
 
     def lines(self, value: str, spare: str) -> list[str]:
-        """Return the lines from sums to averages; s3 is the count of taps."""
+        """Return the lines from sums to averages; t6 is the count of taps."""
         clamp = [f"li t5, {self.low}", f"vmax.vx {value}, {value}, t5"]
         clamp += [f"li t5, {self.high}", f"vmin.vx {value}, {value}, t5"]
         if self.rounding is AverageRounding.HALF_UP:
             # Counted from -128, sums are not negative.
-            shifted = ["slli t4, s3, 7", "srli t5, s3, 1", "add t4, t4, t5", f"vadd.vx {value}, {value}, t4"]
-            shifted += [f"vdivu.vx {value}, {value}, s3", f"li t5, {_LOWEST}", f"vadd.vx {value}, {value}, t5"]
+            shifted = ["slli t4, t6, 7", "srli t5, t6, 1", "add t4, t4, t5", f"vadd.vx {value}, {value}, t4"]
+            shifted += [f"vdivu.vx {value}, {value}, t6", f"li t5, {_LOWEST}", f"vadd.vx {value}, {value}, t5"]
             return [*shifted, *clamp]
         away = [
-            "srli t4, s3, 1",
+            "srli t4, t6, 1",
             # A half with the sign of the sum.
             f"vsra.vi {spare}, {value}, 31",
             f"vsub.vv {value}, {value}, {spare}",
@@ -45,7 +45,7 @@ class Quotient:
             f"vadd.vv {value}, {value}, {spare}",
         ]
         half = away if self.rounding is AverageRounding.HALF_AWAY else []
-        return [*half, f"vdiv.vx {value}, {value}, s3", *clamp]
+        return [*half, f"vdiv.vx {value}, {value}, t6", *clamp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +66,12 @@ class Rescaled:
         """Return the lines from sums to outputs."""
         start = [f"li t4, {-self.less}", f"vadd.vx {value}, {value}, t4"] if self.less else []
         start += [f"li t4, {self.factor.multiplier}"]
-        end = [f"li t4, {self.zero_point}", "li t5, -128", f"li s3, {127}"]
+        end = [f"li t4, {self.zero_point}", "li t5, -128", f"li t6, {127}"]
         return [
             *start,
             *rescaled(value, self.factor, multiplier="t4", spare=spare),
             *end,
-            *clamped(value, zero_point="t4", low="t5", high="s3"),
+            *clamped(value, zero_point="t4", low="t5", high="t6"),
         ]
 
 
@@ -82,17 +82,17 @@ def average_function(finish: Quotient | Rescaled, *, strided: bool) -> CSupport:
     `steps` are the bytes from row to row of taps, from tap to tap, and from lane to lane where these are `strided`.
     """
     value, byte, half, spare = "v0", "v8", "v12", "v16"
-    load = f"vlse8.v {byte}, (t4), s2" if strided else f"vle8.v {byte}, (t4)"
-    lines = ["lw s0, 0(a2)", "lw s1, 4(a2)", *(["lw s2, 8(a2)"] if strided else [])]
+    load = f"vlse8.v {byte}, (t4), t1" if strided else f"vle8.v {byte}, (t4)"
+    lines = ["lw a6, 0(a2)", "lw a7, 4(a2)", *(["lw t1, 8(a2)"] if strided else [])]
     lines += ["1:", f"vsetvli t0, a5, e32, m{_GROUP}, ta, ma", f"vmv.v.i {value}, 0", "mv t2, a0", "mv t3, a3"]
     lines += [f"vsetvli x0, x0, e16, m{_GROUP // 2}, ta, ma", "2:", "mv t4, t2", "mv t5, a4"]
-    lines += ["3:", load, "add t4, t4, s1", f"vsext.vf2 {half}, {byte}", f"vwadd.wv {value}, {value}, {half}"]
-    lines += ["addi t5, t5, -1", "bnez t5, 3b", "add t2, t2, s0", "addi t3, t3, -1", "bnez t3, 2b"]
+    lines += ["3:", load, "add t4, t4, a7", f"vsext.vf2 {half}, {byte}", f"vwadd.wv {value}, {value}, {half}"]
+    lines += ["addi t5, t5, -1", "bnez t5, 3b", "add t2, t2, a6", "addi t3, t3, -1", "bnez t3, 2b"]
     lines += [f"vsetvli x0, x0, e32, m{_GROUP}, ta, ma"]
-    lines += ["mul s3, a3, a4"] if isinstance(finish, Quotient) else []
+    lines += ["mul t6, a3, a4"] if isinstance(finish, Quotient) else []
     lines += [*finish.lines(value, spare), *narrowed([value], _GROUP), f"vse8.v {value}, (a1)", "add a1, a1, t0"]
-    lines += ["sub a5, a5, t0", *(["mul t0, t0, s2"] if strided else []), "add a0, a0, t0", "bnez a5, 1b"]
+    lines += ["sub a5, a5, t0", *(["mul t0, t0, t1"] if strided else []), "add a0, a0, t0", "bnez a5, 1b"]
     name = f"utvm_rvv_average_{short_digest(lines)}"
     operands = "const int8_t *x, int8_t *y, const int32_t *steps, int32_t rows, int32_t taps, int32_t lanes"
     comment = "averages of rows of taps; steps: bytes from row to row, from tap to tap, from lane to lane"
-    return vector_function(name, f"void {name}({operands})", lines, comment, saved=4)
+    return vector_function(name, f"void {name}({operands})", lines, comment)

@@ -1,46 +1,39 @@
-"""Maximum pooling by vectors of channels."""
+"""Pooling by vectors of channels; windows beside each other that step by a pixel are one vector."""
 
 from __future__ import annotations
 
-from utvm.cores import Core
-from utvm.graph import MaxPool2D
-from utvm.graph.operators import Operator
-from utvm.kernels.base import Config, Kernel
-from utvm.kernels.pool_calls import max_pool_by_calls
-from utvm.kernels.rvv.code import RvvFamily, vector_function
+from functools import lru_cache
 
-_MOST = vector_function(
-    "utvm_rvv_most",
-    "void utvm_rvv_most(const int8_t *x, int8_t *y, int32_t channels, int32_t row, int32_t rows, int32_t taps,\n"
-    "    int32_t low, int32_t high)",
-    [
-        "mv t1, a2",
-        "1:",
-        "vsetvli t0, t1, e8, m8, ta, ma",
-        "vmv.v.x v0, a6",
-        "mv t2, a0",
-        "mv t3, a4",
-        "2:",
-        "mv t4, t2",
-        "mv t5, a5",
-        "3:",
-        "vle8.v v8, (t4)",
-        "add t4, t4, a2",
-        "vmax.vv v0, v0, v8",
-        "addi t5, t5, -1",
-        "bnez t5, 3b",
-        "add t2, t2, a3",
-        "addi t3, t3, -1",
-        "bnez t3, 2b",
-        "vmin.vx v0, v0, a7",
-        "vse8.v v0, (a1)",
-        "add a0, a0, t0",
-        "add a1, a1, t0",
-        "sub t1, t1, t0",
-        "bnez t1, 1b",
-    ],
-    "the most of a window of rows of taps, clamped, for each channel",
-)
+import numpy as np
+
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.cores import Core
+from utvm.graph import AveragePool2D, MaxPool2D, Operator
+from utvm.kernels.base import Config, Kernel
+from utvm.kernels.overlap import nest_ahead
+from utvm.kernels.portable.window import window_taps
+from utvm.kernels.rvv.code import RvvFamily, vector_function
+from utvm.kernels.rvv.mean_code import Quotient, average_function
+from utvm.kernels.rvv.product_plan import inside
+from utvm.kernels.workload_keys import dims, workload
+
+_Pool = MaxPool2D | AveragePool2D
+
+
+@lru_cache(maxsize=2)
+def _most_function(*, strided: bool) -> CSupport:
+    """Return `void name(x, y, steps, rows, taps, lanes)`; `steps` as of `average_function`, and the clamp."""
+    lines = ["lw a6, 0(a2)", "lw a7, 4(a2)", *(["lw t1, 8(a2)"] if strided else []), "lw t6, 12(a2)", "lw a2, 16(a2)"]
+    lines += ["1:", "vsetvli t0, a5, e8, m8, ta, ma", "vmv.v.x v0, t6", "mv t2, a0", "mv t3, a3"]
+    lines += ["2:", "mv t4, t2", "mv t5, a4", "3:", "vlse8.v v8, (t4), t1" if strided else "vle8.v v8, (t4)"]
+    lines += ["add t4, t4, a7", "vmax.vv v0, v0, v8", "addi t5, t5, -1", "bnez t5, 3b"]
+    lines += ["add t2, t2, a6", "addi t3, t3, -1", "bnez t3, 2b", "vmin.vx v0, v0, a2", "vse8.v v0, (a1)"]
+    lines += ["add a1, a1, t0", "sub a5, a5, t0", *(["mul t0, t0, t1"] if strided else []), "add a0, a0, t0"]
+    lines += ["bnez a5, 1b"]
+    name = f"utvm_rvv_most{'_apart' if strided else ''}"
+    operands = "const int8_t *x, int8_t *y, const int32_t *steps, int32_t rows, int32_t taps, int32_t lanes"
+    comment = "the most of rows of taps; steps: bytes from row to row, tap to tap, lane to lane; the clamp"
+    return vector_function(name, f"void {name}({operands})", lines, comment)
 
 
 class RvvMaxPool2D(RvvFamily):
@@ -53,4 +46,75 @@ class RvvMaxPool2D(RvvFamily):
         """Return the kernel of a maximum pooling."""
         del core
         assert isinstance(op, MaxPool2D)
-        return max_pool_by_calls(op, self.name, config, _MOST)
+        return _kernel(op, config, _most_function(strided=_lanes_apart(op)))
+
+
+class RvvAveragePool2D(RvvFamily):
+    """AveragePool2D of any window, rounding and clamp."""
+
+    name = "rvv"
+    kinds = (AveragePool2D,)
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of an average pooling."""
+        del core
+        assert isinstance(op, AveragePool2D)
+        finish = Quotient(rounding=op.rounding, low=op.clamp[0], high=op.clamp[1])
+        return _kernel(op, config, average_function(finish, strided=_lanes_apart(op)))
+
+
+def _lanes_apart(op: _Pool) -> bool:
+    """Return whether lanes are windows with pixels between them: one channel leaves no others."""
+    return op.x.shape[3] == 1 and op.stride[1] > 1
+
+
+def _kernel(op: _Pool, config: Config, function: CSupport) -> Kernel:
+    """Return the kernel that calls `function`."""
+    w = CWriter()
+    _write(w, op, function.name)
+    _, _, width, channels = op.x.shape
+    steps = [width * channels, channels, op.stride[1], *(op.clamp if isinstance(op, MaxPool2D) else ())]
+    return Kernel(
+        family="rvv",
+        config=config,
+        function=CFunction(
+            stem=f"{'max' if isinstance(op, MaxPool2D) else 'average'}_pool_{dims(op.x.shape[1:])}_rvv",
+            comment=f"{workload(op)}\nfamily rvv",
+            parameters=(
+                CParameter(name="x", c_type="int8_t", role="input"),
+                CParameter(name="steps", c_type="int32_t", role="constant"),
+                CParameter(name="y", c_type="int8_t", role="output"),
+            ),
+            body=w.text,
+            support=(function,),
+        ),
+        constants={"steps": CArray(c_type="int32_t", values=np.array(steps, np.int32))},
+        ahead=nest_ahead(op),
+    )
+
+
+def _write(w: CWriter, op: _Pool, name: str) -> None:
+    """Write the calls: one a window, or one for all of a row that lie inside along it where these are lanes."""
+    batch, height, width, channels = op.x.shape
+    _, out_height, out_width, _ = op.y.shape
+    start, end = inside(out_width, width, op.stride[1], op.padding.left, op.filter[1] - 1)
+    if not (op.stride[1] == 1 or _lanes_apart(op)) or end - start < 2:
+        start = end = out_width
+    with w.loop("n", batch), w.loop("oy", out_height):
+        down = window_taps(w, op, "y")
+        row = f"(n * {height} + {down.position(down.first)}) * {width}"
+        w(f"int8_t *row = y + (n * {out_height} + oy) * {out_width * channels};")
+
+        def single(begin: int, stop: int) -> None:
+            if begin < stop:
+                with w.block(f"for (int32_t ox = {begin}; ox < {stop}; ox++)"):
+                    along = window_taps(w, op, "x")
+                    pixel = f"x + ({row} + {along.position(along.first)}) * {channels}"
+                    w(f"{name}({pixel}, row + ox * {channels}, steps, {down.count}, {along.count}, {channels});")
+
+        single(0, start)
+        if start < end:
+            pixel = f"x + ({row} + {start * op.stride[1] - op.padding.left}) * {channels}"
+            lanes = (end - start) * channels
+            w(f"{name}({pixel}, row + {start * channels}, steps, {down.count}, {op.filter[1]}, {lanes});")
+        single(end, out_width)
