@@ -1,6 +1,8 @@
 """How many facts of each source the tables of pipelines agree with: the table of docs/cycle-model.md.
 
-    python benchmarks/facts.py [--write]
+    python benchmarks/facts.py [--each] [--write]
+
+--each prints every fact beside what both tables of its core say: the table of docs/pipeline-facts.md.
 
 Facts of instructions are priced here (`tests/cores/silicon_facts.py`). Programs of others are not part of µTVM: their
 cycles are figures here, priced aside by the measured table of the Cortex-M7 from their published sources.
@@ -16,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tables import DOCS, write_table
+
+from utvm.emulators import get_assumption
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -59,12 +63,32 @@ PROGRAMS = (
 def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--write", action="store_true", help="write the table into docs/cycle-model.md")
+    parser.add_argument("--each", action="store_true", help="every fact, by both tables")
+    parser.add_argument("--write", action="store_true", help="write the table into its document")
     arguments = parser.parse_args()
-    lines = list(facts_table())
+    lines = list(each_fact() if arguments.each else facts_table())
     print("\n".join(lines))
     if arguments.write:
-        write_table(DOCS / "cycle-model.md", "facts", lines)
+        document, name = ("pipeline-facts.md", "each-fact") if arguments.each else ("cycle-model.md", "facts")
+        write_table(DOCS / document, name, lines)
+
+
+def each_fact() -> Iterator[str]:
+    """Yield every fact: cycles on silicon by source, by the measured table, and by the compilers'."""
+    before = {
+        core: get_assumption("compilers", core).timings[core] for core in ("cortex-m7", "cortex-m4", "cortex-m33")
+    }
+    yield "| core | fact | measured | measured table | compilers' table |"
+    yield "|---|---|--:|--:|--:|"
+    for fact, old in zip(silicon_facts(), silicon_facts(before), strict=True):
+        said = ", ".join(f"{source} {_cycles(cycles)}" for source, cycles in fact.measured.items())
+        sources, _, rest = fact.what.partition(": ")
+        title = rest if sources.partition(",")[0] in ("J", "S") else fact.what
+        yield f"| {fact.core} | {title} | {said or 'unclear'} | {_cycles(fact.table)} | {_cycles(old.table)} |"
+
+
+def _cycles(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def facts_table() -> Iterator[str]:

@@ -10,22 +10,28 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from utvm.cores.cortex_m4_measured import MEASURED_CORTEX_M4_TIMING
-from utvm.cores.cortex_m7_measured import MEASURED_CORTEX_M7_TIMING
-from utvm.cores.cortex_m33_measured import MEASURED_CORTEX_M33_TIMING
+from utvm.cores.measured import MEASURED
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
 
 NOPS = ("nop.w",) * 4
 _USES: Mapping[str, tuple[float, tuple[str, ...], tuple[str, ...]]] = {
     "J: a word load to an ALU operand: next cycle": (1, ("ldr.w r0, [r10]", "nop.w"), ("add.w r1, r0, r2", "nop.w")),
-    "J, S: to a factor: the cycle after": (2, ("ldr.w r0, [r10]", "nop.w"), ("smlad r1, r0, r2, r1", "nop.w")),
-    "J: to both operands of a shifted addition, likewise": (
+    "J, S: a word load to a factor: the cycle after": (
+        2,
+        ("ldr.w r0, [r10]", "nop.w"),
+        ("smlad r1, r0, r2, r1", "nop.w"),
+    ),
+    "J: a word load to both operands of a shifted addition": (
         2,
         ("ldr.w r0, [r10]", "nop.w"),
         ("add.w r1, r0, r2, lsl #3", "nop.w"),
     ),
-    "J: to an addend: nothing to wait for": (1, ("ldr.w r0, [r10]", "nop.w"), ("smlad r1, r2, r3, r0", "nop.w")),
+    "J: a word load to an addend: nothing to wait for": (
+        1,
+        ("ldr.w r0, [r10]", "nop.w"),
+        ("smlad r1, r2, r3, r0", "nop.w"),
+    ),
     "J: a byte load to an ALU operand": (2, ("ldrb.w r0, [r10]", "nop.w"), ("add.w r1, r0, r2", "nop.w")),
     "J: a halfword load to an ALU operand": (2, ("ldrh.w r0, [r10]", "nop.w"), ("add.w r1, r0, r2", "nop.w")),
     "J: a byte load to a shifted operand": (3, ("ldrb.w r0, [r10]", "nop.w"), ("add.w r1, r2, r0, lsl #3", "nop.w")),
@@ -36,7 +42,11 @@ _USES: Mapping[str, tuple[float, tuple[str, ...], tuple[str, ...]]] = {
     "J: a logical operation to REV": (2, ("eor.w r0, r1, r2", "nop.w"), ("rev.w r3, r0", "nop.w")),
     "J: a logical operation to RBIT": (2, ("eor.w r0, r1, r2", "nop.w"), ("rbit r3, r0", "nop.w")),
     "J: a logical operation to the extended operand": (2, ("eor.w r0, r1, r2", "nop.w"), ("uxtab r3, r4, r0", "nop.w")),
-    "J: to the other operand of an extension": (1, ("eor.w r0, r1, r2", "nop.w"), ("uxtab r3, r0, r4", "nop.w")),
+    "J: a logical operation to the other operand of an extension": (
+        1,
+        ("eor.w r0, r1, r2", "nop.w"),
+        ("uxtab r3, r0, r4", "nop.w"),
+    ),
     "J: a logical operation to what PKH shifts": (2, ("eor.w r0, r1, r2", "nop.w"), ("pkhbt r3, r4, r0", "nop.w")),
     "J: a logical operation to what BFI inserts": (2, ("eor.w r0, r1, r2", "nop.w"), ("bfi r3, r0, #1, #2", "nop.w")),
     "J: a logical operation to a shifted operand": (
@@ -87,8 +97,10 @@ _PAIRS: Mapping[str, tuple[float, str, str]] = {
     ),
     "J: a bit field and a shifted operand": (2, "ubfx r3, r4, #1, #2", "add.w r0, r1, r2, lsl #2"),
     "J: SIMD without a shifter and a shifted operand": (1, "sadd16 r3, r4, r5", "add.w r0, r1, r2, lsl #2"),
+    "S: a product beside a load, as published schedules rely on": (1, "smlad r0, r1, r2, r0", "ldr.w r3, [r10]"),
+    "S: a load beside a product": (1, "ldr.w r3, [r10]", "smlad r0, r1, r2, r0"),
     "J: an addition forwards within its cycle": (1, "add.w r0, r1, r2", "eor.w r3, r0, r4"),
-    "J: a logical operation does not": (2, "orr.w r0, r1, r2", "eor.w r3, r0, r4"),
+    "J: a logical operation does not forward within its cycle": (2, "orr.w r0, r1, r2", "eor.w r3, r0, r4"),
 }
 """Title → cycles of two instructions on the Cortex-M7."""
 
@@ -98,6 +110,11 @@ _M7: tuple[tuple[str, float, list[str]], ...] = (
     ("J: FMA chains in 3 cycles", 3, ["vfma.f32 s0, s1, s2"]),
     ("J: post-indexed loads go one a cycle", 1, ["ldr.w r0, [r10], #4"]),
     ("J: LDM of 8 registers, fetched beside 16-bit instructions", 5, ["movs r0, r0"] * 2 + ["ldm.w r10, {r1-r8}"]),
+    (
+        "J: STM of 5 registers, rounded up, beside 16-bit instructions",
+        4,
+        ["movs r0, r0"] * 2 + ["stmia.w r10, {r1-r5}"],
+    ),
     ("J: LDRD among 32-bit instructions waits for fetching", 3, ["ldrd r0, r1, [r10]", "nop.w", "nop.w"]),
     ("J: LDRD beside two of 16 bits", 2, ["ldrd r0, r1, [r10]", "nop", "nop"]),
     ("J: byte stores to one bank", 4, ["strb.w r0, [r10]"]),
@@ -116,14 +133,15 @@ _M4: tuple[tuple[str, float, list[str]], ...] = (
         5,
         ["add.w r4, r5, r6", "ldr r0, [r4]", "add.w r1, r2, r3"],
     ),
-    ("J: one that was made a cycle earlier does not", 4, ["add.w r4, r5, r6", "add.w r1, r2, r3", "ldr r0, [r4]"]),
+    ("J: a base that was made a cycle earlier does not", 4, ["add.w r4, r5, r6", "add.w r1, r2, r3", "ldr r0, [r4]"]),
     ("J: an offset waits likewise", 5, ["add.w r4, r5, r6", "ldr r0, [r7, r4]", "add.w r1, r2, r3"]),
-    ("J: so does the base of a store", 4, ["add.w r4, r5, r6", "str r0, [r4]", "add.w r1, r2, r3"]),
+    ("J: the base of a store waits likewise", 4, ["add.w r4, r5, r6", "str r0, [r4]", "add.w r1, r2, r3"]),
     ("J: a NOP behind a load is free", 2, ["ldr r0, [r4]", "nop"]),
     ("J: a store before a load costs one", 5, ["str r1, [r5]", "ldr r0, [r4]", "add.w r3, r5, r6"]),
+    ("J: a store with an immediate takes one", 2, ["str.w r1, [r5, #4]", "add.w r3, r5, r6"]),
     ("J: a store with a register offset takes two", 3, ["str.w r1, [r5, r6]", "add.w r3, r5, r6"]),
     ("J: post-indexed loads of two bases pipeline", 2, ["ldr.w r0, [r4], #4", "ldr.w r1, [r5], #4"]),
-    ("J: of one base they do not", 2, ["ldr.w r0, [r4], #4"]),
+    ("J: post-indexed loads of one base do not", 2, ["ldr.w r0, [r4], #4"]),
 )
 _M33: tuple[tuple[str, float, list[str]], ...] = (
     ("J: load to use", 4, ["ldr r0, [r4]", "add.w r1, r0, r2", "add.w r5, r6, r7"]),
@@ -136,7 +154,7 @@ _M33: tuple[tuple[str, float, list[str]], ...] = (
     ("J: packing to a use", 3, ["pkhbt r0, r1, r2", "add.w r3, r0, r5"]),
     ("J: a shifted operand to a use", 3, ["add.w r0, r1, r2, lsl #3", "add.w r3, r0, r5"]),
     ("J: ANDS of a shifted constant takes two", 3, ["ands.w r0, r1, #0x1fc0", "nop.w"]),
-    ("J: MOVS of one does not", 2, ["movs.w r0, #0x1fc0", "nop.w"]),
+    ("J: MOVS of a shifted constant does not", 2, ["movs.w r0, #0x1fc0", "nop.w"]),
     ("J: a shifted constant to a use", 3, ["and.w r0, r1, #0x1fc0", "add.w r3, r0, r5"]),
     ("J: MULS takes two", 2, ["muls r0, r1, r0"]),
     ("J: LDRD takes two", 2, ["ldrd r0, r1, [r4]"]),
@@ -149,16 +167,20 @@ _M33: tuple[tuple[str, float, list[str]], ...] = (
 """Title, cycles and instructions of a turn."""
 
 _M33_TAKEN: tuple[tuple[str, float, list[str]], ...] = (
-    ("J: after flags: 2", 3, ["subs r7, #1", "bne.n 1b"]),
-    ("J: after something else of 16 bits: 1", 4, ["subs r7, #1", "adds r0, r1", "mov r2, r3", "bne.n 1b"]),
-    ("of 32 bits, as the branch alone", 4, ["subs.w r7, r7, #1", "add.w r0, r0, r1", "bne.w 1b"]),
+    ("J: a taken branch after flags: 2", 3, ["subs r7, #1", "bne.n 1b"]),
+    (
+        "J: a taken branch after something else of 16 bits: 1",
+        4,
+        ["subs r7, #1", "adds r0, r1", "mov r2, r3", "bne.n 1b"],
+    ),
+    ("a taken branch after 32 bits, as the branch alone", 4, ["subs.w r7, r7, #1", "add.w r0, r0, r1", "bne.w 1b"]),
 )
 """The same of a loop."""
 
 _UNALIGNED: Mapping[str, tuple[float, str]] = {
     "J: an unaligned load as the younger of a pair": (4, "unaligned_load"),
-    "J: as the older": (3, "unaligned_load"),
-    "J: beside an aligned load of the bank that it reads first": (2, "unaligned_load"),
+    "J: an unaligned load as the older": (3, "unaligned_load"),
+    "J: an unaligned load beside an aligned one of the bank that it reads first": (2, "unaligned_load"),
     "J: unaligned stores in a row": (3, "unaligned_store"),
     "J: unaligned stores while the buffer has room": (0, "unaligned_store"),
 }
@@ -190,9 +212,9 @@ class Fact:
     measured: Mapping[str, float]
 
 
-def silicon_facts() -> Iterator[Fact]:
-    """Yield all facts that instructions show, priced."""
-    m7, m4, m33 = MEASURED_CORTEX_M7_TIMING, MEASURED_CORTEX_M4_TIMING, MEASURED_CORTEX_M33_TIMING
+def silicon_facts(tables: Mapping[str, Timing] = MEASURED) -> Iterator[Fact]:
+    """Yield all facts that instructions show, priced by the tables of their cores: core → pipeline."""
+    m7, m4, m33 = (tables[core] for core in ("cortex-m7", "cortex-m4", "cortex-m33"))
     for what, (expected, made, used) in _USES.items():
         context = [parse(line) for line in (*NOPS, *made)]
         yield _fact("cortex-m7", what, expected, m7.cost(context, [parse(line) for line in used]))
@@ -201,7 +223,7 @@ def silicon_facts() -> Iterator[Fact]:
         cycles = m7.cost([parse(line) for line in NOPS], [parse(older), parse(younger)])
         yield _fact("cortex-m7", what, expected, math.ceil(cycles))
     for what, (more, counted) in _UNALIGNED.items():
-        table = 1 + m7.unaligned_cycles[counted]
+        table = 1 + m7.unaligned_cycles.get(counted, m7.unaligned_cycles.get("crosses_word", 0))
         yield Fact(core="cortex-m7", what=what, expected=table, table=table, measured={"J": 1 + more})
     for core, timing, turns, rows in (
         ("cortex-m7", m7, 60, _M7),
