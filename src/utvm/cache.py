@@ -18,9 +18,13 @@ MAX_BYTES = 512 * 1024 * 1024
 _ABANDONED_SECONDS = 3600
 _IN_USE_SECONDS = 600
 """So long after its last use another process may still read a file whose path it was given."""
+_TIDY_SECONDS = 120
+"""So long nobody prunes again: it looks at every file, and a large cache has tens of thousands."""
 _DIGEST_LENGTH = 16
 _PART = "build-"
 """How the name of what is being written begins: what a killed process left goes with the next `prune`."""
+_STAMP = "pruned"
+"""The file whose time says when somebody last began to prune."""
 
 
 def default_cache_directory() -> Path:
@@ -112,6 +116,16 @@ class Cache:
             return tempfile.TemporaryDirectory(prefix=_PART, dir=self.directory)
         except OSError as error:
             raise self._unusable(error) from error
+
+    def tidy(self) -> None:
+        """Prune, unless somebody began to within the last minutes."""
+        stamp = self.directory / _STAMP
+        with contextlib.suppress(OSError):
+            if abs(time.time() - stamp.stat().st_mtime) <= _TIDY_SECONDS:
+                return
+        with contextlib.suppress(OSError):
+            stamp.touch()
+        self.prune()
 
     def prune(self, limit: int = MAX_BYTES) -> None:
         """Delete the least recently used files until at most `limit` bytes are left, and what dead builds left.

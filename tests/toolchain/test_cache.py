@@ -67,6 +67,18 @@ def test_the_least_recently_used_go_first(tmp_path):
     assert [name for name in "abcd" if cache.find(digest([name]), ".o")] == ["a", "d"]
 
 
+def test_builds_prune_now_and_then(tmp_path, monkeypatch):
+    cache, pruned = Cache(tmp_path), []
+    monkeypatch.setattr(cache, "prune", lambda: pruned.append(1))
+    cache.tidy()
+    cache.tidy()
+    assert len(pruned) == 1
+    (stamp,) = tmp_path.iterdir()
+    os.utime(stamp, (time.time() - 600,) * 2)
+    cache.tidy()
+    assert len(pruned) == 2
+
+
 def test_what_was_used_just_now_stays_whatever_the_limit(tmp_path):
     cache = Cache(tmp_path)
     put(cache, digest(["new"]), bytes(100))

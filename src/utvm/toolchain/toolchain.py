@@ -99,7 +99,7 @@ class Toolchain:
                 parts[".calls"].write_text(graph.dumps(), encoding="utf-8")
                 for suffix, path in parts.items():
                     elf = cache.share(key, suffix, path)
-                cache.prune()
+                cache.tidy()
             assert elf is not None
             read = Image.read(
                 parts[".elf"],
