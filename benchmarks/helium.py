@@ -40,7 +40,7 @@ CMSIS_NN = {"KWS": 1_962_337, "IC": 4_888_353, "VWW": 6_947_923, "AD": 154_528, 
 """Modelled cycles of CMSIS-NN 99f736a (GCC 12.2.1, -Ofast): sums of single int8 layers, counted in QEMU, each executed
 edge priced by llvm-mca 19. That of CIFAR-10 is its int8 form."""
 _TURNS = 50
-_UNSIGNED = VectorFinish(multiplies=True, left=False, lowers="", zero_point=-128, low=-128, high=127)
+_UNSIGNED = VectorFinish(product="vqrdmulh", left=False, lowers="", zero_point=-128, low=-128, high=127)
 _ANY = replace(_UNSIGNED, lowers="all", zero_point=3)
 _PAIR = BlockSpec(
     pixels=2, rows=1, row_stride=0, runs=(0,), run=16, pitch=16, out_pitch=64, groups=2, words=True, finish=_UNSIGNED

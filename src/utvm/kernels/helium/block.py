@@ -268,7 +268,7 @@ class _Writer:
         if finish.left:
             each("vshl.s32 {v}, {v}, {w}")
         if finish.multiplies:
-            each("vqrdmulh.s32 {v}, {v}, {w}")
+            each(finish.product + ".s32 {v}, {v}, {w}")
         shared = self.from_stream() if spec.pixels == 2 else ""
         for register in values:
             shift = shared or self.from_stream()

@@ -19,7 +19,7 @@ from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.helium.block import LANES, OUTPUTS, BlockSpec, micro_kernel, stream
 from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, ScheduledVectors
-from utvm.kernels.helium.finish import ROUNDINGS, VectorFinish, constants, refusal
+from utvm.kernels.helium.finish import VectorFinish, constants, refusal
 from utvm.kernels.helium.move import COPY, FILL, copy_cycles, fill_cycles, unfold, unfold_cycles
 from utvm.kernels.overlap import ring_ahead
 from utvm.kernels.workload_keys import dims, workload
@@ -39,7 +39,6 @@ class HeliumConvolution(ScheduledVectors):
 
     name = "helium"
     kinds = (Conv2D, FullyConnected)
-    roundings = ROUNDINGS
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or that its kernel is too large."""

@@ -14,7 +14,7 @@ from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, ScheduledVectors
-from utvm.kernels.helium.finish import ROUNDINGS, VectorFinish, constants, refusal
+from utvm.kernels.helium.finish import VectorFinish, constants, refusal
 from utvm.kernels.helium.move import FILL, fill_cycles
 from utvm.kernels.helium.patch_code import (
     INTERLEAVE,
@@ -40,7 +40,6 @@ class HeliumDepthwise(ScheduledVectors):
 
     name = "helium-depthwise"
     kinds = (DepthwiseConv2D,)
-    roundings = ROUNDINGS
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or that its kernel is too large."""

@@ -111,8 +111,12 @@ class _Steps:
         block(f"vadd.i32 {value}, {value}, {_bias(self.spec)}")
         if finish.left:
             block(f"vshl.s32 {value}, r10")
-        if finish.multiplies:
-            block(f"vqrdmulh.s32 {value}, {value}, r5")
+        if finish.product == "vmulh":
+            # It takes no scalar.
+            factor = self.new()
+            block(f"vdup.32 {factor}, r5", f"vmulh.s32 {value}, {value}, {factor}")
+        elif finish.multiplies:
+            block(f"{finish.product}.s32 {value}, {value}, r5")
         if finish.lowers:
             sign = self.new()
             # Channels that are not shifted have no negative value lowered: r9 is 0 there.
