@@ -15,7 +15,15 @@ from utvm.device import GdbRemoteLink, Session
 from utvm.emulators import QemuTarget
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
-from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumPool2D
+from utvm.kernels.helium import (
+    HeliumBinary,
+    HeliumConvolution,
+    HeliumDepthwise,
+    HeliumLookup,
+    HeliumMean,
+    HeliumPool2D,
+    HeliumSoftmax,
+)
 from utvm.lowering import Options, lower
 from utvm.toolchain import default_cache_directory
 
@@ -30,6 +38,9 @@ WIDE = [
 DRAWN = [
     *WIDE,
     *((kind, HeliumBinary()) for kind in ("Add", "Sub", "Mul")),
+    *((kind, HeliumLookup()) for kind in ("Logistic", "LeakyRelu", "Relu", "Relu6", "Add")),
+    ("Softmax", HeliumSoftmax()),
+    ("Mean", HeliumMean()),
 ]
 
 

@@ -84,6 +84,8 @@ def _m55(name: str) -> CortexM55Timing:
             Kind.VECTOR_LOAD: vector_load,
             Kind.VECTOR_STORE: replace(one, after=("ls",), holds=(("ls", _BEATS), ("stored", _BEATS + 1))),
             Kind.GATHER: replace(vector_load, latency=3, holds=(("ls", 4),)),
+            Kind.GATHER_HALVES: replace(vector_load, latency=3, holds=(("ls", 8),)),
+            Kind.GATHER_BYTES: replace(vector_load, latency=3, holds=(("ls", 16),)),
             Kind.SCATTER: replace(one, after=("ls",), holds=(("ls", 4), ("stored", 5))),
         },
     )

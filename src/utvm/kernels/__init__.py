@@ -14,7 +14,15 @@ from utvm.kernels.dsp.row import RowFullyConnected
 from utvm.kernels.dsp.wide_direct import WideConvolution
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
-from utvm.kernels.helium import HeliumBinary, HeliumConvolution, HeliumDepthwise, HeliumPool2D
+from utvm.kernels.helium import (
+    HeliumBinary,
+    HeliumConvolution,
+    HeliumDepthwise,
+    HeliumLookup,
+    HeliumMean,
+    HeliumPool2D,
+    HeliumSoftmax,
+)
 from utvm.kernels.portable import (
     PortableConv2D,
     PortableConvert,
@@ -71,6 +79,9 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumDepthwise(),
     HeliumBinary(),
     HeliumPool2D(),
+    HeliumLookup(),
+    HeliumMean(),
+    HeliumSoftmax(),
     RvvProduct(),
     RvvDepthwise(),
     RvvBinary(),

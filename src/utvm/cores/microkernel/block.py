@@ -20,6 +20,8 @@ _MEMORY = frozenset(
         Kind.VECTOR_LOAD,
         Kind.VECTOR_STORE,
         Kind.GATHER,
+        Kind.GATHER_HALVES,
+        Kind.GATHER_BYTES,
         Kind.SCATTER,
     }
 )

@@ -50,6 +50,9 @@ _SIMPLE = re.compile(
     r"maxnma?|minnma?)$"
 )
 
+_GATHERS = {"8": Kind.GATHER_BYTES, "16": Kind.GATHER_HALVES}
+"""Gathers by the bits of a lane, where there are more than four."""
+
 
 @lru_cache(maxsize=65536)
 def parse_vector(text: str) -> Instruction | None:
@@ -74,6 +77,8 @@ def parse_vector(text: str) -> Instruction | None:
     # What is predicated keeps lanes of its result, unless it is a load.
     extra = ("vpr",) if predicated or name == "vpsel" else ()
     if "[" in operands and kind is not Kind.VECTOR_MOVE:
+        if kind is Kind.GATHER:
+            kind = _GATHERS.get(mnemonic.rpartition(".")[2].lstrip("usf"), kind)
         return _memory(text, name, kind, operands, extra)
     return _arithmetic(text, name, kind, operands, extra, keeps=predicated)
 
@@ -103,7 +108,7 @@ def _memory(text: str, name: str, kind: Kind, operands: str, extra: tuple[str, .
     moved, address = _listed(data), _registers(inside)
     updates = after.strip().startswith(("!", ","))
     base = address[:1] if updates else ()
-    loads = kind in (Kind.VECTOR_LOAD, Kind.GATHER)
+    loads = kind in (Kind.VECTOR_LOAD, Kind.GATHER, *_GATHERS.values())
     # VLD4x and VLD2x fill parts of all their registers.
     parts = moved if loads and re.fullmatch(r"vld[24][0-3]", name) and not name.endswith("0") else ()
     return _made(

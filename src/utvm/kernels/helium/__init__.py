@@ -3,6 +3,17 @@
 from utvm.kernels.helium.binary import HeliumBinary
 from utvm.kernels.helium.convolution import HeliumConvolution
 from utvm.kernels.helium.depthwise import HeliumDepthwise
+from utvm.kernels.helium.lookup import HeliumLookup
+from utvm.kernels.helium.mean import HeliumMean
 from utvm.kernels.helium.pool import HeliumPool2D
+from utvm.kernels.helium.softmax import HeliumSoftmax
 
-__all__ = ["HeliumBinary", "HeliumConvolution", "HeliumDepthwise", "HeliumPool2D"]
+__all__ = [
+    "HeliumBinary",
+    "HeliumConvolution",
+    "HeliumDepthwise",
+    "HeliumLookup",
+    "HeliumMean",
+    "HeliumPool2D",
+    "HeliumSoftmax",
+]

@@ -1,8 +1,8 @@
-"""The assembler of pooling windows by vectors: the most or the mean of a window's taps, channel by channel.
+"""The assembler of windows by vectors: the most or the mean of a window's taps, channel by channel.
 
-Maxima are of sixteen bytes, means of eight lanes of 16 bits, or of four of 32 where a sum of the window needs them. A
-mean is the high half of a product of the sum, as an unsigned number, and a shift: compared with the definition for all
-sums. The last vector of the channels is predicated.
+Maxima are of sixteen bytes, means of eight lanes of 16 bits, or of four of 32 where a sum of the window needs them. The
+mean of a pooling is the high half of a product of the sum, as an unsigned number, and a shift: compared with the
+definition for all sums. That of a Mean is requantised. The last vector of the channels is predicated.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class WindowSpec:
         window: rows and columns of taps; None where they are arguments.
         clamp: of the result.
         signed: whether negative sums are rounded otherwise than others.
+        requantizes: whether a sum of 32 bits is requantised instead of divided.
     """
 
     bits: int
@@ -58,6 +59,7 @@ class WindowSpec:
     window: tuple[int, int] | None
     clamp: tuple[int, int]
     signed: bool = False
+    requantizes: bool = False
 
     @property
     def lanes(self) -> int:
@@ -163,14 +165,19 @@ def window_function(spec: WindowSpec, timing: Timing) -> tuple[CSupport, float, 
 
 
 def _constants(spec: WindowSpec) -> list[str]:
-    """Return the loads of what stays: r7 start, r8 shift, r9 what negative sums are multiplied by, r11 -128; q7 factor,
-    q6 and q5 the clamp's ends."""
+    """Return the loads of what stays: r7 start, r8 shift; q5 and q6 the clamp's ends.
+
+    Of divisions: r9 what negative sums are multiplied by, r11 -128, q7 the factor. Of requantisations: r9 the
+    multiplier, r11 the zero point.
+    """
     lines: list[str] = []
     for place, (value, end) in enumerate(zip(spec.clamp, _FULL, strict=True)):
         if value != end:
             lines += [*constant("r4", value), f"vdup.{spec.bits} q{5 + place}, r4"]
     if spec.bits == 8:
         return lines
+    if spec.requantizes:
+        return [*lines, "ldrd r7, r9, [r2]", "ldrd r8, r11, [r2, #8]"]
     return [*lines, "ldrd r7, r4, [r2]", "ldrd r8, r9, [r2, #8]", f"vdup.{spec.bits} q7, r4", "mvn.w r11, #127"]
 
 
@@ -205,7 +212,14 @@ class _Taps:
     def finish(self, total: str) -> None:
         """Write the way from a sum or maximum to the output."""
         spec, bits, block = self.spec, self.spec.bits, self.block
-        if bits > 8:
+        if spec.requantizes:
+            block(f"vadd.i32 {total}, {total}, r7", f"vqrdmulh.s32 {total}, {total}, r9")
+            if spec.signed:
+                sign = self.new()
+                block(f"vshr.s32 {sign}, {total}, #31", f"vadd.i32 {total}, {total}, {sign}")
+            block(f"vrshl.s32 {total}, r8", f"vadd.i32 {total}, {total}, r11")
+            block(f"vqmovnb.s32 {total}, {total}", f"vqmovnb.s16 {total}, {total}")
+        elif bits > 8:
             if spec.signed:
                 sign = self.new()
                 block(f"vshr.s{bits} {sign}, {total}, #{bits - 1}", f"vmla.s{bits} {total}, {sign}, r9")
