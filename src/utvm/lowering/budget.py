@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
+from utvm.lowering.fronts import Front
 from utvm.lowering.relaxed_choice import relaxation
 from utvm.lowering.select import Candidate
 
@@ -29,16 +30,11 @@ MOST_TURNS = 10_000
 NEARLY = 1e-2
 """So much more of the whole network's cycles is taken for less flash, where no budget says what flash is for."""
 
-_MOST_ENTRIES = 500
-"""Combinations of the first operators that a search goes on with."""
 _MOST_SEARCHED = 20_000
 """Operators of all parts searched under a limit of cycles or flash: so a search of 80 operators ends in seconds."""
 
 _MOST_CONFLICTS = 20_000
 """Operators of all combinations whose crowded calls are looked for."""
-
-_Entry = tuple[int, float, tuple[int, ...]]
-"""Flash, cycles, and the candidates of the first operators."""
 
 CandidateLists = Sequence[Sequence[Candidate]]
 """The candidates of each operator."""
@@ -169,7 +165,7 @@ def frontier(options: CandidateLists, *, memory: ArenaSizes, most: int | None = 
 def _sweep(options: CandidateLists, ram: int | None, memory: ArenaSizes, most: int | None) -> Iterator[Point]:
     """Yield the combinations within an arena that no other beats in cycles and flash."""
     left = options if ram is None else _within(options, ram, memory)
-    front = [_point(picked, memory) for picked in _spread(_front(left), most)]
+    front = [_point(picked, memory) for picked in _spread(Front(left), most)]
     if ram is None or all(point.arena_bytes <= ram for point in front):
         yield from front
         return
@@ -202,10 +198,10 @@ def _point(picked: Picked, memory: ArenaSizes) -> Point:
     )
 
 
-def _spread(front: list[Picked], most: int | None) -> list[Picked]:
+def _spread(front: Sequence[Picked], most: int | None) -> list[Picked]:
     """Return at most so many of a front, the first and the last among them."""
     if most is None or len(front) <= most:
-        return front
+        return list(front)
     return [front[round(index * (len(front) - 1) / (most - 1))] for index in range(most)]
 
 
@@ -313,62 +309,15 @@ def _within(options: CandidateLists, ram: int, memory: ArenaSizes) -> list[list[
 def _fewest_cycles(options: CandidateLists, flash: int | None) -> Picked | None:
     if flash is None:
         return tuple(min(choices, key=lambda c: c.cycles) for choices in options)
-    front = _front(options, flash=flash)
+    # What a relaxation rounds to is within the limit: nothing slower need be looked at.
+    within = relaxation(options, flash).rounded
+    front = Front(options, flash=flash, cycles=None if within is None else within * (1 + 1e-9))
     return front[-1] if front else None
 
 
 def _least_flash(options: CandidateLists, cycles: float) -> Picked | None:
-    front = _front(options, cycles=cycles)
+    front = Front(options, cycles=cycles)
     return front[0] if front else None
-
-
-def _front(options: CandidateLists, *, flash: int | None = None, cycles: float | None = None) -> list[Picked]:
-    """Return the combinations within limits that no other beats in cycles and flash, the least flash first."""
-    least = [min((c.cycles for c in choices), default=0.0) for choices in options]
-    sizes = [[c.flash_bytes for c in choices] for choices in options]
-    entries: list[_Entry] = [(0, 0.0, ())]
-    if flash is not None:
-        # What a relaxation rounds to is within the limit: nothing slower need be looked at.
-        within = relaxation(options, flash).rounded
-        cycles = None if within is None else within * (1 + 1e-9)
-    for position, choices in enumerate(options):
-        rest = sum(least[position + 1 :])
-        needed = sum(min(following, default=0) for following in sizes[position + 1 :])
-        merged = [
-            (size + more, spent + choice.cycles, (*picked, index))
-            for size, spent, picked in entries
-            for index, (choice, more) in enumerate(zip(choices, sizes[position], strict=True))
-            if (flash is None or size + more + needed <= flash)
-            and (cycles is None or spent + choice.cycles + rest <= cycles)
-        ]
-        entries = _thinned(_undominated(merged), by_flash=flash is None and cycles is not None)
-    return [tuple(choices[index] for choices, index in zip(options, picked, strict=True)) for _, _, picked in entries]
-
-
-def _thinned(entries: list[_Entry], *, by_flash: bool) -> list[_Entry]:
-    """Return at most `_MOST_ENTRIES` of a front that differ most, in flash or in cycles.
-
-    Of those that hardly differ in cycles the least flash is kept, or the fewest cycles of those alike in flash: what
-    could be completed within the limit still can be.
-    """
-    if len(entries) <= _MOST_ENTRIES:
-        return entries
-    (low, most, _), (high, least, _) = entries[0], entries[-1]
-    kept: dict[int, _Entry] = {}
-    for entry in entries:
-        if by_flash:
-            kept[int((entry[0] - low) * _MOST_ENTRIES / (high - low))] = entry
-        else:
-            kept.setdefault(int((entry[1] - least) * _MOST_ENTRIES / (most - least)), entry)
-    return sorted(kept.values())
-
-
-def _undominated(entries: list[_Entry]) -> list[_Entry]:
-    kept: list[_Entry] = []
-    for entry in sorted(entries):
-        if not kept or entry[1] < kept[-1][1]:
-            kept.append(entry)
-    return kept
 
 
 class _Parts(Iterator[Picked]):

@@ -140,6 +140,9 @@ def _key(op: Operator, core: Core, families: Sequence[KernelFamily]) -> str | No
     return digest([_version(), *parts, *(f"{type(f).__module__}.{type(f).__qualname__} {f.name}" for f in families)])
 
 
+_PLAIN = frozenset((bool, int, float, str))
+
+
 class _OpaqueError(Exception):
     """A value has no content that can be told, as code of somebody else."""
 
@@ -158,6 +161,8 @@ def _content(value: object) -> str:
         case np.ndarray():
             return f"{value.dtype.str}{value.shape}{digest([value.tobytes()])}"
         case np.generic():
+            return repr(value)
+        case tuple() | list() if _PLAIN.issuperset(map(type, value)):
             return repr(value)
         case tuple() | list():
             return f"({', '.join(map(_content, value))})"

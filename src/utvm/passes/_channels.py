@@ -193,9 +193,9 @@ def mixes(op: Operator) -> bool:
             return False
 
 
-def mixing_weights(op: Conv2D | FullyConnected) -> NDArray[np.int64]:
-    """Return the weights as [output channels, positions, input channels]."""
-    weights = op.weights.values.astype(np.int64)
+def mixing_weights(op: Conv2D | FullyConnected) -> NDArray[Any]:
+    """Return the weights as [output channels, positions, input channels], in their own type."""
+    weights = op.weights.values
     return weights.reshape(weights.shape[0], -1, channels(op.x))
 
 
@@ -247,7 +247,7 @@ def _candidates(op: Operator, known: Mapping[Tensor, Known]) -> dict[Tensor, Mas
     if not all(known[tensor].mask.all() for tensor in pinned):
         found = {tensor: np.zeros_like(mask) for tensor, mask in found.items()}
     if isinstance(op, Conv2D | FullyConnected) and mixes(op):
-        weightless: Mask = np.all(mixing_weights(op) == 0, axis=1)
+        weightless: Mask = np.logical_not(mixing_weights(op).any(axis=1))
         found[op.y] = np.asarray((weightless | known[op.x].mask).all(axis=1))
     elif isinstance(op, DepthwiseConv2D) and weights_known(op):
         weighted: Mask = np.asarray(op.weights.values.reshape(-1, channels(op.y)).any(axis=0))

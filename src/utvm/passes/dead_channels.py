@@ -102,8 +102,9 @@ def _removable_alone(op: Conv2D | FullyConnected, x: Known) -> Mask:
     """Return [output channels, input channels]: whether the output can do without the input channel."""
     weights = mixing_weights(op)
     offsets = np.where(x.mask, x.values.astype(np.int64) - op.x.zero_point, 0)
-    bias = 0 if op.bias is None else np.abs(op.bias.values.astype(np.int64))
-    largest = bias + (np.abs(weights).sum(axis=1) * np.abs(offsets)).sum(axis=1)
+    largest = np.abs(np.int64(0) if op.bias is None else op.bias.values.astype(np.int64))
+    if offsets.any():
+        largest = largest + (np.abs(weights.astype(np.int64)).sum(axis=1) * np.abs(offsets)).sum(axis=1)
     padded = isinstance(op, Conv2D) and op.padding.any
     absorbed = x.mask & ((offsets == 0) | (not padded)) & (largest.max(initial=0) <= INT32_MAX)
     result: Mask = ~weights.any(axis=1) | absorbed
@@ -150,7 +151,7 @@ class _Rewriter:
         gone = x.mask.copy()
         gone[inputs] = False
         offsets = np.where(gone, x.values.astype(np.int64) - op.x.zero_point, 0)
-        change = (mixing_weights(op).sum(axis=1) * offsets).sum(axis=1)[outputs]
+        change = (mixing_weights(op).sum(axis=1, dtype=np.int64) * offsets).sum(axis=1)[outputs]
         bias = None if op.bias is None else _narrow(op.bias, 0, outputs)
         weights = _narrow(op.weights, 0, outputs)
         if change.any():
