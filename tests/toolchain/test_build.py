@@ -116,6 +116,13 @@ def test_a_header_included_by_a_header_counts(arm, layout, compiled):
     assert value(arm.build(program(8), layout, entries=["value"])) == 8
 
 
+def test_bytes_that_an_assembler_includes_count(arm, layout):
+    text = '.section .text.utvm_start\n.globl utvm_start\nutvm_start:\n  .incbin "four.bin", 2, 2\n'
+    for data in (b"\0\0\x01\x02", b"\0\0\x03\x04"):
+        image = arm.build((Source(name="main.S", text=text), Source(name="four.bin", data=data)), layout)
+        assert next(section.data for section in image.sections if section.executable)[:2] == data[2:]
+
+
 @pytest.mark.parametrize("suffix", [".elf", ".o", ".calls", ".ci", ".map"])
 @pytest.mark.parametrize("damage", [b"", b"\x7fELF nonsense"])
 def test_a_damaged_cache_mends_itself(arm, layout, suffix, damage):

@@ -209,7 +209,11 @@ def build_program(board: Board, program: Program, files: Mapping[str, str], *, s
     entries = [step_symbol(program.name, index) for index in range(len(program.calls))] if steps else []
     if program.graph.states:
         entries.append(RESET_MODEL_SYMBOL)
-    return build_image(board, image_sources(program.name, files), entries=[RUN_SYMBOL, *entries])
+    binary = f"{program.name}_weights.bin"
+    assembly, weights = program.assemble_weights(binary)
+    faster = {f"{program.name}_weights.c": Source(name=f"{program.name}_weights.S", text=assembly)}
+    sources = [faster.get(source.name, source) for source in image_sources(program.name, files)]
+    return build_image(board, [*sources, Source(name=binary, data=weights)], entries=[RUN_SYMBOL, *entries])
 
 
 def image_sources(name: str, files: Mapping[str, str]) -> tuple[Source, ...]:

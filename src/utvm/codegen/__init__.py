@@ -24,6 +24,7 @@ from utvm.codegen.model import (
     render_model,
     step_symbol,
 )
+from utvm.codegen.weights_object import weights_assembly
 
 __all__ = [
     "ARENA_ALIGNMENT",
@@ -51,4 +52,5 @@ __all__ = [
     "render_library",
     "render_model",
     "step_symbol",
+    "weights_assembly",
 ]

@@ -144,6 +144,18 @@ class CArray:
         """Size on the target in bytes."""
         return int(self.values.size) * SIZES[self.c_type]
 
+    def stored(self) -> bytes:
+        """Return the bytes in the target's memory, little-endian.
+
+        Raises:
+            ValueError: the type does not hold a value.
+        """
+        code = "f4" if self.c_type == "float" else f"{'u' if self.c_type[0] == 'u' else 'i'}{SIZES[self.c_type]}"
+        held: NDArray[Any] = self.values.astype(f"<{code}")
+        if self.c_type != "float" and not np.array_equal(held, self.values):
+            raise ValueError(f"an array of {self.c_type} does not hold {self.values.min()} to {self.values.max()}")
+        return held.tobytes()
+
     def render(self, symbol: str) -> str:
         """Return the definition under the name `symbol`, aligned to a word for wide loads."""
         return f"{self.declare(symbol)} = {{\n{_rows(self.values)}\n}};\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from utvm.codegen import ArenaRef, CArray, CCall, CModel, CPort, CState, render_model
+from utvm.codegen import ArenaRef, CArray, CCall, CModel, CPort, CState, render_model, weights_assembly
 from utvm.cores import Core
 from utvm.graph import Graph, Operator
 from utvm.kernels import PRELUDE, Kernel, with_dependencies
@@ -114,6 +114,10 @@ class Program:
         """Return the model's C files: name → text; with `steps`, a function for each call too."""
         used = [helper for call in self.calls for helper in call.kernel.function.helpers]
         return render_model(self.c_model(), {name: PRELUDE[name] for name in with_dependencies(used)}, steps=steps)
+
+    def assemble_weights(self, binary: str) -> tuple[str, bytes]:
+        """Return the constants for an assembler, in place of their C file; see `weights_assembly`."""
+        return weights_assembly(self.c_model(), binary)
 
     def _operands(self, call: Call) -> Mapping[str, ArenaRef | CArray]:
         operands: dict[str, ArenaRef | CArray] = {}

@@ -26,15 +26,24 @@ class MemoryOverflowError(ToolchainError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A file of a build: C (`.c`), assembler (`.S`) or a header (`.h`) that the others include by name."""
+    """A file of a build: C (`.c`), assembler (`.S`), or what these include by name: a header (`.h`), bytes (`.bin`).
+
+    `data` is the content of a file of bytes, `text` that of all others.
+    """
 
     name: str
-    text: str
+    text: str = ""
+    data: bytes = b""
 
     @property
     def is_header(self) -> bool:
         """Whether the file is only included."""
-        return self.name.endswith(".h")
+        return self.name.endswith((".h", ".bin"))
+
+    @property
+    def content(self) -> bytes:
+        """What is in the file."""
+        return self.data if self.name.endswith(".bin") else self.text.encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

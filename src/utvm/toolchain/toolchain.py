@@ -46,7 +46,7 @@ LINK_FLAGS = (
     "link.ld",
 )
 _BUILD_SECONDS = 300
-_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^">]+)[">]', re.MULTILINE)
+_INCLUDE = re.compile(r'^[ \t]*(?:#[ \t]*include|\.incbin)[ \t]*[<"]([^">]+)[">]', re.MULTILINE)
 _OVERFLOW = re.compile(r"region [`'](?P<region>\w+)' overflowed by (?P<bytes>\d+) bytes?\b")
 
 
@@ -84,7 +84,7 @@ class Toolchain:
         cache = Cache(self.cache_directory)
         script = linker_script(layout)
         version = compiler_version(self.prefix)
-        every = [part for source in sources for part in (source.name, source.text)]
+        every = [part for source in sources for part in (source.name, source.content)]
         key = digest([version, *self.flags, *LINK_FLAGS, *self.libraries, script, *entries, "", *every])
         with cache.scratch() as scratch:
             folder = Path(scratch)
@@ -113,11 +113,11 @@ class Toolchain:
         """Put the object of each source into `scratch` and return who calls whom."""
         for source in sources:
             (scratch / source.name).parent.mkdir(parents=True, exist_ok=True)
-            (scratch / source.name).write_text(source.text, encoding="utf-8")
+            (scratch / source.name).write_bytes(source.content)
 
         def compile_one(source: Source) -> str:
-            headers = [part for header in _included(source, sources) for part in (header.name, header.text)]
-            key = digest([version, *self.flags, *headers, source.name, source.text])
+            headers = [part for header in _included(source, sources) for part in (header.name, header.content)]
+            key = digest([version, *self.flags, *headers, source.name, source.content])
             made, calls = scratch / f"{source.name}.o", scratch / f"{source.name}.ci"
             if not (cache.take(key, ".o", made) and cache.take(key, ".ci", calls)):
                 made.unlink(missing_ok=True)
@@ -177,8 +177,8 @@ def _check_names(sources: Sequence[Source]) -> None:
     for source in sources:
         path = PurePosixPath(source.name)
         plain = path.name == source.name or (source.is_header and ".." not in path.parts and not path.is_absolute())
-        if not plain or path.suffix not in (".c", ".S", ".h"):
-            raise ToolchainError(f"'{source.name}' can't be built: give the plain name of a .c, .S or .h file")
+        if not plain or path.suffix not in (".c", ".S", ".h", ".bin"):
+            raise ToolchainError(f"'{source.name}' can't be built: give the plain name of a .c, .S, .h or .bin file")
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ToolchainError(f"two sources have the same name: {', '.join(twice)}")
