@@ -15,11 +15,11 @@ from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Padding, Quantization, Tensor
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
-from utvm.kernels.dsp.pairs import PairsOfInt16
+from utvm.kernels.dsp.wide_depthwise import WideChannelDepthwise, WidePlaneDepthwise
 from utvm.kernels.dsp.wide_direct import WideConvolution
 
 RNG = np.random.default_rng(4)
-WIDE, PAIRS = WideConvolution(), PairsOfInt16()
+FAMILIES = WideConvolution(), WidePlaneDepthwise(), WideChannelDepthwise()
 _CLAMPS = ((-32768, 32767), (-128, 127), (0, 32767), (0, 120), (-32767, 32767), (-300, 32767), (-21000, -5))
 _BIASES = ("none", "int64", "int64", "any int64", "ends of int64", "int32")
 _SCALES = ((-9, -7), (-9, -7), (-3, 2), (-44, 6), (-9, -7))
@@ -44,11 +44,12 @@ def graph_of(kind: str, stride: int, dilation: int, pad: int, groups: int) -> Gr
     """A layer of any size, weights of one size or of all, and everything else drawn."""
     depth = int(RNG.choice([4, 8] if groups > 1 else [1, 2, 3, 4, 5, 8]))
     channels, size, taps = int(RNG.integers(1, 5)) * groups, 7, int(RNG.integers(1, 4))
-    channels *= int(RNG.choice([1, 2]))
+    multiplier = int(RNG.choice([1, 1, 2])) if kind == "depthwise" else 1
+    channels *= 2 if multiplier > 1 else int(RNG.choice([1, 2]))
     inputs = int(RNG.choice([40, 41, 1400]))
     shapes = {
         "conv": ((1, size, size, depth * groups), (channels, taps, taps, depth)),
-        "depthwise": ((1, size, size, channels), (1, taps, taps, channels)),
+        "depthwise": ((1, size, size, channels // multiplier), (1, taps, taps, channels)),
         "connected": ((3, inputs), (channels, inputs)),
     }
     shape, weights = shapes[kind]
@@ -114,11 +115,9 @@ def test_wide(board: str) -> None:
         for kind, stride, dilation, pad, groups in kinds:
             graph = graph_of(kind, stride, dilation, pad, groups)
             (op,) = graph.operators
-            family = PAIRS if kind == "depthwise" else WIDE
-            if kind == "depthwise" and not family.applies(op, core):
-                continue
-            assert family.applies(op, core), family.refusal(op, core)
-            cases.append(in_some_config(graph, family, core))
+            takers = [family for family in FAMILIES if family.applies(op, core)]
+            assert takers or kind == "depthwise", FAMILIES[0].refusal(op, core)
+            cases += [in_some_config(graph, family, core) for family in takers]
         check(session, cases, everywhere=True)
     constant = [np.ptp(next(iter(evaluate(case.graph, case.inputs).values()))) == 0 for case in cases]
     assert sum(constant) < len(cases) // 2

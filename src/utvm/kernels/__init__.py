@@ -8,9 +8,9 @@ from utvm.kernels.dsp.binary import WordBinary
 from utvm.kernels.dsp.channels import ChannelDepthwise
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
 from utvm.kernels.dsp.direct import DirectConvolution
-from utvm.kernels.dsp.pairs import PairsOfInt16
 from utvm.kernels.dsp.pool import WordMaxPool2D
 from utvm.kernels.dsp.row import RowFullyConnected
+from utvm.kernels.dsp.wide_depthwise import WideChannelDepthwise, WidePlaneDepthwise
 from utvm.kernels.dsp.wide_direct import WideConvolution
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
@@ -107,7 +107,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     BlockedDepthwise(),
     BlockedReal(),
     WideConvolution(),
-    PairsOfInt16(),
+    WidePlaneDepthwise(),
+    WideChannelDepthwise(),
     *PORTABLE_FAMILIES,
 )
 """All families. Those that estimate their cycles compete for an operator; of the others the first that applies is

@@ -1,9 +1,10 @@
-"""Depthwise convolution for cores with the DSP extension: four channels of one output at a time, straight from int8.
+"""Depthwise convolution for cores with the DSP extension: four channels of one output at a time, straight from memory.
 
 Channels stand next to each other in memory, so a word of the input holds a pixel's four, and needs no rearrangement:
-SXTB16 makes lanes of them, SMLABB and SMLATT multiply each by its channel's weight. That is more multiplications than
-pairs of pixels need (`depthwise`), but nothing has to be gathered into a plane before: it wins where outputs are few or
-windows are columns. Outputs at an edge, which see a part of the kernel, have micro-kernels and biases of their own.
+SXTB16 makes lanes of them, SMLABB and SMLATT multiply each by its channel's weight; int16 are lanes already. That is
+more multiplications than pairs of pixels need (`depthwise`), but nothing has to be gathered into a plane before: it
+wins where outputs are few or windows are columns. Outputs at an edge, which see a part of the kernel, have
+micro-kernels and biases of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
-from utvm.graph import DepthwiseConv2D, Operator
+from utvm.graph import DepthwiseConv2D, DType, Operator
 from utvm.kernels.base import INSTRUCTION_BYTES, Config, Kernel, Outline
 from utvm.kernels.dsp.assembly import (
     LOOP_REGISTERS,
@@ -30,11 +31,13 @@ from utvm.kernels.dsp.assembly import (
     short_digest,
     with_aligned_form,
 )
-from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, folded_bias, requantizer, requantizer_refusal
+from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, folded_bias, requantizer_refusal
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import lane_words, to_words
+from utvm.kernels.dsp.wide_finish import finish_of
 from utvm.kernels.misaligned import misaligned_cycles
 from utvm.kernels.overlap import nest_ahead
+from utvm.kernels.runs import WORD
 from utvm.kernels.workload_keys import dims, workload
 
 AT_ONCE = 4
@@ -43,11 +46,6 @@ _MOST_PARTS = 9
 """Micro-kernels of a layer: a 3x3 kernel with padding has so many, and larger ones are not worth their code."""
 _CALLER_CYCLES = 12
 _FIXED = {"%x": "r0", "%stream": "r1", "%out": "r2", "%groups": "r3"}
-_PARAMETERS = (
-    CParameter(name="x", c_type="int8_t", role="input"),
-    CParameter(name="stream", c_type="int32_t", role="constant"),
-    CParameter(name="y", c_type="int8_t", role="output"),
-)
 
 
 class ChannelDepthwise(ScheduledFamily):
@@ -59,11 +57,15 @@ class ChannelDepthwise(ScheduledFamily):
     name = "channels"
     kinds = (DepthwiseConv2D,)
 
+    def finish_refusal(self, op: DepthwiseConv2D) -> str | None:
+        """Return why no finish is exact for `op`; None where one is."""
+        return requantizer_refusal(op)
+
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, many kinds of edges, or windows out of a load's reach."""
         if not isinstance(op, DepthwiseConv2D):
             return super().refusal(op, core)
-        reason = self.lacks(core) or requantizer_refusal(op)
+        reason = self.lacks(core) or self.finish_refusal(op)
         if reason is not None:
             return reason
         if op.multiplier != 1 or op.x.shape[3] < AT_ONCE:
@@ -88,7 +90,7 @@ class ChannelDepthwise(ScheduledFamily):
             cycles=plan.cycles(core),
             constant_bytes=4 * len(plan.starts) * plan.spec(plan.parts[0]).words,
             code_bytes=INSTRUCTION_BYTES * lines,
-            ahead=nest_ahead(op),
+            ahead=op.x.dtype.itemsize * nest_ahead(op),
         )
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
@@ -105,12 +107,16 @@ class ChannelDepthwise(ScheduledFamily):
             function=CFunction(
                 stem=f"depthwise_{dims(op.x.shape[1:])}_k{height}x{width}_channels",
                 comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=_PARAMETERS,
+                parameters=(
+                    CParameter(name="x", c_type=op.x.dtype.c_type, role="input"),
+                    CParameter(name="stream", c_type="int32_t", role="constant"),
+                    CParameter(name="y", c_type=op.y.dtype.c_type, role="output"),
+                ),
                 body=w.text,
                 support=plan.kernels(core),
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
-            ahead=nest_ahead(op),
+            ahead=op.x.dtype.itemsize * nest_ahead(op),
         )
 
 
@@ -153,9 +159,14 @@ class ChannelsSpec:
     anywhere: bool
 
     @property
+    def size(self) -> int:
+        """Bytes of an activation."""
+        return self.finish.out_bytes
+
+    @property
     def reach(self) -> int:
         """The largest offset of a load or addition."""
-        return max(4 * self.words, *(offset + AT_ONCE - 1 for offset, _ in self.taps), 0)
+        return max(4 * self.words, *(offset + (AT_ONCE - 1) * self.size for offset, _ in self.taps), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,7 +180,7 @@ class _ChannelsPlan:
 
     @staticmethod
     def of(op: DepthwiseConv2D) -> _ChannelsPlan:
-        found = requantizer(op)
+        found = finish_of(op)
         assert found is not None
         return _ChannelsPlan(
             op=op,
@@ -190,6 +201,7 @@ class _ChannelsPlan:
 
     def spec(self, part: Part) -> ChannelsSpec:
         op, (rows, columns) = self.op, part
+        size = op.x.dtype.itemsize
         _, kernel_height, kernel_width, channels = op.weights.shape
         down, across = op.x.shape[2] * channels * op.dilation[0], channels * op.dilation[1]
         weights = AT_ONCE * len(self.parts)
@@ -197,7 +209,7 @@ class _ChannelsPlan:
         finish = self.requantizer.finish
         return ChannelsSpec(
             taps=tuple(
-                ((ky - rows.first) * down + (kx - columns.first) * across, ky * kernel_width + kx)
+                (size * ((ky - rows.first) * down + (kx - columns.first) * across), ky * kernel_width + kx)
                 for ky in range(rows.first, rows.last)
                 for kx in range(columns.first, columns.last)
             ),
@@ -208,7 +220,7 @@ class _ChannelsPlan:
             finish=finish,
             saturation=self.requantizer.saturation,
             shift=self.requantizer.shift,
-            anywhere=channels % AT_ONCE != 0,
+            anywhere=channels * size % WORD != 0,
         )
 
     def cycles(self, core: Core) -> float:
@@ -242,7 +254,7 @@ class _ChannelsPlan:
         turn = loop_cycles(words, timing)
         if not spec.anywhere:
             return words, turn
-        turn += len(spec.taps) * misaligned_cycles(timing, self.op.x.shape[3])
+        turn += spec.size * len(spec.taps) * misaligned_cycles(timing, self.op.x.shape[3] * spec.size)
         by_bytes = _channels_kernel(name, spec, timing, by_bytes=True)
         turn_by_bytes = loop_cycles(by_bytes, timing)
         if turn_by_bytes <= turn:
@@ -266,6 +278,8 @@ class _ChannelsPlan:
             four = slice(start, start + AT_ONCE)
             lanes = weights[:, :, four].reshape(-1, AT_ONCE)
             words = lane_words(lanes[:, :2], lanes[:, 2:])
+            if self.op.x.dtype is DType.INT16:
+                words = lane_words(lanes[:, 0::2], lanes[:, 1::2])
             groups += [bias[four] for bias in biases] + [words.reshape(-1)]
             groups.append(np.array(found.shared_constants(), np.int64))
             groups.append(found.constants(start, start + AT_ONCE).reshape(-1))
@@ -302,35 +316,37 @@ def _symbol(spec: ChannelsSpec) -> str:
 
 @lru_cache(maxsize=1024)
 def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing, *, by_bytes: bool) -> CSupport:
-    """Return `void name(const int8_t *x, const int32_t *stream, int8_t *out, int32_t groups)`.
+    """Return `void name(const int8_t *x, const int32_t *stream, int8_t *out, int32_t groups)`, or of int16.
 
-    It reads four channels of a pixel as a word, or as four bytes.
+    It reads four channels of a pixel by words, or one by one.
     """
     block = Block()
     for c in range(AT_ONCE):
         block(f"ldr %c{c}, [%stream, #{4 * (spec.bias + c)}]")
     for offset, tap in spec.taps:
-        _multiply_tap(block, offset, tap, 4 * (spec.weights + 2 * tap), by_bytes=by_bytes)
-    if spec.finish.shared_words:
-        block(f"ldr {spec.finish.third()}, [%stream, #{4 * spec.tail}]")
+        multiply = _multiply_tap if spec.size == 1 else _multiply_wide_tap
+        multiply(block, offset, tap, 4 * (spec.weights + 2 * tap), by_bytes=by_bytes)
+    for word, name in enumerate(spec.finish.shared_names, spec.tail):
+        block(f"ldr {name}, [%stream, #{4 * word}]")
     for c in range(AT_ONCE):
         first = spec.tail + spec.finish.shared_words + spec.finish.channel_words * c
         names = (f"%first{c}", f"%second{c}", spec.finish.third(c))[: spec.finish.channel_words]
         block(*(f"ldr {name}, [%stream, #{4 * word}]" for word, name in enumerate(names, first)))
         block(
             *spec.finish.lines(f"%c{c}", spec.saturation, n=c, shift=spec.shift),
-            f"strb %c{c}, [%out, #{c}]",
+            f"{spec.finish.store} %c{c}, [%out, #{c * spec.size}]",
         )
     block(
-        f"add %x, %x, #{AT_ONCE}",
+        f"add %x, %x, #{AT_ONCE * spec.size}",
         f"add %stream, %stream, #{4 * spec.words}",
-        f"add %out, %out, #{AT_ONCE}",
+        f"add %out, %out, #{AT_ONCE * spec.size}",
         "subs %groups, %groups, #1",
     )
     body = schedule(block, timing, pool=LOOP_REGISTERS, fixed=_FIXED)
+    element = f"int{8 * spec.size}_t"
     return assembler_loop(
         name,
-        "const int8_t *x, const int32_t *stream, int8_t *out, int32_t groups",
+        f"const {element} *x, const int32_t *stream, {element} *out, int32_t groups",
         body.lines,
         f"{AT_ONCE} channels of one output at a time, {len(spec.taps)} taps",
     )
@@ -353,6 +369,26 @@ def _multiply_tap(block: Block, offset: int, tap: int, weights: int, *, by_bytes
             block(f"{operation} %c{channel}, {value}, {pair}, %c{channel}")
 
 
+def _multiply_wide_tap(block: Block, offset: int, tap: int, weights: int, *, by_bytes: bool) -> None:
+    """Append the products of one tap of int16; the weights' words hold those of channels 0 and 1, and of 2 and 3.
+
+    With `by_bytes` halfwords are loaded one by one.
+    """
+    for word in range(2):
+        pair = f"%w{tap}_{word}"
+        block(f"ldr {pair}, [%stream, #{weights + 4 * word}]")
+        if not by_bytes:
+            block(f"ldr %x{tap}_{word}, [%x, #{offset + 4 * word}]")
+        for lane, half in enumerate("bt"):
+            channel = 2 * word + lane
+            value, operation = (
+                (f"%h{tap}_{channel}", f"smlab{half}") if by_bytes else (f"%x{tap}_{word}", f"smla{half}{half}")
+            )
+            if by_bytes:
+                block(f"ldrsh {value}, [%x, #{offset + 2 * channel}]")
+            block(f"{operation} %c{channel}, {value}, {pair}, %c{channel}")
+
+
 def _write_function(w: CWriter, plan: _ChannelsPlan) -> None:
     op = plan.op
     batch, height, width, channels = op.x.shape
@@ -364,8 +400,9 @@ def _write_function(w: CWriter, plan: _ChannelsPlan) -> None:
                     with w.loop("ox", columns.stop, start=columns.start):
                         top = f"oy * {op.stride[0]} + {rows.first * op.dilation[0] - op.padding.top}"
                         left = f"ox * {op.stride[1]} + {columns.first * op.dilation[1] - op.padding.left}"
-                        w(f"const int8_t *from = x + ((n * {height} + {top}) * {width} + {left}) * {channels};")
-                        w(f"int8_t *to = y + ((n * {out_height} + oy) * {out_width} + ox) * {channels};")
+                        place = f"((n * {height} + {top}) * {width} + {left}) * {channels}"
+                        w(f"const {op.x.dtype.c_type} *from = x + {place};")
+                        w(f"{op.y.dtype.c_type} *to = y + ((n * {out_height} + oy) * {out_width} + ox) * {channels};")
                         _write_calls(w, plan, (rows, columns))
 
 

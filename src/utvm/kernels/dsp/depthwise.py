@@ -17,9 +17,8 @@ from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import INSTRUCTION_BYTES, Config, Kernel, Outline, Space
 from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles, short_digest
 from utvm.kernels.dsp.choosing import fastest
-from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer, requantizer_refusal
+from utvm.kernels.dsp.finish import Requantizer, folded_bias, requantizer_refusal
 from utvm.kernels.dsp.plane import (
-    HEAD_WORDS,
     PlaneKernel,
     PlaneSpec,
     extract_kernel,
@@ -30,16 +29,11 @@ from utvm.kernels.dsp.plane import (
 )
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import lane_words, to_words
+from utvm.kernels.dsp.wide_finish import finish_of
 from utvm.kernels.workload_keys import dims, workload
 
 _MOST_ROWS = 4
 _CALLER_CYCLES, _FILL_CYCLES = 9, 2
-_PARAMETERS = (
-    CParameter(name="x", c_type="int8_t", role="input"),
-    CParameter(name="stream", c_type="int32_t", role="constant"),
-    CParameter(name="plane", c_type="int16_t", role="scratch"),
-    CParameter(name="y", c_type="int8_t", role="output"),
-)
 
 
 class PlaneDepthwise(ScheduledFamily):
@@ -52,11 +46,15 @@ class PlaneDepthwise(ScheduledFamily):
     name = "plane"
     kinds = (DepthwiseConv2D,)
 
+    def finish_refusal(self, op: DepthwiseConv2D) -> str | None:
+        """Return why no finish is exact for `op`; None where one is."""
+        return requantizer_refusal(op)
+
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or why its rows do not fit the offsets of a load."""
         if not isinstance(op, DepthwiseConv2D):
             return super().refusal(op, core)
-        reason = self.lacks(core) or requantizer_refusal(op)
+        reason = self.lacks(core) or self.finish_refusal(op)
         if reason is not None:
             return reason
         reached = any(self.legal(op, core, {"rows": 1, "columns": columns}) for columns in (1, 2))
@@ -127,7 +125,12 @@ class PlaneDepthwise(ScheduledFamily):
             function=CFunction(
                 stem=f"depthwise_{dims(op.x.shape[1:])}_{op.y.shape[3]}_k{plan.kernel_size[0]}x{plan.kernel_size[1]}",
                 comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
-                parameters=_PARAMETERS,
+                parameters=(
+                    CParameter(name="x", c_type=op.x.dtype.c_type, role="input"),
+                    CParameter(name="stream", c_type="int32_t", role="constant"),
+                    CParameter(name="plane", c_type="int16_t", role="scratch"),
+                    CParameter(name="y", c_type=op.y.dtype.c_type, role="output"),
+                ),
                 body=w.text,
                 support=plan.kernels(core.timing),
             ),
@@ -148,7 +151,7 @@ class _PlanePlan:
 
     @staticmethod
     def of(op: DepthwiseConv2D, config: Config) -> _PlanePlan:
-        found = requantizer(op)
+        found = finish_of(op)
         assert found is not None
         return _PlanePlan(op=op, requantizer=found, rows=int(config["rows"]), columns=int(config["columns"]))
 
@@ -182,9 +185,16 @@ class _PlanePlan:
         return (0,) if op.multiplier == 1 and op.stride == (1, 1) and op.x.shape == op.y.shape else ()
 
     @property
+    def size(self) -> int:
+        """Bytes of an activation."""
+        return self.op.x.dtype.itemsize
+
+    @property
     def stream_words(self) -> int:
         """Words of one channel's stream."""
-        return HEAD_WORDS + self.kernel_size[0] * pair_words(self.kernel_size[1], self.op.dilation[1])
+        return self.spec(self.rows, self.columns).head_words + self.kernel_size[0] * pair_words(
+            self.kernel_size[1], self.op.dilation[1]
+        )
 
     def heights(self) -> dict[int, int]:
         """Return the rows of outputs of each micro-kernel that the layer needs, and how many blocks of them it has."""
@@ -193,7 +203,7 @@ class _PlanePlan:
 
     def chunks(self) -> Iterator[tuple[int, int]]:
         """Yield (pixels, first pixel) of the parts in which a row is extracted."""
-        most, width = most_pixels(self.op.x.shape[3]), self.op.x.shape[2]
+        most, width = most_pixels(self.op.x.shape[3] * self.size), self.op.x.shape[2]
         parts = -(-width // most)
         start = 0
         for part in range(parts):
@@ -210,8 +220,8 @@ class _PlanePlan:
             stride=self.op.stride,
             dilation=self.op.dilation,
             plane_pitch=self.pitch,
-            out_row=width * channels,
-            out_pixel=channels,
+            out_row=width * channels * self.size,
+            out_pixel=channels * self.size,
             finish=self.requantizer.finish,
             saturation=self.requantizer.saturation,
             shift=self.requantizer.shift,
@@ -257,9 +267,12 @@ class _PlanePlan:
     def extraction(self, count: int, start: int, timing: Timing) -> CSupport:
         """Return the micro-kernel that extracts `count` pixels from pixel `start` on."""
         _, _, width, channels = self.op.x.shape
-        symbol = f"utvm_extract_{count}_of_{dims(self.op.x.shape[2:])}_{self.pitch}"
+        wide = "" if self.size == 1 else "_wide"
+        symbol = f"utvm_extract_{count}_of_{dims(self.op.x.shape[2:])}_{self.pitch}{wide}"
         odd = (self.op.padding.left + start) % 2 == 1
-        return _extract_kernel(symbol, count, channels, width * channels, self.pitch, odd, timing)
+        return _extract_kernel(
+            symbol, count, self.size, channels, width * channels * self.size, self.pitch, odd, timing
+        )
 
     def stream(self) -> NDArray[np.int32]:
         """Return bias, the constants of the finish and weight words of each output channel."""
@@ -271,7 +284,8 @@ class _PlanePlan:
         low, high = (padded[:, first : first + step * (pairs - 1) + 1 : step] for first in (0, 1))
         words = lane_words(low, high).reshape(-1, channels)
         bias = (folded_bias(self.op) + found.bias_addend) << found.lanes_left
-        head = np.stack([bias, found.first, found.second, found.third])
+        third = [np.full_like(bias, value) for value in found.shared] or [found.second, found.third]
+        head = np.stack([bias, found.first, *third])
         return to_words(np.concatenate([head, words]).T.reshape(-1))
 
 
@@ -286,10 +300,17 @@ def _plane_kernel(symbol: str, spec: PlaneSpec, timing: Timing, width: int) -> P
 
 @lru_cache(maxsize=1024)
 def _extract_kernel(
-    symbol: str, count: int, channels: int, source_row: int, pitch: int, odd: bool, timing: Timing
+    symbol: str, count: int, size: int, channels: int, source_row: int, pitch: int, odd: bool, timing: Timing
 ) -> CSupport:
     return extract_kernel(
-        symbol, count=count, channels=channels, source_row=source_row, plane_pitch=pitch, odd=odd, timing=timing
+        symbol,
+        count=count,
+        size=size,
+        channels=channels,
+        source_row=source_row,
+        plane_pitch=pitch,
+        odd=odd,
+        timing=timing,
     )
 
 
@@ -309,7 +330,7 @@ def _write_function(w: CWriter, plan: _PlanePlan, timing: Timing) -> None:
         with w.loop("j", op.multiplier):
             w(f"const int32_t oc = c * {op.multiplier} + j;")
             w(f"const int32_t *weights = stream + oc * {plan.stream_words};")
-            w(f"int8_t *out = y + n * {out_height * out_width * out_channels} + oc;")
+            w(f"{op.y.dtype.c_type} *out = y + n * {out_height * out_width * out_channels} + oc;")
             done = 0
             for rows, count in plan.heights().items():
                 first = f"plane + {done * op.stride[0] * pitch}", f"out + {done * out_width * out_channels}"

@@ -166,6 +166,11 @@ class Finish(StrEnum):
         """Bytes of an output."""
         return 4 if self is Finish.SUM else 2 if self in WIDE_FINISHES else 1
 
+    @property
+    def store(self) -> str:
+        """The instruction that stores an output."""
+        return {1: "strb", 2: "strh", 4: "str"}[self.out_bytes]
+
     def third(self, n: int | str = "") -> str:
         """Return the name of the register of the third constant, which `n` has for itself if it is a shift."""
         return f"%third{n}" if self.shifts else "%zero"
@@ -224,7 +229,8 @@ class Requantizer:
     - `first`, `second`, `third`: the factors; third is the output zero point, or a right shift (`Finish.shifts`);
     - `left`: the shift to the left of weights and bias;
     - `bias_addend`: what is added to the bias;
-    - `zero`: the output zero point less the base of the saturation.
+    - `zero`: the output zero point less the base of the saturation;
+    - `shared`: the constants of a block, where they are not the zero point.
     """
 
     finish: Finish
@@ -235,6 +241,7 @@ class Requantizer:
     left: NDArray[np.int64]
     bias_addend: NDArray[np.int64]
     zero: int
+    shared: tuple[int, ...] = ()
 
     @property
     def lanes_left(self) -> NDArray[np.int64]:
@@ -253,7 +260,7 @@ class Requantizer:
 
     def shared_constants(self) -> list[int]:
         """Return the `Finish.shared_words` constants of a block."""
-        return [self.zero][: self.finish.shared_words]
+        return list(self.shared or (self.zero,))[: self.finish.shared_words]
 
 
 def requantizer(op: Weighted) -> Requantizer | None:

@@ -8,8 +8,6 @@ from utvm.kernels.dsp.finish import UniformFinish
 from utvm.kernels.dsp.multiply_spec import END_IN_FRAME, OUT_IN_FRAME, ROW_IN_FRAME, MultiplySpec, RowSource
 from utvm.kernels.dsp.stream import WeightForm
 
-_STORES = {1: "strb", 2: "strh", 4: "str"}
-
 
 class StreamPosition:
     """The position in the stream, and the additions to its pointer when offsets grow too large."""
@@ -175,8 +173,7 @@ def finish_channels(block: Block, stream: StreamPosition, spec: MultiplySpec, sh
                 block(*UniformFinish.lines(name, spec.finish, spec.saturation, shift))
             else:
                 block(*spec.finish.lines(name, spec.saturation, n=channel, shift=shift))
-            store = _STORES[spec.out_bytes]
-            block(f"{store} {name}, [{out}, #{spec.out_bytes * (m * spec.pixel_stride + channel)}]")
+            block(f"{spec.finish.store} {name}, [{out}, #{spec.out_bytes * (m * spec.pixel_stride + channel)}]")
 
 
 def next_channels(block: Block, stream: StreamPosition, spec: MultiplySpec) -> None:

@@ -16,10 +16,10 @@ from utvm.cores.microkernel import Block, schedule
 from utvm.cores.thumb import parse
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, MAX_OFFSET, assembler_loop, loop_cycles
-from utvm.kernels.dsp.finish import Finish, Saturation
+from utvm.kernels.dsp.finish import WIDE_FINISHES, Finish, Saturation
 
 HEAD_WORDS = 4
-"""Words of a channel's stream before its weights: bias, first, second, third."""
+"""Words of a channel's stream before its weights: bias, first, second, third; more where a finish shares more."""
 
 _BLOCKS_IN_FRAME, _ROW_IN_FRAME, _FRAME = 0, 4, 12
 """Where the blocks that are left and the bytes of an output row lie, and the size of the stack frame, in bytes."""
@@ -42,6 +42,11 @@ class PlaneSpec:
     finish: Finish
     saturation: Saturation
     shift: int
+
+    @property
+    def head_words(self) -> int:
+        """Words of a channel's stream before its weights."""
+        return max(HEAD_WORDS, 1 + self.finish.channel_words + self.finish.shared_words)
 
     @property
     def pair_words(self) -> int:
@@ -78,7 +83,7 @@ class PlaneKernel:
 
 
 def plane_kernel(name: str, spec: PlaneSpec, timing: Timing, *, width: int) -> PlaneKernel:
-    """Return `void name(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t blocks)`.
+    """Return `void name(const int16_t *plane, const int32_t *stream, int8_t *out, int32_t blocks)`, or to int16.
 
     A block is `spec.rows` rows of `width` outputs: as many turns as fit, then the columns that are left one by one.
 
@@ -107,7 +112,7 @@ def plane_kernel(name: str, spec: PlaneSpec, timing: Timing, *, width: int) -> P
     )
     function = assembler_loop(
         name,
-        "const int16_t *plane, const int32_t *stream, int8_t *out, int32_t blocks",
+        f"const int16_t *plane, const int32_t *stream, int{8 * spec.finish.out_bytes}_t *out, int32_t blocks",
         turn,
         f"{spec.rows} rows of {width} outputs of one channel, {spec.columns} at a time, "
         f"kernel {spec.kernel[0]}x{spec.kernel[1]}, stride {spec.stride[0]}x{spec.stride[1]}",
@@ -171,7 +176,7 @@ def _multiply(block: Block, spec: PlaneSpec) -> None:
                     weights = f"%w{word}_{tap}_{pair}"
                     if weights not in loaded:
                         loaded.add(weights)
-                        block(f"ldr {weights}, [%stream, #{4 * (HEAD_WORDS + tap * spec.pair_words + pair)}]")
+                        block(f"ldr {weights}, [%stream, #{4 * (spec.head_words + tap * spec.pair_words + pair)}]")
                     target = _accumulator(row, column)
                     addend = target if target in started else last
                     started.add(target)
@@ -205,7 +210,9 @@ def _product(word: int, start: int, width: int, dilation: int) -> tuple[str, int
 
 
 def _finish(block: Block, spec: PlaneSpec) -> None:
-    if spec.finish.multiplies:
+    if spec.finish in WIDE_FINISHES:
+        block(*(f"ldr {n}, [%stream, #{4 * word}]" for word, n in enumerate(("%first", *spec.finish.shared_names), 1)))
+    elif spec.finish.multiplies:
         block("ldr %first, [%stream, #4]", "ldr %second, [%stream, #8]", f"ldr {spec.finish.third()}, [%stream, #12]")
     for row in range(spec.rows):
         base, offset = "%out", row * spec.out_row
@@ -218,7 +225,7 @@ def _finish(block: Block, spec: PlaneSpec) -> None:
             name = _accumulator(row, column)
             block(
                 *spec.finish.lines(name, spec.saturation, shift=spec.shift),
-                f"strb {name}, [{base}, #{offset + column * spec.out_pixel}]",
+                f"{spec.finish.store} {name}, [{base}, #{offset + column * spec.out_pixel}]",
             )
 
 
@@ -227,23 +234,26 @@ def fits_offsets(spec: PlaneSpec) -> bool:
     largest = max(
         (spec.columns - 1) * spec.out_pixel,
         (spec.lines - 1) * spec.plane_pitch + 4 * (spec.words - 1),
-        4 * (HEAD_WORDS + spec.kernel[0] * spec.pair_words - 1),
+        4 * (spec.head_words + spec.kernel[0] * spec.pair_words - 1),
         spec.columns * spec.out_pixel,
     )
     return largest <= MAX_OFFSET and not (spec.far and spec.out_row > _MOST_ROW)
 
 
 def extract_kernel(
-    name: str, *, count: int, channels: int, source_row: int, plane_pitch: int, odd: bool, timing: Timing
+    name: str, *, count: int, size: int, channels: int, source_row: int, plane_pitch: int, odd: bool, timing: Timing
 ) -> CSupport:
     """Return `void name(const int8_t *x, int16_t *plane, int32_t rows)`: `count` pixels of one channel, each row.
+
+    With a `size` of two bytes `x` points to int16_t.
 
     Two pixels are stored at once where that is faster: stores of halfwords wait for each other on some cores.
 
     Args:
         name: the symbol, to which is added where a plane must start if two pixels are stored at once.
-        count: pixels a row; `count * channels` must fit a load's offset.
-        channels: bytes from pixel to pixel.
+        count: pixels a row; `count * channels * size` must fit a load's offset.
+        size: bytes of an element of the input.
+        channels: elements from pixel to pixel.
         source_row: bytes from row to row of the input.
         plane_pitch: bytes from row to row of the plane.
         odd: whether `plane` is two bytes behind a word.
@@ -251,7 +261,7 @@ def extract_kernel(
     fixed = {"%x": "r0", "%plane": "r1", "%rows": "r2"}
     body, by_words = (
         schedule(
-            _extraction(count, channels, source_row, plane_pitch, first),
+            _extraction(count, size, channels, source_row, plane_pitch, first),
             timing,
             pool=("r3", *LOOP_REGISTERS),
             fixed=fixed,
@@ -262,30 +272,31 @@ def extract_kernel(
         name, body = f"{name}_{'odd' if odd else 'even'}", by_words
     return assembler_loop(
         name,
-        "const int8_t *x, int16_t *plane, int32_t rows",
+        f"const int{8 * size}_t *x, int16_t *plane, int32_t rows",
         body.lines,
         f"{count} pixels a row of one of {channels} channels as int16",
     )
 
 
-def _extraction(count: int, channels: int, source_row: int, plane_pitch: int, first: int) -> Block:
+def _extraction(count: int, size: int, channels: int, source_row: int, plane_pitch: int, first: int) -> Block:
     """Return the block of one row; from pixel `first` on, pixels are stored by twos."""
     block = Block()
+    load = "ldrsb" if size == 1 else "ldrh"
     pixel = 0
     while pixel < count:
         at = f"[%plane, #{2 * pixel}]"
-        block(f"ldrsb %v{pixel}, [%x, #{pixel * channels}]")
+        block(f"{load} %v{pixel}, [%x, #{pixel * channels * size}]")
         if pixel < first or pixel + 1 == count:
             block(f"strh %v{pixel}, {at}")
             pixel += 1
             continue
-        block(f"ldrsb %v{pixel + 1}, [%x, #{(pixel + 1) * channels}]")
+        block(f"{load} %v{pixel + 1}, [%x, #{(pixel + 1) * channels * size}]")
         block(f"pkhbt %v{pixel}, %v{pixel}, %v{pixel + 1}, lsl #16", f"str %v{pixel}, {at}")
         pixel += 2
     block(*_moved("%x", source_row), f"add %plane, %plane, #{plane_pitch}", "subs %rows, %rows, #1")
     return block
 
 
-def most_pixels(channels: int) -> int:
-    """Return how many pixels of a row one extraction can reach."""
-    return min(MAX_OFFSET // channels + 1, 32)
+def most_pixels(pitch: int) -> int:
+    """Return how many pixels of a row one extraction can reach, `pitch` bytes from one to the next."""
+    return min(MAX_OFFSET // pitch + 1, 32)

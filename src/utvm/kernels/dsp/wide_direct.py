@@ -16,7 +16,14 @@ from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.direct_plan import BlockSize
 from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR
 from utvm.kernels.dsp.stream import WeightForm
-from utvm.kernels.dsp.wide_finish import finished_sum, sums_constants, sums_helpers, wide_finish, wide_sums_refusal
+from utvm.kernels.dsp.wide_finish import (
+    finished_sum,
+    sums_constants,
+    sums_helpers,
+    wide_finish,
+    wide_refusal,
+    wide_sums_refusal,
+)
 from utvm.kernels.dsp.wide_plan import WidePlan, plan_refusal, stores_reach
 from utvm.kernels.overlap import nest_ahead, ring_ahead
 from utvm.kernels.workload_keys import dims, workload
@@ -42,20 +49,13 @@ class WideConvolution(DirectConvolution):
         return found is None or not found.left.any()
 
     def outside_signature(self, op: Operator) -> str | None:
-        """Return that activations are not int16, or a type that this family lacks."""
-        for tensor in (*op.activations[:1], *op.outputs[:1]):
-            if tensor.dtype is not DType.INT16:
-                return f"it does not take {tensor.dtype} (tensor '{tensor.name}')"
-        return super().outside_signature(op)
+        """Return which tensor this family lacks."""
+        return wide_refusal(op) or super().outside_signature(op)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no plan; None where it has."""
         if not isinstance(op, Conv2D | FullyConnected):
             return f"it is not for {op.kind}"
-        if any(not tensor.is_constant for tensor in op.inputs[1:]):
-            return "its weights or its bias are not known when compiling"
-        if op.weights.dtype is not DType.INT8:
-            return f"it does not take weights of {op.weights.dtype}"
         return self.lacks(core) or wide_sums_refusal(op) or plan_refusal(op, 1, 1)
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:

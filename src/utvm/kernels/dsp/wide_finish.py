@@ -8,17 +8,16 @@ which wrap and are rounded twice, are stored as int32 and finished in C.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from utvm.codegen import CArray
-from utvm.graph import DepthwiseConv2D, DType
+from utvm.graph import DepthwiseConv2D, DType, Operator
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.formulas import limits
-from utvm.kernels.dsp.finish import Finish, Saturation, Weighted
+from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation, Weighted, requantizer
 from utvm.numerics.wide import upper_half
 
 LARGEST_INPUT = 1 << 15
@@ -29,26 +28,6 @@ _ALWAYS_ZERO = 47
 _MOST_LEFT = 7
 """The largest left shift of int8 weights in int16 lanes."""
 _BEYOND = 1 << 62
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class WideFinish:
-    """How sums of 32 bits become int16 in the micro-kernel, int64 [OC] each.
-
-    Attributes:
-        finish, saturation: the instructions.
-        factor: of SMMULR.
-        left: the shift to the left of weights and bias.
-        bias: as it is stored, without that shift.
-        shared: constants of all channels.
-    """
-
-    finish: Finish
-    saturation: Saturation
-    factor: NDArray[np.int64]
-    left: NDArray[np.int64]
-    bias: NDArray[np.int64]
-    shared: tuple[int, ...] = ()
 
 
 def is_wrapping(op: Weighted) -> bool:
@@ -72,8 +51,8 @@ def largest_sums(op: Weighted) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=8)
-def wide_finish(op: Weighted) -> WideFinish | None:
-    """Return how the micro-kernel finishes `op`; None where C has to."""
+def wide_finish(op: Weighted) -> Requantizer | None:
+    """Return how the micro-kernel makes int16 of the sums of `op`; None where C has to."""
     if is_wrapping(op):
         return None
     table = channel_requantization(op)
@@ -88,14 +67,34 @@ def wide_finish(op: Weighted) -> WideFinish | None:
     saturation = Saturation.of((low, high), None)
     plain = saturation.floor is None and saturation.base == 0
     above = (1 << 15) - 1 - high
-    return WideFinish(
+    none = np.zeros_like(left)
+    return Requantizer(
         finish=Finish.WIDE if plain else Finish.WIDE_CLAMPED,
         saturation=saturation if plain else Saturation(),
-        factor=reduced << (_MOST_TOTAL - total - left),
+        first=reduced << (_MOST_TOTAL - total - left),
+        second=none,
+        third=none,
         left=left,
-        bias=biases(op),
+        bias_addend=none,
+        zero=0,
         shared=() if plain else (above, -above - low, low),
     )
+
+
+def finish_of(op: Weighted) -> Requantizer | None:
+    """Return how the micro-kernel finishes `op`, to int8 or int16; None where no form is exact."""
+    return wide_finish(op) if op.y.dtype is DType.INT16 else requantizer(op)
+
+
+def wide_refusal(op: Operator) -> str | None:
+    """Return which tensor is not as int16 activations and int8 weights that are known; None where all are."""
+    if not isinstance(op, Weighted):
+        return None
+    for tensor, wanted in ((op.x, DType.INT16), (op.weights, DType.INT8), (op.y, DType.INT16)):
+        if tensor.dtype is not wanted:
+            return f"it does not take {tensor.dtype} (tensor '{tensor.name}')"
+    known = all(tensor.is_constant for tensor in op.inputs[1:])
+    return None if known else "its weights or its bias are not known when compiling"
 
 
 def wide_sums_refusal(op: Weighted) -> str | None:

@@ -12,11 +12,11 @@ from utvm.graph import Conv2D, FullyConnected
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.assembly import MAX_OFFSET
 from utvm.kernels.dsp.direct_plan import PAIRED, BlockPlan, BlockSize, most_pairs, weights4
-from utvm.kernels.dsp.finish import Finish, Saturation
+from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply_spec import MultiplySpec
 from utvm.kernels.dsp.stream import WeightForm, lane_words, to_words
-from utvm.kernels.dsp.wide_finish import LARGEST_INPUT, WideFinish, is_wrapping, wide_finish
+from utvm.kernels.dsp.wide_finish import LARGEST_INPUT, biases, is_wrapping, wide_finish
 
 _MOST_PAIRS = 255
 """Lane pairs whose sum never leaves 32 bits."""
@@ -35,7 +35,7 @@ class WidePlan(BlockPlan):
         parts: the calls for one block of pixels: each sums some rows of the window, so that 32 bits suffice.
     """
 
-    finish: WideFinish | None
+    finish: Requantizer | None
     parts: int
 
     @staticmethod
@@ -132,9 +132,10 @@ class WidePlan(BlockPlan):
         if self.finish is None:
             return words.reshape(-1)
         found = self.finish
-        starts = (found.bias << found.left)[start:stop].reshape(blocks, n)
-        shared = np.tile(np.array(found.shared, np.int64), (blocks, 1))
-        return np.concatenate([starts, words, shared, found.factor[start:stop].reshape(blocks, n)], axis=1).reshape(-1)
+        starts = (biases(self.op) << found.left)[start:stop].reshape(blocks, n)
+        shared = np.tile(np.array(found.shared_constants(), np.int64), (blocks, 1))
+        own = found.constants(start, stop).reshape(blocks, n)
+        return np.concatenate([starts, words, shared, own], axis=1).reshape(-1)
 
 
 @lru_cache(maxsize=64)
