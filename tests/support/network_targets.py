@@ -39,7 +39,8 @@ from utvm.graph import (
     Transpose,
 )
 from utvm.kernels import FAMILIES, Config, Kernel, KernelFamily
-from utvm.kernels.dsp.pairs import PairsOfInt16
+from utvm.kernels.dsp.wide_depthwise import WideChannelDepthwise, WidePlaneDepthwise
+from utvm.kernels.dsp.wide_direct import WideConvolution
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.dsp.winograd.transforms import ROW_TRANSFORMS, TRANSFORMS
 from utvm.kernels.portable import PortableDefined
@@ -159,7 +160,7 @@ _WEIGHTS = {
 _ONE_BY_ONE = (Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D, AveragePool2D)
 """Kinds that are targets of their own; of what else a family computes any will do."""
 
-_OTHER_TYPES = (PairsOfInt16, PortableDefined)
+_OTHER_TYPES = (WideConvolution, WidePlaneDepthwise, WideChannelDepthwise, PortableDefined)
 """Families that take these kinds only in types that no drawn network has; int8 is among theirs all the same."""
 
 _DRAWN = (

@@ -89,14 +89,6 @@ static inline int32_t utvm_softmax_share(int32_t power, int32_t total) {
   return utvm_clamp((int32_t)(((int64_t)power * inverse + ((int64_t)1 << (right - 1))) >> right), 0, 32767);
 }
 """,
-    "utvm_high_mul_rounded": """\
-/* a * b / 2^32 to nearest, halves up. */
-static inline int32_t utvm_high_mul_rounded(int32_t a, int32_t b) {
-  int32_t high;
-  __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(a), "r"(b));
-  return high;
-}
-""",
     "utvm_round_int16": """\
 /* To the nearest integer, halves away from zero; beyond +-65536, where int16 saturates anyway, it stops. */
 static inline int32_t utvm_round_int16(float x) {

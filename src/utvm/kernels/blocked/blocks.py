@@ -1,6 +1,6 @@
 """Weighted operators in blocks of pixels and channels, row by row; taps outside of the input are left out.
 
-What a block computes with is a `BlockWriter`'s: float32, or pairs of int16.
+What a block computes with is a `BlockWriter`'s.
 """
 
 from __future__ import annotations
@@ -89,8 +89,6 @@ class BlockWriter(ABC):
 
     x_type: str
     weight_type: str
-    per_word: int = 1
-    """Terms of an element of the packed weights."""
 
     def __init__(self, w: CWriter, layer: Layer, m: int, n: int, unroll: int) -> None:
         self.w, self.layer, self.m, self.n, self.unroll = w, layer, m, n, unroll
@@ -106,20 +104,6 @@ class BlockWriter(ABC):
     @abstractmethod
     def write_tap(self) -> None:
         """Write one tap of a depthwise convolution, from `px` and `pw`."""
-
-    def begin(self, m: int) -> None:
-        """Write what comes before the sums of a block of m pixels; nothing by default."""
-        del m
-
-    def write_rows(self, m: int, rows: str, run: str, gap: str) -> None:
-        """Write the terms of `rows` rows of a window, each of `run` neighbours, `gap` elements apart; none by default.
-
-        Only a writer with `by_rows` is asked.
-        """
-        del m, rows, run, gap
-
-    by_rows: bool = False
-    """Whether rows of a window whose columns lie together are written at once."""
 
     @abstractmethod
     def finish(self, pixel: int, channel: int) -> str:
@@ -162,15 +146,12 @@ class BlockWriter(ABC):
         w, layer, n = self.w, self.layer, self.n
         total = layer.channels * layer.groups
         with w.loop("oc", total, step=n):
-            self.begin(m)
             for pixel, channel in product(range(m), range(n)):
                 w(self.start(pixel, channel))
             if ty is None or tx is None:
                 w(f"const {self.x_type} *px = x + ox * {layer.depth};")
-                w(f"const {self.weight_type} *pw = weights + oc * {layer.depth // self.per_word};")
+                w(f"const {self.weight_type} *pw = weights + oc * {layer.depth};")
                 self.write_run(m, str(layer.depth))
-            elif self.by_rows and layer.is_run:
-                self._write_rows(m, ty, tx)
             else:
                 with ty.loop(w) as ky:
                     self._write_row(m, ky, ty, tx)
@@ -178,19 +159,6 @@ class BlockWriter(ABC):
             for pixel, channel in product(range(m), range(n)):
                 place = f"({rows}ox{offset(pixel)}) * {total} + oc{offset(channel)}"
                 w(f"y[{place}] = {self.finish(pixel, channel)};")
-
-    def _write_rows(self, m: int, ty: Taps, tx: Taps) -> None:
-        """Write the terms of all rows of the window, whose columns lie together."""
-        w, layer, op = self.w, self.layer, self.layer.op
-        assert not isinstance(op, FullyConnected)
-        _, height, width, channels = op.x.shape
-        row = f"(n * {height} + {ty.position(ty.first)}) * {width}"
-        place = f"(oc / {self.n} * {layer.window[0]} + {ty.first}) * {layer.window[1]} + {tx.first}"
-        with ty.if_any(w), tx.if_any(w):
-            w(f"const {self.x_type} *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
-            w(f"const {self.weight_type} *pw = weights + ({place}) * {layer.depth * self.n // self.per_word};")
-            run = str(layer.window[1] * layer.depth) if tx.all_inside else f"{tx.count} * {layer.depth}"
-            self.write_rows(m, ty.count, run, str(width * channels * op.dilation[0]))
 
     def _write_row(self, m: int, ky: str, ty: Taps, tx: Taps) -> None:
         """Write the terms of one row of the window."""
@@ -206,7 +174,7 @@ class BlockWriter(ABC):
                 self.write_tap()
             return
         block = f"(oc / {n} * {taps[0]} + {ky}) * {taps[1]}"
-        step = depth * n // self.per_word
+        step = depth * n
         if layer.is_run:
             with tx.if_any(w):
                 w(f"const {self.x_type} *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
