@@ -326,8 +326,8 @@ def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing, *, by_bytes:
     for offset, tap in spec.taps:
         multiply = _multiply_tap if spec.size == 1 else _multiply_wide_tap
         multiply(block, offset, tap, 4 * (spec.weights + 2 * tap), by_bytes=by_bytes)
-    for word, name in enumerate(spec.finish.shared_names, spec.tail):
-        block(f"ldr {name}, [%stream, #{4 * word}]")
+    for word, constant in enumerate(spec.finish.shared_names, spec.tail):
+        block(f"ldr {constant}, [%stream, #{4 * word}]")
     for c in range(AT_ONCE):
         first = spec.tail + spec.finish.shared_words + spec.finish.channel_words * c
         names = (f"%first{c}", f"%second{c}", spec.finish.third(c))[: spec.finish.channel_words]
