@@ -27,7 +27,9 @@ def outcome(model: onnx.ModelProto, arrays: list[Any], wanted: list[Any]) -> tup
     if len(model.graph.node) != 1 or kind not in CONVERTERS or not arrays:
         return kind, None
     first = arrays[0]
-    if not all(isinstance(a, np.ndarray) and a.dtype == np.float32 for a in (first, *wanted)):
+    if not all(isinstance(a, np.ndarray) for a in (first, *wanted)) or first.dtype != np.float32:
+        return kind, None
+    if any(a.dtype != (np.int64 if kind in ("ArgMax", "ArgMin") else np.float32) for a in wanted):
         return kind, None
     if min(first.shape, default=0) < 1 or not all(isinstance(a, np.ndarray) for a in arrays):
         return kind, None

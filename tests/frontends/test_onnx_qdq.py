@@ -220,6 +220,19 @@ def test_what_can_not_be_kept_is_one_error(says: str, change: Any) -> None:
         load_onnx(n.made(change(n, n.pair("x", 4)), (1, 4, 6, 7)).SerializeToString())
 
 
+def test_places_of_maxima_are_those_of_stored_integers() -> None:
+    n = Network(0)
+    pair = n.pair(n.add("Conv", [n.pair("x", 4), n.weights(5, 4, 3, 3)], "c"), 12)
+    places = node("ArgMax", [pair], ["y"], axis=1, keepdims=0)
+    made = model([*n.nodes, places], (1, 4, 6, 7), n.constants, opset=21)
+    graph = load_onnx(made.SerializeToString())
+    assert graph.outputs[0].dtype is DType.INT32
+    x = n.rng.normal(size=(1, 4, 6, 7)).astype(np.float32)
+    (port,) = graph.inputs
+    stored = np.clip(np.rint(x.transpose(LAST) / port.scale) + port.zero_point, -128, 127).astype(np.int8)
+    assert (evaluate(graph, [stored])["y"] == expected(made, x)).mean() > 0.9
+
+
 def test_a_file_is_compiled_as_it_is(tmp_path: Path) -> None:
     n = Network(3)
     (tmp_path / "net.onnx").write_bytes(n.made(one("Bare", n, n.pair("x", 4)), (1, 4, 6, 7)).SerializeToString())

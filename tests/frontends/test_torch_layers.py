@@ -114,8 +114,20 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "windows": (lambda: Around(lambda x: x.unfold(2, 4, 3).permute(0, 4, 1, 2, 3) * 2), IMAGE),
     "columns": (lambda: Around(lambda x: F.unfold(x, (3, 2), padding=1, stride=2)), IMAGE),
     "logarithm of a sum": (lambda: Around(lambda x: torch.logsumexp(x, (2, 3)) * torch.sign(x.mean((2, 3)))), IMAGE),
+    "a state": (lambda: Around(lambda g, x: g(x, x[:1, :, :6])[1], nn.GRU(8, 6)), ROWS),
+    "sums on the way": (lambda: Around(lambda x: torch.tril(x.cumsum(-1))), ROWS),
+    "maxima": (lambda: Around(lambda x: x.max(dim=-1, keepdim=True)[0]), ROWS),
+    "picked by a constant": (lambda: Around(lambda x: x.index_select(1, torch.tensor([3, 1]))), IMAGE),
     "pixels": (lambda: nn.Sequential(nn.PixelShuffle(2), nn.PixelUnshuffle(4), nn.ChannelShuffle(2)), (1, 4, 8, 8)),
 }
+
+
+def test_places_of_maxima() -> None:
+    module, x = Around(lambda m, x: m(x).max(1, keepdim=True)[1], nn.Conv2d(4, 5, 3)), torch.randn(IMAGE)
+    graph = exported_graph(exported_module(module, (x,)))
+    np.testing.assert_array_equal(evaluate(graph, [x.numpy()])["output_0"], module(x).numpy())
+    with pytest.raises(utvm.UtvmError, match="computes with places of maxima"):
+        exported_graph(exported_module(Around(lambda x: x.argmax(1) + 1), (x,)))
 
 
 @pytest.mark.parametrize("name", CASES)

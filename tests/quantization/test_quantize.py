@@ -185,6 +185,23 @@ def test_conditions_stay_bool_beside_float() -> None:
     assert made.report.judgement.snr > 25
 
 
+def test_classes_as_places_of_maxima(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [node("CumSum", ["x", "one"], ["c"]), node("Gemm", ["c", "f"], ["s"], transB=1)]
+    made = model([*nodes, node("ArgMax", ["s"], ["y"], axis=1)], (1, 6), {"one": np.array(1), "f": drawn(4, 6)})
+    x = drawn(50, 6)
+    (tmp_path / "net.onnx").write_bytes(made.SerializeToString())
+    np.savez(tmp_path / "data.npz", x=x, labels=np.array([expected(made, each[None]).item() for each in x]))
+    given = [str(tmp_path / "net.onnx"), "--data", str(tmp_path / "data.npz"), "-o", str(tmp_path / "o.tflite")]
+    assert main(["quantize", *given, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["float_accuracy"] == 1
+    assert report["int8_accuracy"] == report["agreement"] > 0.8
+    graph, oracle = utvm.load(tmp_path / "o.tflite"), Oracle((tmp_path / "o.tflite").read_bytes())
+    for _ in range(4):
+        stored = np.random.default_rng(0).integers(-128, 128, (1, 6), np.int8)
+        np.testing.assert_array_equal(evaluate(graph, [stored])["y"], oracle.run(stored)[0])
+
+
 def test_layers_of_any_padding_may_stay_float() -> None:
     nodes = [
         *(node("Conv", ["x", "a"], ["1"], strides=[2, 2], pads=[1, 1, 1, 1]), node("Relu", ["1"], ["2"])),

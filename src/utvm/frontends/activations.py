@@ -18,6 +18,8 @@ LEAST_SCORE = -100.0
 FAR = -1e4
 """Fillings below are taken for minus infinity."""
 
+_MOST_POWER = 64
+
 
 def elementwise(b: GraphBuilder, name: str, *xs: Tensor, dtype: DType = DType.FLOAT32) -> Tensor:
     """Append a function of TFLite on each element of operands that broadcast."""
@@ -30,6 +32,23 @@ def reduction(b: GraphBuilder, name: str, x: Tensor, axes: tuple[int, ...], *, k
     kept = tuple(1 if d in axes else size for d, size in enumerate(x.shape))
     shape = kept if keep else tuple(size for d, size in enumerate(x.shape) if d not in axes)
     return b.add(Reduction, shape, name.lower(), reducer=reducer(name), x=x, axes=axes) if axes else x
+
+
+def places(b: GraphBuilder, name: str, x: Tensor, axis: int | None, *, keep: bool) -> Tensor:
+    """Append the int32 place of an extreme, the first of equal ones: along a dimension, or of all elements.
+
+    Args:
+        name: ArgMax or ArgMin.
+        keep: whether the dimension stays, of one place.
+    """
+    rank = len(x.shape)
+    flat = b.reshape(x, (x.elements,)) if axis is None else x
+    along = 0 if axis is None else axis
+    shape = tuple(size for d, size in enumerate(flat.shape) if d != along)
+    y = b.add(Reduction, shape, name.lower(), DType.INT32, reducer=reducer(name), x=flat, axes=(along,))
+    if not keep:
+        return y
+    return b.reshape(y, (1,) * rank if axis is None else (*x.shape[:along], 1, *x.shape[along + 1 :]))
 
 
 def added(b: GraphBuilder, a: Tensor | NDArray[Any], other: Tensor | NDArray[Any]) -> Tensor:
@@ -147,19 +166,28 @@ def quotient(b: GraphBuilder, a: Tensor, divisor: Tensor) -> Tensor:
 
 
 def power(b: GraphBuilder, x: Tensor, exponent: float) -> Tensor:
-    """X to a power: whole ones up to 4 and their inverses, and roots."""
+    """X to a power: whole ones by products, others by a root or a logarithm; 0 of what is below 0 there."""
     if exponent == 0.5:
         return elementwise(b, "Sqrt", x)
     if exponent == -0.5:
         return elementwise(b, "Rsqrt", x)
-    if exponent not in (-4, -3, -2, -1, 1, 2, 3, 4):
-        raise RefusedError(f"its exponent is {exponent}; -4 ... 4 except 0, 0.5 and -0.5 are supported")
-    whole, square = abs(int(exponent)), x
-    result = x
-    if whole >= 2:
-        square = b.binary(Mul, x, x)
-        result = square if whole == 2 else b.binary(Mul, square, x if whole == 3 else square)
+    count = abs(exponent)
+    if not 0 < count <= _MOST_POWER:
+        raise RefusedError(f"its exponent is {exponent}; up to {_MOST_POWER} except 0 are supported")
+    if count == int(count):
+        result = _product_of(b, x, int(count))
+    else:
+        result = elementwise(b, "Pow", x, b.constant(count, "exponent"))
     return result if exponent > 0 else elementwise(b, "Div", b.constant(1.0, "one"), result)
+
+
+def _product_of(b: GraphBuilder, x: Tensor, count: int) -> Tensor:
+    """X multiplied with itself so often, by squares."""
+    if count == 1:
+        return x
+    half = _product_of(b, x, count // 2)
+    square = b.binary(Mul, half, half)
+    return b.binary(Mul, square, x) if count % 2 else square
 
 
 def expanded(b: GraphBuilder, x: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -126,14 +126,14 @@ class GraphBuilder:
             raise RefusedError(f"its permutation {list(order)} is none of {len(x.shape)} dimensions")
         if order == tuple(range(len(order))):
             return x
-        return self.add(Transpose, tuple(x.shape[axis] for axis in order), "transpose", x=x, perm=order)
+        return self.add(Transpose, tuple(x.shape[axis] for axis in order), "transpose", x.dtype, x=x, perm=order)
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """Append a reshape; nothing where the shape stays."""
         wanted = tuple(shape)
         if prod(wanted) != x.elements:
             raise RefusedError(f"{x.elements} elements can't have the shape {list(wanted)}")
-        return x if wanted == x.shape else self.add(Reshape, wanted, "reshape", x=x)
+        return x if wanted == x.shape else self.add(Reshape, wanted, "reshape", x.dtype, x=x)
 
     def pad(self, x: Tensor, paddings: Sequence[tuple[int, int]], value: float = 0) -> Tensor:
         """Append a constant padding; nothing where nothing is padded."""

@@ -61,6 +61,8 @@ _KEEP_VALUES = frozenset(
 )
 """Operators that may read integers: what they make has the same units."""
 _TAKE_INTEGERS = frozenset(("QuantizeLinear", "DequantizeLinear", "Identity"))
+_OF_PLACES = frozenset(("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Identity", "Cast"))
+"""What may be done to places of maxima."""
 _FLOAT_INSTEAD = (
     "Give the float model from which it was made, and typical inputs: `utvm quantize` quantises it. Or export it with "
     "pairs of QuantizeLinear and DequantizeLinear around each layer (QDQ)."
@@ -193,6 +195,9 @@ class _Importer:
             return self._of_integers(node, convert, stored[0])
         if stored and node.kind not in _TAKE_INTEGERS:
             raise RefusedError("it reads integers, outside of a pair of QuantizeLinear and DequantizeLinear")
+        places = any(isinstance(value, Tensor) and value.dtype is DType.INT32 for value in operands)
+        if places and node.kind not in _OF_PLACES:
+            raise RefusedError("it computes with places of maxima, which may be reshaped and given out alone")
         context = NodeContext(node, self.builder, self.values, self.raw.opset)
         before = len(self.builder.operators)
         made = convert(context)

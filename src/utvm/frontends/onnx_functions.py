@@ -10,7 +10,7 @@ from utvm.frontends import activations as f
 from utvm.frontends import blocks
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.refusal import RefusedError, axis_of
-from utvm.graph import Add, DType, LeakyRelu, Logistic, Mul, Operator, Relu, Sub, Tanh, Tensor
+from utvm.graph import Add, CumulativeSum, DType, LeakyRelu, Logistic, Mul, Operator, Relu, Sub, Tanh, Tensor
 
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
 
@@ -54,9 +54,9 @@ def _extreme(name: str) -> Converter:
 
 def _power(n: NodeContext) -> Value:
     exponent = n.floats(1, "exponent")
-    if exponent.size != 1:
+    if np.unique(exponent).size != 1:
         raise RefusedError("it has several exponents")
-    return f.power(n.b, n.x(), float(exponent.reshape(())))
+    return f.power(n.b, n.x(), float(exponent.flat[0]))
 
 
 def _clip(n: NodeContext) -> Value:
@@ -102,6 +102,13 @@ def _where(n: NodeContext) -> Value:
     return f.masked(n.b, n.value(1), n.value(2), np.asarray(condition, bool))
 
 
+def _triangle(n: NodeContext) -> Value:
+    x = n.x()
+    offset = int(n.integers(1, "k")[0]) if n.has(1) else 0
+    make = np.triu if n.integer("upper", 1) else np.tril
+    return f.masked(n.b, x, np.zeros((), np.float32), make(np.ones(x.shape[-2:], bool), offset))
+
+
 def _axes(n: NodeContext) -> tuple[int, ...] | None:
     """Return sorted dimensions, None where nothing is reduced."""
     rank, axes = len(n.x().shape), n.integers_or(1, "axes")
@@ -128,6 +135,25 @@ def _sum_of(before: Callable[[NodeContext, Tensor], Tensor], after: str | None =
         return total if after is None else f.elementwise(n.b, after, total)
 
     return _reduced(make)
+
+
+def _places(name: str) -> Converter:
+    def convert(n: NodeContext) -> Value:
+        if n.integer("select_last_index", 0):
+            raise RefusedError("it names the last of equal elements; the first is supported")
+        axis = n.axis("axis", 0, len(n.x().shape))
+        return f.places(n.b, name, n.x(), axis, keep=bool(n.integer("keepdims", 1)))
+
+    return convert
+
+
+def _cumulative(n: NodeContext) -> Value:
+    x, axes = n.x(), n.integers(1, "axis")
+    if len(axes) != 1:
+        raise RefusedError(f"it has {len(axes)} axes, one is expected")
+    exclusive, reverse = (bool(n.integer(name, 0)) for name in ("exclusive", "reverse"))
+    axis = axis_of(axes[0], len(x.shape))
+    return n.b.add(CumulativeSum, x.shape, x=x, axis=axis, exclusive=exclusive, reverse=reverse)
 
 
 def _square(n: NodeContext, x: Tensor) -> Tensor:
@@ -161,8 +187,12 @@ def _lp_normalised(n: NodeContext) -> Value:
     x = n.x()
     axes = (n.axis("axis", -1, len(x.shape)),)
     if n.integer("p", 2) == 1:
-        return f.quotient(n.b, x, f.reduction(n.b, "Sum", _absolute(n, x), axes, keep=True))
-    return f.quotient(n.b, x, blocks.length(n.b, x, axes, keep=True))
+        length = f.reduction(n.b, "Sum", _absolute(n, x), axes, keep=True)
+    else:
+        length = blocks.length(n.b, x, axes, keep=True)
+    # What is 0 stays 0.
+    least = f.elementwise(n.b, "Maximum", length, n.b.constant(1e-30, "least"))
+    return f.quotient(n.b, x, least)
 
 
 def _tile(n: NodeContext) -> Value:
@@ -185,6 +215,7 @@ FUNCTIONS: Mapping[str, Converter] = {
     "Pow": _power,
     "Reciprocal": lambda n: f.power(n.b, n.x(), -1.0),
     **{name: _function(name) for name in ("Exp", "Neg", "Abs", "Sqrt", "Log", "Sin", "Cos", "Floor", "Ceil", "Round")},
+    "Sign": lambda n: f.sign(n.b, n.x()),
     "Erf": lambda n: f.erf(n.b, n.x()),
     "Relu": _unary(Relu),
     "Sigmoid": _unary(Logistic),
@@ -211,12 +242,16 @@ FUNCTIONS: Mapping[str, Converter] = {
     "Or": _logical("LogicalOr"),
     "Not": _logical("LogicalNot"),
     "Where": _where,
+    "Trilu": _triangle,
     "ReduceSum": _by("Sum"),
     "ReduceMax": _by("ReduceMax"),
     "ReduceMin": _by("ReduceMin"),
     "ReduceL1": _sum_of(_absolute),
     "ReduceL2": _sum_of(_square, "Sqrt"),
     "ReduceSumSquare": _sum_of(_square),
+    "ArgMax": _places("ArgMax"),
+    "ArgMin": _places("ArgMin"),
+    "CumSum": _cumulative,
     "LogSoftmax": _log_softmax,
     "LpNormalization": _lp_normalised,
     "Tile": _tile,

@@ -11,7 +11,7 @@ from utvm.frontends import channels_first as layers
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.frontends.transposed import transposed_convolution
-from utvm.graph import Tensor
+from utvm.graph import Add, Tensor
 
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
 
@@ -58,13 +58,14 @@ def _gemm(n: NodeContext) -> Value:
     weights = weights * np.float32(n.number("alpha", 1.0))
     x = n.b.transpose(x, (1, 0)) if n.integer("transA", 0) else x
     weights = weights if n.integer("transB", 0) else weights.T
-    bias = None
-    if n.has(2):
-        given = n.floats(2, "bias") * np.float32(n.number("beta", 1.0))
-        if given.ndim > 2 or (given.ndim == 2 and given.shape[0] != 1) or given.size not in (1, weights.shape[0]):
-            raise RefusedError(f"its bias of shape {list(given.shape)} is not one value a column")
-        bias = np.broadcast_to(given.reshape(-1), (weights.shape[0],))
-    return layers.linear(n.b, x, weights, bias)
+    if not n.has(2):
+        return layers.linear(n.b, x, weights, None)
+    given, shape = n.floats(2, "bias") * np.float32(n.number("beta", 1.0)), (x.shape[0], weights.shape[0])
+    if given.ndim > 2 or np.broadcast_shapes(given.shape, shape) != shape:
+        raise RefusedError(f"its bias of shape {list(given.shape)} does not fit a result of shape {list(shape)}")
+    if given.ndim == 2 and given.shape[0] != 1:
+        return n.b.binary(Add, layers.linear(n.b, x, weights, None), n.b.constant(given, "bias"))
+    return layers.linear(n.b, x, weights, np.broadcast_to(given.reshape(-1), shape[1:]))
 
 
 def _matmul(n: NodeContext) -> Value:

@@ -202,9 +202,9 @@ class _Reader:
                 f"attribute '{printable(attribute.name)}' of '{printable(node.op_type)}' is not supported"
             )
         value = onnx.helper.get_attribute_value(attribute)
-        if isinstance(value, bytes):
-            return printable(value.decode("utf-8", errors="replace"))
-        return tuple(value) if isinstance(value, Sequence) else value
+        values = value if isinstance(value, Sequence) and not isinstance(value, bytes) else [value]
+        plain = tuple(printable(v.decode("utf-8", errors="replace")) if isinstance(v, bytes) else v for v in values)
+        return plain if values is value else plain[0]
 
     def _array(self, tensor: Any) -> NDArray[Any]:
         """Return a constant, of which the file holds exactly what its shape claims."""

@@ -14,7 +14,7 @@ from utvm.frontends.builder import MAX_ELEMENTS
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.onnx_resize import resized_by_weights
 from utvm.frontends.refusal import RefusedError, axis_of, broadcast_shape
-from utvm.graph import ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Tensor
+from utvm.graph import DType, ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Tensor
 
 _MOST_PARTS = 1024
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
@@ -31,8 +31,11 @@ def _dropout(n: NodeContext) -> Value:
 
 
 def _cast(n: NodeContext) -> Value:
-    if n.integer("to", 0) not in (1, 10, 11, 16):
-        raise RefusedError("it casts an activation to integers")
+    wanted = n.integer("to", 0)
+    if n.x().dtype is DType.INT32 and wanted in (6, 7):
+        return n.x()
+    if n.x().dtype is not DType.FLOAT32 or wanted not in (1, 10, 11, 16):
+        raise RefusedError("it casts an activation to integers, or integers to another type")
     return n.x()
 
 
@@ -157,14 +160,31 @@ def _gather(n: NodeContext) -> Value:
     if indices.dtype.kind not in "iu" or not indices.size:
         raise RefusedError(f"its indices of shape {list(indices.shape)} are none")
     flat = [axis_of(int(i), x.shape[axis]) for i in indices.reshape(-1)]
+    taken = _picked(n, x, axis, flat)
+    return n.b.reshape(taken, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+
+
+def _gather_nd(n: NodeContext) -> Value:
+    """Pick parts by known places in the first dimensions, which become one."""
+    x, indices = n.x(), n.constant(1, "indices")
+    named = indices.shape[-1] if indices.ndim else 0
+    if indices.dtype.kind not in "iu" or not indices.size or named > len(x.shape) or n.integer("batch_dims", 0):
+        raise RefusedError(f"its indices of shape {list(indices.shape)} do not fit {list(x.shape)}, or go by batches")
+    before, rest = x.shape[:named], x.shape[named:]
+    rows = [[axis_of(int(i), size) for i, size in zip(row, before, strict=True)] for row in indices.reshape(-1, named)]
+    places = np.ravel_multi_index(np.array(rows).T, before).tolist()
+    taken = _picked(n, n.b.reshape(x, (prod(before), *rest)), 0, places)
+    return n.b.reshape(taken, (*indices.shape[:-1], *rest))
+
+
+def _picked(n: NodeContext, x: Tensor, axis: int, flat: Sequence[int]) -> Tensor:
+    """Return places of one dimension in any order."""
     step = flat[1] - flat[0] if len(flat) > 1 else 1
     if any(b - a != step for a, b in pairwise(flat)) or step == 0:
         if len(flat) > _MOST_PARTS:
             raise RefusedError(f"it picks {len(flat)} places one by one; {_MOST_PARTS:,} at most are supported")
-        taken = n.b.concatenation([_cut(n, x, {axis: (i, 1, 1)}) for i in flat], axis)
-    else:
-        taken = _cut(n, x, {axis: (flat[0], step, len(flat))})
-    return n.b.reshape(taken, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+        return n.b.concatenation([_cut(n, x, {axis: (i, 1, 1)}) for i in flat], axis)
+    return _cut(n, x, {axis: (flat[0], step, len(flat))})
 
 
 def _pad(n: NodeContext) -> Value:
@@ -287,6 +307,7 @@ MOVEMENT: Mapping[str, Converter] = {
     "Split": _split,
     "Slice": _slice,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Pad": _pad,
     "Expand": _expand,
     "Resize": _resize,

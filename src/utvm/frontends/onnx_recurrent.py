@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.frontends.borders import cut
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.unrolling import ACTIVATIONS, Cell, unrolled
@@ -22,8 +23,11 @@ _USUAL = {"gru": ("sigmoid", "tanh"), "lstm": ("sigmoid", "tanh", "tanh")}
 def _recurrent(kind: str) -> Converter:
     def convert(n: NodeContext) -> tuple[Value, ...]:
         x, width = n.x(), n.floats(2, "recurrence weights").shape[-1]
-        if len(x.shape) != 3 or n.has(4) or "clip" in n.node.attributes or (kind == "lstm" and n.has(7)):
-            raise RefusedError("its sequences have lengths of their own, or it clips, or has peepholes")
+        if len(x.shape) != 3 or "clip" in n.node.attributes or (kind == "lstm" and n.has(7)):
+            raise RefusedError("its input is no batch of sequences, or it clips, or has peepholes")
+        steps = x.shape[1 if n.integer("layout", 0) else 0]
+        if n.has(4) and set(n.integers(4, "lengths")) != {steps}:
+            raise RefusedError(f"its sequences have lengths of their own, not {steps} steps each")
         if n.integer("input_forget", 0):
             raise RefusedError("it couples its input and forget gates")
         direction, batch_first = n.text("direction", "forward"), bool(n.integer("layout", 0))
@@ -87,6 +91,10 @@ def _gates(values: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
 def _state(n: NodeContext, position: int, way: int, shape: tuple[int, int], batch_first: bool) -> Tensor:
     if not n.has(position):
         return n.b.constant(np.zeros(shape, np.float32), "state")
+    state = n.value(position)
+    if isinstance(state, Tensor):
+        axis = 1 if batch_first else 0
+        return n.b.reshape(cut(n.b, state, axis, way, 1), shape)
     given = n.floats(position, "first state")
     return n.b.constant(given[:, way] if batch_first else given[way], "state")
 

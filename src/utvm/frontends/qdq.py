@@ -177,10 +177,21 @@ class _Integers:
         if tensor.dtype is DType.INT8:
             return self.stored[tensor]
         try:
-            return self.own(tensor)
+            return self._places(tensor) if tensor.dtype is DType.INT32 else self.own(tensor)
         except RefusedError as reason:
             self.problems.of_file(f"output '{tensor.name}': {reason}", reason.advice)
             return tensor
+
+    def _places(self, tensor: Tensor) -> Tensor:
+        """Return places of maxima: those of stored integers are those of real numbers."""
+        op = self.graph.producers[tensor]
+        read = op.inputs[0]
+        x = self._places(read) if read.dtype is DType.INT32 else self.own(read)
+        y = dataclasses.replace(tensor, name=self.names.fresh(f"{tensor.name}/places"))
+        self.operators.append(
+            dataclasses.replace(op.with_tensors({read: x, tensor: y}), name=self.names.fresh(op.name))
+        )
+        return y
 
     def _settle(self, op: Operator) -> None:
         """Note whether an operator's result has units without a Quantize behind it."""

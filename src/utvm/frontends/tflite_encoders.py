@@ -20,6 +20,7 @@ from utvm.graph import (
     BatchToSpace,
     Concatenation,
     Conv2D,
+    CumulativeSum,
     DepthwiseConv2D,
     Dequantize,
     DType,
@@ -318,6 +319,17 @@ def _batch_matmul(op: BatchMatMul) -> EncodedOperator:
     )
 
 
+def _cumulative(op: CumulativeSum) -> EncodedOperator:
+    return EncodedOperator(
+        code=_CODES.CUMSUM,
+        version=1,
+        inputs=(op.x, constant_of(op, "axis", (op.axis,))),
+        outputs=(op.y,),
+        options="CumsumOptions",
+        fields={"Exclusive": op.exclusive, "Reverse": op.reverse},
+    )
+
+
 ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise,
@@ -337,6 +349,7 @@ ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     Elementwise: elementwise,
     Reduction: reduction,
     BatchMatMul: _batch_matmul,
+    CumulativeSum: _cumulative,
     Quantize: _quantize,
     Dequantize: _unary(_CODES.DEQUANTIZE, "DequantizeOptions"),
     Reshape: _reshape,

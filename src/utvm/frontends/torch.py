@@ -31,6 +31,8 @@ from utvm.graph import DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
 
 _PLACES = "it reads the places of maxima, or statistics of a layer, which are not supported"
+_OF_PLACES = VIEWS | {"squeeze_copy", "clone", "to", "_to_copy"}
+"""What may be done to places of maxima."""
 _OTHERS = (
     "Write the module with other operators. Where a .pt2 file is refused give the module itself, since PyTorch spells "
     "out more then: utvm.quantize(module, samples, example_inputs=(example,))."
@@ -232,8 +234,11 @@ class _Importer:
             raise RefusedError("this operator is not supported", _OTHERS)
         if _shared_in_place(call, self.parts):
             raise RefusedError("it changes in place what another value is a part of", _OTHERS)
-        if any(isinstance(v, Tensor) and v.dtype is DType.INT8 for v in map(self.values.get, call.references())):
+        types = {v.dtype for v in map(self.values.get, call.references()) if isinstance(v, Tensor)}
+        if DType.INT8 in types:
             raise RefusedError("it reads integers, outside of a pair of quantisation and dequantisation")
+        if DType.INT32 in types and kind.removesuffix("_") not in _OF_PLACES:
+            raise RefusedError("it computes with places of maxima, which may be reshaped and given out alone")
         before = len(self.builder.operators)
         made = convert(node)
         known = [self.steps.get(getattr(arg, "name", "")) for arg in call.args]

@@ -136,7 +136,7 @@ _KNOWN: Mapping[str, Callable[[TorchNode], Any]] = {
     "permute": lambda n: _array(n).transpose([int(v) for v in n.arg(1, "dims")]),
     "unsqueeze": lambda n: np.expand_dims(_array(n), int(n.arg(1, "dim"))),
     **dict.fromkeys(("view", "reshape"), lambda n: _array(n).reshape([int(v) for v in n.arg(1, "size")])),
-    **dict.fromkeys(("clone", "detach", "contiguous", "alias", "lift_fresh_copy"), _one(np.asarray)),
+    **dict.fromkeys(("clone", "detach", "detach_", "contiguous", "alias", "lift_fresh_copy"), _one(np.asarray)),
     **{name: _two(make) for name, make in {"add": np.add, "sub": np.subtract, "mul": np.multiply}.items()},
     **{name: _two(make) for name, make in {"div": np.true_divide, "pow": np.power, "eq": np.equal}.items()},
     **{name: _two(make) for name, make in {"ne": np.not_equal, "gt": np.greater, "lt": np.less}.items()},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from utvm.frontends import activations as f
 from utvm.frontends.borders import cut
@@ -123,7 +125,21 @@ def _where(n: TorchNode) -> Value:
     if isinstance(condition, Tensor):
         return f.elementwise(n.b, "Select", condition, n.x(1), n.x(2))
     chosen = np.asarray(condition, bool)
-    return f.masked(n.b, n.arg(1, "self"), n.arg(2, "other"), chosen)
+    a, other = (
+        each if isinstance(each, Tensor) else np.asarray(each) for each in (n.arg(1, "self"), n.arg(2, "other"))
+    )
+    return f.masked(n.b, a, other, chosen)
+
+
+def _triangle(make: Callable[..., NDArray[Any]]) -> Converter:
+    """What is on one side of a diagonal, 0 elsewhere."""
+
+    def convert(n: TorchNode) -> Value:
+        x = n.x()
+        chosen = make(np.ones(x.shape[-2:], bool), int(n.arg(1, "diagonal", 0)))
+        return f.masked(n.b, x, np.zeros((), np.float32), chosen)
+
+    return convert
 
 
 def _masked_fill(n: TorchNode) -> Value:
@@ -136,7 +152,10 @@ def _masked_fill(n: TorchNode) -> Value:
 def _cast(n: TorchNode) -> Value:
     """Casts between floats keep values; those to integers do not."""
     wanted = [arg for arg in (*n.args[1:], *n.named.values()) if isinstance(arg, str)]
-    if any(name.startswith(("torch.int", "torch.uint", "torch.bool", "int", "uint", "bool")) for name in wanted):
+    whole = any(name.startswith(("torch.int", "torch.uint", "int", "uint")) for name in wanted)
+    if whole and n.x().dtype is DType.INT32:
+        return n.x()
+    if whole or any(name.startswith(("torch.bool", "bool")) for name in wanted):
         raise RefusedError("it casts an activation to integers")
     return n.x()
 
@@ -191,6 +210,8 @@ FUNCTIONS: Mapping[str, Converter] = {
     "ne": _compared("NotEqual"),
     "where": _where,
     "masked_fill": _masked_fill,
+    "tril": _triangle(np.tril),
+    "triu": _triangle(np.triu),
     "dropout": _dropout,
     "dropout1d": _dropout,
     "dropout2d": _dropout,

@@ -19,7 +19,7 @@ from utvm.frontends.torch_movement import MOVEMENT
 from utvm.frontends.torch_node import TRAINING, TorchNode, Value, tuple_of
 from utvm.frontends.torch_recurrent import RECURRENT
 from utvm.frontends.transposed import transposed_convolution
-from utvm.graph import Add, Tensor
+from utvm.graph import Add, CumulativeSum, Tensor
 
 Converter = Callable[[TorchNode], Value | tuple[Value, ...]]
 
@@ -197,17 +197,42 @@ def _reduced(name: str) -> Converter:
 
 
 def _extreme(name: str) -> Converter:
-    """The extreme of all, along one dimension (with places, which are not supported), or of two tensors."""
+    """The extreme of all, or of two tensors."""
 
     def convert(n: TorchNode) -> Value | tuple[Value, ...]:
         overload = n.kind.partition(".")[2]
         if overload == "other":
             return f.elementwise(n.b, "Maximum" if name == "ReduceMax" else "Minimum", n.x(0), n.x(1))
-        made = _reduced(name)(n)
-        assert not isinstance(made, tuple)
-        return (made,) if overload == "dim" else made
+        return _reduced(name)(n)
 
     return convert
+
+
+def _with_extreme(name: str) -> Converter:
+    """Extremes along a dimension and their places."""
+
+    def convert(n: TorchNode) -> Value | tuple[Value, ...]:
+        overload = n.kind.partition(".")[2]
+        if overload != "dim":
+            return _extreme(name)(n)
+        axis, keep = n.axis(1, "dim"), bool(n.arg(2, "keepdim", False))
+        most = f.reduction(n.b, name, n.x(), (axis,), keep=keep)
+        return most, f.places(n.b, f"Arg{name.removeprefix('Reduce')}", n.x(), axis, keep=keep)
+
+    return convert
+
+
+def _places(name: str) -> Converter:
+    def convert(n: TorchNode) -> Value:
+        axis = None if n.arg(1, "dim") is None else n.axis(1, "dim")
+        return f.places(n.b, name, n.x(), axis, keep=bool(n.arg(2, "keepdim", False)))
+
+    return convert
+
+
+def _cumulative(n: TorchNode) -> Value:
+    x = n.x()
+    return n.b.add(CumulativeSum, x.shape, x=x, axis=n.axis(1, "dim"))
 
 
 def _deviation(*, root: bool) -> Converter:
@@ -333,8 +358,11 @@ LAYERS: Mapping[str, Converter] = {
     "logsumexp": lambda n: f.log_sum(n.b, n.x(), n.axes(1, "dim"), keep=bool(n.arg(2, "keepdim", False))),
     "amax": _reduced("ReduceMax"),
     "amin": _reduced("ReduceMin"),
-    "max": _extreme("ReduceMax"),
-    "min": _extreme("ReduceMin"),
+    "max": _with_extreme("ReduceMax"),
+    "min": _with_extreme("ReduceMin"),
+    "argmax": _places("ArgMax"),
+    "argmin": _places("ArgMin"),
+    "cumsum": _cumulative,
     "var": _deviation(root=False),
     "std": _deviation(root=True),
     **dict.fromkeys(("matmul", "bmm", "mm"), _matmul),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from utvm.frontends.borders import cut
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.torch_node import TRAINING, TorchNode, Value
 from utvm.frontends.unrolling import ACTIVATIONS, Cell, unrolled
@@ -62,7 +63,7 @@ def _state(n: TorchNode, state: Any, index: int) -> Tensor:
     """Return what a layer starts from, [N,H]."""
     if not isinstance(state, Tensor):
         return n.b.constant(np.asarray(state, np.float32)[index], "state")
-    raise RefusedError("its first state is an activation: begin from zeros")
+    return n.b.reshape(cut(n.b, state, 0, index, 1), state.shape[1:])
 
 
 def _cell(kind: str, params: list[Any], activation: str) -> Cell:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.frontends.inputs import quantised_values
-from utvm.graph import Graph, Tensor
+from utvm.graph import DType, Graph, Tensor
 from utvm.quantization.batches import Runner
 from utvm.quantization.dataset import Dataset
 
@@ -63,11 +63,9 @@ def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str
     first = graph.outputs[0]
     float_accuracy = int8_accuracy = agreement = None
     if has_classes(graph):
-        float_class, int8_class = (
-            values[first.name].reshape(len(data), -1).argmax(axis=1) for values in (real, outputs)
-        )
+        float_class, int8_class = (_classes(first, values[first.name], len(data)) for values in (real, outputs))
         agreement = _share(float_class, int8_class)
-        if data.labels is not None:
+        if data.labels is not None and float_class.shape == data.labels.shape:
             float_accuracy, int8_accuracy = _share(float_class, data.labels), _share(int8_class, data.labels)
     return Judgement(
         samples=len(data),
@@ -86,21 +84,28 @@ def lost_points(quantised: Graph, data: Dataset, real: NDArray[Any]) -> float:
         quantised: the form to judge.
         data: samples; `real` has the output of the float network on them, a row of scores each.
     """
-    stored = Runner(quantised).joined(quantised_inputs(quantised, data))[quantised.outputs[0].name]
-    chosen = stored.reshape(len(data), -1).argmax(axis=1)
-    wanted = real.reshape(len(data), -1).argmax(axis=1)
-    if data.labels is None:
+    (y,) = quantised.outputs
+    stored = Runner(quantised).joined(quantised_inputs(quantised, data))[y.name]
+    chosen, wanted = (_classes(y, values, len(data)) for values in (stored, real))
+    if data.labels is None or data.labels.shape != wanted.shape:
         return 100 * (1 - _share(chosen, wanted))
     return 100 * (_share(wanted, data.labels) - _share(chosen, data.labels))
 
 
 def has_classes(graph: Graph) -> bool:
-    """Whether the only output of a graph is a row of scores."""
-    return (
-        len(graph.outputs) == 1
-        and graph.outputs[0].shape[-1:] == (graph.outputs[0].elements,)
-        and graph.outputs[0].elements > 1
-    )
+    """Whether the only output of a graph is a row of scores, or classes themselves."""
+    if len(graph.outputs) != 1:
+        return False
+    (y,) = graph.outputs
+    return y.dtype is DType.INT32 or (y.shape[-1:] == (y.elements,) and y.elements > 1)
+
+
+def _classes(output: Tensor, values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return the class of each of `count` samples, or of each pixel of them where the output has these."""
+    rows = values.reshape(count, -1)
+    if output.dtype is not DType.INT32:
+        return np.asarray(rows.argmax(axis=1))
+    return rows[:, 0] if rows.shape[1] == 1 else rows
 
 
 def _share(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -18,6 +18,7 @@ from utvm.graph import (
     BatchMatMul,
     Concatenation,
     Conv2D,
+    CumulativeSum,
     DepthwiseConv2D,
     Dequantize,
     DType,
@@ -69,6 +70,7 @@ _KNOWN = (
         Relu,
         Elementwise,
         Reduction,
+        CumulativeSum,
     ),
     *(*SHARING, *PRESCRIBED_UNITS),
 )
@@ -84,7 +86,7 @@ _SUFFIXES = {DType.INT8: "", DType.INT16: "/wide", DType.FLOAT32: "/real"}
 _NARROWER = {DType.INT8: (), DType.INT16: (DType.INT8,), DType.FLOAT32: (DType.INT8, DType.INT16)}
 
 
-_IN_INT8 = frozenset((*SHARING_NAMES, "HardSwish", "Elu", "Abs", "Prelu", "Sum"))
+_IN_INT8 = frozenset((*SHARING_NAMES, "HardSwish", "Elu", "Abs", "Prelu", "Sum", "ArgMax", "ArgMin"))
 """Functions and reducers that compute in int8; others stay float32."""
 
 
@@ -104,7 +106,7 @@ def float_alone(graph: Graph) -> set[str]:
     """
     found: set[str] = set()
     for op in graph.operators:
-        if not isinstance(op, Elementwise | Reduction) or op.kind in _IN_INT8:
+        if not isinstance(op, Elementwise | Reduction | CumulativeSum) or op.kind in _IN_INT8:
             continue
         waiting: list[Operator] = [op]
         while waiting:
@@ -208,11 +210,13 @@ class _Quantizer:
     def _made(self, tensor: Tensor, dtype: DType) -> Tensor:
         """Return an activation that is computed in a type, or given in it."""
         self.native.setdefault(tensor, dtype)
+        if tensor.dtype is not DType.FLOAT32:
+            # What is bool or a place stays so whatever reads it.
+            return self.forms.setdefault((tensor, dtype), tensor)
         if (tensor, dtype) not in self.forms:
-            made = dataclasses.replace(tensor, name=f"{tensor.name}{_SUFFIXES[dtype]}")
-            if dtype is not DType.FLOAT32:
-                made = dataclasses.replace(made, dtype=dtype, quant=self.units[dtype][tensor])
-            self.forms[tensor, dtype] = made
+            quant = None if dtype is DType.FLOAT32 else self.units[dtype][tensor]
+            name = f"{tensor.name}{_SUFFIXES[dtype]}"
+            self.forms[tensor, dtype] = dataclasses.replace(tensor, name=name, dtype=dtype, quant=quant)
         return self.forms[tensor, dtype]
 
     def _form(self, tensor: Tensor, dtype: DType) -> Tensor:
@@ -221,6 +225,8 @@ class _Quantizer:
             return self.forms[tensor, dtype]
         if tensor.is_constant:
             return self._constant(tensor, dtype)
+        if tensor.dtype is not DType.FLOAT32:
+            return self._made(tensor, dtype)
         stored, made = self.forms[tensor, self.native[tensor]], self._made(tensor, dtype)
         if dtype is DType.FLOAT32:
             self.operators.append(Dequantize(name=f"{tensor.name}/dequantize", x=stored, y=made))
