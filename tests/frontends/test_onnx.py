@@ -90,6 +90,19 @@ def test_operators(nodes: list[Any], shape: tuple[int, ...], constants: dict[str
     same(model(nodes, shape, drawn), shape)
 
 
+@pytest.mark.parametrize("kind", ["UINT8", "FLOAT16", "BFLOAT16", "DOUBLE"])
+def test_inputs_of_other_types_are_float32_here(kind: str) -> None:
+    dtype = getattr(onnx.TensorProto, kind)
+    made = model([node("Cast", ["x"], ["f"], to=1), node("Mul", ["f", "two"], ["y"])], (2, 3), {"two": np.float32([2])})
+    made.graph.input[0].type.tensor_type.elem_type = dtype
+    graph = load_onnx(made.SerializeToString())
+    np.testing.assert_array_equal(evaluate(graph, [np.ones((2, 3), np.float32)])["y"], 2)
+    if kind == "UINT8":
+        made.graph.node[1].input[0] = "x"
+        with pytest.raises(FrontendError, match="input 'x' is uint8"):
+            load_onnx(made.SerializeToString())
+
+
 def refusal(made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what the command line says about a file that it must refuse."""
     file = tmp_path / "net.onnx"

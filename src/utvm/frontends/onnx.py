@@ -21,7 +21,7 @@ from utvm.frontends.onnx_functions import FUNCTIONS
 from utvm.frontends.onnx_integers import spelled_out
 from utvm.frontends.onnx_layers import LAYERS, Converter
 from utvm.frontends.onnx_model import OnnxModel, OnnxNode, read_onnx
-from utvm.frontends.onnx_movement import MOVEMENT
+from utvm.frontends.onnx_movement import FLOAT_TYPES, MOVEMENT
 from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.onnx_quantized import (
     Steps,
@@ -51,6 +51,7 @@ CONVERTERS = {
     "QuantizeLinear": quantize,
     "DequantizeLinear": dequantize,
 }
+_FLOATS = ("float32", "float16", "bfloat16", "float64")
 _ALWAYS = frozenset(("Shape", "Size"))
 """They read no values, so that they are known even of activations."""
 _KEEP_VALUES = frozenset(
@@ -136,7 +137,8 @@ class _Importer:
             try:
                 if reader is not None and dtype in ("int8", "uint8"):
                     self.values[name] = integer_input(self.builder, name, shape, reader, self.values)
-                elif dtype == "float32":
+                elif dtype in _FLOATS or self._is_cast(name):
+                    # It is float32 here, as all that is computed of it.
                     self.values[name] = self.builder.input(name, shape)
                 else:
                     self.problems.of_file(f"input '{printable(name)}' is {dtype}, float32 is expected")
@@ -157,6 +159,12 @@ class _Importer:
             return self.builder.graph([(name, value) for name, value in outputs if isinstance(value, Tensor)])
         except GraphError as error:
             raise FrontendError(self.source, [str(error)]) from error
+
+    def _is_cast(self, name: str) -> bool:
+        """Whether all that is done with an input of integers is a cast to floats."""
+        readers = [node for node in self.raw.nodes if name in node.inputs]
+        casts = all(node.kind == "Cast" and node.attributes.get("to") in FLOAT_TYPES for node in readers)
+        return bool(readers) and casts and name not in self.raw.outputs
 
     def _convert(self, node: OnnxNode) -> None:
         """Make a node's outputs known; where it is refused, what reads them is left out."""

@@ -17,6 +17,8 @@ from utvm.frontends.refusal import RefusedError, axis_of, broadcast_shape
 from utvm.graph import DType, ResizeBilinear, ResizeNearestNeighbor, Split, StridedSlice, Tensor
 
 _MOST_PARTS = 1024
+FLOAT_TYPES = (1, 10, 11, 16)
+"""Numbers of float32, float16, float64 and bfloat16 in a Cast."""
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
 
 
@@ -34,7 +36,7 @@ def _cast(n: NodeContext) -> Value:
     wanted = n.integer("to", 0)
     if n.x().dtype is DType.INT32 and wanted in (6, 7):
         return n.x()
-    if n.x().dtype is not DType.FLOAT32 or wanted not in (1, 10, 11, 16):
+    if n.x().dtype is not DType.FLOAT32 or wanted not in FLOAT_TYPES:
         raise RefusedError("it casts an activation to integers, or integers to another type")
     return n.x()
 

@@ -39,7 +39,9 @@ class NodeContext:
         """Return an input."""
         if not self.has(position):
             raise RefusedError(f"input {position} is needed and absent")
-        return self._values[self.node.inputs[position]]
+        found = self._values[self.node.inputs[position]]
+        is_short = not isinstance(found, Tensor) and found.dtype.name == "bfloat16"
+        return found.astype(np.float32) if is_short and not isinstance(found, Tensor) else found
 
     def x(self, position: int = 0) -> Tensor:
         """Return an input as a tensor of the graph; a constant becomes one."""

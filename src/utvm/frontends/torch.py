@@ -30,6 +30,7 @@ from utvm.frontends.torch_quantized import dequantize, quantize
 from utvm.graph import DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
 
+_FLOATS = ("float32", "float16", "bfloat16", "float64")
 _PLACES = "it reads the places of maxima, or statistics of a layer, which are not supported"
 _OF_PLACES = VIEWS | {"squeeze_copy", "clone", "to", "_to_copy"}
 """What may be done to places of maxima."""
@@ -171,13 +172,22 @@ class _Importer:
             sizes = tuple(size for size in shape if isinstance(size, int))
             if len(sizes) != len(shape):
                 self.problems.of_file(f"input '{shown}' has open dimensions {list(map(str, shape))}: export it without")
-            elif dtype != "float32":
+            elif dtype not in _FLOATS and not self._is_cast(name):
                 self.problems.of_file(f"input '{shown}' is {dtype}, float32 is expected")
             else:
                 try:
                     self.values[name] = self.builder.input(name, sizes)
                 except RefusedError as reason:
                     self.problems.of_file(f"input '{shown}': {reason}")
+
+    def _is_cast(self, name: str) -> bool:
+        """Whether all that is done with an input of integers is a cast to floats."""
+        readers = [call for call in self.program.calls if name in call.references()]
+        casts = [call for call in readers if call.kind.startswith(("aten.to.", "aten._to_copy."))]
+        others = [call for call in readers if call not in casts and "_assert_tensor_metadata" not in call.kind]
+        types = [str(arg) for call in casts for arg in (*call.args[1:], *call.kwargs.values())]
+        floats = sum(arg.removeprefix("torch.") in _FLOATS for arg in types)
+        return bool(casts) and not others and floats == len(casts) and name not in self.program.outputs
 
     def _convert(self, index: int, call: TorchCall) -> None:
         kind = printable(call.kind.removeprefix("aten."))

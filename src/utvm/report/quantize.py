@@ -161,7 +161,7 @@ def _ports(report: QuantizeReport) -> list[tuple[str, Tensor]]:
 
 def _port(tensor: Tensor, report: QuantizeReport) -> str:
     moved = ", its dimensions reordered: channels are last" if tensor.name in report.reordered else ""
-    units = f"real = {tensor.scale:.6g} * (q - {tensor.zero_point})"
+    units = "classes" if tensor.quant is None else f"real = {tensor.scale:.6g} * (q - {tensor.zero_point})"
     return f"{tensor.name} {tensor.dtype}{list(tensor.shape)}, {units}{moved}"
 
 
@@ -169,8 +169,8 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),
-        "scale": tensor.scale,
-        "zero_point": tensor.zero_point,
+        "scale": None if tensor.quant is None else tensor.scale,
+        "zero_point": None if tensor.quant is None else tensor.zero_point,
     }
 
 
