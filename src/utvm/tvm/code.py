@@ -43,7 +43,7 @@ def operands_of(function: Any) -> tuple[TirOperand, ...]:
     Raises:
         TvmCodeError: one is no buffer of known shape, or of a type that boards don't have.
     """
-    written = set(_written(function.body))
+    written = {store.buffer for store in stores(function.body)}
     names = Names([SCRATCH])
     found = []
     for parameter in function.params:
@@ -104,16 +104,16 @@ def tir_code(function: Any, *, stem: str, comment: str, roles: Sequence[Role] | 
     )
 
 
-def _written(s: Any) -> Iterator[Any]:
-    """Yield the buffers that a statement stores to."""
+def stores(s: Any) -> Iterator[Any]:
+    """Yield the stores to buffers in a statement."""
     if type(s).__name__ == "BufferStore":
-        yield s.buffer
+        yield s
         return
     for field in ("body", "block", "init", "then_case", "else_case", "seq"):
         part = getattr(s, field, None)
         if part is not None:
             for each in part if field == "seq" else (part,):
-                yield from _written(each)
+                yield from stores(each)
 
 
 @lru_cache(maxsize=1)

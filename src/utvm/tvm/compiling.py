@@ -22,7 +22,8 @@ from utvm.notebook import html_table
 from utvm.profiling import profile_in
 from utvm.tvm.candidate import FLAGS
 from utvm.tvm.module import TvmKernels, tir_graph
-from utvm.tvm.offload import ModulePart, Offloaded, by_tvm, layers_of, offloadable, offloaded, parts_of
+from utvm.tvm.offload import Offloaded, offloaded
+from utvm.tvm.parts import ModulePart, by_tvm, layers_of, offloadable, parts_of
 
 _NUMBERED = re.compile(r"[^.]*\.(\d+)")
 """Operators of parts are named by the bindings that they come from."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from utvm.graph.names import Names
 from utvm.tvm.printer import TvmCodeError, identifier
@@ -33,7 +33,7 @@ def flat_module(module: Any, values: Mapping[Any, Any] = MappingProxyType({})) -
 
     Args:
         module: as TVM's frontends make it.
-        values: what to put for variables.
+        values: what to put for variables: a call in the place of their own, what is none wherever they are read.
 
     Raises:
         TvmCodeError: it has no function `main`, or a value in it is none of a call, a variable, a constant, a tuple.
@@ -58,9 +58,14 @@ def flat_module(module: Any, values: Mapping[Any, Any] = MappingProxyType({})) -
                         continue
                     for each in (binding, *taken.get(binding.var, ())):
                         emit = builder.emit_output if each.var in results else builder.emit
-                        fresh[each.var] = emit(replaced(_resolve(each.value, known), known | fresh))
+                        fresh[each.var] = emit(replaced(values.get(each.var, each.value), known | fresh))
         outputs = [fresh.get(result, result) for result in results]
         builder.emit_func_output(outputs[0] if len(outputs) == 1 else relax.Tuple(outputs))
+    return with_main(module, builder)
+
+
+def with_main(module: Any, builder: Any) -> Any:
+    """Return a module with the `main` that a builder has made in the place of its own."""
     others = {v: f for v, f in module.functions_items() if v.name_hint != "main"}
     return tvm.IRModule({**others, module.get_global_var("main"): builder.get()["main"]})
 
@@ -74,6 +79,16 @@ def results_of(module: Any) -> list[Any]:
     """Return what a flat module gives back."""
     result = module["main"].body.body
     return list(result.fields) if isinstance(result, relax.Tuple) else [result]
+
+
+def fixed_shape(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of a tensor, None where it is open or the value is none."""
+    kind = getattr(value, "ty", None) or getattr(value, "struct_info", None)
+    shape = getattr(kind, "shape", None)
+    sizes = getattr(shape, "values", shape)
+    if sizes is None or not all(isinstance(size, tirx.IntImm) for size in sizes):
+        return None
+    return tuple(int(size) for size in sizes)
 
 
 def is_constant(value: Any) -> bool:
@@ -97,7 +112,7 @@ def replaced(value: Any, known: Mapping[Any, Any]) -> Any:
 
 def _resolved(bindings: list[Any], values: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return what stands for each variable that is another name, a tuple, or an item of a tuple that is known."""
-    known = dict(values)
+    known = {variable: value for variable, value in values.items() if not isinstance(value, relax.Call)}
     for binding in bindings:
         if binding.var in known:
             continue

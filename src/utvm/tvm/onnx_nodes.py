@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import relax, tirx
+from tvm import relax
 
 from utvm.frontends.onnx_model import OnnxModel, OnnxNode
+from utvm.tvm.flat import fixed_shape
 
 OPSET = 17
 _SAME = {
@@ -25,11 +26,13 @@ _SAME = {
     "relax.subtract": "Sub",
     "relax.multiply": "Mul",
     "relax.divide": "Div",
-    "relax.maximum": "Max",
-    "relax.minimum": "Min",
+    "relax.power": "Pow",
     "relax.matmul": "MatMul",
 }
-"""Operators with the operands of ONNX and no attributes that change what is computed."""
+"""Operators with the operands of ONNX and no attributes that change what is computed.
+
+Not erf and GELU by it: µTVM's frontend has forms by tanh for them, which are 5e-4 off.
+"""
 _RESHAPES = ("relax.reshape", "relax.squeeze", "relax.expand_dims", "relax.flatten")
 
 
@@ -80,21 +83,18 @@ def is_known(call: Any) -> bool:
     if not isinstance(call, relax.Call) or fixed_shape(call) is None:
         return False
     name = str(getattr(call.op, "name", ""))
-    attributes = call.attrs
-    if name in ("relax.nn.conv2d", *_POOLS):
-        layouts = [str(getattr(attributes, each, "")) for each in ("data_layout", "layout", "kernel_layout")]
-        return all(layout in ("", "NCHW", "OIHW") for layout in layouts)
+    layouts = [str(getattr(call.attrs, each, "")) for each in ("data_layout", "layout", "kernel_layout")]
+    if not all(layout in _LAYOUTS for layout in layouts):
+        return False
+    if name == "relax.nn.adaptive_avg_pool2d":
+        return all(size == 1 for size in _numbers(call.attrs.output_size))
+    if name == "relax.nn.pad":
+        return str(call.attrs.pad_mode) == "constant"
+    if name == "relax.nn.softplus":
+        return float(call.attrs.beta) == 1
+    if name == "relax.nn.layer_norm":
+        return tuple(_numbers(call.attrs.axes)) in ((-1,), (len(fixed_shape(call) or ()) - 1,))
     return name in _SAME or name in _RESHAPES or name in _TRANSLATE
-
-
-def fixed_shape(value: Any) -> tuple[int, ...] | None:
-    """Return the shape of a tensor, None where it is open or the value is none."""
-    kind = getattr(value, "ty", None) or getattr(value, "struct_info", None)
-    shape = getattr(kind, "shape", None)
-    sizes = getattr(shape, "values", shape)
-    if sizes is None or not all(isinstance(size, tirx.IntImm) for size in sizes):
-        return None
-    return tuple(int(size) for size in sizes)
 
 
 def onnx_form(bindings: Sequence[Any], inputs: Mapping[Any, str], outputs: Mapping[Any, str]) -> OnnxModel:
@@ -198,18 +198,21 @@ def _numbers(values: Any) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-def _conv2d(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+def _conv(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
     del shape
     a = call.attrs
-    inputs = [t.name(operand) for operand in call.args]
+    kind, more = "Conv", dict[str, Any]()
+    if str(call.op.name).endswith("_transpose"):
+        kind, more = "ConvTranspose", {"output_padding": _numbers(a.output_padding)}
     t.add(
-        "Conv",
-        inputs,
+        kind,
+        [t.name(operand) for operand in call.args],
         output,
         strides=_numbers(a.strides),
         pads=_numbers(a.padding),
         dilations=_numbers(a.dilation),
         group=int(a.groups),
+        **more,
     )
 
 
@@ -238,15 +241,68 @@ def _permute(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> 
     t.add("Transpose", [t.name(call.args[0])], output, perm=perm)
 
 
-def _softmax(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
-    del shape
-    t.add("Softmax", [t.name(call.args[0])], output, axis=int(call.attrs.axis))
-
-
 def _clip(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
     del shape
     bounds = [t.constant(np.float32(_number(each))) for each in call.args[1:]]
     t.add("Clip", [t.name(call.args[0]), *bounds], output)
+
+
+def _bound(kind: str, place: int) -> Translate:
+    """Return how a maximum or minimum is written: a clip where it is one of a constant number."""
+
+    def translate(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+        x, bound = (t.name(operand) for operand in call.args)
+        number = t.constants.get(bound)
+        if number is None or number.size != 1 or fixed_shape(call.args[0]) != shape:
+            t.add(kind, [x, bound], output)
+            return
+        bounds = ["", ""]
+        bounds[place] = t.constant(number.reshape(()))
+        maker = t.makers.get(x)
+        # ONNX's frontend makes two of one Clip: the lower bound comes first.
+        is_lower = maker is not None and maker.kind == "Clip" and maker.inputs[2:] == ("",)
+        if place and maker is not None and is_lower and t.uses.get(call.args[0], 0) == 1:
+            x, bounds[0] = maker.inputs[:2]
+        t.add("Clip", [x, *bounds], output)
+
+    return translate
+
+
+def _silu(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+    del shape
+    x, gate = t.name(call.args[0]), f"{output}_gate"
+    t.add("Sigmoid", [x], gate)
+    t.add("Mul", [x, gate], output)
+
+
+def _pad(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+    del shape
+    widths = np.array(_numbers(call.attrs.pad_width), np.int64).reshape(-1, 2)
+    value = t.constant(np.float32(call.attrs.pad_value))
+    t.add("Pad", [t.name(call.args[0]), t.constant(widths.T.reshape(-1)), value], output, mode="constant")
+
+
+def _layer_norm(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+    a = call.attrs
+    inputs = [t.name(call.args[0])]
+    inputs.append(t.name(call.args[1]) if a.scale else t.constant(np.ones(shape[-1], np.float32)))
+    if a.center:
+        inputs.append(t.name(call.args[2]))
+    t.add("LayerNormalization", inputs, output, axis=-1, epsilon=float(a.epsilon))
+
+
+def _adaptive(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+    del shape
+    t.add("GlobalAveragePool", [t.name(call.args[0])], output)
+
+
+def _prelu(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+    axis = int(call.attrs.axis) % len(shape)
+    slopes = fixed_shape(call.args[1]) or ()
+    turned = f"{output}_slopes"
+    wanted = np.array([*slopes, *[1] * (len(shape) - 1 - axis)], np.int64)
+    t.add("Reshape", [t.name(call.args[1]), t.constant(wanted)], turned)
+    t.add("PRelu", [t.name(call.args[0]), turned], output)
 
 
 def _concat(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
@@ -254,12 +310,35 @@ def _concat(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> N
     t.add("Concat", [t.name(each) for each in call.args[0].fields], output, axis=int(call.attrs.axis))
 
 
-def _mean(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
-    del shape
-    a = call.attrs
-    rank = len(fixed_shape(call.args[0]) or ())
-    axes = tuple(range(rank)) if a.axis is None else _numbers(a.axis)
-    t.add("ReduceMean", [t.name(call.args[0])], output, axes=axes, keepdims=int(a.keepdims))
+def _reduced(kind: str) -> Translate:
+    def translate(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+        del shape
+        a = call.attrs
+        rank = len(fixed_shape(call.args[0]) or ())
+        axes = tuple(range(rank)) if a.axis is None else _numbers(a.axis)
+        if kind == "ReduceSum":  # which has its axes as an operand since opset 13
+            operands = [t.name(call.args[0]), t.constant(np.array(axes, np.int64))]
+            t.add(kind, operands, output, keepdims=int(a.keepdims))
+        else:
+            t.add(kind, [t.name(call.args[0])], output, axes=axes, keepdims=int(a.keepdims))
+
+    return translate
+
+
+def _axis(kind: str) -> Translate:
+    def translate(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+        del shape
+        t.add(kind, [t.name(call.args[0])], output, axis=int(call.attrs.axis))
+
+    return translate
+
+
+def _plain(kind: str, **attributes: Any) -> Translate:
+    def translate(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
+        del shape
+        t.add(kind, [t.name(call.args[0])], output, **attributes)
+
+    return translate
 
 
 def _leaky(t: Translation, call: Any, output: str, shape: tuple[int, ...]) -> None:
@@ -275,17 +354,30 @@ def _linear(kind: str) -> Translate:
     return translate
 
 
-_POOLS = ("relax.nn.max_pool2d", "relax.nn.avg_pool2d")
+_LAYOUTS = ("", "NCHW", "OIHW", "NCW", "OIW", "IOHW", "IOW")
 _TRANSLATE: Mapping[str, Translate] = {
-    "relax.nn.conv2d": _conv2d,
-    "relax.nn.max_pool2d": _pool("MaxPool"),
-    "relax.nn.avg_pool2d": _pool("AveragePool"),
+    **{f"relax.nn.conv{size}d{kind}": _conv for size in (1, 2) for kind in ("", "_transpose")},
+    **{f"relax.nn.max_pool{size}d": _pool("MaxPool") for size in (1, 2)},
+    **{f"relax.nn.avg_pool{size}d": _pool("AveragePool") for size in (1, 2)},
+    "relax.nn.adaptive_avg_pool2d": _adaptive,
     "relax.permute_dims": _permute,
-    "relax.nn.softmax": _softmax,
+    "relax.nn.softmax": _axis("Softmax"),
+    "relax.nn.log_softmax": _axis("LogSoftmax"),
     "relax.nn.leakyrelu": _leaky,
+    "relax.nn.prelu": _prelu,
+    "relax.nn.silu": _silu,
+    "relax.nn.softplus": _plain("Softplus"),
+    "relax.nn.gelu_tanh": _plain("Gelu", approximate="tanh"),
+    "relax.nn.pad": _pad,
+    "relax.nn.layer_norm": _layer_norm,
     "relax.clip": _clip,
+    "relax.maximum": _bound("Max", 0),
+    "relax.minimum": _bound("Min", 1),
     "relax.concat": _concat,
-    "relax.mean": _mean,
+    "relax.mean": _reduced("ReduceMean"),
+    "relax.max": _reduced("ReduceMax"),
+    "relax.min": _reduced("ReduceMin"),
+    "relax.sum": _reduced("ReduceSum"),
     "relax.quantize": _linear("QuantizeLinear"),
     "relax.dequantize": _linear("DequantizeLinear"),
 }
