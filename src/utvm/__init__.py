@@ -3,7 +3,8 @@
 models: load, quantize, custom; Graph, Tensor, QuantizedModel
 what a model costs: cost and compare by estimate, plan, frontier, space
 programs: compile, schedule, build_c, export, verify, flash; Compiled, Program, Schedule, Image, Export
-on boards: connect, Model, run_once, profile, tune; Session, Result, FunctionRun, Fleet, RecordStore; boards, bench
+on boards: connect, Model, run_once, profile, tune; Session, Result, FunctionRun, Fleet, RecordStore; bench
+boards: boards.list_boards and load_board, add_board, check_board, check_pipeline; Board
 besides: diagnose says what is missing here; UtvmError is the base of every error, and says what to do next
 
 These names do not change without a warning for one release; docs/api.md has one line on each. Sizes are bytes or text
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
         Model,
         QuantizedModel,
         Result,
+        add_board,
         build_c,
+        check_board,
+        check_pipeline,
         compare,
         compile,
         connect,
@@ -84,9 +88,12 @@ __all__ = [
     "UtvmWarning",
     "Verification",
     "__version__",
+    "add_board",
     "bench",
     "boards",
     "build_c",
+    "check_board",
+    "check_pipeline",
     "compare",
     "compile",
     "connect",

@@ -36,7 +36,11 @@ def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(function)
     def called(*arguments: _P.args, **named: _P.kwargs) -> _R:
-        for name, value in signature.bind(*arguments, **named).arguments.items():
+        try:
+            bound = signature.bind(*arguments, **named).arguments
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}{signature}: {error}") from None
+        for name, value in bound.items():
             kind = annotations().get(name, Any)
             values = value if signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL else (value,)
             if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from utvm import api
+from utvm.api.quantized import QuantizedModel
 from utvm.arguments import checked_arguments
 from utvm.boards import Board, LinkKind, require_trust
 from utvm.device import Session
@@ -58,12 +59,12 @@ class Tuned:
 
 
 def model_tasks(
-    model: str | Path | Graph, board: str | Path | Board, operators: Sequence[str] = ()
+    model: str | Path | Graph | QuantizedModel, board: str | Path | Board, operators: Sequence[str] = ()
 ) -> tuple[str, list[Task]]:
     """Return a model's name and the workloads of it that kernels compute on a board.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
         operators: names of operators: only their workloads; all if empty.
 
@@ -107,11 +108,11 @@ class TuningSpace:
 
 
 @checked_arguments
-def space(model: str | Path | Graph, board: str | Path | Board) -> TuningSpace:
+def space(model: str | Path | Graph | QuantizedModel, board: str | Path | Board) -> TuningSpace:
     """Return what `tune` may choose from: each distinct workload of a model with its families and configs.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
 
     Raises:
@@ -146,7 +147,7 @@ def boards_of_one_kind(boards: Sequence[str | Path | Board]) -> list[Board]:
 
 @checked_arguments
 def tune(
-    model: str | Path | Graph,
+    model: str | Path | Graph | QuantizedModel,
     board: str | Path | Board,
     *,
     operators: Sequence[str] = (),
@@ -167,7 +168,7 @@ def tune(
     """Tune a model's workloads on a board and keep every trial in the record store.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
         operators: names of operators: only their workloads are tuned; all if empty.
         schedules: schedules of your own by names of operators (`utvm.schedule`), which are measured first.

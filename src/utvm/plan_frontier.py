@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utvm import api
 from utvm.api.assembling import graph_of
+from utvm.api.quantized import QuantizedModel
 from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.graph import Graph
@@ -19,7 +20,7 @@ _FOR_EACH_ARENA = 12
 
 @checked_arguments
 def frontier(
-    model: str | Path | Graph,
+    model: str | Path | Graph | QuantizedModel,
     board: str | Path | Board,
     *,
     points: int = 12,
@@ -33,7 +34,7 @@ def frontier(
     and flash the linked image, both exact.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
         points: how many are compiled at most.
         small, assume, records: as in `compile`.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utvm import api
+from utvm.api.quantized import QuantizedModel
 from utvm.api.sizes import Size
 from utvm.arguments import checked_arguments
 from utvm.boards import Board
@@ -28,7 +29,7 @@ _SEED = 0
 
 @checked_arguments
 def profile(
-    model: str | Path | Graph,
+    model: str | Path | Graph | QuantizedModel,
     board: str | Path | Board,
     *,
     input_file: str | Path | None = None,
@@ -45,7 +46,7 @@ def profile(
     Where a physical board does not answer, an emulator takes its place, with its core, clock and memories.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
         input_file: the input; seeded random values if None.
         small, flash, ram, records, schedules: as in `compile`.
@@ -77,7 +78,7 @@ def profile(
 
 
 def _emulated(
-    model: str | Path | Graph,
+    model: str | Path | Graph | QuantizedModel,
     emulated: StandIn,
     board: Board,
     options: dict[str, Any],

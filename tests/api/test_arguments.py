@@ -12,6 +12,7 @@ import utvm
 from tests.support.onnx_files import convnet
 from tests.tuning.support import layer
 from utvm.arguments import described, is_of
+from utvm.deploy.exporting import GivenModel, sha256
 from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import registration
 from utvm.graph.samples import random_input
@@ -25,7 +26,7 @@ WRONG: list[Any] = [
 ]  # fmt: skip
 GOOD: dict[str, Any] = {
     "model": GRAPH, "board": BOARD, "boards": [BOARD], "operator": "conv", "sources": {}, "entry": "f", "data": [],
-    "path": "no.tflite", "program": Path("no.elf"), "directory": "no", "input_file": Path("no.npy"),
+    "path": "no.tflite", "program": Path("no.elf"), "directory": "no", "input_file": Path("no.npy"), "name": "no",
 }  # fmt: skip
 
 
@@ -59,12 +60,14 @@ def test_wrong_inputs_are_our_errors() -> None:
         session.load(image)
         for value in WRONG:
             calls = [lambda v=value: session.load(v), lambda v=value: session.read("f", "4", offset=v)]
-            calls += [] if isinstance(value, bytes) else [lambda v=value: session.write("f", v)]
+            calls += [] if isinstance(value, bytes | np.ndarray) else [lambda v=value: session.write("f", v)]
             calls += [] if isinstance(value, int) else [lambda v=value: session.measure(v, [])]
             calls += [] if isinstance(value, list | tuple) else [lambda v=value: session.measure("f", v)]
             for call in calls:
                 with pytest.raises(utvm.UtvmError):
                     call()
+        with pytest.raises(utvm.UtvmError, match="array of objects"):
+            session.write("f", np.zeros(1, object))
         assert session.measure("f", [np.full(1, 40, np.int32), np.int8(2)]).value == 42
 
 
@@ -74,7 +77,7 @@ def test_annotations_are_said_in_words() -> None:
 
 
 def test_the_examples_of_docstrings_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One after another in a folder with what they take for granted; that of `flash` needs a board."""
+    """One after another in a folder with what they take for granted; two need a board that is no emulator."""
     (tmp_path / "model.tflite").write_bytes(write_tflite(GRAPH))
     (tmp_path / "float.onnx").write_bytes(convnet().SerializeToString())
     image = random_input(GRAPH.inputs[0], 1)
@@ -82,6 +85,7 @@ def test_the_examples_of_docstrings_run(tmp_path: Path, monkeypatch: pytest.Monk
     samples = np.random.default_rng(0).normal(size=(4, 3, 16, 12)).astype(np.float32)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UTVM_RECORDS", str(tmp_path / "records.sqlite"))
+    monkeypatch.setenv("UTVM_BOARDS", str(tmp_path / "boards"))
     monkeypatch.setattr(registration, "_CUSTOM", {})  # other tests register the same names
     names = {"utvm": utvm, "np": np, "Path": Path, "image": image, "samples": samples}
     names["compiled"] = utvm.compile(GRAPH, BOARD)
@@ -89,5 +93,28 @@ def test_the_examples_of_docstrings_run(tmp_path: Path, monkeypatch: pytest.Monk
         for name in [*FUNCTIONS, "Model", "diagnose"]:
             example = textwrap.dedent((inspect.getdoc(getattr(utvm, name)) or "").partition("Example:\n")[2])
             assert example, name
-            if name != "flash":
+            if name not in ("flash", "check_board"):
                 exec(example.replace('"logits"', f'"{GRAPH.outputs[0].name}"'), {**names, "session": session})
+
+
+def test_ranges_of_boards_are_sizes_as_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UTVM_BOARDS", str(tmp_path))
+    facts: dict[str, Any] = {"core": "cortex-m4", "clock_hz": 16_000_000, "gdb": "localhost:2331"}
+    board = utvm.add_board("mine", ram=[(0x20000000, "64K")], **facts)
+    assert [memory.length for memory in board.memories] == [65536]
+    assert utvm.boards.load_board("mine").core.name == "cortex-m4"
+    for ram, told in [((1, "64Q"), "not a size"), (("1", 5), "no range"), ((1,), "no range"), ((-1, 4), "no range")]:
+        with pytest.raises(utvm.UtvmError, match=told):
+            utvm.add_board("other", ram=[ram], **facts)
+    with pytest.raises(utvm.UtvmError, match="there already"):
+        utvm.add_board("mine", ram=[(0x20000000, 65536)], **facts)
+
+
+def test_what_quantize_made_is_a_model_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "float.onnx").write_bytes(convnet().SerializeToString())
+    samples = np.random.default_rng(0).normal(size=(4, 3, 16, 12)).astype(np.float32)
+    quantised = utvm.quantize(tmp_path / "float.onnx", samples)
+    assert utvm.cost(quantised, BOARD) == utvm.cost(quantised.graph, BOARD)
+    assert utvm.plan(quantised, BOARD).arena_bytes == utvm.compile(quantised, BOARD).program.arena_bytes
+    given = GivenModel.of(quantised)
+    assert (given.name, given.sha256) == (f"{quantised.graph.name}.tflite", sha256(quantised.file))

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from utvm.api.compiling import Compiled, build_program, compile, image_sources
     from utvm.api.costing import compare, cost
     from utvm.api.foreign import build_c
+    from utvm.api.own_boards import add_board, check_board, check_pipeline
     from utvm.api.planning import plan
-    from utvm.api.quantizing import QuantizedModel, quantize
+    from utvm.api.quantized import QuantizedModel
+    from utvm.api.quantizing import quantize
     from utvm.api.running import Model, Result, connect, connect_stand_in, run_once
     from utvm.api.scheduling import schedule, tasks_with_schedules
 else:
@@ -31,11 +33,14 @@ __all__ = [
     "Model",
     "QuantizedModel",
     "Result",
+    "add_board",
     "as_board",
     "assemble",
     "assumed_core",
     "build_c",
     "build_program",
+    "check_board",
+    "check_pipeline",
     "compare",
     "compile",
     "connect",

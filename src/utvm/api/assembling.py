@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from utvm.api.quantized import QuantizedModel
 from utvm.api.scheduling import schedule_choices
 from utvm.api.sizes import Size, size_in_bytes
 from utvm.api.stopwatch import Stopwatch
@@ -105,7 +106,9 @@ def assemble(
     return Assembly(board=board, core=core, graph=optimised, options=options, explored=Explored())
 
 
-def imported(model: str | Path | Graph | Any, data: Any = None, example_inputs: tuple[Any, ...] | None = None) -> Graph:
+def imported(
+    model: str | Path | Graph | QuantizedModel | Any, data: Any = None, example_inputs: tuple[Any, ...] | None = None
+) -> Graph:
     """Return the graph of a model before all passes; arguments are those of `compile`.
 
     Raises:
@@ -116,14 +119,12 @@ def imported(model: str | Path | Graph | Any, data: Any = None, example_inputs: 
         from utvm.api.quantizing import quantize
 
         return quantize(model, data, example_inputs=example_inputs).graph
-    if isinstance(model, Graph):
-        return model
-    if not isinstance(model, str | Path):
+    if not isinstance(model, str | Path | Graph | QuantizedModel):
         raise UtvmError(f"a {type(model).__name__} is compiled with typical inputs: give data=..., as to utvm.quantize")
-    return load(model)
+    return graph_of(model)
 
 
-def prepared(model: str | Path | Graph) -> Graph:
+def prepared(model: str | Path | Graph | QuantizedModel) -> Graph:
     """Return the graph of a model after all passes.
 
     Raises:
@@ -132,12 +133,14 @@ def prepared(model: str | Path | Graph) -> Graph:
     return run_passes(graph_of(model))
 
 
-def graph_of(model: str | Path | Graph) -> Graph:
+def graph_of(model: str | Path | Graph | QuantizedModel) -> Graph:
     """Return the graph of a model before all passes.
 
     Raises:
         UtvmError: the model can't be read.
     """
+    if isinstance(model, QuantizedModel):
+        return model.graph
     return model if isinstance(model, Graph) else load(model)
 
 

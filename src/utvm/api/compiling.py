@@ -12,6 +12,7 @@ from typing import Any
 from utvm.api.assembling import as_board, assemble, imported
 from utvm.api.board_fit import within_board
 from utvm.api.flash_budget import BuiltProgram, within_both
+from utvm.api.quantized import QuantizedModel
 from utvm.api.scheduling import check_used
 from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
@@ -96,7 +97,7 @@ class Compiled:
 
 @checked_arguments
 def compile(
-    model: str | Path | Graph | Any,
+    model: str | Path | Graph | QuantizedModel | Any,
     board: str | Path | Board,
     *,
     data: Any = None,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from utvm.api.assembling import as_board, assemble, graph_of
+from utvm.api.quantized import QuantizedModel
 from utvm.api.sizes import Size
 from utvm.arguments import checked_arguments
 from utvm.boards import Board
@@ -27,7 +28,7 @@ _STATEMENT_BYTES, _STARTUP_BYTES = 8, 600
 
 @checked_arguments
 def cost(
-    model: str | Path | Graph,
+    model: str | Path | Graph | QuantizedModel,
     board: str | Path | Board,
     *,
     small: bool = False,
@@ -41,7 +42,7 @@ def cost(
     A board that is not emulated is taken as a product uses it, code and constants in flash.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
         small, flash, ram, assume, records: as in `compile`.
 
@@ -79,12 +80,12 @@ def cost(
 
 @checked_arguments
 def compare(
-    model: str | Path | Graph, boards: Sequence[str | Path | Board], *, small: bool = False
+    model: str | Path | Graph | QuantizedModel, boards: Sequence[str | Path | Board], *, small: bool = False
 ) -> list[CostReport | Refused]:
     """Return what a model costs on each of several boards, by estimate, or why it can't be lowered for one.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         boards: names of boards, paths of their TOMLs, or boards.
         small: as in `compile`.
 

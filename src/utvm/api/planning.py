@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from utvm.api.compiling import compile
+from utvm.api.quantized import QuantizedModel
 from utvm.api.sizes import Size
 from utvm.arguments import checked_arguments
 from utvm.boards import Board
@@ -17,7 +18,7 @@ from utvm.lowering import Program
 
 @checked_arguments
 def plan(
-    model: str | Path | Graph,
+    model: str | Path | Graph | QuantizedModel,
     board: str | Path | Board,
     *,
     name: str | None = None,
@@ -31,7 +32,7 @@ def plan(
     """Return the program that `compile` makes of a model: its kernels in order, and where buffers lie in the arena.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
         name, small, flash, ram, assume, records, schedules: as in `compile`.
 

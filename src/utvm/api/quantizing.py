@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from utvm.api.assembling import as_board
 from utvm.api.costing import cost
+from utvm.api.quantized import QuantizedModel
 from utvm.api.stopwatch import Stopwatch
 from utvm.arguments import checked_arguments
 from utvm.boards import Board
@@ -48,29 +49,6 @@ Samples = str | Path | NDArray[Any] | Sequence[Any] | Mapping[str, NDArray[Any]]
 """A file or folder, the array of the only input, or arrays by name (of labels too); lists stand for arrays."""
 
 CALIBRATION_SAMPLES = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class QuantizedModel:
-    """An int8 network made from a float one.
-
-    Attributes:
-        graph: the int8 network, which `utvm.compile` takes.
-        file: the same as a .tflite file.
-        report: what it loses.
-    """
-
-    graph: Graph
-    file: bytes
-    report: QuantizeReport
-
-    def __repr__(self) -> str:
-        """One line, without the file."""
-        return f"QuantizedModel({self.graph!r}, file of {len(self.file):,} B)"
-
-    def _repr_html_(self) -> str:
-        """The operators as a table, for notebooks."""
-        return self.graph._repr_html_()
 
 
 @checked_arguments
@@ -115,7 +93,7 @@ def quantize(
 
     Example:
         quantised = utvm.quantize("float.onnx", samples)  # samples: float32, [count, *shape of the input]
-        compiled = utvm.compile(quantised.graph, "qemu-cortex-m7")
+        compiled = utvm.compile(quantised, "qemu-cortex-m7")
     """
     ranges, scales = _method(method), _method(weights)
     if not isinstance(samples, int) or samples < 1:

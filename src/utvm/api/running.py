@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from utvm.api.assembling import as_board
 from utvm.api.compiling import Compiled, compile
+from utvm.api.quantized import QuantizedModel
 from utvm.api.sizes import Size
 from utvm.api.stopwatch import Stopwatch
 from utvm.arguments import checked_arguments
@@ -240,7 +241,7 @@ def _real(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
 
 @checked_arguments
 def run_once(
-    model: str | Path | Graph,
+    model: str | Path | Graph | QuantizedModel,
     board: str | Path | Board,
     input_file: str | Path,
     *,
@@ -256,7 +257,7 @@ def run_once(
     """Compile a model, run it once on a board on an input file, and return outputs and cost.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
         input_file: .npy, .npz (one array for each input name), or a picture.
         small, flash, ram, assume, records, dump: as in `compile`.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from utvm.api.quantized import QuantizedModel
 from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.cores import Core
@@ -19,14 +20,14 @@ from utvm.tuning.space import FamilyConfig, Task
 
 
 @checked_arguments
-def schedule(model: str | Path | Graph, operator: str) -> Schedule:
+def schedule(model: str | Path | Graph | QuantizedModel, operator: str) -> Schedule:
     """Return the plain schedule of an operator, to be changed by verbs as `split`, `reorder`, `unroll`, `pack`.
 
     Each verb returns a new schedule, or says why it would change what is computed. `utvm.compile` and `utvm.tune` take
     the result. docs/schedules.md has the verbs.
 
     Args:
-        model: a model file, or a graph.
+        model: a model file, a graph, or what `utvm.quantize` made.
         operator: the operator's name, as a profile or a manifest shows it.
 
     Raises:

@@ -67,6 +67,27 @@ class BudgetError(UtvmError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GivenModel:
+    """A model as a manifest knows it: the name of its file, the digest of its bytes; and its graph."""
+
+    name: str
+    graph: Graph
+    sha256: str
+
+    @staticmethod
+    def of(model: str | Path | api.QuantizedModel) -> GivenModel:
+        """Return a model file, or one that was made here.
+
+        Raises:
+            UtvmError: the file can't be read.
+        """
+        if isinstance(model, api.QuantizedModel):
+            return GivenModel(name=f"{model.graph.name}.tflite", graph=model.graph, sha256=sha256(model.file))
+        path = Path(model)
+        return GivenModel(name=path.name, graph=load(path), sha256=sha256(model_bytes(model_file(path)[0])))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Export:
     """A model ready to ship.
 
@@ -105,7 +126,7 @@ class Export:
 
 @checked_arguments
 def export(
-    model: str | Path,
+    model: str | Path | api.QuantizedModel,
     board: str | Path | Board,
     *,
     name: str | None = None,
@@ -115,7 +136,7 @@ def export(
     """Make a model's C library for a board's core, build it, run it on the board if that is emulated, and count.
 
     Args:
-        model: a model file.
+        model: a model file, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
         name: the prefix of every public name; the model's name if None.
         stack: bytes of stack that a run may need, or text as "2K"; None is no limit.
@@ -129,11 +150,9 @@ def export(
     Example:
         utvm.export("model.tflite", "nucleo-f746zg", ram="64K", stack="2K").write(Path("library"))
     """
-    if not isinstance(model, str | Path):
-        raise UtvmError(f"a {type(model).__name__} is no model file: give its path")
     sizes = {key: size_in_bytes(options.get(key)) for key in ("ram", "flash")} | {"stack": size_in_bytes(stack)}
-    path = Path(model)
-    compiled = api.compile(path, shipping(api.as_board(board)), name=name, **options)
+    compiled = api.compile(model, shipping(api.as_board(board)), name=name, **options)
+    given = GivenModel.of(model)
     program, target = compiled.program, compiled.board
     prefix = program.name
     portable = None
@@ -160,9 +179,9 @@ def export(
     manifest = Manifest(
         utvm=utvm.__version__,
         name=prefix,
-        model_file=path.name,
-        model_macs=macs(run_passes(load(path))),
-        model_sha256=sha256(model_bytes(model_file(path)[0])),
+        model_file=given.name,
+        model_macs=macs(run_passes(given.graph)),
+        model_sha256=given.sha256,
         board=target.name,
         core=target.core.name,
         compiler=compiler_version(target.core.tool_prefix),
@@ -195,7 +214,7 @@ def export(
         files={file: sha256(text.encode()) for file, text in files.items()},
     )
     every = {**files, MANIFEST_FILE: manifest.to_json(), README_FILE: readme(manifest)}
-    renamed = renaming(name or path.stem)
+    renamed = renaming(name or Path(given.name).stem)
     return Export(board=target, program=program, files=every, manifest=manifest, renamed=renamed)
 
 

@@ -20,7 +20,7 @@ from utvm.boards import Board, list_boards
 from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL
 from utvm.deploy.build import library_image, shipping
 from utvm.deploy.directory import changed_files
-from utvm.deploy.exporting import sha256
+from utvm.deploy.exporting import GivenModel, sha256
 from utvm.deploy.harness import (
     COPY_SYMBOL,
     HOOKS_HEADER,
@@ -33,8 +33,6 @@ from utvm.deploy.harness import (
 )
 from utvm.deploy.manifest import CForm, Manifest, ResultEntry
 from utvm.errors import UtvmError
-from utvm.frontends import load
-from utvm.frontends.reading import model_bytes, model_file
 from utvm.graph import Graph
 from utvm.graph.reference import differing, evaluate
 from utvm.graph.samples import random_input
@@ -133,7 +131,7 @@ class Verification:
 @checked_arguments
 def verify(
     directory: str | Path,
-    model: str | Path,
+    model: str | Path | api.QuantizedModel,
     *,
     inputs: int = 16,
     layers: bool = False,
@@ -148,7 +146,7 @@ def verify(
 
     Args:
         directory: the export.
-        model: the model file that it should be equal to.
+        model: the model that it should be equal to: its file, or what `utvm.quantize` made.
         inputs: how many seeded random inputs; the first are all lowest and all highest values.
         layers: whether to compare every operator's result too; where an output differs, that is done anyway.
         board: the board to run on; that of the manifest if None. For one that can't run here, the emulated board of
@@ -163,14 +161,13 @@ def verify(
     Example:
         assert utvm.verify("library", "model.tflite", inputs=4).passed
     """
-    if not isinstance(directory, str | Path) or not isinstance(model, str | Path):
-        raise VerifyError("an export is checked against a model file: give both paths")
-    directory, model = Path(directory), Path(model)
+    directory = Path(directory)
     if inputs < 1:
         raise VerifyError(f"{inputs} inputs show nothing: give at least 1")
     manifest = Manifest.read(directory)
     files = _files(directory, manifest)
-    graph = load(model)
+    given = GivenModel.of(model)
+    graph = given.graph
     _check_ports(manifest, graph)
     reference = _Reference(graph, inputs)
     checks = []
@@ -194,7 +191,7 @@ def verify(
         name=manifest.name,
         checks=tuple(checks),
         changed=_changed(directory, manifest, files),
-        other_model=sha256(model_bytes(model_file(model)[0])) != manifest.model_sha256,
+        other_model=given.sha256 != manifest.model_sha256,
         allow_changed=allow_changed,
     )
 

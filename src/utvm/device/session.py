@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from utvm.arguments import checked_arguments
 from utvm.boards import Board
@@ -181,8 +182,12 @@ class Session:
             return self._live.read_memory(self._address(where) + int(offset), int(length))
 
     @checked_arguments
-    def write(self, where: str | int, data: bytes, *, offset: int = 0) -> None:
-        """Write bytes at a symbol or an address."""
+    def write(self, where: str | int, data: bytes | NDArray[Any] | np.generic, *, offset: int = 0) -> None:
+        """Write bytes, or an array or a number of numpy, at a symbol or an address."""
+        if not isinstance(data, bytes):
+            if data.dtype.hasobject:
+                raise DeviceError("an array of objects can't be written: give numbers")
+            data = data.tobytes()
         with self._recovering():
             self._live.write_memory(self._address(where) + int(offset), data)
 

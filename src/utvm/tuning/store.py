@@ -58,6 +58,10 @@ class RecordStore:
         with self._explaining():
             self._engine, self._table = _open(str(where))
 
+    def __repr__(self) -> str:
+        """One line, without a password."""
+        return f"RecordStore({self.name!r})"
+
     def __enter__(self) -> Self:
         return self
 

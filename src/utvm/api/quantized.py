@@ -1,0 +1,31 @@
+"""An int8 network that was made from a float one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utvm.graph import Graph
+from utvm.report import QuantizeReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class QuantizedModel:
+    """An int8 network made from a float one; every function that takes a model takes it.
+
+    Attributes:
+        graph: the int8 network.
+        file: the same as a .tflite file.
+        report: what it loses.
+    """
+
+    graph: Graph
+    file: bytes
+    report: QuantizeReport
+
+    def __repr__(self) -> str:
+        """One line, without the file."""
+        return f"QuantizedModel({self.graph!r}, file of {len(self.file):,} B)"
+
+    def _repr_html_(self) -> str:
+        """The operators as a table, for notebooks."""
+        return self.graph._repr_html_()
