@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError, broadcast_shape
+from utvm.frontends.tflite_detection import convert_detection
 from utvm.frontends.tflite_parts import Converted
 from utvm.frontends.tflite_signal import SIGNAL
 from utvm.graph import CSource, DType, Elementwise, Foreign, Function, Operator, Reducer, Reduction, Tensor
 from utvm.graph.registration import custom_operator
 
 PREFIX = "custom operator "
+MICRO: Mapping[str, Callable[[Context], Converted]] = {**SIGNAL, "TFLite_Detection_PostProcess": convert_detection}
+"""tflite-micro's own, by their names."""
 _ADVICE = (
     "Tell what it computes before the model is loaded: utvm.custom(Function(name='{name}', real=...)), or `--custom "
     "FOLDER` with its C, {name}.c (docs/extending/custom.md)."
@@ -20,8 +25,8 @@ def convert_custom(c: Context) -> Converted:
     """Return a custom operator as the formula of its name says; others are refused by name."""
     name = c.raw.kind.removeprefix(PREFIX)
     found = custom_operator(name)
-    if found is None and name in SIGNAL:
-        return SIGNAL[name](c)
+    if found is None and name in MICRO:
+        return MICRO[name](c)
     if found is None:
         raise RefusedError("this operator is not supported", _ADVICE.format(name=name))
     if isinstance(found, CSource):

@@ -1,6 +1,6 @@
-"""Layers in int16x8 beside the same layers in int8, with and without Winograd, modelled cycles of runs.
+"""Layers in int16x8 and float32 beside the same layers in int8, with and without Winograd, modelled cycles of runs.
 
-    python benchmarks/wide_layers.py [--boards A,B] [--kinds conv,depthwise] [--every N] [--seed N] [--write]
+    python benchmarks/typed_layers.py [--boards A,B] [--kinds conv,depthwise] [--every N] [--seed N] [--write]
 
 Every output is compared with the reference. --write puts the summary into docs/benchmarks.md.
 """
@@ -39,7 +39,7 @@ class Row:
     Attributes:
         board, kind, name, macs: which.
         int8: of the default plan; direct: of the plan without Winograd.
-        int16: of the same layer with int16 activations, by `family`.
+        int16, float32: of the same layer in these types, by `family` and `real_family`.
         exact: whether outputs were those of the reference.
     """
 
@@ -51,6 +51,8 @@ class Row:
     direct: int
     int16: int
     family: str
+    float32: int
+    real_family: str
     exact: bool
 
     @property
@@ -61,8 +63,9 @@ class Row:
     @property
     def line(self) -> str:
         """The row for a person."""
-        figures = f"{self.ratio:6.2f} {self.int16 / self.int8:6.2f} {self.int16:>10,} {self.int16 / self.macs:7.3f}"
-        return f"{self.board[5:]:10} {figures} {self.family:9} {self.name}{'' if self.exact else '  WRONG'}"
+        figures = f"{self.ratio:6.2f} {self.int16 / self.int8:6.2f} {self.int16 / self.macs:7.3f} {self.family:13}"
+        real = f"{self.float32 / self.macs:7.3f} {self.real_family:9}"
+        return f"{self.board[5:]:10} {figures} {real} {self.name}{'' if self.exact else '  WRONG'}"
 
 
 def main() -> int:
@@ -116,6 +119,21 @@ def wide(graph: Graph) -> Graph:
     return Graph(name="layer", inputs=changed.activations, outputs=changed.outputs, operators=(changed,))
 
 
+def real(graph: Graph) -> Graph:
+    """Return the graph of one int8 layer in float32: the same weights, as reals."""
+    (op,) = graph.operators
+
+    def changed(tensor: Tensor) -> Tensor:
+        data = None
+        if tensor.data is not None:
+            data = (tensor.values * np.float32(0.01)).astype(np.float32)
+        return dataclasses.replace(tensor, dtype=DType.FLOAT32, quant=None, data=data)
+
+    found = op.with_tensors({t: changed(t) for t in dict.fromkeys((*op.inputs, *op.outputs))})
+    found = dataclasses.replace(found, clamp=FULL_INT8)  # type: ignore[call-arg]
+    return Graph(name="layer", inputs=found.activations, outputs=found.outputs, operators=(found,))
+
+
 def _without_zero_point(op: object, bias: Tensor) -> np.ndarray:
     weights = op.weights.values.astype(np.int64)  # type: ignore[attr-defined]
     axes = (0, 1, 2) if weights.shape[0] == 1 and weights.ndim == 4 and weights.shape[3] == bias.elements else None
@@ -125,8 +143,8 @@ def _without_zero_point(op: object, bias: Tensor) -> np.ndarray:
 
 def _measure(session: Session, layer: DrawnLayer) -> Row:
     int8 = layer.graph
-    cycles, exact = [], True
-    for graph, small in ((int8, False), (int8, True), (wide(int8), False)):
+    cycles, families, exact = [], [], True
+    for graph, small in ((int8, False), (int8, True), (wide(int8), False), (real(int8), False)):
         inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
         compiled = api.compile(graph, session.board, records=NO_RECORDS, small=small)
         ran = api.Model(session, compiled).run(inputs)
@@ -134,6 +152,7 @@ def _measure(session: Session, layer: DrawnLayer) -> Row:
         exact = exact and all((ran.outputs[t.name] == expected[t.name]).all() for t in graph.outputs)
         assert ran.measurement.cycles is not None
         cycles.append(ran.measurement.cycles)
+        families.append("+".join(sorted({call.kernel.family for call in compiled.program.calls})))
     return Row(
         board=session.board.name,
         kind=layer.kind,
@@ -142,21 +161,30 @@ def _measure(session: Session, layer: DrawnLayer) -> Row:
         int8=cycles[0],
         direct=cycles[1],
         int16=cycles[2],
-        family="+".join(sorted({call.kernel.family for call in compiled.program.calls})),
+        family=families[2],
+        float32=cycles[3],
+        real_family=families[3],
         exact=exact,
     )
 
 
 def _summary(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| board | kind | layers | over int8 without Winograd: median | worst | over int8: median | worst |"
-    yield "|---|---|--:|--:|--:|--:|--:|"
+    yield (
+        "| board | kind | layers | int16 over int8 without Winograd: median | worst | over int8: median | worst "
+        "| float32, cycles a MAC: median | worst |"
+    )
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for board in dict.fromkeys(row.board for row in rows):
         for kind in dict.fromkeys(row.kind for row in rows):
             some = [row for row in rows if (row.board, row.kind) == (board, kind)]
             if not some:
                 continue
             cells = []
-            for ratios in ([row.ratio for row in some], [row.int16 / row.int8 for row in some]):
+            for ratios in (
+                [row.ratio for row in some],
+                [row.int16 / row.int8 for row in some],
+                [row.float32 / row.macs for row in some],
+            ):
                 cells += [f"{statistics.median(ratios):.2f}", f"{max(ratios):.2f}"]
             yield f"| {board} | {kind} | {len(some)} | {' | '.join(cells)} |"
 
