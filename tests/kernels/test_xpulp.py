@@ -34,6 +34,7 @@ DRAWN = [
     *WEIGHTED,
     ("Add", XpulpBinary()),
     ("Sub", XpulpBinary()),
+    ("Mul", XpulpBinary()),
     ("MaxPool2D", XpulpMaxPool2D()),
     ("AveragePool2D", XpulpAveragePool2D()),
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from utvm.codegen import CWriter
 from utvm.graph import Add, Mul, Sub
+from utvm.kernels.nest import loops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +30,13 @@ class Runs:
     moves: tuple[bool, bool]
 
     @property
-    def row_elements(self) -> int:
-        """Outputs of the loop around runs."""
-        return self.rows * self.run
+    def words(self) -> tuple[int, ...]:
+        """What functions read as the shape: rows, elements of one, and the bytes that each operand moves behind one.
+
+        A row is read on by itself: what is left is the way back, or on.
+        """
+        behind = (step - self.run * on for step, on in zip(self.row_steps, self.moves, strict=True))
+        return self.rows, self.run, *behind
 
 
 def runs_of(op: Add | Sub | Mul) -> Runs:
@@ -56,6 +62,22 @@ def runs_of(op: Add | Sub | Mul) -> Runs:
     return Runs(
         outer=tuple(rest[:-1]), rows=rows, row_steps=(row_steps[0], row_steps[1]), run=run, moves=moves,
     )  # fmt: skip
+
+
+def write_calls(w: CWriter, runs: Runs, call: Callable[[str, str, str], str]) -> None:
+    """Write the outer loops around what `call` returns for the addresses of operands and output."""
+    with loops(w, [turns for turns, _, _ in runs.outer]) as names:
+        steps, made = list[tuple[int, int, int]](), runs.rows * runs.run
+        for turns, of_a, of_b in reversed(runs.outer):
+            steps.insert(0, (of_a, of_b, made))
+            made *= turns
+        a, b, y = (
+            "".join(
+                [base, *(f" + {name} * {step[which]}" for name, step in zip(names, steps, strict=True) if step[which])]
+            )
+            for which, base in enumerate("aby")
+        )
+        w(call(a, b, y))
 
 
 def _moving(shape: Sequence[int], target: Sequence[int]) -> list[bool]:

@@ -9,10 +9,9 @@ from utvm.cores import Core
 from utvm.graph import Add, Mul, Operator, Sub
 from utvm.graph.arithmetic import addition_parameters, multiplication_parameters
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.broadcast import Runs, runs_of
+from utvm.kernels.broadcast import runs_of, write_calls
 from utvm.kernels.dsp.assembly import short_digest
 from utvm.kernels.element_pairs import constant_operands, operand_parameters, operands_in_place, refusal_of_number
-from utvm.kernels.nest import loops
 from utvm.kernels.rvv.code import RvvFamily, vector_function
 from utvm.kernels.rvv.finish import clamped, narrowed, rescaled
 from utvm.kernels.workload_keys import dims, workload
@@ -40,11 +39,7 @@ class RvvBinary(RvvFamily):
         runs = runs_of(op)
         loop = _loop(op, runs.moves)
         w = CWriter()
-        with loops(w, [turns for turns, _, _ in runs.outer]) as names:
-            places = ["".join(f" + {name} * {s}" for name, s in _pairs(names, runs, which) if s) for which in (0, 1, 2)]
-            w(f"{loop.name}(a{places[0]}, b{places[1]}, y{places[2]}, shape);")
-        # A row is read on by itself: what is left is the way back, or on.
-        steps = [s - run * moves for s, run, moves in zip(runs.row_steps, (runs.run,) * 2, runs.moves, strict=True)]
+        write_calls(w, runs, lambda a, b, y: f"{loop.name}({a}, {b}, {y}, shape);")
         return Kernel(
             family=self.name,
             config=config,
@@ -61,19 +56,10 @@ class RvvBinary(RvvFamily):
             ),
             constants={
                 **constant_operands(op),
-                "shape": CArray(c_type="int32_t", values=np.array([runs.rows, runs.run, *steps], np.int32)),
+                "shape": CArray(c_type="int32_t", values=np.array(runs.words, np.int32)),
             },
             in_place=operands_in_place(op),
         )
-
-
-def _pairs(names: list[str], runs: Runs, which: int) -> list[tuple[str, int]]:
-    """Return the variable of each outer loop, and the elements that an operand, or the output, moves in a turn."""
-    steps, made = list[int](), runs.row_elements
-    for turns, *moves in reversed(runs.outer):
-        steps.insert(0, [*moves, made][which])
-        made *= turns
-    return list(zip(names, steps, strict=True))
 
 
 def _loop(op: Add | Sub | Mul, moves: tuple[bool, bool]) -> CSupport:

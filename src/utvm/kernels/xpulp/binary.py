@@ -1,7 +1,8 @@
-"""Add and Sub of operands of one shape, in seven cycles an element.
+"""Add, Sub and Mul, in seven cycles an element of a sum of operands of one shape, and twelve of a product.
 
 An output depends on 65,536 pairs of inputs, so a shorter computation than the definition is looked for and compared on
-all of them: `clip((a * P + b * Q + offset) >> shift)`.
+all of them: `clip((a * P + b * Q + offset) >> shift)`, and `clip((floor((product - lowest) * M / 2^16) + offset) >>
+shift)` for products.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
-from utvm.codegen import CArray, CFunction, CParameter, CSupport
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
-from utvm.graph import Add, Operator, Sub
+from utvm.graph import Add, Mul, Operator, Sub
+from utvm.graph.arithmetic import multiplication_parameters
 from utvm.graph.reference import evaluate_operator
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.element_pairs import constant_operands, operand_parameters, operands_in_place, refusal_of_shapes
+from utvm.kernels.broadcast import runs_of, write_calls
+from utvm.kernels.element_pairs import constant_operands, operand_parameters, operands_in_place, refusal_of_number
 from utvm.kernels.workload_keys import dims, workload
 from utvm.kernels.xpulp.code import (
     XpulpFamily,
@@ -32,11 +36,15 @@ from utvm.kernels.xpulp.code import (
     store_step,
     xpulp_function,
 )
+from utvm.kernels.xpulp.rows_code import rows_function
+from utvm.numerics import multiply_by_quantized_multiplier
 
 _AT_ONCE = 4
 _NEIGHBOURS = 3
 """How far around their nominal values P and Q are searched."""
 _SHIFTS = 3
+_NEAR = 6
+"""The same for M of a product."""
 _FAR = 1 << 60
 _BYTES = np.arange(-128, 128, dtype=np.int8)
 
@@ -51,29 +59,47 @@ class Plane:
     shift: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stair:
+    """A product as one shifted product more: of what is above `lowest`."""
+
+    lowest: int
+    factor: int
+    offset: int
+    shift: int
+
+
 class XpulpBinary(XpulpFamily):
-    """Add and Sub of any scales and clamps; both operands have the shape of the output."""
+    """Add, Sub and Mul of any shapes, scales and clamps."""
 
     name = "xpulp"
-    kinds = (Add, Sub)
+    kinds = (Add, Sub, Mul)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return that operands have several shapes, or that no shifted sum is exact."""
-        if not isinstance(op, Add | Sub):
+        """Return that a table serves `op`, or that no shifted sum or product is exact."""
+        if not isinstance(op, Add | Sub | Mul):
             return super().refusal(op, core)
-        found = refusal_of_shapes(op) or self.lacks(core)
+        found = refusal_of_number(op) or self.lacks(core)
         if found is not None:
             return found
-        return "no shifted sum of products is exact" if plane_of(op) is None else None
+        exact = stair_of(op) if isinstance(op, Mul) else plane_of(op)
+        return "no shifted sum of products is exact" if exact is None else None
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an element-wise operator."""
         del core
-        assert isinstance(op, Add | Sub)
-        plane = plane_of(op)
-        assert plane is not None
-        loop = binary_function(op.clamp == (-128, 127))
-        words = np.array([plane.left, plane.right, plane.offset, plane.shift, *op.clamp], np.int64)
+        assert isinstance(op, Add | Sub | Mul)
+        saturates = op.clamp == (-128, 127)
+        runs = runs_of(op)
+        w = CWriter()
+        plain = not isinstance(op, Mul) and op.a.shape == op.b.shape == op.y.shape
+        if plain:
+            function = binary_function(saturates)
+            w(f"{function.name}(a, b, plane, y, {op.y.elements});")
+        else:
+            function = rows_function(product=isinstance(op, Mul), moves=runs.moves, saturates=saturates)
+            write_calls(w, runs, lambda a, b, y: f"{function.name}({a}, {b}, plane, shape, {y});")
+        shape = CArray(c_type="int32_t", values=np.array(runs.words, np.int32))
         return Kernel(
             family=self.name,
             config=config,
@@ -83,17 +109,60 @@ class XpulpBinary(XpulpFamily):
                 parameters=(
                     *operand_parameters(op),
                     CParameter(name="plane", c_type="int32_t", role="constant"),
+                    *(() if plain else (CParameter(name="shape", c_type="int32_t", role="constant"),)),
                     CParameter(name="y", c_type="int8_t", role="output"),
                 ),
-                body=f"{loop.name}(a, b, plane, y, {op.y.elements});\n",
-                support=(loop,),
+                body=w.text,
+                support=(function,),
             ),
             constants={
                 **constant_operands(op),
-                "plane": CArray(c_type="int32_t", values=(words & 0xFFFFFFFF).astype(np.uint32).view(np.int32)),
+                "plane": CArray(c_type="int32_t", values=(_words(op) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)),
+                **({} if plain else {"shape": shape}),
             },
             in_place=operands_in_place(op),
         )
+
+
+def _words(op: Add | Sub | Mul) -> NDArray[np.int64]:
+    """Return the numbers that a function reads."""
+    if not isinstance(op, Mul):
+        plane = plane_of(op)
+        assert plane is not None
+        return np.array([plane.left, plane.right, plane.offset, plane.shift, *op.clamp], np.int64)
+    stair = stair_of(op)
+    assert stair is not None
+    high, low = stair.factor >> 16, stair.factor & 0xFFFF
+    zeros = -op.a.zero_point, -op.b.zero_point
+    return np.array([*zeros, -stair.lowest, high, low << 16 | low, stair.offset, stair.shift, *op.clamp], np.int64)
+
+
+@lru_cache(maxsize=8)
+def stair_of(op: Mul) -> Stair | None:
+    """Return the shifted product that is exact for all products of two inputs; None where there is none."""
+    ends = [(a - op.a.zero_point) * (b - op.b.zero_point) for a, b in product((-128, 127), repeat=2)]
+    lowest, highest = min(*ends, 0), max(*ends, 0)
+    products = np.arange(lowest, highest + 1, dtype=np.int64)
+    rescale, (low, high) = multiplication_parameters(op), op.clamp
+    y = multiply_by_quantized_multiplier(products, rescale.multiplier, rescale.shift) + op.y.zero_point
+    y = np.clip(y, low, high)
+    real = op.a.scale * op.b.scale / op.y.scale
+    most = (highest - lowest) * real + 1 + abs(lowest * real) + abs(op.y.zero_point)
+    for shift in range(min(31, int(np.floor(31 - np.log2(most)))), 0, -1)[:_SHIFTS]:
+        nominal = round(real * 2 ** (shift + 16))
+        for factor in sorted(range(nominal - _NEAR, nominal + _NEAR + 1), key=lambda each: abs(each - nominal)):
+            if not 0 <= factor < 1 << 32:
+                continue
+            value = (products - lowest) * factor >> 16
+            least = int(((y << shift) - value)[y > low].max(initial=-_FAR))
+            greatest = int((((y + 1) << shift) - 1 - value)[y < high].min(initial=_FAR))
+            if least > greatest:
+                continue
+            offset = greatest if least == -_FAR else least if greatest == _FAR else (least + greatest) >> 1
+            offset = 0 if offset == _FAR else offset
+            if min(offset, 0) >= -(1 << 31) and int(value[-1]) + max(offset, 0) < 1 << 31:
+                return Stair(lowest=lowest, factor=factor, offset=offset, shift=shift)
+    return None
 
 
 @lru_cache(maxsize=8)
