@@ -6,6 +6,7 @@ The division by the count of a window is a product and a shift, which is compare
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from utvm.cores import Core
 from utvm.graph import AveragePool2D, AverageRounding, Operator
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.overlap import nest_ahead
+from utvm.kernels.portable.window import window_taps
 from utvm.kernels.workload_keys import dims, workload
 from utvm.kernels.xpulp.code import (
     XpulpFamily,
@@ -33,22 +35,23 @@ _MOST_SHIFT = 23
 """Products of sums then fit 32 bits with their sign."""
 _NEIGHBOURS = 4
 _MOST_TAPS = 4096
+_WORDS = 9
+"""Words of a shape."""
 
 
 class XpulpAveragePool2D(XpulpFamily):
-    """AveragePool2D whose windows all lie inside of the input, of any clamp."""
+    """AveragePool2D of any clamp: a division for each count of taps inside of the input."""
 
     name = "xpulp"
     kinds = (AveragePool2D,)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return that windows reach outside, or that no product divides exactly."""
+        """Return that no product divides by one of the counts exactly."""
         found = super().refusal(op, core)
         if found is not None or not isinstance(op, AveragePool2D):
             return found
-        if not _all_inside(op):
-            return "windows reach outside of the input"
-        exact = division(op.filter[0] * op.filter[1], op.rounding) is not None
+        counts = {rows * columns for rows in _counts(op, 0) for columns in _counts(op, 1)}
+        exact = all(division(count, op.rounding) is not None for count in counts)
         return None if exact else "no product and shift divides exactly"
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
@@ -57,15 +60,24 @@ class XpulpAveragePool2D(XpulpFamily):
         assert isinstance(op, AveragePool2D)
         batch, height, width, channels = op.x.shape
         _, out_height, out_width, _ = op.y.shape
-        found = division(op.filter[0] * op.filter[1], op.rounding)
-        assert found is not None
         function = average_function(op.rounding is AverageRounding.HALF_AWAY)
+        rows, columns = _counts(op, 0), _counts(op, 1)
         w = CWriter()
-        with w.loop("n", batch), w.loop("oy", out_height), w.loop("ox", out_width):
-            pixel = f"((n * {height} + oy * {op.stride[0]}) * {width} + ox * {op.stride[1]}) * {channels}"
-            to = f"((n * {out_height} + oy) * {out_width} + ox) * {channels}"
-            w(f"{function.name}(x + {pixel}, y + {to}, shape);")
-        words = [channels, width * channels, *op.filter, *found, *op.clamp]
+        with w.loop("n", batch), w.loop("oy", out_height):
+            down = window_taps(w, op, "y")
+            with w.loop("ox", out_width):
+                along = window_taps(w, op, "x")
+                row = f"(n * {height} + {down.position(down.first)}) * {width}"
+                pixel = f"x + ({row} + {along.position(along.first)}) * {channels}"
+                to = f"y + ((n * {out_height} + oy) * {out_width} + ox) * {channels}"
+                steps = ((down, rows, len(columns) * _WORDS), (along, columns, _WORDS))
+                places = [f" + ({t.count} - {c[0]}) * {step}" for t, c, step in steps if not t.all_inside]
+                shape = f"shape{''.join(places)}"
+                w(f"{function.name}({pixel}, {to}, {shape});")
+        words: list[int] = []
+        for size in ((r, c) for r in rows for c in columns):
+            # Counts between those that windows have are never read.
+            words += [channels, width * channels, *size, *(division(prod(size), op.rounding) or (0, 0, 0)), *op.clamp]
         return Kernel(
             family=self.name,
             config=config,
@@ -85,11 +97,12 @@ class XpulpAveragePool2D(XpulpFamily):
         )
 
 
-def _all_inside(op: AveragePool2D) -> bool:
-    _, height, width, _ = op.x.shape
-    _, rows, columns, _ = op.y.shape
-    ends = (rows - 1) * op.stride[0] + op.filter[0], (columns - 1) * op.stride[1] + op.filter[1]
-    return op.padding.top == op.padding.left == 0 and ends[0] <= height and ends[1] <= width
+def _counts(op: AveragePool2D, axis: int) -> range:
+    """Return from the least to the most taps of a window that lie inside of the input along an axis."""
+    before, size = (op.padding.top, op.padding.left)[axis], op.x.shape[1 + axis]
+    starts = [place * op.stride[axis] - before for place in range(op.y.shape[1 + axis])]
+    counts = [min(start + op.filter[axis], size) - max(start, 0) for start in starts]
+    return range(min(counts), max(counts) + 1)
 
 
 @lru_cache(maxsize=32)

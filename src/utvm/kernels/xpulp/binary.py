@@ -61,12 +61,17 @@ class Plane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stair:
-    """A product as one shifted product more: of what is above `lowest`."""
+    """A product as one shifted product more: of what is above `lowest`.
+
+    `parts` are the scaled product below 0 and what is added to those above it, where one offset does not serve both:
+    halves go away from zero.
+    """
 
     lowest: int
     factor: int
     offset: int
     shift: int
+    parts: tuple[int, int] | None = None
 
 
 class XpulpBinary(XpulpFamily):
@@ -97,7 +102,8 @@ class XpulpBinary(XpulpFamily):
             function = binary_function(saturates)
             w(f"{function.name}(a, b, plane, y, {op.y.elements});")
         else:
-            function = rows_function(product=isinstance(op, Mul), moves=runs.moves, saturates=saturates)
+            parts = isinstance(op, Mul) and (stair := stair_of(op)) is not None and stair.parts is not None
+            function = rows_function(product=isinstance(op, Mul), moves=runs.moves, saturates=saturates, parts=parts)
             write_calls(w, runs, lambda a, b, y: f"{function.name}({a}, {b}, plane, shape, {y});")
         shape = CArray(c_type="int32_t", values=np.array(runs.words, np.int32))
         return Kernel(
@@ -134,7 +140,8 @@ def _words(op: Add | Sub | Mul) -> NDArray[np.int64]:
     assert stair is not None
     high, low = stair.factor >> 16, stair.factor & 0xFFFF
     zeros = -op.a.zero_point, -op.b.zero_point
-    return np.array([*zeros, -stair.lowest, high, low << 16 | low, stair.offset, stair.shift, *op.clamp], np.int64)
+    words = [*zeros, -stair.lowest, high, low << 16 | low, stair.offset, stair.shift, *op.clamp]
+    return np.array([*words, *(stair.parts or ())], np.int64)
 
 
 @lru_cache(maxsize=8)
@@ -147,22 +154,42 @@ def stair_of(op: Mul) -> Stair | None:
     y = multiply_by_quantized_multiplier(products, rescale.multiplier, rescale.shift) + op.y.zero_point
     y = np.clip(y, low, high)
     real = op.a.scale * op.b.scale / op.y.scale
-    most = (highest - lowest) * real + 1 + abs(lowest * real) + abs(op.y.zero_point)
+    most = (highest - lowest) * real + abs(lowest * real) + 256
+    sides = [products < 0, products >= 0]
+    apart: Stair | None = None
     for shift in range(min(31, int(np.floor(31 - np.log2(most)))), 0, -1)[:_SHIFTS]:
         nominal = round(real * 2 ** (shift + 16))
         for factor in sorted(range(nominal - _NEAR, nominal + _NEAR + 1), key=lambda each: abs(each - nominal)):
             if not 0 <= factor < 1 << 32:
                 continue
             value = (products - lowest) * factor >> 16
-            least = int(((y << shift) - value)[y > low].max(initial=-_FAR))
-            greatest = int((((y + 1) << shift) - 1 - value)[y < high].min(initial=_FAR))
-            if least > greatest:
+            least, most_of = (y << shift) - value, (y + 1 << shift) - 1 - value
+            ends_of = [_ends(least[side & (y > low)], most_of[side & (y < high)]) for side in sides]
+            both = max(ends_of[0][0], ends_of[1][0]), min(ends_of[0][1], ends_of[1][1])
+            below, above = _middle(*ends_of[0]), _middle(*ends_of[1])
+            last = int(value[-1])
+            if both[0] <= both[1]:
+                offset = _middle(*both)
+                if offset >= -(1 << 31) and last + max(offset, 0) < 1 << 31:
+                    return Stair(lowest=lowest, factor=factor, offset=offset, shift=shift)
                 continue
-            offset = greatest if least == -_FAR else least if greatest == _FAR else (least + greatest) >> 1
-            offset = 0 if offset == _FAR else offset
-            if min(offset, 0) >= -(1 << 31) and int(value[-1]) + max(offset, 0) < 1 << 31:
-                return Stair(lowest=lowest, factor=factor, offset=offset, shift=shift)
-    return None
+            suits = all(first <= end for first, end in ends_of) and value[-lowest - 1] < value[-lowest]
+            fits = min(below, above) >= -(1 << 31) and last + max(below, above, 0) < 1 << 31
+            if apart is None and suits and fits:
+                parts = int(value[-lowest - 1]), above - below
+                apart = Stair(lowest=lowest, factor=factor, offset=below, shift=shift, parts=parts)
+    return apart
+
+
+def _ends(least: NDArray[np.int64], greatest: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the least and the greatest offset that suits all."""
+    return int(least.max(initial=-_FAR)), int(greatest.min(initial=_FAR))
+
+
+def _middle(least: int, greatest: int) -> int:
+    """Return an offset between two, either of which may be nowhere."""
+    offset = greatest if least == -_FAR else least if greatest == _FAR else (least + greatest) >> 1
+    return 0 if offset == _FAR else offset
 
 
 @lru_cache(maxsize=8)
@@ -192,8 +219,7 @@ def plane_of(op: Add | Sub) -> Plane | None:
             greatest = int((((y + 1) << shift) - 1 - total)[y < high].min(initial=_FAR))
             if least > greatest:
                 continue
-            offset = greatest if least == -_FAR else least if greatest == _FAR else (least + greatest) >> 1
-            offset = 0 if offset == _FAR else offset
+            offset = _middle(least, greatest)
             ends = total.min() + offset, total.max() + offset
             if ends[0] >= -(1 << 31) and ends[1] < 1 << 31:
                 return Plane(left=p, right=q, offset=offset, shift=shift)

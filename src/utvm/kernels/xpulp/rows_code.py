@@ -28,11 +28,14 @@ _TOTAL, _KNOWN = "s9", "s0"
 SUM_WORDS = 6
 """Factors of both operands, offset, shift, clamp."""
 PRODUCT_WORDS = 9
-"""What both operands are added to, the start of a product, its factor by halves, offset, shift, clamp."""
+"""What both operands are added to, the start of a product, its factor by halves, offset, shift, clamp.
+
+With parts, two more: the scaled product below 0, and what is added to those above it.
+"""
 
 
 @lru_cache(maxsize=16)
-def rows_function(*, product: bool, moves: tuple[bool, bool], saturates: bool) -> CSupport:
+def rows_function(*, product: bool, moves: tuple[bool, bool], saturates: bool, parts: bool = False) -> CSupport:
     """Return `void name(a, b, numbers, shape, y)`.
 
     `numbers` are the words of a sum or of a product. `shape`: rows, elements of one, and the bytes that each operand
@@ -42,8 +45,9 @@ def rows_function(*, product: bool, moves: tuple[bool, bool], saturates: bool) -
         product: whether operands are multiplied, else added.
         moves: whether each operand moves along a row.
         saturates: whether the clamp is that of int8.
+        parts: whether products that are not negative have another offset.
     """
-    maker = _Product(moves) if product else _Sum(moves)
+    maker = _Product(moves, parts) if product else _Sum(moves)
     low, high = _CONSTANTS[maker.words - 2 : maker.words]
 
     def made(count: int) -> list[str]:
@@ -64,15 +68,16 @@ def rows_function(*, product: bool, moves: tuple[bool, bool], saturates: bool) -
 
     results = _FIRSTS if moves[0] else _SECONDS
     first = results[0]
-    lines = [f"lw {to}, {4 * place}(a2)" for place, to in enumerate(_CONSTANTS[: maker.words])]
-    lines += [f"lw {to}, {4 * place}(a3)" for place, to in enumerate(("a5", "a6", "a7", "t6"))]
+    lines = [f"lw {to}, {4 * place}(a3)" for place, to in enumerate(("a5", "a6", "a7", "t6"))]
+    constants = (*_CONSTANTS[: maker.words], *maker.further)
+    lines += [f"lw {to}, {4 * place}(a2)" for place, to in enumerate(constants)]
     lines += ["1:", *maker.row(), f"srli a2, a6, {_AT_ONCE.bit_length() - 1}", "beqz a2, 2f"]
     lines += repeat("a2", [*made(_AT_ONCE), *pack_bytes(first, results), store_step(first, "a4", 4)])
-    lines += ["2:", f"andi a3, a6, {_AT_ONCE - 1}", "beqz a3, 4f", "3:", *made(1), f"sb {first}, 0(a4)"]
-    lines += ["addi a4, a4, 1", "addi a3, a3, -1", "bnez a3, 3b", "4:", "add a0, a0, a7", "add a1, a1, t6"]
+    lines += ["2:", f"andi a2, a6, {_AT_ONCE - 1}", "beqz a2, 4f", "3:", *made(1), f"sb {first}, 0(a4)"]
+    lines += ["addi a4, a4, 1", "addi a2, a2, -1", "bnez a2, 3b", "4:", "add a0, a0, a7", "add a1, a1, t6"]
     lines += ["addi a5, a5, -1", "bnez a5, 1b"]
     way = "" if all(moves) else "_a" if moves[1] else "_b"
-    name = f"utvm_xpulp_{'products' if product else 'sums'}{way}{'' if saturates else '_c'}"
+    name = f"utvm_xpulp_{'products' if product else 'sums'}{'_parts' * parts}{way}{'' if saturates else '_c'}"
     operands = "const int8_t *a, const int8_t *b, const int32_t *numbers, const int32_t *shape, int8_t *y"
     comment = f"{'products' if product else 'sums'} of rows; shape: rows, elements of one, what a and b move behind it"
     return xpulp_function(name, f"void {name}({operands})", lines, comment)
@@ -82,6 +87,7 @@ class _Sum:
     """Elements `(a * left + b * right + offset) >> shift`."""
 
     words = SUM_WORDS
+    further: tuple[str, ...] = ()
 
     def __init__(self, moves: tuple[bool, bool]) -> None:
         self.moves = moves
@@ -109,8 +115,13 @@ class _Product:
 
     words = PRODUCT_WORDS
 
-    def __init__(self, moves: tuple[bool, bool]) -> None:
-        self.moves = moves
+    def __init__(self, moves: tuple[bool, bool], parts: bool) -> None:
+        self.moves, self.parts = moves, parts
+        # Registers of elements of an operand that stays are free.
+        spare = _SECONDS if moves[0] else _FIRSTS
+        self.bound, self.more = "a3", _KNOWN if all(moves) else spare[3]
+        self.sign = spare[2]
+        self.further = (self.bound, self.more) if parts else ()
 
     def row(self) -> list[str]:
         """Return the lines that take an operand that stays from its zero point, and its share of the start."""
@@ -132,11 +143,14 @@ class _Product:
         else:
             other = _SECONDS[0] if self.moves[0] else _FIRSTS[0]
             lines = [f"mv {_TOTAL}, {_KNOWN}"]
+        sign = _SECONDS[place] if all(self.moves) else self.sign
+        above = [f"sltu {sign}, {self.bound}, {to}", add_product(to, sign, self.more)] if self.parts else []
         return [
             *lines,
             add_product(_TOTAL, to, other),
             multiply_low_halves(to, _TOTAL, low, 16),
             add_product(to, _TOTAL, high),
             add_product_of_high_halves(to, _TOTAL, low),
+            *above,
             add_and_shift(to, offset, shift),
         ]
