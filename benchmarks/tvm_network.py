@@ -1,9 +1,11 @@
 """The talk's CIFAR-10 network through TVM's ONNX frontend: TVM untuned, TVM tuned here, µTVM's own kernels (`offload`).
 
     python benchmarks/tvm_network.py [--int8] [--board BOARD] [--trials N]
+    python benchmarks/tvm_network.py --roundings N [--board BOARD]
 
 In an environment with `utvm[tvm,onnx]`. Weights are drawn: cycles don't depend on them. N trials for each function.
-With --int8 the file has pairs of QuantizeLinear and DequantizeLinear.
+With --int8 the file has pairs of QuantizeLinear and DequantizeLinear. --roundings runs the int8 network on N inputs:
+TVM's outputs are held against ONNX's reference, which computes in float, and µTVM's against its own, in integers.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from tvm.relax.frontend.onnx import from_onnx
 
 import utvm.tvm
+from utvm.graph.reference import evaluate
 
 
 def network() -> onnx.ModelProto:
@@ -133,14 +137,49 @@ def run_exported(module: Any, image: Any, arena: int, board: str) -> Any:
         return session.measure("cnn_run", arrays).outputs[1]
 
 
+def roundings(board: str, inputs: int) -> None:
+    """Print for each drawn input whose reference each output equals, and where the two differ."""
+    model = int8_network()
+    module, reference = from_onnx(model), onnx.ModelProto()
+    reference.CopyFrom(model)
+    reference.opset_import[0].version = 19  # the first of which onnx has DequantizeLinear
+    in_float = ReferenceEvaluator(reference)
+    theirs, ours = (utvm.tvm.compile(module, board, name="cnn", offload=offload) for offload in (False, True))
+    graph = ours.program.graph
+    for seed in range(1, inputs + 1):
+        image = drawn(seed)
+        (wanted,) = in_float.run(None, {"x": image})
+        (in_integers,) = (evaluate(graph, {graph.inputs[0].name: image})[tensor.name] for tensor in graph.outputs)
+        outputs = run(theirs, image, board)[0], run(ours, image, board)[0]
+        steps = np.rint((outputs[1] - outputs[0]) * 8).astype(int)
+        print(
+            f"input {seed}: TVM's {_equal(outputs[0], wanted)} the float reference, "
+            f"µTVM's {_equal(outputs[1], in_integers)} the integer one; steps between them: {steps.ravel().tolist()}",
+            flush=True,
+        )
+
+
+def drawn(seed: int) -> Any:
+    """Return an image."""
+    return np.random.default_rng(seed).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
+
+
+def _equal(found: Any, wanted: Any) -> str:
+    return "equals" if np.array_equal(found, wanted.reshape(found.shape)) else "DIFFERS FROM"
+
+
 def main() -> None:
     """Print a line for each kind of kernels."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", default="qemu-cortex-m7")
     parser.add_argument("--int8", action="store_true")
     parser.add_argument("--trials", type=int, default=32)
+    parser.add_argument("--roundings", type=int, metavar="N")
     arguments = parser.parse_args()
-    board, image = arguments.board, np.random.default_rng(1).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
+    board, image = arguments.board, drawn(1)
+    if arguments.roundings:
+        roundings(board, arguments.roundings)
+        return
     module = from_onnx(int8_network() if arguments.int8 else network())
     compiled = utvm.tvm.compile(module, board, name="cnn", offload=True)
     ours, cycles = run(compiled, image, board)

@@ -13,7 +13,7 @@ import utvm.tvm
 from tests.fleet.support import FleetProcesses
 from utvm.codegen import CFunction
 from utvm.fleet import Fleet
-from utvm.tuning import measure
+from utvm.tuning import measure, rack
 from utvm.tvm.candidate import build, build_code, expected
 from utvm.tvm.code import TirCode, operands_of, tir_code
 from utvm.tvm.module import tir_module
@@ -75,8 +75,11 @@ def test_failures_are_told_as_metaschedule_wants_them() -> None:
 
 
 def test_a_fleet_makes_the_trials() -> None:
+    """With one host that has just died, too."""
     with FleetProcesses() as processes:
-        processes.worker([BOARD, BOARD])
+        dead = processes.worker([BOARD])
+        processes.worker([BOARD])
+        dead.kill()
         with utvm.tvm.Boards(BOARD, fleet=processes.fleet) as boards:
             tuned = utvm.tvm.tune(product("int8"), boards, trials=2, space=by_hand)
     assert {trial.outcome for trial in tuned.trials} == {"ok"}
@@ -100,6 +103,28 @@ def test_a_candidate_that_hangs_or_faults_leaves_the_board_to_the_next(monkeypat
         ]
         outcomes = [boards.submit(expected(function), each).result().outcome for each in programs]
     assert outcomes == ["ok", "hung", "crashed", "ok"]
+
+
+def test_boards_that_vanish_cost_only_what_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of tuning the best trial so far counts; before any, tuning fails with what the board said."""
+    works, seen = measure.Measurer.measure, list[int]()
+
+    def gone(measurer: object, *work: object) -> object:
+        seen.append(1)
+        if len(seen) > last:
+            raise measure.BoardLostError("the cable is out")
+        return works(measurer, *work)
+
+    monkeypatch.setattr(measure.Measurer, "measure", gone)
+    monkeypatch.setattr(rack, "_RETRY_SECONDS", 0.1)
+    last = 4
+    with utvm.tvm.Boards(BOARD) as boards, pytest.warns(utvm.UtvmWarning, match="best of 3 trials .* cable is out"):
+        tuned = utvm.tvm.tune(product("int8"), boards, trials=8, space=by_hand)
+    assert len(tuned.trials) == 3
+    assert tuned.best.cycles == min(tuned.untuned.cycles, *(trial.cycles for trial in tuned.trials))
+    last = len(seen) + 1
+    with utvm.tvm.Boards(BOARD) as boards, pytest.raises(utvm.UtvmError, match="cable is out"):
+        utvm.tvm.tune(product("int8"), boards, trials=2, space=by_hand)
 
 
 NAMES = ["int", "INT32_MIN", "scratch", "x", "x_2", "X", "linux", "expf", "uint8_t", "*/", "utvm_arena", "main"]

@@ -44,6 +44,7 @@ class Boards:
 
     Attributes:
         trials: what the boards said of each candidate, in the order in which they ended.
+        lost: why the last trial was not made, None if it was: no board could be reached.
 
     Raises:
         UtvmError: a board is not known, the boards are not of one kind, or they are several beside a fleet.
@@ -57,6 +58,7 @@ class Boards:
     fleet: Fleet | None = None
     assume: str | None = None
     trials: list[Trial] = field(default_factory=list, init=False)
+    lost: UtvmError | None = field(default=None, init=False)
     _every: list[Board] = field(init=False)
     _rack: Rack | None = field(default=None, init=False)
 
@@ -111,7 +113,11 @@ class Boards:
         return future
 
     def _ended(self, future: Future[Trial]) -> None:
-        if not future.cancelled() and future.exception() is None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        self.lost = error if isinstance(error, UtvmError) else None
+        if error is None:
             self.trials.append(future.result())
 
     def _connected(self) -> Rack:

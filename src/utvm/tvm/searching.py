@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import tvm
 from tvm.s_tir import meta_schedule
 
-from utvm.errors import UtvmError
+from utvm.errors import UtvmError, UtvmWarning
 from utvm.tuning import Outcome, Trial
 from utvm.tvm.candidate import build, expected
 from utvm.tvm.code import c_target
@@ -109,9 +110,12 @@ def tune(
         seed: of the search.
         work_directory: where MetaSchedule keeps its database and logs; nowhere if None.
 
+    Boards that are lost on the way end nothing: candidates fail until one is back. If none comes back, the best of the
+    trials that were made counts, and a warning says so.
+
     Raises:
         TvmCodeError: the function can't be run on the host or the board.
-        UtvmError: the boards can't be reached.
+        UtvmError: the boards can't be reached, or were lost before any candidate ran.
 
     Example:
         with utvm.tvm.Boards("qemu-cortex-m7") as boards:
@@ -145,10 +149,19 @@ def tune(
         )
         schedule = meta_schedule.tir_integration.compile_tir(database, as_module(function), c_target())
     ended = tuple(boards.trials[begun + 1 :])
+    good = [trial for trial in ended if trial.outcome is Outcome.OK]
+    if boards.lost is not None and not good:
+        raise boards.lost
     if schedule is None:
         return TunedFunction(function=function, untuned=untuned, best=untuned, trials=ended)
     found = schedule.mod["main"]
-    best = boards.submit(expected(function), build(found, boards.board)).result()
+    try:
+        best = boards.submit(expected(function), build(found, boards.board)).result()
+    except UtvmError as error:
+        best = min(good, key=lambda trial: _count(trial) or 0)
+        warnings.warn(
+            f"the best of {len(good)} trials counts, then no board was left: {error}", UtvmWarning, stacklevel=2
+        )
     if best.outcome is not Outcome.OK or (_count(best) or 0) >= (_count(untuned) or 0):
         found, best = function, untuned
     return TunedFunction(function=found, untuned=untuned, best=best, trials=ended)
