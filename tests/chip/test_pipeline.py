@@ -23,6 +23,7 @@ from utvm.toolchain import instruction_listing
 CHANGES = [
     ("cortex-m7", {"multiply_waits": False, "unaligned_load": 5}),
     ("cortex-m7", {"banks": False, "narrow_store": 3.0, "early_alu": False}),
+    ("cortex-m4", {"store_before_load": 2, "indexed_chain": False}),
     ("cortex-m33", {"load": 3, "multiply_flags": 0}),
 ]
 
@@ -39,7 +40,7 @@ def board_of(core: str) -> Board:
     return replace(load_board(board_file(core), trust=True).linked_by("pyocd"), cycle_counter="dwt")
 
 
-@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m33"])
+@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m4", "cortex-m33"])
 def test_a_part_as_the_table_says_holds(price: Callable[..., None], core: str) -> None:
     price()
     with connect(board_of(core)) as session:
