@@ -31,6 +31,11 @@ def with_loads_at_words(lines: Sequence[str]) -> list[str]:
     return placed
 
 
+def to_word(before: Sequence[str]) -> tuple[str, ...]:
+    """Return the directive that brings code to a word behind code that begins at one, if that does not end there."""
+    return (f".balign {_WORD}",) if sum(parse(line).size for line in before) % _WORD else ()
+
+
 def placed(lines: Sequence[str]) -> list[Instruction]:
     """Return code that begins at a multiple of 4, parsed; each instruction knows whether it lies off a word."""
     found, address = [], 0

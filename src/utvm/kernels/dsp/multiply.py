@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, ScheduleError, code_cycles, schedule
+from utvm.cores.thumb.placing import to_word
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, assembler_loop
 from utvm.kernels.dsp.multiply_code import (
@@ -158,4 +159,5 @@ def _repeated_body(spec: MultiplySpec, timing: Timing, shift: int, *, reuse: boo
     started = tuple(line for line in entry if not line.endswith(":") and not line.startswith("."))
     cycles = code_cycles(started, timing) + finished.cycles
     cycles += spec.rows * code_cycles(turn, timing, context=turn, jumped=True)
-    return (*entry, *loop.lines, "bne.w 2b", *finished.lines), cycles
+    aligned = to_word(turn) if timing.loads_at_words else ()
+    return (*entry, *turn, *aligned, *finished.lines), cycles

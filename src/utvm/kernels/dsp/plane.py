@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from utvm.codegen import CSupport
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.thumb import parse
+from utvm.cores.thumb.placing import to_word
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import LOOP_REGISTERS, MAX_OFFSET, assembler_loop, loop_cycles
 from utvm.kernels.dsp.finish import WIDE_FINISHES, Finish, Saturation
@@ -101,6 +102,8 @@ def plane_kernel(name: str, spec: PlaneSpec, timing: Timing, *, width: int) -> P
         assert left == 1
         last = schedule(_outputs(replace(spec, columns=1)), timing, pool=("r3", *LOOP_REGISTERS), fixed=fixed).lines
     entry = f"mov r3, #{steps}"
+    # Scheduled code begins at a word: its loads lie off words otherwise.
+    aligned = to_word((*turn, "bne.w 1b")) if last and timing.loads_at_words else ()
     after = (
         *last,
         f"ldr r3, [sp, #{_BLOCKS_IN_FRAME}]",
@@ -122,7 +125,7 @@ def plane_kernel(name: str, spec: PlaneSpec, timing: Timing, *, width: int) -> P
             "2:",
             entry,
         ],
-        after=after,
+        after=(*aligned, *after),
         frame=_FRAME,
     )
     around = timing.cost((), [parse(line) for line in (entry, *after)])

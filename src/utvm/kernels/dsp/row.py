@@ -299,9 +299,11 @@ def _turn(words: int, timing: Timing, *, at_words: bool) -> tuple[int, tuple[str
 @lru_cache(maxsize=16)
 def _turn_by_bytes(at_once: int, timing: Timing) -> tuple[int, tuple[str, ...], float]:
     block = Block()
-    for byte in range(4 * at_once):
-        lane = byte // 4 * 4 + _LANES[byte % 4]
-        block(f"ldrsb %b{byte}, [%x, #{byte}]", f"strh %b{byte}, [%row, #{2 * lane}]")
+    for byte in range(0, 4 * at_once, 4):
+        for lane in range(2):
+            low, high = (byte + _LANES[2 * lane + half] for half in range(2))
+            block(f"ldrsb %b{low}, [%x, #{low}]", f"ldrsb %b{high}, [%x, #{high}]")
+            block(f"pkhbt %b{low}, %b{low}, %b{high}, lsl #16", f"str %b{low}, [%row, #{2 * byte + 4 * lane}]")
     block(f"add %x, %x, #{4 * at_once}", f"add %row, %row, #{8 * at_once}", "subs %turns, %turns, #1")
     body = schedule(block, timing, pool=LOOP_REGISTERS, fixed={"%x": "r0", "%row": "r2", "%turns": "r3"})
     return at_once, body.lines, body.cycles + _BRANCH_CYCLES
