@@ -135,6 +135,9 @@ def one(kind: str, n: Network, x: str) -> str:
     if kind in ("Softmax", "Sigmoid"):
         y = n.add("Softmax", [x], "p", axis=-1) if kind == "Softmax" else n.add("Sigmoid", [x], "p")
         return n.pair(y, 1.1, low=0.0)
+    if kind == "Product":
+        turned = n.pair(n.add("Transpose", [x], "t", perm=[0, 1, 3, 2]), 0, like="x")
+        return n.pair(n.add("MatMul", [x, turned], "p"), 30)
     if kind == "ReluOfMean":
         wide = n.pair(n.add("Conv", [x, n.weights(9, 4, 1, 1), n.bias(9)], "c"), 6)
         y = n.add("Flatten", [n.add("GlobalAveragePool", [wide], "p")], "f")
@@ -155,7 +158,7 @@ def one(kind: str, n: Network, x: str) -> str:
 KINDS = (
     *("Conv", "Depthwise", "ConvOneScale", "ConvClip", "ConvPairRelu", "Gemm", "GemmPlain", "MatMul", "Add", "Sub"),
     *("Mul", "Concat", "AddRelu", "AddConstant", "MaxPool", "AveragePool", "GlobalAveragePool", "Reshape", "Softmax"),
-    *("Sigmoid", "Bare", "ReluOfMean", "ReluOfConcat"),
+    *("Sigmoid", "Bare", "ReluOfMean", "ReluOfConcat", "Product"),
 )
 SECOND = ("ConvPairRelu", "Add", "Sub", "Mul", "Concat", "AddRelu", "Bare", "ReluOfConcat", "ReluOfMean")
 """Of two operators that round: each is within 1 of its own operands."""
@@ -168,7 +171,7 @@ def test_operators(kind: str) -> None:
         made = n.made(one(kind, n, n.pair("x", 4)), (1, 4, 6, 7))
         graph = check(made, (1, 4, 6, 7), within=2 if kind in SECOND else 1)
         moving = [op for op in graph.operators if isinstance(op, Transpose)]
-        assert not moving or kind in ("Reshape", "Softmax")
+        assert not moving or kind in ("Reshape", "Softmax", "Product")
 
 
 def test_weights_and_units_are_those_of_the_file() -> None:

@@ -21,6 +21,7 @@ from utvm.graph import (
     FULL_INT8,
     Add,
     AveragePool2D,
+    BatchMatMul,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
@@ -253,6 +254,8 @@ class _Integers:
             return self._rescaled(self._apply(op, (x,))[place], units)
         if isinstance(op, Weighted):
             return self._weighted(op, units, clamp, None)
+        if isinstance(op, BatchMatMul):
+            return self._emit(op, {op.a: self.own(op.a), op.b: self.own(op.b)}, units)
         if isinstance(op, Add | Sub | Mul):
             return self._binary(op, units, clamp)
         if isinstance(op, Mean | LeakyRelu):
