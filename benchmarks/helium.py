@@ -1,10 +1,11 @@
 """Networks and inner blocks on the Cortex-M55: the tables of docs/helium.md.
 
-    python benchmarks/helium.py --models DIR [--write]
+    python benchmarks/helium.py --models DIR [--llvm-mca llvm-mca-19] [--write]
     python benchmarks/helium.py --layers FILE [--write]
     python benchmarks/helium.py --blocks [--llvm-mca llvm-mca-19] [--write]
 
-Networks run once on the emulated board, compiled by default. `--layers` does the same with single layers beside
+Networks run once on the emulated board, compiled by default; the same counts are priced by the core's table and, each
+executed edge between blocks, by llvm-mca. `--layers` does the same with single layers beside
 recorded cycles of others: FILE is a JSON object of names (as `utvm bench layers` has them) and cycles. `--blocks`
 prices the inner loops of micro-kernels by the core's table and by llvm-mca.
 """
@@ -21,19 +22,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from pipelines import networks
+from llvm_mca import LlvmMca
+from pipelines import connected, networks
 from tables import DOCS, write_table
 
 from utvm import api
 from utvm.bench import layer_graph
 from utvm.cores import get_core
 from utvm.cores.microkernel import code_cycles
+from utvm.emulators.cycles import CycleModel
 from utvm.frontends import load
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels.helium.block import BlockSpec, micro_kernel
 from utvm.kernels.helium.finish import VectorFinish
 from utvm.kernels.helium.patch_code import PatchSpec, patch_kernel
+from utvm.toolchain import instruction_listing
 
 BOARD, WITHOUT_VECTORS = "qemu-cortex-m55", "qemu-cortex-m33"
 CMSIS_NN = {"KWS": 1_962_337, "IC": 4_888_353, "VWW": 6_947_923, "AD": 154_528, "CIFAR-10": 3_608_750}
@@ -74,17 +78,18 @@ def main() -> None:
     elif arguments.models is None:
         parser.error("give --models DIR, --layers FILE or --blocks")
     else:
-        name, lines = "helium-networks", list(networks_table(arguments.models))
+        name, lines = "helium-networks", list(networks_table(arguments.models, arguments.llvm_mca))
     print("\n".join(lines))
     if arguments.write:
         write_table(DOCS / "helium.md", name, lines)
 
 
-def networks_table(models: Path) -> Iterator[str]:
-    """Yield a row a network: its cycles beside CMSIS-NN's, and its memory with vectors and without."""
-    yield "| network | µTVM | CMSIS-NN (recorded) | times | arena, flash | without vectors |"
-    yield "|---|--:|--:|--:|--:|--:|"
-    with api.connect(BOARD) as session:
+def networks_table(models: Path, tool: str) -> Iterator[str]:
+    """Yield a row a network: its cycles by two tables beside CMSIS-NN's, and its memory with vectors and without."""
+    yield "| network | µTVM | the same by llvm-mca | CMSIS-NN (recorded) | times | arena, flash | without vectors |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
+    session, target = connected(BOARD, None)
+    with session:
         for name, path in networks(models).items():
             if name not in CMSIS_NN:
                 continue
@@ -92,9 +97,16 @@ def networks_table(models: Path) -> Iterator[str]:
             compiled = api.compile(graph, session.board)
             inputs = {t.name: random_input(t, i) for i, t in enumerate(graph.inputs)}
             cycles = api.Model(session, compiled).run(inputs).measurement.cycles
+            counts = target.counts()
             assert cycles is not None
+            assert counts is not None
+            second = CycleModel(instruction_listing(compiled.image), LlvmMca(tool, session.board.core.name)).cycles(
+                counts
+            )
+            assert second is not None
             peer = CMSIS_NN[name]
-            cells = [f"{cycles:,}", f"{peer:,}", f"{peer / cycles:.1f}", memory(compiled)]
+            times = f"{peer / cycles:.1f}, {peer / second:.1f}"
+            cells = [f"{cycles:,}", f"{second:,}", f"{peer:,}", times, memory(compiled)]
             cells.append(memory(api.compile(graph, WITHOUT_VECTORS)))
             yield "| " + " | ".join([name, *cells]) + " |"
 

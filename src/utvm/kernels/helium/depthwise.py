@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from utvm.codegen import CArray, CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
-from utvm.kernels.base import Config, Kernel
+from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.dsp.stream import to_words
 from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, ScheduledVectors
@@ -18,6 +18,7 @@ from utvm.kernels.helium.finish import VectorFinish, constants, refusal
 from utvm.kernels.helium.move import FILL, fill_cycles
 from utvm.kernels.helium.patch_code import (
     INTERLEAVE,
+    WRITTEN,
     PatchSpec,
     interleave_cycles,
     patch_kernel,
@@ -25,6 +26,7 @@ from utvm.kernels.helium.patch_code import (
     separate_cycles,
 )
 from utvm.kernels.overlap import line_ahead
+from utvm.kernels.weighted import offset
 from utvm.kernels.workload_keys import dims, workload
 
 _ROWS = 4
@@ -36,7 +38,10 @@ _MOST_TAPS = 16
 
 
 class HeliumDepthwise(ScheduledVectors):
-    """DepthwiseConv2D of any shape whose kernel has up to 16 patches of 4 x 4 taps."""
+    """DepthwiseConv2D of any shape whose kernel has up to 16 patches of 4 x 4 taps.
+
+    Knob: `lines` of 2 x 2 outputs that are made of a channel before the next, where rows are short.
+    """
 
     name = "helium-depthwise"
     kinds = (DepthwiseConv2D,)
@@ -48,19 +53,32 @@ class HeliumDepthwise(ScheduledVectors):
         lacking = self.lacks(core) or refusal(op)
         if lacking is not None:
             return lacking
-        return "its kernel is too large" if len(_DepthwisePlan.of(op).spec.taps) > _MOST_TAPS else None
+        return "its kernel is too large" if len(_DepthwisePlan.of(op, 1).spec.taps) > _MOST_TAPS else None
+
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return the knob; rows of many sets are made one by one."""
+        del core
+        assert isinstance(op, DepthwiseConv2D)
+        return {"lines": tuple(range(_most_lines(op), 0, -1))}
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return the fastest config."""
+        return min(self.contenders(op, core), key=lambda config: self.estimate(op, core, config) or 0.0)
+
+    def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
+        """Return all configs."""
+        return tuple({"lines": lines} for lines in self.space(op, core)["lines"])
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all rows."""
-        del config
         assert isinstance(op, DepthwiseConv2D)
-        return _DepthwisePlan.of(op).cycles(core)
+        return _DepthwisePlan.of(op, int(config["lines"])).cycles(core)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
         assert isinstance(op, DepthwiseConv2D)
         assert core.timing is not None
-        plan = _DepthwisePlan.of(op)
+        plan = _DepthwisePlan.of(op, int(config["lines"]))
         kernel = patch_kernel(plan.spec, core.timing)[0]
         way_back = separate(op.y.shape[3], plan.columns * op.y.shape[3], flip=plan.spec.finish.unsigned)
         w = CWriter()
@@ -70,7 +88,7 @@ class HeliumDepthwise(ScheduledVectors):
             config=config,
             function=CFunction(
                 stem=f"depthwise_{dims(op.x.shape[1:])}_k{op.weights.shape[1]}x{op.weights.shape[2]}_helium",
-                comment=f"{workload(op)}\nfamily {self.name}",
+                comment=f"{workload(op)}\nfamily {self.name}, lines {plan.spec.lines}",
                 parameters=WEIGHTED_PARAMETERS,
                 body=w.text,
                 support=(FILL, INTERLEAVE, way_back, kernel),
@@ -85,7 +103,7 @@ class HeliumDepthwise(ScheduledVectors):
 class _DepthwisePlan:
     """What the C, the micro-kernel and the stream of one layer agree on.
 
-    `quads` sets of four interleaved rows have `wide` columns each.
+    `quads` sets of four interleaved rows have `wide` columns each: the taps of an output, or a line of patches each.
     """
 
     op: DepthwiseConv2D
@@ -94,35 +112,41 @@ class _DepthwisePlan:
     wide: int
 
     @staticmethod
-    def of(op: DepthwiseConv2D) -> _DepthwisePlan:
+    def of(op: DepthwiseConv2D, lines: int) -> _DepthwisePlan:
         _, height, width, _ = op.weights.shape
         channels, out_channels, out_width = op.x.shape[3], op.y.shape[3], op.y.shape[2]
-        square = op.stride == op.dilation == (1, 1) and height <= _SIDE and width <= _SIDE
+        square = _is_square(op)
         word = 4 * channels
         columns = 2 if square else 4
         steps = -(-out_width // columns)
         across = 1 if square else -(-width // _ROWS)
-        quads = 1 if square else -(-height // _ROWS)
+        quads = lines if square else -(-height // _ROWS)
         last = (steps * columns - 1) * op.stride[1] + ((across * _ROWS) - 1) * op.dilation[1]
         wide = max(last + _ROWS, op.padding.left + op.x.shape[2] + op.padding.right)
-        taps = tuple(
-            quad * wide * word + part * _ROWS * op.dilation[1] * word for quad in range(quads) for part in range(across)
-        )
+        parts = [(quad, part) for quad in range(1 if square else quads) for part in range(across)]
+        taps = tuple(quad * wide * word + part * _ROWS * op.dilation[1] * word for quad, part in parts)
         spec = PatchSpec(
             square=square,
             taps=taps,
             between=op.dilation[1] * word,
             step=columns * word if square else op.stride[1] * word,
             out_step=4 * out_channels,
-            steps=steps,
+            steps=steps * lines,
             finish=VectorFinish.of(op),
+            lines=lines,
+            jump=(wide - steps * columns) * word if lines > 1 else 0,
         )
         return _DepthwisePlan(op=op, spec=spec, quads=quads, wide=wide)
 
     @property
     def out_rows(self) -> int:
         """Output rows at once."""
-        return 2 if self.spec.square else 1
+        return 2 * self.spec.lines if self.spec.square else 1
+
+    @property
+    def line_steps(self) -> int:
+        """Sets of four outputs of a line."""
+        return self.spec.steps // self.spec.lines
 
     @property
     def columns(self) -> int:
@@ -167,7 +191,7 @@ class _DepthwisePlan:
     @property
     def dump_bytes(self) -> int:
         """Bytes of a row of outputs that are none."""
-        return self.spec.steps * self.columns * self.op.y.shape[3]
+        return self.line_steps * self.columns * self.op.y.shape[3]
 
     def stream(self) -> NDArray[np.int32]:
         """Return, for each output channel, its weights as patches, then its constants."""
@@ -205,9 +229,21 @@ class _DepthwisePlan:
         fills = [fill_cycles(count) for count in self.pads]
         each_time = sum(fill for fill, reached in zip(fills, self.reached, strict=True) if reached)
         quad = interleave_cycles(self.row_bytes) + 60 + each_time
-        row = self.quads * quad + 60 + op.y.shape[3] * channel + separate_cycles(op.y.shape[3], self.spec.steps) + 40
+        back = self.spec.lines * (separate_cycles(op.y.shape[3], self.line_steps) + 40)
+        row = self.quads * quad + 60 + op.y.shape[3] * channel + back
         rows = op.x.shape[0] * -(-op.y.shape[1] // self.out_rows)
         return rows * row + fill_cycles(self.row_bytes) + self.quads * (sum(fills) - each_time)
+
+
+def _is_square(op: DepthwiseConv2D) -> bool:
+    return op.stride == op.dilation == (1, 1) and max(op.weights.shape[1:3]) <= _SIDE
+
+
+def _most_lines(op: DepthwiseConv2D) -> int:
+    """Return how many lines of patches are made at once at most: as many as are written without a loop."""
+    if not _is_square(op):
+        return 1
+    return max(1, min(WRITTEN // -(-op.y.shape[2] // 2), -(-op.y.shape[1] // 2)))
 
 
 def _rounded(nbytes: int) -> int:
@@ -240,7 +276,9 @@ def _write(w: CWriter, plan: _DepthwisePlan, kernel: str, way_back: str) -> None
         with w.loop("quad", plan.quads):
             w("const int8_t *rows[4];")
             with w.loop("k", _ROWS):
-                w(f"const int32_t iy = oy * {op.stride[0]} + (4 * quad + k) * {op.dilation[0]} - {op.padding.top};")
+                rows_apart = 2 if plan.spec.square else _ROWS
+                place = f"({rows_apart} * quad + k) * {op.dilation[0]}"
+                w(f"const int32_t iy = oy * {op.stride[0]} + {place} - {op.padding.top};")
                 w(f"rows[k] = iy >= 0 && iy < {height} ? x + (n * {height} + iy) * {row} : padding;")
             w(f"int8_t *const to = scratch + quad * {plan.wide * word};")
             if left and left_reached:
@@ -250,19 +288,36 @@ def _write(w: CWriter, plan: _DepthwisePlan, kernel: str, way_back: str) -> None
                 w(f"utvm_helium_fill(to + {left + width * word}, {zero}, {right});")
         w(f"{kernel}(scratch, stream, outputs, {out_channels});")
         line = out_width * out_channels
-        w(f"int8_t *const out = y + (n * {out_height} + oy) * {line};")
         if plan.spec.square:
-            w(f"int8_t *const below = oy + 1 < {out_height} ? out + {line} : dump;")
-            _write_sets(w, way_back, full, 0, ["out", "below", f"out + {out_channels}", f"below + {out_channels}"])
-            if rest:
-                at = 2 * full * out_channels
-                _write_sets(w, way_back, 1, full * 4 * out_channels, [f"out + {at}", f"below + {at}", "dump", "dump"])
-        else:
-            _write_sets(w, way_back, full, 0, [f"out + {k * out_channels}" for k in range(4)])
-            at = 4 * full * out_channels
-            targets = [f"out + {at + k * out_channels}" if k < rest else "dump" for k in range(4)]
-            if rest:
-                _write_sets(w, way_back, 1, full * 4 * out_channels, targets)
+            for number in range(plan.spec.lines):
+                _write_line(w, plan, way_back, number)
+            return
+        w(f"int8_t *const out = y + (n * {out_height} + oy) * {line};")
+        _write_sets(w, way_back, full, 0, [f"out + {k * out_channels}" for k in range(4)])
+        at = 4 * full * out_channels
+        targets = [f"out + {at + k * out_channels}" if k < rest else "dump" for k in range(4)]
+        if rest:
+            _write_sets(w, way_back, 1, full * 4 * out_channels, targets)
+
+
+def _write_line(w: CWriter, plan: _DepthwisePlan, way_back: str, number: int) -> None:
+    """Write the way back of a line of sets of 2 x 2 outputs."""
+    op = plan.op
+    _, out_height, out_width, out_channels = op.y.shape
+    line = out_width * out_channels
+    full, rest = divmod(out_width, plan.columns)
+    start = number * plan.line_steps * 4 * out_channels
+    with w.block(""):
+        for name, row in (("out", 2 * number), ("below", 2 * number + 1)):
+            place = f"y + (n * {out_height} + oy{offset(row)}) * {line}"
+            inside = f"oy{offset(row)} < {out_height} ? {place} : dump"
+            w(f"int8_t *const {name} = {inside if row else place};")
+        _write_sets(w, way_back, full, start, ["out", "below", f"out + {out_channels}", f"below + {out_channels}"])
+        if rest:
+            at = 2 * full * out_channels
+            _write_sets(
+                w, way_back, 1, start + full * 4 * out_channels, [f"out + {at}", f"below + {at}", "dump", "dump"]
+            )
 
 
 def _write_sets(w: CWriter, way_back: str, sets: int, start: int, targets: list[str]) -> None:

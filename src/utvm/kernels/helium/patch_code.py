@@ -7,6 +7,7 @@ Elsewhere each output has patches of its own, and four outputs of a row are fini
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,7 +25,7 @@ _SECOND = ("r8", "r10", "r12", "lr")
 _FRAME = 52
 _T, _STREAM, _OUT, _COUNT, _LOW, _HIGH = 0, 4, 8, 12, 16, 32
 _CHANNEL_CYCLES, _TAIL_CYCLES = 22, 7
-_WRITTEN, _AT_ONCE = 6, 4
+WRITTEN, _AT_ONCE = 9, 2
 """Sets of outputs up to which there is no loop, and those of a turn of one."""
 
 
@@ -39,6 +40,8 @@ class PatchSpec:
         step: from one patch to the next: of two columns, or of the next output.
         out_step: from four outputs of a channel to the next four.
         steps: sets of four outputs.
+        lines: rows of patches, if there are few sets.
+        jump: from the last set of a row of patches to the first of the next, beside a step.
     """
 
     square: bool
@@ -48,6 +51,8 @@ class PatchSpec:
     out_step: int
     steps: int
     finish: VectorFinish
+    lines: int = 1
+    jump: int = 0
 
     @property
     def vectors(self) -> int:
@@ -76,16 +81,18 @@ class _Steps:
         self._names += 1
         return f"%q{self._names}"
 
-    def write(self, turn: int) -> None:
+    def sum(self, turn: int) -> None:
+        """Write the sums of a set."""
         sums = self._sums[turn % len(self._sums)]
         if self.spec.square:
             patch = self.new()
-            self.block(f"vldrw.u32 {patch}, [r1, q7]", *move("r1", self.spec.step))
+            row_ends = (turn + 1) % (self.spec.steps // self.spec.lines) == 0
+            by = self.spec.step + (self.spec.jump if row_ends else 0)
+            self.block(f"vldrw.u32 {patch}, [r1, q7]", *move("r1", by))
             for total, weights in zip(sums, ("q0", "q1", "q2", "q3"), strict=True):
                 self.block(f"vmladav.s8 {total}, {patch}, {weights}")
         else:
             self._write_patches(sums)
-        self._finish(sums)
 
     def _write_patches(self, sums: tuple[str, ...]) -> None:
         spec, at = self.spec, 0
@@ -103,7 +110,9 @@ class _Steps:
                 self.block(f"vmladav{'a' if index else ''}.s8 {total}, {patch}, {weights}")
         self.block(*move("r1", len(sums) * spec.step - at))
 
-    def _finish(self, sums: tuple[str, ...]) -> None:
+    def finish(self, turn: int) -> None:
+        """Write the way from the sums of a set to its outputs."""
+        sums = self._sums[turn % len(self._sums)]
         block, finish, value = self.block, self.spec.finish, self.new()
         block(
             f"vmov {value}[2], {value}[0], {sums[0]}, {sums[2]}", f"vmov {value}[3], {value}[1], {sums[1]}, {sums[3]}"
@@ -146,6 +155,28 @@ def _pool(spec: PatchSpec) -> tuple[str, ...]:
     return tuple(f"q{number}" for number in range(spec.kept, 7))
 
 
+_Step = Callable[[_Steps, int], None]
+
+
+def _parts(spec: PatchSpec) -> tuple[list[tuple[int, list[tuple[_Step, int]]]], bool]:
+    """Return the parts of a channel, each (turns, what is written of which set), and whether the first has the head.
+
+    Where sets take turns with two sets of sums, one is finished while the next is summed, from turn to turn too.
+    """
+    whole: list[_Step] = [_Steps.sum, _Steps.finish]
+    if spec.steps <= WRITTEN:
+        return [(1, [(step, k) for k in range(spec.steps) for step in whole])], True
+    if not spec.alternates:
+        turns, rest = divmod(spec.steps, _AT_ONCE)
+        parts = [(n, [(step, k) for k in range(sets) for step in whole]) for n, sets in ((turns, _AT_ONCE), (1, rest))]
+        return [part for part in parts if part[1]], False
+    turns, rest = divmod(spec.steps - 1, _AT_ONCE)
+    ahead: list[tuple[_Step, int]] = [
+        each for k in range(_AT_ONCE) for each in ((_Steps.sum, k + 1), (_Steps.finish, k))
+    ]
+    return [(1, [(_Steps.sum, 0)]), (turns, ahead), (1, [*ahead[: 2 * rest], (_Steps.finish, rest)])], True
+
+
 @lru_cache(maxsize=512)
 def patch_kernel(spec: PatchSpec, timing: Timing) -> tuple[CSupport, float]:
     """Return `void name(const int8_t *rows, const int32_t *stream, int8_t *out, int32_t channels)`, and the cycles
@@ -155,8 +186,6 @@ def patch_kernel(spec: PatchSpec, timing: Timing) -> tuple[CSupport, float]:
         ScheduleError: it can't be scheduled.
     """
     name = f"utvm_helium_patches_{spec.steps}_{short_digest(spec, 2)}"
-    at_once = spec.steps if spec.steps <= _WRITTEN else _AT_ONCE
-    loops, rest = divmod(spec.steps, at_once)
     head = [
         f"ldrd r1, r3, [sp, #{_T}]",
         f"ldr r7, [sp, #{_OUT}]",
@@ -164,18 +193,15 @@ def patch_kernel(spec: PatchSpec, timing: Timing) -> tuple[CSupport, float]:
         "add.w r11, r7, #4",
         f"str r11, [sp, #{_OUT}]",
     ]
-    # A channel without a loop is scheduled with the loads of its constants.
-    alone = loops == 1 and not rest
-    lines = [] if alone else list(head)
-    cycles = float(_TAIL_CYCLES if alone else _CHANNEL_CYCLES + 2 * spec.vectors)
-    for turns, sets in ((loops, at_once), (1, rest)):
-        if not sets:
-            continue
+    parts, with_head = _parts(spec)
+    lines = [] if with_head else list(head)
+    cycles = float(_TAIL_CYCLES if with_head else _CHANNEL_CYCLES + 2 * spec.vectors)
+    for number, (turns, steps) in enumerate(parts):
         writer = _Steps(spec)
-        if alone:
+        if with_head and number == 0:
             writer.block(*head)
-        for turn in range(sets):
-            writer.write(turn)
+        for step, set_ in steps:
+            step(writer, set_)
         done = schedule(writer.block, timing, pool=_pool(spec))
         if turns > 1:
             lines += [f"movw r11, #{turns}", ".balign 4", "2:", *done.lines, "subs.w r11, r11, #1", "bne.w 2b"]
