@@ -27,7 +27,7 @@ LANES = 16
 OUTPUTS = 16
 _SUMS = ("r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr")
 _POOL = tuple(f"q{number}" for number in range(8))
-_UNROLLED = 16
+_UNROLLED = 20
 """Steps of 16 taps up to which a block has no inner loop."""
 _WRITTEN = 20
 """Steps of all blocks that are scheduled together."""
@@ -170,21 +170,40 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
         ScheduleError: it can't be scheduled.
     """
     name = f"utvm_helium_m{spec.pixels}_{len(spec.steps)}x{spec.groups}_{short_digest(spec, 3)}"
-    body, cycles = _looped(spec, timing) if spec.turns[0] else _straight(spec, timing)
-    advance = [
-        *move("r1", spec.pixels * spec.pitch),
-        *(move("r7", spec.pixels * spec.pitch) if spec.pixels == 2 else []),
-        *move("r3", -spec.groups * spec.block_bytes),
-        *move("r5", spec.pixels * spec.out_pitch - spec.groups * spec.channels),
-    ]
+    main, turn_cycles = _turns(spec, timing) if spec.groups == spec.at_once else _groups(spec, timing)
     lines = [
-        f"str r3, [sp, #{_PIXELS}]",
         "mov r5, r1",
+        *(["mov r11, r3"] if spec.groups == spec.at_once else [f"str r3, [sp, #{_PIXELS}]"]),
         "mov r3, r2",
         "mov r1, r0",
         *([f"add.w r7, r1, #{spec.pitch}"] if spec.pixels == 2 and spec.pitch <= MAX_OFFSET else []),
         *(["mov r7, r1", *move("r7", spec.pitch)] if spec.pixels == 2 and spec.pitch > MAX_OFFSET else []),
         *_constants(spec.finish),
+        *main,
+    ]
+    comment = (
+        f"{spec.pixels} pixels, {spec.groups} blocks of {spec.channels} channels, {len(spec.steps)} steps of 16 taps"
+    )
+    prototype = f"void {name}(const int8_t *x, int8_t *y, const int32_t *stream, int32_t turns)"
+    kernel = assembler_function(name, prototype, framed(_FRAME, lines), comment)
+    return kernel, _CALL_CYCLES, turn_cycles
+
+
+def _advance(spec: BlockSpec) -> list[str]:
+    """Return the lines that move all addresses from the end of a turn to the next."""
+    return [
+        *move("r1", spec.pixels * spec.pitch),
+        *(move("r7", spec.pixels * spec.pitch) if spec.pixels == 2 else []),
+        *move("r3", -spec.groups * spec.block_bytes),
+        *move("r5", spec.pixels * spec.out_pitch - spec.groups * spec.channels),
+    ]
+
+
+def _groups(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
+    """Return a loop over turns of a loop over blocks, and the cycles of a turn."""
+    body, cycles = _looped(spec, timing) if spec.turns[0] else _straight(spec, timing)
+    advance = _advance(spec)
+    lines = [
         ".balign 4",
         "1:",
         f"movw r11, #{spec.groups // spec.at_once}",
@@ -199,12 +218,18 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
         f"str r11, [sp, #{_PIXELS}]",
         "bne.w 1b",
     ]
-    comment = (
-        f"{spec.pixels} pixels, {spec.groups} blocks of {spec.channels} channels, {len(spec.steps)} steps of 16 taps"
-    )
-    prototype = f"void {name}(const int8_t *x, int8_t *y, const int32_t *stream, int32_t turns)"
-    kernel = assembler_function(name, prototype, framed(_FRAME, lines), comment)
-    return kernel, _CALL_CYCLES, spec.groups // spec.at_once * (cycles + 3) + len(advance) + _LOOP_CYCLES
+    return lines, spec.groups // spec.at_once * (cycles + 3) + len(advance) + _LOOP_CYCLES
+
+
+def _turns(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
+    """Return a loop over turns of which each is one body, and the cycles of a turn."""
+    advance = _advance(spec)
+    if spec.turns[0]:
+        body, cycles = _looped(spec, timing)
+        body, cycles = [*body, *advance], cycles + len(advance)
+    else:
+        body, cycles = _straight(spec, timing, advance)
+    return [".balign 4", "1:", *body, "subs.w r11, r11, #1", "bne.w 1b"], cycles + 3
 
 
 def _constants(finish: VectorFinish) -> list[str]:
@@ -329,8 +354,8 @@ def _moves(spec: BlockSpec) -> list[int]:
     return [after - before for before, after in zip(steps, (*steps[1:], 0), strict=True)]
 
 
-def _straight(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
-    """Return `at_once` blocks without an inner loop, and their cycles."""
+def _straight(spec: BlockSpec, timing: Timing, behind: Sequence[str] = ()) -> tuple[list[str], float]:
+    """Return `at_once` blocks without an inner loop and the lines `behind` them, and their cycles."""
     writer = _Writer(spec)
     for _ in range(spec.at_once):
         halves = []
@@ -340,6 +365,7 @@ def _straight(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
                 writer.step(half, moved, first=index == 0)
             halves.append(writer.requantize(biased=False))
         writer.store(halves)
+    writer.block(*behind)
     return _schedule(writer, timing)
 
 
