@@ -8,7 +8,7 @@ from utvm.codegen import CArray, CFunction, CWriter
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.helium.finish import WITHOUT_SINGLE, VectorFinish, refusal
+from utvm.kernels.helium.finish import VectorFinish, refusal
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable.window import Taps, write_taps
 from utvm.kernels.rvv.code import OUTPUT, WEIGHTED_PARAMETERS, RvvFamily
@@ -32,7 +32,6 @@ class RvvDepthwise(RvvFamily):
 
     name = "rvv"
     kinds = (DepthwiseConv2D,)
-    roundings = WITHOUT_SINGLE
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or that its channels are too many."""

@@ -2,6 +2,7 @@
 
 VSMUL is TFLite's rounding doubling high multiplication, VSSRA shifts to the right and rounds halves up. TFLite's second
 rounding takes halves away from zero: negative values are lowered by one first, unless their channel is not shifted.
+Single rounding is VMULH and VSSRA, as on Helium.
 """
 
 from __future__ import annotations
@@ -9,23 +10,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.graph.arithmetic import Requantization, channel_requantization
+from utvm.graph.arithmetic import Requantization
 from utvm.kernels.helium.finish import VectorFinish, Weighted
+from utvm.kernels.helium.finish import constants as helium_constants
+
+_PRODUCTS = {"vqrdmulh": "vsmul", "vmulh": "vmulh"}
+"""Products of Helium → those of this extension."""
+_LETTERS = {"vqrdmulh": "m", "vmulh": "h", "": ""}
+"""What functions are called after."""
 
 
 def constants(op: Weighted) -> list[NDArray[np.int64]]:
     """Return the vectors [OC] that `requantized` reads: shifts to the left, if any; multipliers, if any; shifts."""
-    table, finish = channel_requantization(op), VectorFinish.of(op)
-    shift = table.shift.astype(np.int64)
-    if not finish.multiplies:
-        return [1 - shift]
-    left = [np.maximum(shift, 0)] if finish.left else []
-    return [*left, table.multiplier.astype(np.int64), -np.minimum(shift, 0)]
+    *others, right = helium_constants(op)
+    return [*others, -right]
 
 
 def way(finish: VectorFinish) -> str:
     """Return what the lines of `requantized` depend on, as the end of a function's name."""
-    letters = f"{'m' * finish.multiplies}{'l' * finish.left}{finish.lowers[:1]}"
+    letters = f"{_LETTERS[finish.product]}{'l' * finish.left}{finish.lowers[:1]}"
     return f"_{letters}" if letters else ""
 
 
@@ -49,7 +52,11 @@ def requantized(value: str, finish: VectorFinish, *, at: str, step: str, first: 
     if finish.left:
         lines += [f"vle32.v {first}, ({at})", f"add {at}, {at}, {step}", f"vsll.vv {value}, {value}, {first}"]
     if finish.multiplies:
-        lines += [f"vle32.v {first}, ({at})", f"add {at}, {at}, {step}", f"vsmul.vv {value}, {value}, {first}"]
+        lines += [
+            f"vle32.v {first}, ({at})",
+            f"add {at}, {at}, {step}",
+            f"{_PRODUCTS[finish.product]}.vv {value}, {value}, {first}",
+        ]
     lines.append(f"vle32.v {second}, ({at})")
     if finish.lowers:
         lines.append(f"vsrl.vi {first}, {value}, 31")

@@ -10,7 +10,7 @@ from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.helium.finish import WITHOUT_SINGLE, refusal
+from utvm.kernels.helium.finish import refusal
 from utvm.kernels.rvv.code import COPY, FILL, OUTPUT, WEIGHTED_PARAMETERS, RvvFamily
 from utvm.kernels.rvv.finish import constants
 from utvm.kernels.rvv.product_code import MOST_PIXELS, SHAPE_WORDS, product_function
@@ -24,7 +24,6 @@ class RvvProduct(RvvFamily):
 
     name = "rvv"
     kinds = (Conv2D, FullyConnected)
-    roundings = WITHOUT_SINGLE
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish."""

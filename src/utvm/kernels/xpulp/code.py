@@ -8,6 +8,7 @@ starts at a word; so all of a function is written without compressed instruction
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from utvm.codegen import CParameter, CSupport
 from utvm.cores import Core
@@ -65,6 +66,11 @@ def load_byte_step_by(to: str, at: str, step: str) -> str:
 def store_step(value: str, at: str, step: int) -> str:
     """cv.sw: a word, then `at` grows by `step`."""
     return f".insn s 0x2b, 2, {value}, {step}({at})"
+
+
+def store_byte_step(value: str, at: str, step: int) -> str:
+    """cv.sb: a byte, then `at` grows by `step`."""
+    return f".insn s 0x2b, 0, {value}, {step}({at})"
 
 
 def add_dot(to: str, x: str, w: str) -> str:
@@ -225,3 +231,12 @@ FILL = xpulp_function(
     ],
     "count times one byte",
 )
+
+
+@lru_cache(maxsize=8)
+def spread(times: int) -> CSupport:
+    """Return `void name(to, from, count)`, which copies bytes, each so many times."""
+    name = f"utvm_xpulp_spread_{times}"
+    body = [load_byte_step("t0", "a1", 1), *[store_byte_step("t0", "a0", 1)] * times]
+    prototype = f"void {name}(int8_t *to, const int8_t *from, int32_t count)"
+    return xpulp_function(name, prototype, repeat("a2", body), f"count bytes, at least one, each {times} times")

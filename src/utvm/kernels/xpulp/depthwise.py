@@ -26,12 +26,14 @@ from utvm.kernels.xpulp.windows import Windows, called_kernel
 
 _MOST_TAPS = 64
 """Taps of a window, all of which are written out."""
+_MOST_OUTPUTS = 64
+"""Outputs of a channel, whose copies are written out."""
 _CALL_CYCLES = 20.0
 _WORDS = len(SHAPE) + 4
 
 
 class XpulpDepthwise(XpulpFamily):
-    """DepthwiseConv2D of one output a channel. Knob: `m` pixels at once."""
+    """DepthwiseConv2D. Knob: `m` pixels at once."""
 
     name = "xpulp"
     kinds = (DepthwiseConv2D,)
@@ -41,9 +43,9 @@ class XpulpDepthwise(XpulpFamily):
         found = super().refusal(op, core)
         if found is not None or not isinstance(op, DepthwiseConv2D):
             return found
-        if op.x.shape[3] != op.y.shape[3]:
-            return "a channel has several outputs"
-        if op.x.shape[3] < CHANNELS:
+        if op.y.shape[3] // op.x.shape[3] > _MOST_OUTPUTS:
+            return f"a channel has more than {_MOST_OUTPUTS} outputs"
+        if op.y.shape[3] < CHANNELS:
             return f"it has fewer than {CHANNELS} channels"
         if op.weights.shape[1] * op.weights.shape[2] > _MOST_TAPS:
             return f"its window has more than {_MOST_TAPS} taps"
@@ -104,7 +106,7 @@ class _Plan:
         found = finish_of(op)
         assert found is not None
         self.finish: StairFinish = found
-        self.channels = op.x.shape[3]
+        self.channels = op.y.shape[3]
 
     @property
     def blocks(self) -> list[tuple[int, int]]:

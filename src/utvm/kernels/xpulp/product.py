@@ -31,10 +31,6 @@ class XpulpProduct(XpulpFamily):
         found = super().refusal(op, core)
         if found is not None or not isinstance(op, Conv2D | FullyConnected):
             return found
-        if isinstance(op, Conv2D) and op.groups > 1:
-            return "it has groups"
-        if isinstance(op, Conv2D) and op.dilation[1] > 1 and op.weights.shape[2] > 1:
-            return "its taps do not lie side by side"
         return "its sums have no exact finish" if finish_of(op) is None else None
 
     def space(self, op: Operator, core: Core) -> Space:
@@ -47,7 +43,7 @@ class XpulpProduct(XpulpFamily):
         del core
         assert isinstance(op, Conv2D | FullyConnected)
         m, n = int(config["m"]), int(config["n"])
-        return fits(m, n) and m <= Windows.of(op, m).across and n <= op.weights.shape[0]
+        return fits(m, n) and m <= Windows.of(op, m).across and n <= _outputs(op)
 
     def default(self, op: Operator, core: Core) -> Config:
         """Return the config of the fewest cycles."""
@@ -97,16 +93,23 @@ class _Plan:
         found = finish_of(op)
         assert found is not None
         self.finish: StairFinish = found
-        self.channels = op.weights.shape[0]
+        self.groups = 1 if isinstance(op, FullyConnected) else op.groups
+        self.channels = _outputs(op)
         self.rows = self.windows.window[0]
-        run = self.windows.window[1] * self.windows.channels
-        self.run_words = -(-run // WORD)
+        self.depth = op.weights.shape[-1]
+        self.run_words = -(-self.windows.window[1] * self.depth // WORD)
 
     @property
     def channel_blocks(self) -> list[tuple[int, int, int]]:
-        """Channels at once, their first and how many blocks: of n, and what is left."""
+        """Channels at once, their first in a group and how many blocks: of n, and what is left."""
         blocks, left = divmod(self.channels, self.n)
         return [(self.n, 0, blocks), *([(left, blocks * self.n, 1)] if left else [])]
+
+    @property
+    def all_blocks(self) -> list[tuple[int, int, int]]:
+        """The blocks of all groups, with their first channel of all."""
+        firsts = [group * self.channels for group in range(self.groups)]
+        return [(n, begin + first, blocks) for begin in firsts for n, first, blocks in self.channel_blocks]
 
     def spec(self, pixels: int, channels: int) -> DotSpec:
         """Return the function of a block."""
@@ -128,29 +131,30 @@ class _Plan:
                 call = product_cycles(spec, rows=self.rows, words=self.run_words, blocks=blocks) + _CALL_CYCLES
                 call += self._unaligned * pixels * self.rows * self.run_words * blocks
                 total += (end - start) // pixels * call
-        return windows.images * windows.lines * total + windows.copy_cycles()
+        return windows.images * windows.lines * self.groups * total + windows.copy_cycles()
 
     @property
     def _unaligned(self) -> float:
         """Cycles that a load of a pixel takes more since it may cross a word."""
-        both = (self.windows.pitch, self.windows.row_bytes)
+        both = (self.windows.pitch, self.windows.row_bytes, self.depth if self.groups > 1 else 0)
         return 0.0 if all(value % WORD == 0 for value in both) else 0.5 if all(v % 2 == 0 for v in both) else 0.75
 
     def weights(self) -> NDArray[np.int8]:
-        """Return the weights as words [block, row, word, channel]."""
-        values = self.op.weights.values.reshape(self.channels, self.rows, -1)
-        padded = np.zeros((self.channels, self.rows, self.run_words * WORD), np.int8)
+        """Return the weights as words [group, block, row, word, channel]."""
+        channels = self.groups * self.channels
+        values = self.op.weights.values.reshape(channels, self.rows, -1)
+        padded = np.zeros((channels, self.rows, self.run_words * WORD), np.int8)
         padded[:, :, : values.shape[2]] = values
-        words = padded.reshape(self.channels, self.rows * self.run_words, WORD)
+        words = padded.reshape(channels, self.rows * self.run_words, WORD)
         pieces = [
             words[first : first + n * blocks].reshape(blocks, n, -1, WORD).transpose(0, 2, 1, 3).reshape(-1)
-            for n, first, blocks in self.channel_blocks
+            for n, first, blocks in self.all_blocks
         ]
         return np.concatenate(pieces)
 
     def finishes(self) -> NDArray[np.int32]:
         """Return the starts of each block and then the words of its channels."""
-        return finish_words(self.finish, self.channel_blocks)
+        return finish_words(self.finish, self.all_blocks)
 
     def shapes(self) -> NDArray[np.int32]:
         """Return the words of `SHAPE`, and those of the finish, for each of the channel blocks."""
@@ -177,11 +181,27 @@ def finish_words(finish: StairFinish, blocks: list[tuple[int, int, int]]) -> NDA
 def _write_calls(w: CWriter, plan: _Plan, pixels: int, x: str, y: str) -> None:
     """Write the calls for a block of pixels and all channels."""
     taps, words = plan.rows * plan.run_words * WORD, 1 + plan.finish.form.words
+    if plan.groups == 1:
+        _write_group(w, plan, pixels, x, y, "weights", "finish")
+        return
+    with w.loop("g", plan.groups):
+        weights, finish = (f"{n} + g * {plan.channels * s}" for n, s in (("weights", taps), ("finish", words)))
+        _write_group(w, plan, pixels, f"{x} + g * {plan.depth}", f"{y} + g * {plan.channels}", weights, finish)
+
+
+def _write_group(w: CWriter, plan: _Plan, pixels: int, x: str, y: str, weights: str, finish: str) -> None:
+    """Write the calls for a block of pixels and the channels of a group."""
+    taps, words = plan.rows * plan.run_words * WORD, 1 + plan.finish.form.words
     for place, (channels, first, _) in enumerate(plan.channel_blocks):
         name = plan.spec(pixels, channels).name
         shape = f"shape + {place * (len(SHAPE) + 4)}" if place else "shape"
-        weights, finish = (f"{n} + {first * s}" if first else n for n, s in (("weights", taps), ("finish", words)))
-        w(f"{name}({x}, {weights}, {finish}, {shape}, {y}{f' + {first}' if first else ''});")
+        w_at, f_at = (f"{n} + {first * s}" if first else n for n, s in ((weights, taps), (finish, words)))
+        w(f"{name}({x}, {w_at}, {f_at}, {shape}, {y}{f' + {first}' if first else ''});")
+
+
+def _outputs(op: Conv2D | FullyConnected) -> int:
+    """Return the outputs of a group."""
+    return op.weights.shape[0] // (1 if isinstance(op, FullyConnected) else op.groups)
 
 
 def _stem(op: Conv2D | FullyConnected) -> str:

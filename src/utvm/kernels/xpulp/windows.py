@@ -1,7 +1,8 @@
 """Where the taps of a layer's pixels lie, and the C that calls a function for them block by block.
 
 Where nothing lies outside and rows are whole words, taps are read in place. Else the rows that a row of pixels needs
-are copied first, with the zero point around them.
+are copied first, with the zero point around them. Taps that do not lie side by side get a copy of the row each, as if
+the window had one column. Channels with several outputs are copied as often.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from utvm.kernels.base import Config, Kernel
 from utvm.kernels.overlap import line_ahead, nest_ahead
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload_keys import workload
-from utvm.kernels.xpulp.code import COPY, FILL, OUTPUT, WEIGHTED_PARAMETERS
+from utvm.kernels.xpulp.code import COPY, FILL, OUTPUT, WEIGHTED_PARAMETERS, spread
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 _WORD = 4
 _SLACK = 3
 """Bytes behind the last row that a word may hold."""
-_COPY_CYCLES, _COPY_CALL = 0.5, 40.0
-"""Cycles of copying a byte, and of a call that does."""
+_COPY_CYCLES, _SPREAD_CYCLES, _COPY_CALL = 0.5, 2.0, 40.0
+"""Cycles of copying a byte, of writing it several times, and of a call that does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,9 @@ class Windows:
         images, lines, across: images, rows of pixels in each, pixels in each of these.
         height, width, channels: of an image of the input.
         out_channels: of the output.
-        window: rows and columns of taps.
+        window: rows and columns of taps; where these lie apart, so many rows of one.
+        columns: copies of a row; 1 where taps lie side by side.
+        spread: outputs of a channel of the input; `channels` are those of the copy.
         stride, dilation: down and across.
         top, left: padding.
         zero: the zero point of the input.
@@ -52,6 +55,8 @@ class Windows:
     channels: int
     out_channels: int
     window: tuple[int, int]
+    columns: int
+    spread: int
     stride: tuple[int, int]
     dilation: tuple[int, int]
     top: int
@@ -68,12 +73,17 @@ class Windows:
             return _flat(op, op.x.elements // depth, depth, outputs, m)
         images, height, width, channels = op.x.shape
         _, lines, across, out_channels = op.y.shape
-        window = op.weights.shape[1], op.weights.shape[2]
+        window, columns, spread = (op.weights.shape[1], op.weights.shape[2]), 1, 1
         copied = op.padding.any
         if isinstance(op, Conv2D):
-            if window == op.stride == (1, 1) and not op.padding.any and channels % _WORD == 0:
+            whole = op.weights.shape[3] % _WORD == 0
+            if window == op.stride == (1, 1) and op.groups == 1 and not op.padding.any and whole:
                 return _flat(op, images * lines * across, channels, out_channels, m)
-            copied |= window[1] * channels % _WORD > 0
+            copied |= window[1] * op.weights.shape[3] % _WORD > 0
+            if window[1] > 1 and (op.dilation[1] > 1 or op.groups > 1):
+                window, columns, copied = (window[0] * window[1], 1), window[1], True
+        elif channels != out_channels:
+            spread, channels, copied = out_channels // channels, out_channels, True
         return Windows(
             images=images,
             lines=lines,
@@ -83,6 +93,8 @@ class Windows:
             channels=channels,
             out_channels=out_channels,
             window=window,
+            columns=columns,
+            spread=spread,
             stride=(op.stride[0], op.stride[1]),
             dilation=(op.dilation[0], op.dilation[1]),
             top=op.padding.top,
@@ -112,7 +124,8 @@ class Windows:
     @property
     def _columns(self) -> int:
         """Pixels of the input, padding included, that a row of pixels reads."""
-        return (self.across - 1) * self.stride[1] + (self.window[1] - 1) * self.dilation[1] + 1
+        reach = (self.window[1] - 1) * self.dilation[1]
+        return (self.across - 1) * self.stride[1] + reach + 1
 
     @property
     def _inside(self) -> int:
@@ -129,7 +142,8 @@ class Windows:
         """Return about the cycles of all copies."""
         if not self.copied:
             return 0.0
-        row = self._inside * self.channels * _COPY_CYCLES + _COPY_CALL
+        byte = _COPY_CYCLES if self.spread == 1 else _SPREAD_CYCLES
+        row = self._inside * self.channels * byte + _COPY_CALL
         return self.images * self.lines * self.window[0] * row
 
     def write(self, w: CWriter, m: int, call: Callable[[int, str, str], None]) -> None:
@@ -164,23 +178,46 @@ class Windows:
 
     def _copy(self, w: CWriter) -> None:
         """Write the copies of the rows that a row of pixels needs; what lies left and right of them stays filled."""
-        line, inside = self.width * self.channels, self._inside * self.channels
-        w("int8_t *to = rows;" if self.left == 0 else f"int8_t *to = rows + {self.left * self.channels};")
-        with w.loop("ky", self.window[0]):
+        if self.columns == 1:
+            w("int8_t *to = rows;" if self.left == 0 else f"int8_t *to = rows + {self.left * self.channels};")
+        else:
+            w("int8_t *to = rows;")
+        with w.loop("ky", self.window[0] // self.columns):
             w(f"const int32_t iy = oy * {self.stride[0]} + ky * {self.dilation[0]}{offset(-self.top)};")
-            copy = f"{COPY.name}(to, x + (n * {self.height} + iy) * {line}, {inside});"
-            if self._never_outside:
-                w(copy)
-            else:
-                with w.block(f"if (iy >= 0 && iy < {self.height})"):
-                    w(copy)
-                with w.block("else"):
-                    w(f"{FILL.name}(to, {self.zero}, {inside});")
-            w(f"to += {self.row_bytes};")
+            for column in range(self.columns):
+                self._copy_row(w, column)
+                w(f"to += {self.row_bytes};")
+
+    def _copy_row(self, w: CWriter, column: int) -> None:
+        """Write the copy of row `iy` as the taps of a column see it."""
+        source, place, inside = 0, "to", self._inside
+        if self.columns > 1:
+            first = column * self.dilation[1] - self.left
+            source, skipped = max(first, 0), max(-first, 0)
+            inside = min(self._columns - skipped, self.width - source)
+            place = f"to{offset(skipped * self.channels)}"
+        if inside <= 0:
+            return
+        line, count = self.width * self.channels // self.spread, inside * self.channels
+        x = f"x + (n * {self.height} + iy) * {line}{offset(source * self.channels // self.spread)}"
+        copy = f"{self.copier.name}({place}, {x}, {count // self.spread});"
+        if self._never_outside:
+            w(copy)
+            return
+        with w.block(f"if (iy >= 0 && iy < {self.height})"):
+            w(copy)
+        with w.block("else"):
+            w(f"{FILL.name}({place}, {self.zero}, {count});")
+
+    @property
+    def copier(self) -> CSupport:
+        """The function that copies rows."""
+        return COPY if self.spread == 1 else spread(self.spread)
 
     @property
     def _never_outside(self) -> bool:
-        last = (self.lines - 1) * self.stride[0] + (self.window[0] - 1) * self.dilation[0] - self.top
+        rows = self.window[0] // self.columns
+        last = (self.lines - 1) * self.stride[0] + (rows - 1) * self.dilation[0] - self.top
         return self.top == 0 and last < self.height
 
 
@@ -200,6 +237,8 @@ def _flat(op: Conv2D | FullyConnected, pixels: int, depth: int, outputs: int, m:
         channels=depth,
         out_channels=outputs,
         window=(1, 1),
+        columns=1,
+        spread=1,
         stride=(1, 1),
         dilation=(1, 1),
         top=0,
@@ -235,7 +274,7 @@ def called_kernel(
             comment=f"{workload(op)}\nfamily xpulp, {knobs}",
             parameters=(*WEIGHTED_PARAMETERS, *rows, OUTPUT),
             body=body,
-            support=(*((COPY, FILL) if windows.copied else ()), *functions),
+            support=(*((windows.copier, FILL) if windows.copied else ()), *functions),
         ),
         constants={name: CArray(c_type=f"{values.dtype}_t", values=values) for name, values in constants.items()},
         scratch_bytes=windows.scratch_bytes,
