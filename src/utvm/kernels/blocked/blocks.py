@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,26 @@ from utvm.kernels.weighted import offset
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 
+_MOST_TERMS = 72
+"""Terms of a row of a depthwise window that are written out."""
+
+
+class Piece(NamedTuple):
+    """Pixels of a row from `start` to below `stop`, so many at once; `inside` if all columns of their windows are."""
+
+    start: int
+    stop: int
+    pixels: int
+    inside: bool
+
 
 class Layer:
-    """A weighted operator as one of images: a fully connected one has an image of one row, whose pixels are rows.
+    """A weighted operator as one of images; where each output pixel reads the input pixel of its number, of one row.
 
     Attributes:
+        flat: whether it has one row, of all pixels or all rows of a fully connected layer.
         channels: of the output, in a group.
+        multiplier: channels of the output that a channel of a depthwise input makes.
         depth: neighbours in memory that a tap reads.
         width: pixels of a row of the output.
         step: elements from a pixel to the next window's.
@@ -35,9 +50,15 @@ class Layer:
     def __init__(self, op: Weighted) -> None:
         self.op = op
         self.depthwise = isinstance(op, DepthwiseConv2D)
-        if isinstance(op, FullyConnected):
-            self.channels, self.depth = op.weights.shape
-            self.rows, self.groups, self.window = (1, 1), 1, (1, 1)
+        self.multiplier = op.multiplier if isinstance(op, DepthwiseConv2D) else 1
+        self.flat = isinstance(op, FullyConnected) or _is_pointwise(op)
+        self.groups = op.groups if isinstance(op, Conv2D) else 1
+        if isinstance(op, DepthwiseConv2D):
+            self.channels, self.depth = op.weights.shape[3], 1
+        else:
+            self.channels, self.depth = op.weights.shape[0] // self.groups, op.weights.shape[-1]
+        if isinstance(op, FullyConnected) or self.flat:
+            self.rows, self.window = (1, 1), (1, 1)
             self.width = op.x.elements // self.depth
             self.step = self.depth
             return
@@ -45,11 +66,11 @@ class Layer:
         self.window = op.weights.shape[1], op.weights.shape[2]
         self.width = op.y.shape[2]
         self.step = op.stride[1] * op.x.shape[3]
-        if isinstance(op, DepthwiseConv2D):
-            self.channels, self.depth, self.groups = op.x.shape[3], 1, 1
-        else:
-            self.groups = op.groups
-            self.channels, self.depth = op.weights.shape[0] // op.groups, op.weights.shape[3]
+
+    @property
+    def terms(self) -> int:
+        """Products of an output."""
+        return prod(self.window) * self.depth
 
     @property
     def is_run(self) -> bool:
@@ -59,13 +80,45 @@ class Layer:
             return True
         return not self.depthwise and self.groups == 1 and (op.dilation[1] == 1 or self.window[1] == 1)
 
+    def blocks(self, n: int) -> list[tuple[int, int, int]]:
+        """Return where blocks of channels start and stop, and how many channels each has: n, then those that are left.
+
+        Blocks of groups are full.
+        """
+        total = self.channels * self.groups
+        full = total // n * n
+        return [each for each in ((0, full, n), (full, total, total - full)) if each[0] < each[1]]
+
+    def pieces(self, m: int) -> list[Piece]:
+        """Return the pieces of a row: by m pixels where all windows are inside, else one by one."""
+        whole = [ox for ox in range(self.width) if self.is_whole(ox)] if not self.flat else [0, self.width - 1]
+        first, last = (whole[0], whole[-1] + 1) if whole else (self.width, self.width)
+        end = first + (last - first) // m * m
+        every = ((0, first, 1, False), (first, end, m, True), (end, last, 1, True), (last, self.width, 1, False))
+        return [Piece(*each) for each in every if each[0] < each[1]]
+
+    def seen(self, axis: int, start: int, stop: int) -> float:
+        """Return how many taps of outputs from `start` to below `stop` lie inside, on average; axis 0 is down."""
+        op = self.op
+        if isinstance(op, FullyConnected) or self.flat:
+            return 1.0
+        before, stride, step = (op.padding.top, op.padding.left)[axis], op.stride[axis], op.dilation[axis]
+        places = (
+            output * stride - before + tap * step for output in range(start, stop) for tap in range(self.window[axis])
+        )
+        return sum(0 <= place < op.x.shape[1 + axis] for place in places) / (stop - start)
+
     def packed(self, n: int) -> NDArray[Any]:
-        """Return weights [blocks of n channels, ky, kx, terms, n]; depthwise [ky, kx, channels]."""
+        """Return weights: for each block of channels [ky, kx, terms, channels]; depthwise [ky, kx, channels]."""
         values: NDArray[Any] = self.op.weights.values
         if self.depthwise:
             return values
-        blocks = values.reshape(-1, n, self.window[0] * self.window[1] * self.depth)
-        return np.ascontiguousarray(blocks.transpose(0, 2, 1))
+        rows = values.reshape(-1, self.terms)
+        parts = [
+            rows[start:stop].reshape(-1, size, self.terms).transpose(0, 2, 1).reshape(-1)
+            for start, stop, size in self.blocks(n)
+        ]
+        return np.concatenate(parts)
 
     def is_whole(self, ox: int) -> bool:
         """Whether all columns of a window lie inside the input."""
@@ -74,6 +127,12 @@ class Layer:
             return True
         first = ox * op.stride[1] - op.padding.left
         return first >= 0 and first + (self.window[1] - 1) * op.dilation[1] < op.x.shape[2]
+
+
+def _is_pointwise(op: Weighted) -> bool:
+    if not isinstance(op, Conv2D):
+        return False
+    return op.weights.shape[1:3] == op.stride == (1, 1) and op.groups == 1 and not op.padding.any
 
 
 class BlockWriter(ABC):
@@ -98,12 +157,12 @@ class BlockWriter(ABC):
         """Return the declaration of a sum."""
 
     @abstractmethod
-    def write_run(self, m: int, run: str) -> None:
-        """Write the terms of `run` neighbours, a multiple of `unroll`, from `px` and `pw`."""
+    def write_run(self, m: int, n: int, run: str) -> None:
+        """Write the terms of m pixels and n channels: `run` neighbours at `px` and `pw`, a multiple of `unroll`."""
 
     @abstractmethod
-    def write_tap(self) -> None:
-        """Write one tap of a depthwise convolution, from `px` and `pw`."""
+    def write_tap(self, m: int, n: int, x: int, w: int) -> None:
+        """Write one tap of a depthwise convolution, x elements behind `px` and w behind `pw`."""
 
     @abstractmethod
     def finish(self, pixel: int, channel: int) -> str:
@@ -112,23 +171,18 @@ class BlockWriter(ABC):
     def write(self) -> None:
         """Write the whole layer."""
         w, layer, m, op = self.w, self.layer, self.m, self.layer.op
-        if isinstance(op, FullyConnected):
-            blocks = layer.width // m * m
-            for start, stop, pixels in ((0, blocks, m), (blocks, layer.width, 1)):
-                if stop > start:
-                    with w.loop("ox", stop, start=start, step=pixels):
-                        self._write_block(pixels, None, None)
+        pieces = layer.pieces(m)
+        if isinstance(op, FullyConnected) or layer.flat:
+            for piece in pieces:
+                with w.loop("ox", piece.stop, start=piece.start, step=piece.pixels):
+                    self._write_blocks(piece.pixels, None, None)
             return
-        whole = [ox for ox in range(layer.width) if layer.is_whole(ox)]
-        first, last = (whole[0], whole[-1] + 1) if whole else (layer.width, layer.width)
-        end = first + (last - first) // m * m
-        pieces = ((0, first, 1, False), (first, end, m, True), (end, last, 1, True), (last, layer.width, 1, False))
         with w.loop("n", layer.rows[0]), w.loop("oy", layer.rows[1]):
             ty = window_taps(w, op, "y")
-            for start, stop, pixels, inside in pieces:
-                if stop > start:
-                    with w.loop("ox", stop, start=start, step=pixels), self._columns(inside=inside) as tx:
-                        self._write_block(pixels, ty, tx)
+            for piece in pieces:
+                pixels = w.loop("ox", piece.stop, start=piece.start, step=piece.pixels)
+                with pixels, self._columns(inside=piece.inside) as tx:
+                    self._write_blocks(piece.pixels, ty, tx)
 
     @contextmanager
     def _columns(self, *, inside: bool) -> Iterator[Taps]:
@@ -141,48 +195,69 @@ class BlockWriter(ABC):
             return
         yield window_taps(self.w, op, "x")
 
-    def _write_block(self, m: int, ty: Taps | None, tx: Taps | None) -> None:
-        """Write the sums of m pixels and all channels, n at once."""
-        w, layer, n = self.w, self.layer, self.n
-        total = layer.channels * layer.groups
-        with w.loop("oc", total, step=n):
-            for pixel, channel in product(range(m), range(n)):
-                w(self.start(pixel, channel))
-            if ty is None or tx is None:
-                w(f"const {self.x_type} *px = x + ox * {layer.depth};")
-                w(f"const {self.weight_type} *pw = weights + oc * {layer.depth};")
-                self.write_run(m, str(layer.depth))
-            else:
-                with ty.loop(w) as ky:
-                    self._write_row(m, ky, ty, tx)
-            rows = f"(n * {layer.rows[1]} + oy) * {layer.width} + " if ty is not None else ""
-            for pixel, channel in product(range(m), range(n)):
-                place = f"({rows}ox{offset(pixel)}) * {total} + oc{offset(channel)}"
-                w(f"y[{place}] = {self.finish(pixel, channel)};")
+    def _write_blocks(self, m: int, ty: Taps | None, tx: Taps | None) -> None:
+        """Write the sums of m pixels and all channels."""
+        for start, stop, n in self.layer.blocks(self.n):
+            with self.w.loop("oc", stop, start=start, step=n):
+                self._write_block(m, n, ty, tx)
 
-    def _write_row(self, m: int, ky: str, ty: Taps, tx: Taps) -> None:
+    def _write_block(self, m: int, n: int, ty: Taps | None, tx: Taps | None) -> None:
+        """Write the sums of m pixels and n channels."""
+        w, layer = self.w, self.layer
+        for pixel, channel in product(range(m), range(n)):
+            w(self.start(pixel, channel))
+        if ty is None or tx is None:
+            w(f"const {self.x_type} *px = x + ox * {layer.depth};")
+            w(f"const {self.weight_type} *pw = weights + oc * {layer.depth};")
+            self.write_run(m, n, str(layer.depth))
+        else:
+            with ty.loop(w) as ky:
+                self._write_row(m, n, ky, ty, tx)
+        rows = f"(n * {layer.rows[1]} + oy) * {layer.width} + " if ty is not None else ""
+        for pixel, channel in product(range(m), range(n)):
+            place = f"({rows}ox{offset(pixel)}) * {layer.channels * layer.groups} + oc{offset(channel)}"
+            w(f"y[{place}] = {self.finish(pixel, channel)};")
+
+    def _write_row(self, m: int, n: int, ky: str, ty: Taps, tx: Taps) -> None:
         """Write the terms of one row of the window."""
-        w, layer, n, op = self.w, self.layer, self.n, self.layer.op
+        w, layer, op = self.w, self.layer, self.layer.op
         assert not isinstance(op, FullyConnected)
         _, height, width, channels = op.x.shape
         row = f"(n * {height} + {ty.position(ky)}) * {width}"
         taps, depth = layer.window, layer.depth
         if layer.depthwise:
-            with tx.loop(w) as kx:
-                w(f"const {self.x_type} *px = x + ({row} + {tx.position(kx)}) * {channels} + oc;")
-                w(f"const {self.weight_type} *pw = weights + ({ky} * {taps[1]} + {kx}) * {channels} + oc;")
-                self.write_tap()
+            self._write_taps(m, n, ky, row, tx)
             return
-        block = f"(oc / {n} * {taps[0]} + {ky}) * {taps[1]}"
-        step = depth * n
+        block, step = f"oc * {layer.terms} + {ky} * {taps[1] * depth * n}", depth * n
         if layer.is_run:
             with tx.if_any(w):
                 w(f"const {self.x_type} *px = x + ({row} + {tx.position(tx.first)}) * {channels};")
-                w(f"const {self.weight_type} *pw = weights + ({block} + {tx.first}) * {step};")
-                self.write_run(m, str(taps[1] * depth) if tx.all_inside else f"{tx.count} * {depth}")
+                w(f"const {self.weight_type} *pw = weights + {block} + {tx.first} * {step};")
+                self.write_run(m, n, str(taps[1] * depth) if tx.all_inside else f"{tx.count} * {depth}")
             return
         group = "" if layer.groups == 1 else f" + oc / {layer.channels} * {depth}"
         with tx.loop(w) as kx:
             w(f"const {self.x_type} *px = x + ({row} + {tx.position(kx)}) * {channels}{group};")
-            w(f"const {self.weight_type} *pw = weights + ({block} + {kx}) * {step};")
-            self.write_run(m, str(depth))
+            w(f"const {self.weight_type} *pw = weights + {block} + {kx} * {step};")
+            self.write_run(m, n, str(depth))
+
+    def _write_taps(self, m: int, n: int, ky: str, row: str, tx: Taps) -> None:
+        """Write the taps of one row of a depthwise window: in a row where all are inside and few."""
+        w, layer, op = self.w, self.layer, self.layer.op
+        assert isinstance(op, DepthwiseConv2D)
+        channels, columns = op.x.shape[3], layer.window[1]
+        first = "oc" if layer.multiplier == 1 else f"oc / {layer.multiplier}"
+
+        def point(kx: str) -> None:
+            w(f"const {self.x_type} *px = x + ({row} + {tx.position(kx)}) * {channels} + {first};")
+            w(f"const {self.weight_type} *pw = weights + ({ky} * {columns} + {kx}) * {layer.channels} + oc;")
+
+        if tx.all_inside and m * n * columns <= _MOST_TERMS:
+            point("0")
+            for column in range(columns):
+                with w.block(""):
+                    self.write_tap(m, n, column * op.dilation[1] * channels, column * layer.channels)
+            return
+        with tx.loop(w) as kx:
+            point(kx)
+            self.write_tap(m, n, 0, 0)

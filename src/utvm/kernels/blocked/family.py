@@ -31,12 +31,10 @@ class BlockFamily(KernelFamily):
         """Return about the cycles of a config."""
 
     def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return that weights or bias are no constants, or channels are multiplied."""
+        """Return that weights or bias are no constants."""
         found = super().refusal(op, core)
         if found is None and any(not t.is_constant for t in op.inputs[1:]):
             return "its weights or its bias are not known when compiling"
-        if found is None and isinstance(op, DepthwiseConv2D) and op.multiplier > 1:
-            return "it makes several channels of each"
         return found
 
     def space(self, op: Operator, core: Core) -> Space:
@@ -88,5 +86,16 @@ class BlockFamily(KernelFamily):
                 support=support,
             ),
             constants=constants,
-            ahead=None if isinstance(op, FullyConnected) else op.x.dtype.itemsize * nest_ahead(op),
+            ahead=_ahead(op, writer),
         )
+
+
+def _ahead(op: Weighted, writer: BlockWriter) -> int | None:
+    """Return the bytes by which the output must start before the input; see `Kernel`."""
+    if isinstance(op, FullyConnected):
+        return None
+    if not writer.layer.flat:
+        return op.x.dtype.itemsize * nest_ahead(op)
+    channels = op.y.shape[3]
+    grows = max(0, (writer.layer.width - 1) * (channels - op.x.shape[3]))
+    return op.x.dtype.itemsize * (writer.m * channels + grows)

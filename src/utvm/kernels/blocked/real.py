@@ -6,13 +6,15 @@ portable kernel. Taps outside of the input are left out: they would add nothing.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
-from math import prod
 
 import numpy as np
 
 from utvm.codegen import CArray, CWriter
 from utvm.cores import Core
+from utvm.cores.microkernel import code_cycles
+from utvm.cores.timing import Timing
 from utvm.graph import DType, Operator
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.blocked.blocks import BlockWriter, Layer, Weighted
@@ -24,12 +26,8 @@ _REGISTERS = 30
 """Of 32 for float32, what a block may take: sums, pixels, weights."""
 _MOST_TERMS = 64
 """Multiply-accumulates without a branch."""
-_BRANCH, _FINISH, _BLOCK = 3.0, 4.0, 20.0
-"""Cycles of a turn of the innermost loop, of a sum's start and end, and of a block (modelled: Cortex-M7)."""
-_WAIT = 4.0
-"""Cycles of the loads of a term behind the multiply-accumulates before them (modelled: Cortex-M7)."""
-_TWO_AT_ONCE = 2.0
-"""`macs_per_cycle` from which two loads go in a cycle; on other cores each costs one."""
+_FINISH, _BLOCK, _ROW = 2.0, 10.0, 8.0
+"""Cycles of a sum's start and end, of a block, and of a row of its window (modelled: Cortex-M7, Cortex-M4)."""
 _MULTIPLY_ADD = "utvm_multiply_add"
 _LOADED = "UTVM_LOADED"
 
@@ -48,7 +46,9 @@ class BlockedReal(BlockFamily):
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has no registers for floats; None where it has."""
-        return None if core.fpu else "the core has no FPU"
+        if not core.fpu:
+            return "the core has no FPU"
+        return None if core.timing is not None else f"nothing is known of the pipeline of {core.name}"
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
         """Whether a config of the space can be built."""
@@ -56,10 +56,14 @@ class BlockedReal(BlockFamily):
         assert isinstance(op, Weighted)
         m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
         made = Layer(op)
-        if m > made.width or made.channels % n or made.depth % unroll:
+        if m > made.width or n > made.channels or made.depth % unroll:
             return False
         if made.depthwise:
-            return m == 1 and unroll == 1
+            inputs = -(-n // made.multiplier)
+            held = m * n + m * inputs + n
+            return unroll == 1 and held <= _REGISTERS and (n % made.multiplier == 0 or made.multiplier % n == 0)
+        if made.groups > 1 and made.channels % n:
+            return False
         return m * n + m + n <= _REGISTERS and m * n * unroll <= _MOST_TERMS
 
     def cycles(self, op: Weighted, core: Core, config: Config) -> float:
@@ -84,13 +88,40 @@ class BlockedReal(BlockFamily):
 
 def _cycles(op: Weighted, core: Core, config: Config) -> float:
     m, n, unroll = int(config["m"]), int(config["n"]), int(config["unroll"])
-    layer = Layer(op)
-    terms = layer.depth * prod(layer.window)
-    # Pixels are loaded through pointers of their own, weights through one.
-    loads = m * n + n if layer.depthwise else 2 * m + n
-    load = 0.5 if core.macs_per_cycle >= _TWO_AT_ONCE else 1.0
-    block = terms * (m * n + load * loads + _WAIT + _BRANCH / unroll) + m * n * _FINISH + _BLOCK
-    return op.outputs[0].elements / (m * n) * block
+    layer, total = Layer(op), 0.0
+    images, rows = layer.rows
+    down = layer.seen(0, 0, rows)
+    for piece in layer.pieces(m):
+        across = layer.seen(1, piece.start, piece.stop)
+        blocks = images * rows * (piece.stop - piece.start) // piece.pixels
+        for start, stop, size in layer.blocks(n):
+            block = _block(layer, core, piece.pixels, size, unroll, (down, across))
+            total += (stop - start) // size * blocks * block
+    return total
+
+
+def _block(layer: Layer, core: Core, m: int, n: int, unroll: int, taps: tuple[float, float]) -> float:
+    """Return about the cycles of a block of m pixels and n channels, whose windows have so many rows and columns."""
+    assert core.timing is not None
+    down, across = taps
+    ends = m * n * _FINISH + _BLOCK
+    if layer.depthwise:
+        tap = _turn(m * -(-n // layer.multiplier) + n, m * n, 1, False, core.timing)
+        return down * (across * tap + _ROW) + ends
+    turn = _turn(m + n, m * n, unroll, True, core.timing)
+    return down * (across * layer.depth / unroll * turn + (0 if layer.flat else _ROW)) + ends
+
+
+@lru_cache(maxsize=512)
+def _turn(loads: int, products: int, unroll: int, branches: bool, timing: Timing) -> float:
+    """Return the cycles of terms of a block: of so many loads each and then as many products."""
+    lines: list[str] = []
+    for _ in range(unroll):
+        lines += [f"vldr s{index % 32}, [r{index % 4}, #{4 * index}]" for index in range(loads)]
+        lines += [f"vmla.f32 s{index % 16}, s{16 + index % 8}, s{24 + index % 8}" for index in range(products)]
+    if branches:
+        lines += ["adds r0, r0, #4", "adds r1, r1, #4", "cmp r0, r2", "bne 1b"]
+    return code_cycles(tuple(lines), timing, context=tuple(lines), jumped=branches)
 
 
 class _RealWriter(BlockWriter):
@@ -103,16 +134,20 @@ class _RealWriter(BlockWriter):
     def finish(self, pixel: int, channel: int) -> str:
         return f"acc{pixel}_{channel} + bias[oc{offset(channel)}]"
 
-    def write_tap(self) -> None:
-        w = self.w
-        for channel in range(self.n):
-            w(f"const float x{channel} = px[{channel}], w{channel} = pw[{channel}];")
-        w(f"{_LOADED};")
-        for channel in range(self.n):
-            w(f"acc0_{channel} = {_MULTIPLY_ADD}(acc0_{channel}, x{channel}, w{channel});")
+    def write_tap(self, m: int, n: int, x: int, w: int) -> None:
+        many = self.layer.multiplier
+        inputs = range(-(-n // many))
+        for pixel, channel in product(range(m), inputs):
+            self.w(f"const float x{pixel}_{channel} = px[{x + pixel * self.layer.step + channel}];")
+        for channel in range(n):
+            self.w(f"const float w{channel} = pw[{w + channel}];")
+        self.w(f"{_LOADED};")
+        for channel, pixel in product(range(n), range(m)):
+            name = f"acc{pixel}_{channel}"
+            self.w(f"{name} = {_MULTIPLY_ADD}({name}, x{pixel}_{channel // many}, w{channel});")
 
-    def write_run(self, m: int, run: str) -> None:
-        w, n = self.w, self.n
+    def write_run(self, m: int, n: int, run: str) -> None:
+        w = self.w
         with w.block(f"for (const float *end = px + {run}; px != end; px += {self.unroll})"):
             for term in range(self.unroll):
                 with w.block(""):
