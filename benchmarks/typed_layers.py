@@ -13,6 +13,7 @@ import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tables import DOCS, write_table
@@ -20,7 +21,7 @@ from tables import DOCS, write_table
 from utvm import api
 from utvm.bench.drawn import DrawnLayer, drawn_layers
 from utvm.device import Session
-from utvm.graph import FULL_INT8, DType, Graph, Quantization, Tensor
+from utvm.graph import FULL_INT8, DType, Graph, Operator, Quantization, Rounding, Softmax, Tensor
 from utvm.graph.cost import macs
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
@@ -95,28 +96,39 @@ def main() -> int:
 
 
 def wide(graph: Graph) -> Graph:
-    """Return the graph of one int8 layer with int16 activations: the same weights, 256 times as fine."""
-    (op,) = graph.operators
+    """Return an int8 graph with int16 activations: the same weights, values 256 times as fine."""
+    known: dict[Tensor, Tensor] = {}
 
-    def finer(tensor: Tensor) -> Tensor:
-        if tensor.dtype is DType.INT32:
+    def finer(op: Operator, tensor: Tensor) -> Tensor:
+        if tensor is getattr(op, "bias", None):
             sums = _without_zero_point(op, tensor) * _FINER
-            return dataclasses.replace(tensor, dtype=DType.INT64, data=sums)
-        if tensor.is_constant:
+            return dataclasses.replace(tensor, dtype=DType.INT64, data=sums, quant=None)
+        if tensor.is_constant or tensor.dtype is not DType.INT8:
             return tensor
-        quant = Quantization.per_tensor(tensor.scale / _FINER)
-        return dataclasses.replace(tensor, dtype=DType.INT16, quant=quant)
+        scale = 1 / 32768 if isinstance(op, Softmax) and tensor is op.y else tensor.scale / _FINER
+        made = dataclasses.replace(tensor, dtype=DType.INT16, quant=Quantization.per_tensor(scale))
+        return known.setdefault(tensor, made)
 
-    changed = op.with_tensors({t: finer(t) for t in dict.fromkeys((*op.inputs, *op.outputs))})
-    low, high = op.clamp  # type: ignore[attr-defined]
-    zero = op.outputs[0].zero_point
-    ends = -32768, 32767
-    clamp = (
-        ends[0] if low == FULL_INT8[0] else (low - zero) * _FINER,
-        ends[1] if high == FULL_INT8[1] else min((high - zero) * _FINER, ends[1]),
+    operators = []
+    for op in graph.operators:
+        tensors = dict.fromkeys((*op.inputs, *op.outputs))
+        changed = op.with_tensors({tensor: finer(op, tensor) for tensor in tensors})
+        limits: dict[str, Any] = {}
+        if hasattr(op, "clamp"):
+            limits["clamp"] = _finer_clamp(op.clamp, op.outputs[0].zero_point)
+        if isinstance(getattr(op, "rounding", None), Rounding):
+            limits["rounding"] = Rounding.DOUBLE
+        operators.append(dataclasses.replace(changed, **limits))
+    inputs, outputs = (tuple(known.get(t, t) for t in ends) for ends in (graph.inputs, graph.outputs))
+    return Graph(name=graph.name, inputs=inputs, outputs=outputs, operators=tuple(operators))
+
+
+def _finer_clamp(clamp: tuple[int, int], zero: int) -> tuple[int, int]:
+    low, high = clamp
+    return (
+        -32768 if low == FULL_INT8[0] < zero else (low - zero) * _FINER,
+        32767 if high == FULL_INT8[1] else min((high - zero) * _FINER, 32767),
     )
-    changed = dataclasses.replace(changed, clamp=clamp, rounding=type(op.rounding).DOUBLE)  # type: ignore
-    return Graph(name="layer", inputs=changed.activations, outputs=changed.outputs, operators=(changed,))
 
 
 def real(graph: Graph) -> Graph:
