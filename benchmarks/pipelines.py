@@ -168,7 +168,7 @@ def layers_summary(boards: Sequence[str], rows: Sequence[Row], kinds: Mapping[st
     yield "|---|---|" + "--:|" * (len(headings) - 2)
     for board in boards:
         mine = [row for row in rows if row.board == board]
-        for kind in (*dict.fromkeys(kinds[row.name] for row in mine), None):
+        for kind in (*dict.fromkeys(kinds.values()), None):
             some = [row for row in mine if kind in (None, kinds[row.name])]
             if some:
                 yield f"| {board} | {kind or '**all**'} | {len(some)} | " + " | ".join(layer_cells(some)) + " |"
