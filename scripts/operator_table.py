@@ -6,6 +6,7 @@ Usage: python -m scripts.operator_table > docs/operators.md
 from __future__ import annotations
 
 from utvm.cores import CORES
+from utvm.frontends.tflite_calls import CALLS
 from utvm.frontends.tflite_custom import MICRO
 from utvm.frontends.tflite_filled import FILLED_TYPES
 from utvm.frontends.tflite_general import FLOAT_ALONE
@@ -122,13 +123,13 @@ RESOLVER = [
 BEYOND = {
     "GELU": (DType.INT8, DType.FLOAT32),
     "POW": (DType.FLOAT32,),
+    "REDUCE_ANY": (DType.BOOL,),
     "RELU_0_TO_1": (DType.INT8, DType.FLOAT32),
     "RELU_N1_TO_1": (DType.INT8, DType.FLOAT32),
     "SELECT": TYPES["SELECT"],
     "SIGN": (DType.FLOAT32,),
     "TILE": (DType.INT8, DType.INT16, DType.INT32, DType.BOOL, DType.FLOAT32),
 }
-_FLOW = frozenset(("IF", "WHILE"))
 _ENDS = dict.fromkeys(("QUANTIZE", "DEQUANTIZE"), (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32))
 
 
@@ -172,6 +173,10 @@ def table() -> str:
             + ",",
             "and `EXP`, `LOG` and `SQRT` in int8, by TFLite's tables (`tests/operators/test_beyond_micro.py`).",
             "",
+            "`WHILE` is written out, step after step, where it counts to a constant, as the loops of Keras's recurrent",
+            "layers do, and `IF` where its condition is a constant: at most 256 steps, and 20,000 operators in all.",
+            "What depends on data is refused (`tests/frontends/test_loops.py`).",
+            "",
             f"Of its custom operators these are computed: {', '.join(f'`{name}`' for name in sorted(MICRO))}.",
             "Those of its signal library are the same C here and on devices, exact but for transforms of float32,",
             "which are within 2 parts in a million; transforms are of powers of two. `CIRCULAR_BUFFER` is taken",
@@ -198,14 +203,14 @@ def _note(name: str) -> str:
         return "tflite-micro has float32 alone" if name in FLOAT_ALONE else ""
     if name in STATEFUL:
         return "of any type"
-    return "refused: it branches at run time" if name in _FLOW else "not yet"
+    return "written out where its way is known at import, else refused" if name in CALLS else "not yet"
 
 
 def _types(name: str) -> tuple[DType, ...]:
     """Return the types that the activations of an operator may have; none where it is not taken."""
     kind = name.removesuffix("_V2").title().replace("_", "")
     named = {each.name: each.inputs for each in (*FUNCTIONS, *REDUCERS)}
-    if name in _FLOW or name in STATEFUL:
+    if name in CALLS or name in STATEFUL:
         return ()
     if name in FILLED_TYPES:
         return FILLED_TYPES[name]

@@ -84,6 +84,9 @@ def test_tiles_and_choices_are_numpys(every: list[tuple[Encoded, Graph]]) -> Non
             (x,) = case.inputs
             times = [out // size for out, size in zip(got.shape, x.shape, strict=True)]
             np.testing.assert_array_equal(got, np.tile(x, times))
+        elif case.kind == "REDUCE_ANY":
+            axes = tuple(graph.operators[0].axes)  # type: ignore[attr-defined]
+            np.testing.assert_array_equal(got.ravel(), np.any(case.inputs[0], axis=axes).ravel())
         elif case.kind == "SELECT":
             np.testing.assert_array_equal(got, np.where(*case.inputs))
 

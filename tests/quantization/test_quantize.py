@@ -10,6 +10,7 @@ import pytest
 import tflite
 
 import utvm
+from tests.support.loops import Recurrent
 from tests.support.onnx_files import convnet, expected, model, node
 from tests.support.oracle import Oracle
 from utvm.cli import main
@@ -224,3 +225,23 @@ def test_codes_of_operators_in_the_newer_field_alone(folder: Path) -> None:
         data[table.Pos + table.Offset(4)] = 0
     kinds = [[op.kind for op in graph.operators] for graph in (load_tflite(bytes(data)), made.graph)]
     assert kinds[0] == kinds[1]
+
+
+def test_steps_of_a_loop_share_their_scales() -> None:
+    case = next(
+        c for c in (Recurrent(np.random.default_rng(s), real=True, listed=True) for s in range(9)) if c.steps > 4
+    )
+    rng = np.random.default_rng(1)
+    data = rng.normal(size=(40, *case.x.shape)).astype(np.float32)
+    made = utvm.quantize(load_tflite(case.model), data).graph
+    states = [op for op in made.operators if op.kind == "Tanh"][1:]
+    assert len(states) == case.steps - 1
+    assert len({op.inputs[0].quant for op in states}) == 1
+    layers = [op for op in made.operators if op.kind == "FullyConnected"]
+    assert len({op.inputs[1] for op in layers}) <= 2
+    file = write_tflite(made)
+    quant = made.inputs[0].quant
+    assert quant is not None
+    x = np.clip(np.rint(data[0] / quant.scale[0]) + quant.zero_point[0], -128, 127).astype(np.int8)
+    (want,) = Oracle(file).run(x)
+    np.testing.assert_array_equal(next(iter(evaluate(made, [x]).values())), want)

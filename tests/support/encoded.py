@@ -225,7 +225,7 @@ def _reduction(name: str, *, same: bool = False) -> Callable[[Drawer], EncodedOp
         axes = tuple(axis for axis in range(len(shape)) if d.flag()) or (d.integer(0, len(shape) - 1),)
         kept = d.flag()
         result = tuple(1 if axis in axes else size for axis, size in enumerate(shape) if kept or axis not in axes)
-        if name == "REDUCE_ALL":
+        if name in ("REDUCE_ALL", "REDUCE_ANY"):
             x, y = _plain("x", shape, DType.BOOL), _plain("y", result, DType.BOOL)
         else:
             x = d.tensor("x", shape)
@@ -452,5 +452,6 @@ BEYOND: dict[str, Callable[[Drawer], EncodedOperator]] = {
     "MUL": _integers("MUL", "MulOptions"),
     "SELECT": _select_alike,
     "TILE": _tile,
+    "REDUCE_ANY": _reduction("REDUCE_ANY"),
 }
 """What TFLite has and tflite-micro lacks; and arithmetic on int32, which both have."""

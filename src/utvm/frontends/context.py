@@ -64,6 +64,7 @@ class Context:
         variables: Variables | None = None,
         *,
         is_once: bool = False,
+        place: str = "",
     ) -> None:
         self._model = model
         self._tensors = tensors
@@ -74,8 +75,14 @@ class Context:
         self._variables = variables
         self.is_once = is_once
         self.raw = raw
-        self.name = f"{raw.kind.lower()}_{raw.index}"
+        self.place = place
+        self.name = f"{place}/{raw.kind.lower()}_{raw.index}" if place else f"{raw.kind.lower()}_{raw.index}"
         self.types = TYPES.get(raw.kind, (DType.INT8,))
+
+    @property
+    def kind(self) -> str:
+        """The operator's kind, with the loop or the branch that it is in."""
+        return f"{self.raw.kind} of {self.place.partition('/')[0]}" if self.place else self.raw.kind
 
     @property
     def unsigned(self) -> bool:
@@ -117,6 +124,22 @@ class Context:
         """Return a constant that the file lacks."""
         name = self._names.fresh(f"{self.name}/{what}")
         return Tensor(name=name, shape=data.shape, dtype=DType(data.dtype.name), quant=quant, data=data)
+
+    def open_output(self, shape: tuple[int, ...]) -> bool:
+        """Give the only output the shape that the operator makes; False where the file does not leave that open."""
+        (index, *more) = self.raw.outputs or (-1,)
+        if more or index < 0 or self.is_once or not shape:
+            return False
+        raw = self._model.tensors[index]
+        free = tuple(size == -1 for size in raw.signature) if len(raw.signature) == len(raw.shape) else ()
+        # Outside of what loops repeat, only the batch is ever open.
+        if not free or not (any(free) if self.place else free[0]) or raw.problem is not None:
+            return False
+        new = shape if self.place else (shape[0], *raw.shape[1:])
+        if raw.shape == new or len(new) != len(raw.shape):
+            return False
+        self._tensors[index] = dataclasses.replace(make_tensor(raw), shape=new)
+        return True
 
     def shape_of_input(self, position: int) -> tuple[int, ...]:
         """Return the static shape of an input of any type, also of one that can't be used otherwise."""

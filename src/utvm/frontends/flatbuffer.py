@@ -106,7 +106,7 @@ class RawOperator:
 class RawModel:
     """A subgraph of a file. `once` has those that it calls before its first run, by their indices.
 
-    `unsigned` says that the file has uint8 where this has int8.
+    `called` has those that its loops and branches run. `unsigned` says that the file has uint8 where this has int8.
     """
 
     tensors: tuple[RawTensor, ...]
@@ -114,6 +114,7 @@ class RawModel:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     once: Mapping[int, RawModel] = field(default_factory=dict)
+    called: Mapping[int, RawModel] = field(default_factory=dict)
     unsigned: bool = False
 
 
@@ -164,7 +165,19 @@ class _Reader:
         for index in calls:
             if not 0 <= index < model.SubgraphsLength():
                 raise FrontendError(self.source, [f"CALL_ONCE names subgraph {index} of {model.SubgraphsLength()}"])
-        return replace(main, once={index: self._subgraph(index) for index in dict.fromkeys(calls)})
+        once = {index: self._subgraph(index) for index in dict.fromkeys(calls)}
+        return replace(main, once=once, called=self._run_by(main))
+
+    def _run_by(self, main: RawModel) -> dict[int, RawModel]:
+        """Return the subgraphs that loops and branches run, and those that these run."""
+        found: dict[int, RawModel] = {}
+        waiting = [main]
+        while waiting:
+            for index in [index for op in waiting.pop().operators for index in _run_subgraphs(op)]:
+                if index not in found and 0 <= index < self.model.SubgraphsLength():
+                    found[index] = self._subgraph(index)
+                    waiting.append(found[index])
+        return found
 
     def _chosen(self) -> int:
         """Return the subgraph that a signature was chosen for, or the main one.
@@ -386,11 +399,26 @@ def _unpacked(pairs: NDArray[Any]) -> NDArray[np.int8]:
 
 def _called(op: RawOperator) -> int | None:
     """Return the subgraph that a CALL_ONCE names; None where its options are another's."""
-    if op.options is None or op.options_type != tflite.BuiltinOptions.CallOnceOptions:
+    options = _options(op, tflite.CallOnceOptions)
+    return None if options is None else int(options.InitSubgraphIndex())
+
+
+def _run_subgraphs(op: RawOperator) -> tuple[int, ...]:
+    """Return the subgraphs that a WHILE or an IF names."""
+    if op.kind == "WHILE" and (loop := _options(op, tflite.WhileOptions)) is not None:
+        return loop.CondSubgraphIndex(), loop.BodySubgraphIndex()
+    if op.kind == "IF" and (branch := _options(op, tflite.IfOptions)) is not None:
+        return branch.ThenSubgraphIndex(), branch.ElseSubgraphIndex()
+    return ()
+
+
+def _options(op: RawOperator, kind: type[Any]) -> Any:
+    """Return an operator's options as `kind`, a class of the schema's tables; None where they are another's."""
+    if op.options is None or op.options_type != getattr(tflite.BuiltinOptions, kind.__name__):
         return None
-    options = tflite.CallOnceOptions()
+    options = kind()
     options.Init(op.options.Bytes, op.options.Pos)
-    return int(options.InitSubgraphIndex())
+    return options
 
 
 def _text(raw: bytes | None) -> str:

@@ -14,6 +14,7 @@ from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor, read_fla
 from utvm.frontends.problems import Problems
 from utvm.frontends.reading import model_bytes
 from utvm.frontends.refusal import RefusedError, ShapeRefusedError
+from utvm.frontends.tflite_calls import CALLS, CalledGraphs
 from utvm.frontends.tflite_custom import PREFIX, convert_custom
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_parts import Converted
@@ -23,6 +24,7 @@ from utvm.frontends.tflite_unsigned import signed
 from utvm.graph import Graph, GraphError, Operator, Tensor
 from utvm.graph.names import Names
 from utvm.graph.reference import evaluate_operator
+from utvm.passes import remove_dead_operators
 
 
 def load_tflite(
@@ -54,7 +56,8 @@ class _Importer:
         self.tensors: dict[int, Tensor] = {}
         self.names = Names(tensor.name for tensor in self.raw.tensors)
         self.problems = Problems()
-        self.hybrid: list[Tensor] = []
+        self.hybrid: dict[Tensor, None] = {}
+        self.calls = CalledGraphs(self.raw.called, self.names, self._known)
         self.variables = Variables()
 
     def graph(self) -> Graph:
@@ -79,13 +82,14 @@ class _Importer:
             states, fixed = self.variables.states()
             operators = [op.with_tensors(fixed) for op in operators]
             outputs = [fixed.get(t, t) for t in outputs]
-            return Graph(
+            graph = Graph(
                 name=self.name,
                 operators=tuple(operators),
                 inputs=tuple(inputs),
                 outputs=tuple(outputs),
                 states=tuple(state.with_tensors(fixed) for state in states),
             )
+            return remove_dead_operators(graph) if self.raw.called else graph
         except (GraphError, RefusedError) as error:
             raise FrontendError(self.source, [str(error)]) from error
 
@@ -124,48 +128,48 @@ class _Importer:
 
     def _operators(self, context: Context) -> tuple[Operator, ...]:
         """Return what an operator of the file becomes; nothing where it is folded or refused."""
+        return self._known(context) or ()
+
+    def _known(self, context: Context) -> tuple[Operator, ...] | None:
+        """Return what an operator of the file becomes; None where it is refused, which is noted."""
         raw, index = context.raw, context.raw.index
         convert = CONVERTERS.get(raw.kind)
         try:
             if folded(context):
                 return ()
+            if raw.kind in CALLS:
+                return self.calls.written_out(context)
             if convert is None and raw.kind.startswith(PREFIX):
                 convert = convert_custom
             if convert is None:
                 raise RefusedError("this operator is not supported", OPERATOR_ADVICE)
             converted = self._converted(context, convert)
             if context.hybrid is not None:
-                self.hybrid.append(context.hybrid)
+                self.hybrid[context.hybrid] = None
             return context.finished(converted if isinstance(converted, tuple) else (converted,))
         except RefusedError as reason:
-            self.problems.of_operator(index, raw.kind, str(reason), reason.advice)
+            self.problems.of_operator(index, context.kind, str(reason), reason.advice)
         except Exception as error:
-            self.problems.of_operator(index, raw.kind, f"its options are damaged ({type(error).__name__})")
-        return ()
+            self.problems.of_operator(index, context.kind, f"its options are damaged ({type(error).__name__})")
+        return None
 
     def _converted(self, context: Context, convert: Callable[[Context], Converted]) -> Converted:
         """Convert an operator. A batch that the file leaves open is as large as the operator makes it."""
         try:
             return convert(context)
         except ShapeRefusedError as reason:
-            (index, *more) = context.raw.outputs or (-1,)
-            if more or index < 0 or context.is_once or not reason.shape:
-                raise
             # tflite-micro makes as many rows as y has, whatever is read: only a batch that was asked for changes them.
-            if context.raw.kind == "FULLY_CONNECTED" and self.batch is None:
+            if context.raw.kind == "FULLY_CONNECTED" and self.batch is None and not context.place:
                 raise
-            raw = self.raw.tensors[index]
-            if not _is_open(raw) or raw.problem is not None or raw.shape[0] == reason.shape[0]:
+            if not context.open_output(reason.shape):
                 raise
-            tensor = make_tensor(raw)
-            self.tensors[index] = dataclasses.replace(tensor, shape=(reason.shape[0], *tensor.shape[1:]))
             return convert(context)
 
     def _say_hybrid(self) -> None:
         if self.hybrid:
-            elements = sum(tensor.elements for tensor in self.hybrid)
+            elements, first = sum(tensor.elements for tensor in self.hybrid), next(iter(self.hybrid))
             warnings.warn(
-                f"{self.source}: {len(self.hybrid)} layers ('{self.hybrid[0].name}' first) have int8 weights beside "
+                f"{self.source}: {len(self.hybrid)} layers ('{first.name}' first) have int8 weights beside "
                 f"float32 activations: they compute in float32, by weights of {4 * elements:,} bytes in place of "
                 f"{elements:,} (`utvm quantize` makes the whole network int8)",
                 UtvmWarning,

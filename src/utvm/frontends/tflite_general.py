@@ -340,6 +340,7 @@ GENERAL: Mapping[str, Callable[[Context], Converted]] = {
     "REDUCE_MAX": _reduction("ReduceMax", same=True),
     "REDUCE_MIN": _reduction("ReduceMin", same=True),
     "REDUCE_ALL": _reduction("ReduceAll"),
+    "REDUCE_ANY": _reduction("ReduceAny"),
     "ARG_MAX": _arg("ArgMax", tflite.ArgMaxOptions),
     "ARG_MIN": _arg("ArgMin", tflite.ArgMinOptions),
     "CUMSUM": _cumsum,

@@ -304,5 +304,5 @@ CONVERTERS: Mapping[str, Callable[[Context], Converted]] = {
     **FILLED,
     **STATEFUL,
     **RECURRENT,
-    **dict.fromkeys(("IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE"), _branches),
+    **dict.fromkeys(("STABLEHLO_WHILE", "STABLEHLO_CASE"), _branches),
 }

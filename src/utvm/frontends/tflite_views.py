@@ -57,8 +57,7 @@ def _concatenation(c: Context) -> Operator:
         same_quantisation(x, y)
         if len(x.shape) != len(y.shape) or x.shape[:axis] + x.shape[axis + 1 :] != y.shape[:axis] + y.shape[axis + 1 :]:
             raise RefusedError(f"tensor '{x.name}': its shape {list(x.shape)} does not fit {list(y.shape)}")
-    if sum(x.shape[axis] for x in xs) != y.shape[axis]:
-        raise RefusedError(f"its inputs do not add up to the shape {list(y.shape)}")
+    expect_shape(y, (*y.shape[:axis], sum(x.shape[axis] for x in xs), *y.shape[axis + 1 :]))
     return Concatenation(name=c.name, xs=xs, y=y, axis=axis)
 
 

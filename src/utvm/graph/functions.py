@@ -276,6 +276,9 @@ _INTEGER_REDUCERS: tuple[Reducer, ...] = (
     Reducer(
         name="ReduceAll", combine="min", init=1, term=lambda _, x, __: x, result=lambda _, x: x, inputs=(DType.BOOL,)
     ),
+    Reducer(
+        name="ReduceAny", combine="max", init=0, term=lambda _, x, __: x, result=lambda _, x: x, inputs=(DType.BOOL,)
+    ),
     # The first of the largest values: the value above, how far it is from the end below.
     Reducer(
         name="ArgMax",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from utvm.graph import Concatenation, Graph, Operator, Reshape, Store, StridedSlice, Tensor
+from utvm.graph import Concatenation, Graph, Operator, Reshape, Split, Store, StridedSlice, Tensor
 
 _ALIGNMENT = 4
 
@@ -13,8 +13,8 @@ class Views:
     """Which tensors of a graph lie inside of others, and where. Bytes. What is stored lies where the next run reads it.
 
     `operators` are those that are left to do, `last_use` says which of them reads or writes a root last; their number
-    where it is kept. A part of a concatenation is written where it belongs; a run of rows is
-    read where it lies. Both only at multiples of a word, since kernels load words.
+    where it is kept. A part of a concatenation is written where it belongs; a run of rows and the parts of a split are
+    read where they lie. All only at multiples of a word, since kernels load words.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -64,6 +64,11 @@ class Views:
             if start is not None:
                 self._inside[op.y] = op.x, start
                 return True
+        if isinstance(op, Split) and not any(y in graph.kept for y in op.ys):
+            starts = _runs_of_parts(op)
+            if starts is not None:
+                self._inside.update({y: (op.x, start) for y, start in zip(op.ys, starts, strict=True)})
+                return True
         if isinstance(op, Concatenation) and self._can_be_written_in_place(graph, op):
             start = 0
             for part in op.xs:
@@ -89,11 +94,22 @@ def _state_of(graph: Graph, stored: Tensor) -> Tensor:
 
 def _run_of_rows(op: StridedSlice) -> int | None:
     """Return where in x the slice starts if it is one run of memory at a multiple of a word, else None."""
-    if op.x.is_constant or op.shrink or set(op.strides) != {1} or len(op.y.shape) != len(op.x.shape):
+    if op.x.is_constant:
         return None
-    cut = [axis for axis, (size, whole) in enumerate(zip(op.y.shape, op.x.shape, strict=True)) if size != whole]
-    axis = cut[0] if cut else 0
-    if len(cut) > 1 or prod(op.x.shape[:axis]) != 1:
+    sizes = iter(op.y.shape)
+    taken = [1 if axis in op.shrink else next(sizes) for axis in range(len(op.x.shape))]
+    steps = [step for step, size in zip(op.strides, taken, strict=True) if size > 1]
+    # Dimensions of one element in front of the first that is longer do not part the run.
+    longest = next((axis for axis, size in enumerate(taken) if size > 1), len(taken))
+    if set(steps) - {1} or any(t != w for t, w in zip(taken[longest + 1 :], op.x.shape[longest + 1 :], strict=True)):
         return None
-    start = op.begin[axis] * prod(op.x.shape[axis + 1 :]) * op.x.dtype.itemsize
+    start = sum(b * prod(op.x.shape[axis + 1 :]) for axis, b in enumerate(op.begin)) * op.x.dtype.itemsize
     return start if start % _ALIGNMENT == 0 else None
+
+
+def _runs_of_parts(op: Split) -> tuple[int, ...] | None:
+    """Return where in x each part starts if all are runs of memory at multiples of a word, else None."""
+    if op.x.is_constant or prod(op.x.shape[: op.axis]) != 1:
+        return None
+    starts = tuple(sum(y.nbytes for y in op.ys[:place]) for place in range(len(op.ys)))
+    return None if any(start % _ALIGNMENT for start in starts) else starts

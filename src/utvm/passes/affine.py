@@ -12,18 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.graph import Add, Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Mul, Operator, Reshape, Sub, Tensor
+from utvm.graph.names import Names
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
+_Made = dict[tuple[str, bytes], Tensor]
+"""Constants that were made, by the name of what they replace and their bytes."""
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """Return the graph with Mul, Add and Sub by constants folded into the float layer before, or made one layer."""
-    while (folded := _fold_first(graph)) is not None:
+    """Return the graph with Mul, Add and Sub by constants folded into the float layer before, or made one layer.
+
+    Layers that read the same constants, as steps of a loop do, still share them where equal factors go in.
+    """
+    made: _Made = {}
+    while (folded := _fold_first(graph, made)) is not None:
         graph = folded
     return graph
 
 
-def _fold_first(graph: Graph) -> Graph | None:
+def _fold_first(graph: Graph, made: _Made) -> Graph | None:
     for op in graph.operators:
         if not isinstance(op, Mul | Add | Sub) or op.y.dtype is not DType.FLOAT32:
             continue
@@ -33,7 +40,7 @@ def _fold_first(graph: Graph) -> Graph | None:
             values = _per_channel(constant, x.shape)
             if values is None or (isinstance(op, Sub) and x is op.b):
                 continue
-            changed = _into_producer(graph, op, x, values) or _as_layer(graph, op, x, values)
+            changed = _into_producer(graph, op, x, values, made) or _as_layer(graph, op, x, values)
             if changed is not None:
                 return changed
     return None
@@ -46,7 +53,9 @@ def _per_channel(constant: Tensor, shape: tuple[int, ...]) -> NDArray[np.float32
     return np.broadcast_to(constant.values.reshape(-1), (shape[-1],)).astype(np.float32)
 
 
-def _into_producer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.float32]) -> Graph | None:
+def _into_producer(
+    graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.float32], made: _Made
+) -> Graph | None:
     between, layer = x, graph.producers.get(x)
     while isinstance(layer, Reshape) and layer.x.shape[-1:] == x.shape[-1:] and _read_once(graph, between):
         between, layer = layer.x, graph.producers.get(layer.x)
@@ -59,11 +68,16 @@ def _into_producer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray
     weights, bias = layer.weights, _bias(layer, len(values))
     if isinstance(op, Mul):
         shape = (-1, *[1] * (weights.values.ndim - 1)) if not isinstance(layer, DepthwiseConv2D) else (-1,)
-        weights = dataclasses.replace(weights, data=weights.values * values.reshape(shape))
+        weights = _changed(graph, weights, weights.values * values.reshape(shape), made)
         bias = bias * values
     else:
         bias = bias + (values if isinstance(op, Add) else -values)
-    fused = dataclasses.replace(layer, weights=weights, bias=_constant(layer, bias))
+    if layer.bias is None:
+        name = f"{layer.weights.name}/bias"
+        old = Tensor(name=name, shape=bias.shape, dtype=DType.FLOAT32, data=bias)
+    else:
+        old = layer.bias
+    fused = dataclasses.replace(layer, weights=weights, bias=_changed(graph, old, bias, made))
     rest = [fused if other is layer else other for other in graph.operators if other is not op]
     return graph.rewrite(rest, tensors={x: op.y})
 
@@ -100,6 +114,11 @@ def _bias(layer: Weighted, channels: int) -> NDArray[Any]:
     return np.zeros(channels, np.float32) if layer.bias is None else layer.bias.values
 
 
-def _constant(layer: Weighted, data: NDArray[Any]) -> Tensor:
-    name = f"{layer.weights.name}/bias" if layer.bias is None else layer.bias.name
-    return Tensor(name=name, shape=data.shape, dtype=DType.FLOAT32, data=data.astype(np.float32))
+def _changed(graph: Graph, old: Tensor, values: NDArray[Any], made: _Made) -> Tensor:
+    """Return a constant in the place of another: one for all layers that get the same, under a name of its own."""
+    data = values.astype(np.float32)
+    key = old.name, data.tobytes()
+    if key not in made:
+        taken = {t.name for t in graph.tensors if t is not old or len(graph.consumers[old]) > 1}
+        made[key] = dataclasses.replace(old, name=Names(taken).fresh(old.name), data=data)
+    return made[key]

@@ -18,7 +18,6 @@ from utvm.graph import (
     AveragePool2D,
     Conv2D,
     DepthwiseConv2D,
-    FullyConnected,
     Graph,
     LeakyRelu,
     MaxPool2D,
@@ -30,8 +29,8 @@ from utvm.graph import (
     Tensor,
 )
 from utvm.quantization.batches import Runner
+from utvm.quantization.groups import Weighted
 
-Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 _MOST = 64.0
 """Channels are scaled by this at most, and by its inverse at least."""
 

@@ -49,12 +49,11 @@ from utvm.graph import (
 from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
-from utvm.quantization.groups import SHARING, SHARING_NAMES
+from utvm.quantization.groups import SHARING, SHARING_NAMES, Weighted
 from utvm.quantization.ranges import Method, ValueRange
 from utvm.quantization.scales import activation_units, makers_of, prescribed_units
 from utvm.quantization.weights import stored_weights, weight_scales
 
-Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 _CLAMPING = Weighted | Add | Sub | Mul
 _KNOWN = (
     *(
@@ -160,6 +159,18 @@ def quantize_graph(
     return _Quantizer(graph, ranges, weights, corrections or {}, kept or {}).graph_of_integers()
 
 
+def _shared_corrections(
+    graph: Graph, corrections: Mapping[str, NDArray[np.float64]]
+) -> Mapping[str, NDArray[np.float64]]:
+    """Return one correction, their mean, for all layers that read the same weights: steps share a bias too."""
+    shared: dict[tuple[Tensor, Tensor | None], list[str]] = {}
+    for op in graph.operators:
+        if isinstance(op, Weighted) and op.name in corrections:
+            shared.setdefault((op.weights, op.bias), []).append(op.name)
+    means = {names[0]: np.mean([corrections[name] for name in names], axis=0) for names in shared.values()}
+    return {name: means[names[0]] for names in shared.values() for name in names}
+
+
 class _Quantizer:
     def __init__(
         self,
@@ -171,7 +182,7 @@ class _Quantizer:
     ) -> None:
         self.graph = graph
         self.method = weights
-        self.corrections = corrections
+        self.corrections = _shared_corrections(graph, corrections)
         every = fused_activations(graph)
         self.types = dict(kept)
         """Operator → its type, where that is not int8."""

@@ -15,10 +15,11 @@ from utvm.graph import DType, Graph, Softmax
 from utvm.quantization.calibration import bias_corrections, distributions
 from utvm.quantization.dataset import Dataset
 from utvm.quantization.equalization import equalized
+from utvm.quantization.groups import Weighted
 from utvm.quantization.judging import has_classes
 from utvm.quantization.keeping import BoardCost, Kept, Types, keep_accuracy
 from utvm.quantization.pixels import bytes_in
-from utvm.quantization.quantizer import QuantizationError, Weighted, float_alone, quantize_graph
+from utvm.quantization.quantizer import QuantizationError, float_alone, quantize_graph
 from utvm.quantization.ranges import Distribution, Method, ValueRange
 from utvm.quantization.tflite_forms import tflite_form
 
