@@ -75,9 +75,23 @@ def test_data_that_do_not_fit(folder: Path, tmp_path: Path, capsys: pytest.Captu
     assert "[samples, 3, 16, 12] is expected" in said(images=np.zeros((4, 3, 9, 9), np.float32))
     assert "int8, whose scale is not known" in said(x=np.zeros((4, 3, 16, 12), np.int8))
     assert "not finite" in said(x=np.full((4, 3, 16, 12), np.nan, np.float32))
+    x = np.zeros((4, 3, 16, 12), np.float32)
+    assert "int64[3]; one whole number" in said(x=x, labels=np.arange(3))
+    assert "float64[4]; one whole number" in said(x=x, labels=np.full(4, 0.5))
+    assert "0 to 4 are expected" in said(x=x, labels=np.full(4, 5))
+    assert "x (its type object is none of numbers)" in said(x=np.array([{}] * 4, object))
     int8 = Path(utvm.__file__).parent / "example" / "cifar10_cnn.tflite"
     assert main(["quantize", str(int8), "--data", str(tmp_path), "-o", str(tmp_path / "o.tflite")]) == 2
     assert "no float32 network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["rows", "floats", "column"])
+def test_classes_in_other_forms(form: str) -> None:
+    labels = np.arange(40) % 5
+    given = {"rows": np.eye(5)[labels], "floats": labels.astype(np.float32), "column": labels[:, None]}[form]
+    graph = graph_of([node("Identity", ["x"], ["y"])], (1, 5))
+    x = np.eye(5, dtype=np.float32)[labels]
+    assert utvm.quantize(graph, {"x": x, "labels": given}).report.judgement.int8_accuracy == 1
 
 
 def test_other_commands_quantise_first_and_say_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

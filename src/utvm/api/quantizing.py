@@ -34,6 +34,7 @@ from utvm.quantization import (
     Pixels,
     Quantized,
     ValueRange,
+    check_labels,
     dataset_of,
     folded,
     judge,
@@ -108,6 +109,7 @@ def quantize(
         graph = prepared.graph
         given = _dataset(data, prepared, pixels, labels if evaluate is None else None)
         judged_by = given if evaluate is None else _dataset(evaluate, prepared, pixels, labels)
+        check_labels(graph, judged_by)
         fixed: Mapping[str, ValueRange] = {}
         if fold_pixels and pixels is not None:
             changed = folded(graph, (given, judged_by), pixels)

@@ -66,8 +66,12 @@ def read_array(path: Path) -> NDArray[Any]:
         raise ArchiveError(_reason(error)) from error
 
 
-def read_archive(path: Path, *, skip_text: bool = False) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an .npz file by name, in the file's order; with `skip_text`, those of numbers.
+def read_archive(path: Path, *, left_out: list[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an .npz file by name, in the file's order.
+
+    Args:
+        path: the file.
+        left_out: gets the names and types of arrays that hold no numbers; these are an error if None.
 
     Raises:
         ArchiveError: it is not one, is damaged, or claims more than is read.
@@ -84,9 +88,10 @@ def read_archive(path: Path, *, skip_text: bool = False) -> dict[str, NDArray[An
                     name = member.filename.removesuffix(".npy")
                     try:
                         arrays[name] = _array(file, left)
-                    except _NoNumbersError:
-                        if not skip_text:
+                    except _NoNumbersError as error:
+                        if left_out is None:
                             raise
+                        left_out.append(f"{name} ({error})")
                         continue
                     left -= arrays[name].nbytes
             return arrays

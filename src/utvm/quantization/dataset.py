@@ -17,7 +17,9 @@ from utvm.frontends.inputs import PICTURES, read_inputs
 from utvm.graph import Tensor
 from utvm.quantization.batches import sample_shape
 
-_LABELS = ("labels", "label", "y", "targets")
+_LABELS_ALONE = ("labels", "label")
+_LABELS = (*_LABELS_ALONE, "y", "targets")
+"""Names of arrays of classes; the latter two may hold something else."""
 MAX_BYTES = 1 << 30
 """Of all samples of a folder, as float32."""
 
@@ -115,31 +117,55 @@ def dataset_of(
     *,
     pixels: Pixels | None = None,
     source: str = "the data",
+    left_out: Sequence[str] = (),
 ) -> Dataset:
-    """Return samples from arrays by name; see `read_dataset`."""
+    """Return samples from arrays by name; see `read_dataset`. `left_out` tells of what was there besides numbers."""
     chosen: dict[str, NDArray[np.float32]] = {}
+    used: set[str] = set()
     for tensor in inputs:
-        name = tensor.name if tensor.name in arrays else _only_fitting(arrays, tensor, orders, inputs, source)
+        name = tensor.name if tensor.name in arrays else _only_fitting(arrays, tensor, orders, inputs, source, left_out)
+        used.add(name)
         chosen[tensor.name] = _fitted(arrays[name], tensor, orders.get(tensor.name), pixels, source, name)
     counts = {len(array) for array in chosen.values()}
     if len(counts) != 1 or counts == {0}:
         raise DatasetError(f"{source}: the inputs have {sorted(counts)} samples; as many of each are expected")
     count = counts.pop()
     for name in _LABELS:
-        given = arrays.get(name)
-        if given is not None and given.shape == (count,) and given.dtype.kind in "iu":
-            return Dataset(inputs=chosen, labels=given.astype(np.int64))
+        if name in arrays and name not in used:
+            labels = _classes(arrays[name], count)
+            if labels is None and name in _LABELS_ALONE:
+                what = f"{arrays[name].dtype}{list(arrays[name].shape)}"
+                raise DatasetError(
+                    f"{source}: '{name}' is {what}; one whole number for each of {count} samples is expected, or a row "
+                    "with one 1"
+                )
+            if labels is not None:
+                return Dataset(inputs=chosen, labels=labels)
     return Dataset(inputs=chosen)
+
+
+def _classes(array: NDArray[Any], count: int) -> NDArray[np.int64] | None:
+    """Return the class of each sample, from numbers or rows with one 1; None for what says none."""
+    rows = array.reshape(len(array), -1) if array.ndim else np.zeros((0, 0))
+    if len(rows) != count or array.dtype.kind not in "biuf" or not np.isfinite(rows).all():
+        return None
+    if rows.shape[1] > 1:
+        one_hot = ((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all()
+        return rows.argmax(axis=1).astype(np.int64) if one_hot else None
+    whole = rows.shape[1] == 1 and (rows == np.rint(rows)).all()
+    return rows[:, 0].astype(np.int64) if whole else None
 
 
 def _arrays(
     path: Path, inputs: Sequence[Tensor], orders: Mapping[str, tuple[int, ...]], pixels: Pixels | None
 ) -> Dataset:
     try:
-        arrays = read_archive(path, skip_text=True) if path.suffix.lower() == ".npz" else {"samples": read_array(path)}
+        left_out: list[str] = []
+        is_archive = path.suffix.lower() == ".npz"
+        arrays = read_archive(path, left_out=left_out) if is_archive else {"samples": read_array(path)}
     except ArchiveError as error:
         raise DatasetError(f"{path} can't be read: {error}") from error
-    return dataset_of(arrays, inputs, orders, pixels=pixels, source=str(path))
+    return dataset_of(arrays, inputs, orders, pixels=pixels, source=str(path), left_out=left_out)
 
 
 def _shapes(tensor: Tensor, order: tuple[int, ...] | None) -> list[tuple[int, ...]]:
@@ -157,12 +183,13 @@ def _only_fitting(
     orders: Mapping[str, tuple[int, ...]],
     inputs: Sequence[Tensor],
     source: str,
+    left_out: Sequence[str],
 ) -> str:
     shapes = _shapes(tensor, orders.get(tensor.name))
     fitting = [name for name, array in arrays.items() if any(_fits(array, shape) for shape in shapes)]
     if len(inputs) == 1 and len(fitting) == 1:
         return fitting[0]
-    there = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items()) or "nothing"
+    there = ", ".join([*(f"{name} {list(array.shape)}" for name, array in arrays.items()), *left_out]) or "nothing"
     raise DatasetError(
         f"{source} has {there}; an array '{tensor.name}' of shape [samples, {', '.join(map(str, shapes[0]))}] is "
         "expected"
@@ -223,7 +250,7 @@ def _folder(path: Path, inputs: Sequence[Tensor], pixels: Pixels | None) -> Data
 def _read_labels(path: Path, count: int) -> NDArray[np.int64]:
     try:
         if path.suffix.lower() == ".npz":
-            arrays = read_archive(path, skip_text=True)
+            arrays = read_archive(path, left_out=[])
             array = next((arrays[name] for name in _LABELS if name in arrays), np.array([]))
         elif path.suffix.lower() == ".npy":
             array = read_array(path)
@@ -231,6 +258,7 @@ def _read_labels(path: Path, count: int) -> NDArray[np.int64]:
             array = np.array([int(line) for line in path.read_text(encoding="utf-8").split()])
     except (ArchiveError, OSError, ValueError) as error:
         raise DatasetError(f"{path} can't be read as labels: {error}") from error
-    if array.shape != (count,) or array.dtype.kind not in "iu":
+    labels = _classes(array, count)
+    if labels is None:
         raise DatasetError(f"{path} has {array.dtype}{list(array.shape)}; one whole number for each of {count} samples")
-    return array.astype(np.int64)
+    return labels

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from utvm.frontends.inputs import quantised_values
 from utvm.graph import DType, Graph, Tensor
 from utvm.quantization.batches import Runner
-from utvm.quantization.dataset import Dataset
+from utvm.quantization.dataset import Dataset, DatasetError
 
 _LAYER_SAMPLES = 64
 
@@ -75,6 +75,23 @@ def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str
         snr=_snr([(real[name], outputs[name]) for name in outputs]),
         layers=_layers(graph, quantised, data.sample(_LAYER_SAMPLES)),
     )
+
+
+def check_labels(graph: Graph, data: Dataset) -> None:
+    """Refuse classes that a row of scores does not have.
+
+    Raises:
+        DatasetError: with the range that is expected.
+    """
+    output = graph.outputs[0]
+    if data.labels is None or output.dtype is DType.INT32 or not has_classes(graph):
+        return
+    low, high = int(data.labels.min()), int(data.labels.max())
+    if low < 0 or high >= output.elements:
+        raise DatasetError(
+            f"the labels go from {low} to {high}, and the network has {output.elements} classes: 0 to "
+            f"{output.elements - 1} are expected"
+        )
 
 
 def lost_points(quantised: Graph, data: Dataset, real: NDArray[Any]) -> float:
