@@ -134,6 +134,32 @@ def chain(layers: int) -> Graph:
     return net.head(x, 10)
 
 
+def residual(layers: int) -> Graph:
+    """Return about so many layers in residual blocks: 3x3, 1x1 and an addition; every third block widens before."""
+    net = Builder(f"residual_{layers}", 3, (24, 24, 8))
+    x, block, count = net.conv(net.input, 12, kernel=3), 0, 1
+    while count < layers:
+        if block % 3 == 2:
+            x, count = net.conv(x, x.shape[3] + 8, stride=2 if block in (5, 14) else 1), count + 1
+        x = net.add(x, net.conv(net.conv(x, x.shape[3] + 4 * (block % 4), kernel=3), x.shape[3]))
+        block, count = block + 1, count + 3
+    return net.head(x, 10)
+
+
+def branching(layers: int) -> Graph:
+    """Return about so many layers in blocks of three branches of unlike depth, whose sum the next block reads."""
+    net = Builder(f"branching_{layers}", 4, (20, 20, 8))
+    x, block, count = net.conv(net.input, 16, kernel=3), 0, 1
+    while count < layers:
+        channels = 16 + 6 * (block % 9)
+        short = net.conv(x, channels)
+        deep = net.conv(net.depthwise(net.conv(x, channels + 8)), channels)
+        wide = net.conv(net.depthwise(x, kernel=5), channels)
+        x = net.add(net.add(short, wide), deep)
+        block, count = block + 1, count + 8
+    return net.head(x, 10)
+
+
 def drawn(seed: int) -> Graph:
     """Return a small network as a search over architectures draws them: a stem, two to five stages, a head."""
     rng = np.random.default_rng(seed)

@@ -12,6 +12,7 @@ from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.graph import Graph
 from utvm.lowering import FrontierPoint, undominated
+from utvm.progress import end, say
 from utvm.report import FrontierReport, PlanPoint
 from utvm.toolchain import MemoryOverflowError
 
@@ -50,8 +51,10 @@ def frontier(
     assembly = api.assemble(graph_of(model), target, small=small, assume=assume, records=records)
     found = assembly.frontier(_FOR_EACH_ARENA)
     compiled = []
-    for point in _apart(found, points):
+    shown = _apart(found, points)
+    for number, point in enumerate(shown, 1):
         program = point.program
+        say(f"compiling plan {number} of {len(shown)}")
         try:
             image = api.build_program(target, program, program.render())
         except MemoryOverflowError:
@@ -65,6 +68,7 @@ def frontier(
                 kernels=tuple((call.op.name, call.kernel.family, dict(call.kernel.config)) for call in program.calls),
             )
         )
+    end()
     return FrontierReport(
         model=assembly.graph.name, board=target.name, core=assembly.core.name, points=tuple(undominated(compiled))
     )

@@ -22,6 +22,7 @@ from utvm.graph.cost import macs_of
 from utvm.graph.samples import random_input
 from utvm.loops import Schedule
 from utvm.lowering import SlowerCall, counted
+from utvm.progress import end, say
 from utvm.report import OperatorProfile, ProfileReport
 
 _SEED = 0
@@ -119,6 +120,7 @@ def profile_in(
     seen: set[str] = set()
     rows = []
     for index, (call, c_call) in enumerate(zip(program.calls, calls, strict=True)):
+        say(f"measuring operator {index + 1} of {len(calls)}, {call.op.kind} {call.op.name}")
         measured = session.call(step_symbol(program.name, index), arena, timeout=timeout)
         symbol, parts = names[c_call.function], {part.name for part in c_call.function.support}
         rows.append(
@@ -137,6 +139,7 @@ def profile_in(
             )
         )
         seen |= {symbol, *parts}
+    end()
     core = compiled.board.core
     report = ProfileReport(
         model=program.name,

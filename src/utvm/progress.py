@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,29 +15,53 @@ _CLEAR = "\r\x1b[K"
 
 
 class _Line:
-    """A line of a terminal that is written again and again."""
+    """A line of a terminal that is written again and again. A thread writes what stays true for long."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lock = threading.Lock()
+        self._late: threading.Timer | None = None
+        self._text = ""
         self._next = time.monotonic() + _PATIENCE_SECONDS
         self._shown = False
 
     def show(self, text: str) -> None:
-        """Show a text in place of the last, unless it is too early."""
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next, self._shown = now + _PERIOD_SECONDS, True
-        plain = "".join(character if character.isprintable() else "?" for character in text)
-        self._stream.write(_CLEAR + plain[:_WIDTH])
-        self._stream.flush()
+        """Show a text in place of the last: now, or where it is too early as soon as it is not."""
+        with self._lock:
+            self._text = text
+            wait = self._next - time.monotonic()
+            if wait <= 0:
+                self._write()
+            elif self._late is None:
+                self._late = threading.Timer(wait, self._show_late)
+                self._late.daemon = True
+                self._late.start()
 
     def clear(self) -> None:
         """Take the line away; the next text waits for a second again."""
-        if self._shown:
-            self._stream.write(_CLEAR)
-            self._stream.flush()
-        self._next, self._shown = time.monotonic() + _PATIENCE_SECONDS, False
+        with self._lock:
+            self._forget()
+            if self._shown:
+                self._stream.write(_CLEAR)
+                self._stream.flush()
+            self._next, self._shown = time.monotonic() + _PATIENCE_SECONDS, False
+
+    def _show_late(self) -> None:
+        with self._lock:
+            if self._late is threading.current_thread():
+                self._write()
+
+    def _write(self) -> None:
+        self._forget()
+        self._next, self._shown = time.monotonic() + _PERIOD_SECONDS, True
+        plain = "".join(character if character.isprintable() else "?" for character in self._text)
+        self._stream.write(_CLEAR + plain[:_WIDTH])
+        self._stream.flush()
+
+    def _forget(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 _lines: list[_Line] = []

@@ -1,6 +1,7 @@
 """What takes long says so on a terminal, and nowhere else."""
 
 import io
+import time
 
 import pytest
 
@@ -27,6 +28,25 @@ def test_nothing_is_written_within_the_first_second() -> None:
     with progress.shown_on(terminal):
         progress.say("choosing kernels")
     assert terminal.getvalue() == ""
+
+
+def test_what_stays_true_is_shown_late_and_nothing_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_PATIENCE_SECONDS", 0.02)
+    terminal = Terminal()
+    with progress.shown_on(terminal):
+        progress.say("reading")
+        progress.say("compiling")
+        for _ in range(1000):
+            if terminal.getvalue():
+                break
+            time.sleep(0.01)
+        assert terminal.getvalue() == "\r\x1b[Kcompiling"
+        progress.end()
+        shown = terminal.getvalue()
+        progress.say("writing")
+        progress.end()
+        time.sleep(0.05)
+        assert terminal.getvalue() in (shown, f"{shown}\r\x1b[Kwriting\r\x1b[K")
 
 
 def test_the_line_is_taken_away_and_names_can_t_control_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,7 @@ def compile(
     """
     watch, stages = Stopwatch(), Dump(None if dump is None else Path(dump))
     target = as_board(board)
+    say("reading the model")
     with watch.stage("import"):
         graph = imported(model, data, example_inputs)
         stages.graph("imported", graph)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from utvm.api.assembling import as_board, assemble, graph_of
 from utvm.api.quantized import QuantizedModel
@@ -19,7 +20,7 @@ from utvm.graph import Graph
 from utvm.graph.cost import macs_of
 from utvm.kernels import FAMILIES
 from utvm.lowering import Call, Program
-from utvm.progress import end
+from utvm.progress import end, say
 from utvm.report.cost import CostReport, OperatorCost, Refused
 
 _STATEMENT_BYTES, _STARTUP_BYTES = 8, 600
@@ -52,13 +53,21 @@ def cost(
     Example:
         print(utvm.cost("model.tflite", "nucleo-f746zg").cycles)
     """
-    target = as_board(board)
+    say("reading the model")
+    report = _estimated(
+        graph_of(model), as_board(board), small=small, flash=flash, ram=ram, assume=assume, records=records
+    )
+    end()
+    return report
+
+
+def _estimated(graph: Graph, target: Board, **options: Any) -> CostReport:
+    """Return what a graph costs on a board; options are those of `cost`."""
     if target.emulator is None:
         target = shipping(target)
-    assembly = assemble(graph_of(model), target, small=small, flash=flash, ram=ram, assume=assume, records=records)
+    assembly = assemble(graph, target, **options)
     core = timed(target, assembly.core)
     program = replace(assembly, core=core).program()
-    end()
     operators = tuple(_operator(call, core) for call in program.calls)
     known = [op.cycles for op in operators if op.cycles is not None]
     source = "no model of this core" if core.timing is None else f"{core.timing.name}, estimated"
@@ -98,13 +107,15 @@ def compare(
     """
     graph = graph_of(model)
     found: list[CostReport | Refused] = []
-    for board in boards:
+    for number, board in enumerate(boards, 1):
         target = as_board(board)
+        say(f"estimating for {target.name}, {number} of {len(boards)}")
         try:
-            found.append(cost(graph, target, small=small))
+            found.append(_estimated(graph, target, small=small))
         except UtvmError as error:
             reason = " ".join(str(error).split())
             found.append(Refused(board=target.name, core=target.core.name, reason=reason))
+    end()
     return found
 
 

@@ -25,6 +25,7 @@ from utvm.errors import UtvmError
 from utvm.frontends.inputs import fit_array, read_inputs
 from utvm.graph import Graph, Tensor
 from utvm.notebook import html_table, shortened
+from utvm.progress import end, say
 from utvm.report import RunReport, records_used
 from utvm.toolchain import default_cache_directory
 
@@ -191,8 +192,10 @@ class Model:
         watch = Stopwatch()
         with watch.stage("write"):
             self.write_inputs(inputs)
+        say("running the network")
         with watch.stage("run"):
             measurement = self.session.call(RUN_SYMBOL, timeout=timeout)
+        end()
         with watch.stage("read"):
             outputs = {}
             for port in self._c_model.outputs:
@@ -276,6 +279,7 @@ def run_once(
     compiled = compile(model, target, small=small, flash=flash, ram=ram, assume=assume, records=records, dump=dump)
     watch.seconds.update(compiled.seconds)
     inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
+    say(f"connecting to {compiled.board.name}")
     with watch.stage("connect"):
         session = connect(compiled.board, link=link, assume=assume)
     with session:

@@ -62,7 +62,7 @@ _COMMANDS = (
     demo,
 )
 
-_SHOW_PROGRESS = (quantize, compile, run, export, verify, profile, cost, compare, plan, demo)
+_SHOW_PROGRESS = (quantize, compile, run, export, verify, profile, cost, compare, plan, bench, demo)
 """Those that may take long before they print; the others show what they do by themselves."""
 
 EXIT_USER_ERROR = 2

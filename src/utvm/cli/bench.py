@@ -51,6 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     from utvm.demo import EXAMPLE
     from utvm.errors import UtvmError
+    from utvm.progress import end
     from utvm.report import print_table, write_text
 
     if arguments.chart is not None:
@@ -72,6 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
         rows = bench_mlperf_tiny(board, arguments.models, assume=arguments.assume)
     done = []
     for row in rows:
+        end()
         if isinstance(row, NoRow):
             print(f"{row.name}, {row.plan}: not possible: {row.reason}", file=sys.stderr, flush=True)
             continue

@@ -43,6 +43,7 @@ from utvm.kernels import PORTABLE_FAMILIES, PRELUDE, with_dependencies, workload
 from utvm.lowering import Options, Program, lower
 from utvm.naming import renaming
 from utvm.passes import run_passes
+from utvm.progress import end, say
 from utvm.toolchain import Image, MemoryOverflowError, Toolchain, compiler_major, compiler_version
 
 OPTIMIZATIONS = ("-O3", "-Os")
@@ -165,6 +166,7 @@ def export(
     harness = board_harness(prefix, *ports, states=states)
 
     def build(board: Board, optimize: str = OPTIMIZATIONS[0]) -> Image:
+        say(f"compiling the library for {board.name} with {optimize}")
         return library_image(board, render_library(draft), harness, optimize=optimize, states=states)
 
     images = {level: build(target, level) for level in OPTIMIZATIONS}
@@ -213,6 +215,7 @@ def export(
         ),
         files={file: sha256(text.encode()) for file, text in files.items()},
     )
+    end()
     every = {**files, MANIFEST_FILE: manifest.to_json(), README_FILE: readme(manifest)}
     renamed = renaming(name or Path(given.name).stem)
     return Export(board=target, program=program, files=every, manifest=manifest, renamed=renamed)
@@ -368,6 +371,7 @@ def _expected(
 
 
 def _run_in(session: Session, image: Image, graph: Graph, ports: tuple[Port, ...], not_run: Expected) -> Expected:
+    say("running the library on an emulator")
     session.load(image)
     for index, (tensor, port) in enumerate(zip(graph.inputs, ports, strict=True)):
         session.write(buffer(port), random_input(tensor, index).tobytes())

@@ -38,6 +38,7 @@ from utvm.graph.reference import differing, evaluate
 from utvm.graph.samples import random_input
 from utvm.notebook import shortened
 from utvm.passes import run_passes
+from utvm.progress import end, say
 
 Array = NDArray[Any]
 Inputs = Sequence[Array]
@@ -171,6 +172,7 @@ def verify(
     _check_ports(manifest, graph)
     reference = _Reference(graph, inputs)
     checks = []
+    say("reading the export")
     missing = [name for name in manifest.files if name not in files]
     if host:
         form = manifest.portable_form or manifest.core_form
@@ -187,6 +189,7 @@ def verify(
         place = f"board {target.name}{instead}"
         run = _on_board(manifest, files, target)
         checks.append(_checked(place, run, missing, reference, manifest.core_form, layers))
+    end()
     return Verification(
         name=manifest.name,
         checks=tuple(checks),
@@ -214,6 +217,7 @@ def _checked(
     try:
         if missing:
             raise VerifyError(f"{', '.join(missing)} can't be read: export the model again")
+        say(f"building for {place}")
         with built as run:
             return _check(place, run, reference, form, layers)
     except UtvmError as error:
@@ -256,6 +260,7 @@ class _Reference:
 def _check(place: str, run: Runner, reference: _Reference, form: CForm, layers: bool) -> MachineCheck:
     compared = 0
     for number in range(len(reference.inputs)):
+        say(f"{place}: input {number + 1} of {len(reference.inputs)}")
         wanted = reference.outputs(number)
         sequence = reference.sequence(number)
         got = run(sequence, None)

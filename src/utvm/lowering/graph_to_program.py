@@ -124,9 +124,17 @@ def lower_frontier(
     layout = Layout(with_stores(graph), core, asked.name)
     every = layout.options(replace(asked, choices={}))
     options_left = [[candidate for candidate in choices if not candidate.last_resort] for choices in every]
-    scheduled = [[c for c in choices if c.draft.settle()] for choices in options_left]
-    points = frontier(scheduled, memory=layout, most=most)
-    return [FrontierPoint(cycles=point.cycles, program=layout.program(point.picked)) for point in undominated(points)]
+    scheduled = []
+    for number, choices in enumerate(options_left, 1):
+        say(f"scheduling all kernels: {number} of {len(options_left)}")
+        scheduled.append([c for c in choices if c.draft.settle()])
+    say("looking for plans that no other beats")
+    points = undominated(frontier(scheduled, memory=layout, most=most))
+    programs: list[FrontierPoint] = []
+    for number, point in enumerate(points, 1):
+        say(f"writing kernels of plan {number} of {len(points)}")
+        programs.append(FrontierPoint(cycles=point.cycles, program=layout.program(point.picked)))
+    return programs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
