@@ -221,7 +221,8 @@ def _fastest(
         raise FlashError(smallest(left))
     if ram is None:
         return first
-    many = MOST_TURNS * len(left) if flash is None else _MOST_SEARCHED
+    # Where few plans may be made, few combinations are worth looking for.
+    many = MOST_TURNS * len(left) if flash is None else _MOST_SEARCHED * most_plans // MOST_PLANS
     search = _first_that_fits(left, best, cycles_of, ram, memory, most_searched=many, most_plans=most_plans)
     if search.picked is not None:
         return search.picked

@@ -6,6 +6,7 @@ beats in both goes: dynamic programming over fronts of a few hundred entries, on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import overload
@@ -33,36 +34,34 @@ class Front(Sequence[tuple[Candidate, ...]]):
     def __init__(
         self, options: Sequence[Sequence[Candidate]], *, flash: int | None = None, cycles: float | None = None
     ) -> None:
-        sizes = [np.array([c.flash_bytes for c in choices], np.int64) for choices in options]
-        spent = [np.array([c.cycles for c in choices], np.float64) for choices in options]
+        worthy = [_worthy(choices) for choices in options]
+        sizes = [np.array([choice.flash_bytes for choice in choices], np.int64) for choices in worthy]
+        spent = [np.array([choice.cycles for choice in choices], np.float64) for choices in worthy]
         # What those that follow take at least.
         sizes_after, spent_after = _least_after(sizes), _least_after(spent)
-        self._options = options
+        self._options = worthy
         self._steps: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        # Entries are in the order of their candidates, so that of equal ones the first is found first.
         total_size, total_spent = np.zeros(1, np.int64), np.zeros(1, np.float64)
-        rank = np.zeros(1, np.int64)
-        for position in range(len(options)):
-            choices = len(options[position])
-            size = (total_size[:, None] + sizes[position]).ravel()
-            cost = (total_spent[:, None] + spent[position]).ravel()
-            order = (rank[:, None] * choices + np.arange(choices)).ravel()
-            within = np.ones(size.shape, np.bool_)
+        for size_of, cost_of, least_size, least_cost in zip(sizes, spent, sizes_after, spent_after, strict=True):
+            size = (total_size[:, None] + size_of).ravel()
+            cost = (total_spent[:, None] + cost_of).ravel()
+            kept = np.arange(size.size)
             if flash is not None:
-                within &= size + sizes_after[position] <= flash
+                kept = kept[size <= flash - least_size]
             if cycles is not None:
-                within &= cost + spent_after[position] <= cycles
-            kept = np.flatnonzero(within)
-            kept = kept[np.lexsort((order[kept], cost[kept], size[kept]))]
+                kept = kept[cost[kept] + least_cost <= cycles]
+            kept = kept[np.argsort(size[kept], kind="stable")]
             kept = kept[_falls(cost[kept])]
-            kept = kept[_apart(size[kept], cost[kept], by_flash=flash is None and cycles is not None)]
+            kept = kept[np.append(size[kept][1:] != size[kept][:-1], True)[: kept.size]]
+            kept = np.sort(kept[_apart(size[kept], cost[kept], by_flash=flash is None and cycles is not None)])
             total_size, total_spent = size[kept], cost[kept]
-            rank = np.argsort(np.argsort(order[kept]))
-            self._steps.append((kept // max(choices, 1), kept % max(choices, 1)))
-        self._count = len(total_size)
+            self._steps.append(np.divmod(kept, max(size_of.size, 1)))
+        self._order = np.argsort(total_size)
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return self._count
+        return len(self._order)
 
     @overload
     def __getitem__(self, index: int) -> tuple[Candidate, ...]: ...
@@ -74,12 +73,23 @@ class Front(Sequence[tuple[Candidate, ...]]):
         """Return a combination."""
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(self._count)[index]
+        place = int(self._order[index])
         picked: list[Candidate] = []
         for choices, (parents, chosen) in zip(reversed(self._options), reversed(self._steps), strict=True):
             picked.append(choices[chosen[place]])
             place = int(parents[place])
         return tuple(reversed(picked))
+
+
+def _worthy(choices: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that no other one beats, or equals and stands before."""
+    found: list[tuple[int, Candidate]] = []
+    least = math.inf
+    for place, choice in sorted(enumerate(choices), key=lambda each: (each[1].flash_bytes, each[1].cycles, each[0])):
+        if choice.cycles < least:
+            least = choice.cycles
+            found.append((place, choice))
+    return [choice for _, choice in sorted(found, key=lambda each: each[0])]
 
 
 _Numbers = NDArray[np.int64] | NDArray[np.float64]

@@ -220,20 +220,16 @@ def _estimate(graph: Graph, prefix: Sequence[Operator], cut: Tensor, stripes: Se
     peak = 0
     # Stripes of the same heights need the same.
     for needs in {tuple(b - a for a, b in each.values()): each for each in stripes}.values():
+        live: dict[Tensor, int] = {}
         for number, op in enumerate(prefix):
             y = op.outputs[0]
-            if y not in needs:
-                continue
-            live = [
-                t
-                for made, earlier in enumerate(prefix[:number])
-                for t in earlier.outputs
-                if t in needs and last.get(t, -1) >= number and made < number and t is not cut
-            ]
-            dying = max((_bytes(t, needs[t]) for t in live if last[t] == number), default=0)
-            held = sum(_bytes(t, needs[t]) for t in live)
-            output = 0 if y is cut else _bytes(y, needs[y])
-            peak = max(peak, held - dying + max(dying, output))
+            if y in needs:
+                dying = max((size for t, size in live.items() if last[t] == number), default=0)
+                output = 0 if y is cut else _bytes(y, needs[y])
+                peak = max(peak, sum(live.values()) - dying + max(dying, output))
+                if y is not cut and last.get(y, -1) > number:
+                    live[y] = output
+            live = {t: size for t, size in live.items() if last[t] > number}
     return whole + peak
 
 

@@ -135,8 +135,8 @@ class _Shape:
     ahead: int
 
 
-_Conflicts = Sequence[Mapping[int, tuple[int, int]]]
-"""For each request, those that live at the same time: between which distances from their start it can't start."""
+_Conflicts = Sequence[Sequence[tuple[int, int, int]]]
+"""For each request, those that live at the same time, and between which distances from their start it can't start."""
 
 
 @lru_cache(maxsize=2048)
@@ -196,9 +196,10 @@ def _first_fit(
 ) -> dict[int, int] | None:
     """Return where requests lie that are placed one after the other; None as soon as one ends beyond `most`."""
     placed: dict[int, int] = {}
+    where = placed.get
     for place in order:
-        near = conflicts[place].items()
-        taken = sorted((placed[other] + low, placed[other] + high) for other, (low, high) in near if other in placed)
+        taken = [(at + low, at + high) for other, low, high in conflicts[place] if (at := where(other)) is not None]
+        taken.sort()
         offset = 0
         for start, stop in taken:
             if start < offset < stop:
@@ -211,11 +212,11 @@ def _first_fit(
 
 def _conflicts(shapes: Sequence[_Shape]) -> _Conflicts:
     return [
-        {
-            index: _between(shape, place, other, index)
+        [
+            (index, *_between(shape, place, other, index))
             for index, other in enumerate(shapes)
             if index != place and shape.first <= other.last and other.first <= shape.last
-        }
+        ]
         for place, shape in enumerate(shapes)
     ]
 
