@@ -10,6 +10,7 @@ from tests.kernels.support import Case, check
 from tests.kernels.vector_cases import cases
 from tests.support.cases import drawn
 from tests.support.guarded import run_guarded, with_free_ends
+from tests.support.target import FIRST_SYMBOL, run_programs
 from utvm.bench import layer_graph
 from utvm.boards import Board, load_board
 from utvm.device import GdbRemoteLink, Session
@@ -28,7 +29,7 @@ from utvm.kernels.rvv import (
     RvvProduct,
 )
 from utvm.lowering import Options, lower
-from utvm.toolchain import default_cache_directory
+from utvm.toolchain import Source, default_cache_directory
 
 WEIGHTED = [("Conv2D", RvvProduct()), ("FullyConnected", RvvProduct()), ("DepthwiseConv2D", RvvDepthwise())]
 DRAWN = [
@@ -124,3 +125,63 @@ def guarded() -> Iterator[tuple[Session, QemuTarget]]:
     target = QemuTarget(board, cache_directory=default_cache_directory())
     with Session(board, target, GdbRemoteLink) as opened:
         yield opened, target
+
+
+_INTERRUPTS = Source(
+    name="interrupts.c",
+    text=rf"""#include <stdint.h>
+void {FIRST_SYMBOL}(void);
+void test_handler(void);
+volatile uint32_t test_ticks;
+uint8_t test_vectors[32 * 64];
+/* SiFive's CLINT, as QEMU's virt machine has it: mtimecmp at 0x2004000, mtime at 0x200bff8, 10 MHz. */
+void {FIRST_SYMBOL}(void) {{
+  __asm__ volatile("csrw mtvec, %0" : : "r"(test_handler));
+  *(volatile uint32_t *)0x02004004u = 0;
+  *(volatile uint32_t *)0x02004000u = 0;
+  __asm__ volatile("csrs mie, %0" : : "r"(1u << 7));
+  __asm__ volatile("csrsi mstatus, 8");
+}}
+/* Keeps what a handler that uses vectors must keep, overwrites all of it, and asks for the next interrupt in 20 us. */
+__asm__(
+  ".text\n.balign 4\n.globl test_handler\n.type test_handler, @function\ntest_handler:\n"
+  ".option push\n.option arch, +zve32x\n"
+  "addi sp, sp, -32\nsw t0, 0(sp)\nsw t1, 4(sp)\nsw t2, 8(sp)\n"
+  "csrr t0, vstart\nsw t0, 12(sp)\ncsrr t0, vl\nsw t0, 16(sp)\n"
+  "csrr t0, vtype\nsw t0, 20(sp)\ncsrr t0, vcsr\nsw t0, 24(sp)\n"
+  "la t0, test_vectors\ncsrr t1, vlenb\nslli t1, t1, 3\n"
+  "vs8r.v v0, (t0)\nadd t0, t0, t1\nvs8r.v v8, (t0)\nadd t0, t0, t1\n"
+  "vs8r.v v16, (t0)\nadd t0, t0, t1\nvs8r.v v24, (t0)\n"
+  "vsetvli t2, x0, e8, m8, ta, ma\ncsrwi vcsr, 5\n"
+  "vmv.v.i v0, -1\nvmv.v.i v8, -1\nvmv.v.i v16, -1\nvmv.v.i v24, -1\n"
+  "la t0, test_ticks\nlw t1, 0(t0)\naddi t1, t1, 1\nsw t1, 0(t0)\n"
+  "li t0, 0x0200bff8\nlw t1, 0(t0)\naddi t1, t1, 200\nli t0, 0x02004000\nsw t1, 0(t0)\n"
+  "la t0, test_vectors\ncsrr t1, vlenb\nslli t1, t1, 3\n"
+  "vl8re8.v v0, (t0)\nadd t0, t0, t1\nvl8re8.v v8, (t0)\nadd t0, t0, t1\n"
+  "vl8re8.v v16, (t0)\nadd t0, t0, t1\nvl8re8.v v24, (t0)\n"
+  "lw t0, 16(sp)\nlw t1, 20(sp)\nvsetvl x0, t0, t1\n"
+  "lw t0, 24(sp)\ncsrw vcsr, t0\nlw t0, 12(sp)\ncsrw vstart, t0\n"
+  "lw t0, 0(sp)\nlw t1, 4(sp)\nlw t2, 8(sp)\naddi sp, sp, 32\nmret\n"
+  ".option pop\n");
+""",
+)
+
+
+def test_interrupts_that_use_vectors_change_nothing() -> None:
+    """A timer interrupts kernels of all families; its handler keeps registers, vl, vtype, vstart and the rounding."""
+    found = [case for kind, family in DRAWN for case in drawn(cases(kind, family, CORE), 1 / 8)]
+    for layer, family in (("conv_16x16x32_32_k3", RvvProduct()), ("dw_16x16x64", RvvDepthwise())):
+        graph = layer_graph(layer)
+        assert graph is not None
+        config = family.default(graph.operators[0], CORE)
+        found.append(Case(graph, family, config, [random_input(graph.inputs[0], 0)]))
+    programs = [lower(c.graph, CORE, Options(choices={c.graph.operators[0].name: (c.family, c.config)})) for c in found]
+    board = board_of(128)
+    with Session(board, QemuTarget(board, cache_directory=default_cache_directory()), GdbRemoteLink) as session:
+        outputs = run_programs(session, programs, [case.inputs for case in found], first=_INTERRUPTS)
+        ticks = int.from_bytes(session.read("test_ticks", 4), "little")
+    for case, got in zip(found, outputs, strict=True):
+        assert got is not None
+        for value, wanted in zip(got, evaluate(case.graph, case.inputs).values(), strict=True):
+            np.testing.assert_array_equal(value, wanted)
+    assert ticks > len(found)

@@ -13,12 +13,13 @@ from utvm.lowering import Program
 from utvm.toolchain import MemoryOverflowError, Source
 
 _AT_ONCE = 32
-_TRAP_SYMBOL = "test_trap_unaligned"
+FIRST_SYMBOL = "test_first"
+"""The function of a source that runs before all programs of an image."""
 _TRAP = Source(
     name="trap.c",
     text=f"""#include <stdint.h>
-void {_TRAP_SYMBOL}(void);
-void {_TRAP_SYMBOL}(void) {{ *(volatile uint32_t *)0xE000ED14u |= 1u << 3; }}
+void {FIRST_SYMBOL}(void);
+void {FIRST_SYMBOL}(void) {{ *(volatile uint32_t *)0xE000ED14u |= 1u << 3; }}
 """,
 )
 """Sets CCR.UNALIGN_TRP (Armv7-M, DDI 0403, B3.2.8)."""
@@ -33,24 +34,31 @@ def run_program(session: Session, program: Program, inputs: Sequence[NDArray]) -
 
 
 def run_programs(
-    session: Session, programs: Sequence[Program], inputs: Sequence[Sequence[NDArray]], *, trap: bool = False
+    session: Session,
+    programs: Sequence[Program],
+    inputs: Sequence[Sequence[NDArray]],
+    *,
+    trap: bool = False,
+    first: Source | None = None,
 ) -> list[list[NDArray] | None]:
     """Run programs, each alone in the arena, from as few images as hold them, and return the outputs of each.
 
     None stands for a program that the board's memory does not hold even alone. With `trap`, unaligned accesses fault.
+    The function FIRST_SYMBOL of `first` runs once before all others of an image.
     """
+    first = _TRAP if trap else first
     found: list[list[NDArray] | None] = []
     for batch in batches(programs, _AT_ONCE):
-        found += _run_batch(session, batch, inputs[len(found) : len(found) + len(batch.programs)], trap=trap)
+        found += _run_batch(session, batch, inputs[len(found) : len(found) + len(batch.programs)], first)
     return found
 
 
 def _run_batch(
-    session: Session, batch: Batch, inputs: Sequence[Sequence[NDArray]], *, trap: bool
+    session: Session, batch: Batch, inputs: Sequence[Sequence[NDArray]], first: Source | None
 ) -> list[list[NDArray] | None]:
     steps = batch.steps()
-    entries = [RUN_SYMBOL, *(symbol for symbols in steps for symbol in symbols), *([_TRAP_SYMBOL] if trap else [])]
-    sources = [*api.image_sources(NAME, batch.render()), *([_TRAP] if trap else [])]
+    entries = [RUN_SYMBOL, *(symbol for symbols in steps for symbol in symbols), *([FIRST_SYMBOL] if first else [])]
+    sources = [*api.image_sources(NAME, batch.render()), *([first] if first else [])]
     try:
         image = build_image(session.board, sources, entries=entries)
     except MemoryOverflowError:
@@ -58,12 +66,10 @@ def _run_batch(
             return [None]
         half = len(batch.programs) // 2
         parts = (batch.programs[:half], inputs[:half]), (batch.programs[half:], inputs[half:])
-        return [
-            outputs for programs, given in parts for outputs in _run_batch(session, Batch(programs), given, trap=trap)
-        ]
+        return [outputs for programs, given in parts for outputs in _run_batch(session, Batch(programs), given, first)]
     session.load(image)
-    if trap:
-        session.call(_TRAP_SYMBOL)
+    if first:
+        session.call(FIRST_SYMBOL)
     arena = image.symbol(ARENA_SYMBOL).address
     found: list[list[NDArray] | None] = []
     for program, arrays, symbols in zip(batch.programs, inputs, steps, strict=True):
