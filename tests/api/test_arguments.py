@@ -118,3 +118,18 @@ def test_what_quantize_made_is_a_model_everywhere(tmp_path: Path) -> None:
     assert utvm.plan(quantised, BOARD).arena_bytes == utvm.compile(quantised, BOARD).program.arena_bytes
     given = GivenModel.of(quantised)
     assert (given.name, given.sha256) == (f"{quantised.graph.name}.tflite", sha256(quantised.file))
+
+
+def test_what_is_for_another_core_or_the_other_way_round_is_told() -> None:
+    compiled = utvm.compile(GRAPH, BOARD)
+    n, h, w, c = GRAPH.inputs[0].shape
+    with utvm.connect(BOARD) as session:
+        with pytest.raises(utvm.UtvmError, match="channels come last here"):
+            utvm.Model(session, compiled).run(np.zeros((n, c, h, w), np.float32))
+        with pytest.raises(utvm.UtvmError, match="give a timeout above 0"):
+            utvm.Model(session, compiled).run(np.zeros((n, h, w, c), np.float32), timeout=-1)
+    with utvm.connect("qemu-riscv32") as session:
+        with pytest.raises(utvm.UtvmError, match=f"is compiled for {BOARD} .*: compile it for 'qemu-riscv32'"):
+            utvm.Model(session, compiled)
+        with pytest.raises(utvm.UtvmError, match="holds ARM code, which board 'qemu-riscv32'"):
+            session.load(compiled.image)

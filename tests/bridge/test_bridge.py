@@ -1,8 +1,11 @@
 """The bridge to TVM, in the virtual environment that `make test` sets up for it; skipped where there is none."""
 
+import importlib.util
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -34,3 +37,16 @@ def test_another_version_is_refused_with_the_command_that_mends_it(monkeypatch: 
         UtvmError, match=r"apache-tvm 0\.27\.0\.post1 \(there is 0\.28\.0\).* -m pip install apache-tvm=="
     ):
         __import__("utvm.tvm")
+
+
+def test_the_extra_brings_what_is_checked() -> None:
+    spec = importlib.util.spec_from_file_location("versions", ROOT / "src" / "utvm" / "tvm" / "versions.py")
+    assert spec is not None
+    assert spec.loader is not None
+    versions = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(versions)
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"][
+        "tvm"
+    ]
+    assert {f"{package}=={version}" for package, version in versions.PINNED.items()} <= set(extra)
+    assert {re.split("[<>=]", each)[0] for each in extra} == {*versions.PINNED, *versions.NEEDED}

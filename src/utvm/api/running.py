@@ -113,9 +113,15 @@ class Model:
     """
 
     def __init__(self, session: Session, compiled: Compiled) -> None:
-        """Load the image; raises `UtvmError` if it can't be loaded or verified."""
+        """Load the image; raises `UtvmError` if it is for another core, or can't be loaded or verified."""
         if not isinstance(session, Session) or not isinstance(compiled, Compiled):
             raise UtvmError("a model is of a session and a compiled network: utvm.Model(session, utvm.compile(...))")
+        made_for, there = compiled.board, session.board
+        if made_for.core.name != there.core.name:
+            raise UtvmError(
+                f"{compiled.program.name} is compiled for {made_for.name} ({made_for.core.name}), the session is with "
+                f"{there.name} ({there.core.name}): compile it for '{there.name}'"
+            )
         self.session = session
         self.compiled = compiled
         self._c_model = compiled.program.c_model()

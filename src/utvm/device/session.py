@@ -101,8 +101,13 @@ class Session:
 
         Raises:
             VerificationError: the target holds something else.
-            DeviceError: the link failed.
+            DeviceError: the image is for another instruction set, or the link failed.
         """
+        if image.machine != self.board.core.isa.elf_machine:
+            raise DeviceError(
+                f"the image holds {image.machine.removeprefix('EM_')} code, which board '{self.board.name}' "
+                f"({self.board.core.name}) does not run: build it for this board"
+            )
         self._image = image
         with self._recovering():
             self._loader.place(self._live, image)
@@ -134,6 +139,8 @@ class Session:
             LinkLostError: the link, or the emulator, went away.
         """
         image, seconds = self.image, DEFAULT_TIMEOUT if timeout is None else timeout
+        if seconds <= 0:
+            raise DeviceError(f"a call can't end within {seconds} seconds: give a timeout above 0")
         if isinstance(function, str):
             image.symbol(function)  # one that is not there is no reason to repair anything
         with self._recovering():

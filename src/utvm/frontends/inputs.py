@@ -88,7 +88,10 @@ def _shaped(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     squeezed = tuple(d for d in array.shape if d != 1)
     if squeezed == tuple(d for d in tensor.shape if d != 1):
         return array.reshape(tensor.shape)
-    raise InputError(f"input '{tensor.name}' has shape {list(tensor.shape)}, the array {list(array.shape)}")
+    turned = ""
+    if len(tensor.shape) == 4 and array.shape[-3:] == tuple(tensor.shape[d] for d in (3, 1, 2)):
+        turned = ": channels come last here, turn it with numpy.moveaxis(array, -3, -1)"
+    raise InputError(f"input '{tensor.name}' has shape {list(tensor.shape)}, the array {list(array.shape)}{turned}")
 
 
 def quantised_values(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
