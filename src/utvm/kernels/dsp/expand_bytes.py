@@ -50,6 +50,7 @@ def _write_pixels(w: CWriter, rows: ExpandedRows, pixels: int, source: str, targ
     """Write the expansion of pixels that begin at even lanes; what an odd channel shares a word with has no weight."""
     window = rows.window
     channels = window.channels
+    _keep_loop(w, pixels, channels)
     with w.loop("i", pixels):
         w(f"const int8_t *from = {source} + i * {channels * window.groups};")
         w(f"int16_t *to = {target} + {first} + i * {rows.pitch};")
@@ -70,6 +71,7 @@ def _write_odd_pixels(w: CWriter, rows: ExpandedRows, pixels: int, source: str, 
         _write_pairs(w, _write_eights(w, "c", half, _at(source, 1), _at(target, first + 1)))
     both, single = divmod(pixels - alone, 2)
     if both:
+        _keep_loop(w, both, 2 * channels)
         with w.loop("i", both):
             w(f"const int8_t *from = {_at(source, alone * step)} + i * {2 * step};")
             w(f"int16_t *to = {_at(target, first + alone * channels)} + i * {2 * channels};")
@@ -87,6 +89,7 @@ def _write_eights(w: CWriter, variable: str, pairs: int, source: str, target: st
     """Write the expansion of bytes in sequence by eight, to lanes from an even one on; returns the rest."""
     eights = pairs // _AT_ONCE
     if eights:
+        _keep_loop(w, eights, 8)
         with w.loop(variable, eights):
             w(f"utvm_expand_eight({source} + 8 * {variable}, (uint32_t *)(void *)({target} + 8 * {variable}));")
     return [
@@ -104,6 +107,12 @@ def _write_pairs(w: CWriter, pairs: Sequence[_Pair]) -> None:
                 w(f"const uint32_t low{i} = (uint32_t){low}, high{i} = (uint32_t){high};")
             for i, (_, _, word) in enumerate(some):
                 w(f"{word} = utvm_pack_low(low{i}, high{i});")
+
+
+def _keep_loop(w: CWriter, turns: int, lanes: int) -> None:
+    """Keep the compiler from unrolling the loop that follows if a turn is long."""
+    if turns > 1 and lanes >= 2 * _AT_ONCE:
+        w("#pragma GCC unroll 1")
 
 
 def _at(pointer: str, count: int) -> str:
