@@ -380,6 +380,10 @@ def test_nothing_to_take_over_is_said() -> None:
         utvm.tvm.compile(tir_module(builder.get()), BOARD, offload=True)
 
 
+def odd(schedule: object) -> None:
+    schedule.get_sblock("absent")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -390,6 +394,12 @@ def test_nothing_to_take_over_is_said() -> None:
         (lambda: utvm.tvm.Boards(BOARD).builder(3), "no module of TVM"),
         (lambda: utvm.tvm.Boards([BOARD, BOARD], fleet=Fleet(address="tcp://127.0.0.1:1")), "with a fleet, name one"),
         (lambda: utvm.tvm.compile(product("int8"), BOARD), "an IRModule of Relax"),
+        (lambda: utvm.tvm.compile(network()[0], BOARD, name=3), "name=3 is of type int"),
+        (lambda: utvm.tvm.tune(product("int8"), BOARD, trials=1), "Boards is expected"),
+        (lambda: utvm.tvm.tune(product("int8"), utvm.tvm.Boards(BOARD), trials=1, space=3), "no design space"),
+        (lambda: utvm.tvm.tune(product("int8"), utvm.tvm.Boards(BOARD), trials=1, space=odd), "the space does not fit"),
+        (lambda: utvm.tvm.Boards([]), "is no board"),
+        (lambda: utvm.tvm.Boards(BOARD, fleet="tcp://127.0.0.1:1"), "is no fleet"),
     ],
 )
 def test_wrong_arguments_are_our_errors(call: object, message: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import utvm
 from utvm.api import Compiled, as_board, image_sources
 from utvm.api.foreign import LIBRARIES
+from utvm.arguments import checked_arguments
 from utvm.boards import Board, require_trust
 from utvm.codegen import RUN_SYMBOL, step_symbol
 from utvm.device import Session, build_image
@@ -79,6 +80,7 @@ class OffloadGains:
         return html_table(f"Cycles ({source})", ("operators", "TVM's", "µTVM's", "why not"), rows)
 
 
+@checked_arguments
 def compile(module: Any, board: str | Path | Board, *, name: str = "main", offload: bool = False) -> Compiled:
     """Compile a Relax module for a board: TVM's kernels, µTVM's plan of the memory, an image that sessions run.
 
@@ -102,6 +104,7 @@ def compile(module: Any, board: str | Path | Board, *, name: str = "main", offlo
     return _built(program_of(module, target, name, offload=offload), target, steps=False)
 
 
+@checked_arguments
 def gains(module: Any, board: str | Path | Board) -> OffloadGains:
     """Run a Relax module on a board twice, by TVM's kernels and with `offload`, and return what each part took.
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import utvm
 from utvm.api import as_board
+from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.codegen.library import render_library
 from utvm.deploy.exporting import library_of
 from utvm.tvm.compiling import portable_of, program_of
 
 
+@checked_arguments
 def export(module: Any, board: str | Path | Board, *, name: str = "main", offload: bool = False) -> Mapping[str, str]:
     """Return the C library of a Relax module: texts by file name, header, sources and weights; no runtime, no heap.
 

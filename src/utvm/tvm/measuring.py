@@ -63,12 +63,21 @@ class Boards:
     _rack: Rack | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.boards, str | Path | Board | Sequence) or not self.boards:
+            raise UtvmError(f"{self.boards!r} is no board: give a name, the path of a TOML file, a Board, or several")
+        if not isinstance(self.fleet, Fleet | None):
+            raise UtvmError(f"{self.fleet!r} is no fleet: give utvm.Fleet(address=...)")
         given = [self.boards] if isinstance(self.boards, str | Path | Board) else list(self.boards)
         self._every = boards_of_one_kind(given)
         if self.fleet is not None and len(self._every) > 1:
             raise UtvmError("several boards are of this host; with a fleet, name one: all of its kind there are used")
         for board in self._every:
             require_trust(board)
+
+    def __repr__(self) -> str:
+        """One line, without the trials."""
+        where = "" if self.fleet is None else f" of {self.fleet.address}"
+        return f"Boards({', '.join(board.name for board in self._every)}{where}, {len(self.trials)} trials)"
 
     def __enter__(self) -> Self:
         return self

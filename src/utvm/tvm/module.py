@@ -10,6 +10,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from utvm.arguments import checked_arguments
 from utvm.cache import digest
 from utvm.codegen import CArray
 from utvm.codegen.c import Role
@@ -115,6 +116,7 @@ def tir_module(module: Any) -> Any:
         raise TvmCodeError(f"TVM can't legalise the module: {str(error).strip().splitlines()[-1][:300]}") from error
 
 
+@checked_arguments
 def tune_module(
     module: Any, boards: Boards, *, trials: int, space: Any = None, seed: int = 1
 ) -> tuple[Any, Mapping[str, TunedFunction]]:

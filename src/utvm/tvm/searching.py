@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tvm
 from tvm.s_tir import meta_schedule
+from tvm.s_tir.schedule import ScheduleError
 
+from utvm.arguments import checked_arguments
 from utvm.errors import UtvmError, UtvmWarning
 from utvm.tuning import Outcome, Trial
 from utvm.tvm.candidate import build, expected
@@ -91,12 +92,13 @@ def default_space() -> Any:
     )
 
 
+@checked_arguments
 def tune(
     function: Any,
     boards: Boards,
     *,
     trials: int,
-    space: Callable[[Any], None] | Any | None = None,
+    space: Any = None,
     seed: int = 1,
     work_directory: str | Path | None = None,
 ) -> TunedFunction:
@@ -114,7 +116,7 @@ def tune(
     trials that were made counts, and a warning says so.
 
     Raises:
-        TvmCodeError: the function can't be run on the host or the board.
+        TvmCodeError: the function can't be run on the host or the board, or the space does not fit it.
         UtvmError: the boards can't be reached, or were lost before any candidate ran.
 
     Example:
@@ -125,6 +127,8 @@ def tune(
         raise TvmCodeError(f"a {type(function).__name__} is no TIR function: give a tirx.PrimFunc")
     if trials < 1:
         raise UtvmError(f"{trials} trials measure nothing: give 1 or more")
+    if not (space is None or callable(space) or isinstance(space, meta_schedule.SpaceGenerator)):
+        raise UtvmError(f"a {type(space).__name__} is no design space: give a function of a schedule, or none")
     function = function.with_attr("global_symbol", "main")
     begun = len(boards.trials)
     untuned = boards.submit(expected(function), build(function, boards.board)).result()
@@ -133,20 +137,24 @@ def tune(
     default = space is None
     with tempfile.TemporaryDirectory(prefix="utvm-tvm-") as scratch:
         _hush()
-        database = meta_schedule.tune_tir(
-            as_module(function),
-            target=c_target(),
-            work_dir=str(work_directory or scratch),
-            max_trials_global=trials,
-            num_trials_per_iter=min(trials, 16),
-            builder=boards.builder(function),
-            runner=boards.runner(),
-            cost_model="random",
-            num_tuning_cores=1,
-            seed=seed,
-            space=default_space() if default else space,
-            strategy=_evolution() if default else "replay-trace",
-        )
+        try:
+            database = meta_schedule.tune_tir(
+                as_module(function),
+                target=c_target(),
+                work_dir=str(work_directory or scratch),
+                max_trials_global=trials,
+                num_trials_per_iter=min(trials, 16),
+                builder=boards.builder(function),
+                runner=boards.runner(),
+                cost_model="random",
+                num_tuning_cores=1,
+                seed=seed,
+                space=default_space() if default else space,
+                strategy=_evolution() if default else "replay-trace",
+            )
+        except ScheduleError as error:
+            told = str(error).strip().splitlines()
+            raise TvmCodeError(f"the space does not fit the function: {told[0]} {told[-1]}"[:400]) from error
         schedule = meta_schedule.tir_integration.compile_tir(database, as_module(function), c_target())
     ended = tuple(boards.trials[begun + 1 :])
     good = [trial for trial in ended if trial.outcome is Outcome.OK]
