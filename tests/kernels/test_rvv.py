@@ -20,6 +20,7 @@ from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
 from utvm.kernels.rvv import (
+    RvvAcross,
     RvvAveragePool2D,
     RvvBinary,
     RvvDepthwise,
@@ -34,6 +35,7 @@ from utvm.toolchain import Source, default_cache_directory
 WEIGHTED = [("Conv2D", RvvProduct()), ("FullyConnected", RvvProduct()), ("DepthwiseConv2D", RvvDepthwise())]
 DRAWN = [
     *WEIGHTED,
+    ("Conv2D", RvvAcross()),
     *((kind, RvvBinary()) for kind in ("Add", "Sub", "Mul")),
     ("MaxPool2D", RvvMaxPool2D()),
     ("AveragePool2D", RvvAveragePool2D()),

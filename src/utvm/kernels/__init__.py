@@ -43,6 +43,7 @@ from utvm.kernels.portable import (
 )
 from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.rvv import (
+    RvvAcross,
     RvvAveragePool2D,
     RvvBinary,
     RvvDepthwise,
@@ -83,6 +84,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumMean(),
     HeliumSoftmax(),
     RvvProduct(),
+    RvvAcross(),
     RvvDepthwise(),
     RvvBinary(),
     RvvMaxPool2D(),

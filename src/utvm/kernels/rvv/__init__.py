@@ -1,5 +1,6 @@
 """Kernels for the vector extension of RISC-V (Zve32x), for registers of any size."""
 
+from utvm.kernels.rvv.across import RvvAcross
 from utvm.kernels.rvv.binary import RvvBinary
 from utvm.kernels.rvv.depthwise import RvvDepthwise
 from utvm.kernels.rvv.lookup import RvvLookup
@@ -8,6 +9,7 @@ from utvm.kernels.rvv.pool import RvvAveragePool2D, RvvMaxPool2D
 from utvm.kernels.rvv.product import RvvProduct
 
 __all__ = [
+    "RvvAcross",
     "RvvAveragePool2D",
     "RvvBinary",
     "RvvDepthwise",

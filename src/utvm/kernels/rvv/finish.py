@@ -66,6 +66,31 @@ def requantized(value: str, finish: VectorFinish, *, at: str, step: str, first: 
     return [*lines, f"vssra.vv {value}, {value}, {second}"]
 
 
+def requantized_by_numbers(
+    value: str, finish: VectorFinish, *, at: str, first: int, number: str, flag: str, spare: str
+) -> list[str]:
+    """Return the lines of `requantized` for a vector of one channel.
+
+    Args:
+        value: the register group, of 32 bits an element.
+        finish: the steps.
+        at, first: the register with an address, and the bytes from there to the channel's numbers of `constants`.
+        number, flag: registers to work with.
+        spare: a register group to work with.
+    """
+    lines: list[str] = []
+    steps = [*(["vsll"] if finish.left else []), *([_PRODUCTS[finish.product]] if finish.multiplies else [])]
+    for place, step in enumerate(steps):
+        lines += [f"lw {number}, {first + 4 * place}({at})", f"{step}.vx {value}, {value}, {number}"]
+    lines.append(f"lw {number}, {first + 4 * len(steps)}({at})")
+    if finish.lowers:
+        lines.append(f"vsrl.vi {spare}, {value}, 31")
+        if finish.lowers == "some":
+            lines += [f"snez {flag}, {number}", f"vand.vx {spare}, {spare}, {flag}"]
+        lines.append(f"vsub.vv {value}, {value}, {spare}")
+    return [*lines, f"vssra.vx {value}, {value}, {number}"]
+
+
 def rescaled(value: str, factor: Requantization, *, multiplier: str, spare: str) -> list[str]:
     """Return the lines that multiply a vector by one factor.
 
