@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
+import tflite
 
 import utvm
 from tests.support.shared import shared
 from utvm.frontends import load, load_tflite
 from utvm.frontends.builder import GraphBuilder
-from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import Conv2D, Relu, ResizeBilinear, StridedSlice
+from utvm.frontends.tflite_encoded import EncodedOperator
+from utvm.frontends.tflite_writer import Subgraph, write_subgraphs, write_tflite
+from utvm.graph import Conv2D, DType, Relu, ResizeBilinear, StridedSlice, Tensor
 from utvm.graph.reference import evaluate
 from utvm.passes import prepare_float
+
+
+def test_sizes_that_a_reshape_tells_are_those_of_what_the_file_leaves_open() -> None:
+    """Keras writes Dense on sequences so: the shape is computed, and the file claims 1 for all that is open."""
+
+    def tensor(name: str, *shape: int, data: np.ndarray | None = None) -> Tensor:
+        dtype = DType.INT32 if data is not None and data.dtype == np.int32 else DType.FLOAT32
+        return Tensor(name=name, shape=shape, dtype=dtype, data=data)
+
+    x, flat, y = tensor("x", 1, 3, 4), tensor("flat", 1, 1), tensor("y", 1, 4)
+    told = tensor("told", 2, data=np.array([3, 4], np.int32))
+    amount = tensor("amount", 4, data=np.arange(4, dtype=np.float32))
+    codes = tflite.BuiltinOperator
+    operators = [
+        EncodedOperator(code=codes.RESHAPE, version=1, inputs=(x, told), outputs=(flat,)),
+        EncodedOperator(code=codes.ADD, version=1, inputs=(flat, amount), outputs=(y,), options="AddOptions"),
+    ]
+    part = Subgraph(name="main", inputs=[x], outputs=[y], operators=operators, opened=[flat, y])
+    written = write_subgraphs([part])
+    signature = struct.pack("<2i", -1, 1)
+    assert written.count(signature) == 1
+    graph = load_tflite(written.replace(signature, struct.pack("<2i", -1, -1)))
+    given = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
+    np.testing.assert_array_equal(evaluate(graph, [given])["y"], given[0] + np.arange(4))
 
 
 def test_a_hybrid_network_keeps_its_classes() -> None:

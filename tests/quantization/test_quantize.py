@@ -16,9 +16,11 @@ from tests.support.oracle import Oracle
 from utvm.cli import main
 from utvm.errors import UtvmError
 from utvm.frontends import load_tflite
+from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.onnx import load_onnx
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import Graph
+from utvm.graph import Elementwise, Graph
+from utvm.graph.functions import function
 from utvm.graph.reference import evaluate
 from utvm.passes import prepare_float
 from utvm.quantization.tflite_forms import tflite_form
@@ -198,6 +200,29 @@ def test_conditions_stay_bool_beside_float() -> None:
     ]
     made = utvm.quantize(graph_of(nodes, (1, 6), c=np.float32(0.25)), drawn(20, 6))
     assert made.report.judgement.snr > 25
+
+
+@pytest.mark.parametrize("bound", [1e12, 3.0])
+def test_bounds_need_no_room_of_their_own(bound: float) -> None:
+    """What divides by a length is bounded far beyond all values; the bound also stands in a sum in int8."""
+    nodes = [
+        *(node("Mul", ["x", "x"], ["s"]), node("ReduceSum", ["s", "one"], ["l"]), node("Sqrt", ["l"], ["r"])),
+        *(node("Reciprocal", ["r"], ["i"]), node("Min", ["i", "most"], ["m"]), node("Mul", ["x", "m"], ["y"])),
+    ]
+    most = np.array(bound, np.float32)
+    assert utvm.quantize(graph_of(nodes, (1, 8), one=np.array([1]), most=most), drawn(30, 8)).report.judgement.snr > 30
+    nodes = [node("Max", ["x", "least"], ["m"]), node("Exp", ["m"], ["e"]), node("Sub", ["e", "least"], ["y"])]
+    graph = graph_of(nodes, (1, 8), least=np.array(-bound if bound < 9 else -1e3, np.float32))
+    assert utvm.quantize(graph, drawn(30, 8)).report.judgement.snr > 25
+
+
+def test_gelu_of_a_file_stays_as_it_is() -> None:
+    builder = GraphBuilder("gelu")
+    x = builder.input("x", (1, 6))
+    for name in ("Gelu", "GeluTanh"):
+        y = builder.add(Elementwise, x.shape, function=function(name), xs=(x,))
+        graph = utvm.quantize(builder.graph([("y", y)]), drawn(20, 6)).graph
+        assert name in {op.kind for op in graph.operators}
 
 
 def test_classes_as_places_of_maxima(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

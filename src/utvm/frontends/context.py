@@ -132,14 +132,24 @@ class Context:
             return False
         raw = self._model.tensors[index]
         free = tuple(size == -1 for size in raw.signature) if len(raw.signature) == len(raw.shape) else ()
-        # Outside of what loops repeat, only the batch is ever open.
-        if not free or not (any(free) if self.place else free[0]) or raw.problem is not None:
+        if not any(free) or raw.problem is not None:
             return False
-        new = shape if self.place else (shape[0], *raw.shape[1:])
+        if self.place:
+            # In what loops repeat, sizes may follow from open ones.
+            new = shape
+        elif len(shape) == len(raw.shape):
+            new = tuple(map(_chosen, free, shape, raw.shape))
+        else:
+            new = (shape[0] if free[0] else raw.shape[0], *raw.shape[1:])
         if raw.shape == new or len(new) != len(raw.shape):
             return False
         self._tensors[index] = dataclasses.replace(make_tensor(raw), shape=new)
         return True
+
+    def is_opened(self, position: int) -> bool:
+        """Whether an input has another shape than the file says, since that leaves sizes open."""
+        index = self.raw.inputs[position]
+        return index in self._tensors and self._tensors[index].shape != self._model.tensors[index].shape
 
     def shape_of_input(self, position: int) -> tuple[int, ...]:
         """Return the static shape of an input of any type, also of one that can't be used otherwise."""
@@ -381,6 +391,10 @@ def quantised_range(tensor: Tensor, low: float | None, high: float | None) -> tu
     least = lowest if low is None else max(lowest, quantise(low))
     most = largest if high is None else min(largest, quantise(high))
     return least, most
+
+
+def _chosen(is_open: bool, size: int, written: int) -> int:
+    return size if is_open else written
 
 
 def softmax_beta(c: Context) -> float:

@@ -159,7 +159,8 @@ class _Importer:
             return convert(context)
         except ShapeRefusedError as reason:
             # tflite-micro makes as many rows as y has, whatever is read: only a batch that was asked for changes them.
-            if context.raw.kind == "FULLY_CONNECTED" and self.batch is None and not context.place:
+            rows_are_fixed = self.batch is None and not context.place and not context.is_opened(0)
+            if context.raw.kind == "FULLY_CONNECTED" and rows_are_fixed:
                 raise
             if not context.open_output(reason.shape):
                 raise

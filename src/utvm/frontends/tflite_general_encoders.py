@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import tflite
 
@@ -11,8 +13,13 @@ from utvm.graph import FULL_INT8, DType, Elementwise, Reduction, Tensor
 from utvm.graph.functions import FUNCTIONS, REDUCERS
 
 _CODES = tflite.BuiltinOperator
-_FILE_NAMES = {"Select": "SelectV2"}
+_FILE_NAMES = {"Select": "SelectV2", "GeluTanh": "Gelu"}
 """Function → its name in files, where that is another."""
+_OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "Div": ("DivOptions", {"FusedActivationFunction": 0}),
+    "Gelu": ("GeluOptions", {"Approximate": False}),
+    "GeluTanh": ("GeluOptions", {"Approximate": True}),
+}
 
 
 def elementwise(op: Elementwise) -> EncodedOperator:
@@ -26,7 +33,7 @@ def elementwise(op: Elementwise) -> EncodedOperator:
     inputs: tuple[Tensor, ...] = op.xs
     if name == "BroadcastTo":
         inputs = (*op.xs, constant_of(op, "shape", op.y.shape))
-    options, fields = ("DivOptions", {"FusedActivationFunction": 0}) if name == "Div" else (None, {})
+    options, fields = _OPTIONS.get(op.function.name, (None, {}))
     version = 2 if op.xs[-1].dtype is DType.INT8 else 1
     return EncodedOperator(code=code, version=version, inputs=inputs, outputs=(op.y,), options=options, fields=fields)
 

@@ -16,6 +16,9 @@ from utvm.graph import Concatenation, DType, Operator, Pad, Reshape, Split, Stri
 
 def _reshape(c: Context) -> Operator:
     x, y = _moved(c, (1, 2))
+    wanted = _told_shape(c, x)
+    if wanted is not None and wanted != y.shape:
+        raise ShapeRefusedError(f"its shape is told as {list(wanted)}, its output has {list(y.shape)}", wanted)
     if x.elements != y.elements:
         rest = prod(y.shape[1:])
         raise ShapeRefusedError(
@@ -23,6 +26,14 @@ def _reshape(c: Context) -> Operator:
             (x.elements // rest, *y.shape[1:]) if y.shape and x.elements % rest == 0 else y.shape,
         )
     return Reshape(name=c.name, x=x, y=y)
+
+
+def _told_shape(c: Context, x: Tensor) -> tuple[int, ...] | None:
+    """Return the shape that a second input of a RESHAPE says, where it is known and whole."""
+    if c.raw.kind != "RESHAPE" or len(c.raw.inputs) != 2 or c.raw.inputs[1] < 0 or not c.any_input(1).is_constant:
+        return None
+    told = c.integers(1)
+    return told if min(told, default=0) > 0 and prod(told) == x.elements else None
 
 
 def _pad(c: Context) -> Operator:

@@ -113,7 +113,18 @@ def float_alone(graph: Graph) -> set[str]:
             found.add(each.name)
             makers = [p for p in _makers(graph, each) if p is not None and p.name not in found]
             waiting += [p for p in makers if isinstance(p, Add | Mul | Mean | Elementwise | Reduction)]
-        found |= {reader.name for reader in graph.consumers.get(op.y, ()) if isinstance(reader, Mul)}
+        found |= _reading(graph, op.y)
+    return found
+
+
+def _reading(graph: Graph, tensor: Tensor) -> set[str]:
+    """Return the products that read a tensor, perhaps through bounds, and these."""
+    found: set[str] = set()
+    for reader in graph.consumers.get(tensor, ()):
+        if isinstance(reader, Mul):
+            found.add(reader.name)
+        elif isinstance(reader, Elementwise) and reader.kind in ("Maximum", "Minimum"):
+            found |= {reader.name} | _reading(graph, reader.y)
     return found
 
 
@@ -246,13 +257,13 @@ class _Quantizer:
         return made
 
     def _constant(self, tensor: Tensor, dtype: DType) -> Tensor:
-        made = tensor
+        # The same constant may be read in several types.
+        made = dataclasses.replace(tensor, name=f"{tensor.name}{_SUFFIXES[dtype]}")
         if dtype is not DType.FLOAT32:
             quant = self.units[dtype].get(tensor) or _constant_quantization(tensor.values, dtype)
             scaled = np.rint(tensor.values.astype(np.float64) / quant.scale[0]) + quant.zero_point[0]
             data = np.clip(scaled, *integer_range(dtype)).astype(dtype.value)
-            name = f"{tensor.name}{_SUFFIXES[dtype]}"
-            made = dataclasses.replace(tensor, name=name, dtype=dtype, quant=quant, data=data)
+            made = dataclasses.replace(made, dtype=dtype, quant=quant, data=data)
         self.forms[tensor, dtype] = made
         return made
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from utvm.graph import DType, Graph, Operator, Pad, Quantization, Tensor
+from utvm.graph import DType, Elementwise, Graph, Operator, Pad, Quantization, Tensor
 from utvm.graph.units import PRESCRIBED_INT16_UNITS, PRESCRIBED_UNITS
 from utvm.quantization.groups import shares_units, sharing_groups
 from utvm.quantization.ranges import ValueRange
@@ -45,11 +45,18 @@ def activation_units(graph: Graph, ranges: Mapping[str, ValueRange], dtype: DTyp
     return found
 
 
-def _covering(graph: Graph, group: Iterable[Tensor], ranges: Mapping[str, ValueRange]) -> ValueRange:
-    known = [_range(t, ranges) for t in group if t.is_constant or t.name in ranges]
+def _covering(graph: Graph, group: Sequence[Tensor], ranges: Mapping[str, ValueRange]) -> ValueRange:
+    # A bound that no value reaches needs no room: it is cut to the range of the values.
+    bounds = {t for t in group if t.is_constant and all(_bounds(op) for op in graph.consumers.get(t, ()))}
+    seen = [t for t in group if t not in bounds] or group
+    known = [_range(t, ranges) for t in seen if t.is_constant or t.name in ranges]
     pads = {p.value for p in makers_of(graph, group) if isinstance(p, Pad)}
     known += [ValueRange(low=min(0.0, value), high=max(0.0, value)) for value in pads]
     return ValueRange(low=min(r.low for r in known), high=max(r.high for r in known))
+
+
+def _bounds(op: Operator) -> bool:
+    return isinstance(op, Elementwise) and op.kind in ("Maximum", "Minimum")
 
 
 def _range(tensor: Tensor, ranges: Mapping[str, ValueRange]) -> ValueRange:
