@@ -215,7 +215,7 @@ def _fastest(
 ) -> Picked:
     """Return the combination with the fewest cycles in what fits."""
     left = options if ram is None else _within(options, ram, memory)
-    best = partial(_fewest_cycles, flash=flash)
+    best = _fastest_of() if flash is None else partial(_fewest_cycles, flash=flash)
     first = best(left)
     if first is None:
         raise FlashError(smallest(left))
@@ -255,6 +255,8 @@ def _first_that_fits(
 ) -> _Selection:
     """Search the combination with the least cost whose plan fits."""
     parts = _Parts(options, best, cost)
+    # Where few plans may be made, few conflicts are worth looking for.
+    most_conflicts = _MOST_CONFLICTS * most_plans // MOST_PLANS
     arenas: list[int] = []
     conflicts: list[Conflict] = []
     for turn, picked in enumerate(parts):
@@ -269,7 +271,7 @@ def _first_that_fits(
                 arenas.append(arena)
             conflict = {index: picked[index].memory for index in crowded or range(len(picked))}
             conflicts.append(conflict)
-        looked = max(parts.searches * len(options) - most_searched, len(conflicts) * len(options) - _MOST_CONFLICTS)
+        looked = max(parts.searches * len(options) - most_searched, len(conflicts) * len(options) - most_conflicts)
         if len(arenas) >= most_plans or turn == MOST_TURNS or looked > 0:
             return _Selection(picked=None, arenas=tuple(arenas), bounded=True)
         parts.without(conflict)
@@ -307,9 +309,21 @@ def _within(options: CandidateLists, ram: int, memory: ArenaSizes) -> list[list[
     return left
 
 
-def _fewest_cycles(options: CandidateLists, flash: int | None) -> Picked | None:
-    if flash is None:
-        return tuple(min(choices, key=lambda c: c.cycles) for choices in options)
+def _fastest_of() -> Callable[[CandidateLists], Picked]:
+    """Return what picks the fastest candidate of each operator. Parts of a search share most of their lists."""
+    known: dict[int, tuple[Sequence[Candidate], Candidate]] = {}
+
+    def fastest(choices: Sequence[Candidate]) -> Candidate:
+        held = known.get(id(choices))
+        if held is None:
+            # The list is held too, so that its number stays its own.
+            held = known[id(choices)] = choices, min(choices, key=lambda c: c.cycles)
+        return held[1]
+
+    return lambda options: tuple(map(fastest, options))
+
+
+def _fewest_cycles(options: CandidateLists, flash: int) -> Picked | None:
     # What a relaxation rounds to is within the limit: nothing slower need be looked at.
     within = relaxation(options, flash).rounded
     front = Front(options, flash=flash, cycles=None if within is None else within * (1 + 1e-9))

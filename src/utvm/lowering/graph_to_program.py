@@ -24,6 +24,8 @@ _PROBES = 8
 """Arenas that are tried between one that is too small and one that fits."""
 _LAST_PROBES = 2
 """So many of these are tried in any case, however much was searched."""
+_LAST_PATCHINGS = 3
+"""So many ways into stripes are tried in any case."""
 _MOST_LOWERINGS = 40
 """Searches, of the graph and of such in stripes, after which advice is the least arena that was found by then."""
 
@@ -219,7 +221,10 @@ def _in_stripes(
         ]
         after = max((index for index, floor in enumerate(floors) if floor > asked.options.ram), default=0)
         stripes = asked.explored.stripes(graph)
-        for patching in stripes.patchings(asked.options.ram, after=graph.operators.index(layout.operators[after])):
+        after = graph.operators.index(layout.operators[after])
+        for tried, patching in enumerate(stripes.patchings(asked.options.ram, after=after)):
+            if asked.explored.exhausted and tried >= _LAST_PATCHINGS:
+                break
             say(f"fitting the first layers in stripes of {patching.rows} rows")
             with contextlib.suppress(LoweringError):
                 found = _lowered(patching.graph, uncut, last_resorts=last_resorts)
