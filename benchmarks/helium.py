@@ -2,11 +2,13 @@
 
     python benchmarks/helium.py --models DIR [--llvm-mca llvm-mca-19] [--write]
     python benchmarks/helium.py --layers FILE [--write]
+    python benchmarks/helium.py --drawn [--write]
     python benchmarks/helium.py --blocks [--llvm-mca llvm-mca-19] [--write]
 
 Networks run once on the emulated board, compiled by default; the same counts are priced by the core's table and, each
 executed edge between blocks, by llvm-mca. `--layers` does the same with single layers beside
-recorded cycles of others: FILE is a JSON object of names (as `utvm bench layers` has them) and cycles. `--blocks`
+recorded cycles of others: FILE is a JSON object of names (as `utvm bench layers` has them) and cycles. `--drawn` says
+which families the layers drawn by `utvm.bench.drawn` have by default, and what keeps vectors from others. `--blocks`
 prices the inner loops of micro-kernels by the core's table and by llvm-mca.
 """
 
@@ -17,6 +19,7 @@ import json
 import re
 import statistics
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,21 +31,26 @@ from tables import DOCS, write_table
 
 from utvm import api
 from utvm.bench import layer_graph
-from utvm.cores import get_core
+from utvm.bench.drawn import drawn_layers
+from utvm.cores import Core, get_core
 from utvm.cores.microkernel import code_cycles
 from utvm.emulators.cycles import CycleModel
 from utvm.frontends import load
+from utvm.graph import Operator
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
+from utvm.kernels import FAMILIES
 from utvm.kernels.helium.block import BlockSpec, micro_kernel
 from utvm.kernels.helium.finish import VectorFinish
 from utvm.kernels.helium.patch_code import PatchSpec, patch_kernel
+from utvm.lowering import Options, lower
 from utvm.toolchain import instruction_listing
 
 BOARD, WITHOUT_VECTORS = "qemu-cortex-m55", "qemu-cortex-m33"
 CMSIS_NN = {"KWS": 1_962_337, "IC": 4_888_353, "VWW": 6_947_923, "AD": 154_528, "CIFAR-10": 3_608_750}
 """Modelled cycles of CMSIS-NN 99f736a (GCC 12.2.1, -Ofast): sums of single int8 layers, counted in QEMU, each executed
 edge priced by llvm-mca 19. That of CIFAR-10 is its int8 form."""
+VECTORS, DSP, PLAIN = "vectors", "DSP extension", "plain C"
 _TURNS = 50
 _UNSIGNED = VectorFinish(product="vqrdmulh", left=False, lowers="", zero_point=-128, low=-128, high=127)
 _ANY = replace(_UNSIGNED, lowers="all", zero_point=3)
@@ -69,14 +77,17 @@ def main() -> None:
     parser.add_argument("--blocks", action="store_true")
     parser.add_argument("--llvm-mca", default="llvm-mca-19", metavar="COMMAND")
     parser.add_argument("--layers", type=Path, metavar="FILE")
+    parser.add_argument("--drawn", action="store_true")
     parser.add_argument("--write", action="store_true", help="write the table into docs/helium.md")
     arguments = parser.parse_args()
     if arguments.layers is not None:
         name, lines = "helium-layers", list(layers_table(json.loads(arguments.layers.read_text(encoding="utf-8"))))
+    elif arguments.drawn:
+        name, lines = "helium-drawn", list(drawn_table())
     elif arguments.blocks:
         name, lines = "helium-blocks", list(blocks_table(arguments.llvm_mca))
     elif arguments.models is None:
-        parser.error("give --models DIR, --layers FILE or --blocks")
+        parser.error("give --models DIR, --layers FILE, --drawn or --blocks")
     else:
         name, lines = "helium-networks", list(networks_table(arguments.models, arguments.llvm_mca))
     print("\n".join(lines))
@@ -132,6 +143,40 @@ def layers_table(recorded: Mapping[str, int]) -> Iterator[str]:
             family = compiled.program.calls[0].kernel.family
             yield f"| {name} | {family} | {cycles:,} | {peer:,} | {times[-1]:.2f} |"
     yield f"| least, median of {len(times)} | | | | {min(times):.2f}, {statistics.median(times):.2f} |"
+
+
+def drawn_table() -> Iterator[str]:
+    """Yield a row an operator: how many drawn layers have vectors, and what keeps vectors from the others."""
+    core = get_core("cortex-m55")
+    found: dict[str, Counter[str]] = {}
+    for layer in drawn_layers():
+        (op,) = layer.graph.operators
+        program = lower(layer.graph, core, Options())
+        counts = found.setdefault(op.kind, Counter())
+        for call in program.calls:
+            family = call.kernel.family
+            group = VECTORS if family.startswith("helium") else PLAIN if family == "portable" else DSP
+            counts[group] += 1
+            if group != VECTORS:
+                counts[why_no_vectors(op, core)] += 1
+    yield f"| operator | {VECTORS} | {DSP} | {PLAIN} | what keeps vectors out |"
+    yield "|---|--:|--:|--:|---|"
+    for kind, counts in found.items():
+        reasons = "; ".join(f"{each} ({counts[each]})" for each in counts if each not in (VECTORS, DSP, PLAIN))
+        yield f"| {kind} | {counts[VECTORS]} | {counts[DSP]} | {counts[PLAIN]} | {reasons} |"
+
+
+def why_no_vectors(op: Operator, core: Core) -> str:
+    """Return what keeps the families of vectors from an operator."""
+    reasons = []
+    for family in FAMILIES:
+        if family.name.startswith("helium") and isinstance(op, family.kinds):
+            reason = family.outside_signature(op) or family.refusal(op, core)
+            if reason is None:
+                return "another is faster by estimate"
+            reasons.append(reason)
+    # Sums and products with a number are a table's, and a table's are not others'.
+    return next((each for each in reasons if "number" not in each), reasons[0] if reasons else "no family")
 
 
 def memory(compiled: api.Compiled) -> str:

@@ -34,10 +34,10 @@ WIDE = [
     ("DepthwiseConv2D", HeliumDepthwise()),
     ("MaxPool2D", HeliumPool2D()),
     ("AveragePool2D", HeliumPool2D()),
+    *((kind, HeliumBinary()) for kind in ("Add", "Sub", "Mul")),
 ]
 DRAWN = [
     *WIDE,
-    *((kind, HeliumBinary()) for kind in ("Add", "Sub", "Mul")),
     *((kind, HeliumLookup()) for kind in ("Logistic", "LeakyRelu", "Relu", "Relu6", "Add")),
     ("Softmax", HeliumSoftmax()),
     ("Mean", HeliumMean()),

@@ -93,7 +93,7 @@ class RowRuns:
 def rows_of(op: Add | Sub | Mul) -> RowRuns | None:
     """Return the runs of an operator, or None where outer loops leave rows that do not start at words."""
     shape = op.y.shape
-    sizes = _merged(shape, broadcast_strides(op.a.shape, shape), broadcast_strides(op.b.shape, shape))
+    sizes = merged_sizes(shape, broadcast_strides(op.a.shape, shape), broadcast_strides(op.b.shape, shape))
     if len(sizes) == 1 and sizes[0][1] == sizes[0][2] == 1:
         return _rows([], (1, 0, 0), sizes[0], 1)
     if len(sizes) == 1:
@@ -137,7 +137,7 @@ def _rows(
     )
 
 
-def _merged(shape: Sequence[int], a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int, int]]:
+def merged_sizes(shape: Sequence[int], a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int, int]]:
     """Return (size, stride of a, stride of b) of as few dimensions as possible, at least one."""
     kept: list[tuple[int, int, int]] = []
     for size, of_a, of_b in zip(shape, a, b, strict=True):

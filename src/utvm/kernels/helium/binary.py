@@ -1,14 +1,15 @@
-"""Add, Sub and Mul of operands of one shape, four elements a vector.
+"""Add, Sub and Mul, four elements a vector; an operand may be one row that is used for all.
 
 In an addition, the operand of the larger scale is halved: its rescaled value is (a - zero point) * 2^19 exactly. The
 other is multiplied and shifted. What is left behind whole turns is done by a second loop, whose last vector is
-predicated.
+predicated. Rows of neighbours follow one another in one call; an operand that is the same for all goes back after each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 from utvm.codegen import CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
@@ -18,25 +19,27 @@ from utvm.graph import Add, Mul, Operator, Sub
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
-from utvm.kernels.element_pairs import (
-    constant_operands,
-    operand_parameters,
-    operands_in_place,
-    refusal_of_shapes,
-)
+from utvm.kernels.dsp.binary_rows import merged_sizes
+from utvm.kernels.element_pairs import constant_operands, operand_parameters, operands_in_place, refusal_of_number
 from utvm.kernels.helium.code import constant, framed
 from utvm.kernels.helium.family import ScheduledVectors
+from utvm.kernels.nest import broadcast_strides, index, loops, row_major
 from utvm.kernels.workload_keys import dims, workload
 
 _LANES, _AT_ONCE = 4, 4
 _HALF = Requantization(multiplier=1 << 30, shift=0)
 _FULL = (-128, 127)
 _CALL_CYCLES = 60
-_LOW, _HIGH, _FRAME = 0, 16, 36
+_LOW, _HIGH, _COUNT, _FRAME = 0, 16, 32, 36
+_ROWS = _FRAME + 4 * 9 + 64
+"""Where the fifth argument is, behind the frame and what is saved."""
+_ROW_CYCLES = 24
+_SHORTEST = 8
+"""Elements of a row from which vectors are worth it."""
 
 
 class HeliumBinary(ScheduledVectors):
-    """Add, Sub and Mul of any scales and clamps; both operands have the shape of the output."""
+    """Add, Sub and Mul of any scales and clamps; both operands have rows of neighbours as the output has."""
 
     name = "helium"
     kinds = (Add, Sub, Mul)
@@ -45,8 +48,10 @@ class HeliumBinary(ScheduledVectors):
         """Return why `op` has no exact form here."""
         if not isinstance(op, Add | Sub | Mul):
             return super().refusal(op, core)
-        if (found := refusal_of_shapes(op)) is not None:
+        if (found := refusal_of_number(op)) is not None:
             return found
+        if _Rows.of(op) is None:
+            return "an operand repeats its elements, or rows of neighbours are short"
         return self.lacks(core) or (None if _spec(op) is not None else "a scale shifts to the left")
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
@@ -56,9 +61,12 @@ class HeliumBinary(ScheduledVectors):
         assert core.timing is not None
         spec = _spec(op)
         assert spec is not None
+        rows = _Rows.of(op)
+        assert rows is not None
         _, cycles, single = _loop(spec, core.timing)
-        turns, rest = divmod(op.y.elements, _LANES * _AT_ONCE)
-        return _CALL_CYCLES + turns * (cycles + 3) + -(-rest // _LANES) * single
+        turns, rest = divmod(rows.length, _LANES * _AT_ONCE)
+        row = _ROW_CYCLES + turns * (cycles + 3) + -(-rest // _LANES) * single
+        return prod(size for size, _, _ in rows.outer) * (_CALL_CYCLES + rows.count * row)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an element-wise operator."""
@@ -67,9 +75,20 @@ class HeliumBinary(ScheduledVectors):
         spec = _spec(op)
         assert spec is not None
         loop = _loop(spec, core.timing)[0]
-        names = ("b", "a") if spec.swapped else ("a", "b")
+        rows = _Rows.of(op)
+        assert rows is not None
         w = CWriter()
-        w(f"{loop.name}({names[0]}, {names[1]}, y, {op.y.elements});")
+        extents = [size for size, _, _ in rows.outer]
+        steps = [step * rows.count * rows.length for step in row_major(extents)]
+        with loops(w, extents) as names:
+            read = [index(names, [size[which] for size in rows.outer]) for which in (1, 2)]
+            operands = [f"{name}{f' + {at}' if at != '0' else ''}" for name, at in zip(("a", "b"), read, strict=True)]
+            backs = [str(rows.length if repeats else 0) for repeats in rows.repeats]
+            if spec.swapped:
+                operands, backs = operands[::-1], backs[::-1]
+            to = index(names, steps)
+            arguments = [*operands, f"y{f' + {to}' if to != '0' else ''}", str(rows.length), str(rows.count), *backs]
+            w(f"{loop.name}({', '.join(arguments)});")
         return Kernel(
             family=self.name,
             config=config,
@@ -83,6 +102,36 @@ class HeliumBinary(ScheduledVectors):
             constants=constant_operands(op),
             in_place=operands_in_place(op),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """The rows of a call, and the loops around calls.
+
+    Attributes:
+        outer: (turns, stride of a, stride of b) of each loop.
+        count: rows of a call.
+        length: elements of a row.
+        repeats: whether a, and b, is the same for all rows.
+    """
+
+    outer: tuple[tuple[int, int, int], ...]
+    count: int
+    length: int
+    repeats: tuple[bool, bool]
+
+    @staticmethod
+    def of(op: Add | Sub | Mul) -> _Rows | None:
+        """Return the rows of an operator, None where it has no long ones."""
+        shape = op.y.shape
+        *outer, last = merged_sizes(shape, *(broadcast_strides(t.shape, shape) for t in (op.a, op.b)))
+        length = last[0]
+        if last[1:] != (1, 1) or (outer and length < _SHORTEST):
+            return None
+        if outer and all(stride in (0, length) for stride in outer[-1][1:]):
+            count, a, b = outer.pop()
+            return _Rows(outer=tuple(outer), count=count, length=length, repeats=(a == 0, b == 0))
+        return _Rows(outer=tuple(outer), count=1, length=length, repeats=(False, False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,8 +236,10 @@ class _Elements:
 
 @lru_cache(maxsize=128)
 def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
-    """Return `void name(const int8_t *a, const int8_t *b, int8_t *y, int32_t count)`, the cycles of a turn of sixteen
-    elements, and of one of four.
+    """Return the function of rows, the cycles of a turn of sixteen elements, and of one of four.
+
+    `void name(const int8_t *a, const int8_t *b, int8_t *y, int32_t count, int32_t rows, int32_t back_a,
+    int32_t back_b)` goes back in the operands after each row of `count` elements.
 
     Raises:
         ScheduleError: it can't be scheduled.
@@ -219,6 +270,8 @@ def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
     for register, value in scalars:
         lines += constant(register, value)
     lines += [
+        f"str r3, [sp, #{_COUNT}]",
+        "5:",
         f"subs.w r3, r3, #{_LANES * _AT_ONCE}",
         "blt.w 2f",
         ".balign 4",
@@ -233,8 +286,24 @@ def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
         *bodies[1].lines,
         "letp lr, 3b",
         "4:",
+        # The last vector moves addresses by four elements, however many it has.
+        f"ldr r3, [sp, #{_COUNT}]",
+        "rsb r11, r3, #0",
+        f"and r11, r11, #{_LANES - 1}",
+        f"ldr r12, [sp, #{_ROWS + 4}]",
+        "sub r2, r2, r11",
+        "add r12, r12, r11",
+        "sub r0, r0, r12",
+        f"ldr r12, [sp, #{_ROWS + 8}]",
+        "add r12, r12, r11",
+        "sub r1, r1, r12",
+        f"ldr r12, [sp, #{_ROWS}]",
+        "subs.w r12, r12, #1",
+        f"str r12, [sp, #{_ROWS}]",
+        "bne.w 5b",
     ]
     name = f"utvm_helium_{'product' if spec.product else 'sum'}_{short_digest(spec)}"
-    prototype = f"void {name}(const int8_t *a, const int8_t *b, int8_t *y, int32_t count)"
+    arguments = "int32_t count, int32_t rows,\n    int32_t back_a, int32_t back_b"
+    prototype = f"void {name}(const int8_t *a, const int8_t *b, int8_t *y, {arguments})"
     comment = "products of elements" if spec.product else "sums of elements"
     return assembler_function(name, prototype, framed(_FRAME, lines), comment), bodies[0].cycles, bodies[1].cycles
