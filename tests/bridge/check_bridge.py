@@ -225,6 +225,16 @@ def test_a_relax_module_is_compiled_and_tuned() -> None:
     assert cycles[1] <= cycles[0]
 
 
+def test_operands_that_are_places_are_drawn_within_what_they_read() -> None:
+    table, places = te.placeholder((5, 3), "float32", "table"), te.placeholder((4,), "int64", "places")
+    y = te.compute((4, 3), lambda i, j: table[places[i], j] * te.const(2.0, "float32"), "y")
+    function = te.create_prim_func([table, places, y])
+    drawn = expected(function).inputs["places"]
+    assert 0 <= drawn.min() <= drawn.max() < 5
+    with utvm.tvm.Boards(BOARD) as boards:
+        assert boards.submit(expected(function), build(function, boards.board)).result().outcome == "ok"
+
+
 def test_a_relax_module_is_exported_built_and_run() -> None:
     module, run = network()
     image = np.random.default_rng(4).normal(size=(1, 2, 8, 8)).astype(np.float32)

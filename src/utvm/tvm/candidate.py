@@ -20,7 +20,7 @@ from utvm.graph import DType, Tensor
 from utvm.graph.samples import random_input
 from utvm.toolchain import MemoryOverflowError, Source
 from utvm.tuning import BuiltCandidate, Expectation, Outcome
-from utvm.tvm.code import TirCode, TirOperand, operands_of, tir_code
+from utvm.tvm.code import TirCode, TirOperand, index_bounds, operands_of, tir_code
 from utvm.tvm.printer import TvmCodeError
 
 FLAGS = ("-w", "-Wno-error")
@@ -38,7 +38,11 @@ def expected(function: Any) -> Expectation:
         TvmCodeError: it has operands that boards don't take, or TVM can't compile it.
     """
     operands = operands_of(function)
-    arrays = [_sample(operand, number) for number, operand in enumerate(operands)]
+    bounds = index_bounds(function)
+    arrays = [
+        _sample(operand, number, bounds.get(parameter))
+        for number, (operand, parameter) in enumerate(zip(operands, function.params, strict=True))
+    ]
     inputs = {o.name: a for o, a in zip(operands, arrays, strict=True) if not o.is_output}
     try:
         held = [tvm.runtime.tensor(array.copy()) for array in arrays]
@@ -89,10 +93,13 @@ def signature(operands: Sequence[TirOperand]) -> tuple[object, ...]:
     return tuple((o.shape, o.dtype, o.is_output) for o in operands)
 
 
-def _sample(operand: TirOperand, seed: int) -> NDArray[Any]:
+def _sample(operand: TirOperand, seed: int, bound: int | None) -> NDArray[Any]:
+    """Return seeded values of an operand; below `bound` where other operands are read by them."""
     if operand.is_output:
         return np.zeros(operand.shape, operand.dtype.value)
     array = random_input(_tensor(operand), seed)
+    if bound is not None:
+        return np.abs(array.astype(np.int64) % max(bound, 1)).astype(array.dtype)
     # Sums of large products would overflow, which C leaves open.
     return array % _LARGEST_INT32 if operand.dtype in (DType.INT32, DType.INT64) else array
 

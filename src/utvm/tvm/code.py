@@ -116,6 +116,41 @@ def stores(s: Any) -> Iterator[Any]:
                 yield from stores(each)
 
 
+def index_bounds(function: Any) -> dict[Any, int]:
+    """Return how large the values of each buffer may be that a function reads places of others by."""
+    found: dict[Any, int] = {}
+
+    def visit(e: Any) -> None:
+        for number, index in enumerate(getattr(e, "indices", None) or ()):
+            size = (e.source if hasattr(e, "source") else e.buffer).shape[number]
+            for buffer in _read(index):
+                found[buffer] = min(found.get(buffer, int(size)), int(size))
+        for part in _parts(e):
+            visit(part)
+
+    for store in stores(function.body):
+        visit(store)
+        visit(store.value)
+    return found
+
+
+def _read(e: Any) -> Iterator[Any]:
+    """Yield the buffers that an expression reads."""
+    if type(e).__name__ == "TensorLoad":
+        yield e.source
+    for part in _parts(e):
+        yield from _read(part)
+
+
+def _parts(e: Any) -> Iterator[Any]:
+    for field in ("a", "b", "value", "condition", "true_value", "false_value"):
+        part = getattr(e, field, None)
+        if hasattr(part, "ty"):
+            yield part
+    for field in ("args", "indices"):
+        yield from getattr(e, field, None) or ()
+
+
 @lru_cache(maxsize=1)
 def c_target() -> Any:
     """Return the target that schedules are made for: plain C, without threads and vectors."""
