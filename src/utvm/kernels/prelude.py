@@ -353,6 +353,12 @@ static inline uint32_t utvm_extend_odd(uint32_t x) {
     "utvm_pack_low": """\
 /* The low halves of two words, the first one's below. */
 static inline uint32_t utvm_pack_low(uint32_t low, uint32_t high) {
+  return (low & 0xFFFFu) | (high << 16);
+}
+""",
+    "utvm_pack_two": """\
+/* Two int16 lanes, in one instruction. */
+static inline uint32_t utvm_pack_two(uint32_t low, uint32_t high) {
   uint32_t lanes;
   __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(lanes) : "r"(low), "r"(high));
   return lanes;
@@ -364,10 +370,10 @@ static inline void utvm_expand_eight(const int8_t *from, uint32_t *to) {
   const uint32_t lane0 = (uint32_t)from[0], lane1 = (uint32_t)from[1], lane2 = (uint32_t)from[2];
   const uint32_t lane3 = (uint32_t)from[3], lane4 = (uint32_t)from[4], lane5 = (uint32_t)from[5];
   const uint32_t lane6 = (uint32_t)from[6], lane7 = (uint32_t)from[7];
-  to[0] = utvm_pack_low(lane0, lane1);
-  to[1] = utvm_pack_low(lane2, lane3);
-  to[2] = utvm_pack_low(lane4, lane5);
-  to[3] = utvm_pack_low(lane6, lane7);
+  to[0] = utvm_pack_two(lane0, lane1);
+  to[1] = utvm_pack_two(lane2, lane3);
+  to[2] = utvm_pack_two(lane4, lane5);
+  to[3] = utvm_pack_two(lane6, lane7);
 }
 """,
     "utvm_pack_high": """\
@@ -381,7 +387,7 @@ static inline uint32_t utvm_pack_high(uint32_t high, uint32_t low) {
 }
 
 _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
-    "utvm_expand_eight": ("utvm_pack_low",),
+    "utvm_expand_eight": ("utvm_pack_two",),
     "utvm_inverse_root": (
         "utvm_leading_zeros",
         "utvm_shift_right",

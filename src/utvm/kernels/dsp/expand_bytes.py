@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from utvm.codegen import CWriter
 from utvm.kernels.dsp.geometry import ExpandedRows
 
-_HELPERS = ("utvm_expand_eight", "utvm_pack_low")
+_HELPERS = ("utvm_expand_eight", "utvm_pack_two")
 _AT_ONCE = 4
 """Pairs of bytes that registers hold ahead of their stores."""
 
@@ -106,7 +106,7 @@ def _write_pairs(w: CWriter, pairs: Sequence[_Pair]) -> None:
             for i, (low, high, _) in enumerate(some):
                 w(f"const uint32_t low{i} = (uint32_t){low}, high{i} = (uint32_t){high};")
             for i, (_, _, word) in enumerate(some):
-                w(f"{word} = utvm_pack_low(low{i}, high{i});")
+                w(f"{word} = utvm_pack_two(low{i}, high{i});")
 
 
 def _keep_loop(w: CWriter, turns: int, lanes: int) -> None:
