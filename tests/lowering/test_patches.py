@@ -225,3 +225,36 @@ def test_rows_and_their_concatenation_cost_no_call() -> None:
     odd = dataclasses.replace(graph.operators[1], begin=(0, 1, 0, 0))
     shifted = dataclasses.replace(graph, operators=(graph.operators[0], odd, *graph.operators[2:]))
     assert Views(shifted).offset(bottom) == 4
+
+
+@pytest.mark.parametrize("dtype", [DType.INT16, DType.FLOAT32])
+def test_other_types_in_stripes(dtype: DType) -> None:
+    """A picture that grows and shrinks again, in half of its RAM; its C computes the reference's bits."""
+    rng = np.random.default_rng(6)
+    same = Padding(top=1, bottom=1, left=1, right=1)
+
+    def typed(name: str, size: int, channels: int) -> Tensor:
+        quant = Quantization.per_tensor(0.0002) if dtype is DType.INT16 else None
+        return Tensor(name=name, shape=(1, size, size, channels), dtype=dtype, quant=quant)
+
+    def kernel(name: str, shape: tuple[int, ...]) -> Tensor:
+        if dtype is DType.INT16:
+            return weights(rng, name, shape)
+        data = rng.standard_normal(shape).astype(np.float32)
+        return Tensor(name=name, shape=shape, dtype=dtype, data=data)
+
+    x, a, b, y = typed("x", 24, 2), typed("a", 24, 16), typed("b", 12, 16), typed("y", 12, 4)
+    first, between = kernel("v", (16, 3, 3, 2)), kernel("w", (1, 2, 2, 16))
+    operators = (
+        Conv2D(name="first", x=x, weights=first, bias=None, y=a, padding=same),
+        DepthwiseConv2D(name="between", x=a, weights=between, bias=None, y=b, stride=(2, 2)),
+        Conv2D(name="last", x=b, weights=kernel("u", (4, 1, 1, 16)), bias=None, y=y),
+    )
+    graph = Graph(name="g", operators=operators, inputs=(x,), outputs=(y,))
+    whole = lower(graph, PLAIN)
+    striped = lower(graph, PLAIN, Options(ram=whole.arena_bytes // 2))
+    assert len(striped.calls) > len(whole.calls)
+    limit = 30000 if dtype is DType.INT16 else 3
+    value = rng.uniform(-limit, limit, x.shape).astype(dtype.value)
+    (got,) = run_on_host([striped], [[value]])
+    np.testing.assert_array_equal(got[0], evaluate(graph, [value])["y"])
