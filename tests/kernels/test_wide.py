@@ -11,12 +11,16 @@ import pytest
 
 import utvm
 from tests.kernels.support import Case, check
+from tests.support.host import run_sanitized
+from tests.support.target import run_programs
+from utvm.cores import get_core
 from utvm.cores.microkernel import ScheduleError
 from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Padding, Quantization, Tensor
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
 from utvm.kernels.dsp.wide_depthwise import WideChannelDepthwise, WidePlaneDepthwise
 from utvm.kernels.dsp.wide_direct import WideConvolution
+from utvm.lowering import lower
 
 RNG = np.random.default_rng(4)
 FAMILIES = WideConvolution(), WidePlaneDepthwise(), WideChannelDepthwise()
@@ -121,3 +125,30 @@ def test_wide(board: str) -> None:
         check(session, cases, everywhere=True)
     constant = [np.ptp(next(iter(evaluate(case.graph, case.inputs).values()))) == 0 for case in cases]
     assert sum(constant) < len(cases) // 2
+
+
+def drawn(count: int) -> tuple[list[Graph], list[list[np.ndarray[Any, Any]]]]:
+    """Layers of all kinds, and inputs at the ends of int16."""
+    kinds = ("conv", 1, 1, 0, 1), ("conv", 2, 1, 1, 2), ("depthwise", 1, 2, 2, 1), ("connected", 1, 1, 0, 1)
+    graphs = [graph_of(*kinds[index % 4]) for index in range(count)]
+    ends = np.array([-32768, 32767, 5], np.int16)
+    return graphs, [[RNG.choice(ends, graph.inputs[0].shape)] for graph in graphs]
+
+
+def test_plain_c_here() -> None:
+    """Sums that leave 64 bits wrap as the reference's do, without undefined behaviour."""
+    graphs, inputs = drawn(24)
+    programs = [lower(graph, get_core("cortex-m3")) for graph in graphs]
+    for graph, x, (got,) in zip(graphs, inputs, run_sanitized(programs, inputs, "gcc"), strict=True):
+        np.testing.assert_array_equal(got, next(iter(evaluate(graph, x).values())), err_msg=str(graph))
+
+
+@pytest.mark.parametrize("board", ["qemu-cortex-m0", "qemu-riscv32"])
+def test_plain_c_on_a_core(board: str) -> None:
+    graphs, inputs = drawn(12)
+    with utvm.connect(board) as session:
+        found = run_programs(session, [lower(graph, session.board.core) for graph in graphs], inputs)
+    fitting = [each for each in zip(graphs, inputs, found, strict=True) if each[2] is not None]
+    assert len(fitting) > len(graphs) // 2
+    for graph, x, got in fitting:
+        np.testing.assert_array_equal(got[0], next(iter(evaluate(graph, x).values())), err_msg=str(graph))

@@ -22,7 +22,8 @@ WIDE_PRELUDE: Mapping[str, str] = {
 static inline int32_t utvm_requantize_wide(int64_t x, int32_t multiplier, int32_t shift) {
   const int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + ((int32_t)1 << 15)) >> 16 : 0x7FFF;
   const int32_t total = 15 - shift;
-  return (int32_t)((x * reduced + ((int64_t)1 << (total - 1))) >> total);
+  const uint64_t product = (uint64_t)x * (uint64_t)(int64_t)reduced;
+  return (int32_t)((int64_t)(product + ((uint64_t)1 << (total - 1))) >> total);
 }
 """,
     "utvm_scale_wide": """\

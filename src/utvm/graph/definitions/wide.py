@@ -75,6 +75,9 @@ from utvm.graph.tensor import DType
 from utvm.numerics import quantize_multiplier
 from utvm.numerics.wide import sigmoid_argument
 
+_FAR = 1 << 62
+"""A bias beside which sums of 64 bits may overflow."""
+
 
 def weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Definition:
     """Return the sum of products and its way to int16."""
@@ -105,8 +108,8 @@ def weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Definition:
         epilogue=HelperCall(helper=CLAMP, arguments=(scaled, Const(value=low), Const(value=high))),
         output=terms.output(op),
         index=terms.index,
-        # Sums of 32 bits wrap, as tflite-micro's do.
-        c_type="int64_t" if wide else "uint32_t",
+        # Sums of 32 bits wrap, as tflite-micro's do; of 64 bits those beside a bias at the end of its range.
+        c_type="uint32_t" if not wide else "int64_t" if np.abs(np.clip(bias, -_FAR, _FAR)).max() < _FAR else "uint64_t",
     )
     return Definition(stages=(compute,), inputs={"x": op.x}, constants=constants)
 
