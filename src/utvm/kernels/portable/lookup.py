@@ -31,6 +31,7 @@ from utvm.graph.arithmetic import ByteArray, LookupOperator, integer_range, is_l
 from utvm.graph.reference import evaluate_operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.element_pairs import with_a_number
+from utvm.kernels.rough import table_cycles
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload_keys import dims, workload
 
@@ -59,6 +60,10 @@ class PortableLookup(KernelFamily):
         if isinstance(op, Elementwise):
             return None if _maps_bytes(op) else "it does not map each int8 by itself"
         return super().refusal(op, core) or (None if is_lookup(op) else "it is not between int8 and uint8")
+
+    def about(self, op: Operator, core: Core) -> float | None:
+        """Return about how many cycles it takes."""
+        return table_cycles(op.outputs[0].elements, core)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a table look-up."""
