@@ -14,7 +14,7 @@ from tests.support.draw import case_with
 from utvm.bench import layer_graph
 from utvm.cores import get_core
 from utvm.device import Session
-from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Quantization, Rounding
+from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Padding, Quantization, Rounding
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
@@ -138,6 +138,20 @@ def finished(finish: StairFinish, products: np.ndarray) -> np.ndarray:
         value += np.where(value > words[3], words[4], 0)
     value = (value + words[2] + (1 << 31)) % (1 << 32) - (1 << 31)
     return np.clip(value >> shift, *finish.clamp)
+
+
+@pytest.mark.parametrize("layer", ["dw_5x4x8", "conv_5x4x8_8_k3"])
+def test_windows_without_a_column_inside_are_biases(session: Session, layer: str) -> None:
+    """Nothing of the input is read: strides and paddings leave every window outside."""
+    graph = layer_graph(layer)
+    assert graph is not None
+    (op,) = graph.operators
+    assert isinstance(op, Conv2D | DepthwiseConv2D)
+    far = replace(op.y, shape=(1, 5, 2, op.y.shape[3]))
+    op = replace(op, padding=Padding(top=1, bottom=1, left=9, right=0), y=far)
+    graph = Graph(name="far", operators=(op,), inputs=graph.inputs, outputs=op.outputs)
+    family = XpulpDepthwise() if isinstance(op, DepthwiseConv2D) else XpulpProduct()
+    check(session, [Case(graph, family, family.default(op, CORE), [random_input(graph.inputs[0], 0)])])
 
 
 def test_a_core_without_the_extension_has_blocks() -> None:

@@ -197,6 +197,7 @@ class Windows:
             inside = min(self._columns - skipped, self.width - source)
             place = f"to{offset(skipped * self.channels)}"
         if inside <= 0:
+            w("(void)x;", "(void)iy;")
             return
         line, count = self.width * self.channels // self.spread, inside * self.channels
         x = f"x + (n * {self.height} + iy) * {line}{offset(source * self.channels // self.spread)}"
