@@ -123,6 +123,7 @@ def choose(
     ram: int | None,
     memory: ArenaSizes,
     most_plans: int = MOST_PLANS,
+    most_plans_for_less: int = MOST_PLANS,
 ) -> Picked:
     """Return one candidate for each operator: the fewest cycles in all that fit.
 
@@ -134,12 +135,13 @@ def choose(
         ram: bytes for the arena; None is no limit.
         memory: what combinations need of the arena.
         most_plans: so many memory plans are made; then none is found to fit, though another might.
+        most_plans_for_less: so many more are made to find less flash.
 
     Raises:
         RamError, FlashError: nothing fits.
     """
     fastest = _fastest(options, flash, ram, memory, most_plans)
-    return fastest if flash is not None else _smaller(options, fastest, memory)
+    return fastest if flash is not None else _smaller(options, fastest, memory, most_plans_for_less)
 
 
 def frontier(options: CandidateLists, *, memory: ArenaSizes, most: int | None = None) -> Iterator[Point]:
@@ -278,7 +280,7 @@ def _first_that_fits(
     return _Selection(picked=None, arenas=tuple(arenas))
 
 
-def _smaller(options: CandidateLists, fastest: Picked, memory: ArenaSizes) -> Picked:
+def _smaller(options: CandidateLists, fastest: Picked, memory: ArenaSizes, most_plans: int) -> Picked:
     """Return the combination with the least flash that is nearly as fast and needs no more RAM.
 
     Where the fastest was measured, what was only estimated is not known to be nearly as fast.
@@ -293,7 +295,7 @@ def _smaller(options: CandidateLists, fastest: Picked, memory: ArenaSizes) -> Pi
         return fastest
     arena = memory.arena_bytes(fastest)
     left = [[c for c in choices if memory.floor(index, c) <= arena] for index, choices in enumerate(near)]
-    return _first_that_fits(left, best, _flash, arena, memory).picked or fastest
+    return _first_that_fits(left, best, _flash, arena, memory, most_plans=most_plans).picked or fastest
 
 
 def _within(options: CandidateLists, ram: int, memory: ArenaSizes) -> list[list[Candidate]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from utvm.cores import Core
 from utvm.graph import Graph
@@ -162,9 +161,7 @@ def _lowered(graph: Graph, asked: _Asked, *, last_resorts: bool = True) -> Front
     whole: FrontierPoint | None = None
     stripes = asked.options.stripes
     try:
-        most_plans = asked.explored.most_plans(len(layout.operators))
-        chosen = partial(choose, flash=asked.options.flash, ram=asked.options.ram, memory=layout, most_plans=most_plans)
-        picked, options = _settled(options, chosen)
+        picked, options = _settled(options, _chooser(layout, asked))
         bound = least_cycles(options, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
         whole = FrontierPoint(cycles=cycles_of(picked), program=layout.program(picked, bound))
         stripes = stripes and asked.options.ram is not None and any(c.last_resort for c in picked)
@@ -172,13 +169,33 @@ def _lowered(graph: Graph, asked: _Asked, *, last_resorts: bool = True) -> Front
         raise FlashBudgetError(layout.short_of_flash(short, options, asked.options.flash or 0), short.needed) from None
     except RamError as short:
         error = RamBudgetError(layout.short_of_ram(short, asked.options.ram or 0), short.needed)
-    finally:
-        asked.explored.note_plans(layout.plans, len(layout.operators))
     striped = _in_stripes(graph, layout, options, asked, whole) if stripes else None
     found = [point for point in (whole, striped) if point is not None]
     if not found:
         raise error
     return min(found, key=lambda point: point.cycles)
+
+
+def _chooser(layout: Layout, asked: _Asked) -> Callable[[list[list[Candidate]]], Picked]:
+    """Return what chooses within the budgets; plans are counted, and those for less flash are limited by the count."""
+    calls = len(layout.operators)
+    most_plans = asked.explored.most_plans(calls)
+
+    def chosen(options: list[list[Candidate]]) -> Picked:
+        before = layout.plans
+        try:
+            return choose(
+                options,
+                flash=asked.options.flash,
+                ram=asked.options.ram,
+                memory=layout,
+                most_plans=most_plans,
+                most_plans_for_less=asked.explored.most_plans(calls),
+            )
+        finally:
+            asked.explored.note_plans(layout.plans - before, calls)
+
+    return chosen
 
 
 def _settled(
