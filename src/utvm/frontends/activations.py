@@ -119,12 +119,9 @@ def mish(b: GraphBuilder, x: Tensor) -> Tensor:
     return b.binary(Mul, x, b.unary(Tanh, softplus(b, x)))
 
 
-def gelu(b: GraphBuilder, x: Tensor) -> Tensor:
-    """GELU in its form with tanh, which is within 0.0005 of that with erf (Hendrycks and Gimpel, 2016)."""
-    root = math.sqrt(2 / math.pi)
-    slope = b.binary(Add, b.binary(Mul, b.binary(Mul, x, x), b.constant(0.044715 * root)), b.constant(root))
-    half = b.binary(Mul, x, b.constant(0.5))
-    return b.binary(Mul, half, b.binary(Add, b.unary(Tanh, b.binary(Mul, x, slope)), b.constant(1.0)))
+def gelu(b: GraphBuilder, x: Tensor, approximate: str = "none") -> Tensor:
+    """GELU with erf, or in its form with tanh (Hendrycks and Gimpel, 2016): in int8 it is one table."""
+    return elementwise(b, "GeluTanh" if approximate == "tanh" else "Gelu", x)
 
 
 def prelu(b: GraphBuilder, x: Tensor, slopes: NDArray[np.float32]) -> Tensor:

@@ -226,7 +226,7 @@ FUNCTIONS: Mapping[str, Converter] = {
     "Elu": lambda n: f.elu(n.b, n.x(), n.number("alpha", 1.0)),
     "Celu": lambda n: f.elu(n.b, n.x(), n.number("alpha", 1.0), 1.0, 1 / n.number("alpha", 1.0)),
     "Selu": lambda n: f.elu(n.b, n.x(), n.number("alpha", 1.6732632), n.number("gamma", 1.0507010)),
-    "Gelu": lambda n: f.gelu(n.b, n.x()),
+    "Gelu": lambda n: f.gelu(n.b, n.x(), n.text("approximate", "none")),
     "HardSigmoid": lambda n: f.ramp(n.b, n.x(), n.number("alpha", 0.2), n.number("beta", 0.5)),
     "HardSwish": _function("HardSwish"),
     "Softplus": lambda n: f.softplus(n.b, n.x()),

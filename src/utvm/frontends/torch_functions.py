@@ -183,7 +183,7 @@ FUNCTIONS: Mapping[str, Converter] = {
     "softplus": _softplus,
     "softsign": _softsign,
     "log_sigmoid": _log_sigmoid,
-    "gelu": lambda n: f.gelu(n.b, n.x()),
+    "gelu": lambda n: f.gelu(n.b, n.x(), str(n.arg(1, "approximate", "none"))),
     "glu": _glu,
     "add": _binary(Add),
     "sub": _binary(Sub),

@@ -85,7 +85,9 @@ _SUFFIXES = {DType.INT8: "", DType.INT16: "/wide", DType.FLOAT32: "/real"}
 _NARROWER = {DType.INT8: (), DType.INT16: (DType.INT8,), DType.FLOAT32: (DType.INT8, DType.INT16)}
 
 
-_IN_INT8 = frozenset((*SHARING_NAMES, "HardSwish", "Elu", "Abs", "Prelu", "Sum", "ArgMax", "ArgMin"))
+_IN_INT8 = frozenset(
+    (*SHARING_NAMES, "HardSwish", "Gelu", "GeluTanh", "Elu", "Abs", "Prelu", "Sum", "ArgMax", "ArgMin")
+)
 """Functions and reducers that compute in int8; others stay float32."""
 
 
