@@ -26,7 +26,7 @@ _MOST_TERMS = 72
 """Terms of a row of a depthwise window that are written out."""
 
 
-class Piece(NamedTuple):
+class PixelStretch(NamedTuple):
     """Pixels of a row from `start` to below `stop`, so many at once; `inside` if all columns of their windows are."""
 
     start: int
@@ -89,13 +89,13 @@ class Layer:
         full = total // n * n
         return [each for each in ((0, full, n), (full, total, total - full)) if each[0] < each[1]]
 
-    def pieces(self, m: int) -> list[Piece]:
+    def pieces(self, m: int) -> list[PixelStretch]:
         """Return the pieces of a row: by m pixels where all windows are inside, else one by one."""
         whole = [ox for ox in range(self.width) if self.is_whole(ox)] if not self.flat else [0, self.width - 1]
         first, last = (whole[0], whole[-1] + 1) if whole else (self.width, self.width)
         end = first + (last - first) // m * m
         every = ((0, first, 1, False), (first, end, m, True), (end, last, 1, True), (last, self.width, 1, False))
-        return [Piece(*each) for each in every if each[0] < each[1]]
+        return [PixelStretch(*each) for each in every if each[0] < each[1]]
 
     def seen(self, axis: int, start: int, stop: int) -> float:
         """Return how many taps of outputs from `start` to below `stop` lie inside, on average; axis 0 is down."""
