@@ -28,10 +28,11 @@ _SAME = {
     "relax.divide": "Div",
     "relax.power": "Pow",
     "relax.matmul": "MatMul",
+    "relax.nn.gelu": "Gelu",
 }
 """Operators with the operands of ONNX and no attributes that change what is computed.
 
-Not erf and GELU by it: µTVM's frontend has forms by tanh for them, which are 5e-4 off.
+Not erf: µTVM's frontend has a form by tanh for it, which is 5e-4 off.
 """
 _RESHAPES = ("relax.reshape", "relax.squeeze", "relax.expand_dims", "relax.flatten")
 
