@@ -65,8 +65,8 @@ BLOCKS = {
     "144 taps": replace(_PAIR, run=144, pitch=144),
     "144 taps, any zero point": replace(_PAIR, run=144, pitch=144, finish=_ANY),
     "1 pixel, 128 taps": _ONE,
-    "depthwise, two patches of 2 x 2 outputs": _SQUARE,
-    "depthwise, eight patches of one output": replace(_SQUARE, square=False),
+    "depthwise, a channel of eight patches of 2 x 2 outputs": _SQUARE,
+    "depthwise, a channel of 32 patches of one output": replace(_SQUARE, square=False),
 }
 
 
