@@ -12,7 +12,7 @@ Pool = MaxPool2D | AveragePool2D
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class Stretch:
     """Windows beside each other that have `taps` columns inside of the input.
 
     `first` is the number of the first window, `start` its first column; the next one starts a stride further.
@@ -24,16 +24,16 @@ class Segment:
     start: int
 
 
-def segments(op: Pool) -> list[Segment]:
+def segments(op: Pool) -> list[Stretch]:
     """Return the stretches of a row of windows; windows that are cut on the left start at the same column."""
-    found: list[Segment] = []
+    found: list[Stretch] = []
     for place in range(op.y.shape[2]):
         taps, start = _inside(op, 1, place)
         last = found[-1] if found else None
         if last is not None and last.taps == taps and start == last.start + last.windows * op.stride[1]:
-            found[-1] = Segment(first=last.first, windows=last.windows + 1, taps=taps, start=last.start)
+            found[-1] = Stretch(first=last.first, windows=last.windows + 1, taps=taps, start=last.start)
         else:
-            found.append(Segment(first=place, windows=1, taps=taps, start=start))
+            found.append(Stretch(first=place, windows=1, taps=taps, start=start))
     return found
 
 
