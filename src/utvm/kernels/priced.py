@@ -34,7 +34,7 @@ _SOFT_HELPER = 12.0
 """How much longer helpers on real numbers take without a unit for them."""
 
 
-def priced(stage: Compute, *, soft_float: bool) -> float:
+def stage_cycles(stage: Compute, *, soft_float: bool) -> float:
     """Return about how many cycles of a Cortex-M7 a stage takes.
 
     Args:

@@ -29,7 +29,7 @@ from utvm.graph import (
 )
 from utvm.graph.cost import macs_of
 from utvm.graph.definitions import definition
-from utvm.kernels.priced import priced
+from utvm.kernels.priced import stage_cycles
 
 _CALL_CYCLES = 30
 _WORK, _OUTPUT = 0, 1
@@ -73,7 +73,7 @@ def rough_cycles(op: Operator, core: Core, *, words: bool = False) -> float | No
     defined = None if integers and op.kind in _PORTABLE else definition(op)
     if defined is not None:
         soft = not core.fpu
-        return _CALL_CYCLES + of_m7 * sum(priced(stage, soft_float=soft) for stage in defined.stages)
+        return _CALL_CYCLES + of_m7 * sum(stage_cycles(stage, soft_float=soft) for stage in defined.stages)
     costs = (_WORDS if words else _PORTABLE).get(op.kind) or _PORTABLE.get(op.kind, _ANY)
     work = macs_of(op)
     if isinstance(op, AveragePool2D | MaxPool2D):

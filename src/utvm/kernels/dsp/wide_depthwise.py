@@ -6,7 +6,7 @@ from utvm.graph import DepthwiseConv2D, DType, Operator
 from utvm.kernels.base import KernelFamily
 from utvm.kernels.dsp.channels import ChannelDepthwise
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
-from utvm.kernels.dsp.wide_finish import is_wrapping, wide_finish, wide_refusal
+from utvm.kernels.dsp.wide_finish import is_wrapping, wide_refusal, wide_requantizer
 
 
 class _Wide(KernelFamily):
@@ -24,7 +24,9 @@ class _Wide(KernelFamily):
         if is_wrapping(op):
             return "its sums wrap"
         return (
-            None if wide_finish(op) is not None else "a sum may leave 32 bits, or its scales fit no rounding multiply"
+            None
+            if wide_requantizer(op) is not None
+            else "a sum may leave 32 bits, or its scales fit no rounding multiply"
         )
 
 

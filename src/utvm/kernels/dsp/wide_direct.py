@@ -20,8 +20,8 @@ from utvm.kernels.dsp.wide_finish import (
     finished_sum,
     sums_constants,
     sums_helpers,
-    wide_finish,
     wide_refusal,
+    wide_requantizer,
     wide_sums_refusal,
 )
 from utvm.kernels.dsp.wide_plan import WidePlan, plan_refusal, stores_reach
@@ -45,7 +45,7 @@ class WideConvolution(DirectConvolution):
 
     def narrows(self, op: Conv2D | FullyConnected) -> bool:
         """Whether no channel's weights are shifted to the left."""
-        found = wide_finish(op)
+        found = wide_requantizer(op)
         return found is None or not found.left.any()
 
     def outside_signature(self, op: Operator) -> str | None:

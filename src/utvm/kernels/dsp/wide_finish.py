@@ -51,7 +51,7 @@ def largest_sums(op: Weighted) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=8)
-def wide_finish(op: Weighted) -> Requantizer | None:
+def wide_requantizer(op: Weighted) -> Requantizer | None:
     """Return how the micro-kernel makes int16 of the sums of `op`; None where C has to."""
     if is_wrapping(op):
         return None
@@ -83,7 +83,7 @@ def wide_finish(op: Weighted) -> Requantizer | None:
 
 def finish_of(op: Weighted) -> Requantizer | None:
     """Return how the micro-kernel finishes `op`, to int8 or int16; None where no form is exact."""
-    return wide_finish(op) if op.y.dtype is DType.INT16 else requantizer(op)
+    return wide_requantizer(op) if op.y.dtype is DType.INT16 else requantizer(op)
 
 
 def wide_refusal(op: Operator) -> str | None:

@@ -16,7 +16,7 @@ from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply_spec import MultiplySpec
 from utvm.kernels.dsp.stream import WeightForm, lane_words, to_words
-from utvm.kernels.dsp.wide_finish import LARGEST_INPUT, biases, is_wrapping, wide_finish
+from utvm.kernels.dsp.wide_finish import LARGEST_INPUT, biases, is_wrapping, wide_requantizer
 
 _MOST_PAIRS = 255
 """Lane pairs whose sum never leaves 32 bits."""
@@ -43,7 +43,7 @@ class WidePlan(BlockPlan):
         """Return the plan of an operator under a legal config."""
         m, n = int(config["m"]), int(config["n"])
         rows = rows_of(op, m)
-        finish = wide_finish(op)
+        finish = wide_requantizer(op)
         parts = _parts(op, m, n) if finish is None else 1
         assert parts is not None
         return WidePlan(
@@ -148,7 +148,7 @@ def plan_refusal(op: Conv2D | FullyConnected, m: int, n: int) -> str | None:
     """Return why a block of m pixels and n channels has no plan; None where it has."""
     if rows_of(op, m).split(m, _most(op, m, n)) is None:
         return "a row of its window is out of a load's reach"
-    if wide_finish(op) is None and _parts(op, m, n) is None:
+    if wide_requantizer(op) is None and _parts(op, m, n) is None:
         return "a sum of one row of its window may leave 32 bits"
     return None
 
@@ -156,13 +156,13 @@ def plan_refusal(op: Conv2D | FullyConnected, m: int, n: int) -> str | None:
 def stores_reach(op: Conv2D | FullyConnected, m: int, n: int) -> bool:
     """Whether the outputs of a block are in a store's reach."""
     window = Window.of(op, m)
-    size, pixel = (4, window.out_channels) if wide_finish(op) is None else (2, window.out_pixel_bytes)
+    size, pixel = (4, window.out_channels) if wide_requantizer(op) is None else (2, window.out_pixel_bytes)
     return size * ((m - 1) * pixel + 2 * n) <= MAX_OFFSET
 
 
 def _most(op: Conv2D | FullyConnected, m: int, n: int) -> int:
     most = most_pairs(m, n)
-    return most if wide_finish(op) is not None else min(most, _MOST_PAIRS)
+    return most if wide_requantizer(op) is not None else min(most, _MOST_PAIRS)
 
 
 def _split(op: Conv2D | FullyConnected, m: int, n: int) -> tuple[int, tuple[int, ...]]:

@@ -15,7 +15,7 @@ from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.words import write_bounds
 from utvm.kernels.helium.family import ScheduledVectors
 from utvm.kernels.helium.pool_lines import lines_kernel, overlaps
-from utvm.kernels.helium.segments import Pool, row_counts, segments, write_calls
+from utvm.kernels.helium.window_rows import Pool, row_counts, stretches, write_calls
 from utvm.kernels.helium.windows import (
     MOST_COLUMNS,
     Division,
@@ -57,7 +57,7 @@ class HeliumPool2D(ScheduledVectors):
         assert core.timing is not None
         assert isinstance(op, MaxPool2D | AveragePool2D)
         plan = _Plan(op, core.timing)
-        across = segments(op)
+        across = stretches(op)
         return op.y.shape[0] * sum(
             often * plan.cycles(rows, part.taps, part.windows)
             for rows, often in row_counts(op).items()
@@ -79,7 +79,7 @@ class HeliumPool2D(ScheduledVectors):
             w(f"const int8_t *const from = x + (n * {height} + first_y) * {width * channels};")
             w(f"int8_t *const to = y + (n * {out_height} + oy) * {out_width * channels};")
             write_calls(
-                w, op, lambda rows: [plan.call(rows, p.taps, p.windows, p.start, p.first) for p in segments(op)]
+                w, op, lambda rows: [plan.call(rows, p.taps, p.windows, p.start, p.first) for p in stretches(op)]
             )
         averages = isinstance(op, AveragePool2D)
         return Kernel(
@@ -103,7 +103,7 @@ class HeliumPool2D(ScheduledVectors):
 
 def _counts(op: Pool) -> list[int]:
     """Return the distinct numbers of taps that windows have inside of the input."""
-    return sorted({rows * part.taps for rows in row_counts(op) for part in segments(op)})
+    return sorted({rows * part.taps for rows in row_counts(op) for part in stretches(op)})
 
 
 class _Plan:

@@ -11,7 +11,7 @@ from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function
 from utvm.kernels.dsp.words import write_bounds
 from utvm.kernels.helium.code import constant, move
-from utvm.kernels.helium.segments import segments, write_calls
+from utvm.kernels.helium.window_rows import stretches, write_calls
 from utvm.kernels.overlap import line_ahead
 from utvm.kernels.workload_keys import dims, workload
 
@@ -47,7 +47,7 @@ def lines_kernel(op: MaxPool2D, family: str, config: Config) -> Kernel:
         down = f"line, x + (n * {height} + first_y) * {row}, {row}, 1"
         write_calls(w, op, lambda taps: [f"{most(taps, row)}({down});"])
         w(f"int8_t *const to = y + (n * {out_height} + oy) * {out_width * channels};")
-        for part in segments(op):
+        for part in stretches(op):
             name = most(part.taps, channels, op.stride[1] * channels, op.clamp)
             places = f"to + {part.first * channels}, line + {part.start * channels}"
             w(f"{name}({places}, {channels}, {part.windows});")

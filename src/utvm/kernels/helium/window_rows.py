@@ -24,7 +24,7 @@ class Stretch:
     start: int
 
 
-def segments(op: Pool) -> list[Stretch]:
+def stretches(op: Pool) -> list[Stretch]:
     """Return the stretches of a row of windows; windows that are cut on the left start at the same column."""
     found: list[Stretch] = []
     for place in range(op.y.shape[2]):
