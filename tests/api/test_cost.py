@@ -54,6 +54,12 @@ def test_budgets_hold_for_estimates_too(capsys: pytest.CaptureFixture[str]) -> N
     assert "the arena does not fit" in capsys.readouterr().err
 
 
+def test_an_estimate_over_the_flash_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utvm.api.costing._STARTUP_BYTES", 60_000)
+    with pytest.warns(utvm.UtvmWarning, match="bytes of flash, more than the 153,600 that were given"):
+        utvm.cost(EXAMPLE, "qemu-cortex-m0", flash="150K")
+
+
 def test_all_boards_stand_in_one_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(EXAMPLE), "--json"]) == 0
     rows = {row["board"]: row for row in json.loads(capsys.readouterr().out)}

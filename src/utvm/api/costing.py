@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import Any
 
 from utvm.api.assembling import as_board, assemble, graph_of
 from utvm.api.quantized import QuantizedModel
-from utvm.api.sizes import Size
+from utvm.api.sizes import Size, size_in_bytes
 from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.cores import Core
 from utvm.deploy.build import shipping
 from utvm.emulators import stand_in
-from utvm.errors import UtvmError
+from utvm.errors import UtvmError, UtvmWarning
 from utvm.graph import Graph
 from utvm.graph.cost import macs_of
 from utvm.kernels import FAMILIES
@@ -45,7 +46,7 @@ def cost(
     Args:
         model: a model file, a graph, or what `utvm.quantize` made.
         board: a board's name, the path of its TOML, or the board.
-        small, flash, ram, assume, records: as in `compile`.
+        small, flash, ram, assume, records: as in `compile`. An estimate over `flash` is a warning here.
 
     Raises:
         UtvmError: the model can't be read or lowered.
@@ -58,6 +59,14 @@ def cost(
         graph_of(model), as_board(board), small=small, flash=flash, ram=ram, assume=assume, records=records
     )
     end()
+    budget = size_in_bytes(flash)
+    if budget is not None and report.flash_bytes > budget:
+        warnings.warn(
+            f"{report.model} takes about {report.flash_bytes:,} bytes of flash, more than the {budget:,} that were "
+            "given; `utvm compile` builds it and says what fits",
+            UtvmWarning,
+            stacklevel=2,
+        )
     return report
 
 

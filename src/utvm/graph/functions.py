@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from utvm.compute import Expr, call, equal, larger, smaller, unequal, where
+from utvm.errors import UtvmError
 from utvm.graph.arithmetic import requantization
 from utvm.graph.float_functions import FLOAT_FUNCTIONS, FLOAT_REDUCERS
 from utvm.graph.formulas import (
@@ -34,6 +35,7 @@ from utvm.numerics import (
     rounding_divide_by_pot,
 )
 
+_T = TypeVar("_T", Function, Reducer)
 _NUMBERS = (DType.INT8, DType.INT32)
 _WITH_INT16 = (DType.INT8, DType.INT16, DType.INT32)
 _ANY = (DType.INT8, DType.INT32, DType.BOOL)
@@ -318,10 +320,25 @@ REDUCERS: tuple[Reducer, ...] = tuple(
 
 
 def function(name: str) -> Function:
-    """Return an elementwise function of TFLite by its name."""
-    return next(each for each in FUNCTIONS if each.name == name)
+    """Return an elementwise function of TFLite by its name.
+
+    Raises:
+        UtvmError: none has it.
+    """
+    return _named(name, FUNCTIONS)
 
 
 def reducer(name: str) -> Reducer:
-    """Return a reduction of TFLite by its name."""
-    return next(each for each in REDUCERS if each.name == name)
+    """Return a reduction of TFLite by its name.
+
+    Raises:
+        UtvmError: none has it.
+    """
+    return _named(name, REDUCERS)
+
+
+def _named(name: str, every: Sequence[_T]) -> _T:
+    for each in every:
+        if each.name == name:
+            return each
+    raise UtvmError(f"there is no {name!r}; there are {', '.join(sorted(each.name for each in every))}")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from utvm.compute import Expr
 from utvm.compute.expressions import Combine
+from utvm.errors import UtvmError
 from utvm.graph.operators import FULL_INT8, Operator, _Unary
 from utvm.graph.tensor import DType, Tensor
 
@@ -63,6 +64,10 @@ class Elementwise(Operator):
 
     input_fields: ClassVar[tuple[str, ...]] = ("xs",)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.function, Function):
+            raise UtvmError(f"operator '{self.name}': its function must be a Function (utvm.graph.functions)")
+
     @property
     def kind(self) -> str:
         """The function's name."""
@@ -96,6 +101,10 @@ class Reduction(_Unary):
 
     reducer: Reducer
     axes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reducer, Reducer):
+            raise UtvmError(f"operator '{self.name}': its reducer must be a Reducer (utvm.graph.functions)")
 
     @property
     def kind(self) -> str:

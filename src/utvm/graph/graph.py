@@ -29,7 +29,8 @@ class Graph:
         states: what one run leaves for the next.
 
     Raises:
-        GraphError: a tensor is used before it is made, made twice, or two tensors share a name.
+        GraphError: a tensor is used before it is made, made twice, or two tensors share a name; something is no tensor
+            or no operator.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Graph:
         made: set[Tensor] = set()
 
         def note(tensor: Tensor, user: str) -> None:
+            if not isinstance(tensor, Tensor):
+                raise GraphError(f"{user}: {shortened(repr(tensor))} stands where a Tensor is expected")
             if by_name.setdefault(tensor.name, tensor) is not tensor:
                 raise GraphError(f"{user}: there are two tensors named '{tensor.name}'")
 
@@ -55,6 +58,8 @@ class Graph:
         for tensor in self.sources:
             make(tensor, f"graph '{self.name}'")
         for op in self.operators:
+            if not isinstance(op, Operator):
+                raise GraphError(f"graph '{self.name}': {shortened(repr(op))} stands where an Operator is expected")
             for tensor in op.inputs:
                 note(tensor, f"operator '{op.name}'")
                 if not tensor.is_constant and tensor not in made:

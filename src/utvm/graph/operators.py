@@ -116,6 +116,8 @@ class Operator:
                 found.append(value)
             elif isinstance(value, tuple):
                 found.extend(value)
+            elif value is not None:
+                found.append(value)  # which is no tensor: the graph says so
         return tuple(found)
 
 
