@@ -145,6 +145,12 @@ def boards_of_one_kind(boards: Sequence[str | Path | Board]) -> list[Board]:
     return found
 
 
+def _check_limits(limits: Mapping[str, tuple[float | None, float]]) -> None:
+    for name, (value, least) in limits.items():
+        if value is not None and value < least:
+            raise UtvmError(f"tune: {name} is {value}; {least} is the least")
+
+
 @checked_arguments
 def tune(
     model: str | Path | Graph | QuantizedModel,
@@ -196,6 +202,7 @@ def tune(
     """
     if fleet is not None and others:
         raise UtvmError("several boards are of this host; with a fleet, name one: all of its kind there are used")
+    _check_limits({"trials": (trials, 0), "seconds": (seconds, 0), "gain": (gain, 0), "workers": (workers, 1)})
     started = time.time()
     every = boards_of_one_kind([board, *others])
     for each in every if fleet is None else ():

@@ -31,7 +31,8 @@ def test_the_page_does_what_it_says(
     exec(compile(python, str(PAGE), "exec"), {})
     said = capsys.readouterr().out.splitlines()
     shown = [line.strip() for line in page.partition("prints\n")[2].splitlines() if line.startswith("    ")]
-    assert [line.split()[:2] for line in said] == [line.split()[:2] for line in shown]
+    # Counts are those of a compiler's version; all words must be the same.
+    assert [_words(line) for line in said] == [_words(line) for line in shown]
     assert all(line.split()[1] == "True" for line in said)
 
 
@@ -80,3 +81,7 @@ def test_what_goes_wrong_is_said_and_the_session_goes_on(tmp_path: Path) -> None
 def test_wrong_arguments_are_our_errors(call: Callable[[], object], message: str) -> None:
     with pytest.raises(utvm.UtvmError, match=message):
         call()
+
+
+def _words(line: str) -> list[str]:
+    return [word for word in line.split() if not word.isdigit()]

@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from utvm.frontends import FrontendError, load
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10" / "cifar10_cnn.tflite"
 
 
@@ -19,3 +23,9 @@ def test_a_tflite_file_imports_no_other_frontend() -> None:
         """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\nFalse\n"
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx", "#main.tflite", ".keras"])
+def test_a_name_that_no_file_can_have(suffix: str) -> None:
+    with pytest.raises(FrontendError, match="can't be read"):
+        load("a" * 5000 + suffix)

@@ -11,7 +11,6 @@ from utvm.errors import UtvmError
 from utvm.graph import Add, DType, Elementwise, Graph, Reduction, Tensor
 from utvm.graph.functions import function, reducer
 
-
 _ANY: Any = 3
 
 

@@ -104,7 +104,7 @@ def connect_stand_in(emulated: StandIn) -> Session:
 
 
 class Model:
-    """A compiled model in a session: loaded once, run as often as wanted.
+    """A compiled model in a session: loaded once, run as often as wanted; again after other code was loaded.
 
     Example:
         model = utvm.Model(session, compiled)
@@ -126,7 +126,6 @@ class Model:
         self.compiled = compiled
         self._c_model = compiled.program.c_model()
         session.load(compiled.image)
-        self._is_lost = False
         self.reset()
 
     def reset(self) -> None:
@@ -135,9 +134,17 @@ class Model:
         Raises:
             UtvmError: the call failed.
         """
+        self._load()
         if self._c_model.states:
             self.session.call(RESET_MODEL_SYMBOL)
         self._is_lost = False
+
+    def _load(self) -> bool:
+        """Load the image where the session holds another; returns whether it did."""
+        if self.session.holds(self.compiled.image):
+            return False
+        self.session.load(self.compiled.image)
+        return True
 
     def run(self, inputs: Inputs, *, timeout: float | None = None) -> Result:
         """Run once.
@@ -183,6 +190,12 @@ class Model:
     def _run_on(self, inputs: Inputs, timeout: float | None) -> Result:
         """Run once from what the last run left; after a run that did not end, from the first values."""
         arrays = self._arrays(inputs)
+        if self._load() and not self._is_lost:
+            self.reset()
+            raise UtvmError(
+                "the session was given other code since the last run, so the network's state is lost: it starts from "
+                "its first values (give each network that keeps state a session of its own)"
+            )
         if self._is_lost:
             self.reset()
         self._is_lost = True
@@ -211,6 +224,7 @@ class Model:
 
     def write_inputs(self, inputs: Inputs) -> None:
         """Write the inputs into the arena; see `run`."""
+        self._load()
         for port, array in zip(self._c_model.inputs, self._arrays(inputs), strict=True):
             self.session.write(ARENA_SYMBOL, array.tobytes(), offset=port.offset)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import overload
 
+import numpy as np
+
 from utvm.errors import UtvmError
 
 Size = int | str
 """Bytes: a number, or text as on the command line: "65536", "64K" (of 1024 bytes), "1M"."""
 
+_MOST_DIGITS = 18
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 
 
@@ -31,8 +34,8 @@ def size_in_bytes(size: Size | None) -> int | None:
     if isinstance(size, str):
         number = size.upper().removesuffix("K").removesuffix("M")
         factor = _FACTORS.get(size.upper()[len(number) :])
-        if factor is not None and number.isdecimal():
+        if factor is not None and number.isdecimal() and len(number) <= _MOST_DIGITS:
             return int(number) * factor
-    elif isinstance(size, int) and not isinstance(size, bool) and size >= 0:
-        return size
-    raise UtvmError(f"'{size}' is not a size: write bytes, or a number with K or M")
+    elif isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 0:
+        return int(size)
+    raise UtvmError(f"'{str(size)[:_MOST_DIGITS]}' is not a size: write bytes, or a number with K or M")

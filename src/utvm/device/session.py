@@ -93,6 +93,10 @@ class Session:
             raise DeviceError("no image is loaded: call load() first")
         return self._image
 
+    def holds(self, image: Image) -> bool:
+        """Whether an image is the one that was loaded last."""
+        return self._image is image
+
     @checked_arguments
     def load(self, image: Image) -> None:
         """Write an image into RAM, run its start-up, and verify it. Of a second image, only what differs is written.
@@ -141,8 +145,7 @@ class Session:
         image, seconds = self.image, DEFAULT_TIMEOUT if timeout is None else timeout
         if seconds <= 0:
             raise DeviceError(f"a call can't end within {seconds} seconds: give a timeout above 0")
-        if isinstance(function, str):
-            image.symbol(function)  # one that is not there is no reason to repair anything
+        self._address(function)  # one that is not there is no reason to repair anything
         with self._recovering():
             return self._executor.run(self._live, image, function, tuple(map(int, arguments)), seconds, measured=True)
 
@@ -185,6 +188,8 @@ class Session:
     @checked_arguments
     def read(self, where: str | int, length: int, *, offset: int = 0) -> bytes:
         """Return `length` bytes at a symbol or an address."""
+        if length < 0:
+            raise DeviceError(f"{length} bytes can't be read")
         with self._recovering():
             return self._live.read_memory(self._address(where) + int(offset), int(length))
 
@@ -210,7 +215,11 @@ class Session:
         return self._link
 
     def _address(self, where: str | int) -> int:
-        return self.image.symbol(where).address if isinstance(where, str) else where
+        if isinstance(where, str):
+            return self.image.symbol(where).address
+        if not 0 <= where < 1 << 32:
+            raise DeviceError(f"{where} is no address of 32 bits")
+        return where
 
     def _connect(self) -> None:
         try:

@@ -11,6 +11,8 @@ from utvm.frontends.foreign import is_tflite, refuse_foreign
 from utvm.frontends.reading import Chosen, model_file
 from utvm.graph import Graph
 
+_SHOWN = 60
+
 
 def load(path: str | Path) -> Graph:
     """Import a model file by its suffix: .tflite, .onnx, .pt2, or .npz for a q7 archive.
@@ -32,8 +34,12 @@ def load(path: str | Path) -> Graph:
     """
     if not isinstance(path, str | Path):
         raise UtvmError(f"a {type(path).__name__} is no model file: give its path")
-    path, chosen = model_file(Path(path))
-    refuse_foreign(path)
+    path = Path(path)
+    try:
+        path, chosen = model_file(path)
+        refuse_foreign(path)
+    except OSError as error:
+        raise FrontendError(path.name[:_SHOWN], [f"the file can't be read: {error.strerror}"]) from error
     if chosen != Chosen():
         if not is_tflite(path):
             what = "open batch" if chosen.signature is None else f"signature '{chosen.signature}'"

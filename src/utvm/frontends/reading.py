@@ -28,7 +28,7 @@ class Chosen:
 
 def model_file(path: Path) -> tuple[Path, Chosen]:
     """Return a model's file, and what its path chooses of it."""
-    if path.is_file() or "#" not in path.name:
+    if "#" not in path.name or path.is_file():
         return path, Chosen()
     name, _, chosen = path.name.partition("#")
     found = _BATCH.fullmatch(chosen)

@@ -212,10 +212,12 @@ class Measurer:
 
 
 def _unequal(found: NDArray[Any], wanted: NDArray[Any], tolerance: float) -> NDArray[np.bool_]:
-    """Return where values differ, bit by bit without a tolerance."""
+    """Return where values differ, bit by bit without a tolerance. All NaN are one; infinities have no neighbours."""
     if tolerance and wanted.dtype.kind == "f":
-        bound = tolerance * np.abs(wanted).max(initial=0)
-        return np.array(~np.isclose(found, wanted, rtol=tolerance, atol=bound), np.bool_)
+        finite = np.isfinite(wanted)
+        bound = tolerance * np.abs(wanted[finite]).max(initial=0)
+        near = np.isclose(found, wanted, rtol=tolerance, atol=bound, equal_nan=True)
+        return np.array(~near | (finite & ~np.isfinite(found)), np.bool_)
     return differing(found, wanted)
 
 
