@@ -45,6 +45,8 @@ class Dump:
 
     def files(self, files: Mapping[str, str]) -> None:
         """Write the generated C."""
+        if self._directory is None:
+            return
         for name, text in files.items():
             self._text(name, text)
 

@@ -213,8 +213,10 @@ def build_program(board: Board, program: Program, files: Mapping[str, str], *, s
         entries.append(RESET_MODEL_SYMBOL)
     binary = f"{program.name}_weights.bin"
     assembly, weights = program.assemble_weights(binary)
-    faster = {f"{program.name}_weights.c": Source(name=f"{program.name}_weights.S", text=assembly)}
-    sources = [faster.get(source.name, source) for source in image_sources(program.name, files)]
+    # Bytes for the assembler stand in the place of C, which is then never written.
+    faster = {f"{program.name}_weights.S": assembly}
+    slower = f"{program.name}_weights.c"
+    sources = image_sources(program.name, {name: files[name] for name in files if name != slower} | faster)
     return build_image(board, [*sources, Source(name=binary, data=weights)], entries=[RUN_SYMBOL, *entries])
 
 

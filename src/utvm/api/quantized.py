@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from utvm.graph import Graph
-from utvm.report import QuantizeReport
+
+if TYPE_CHECKING:  # a compilation of an int8 file needs nothing of the quantiser
+    from utvm.report import QuantizeReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from utvm.codegen.c import CArray, CFunction, comment
+from utvm.codegen.texts import Texts
 from utvm.graph import Quantization, Tensor
 from utvm.naming import plain
 
@@ -66,8 +68,10 @@ class CModel:
 ARENA_ALIGNMENT = 16
 
 
-def render_model(model: CModel, prelude: Mapping[str, str], *, steps: bool = False) -> dict[str, str]:
+def render_model(model: CModel, prelude: Mapping[str, str], *, steps: bool = False) -> Texts:
     """Return file name → text, in a fixed order; equal models give equal bytes.
+
+    The text of the weights, by far the longest, is written when it is asked for: builds for boards assemble bytes.
 
     Args:
         model: what to write; `model.name` must be a C identifier.
@@ -77,12 +81,14 @@ def render_model(model: CModel, prelude: Mapping[str, str], *, steps: bool = Fal
     """
     arrays = array_names(model)
     functions = function_names(model.calls)
-    return {
-        f"{model.name}.h": _header(model),
-        f"{model.name}.c": _source(model, functions, arrays, prelude, steps=steps),
-        f"{model.name}_weights.h": weights_header(model, arrays),
-        f"{model.name}_weights.c": weights_source(model, arrays),
-    }
+    return Texts(
+        {
+            f"{model.name}.h": _header(model),
+            f"{model.name}.c": _source(model, functions, arrays, prelude, steps=steps),
+            f"{model.name}_weights.h": weights_header(model, arrays),
+            f"{model.name}_weights.c": partial(weights_source, model, arrays),
+        }
+    )
 
 
 def array_names(model: CModel) -> dict[CArray, str]:

@@ -110,7 +110,7 @@ class Program:
             state_bytes=memory.state_bytes,
         )
 
-    def render(self, *, steps: bool = False) -> dict[str, str]:
+    def render(self, *, steps: bool = False) -> Mapping[str, str]:
         """Return the model's C files: name → text; with `steps`, a function for each call too."""
         used = [helper for call in self.calls for helper in call.kernel.function.helpers]
         return render_model(self.c_model(), {name: PRELUDE[name] for name in with_dependencies(used)}, steps=steps)
