@@ -5,7 +5,7 @@
 Tunes every model on every board (what FILE already holds is not measured again, so that a second start goes on where
 the first ended) and keeps, of each workload that has something to choose from, the record of what would be taken
 without tuning and those that no other of its family beats in cycles, flash and scratch together. Operators are measured
-one at a time: a model need not fit a board as a whole.
+one at a time: a model need not fit a board as a whole. Records of boards that are not named stay as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from utvm.errors import UtvmError
 from utvm.model_tuning import model_tasks, tune
 from utvm.report import TuningProgress
-from utvm.tuning import Record, Task, write_lines
+from utvm.tuning import Record, Task, read_lines, write_lines
 
 TARGET = Path(__file__).resolve().parent.parent / "src" / "utvm" / "tuning" / "shipped.jsonl.gz"
 BOARDS = "qemu-cortex-m7,qemu-cortex-m4,qemu-cortex-m33,qemu-cortex-m55"
@@ -31,8 +31,9 @@ def main() -> None:
     parser.add_argument("--boards", default=BOARDS)
     parser.add_argument("--db", type=Path, default=Path("tuning.sqlite"), metavar="FILE")
     arguments = parser.parse_args()
-    pairs = [(board, model) for board in arguments.boards.split(",") for model in arguments.models]
-    kept: dict[str, Record] = {}
+    boards = arguments.boards.split(",")
+    pairs = [(board, model) for board in boards for model in arguments.models]
+    kept = {record.digest: record for record in read_lines(TARGET) if record.conditions.board not in boards}
     for number, (board, model) in enumerate(pairs, 1):
         where = f"{number} of {len(pairs)}: {model.stem} on {board}"
         try:
