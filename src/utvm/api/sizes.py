@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import overload
-
-import numpy as np
 
 from utvm.errors import UtvmError
 
@@ -36,6 +35,6 @@ def size_in_bytes(size: Size | None) -> int | None:
         factor = _FACTORS.get(size.upper()[len(number) :])
         if factor is not None and number.isdecimal() and len(number) <= _MOST_DIGITS:
             return int(number) * factor
-    elif isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 0:
+    elif isinstance(size, Integral) and not isinstance(size, bool) and size >= 0:
         return int(size)
     raise UtvmError(f"'{str(size)[:_MOST_DIGITS]}' is not a size: write bytes, or a number with K or M")
