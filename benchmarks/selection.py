@@ -73,7 +73,7 @@ def _configs(op: Operator, board: Board) -> Iterator[tuple[KernelFamily, Config]
 def _build(op: Operator, board: Board, choice: tuple[KernelFamily, Config] | None) -> Image | None:
     graph = Graph(name="layer", inputs=op.activations, outputs=op.outputs, operators=(op,))
     try:
-        program = lower(graph, board.core, Options(choices=None if choice is None else {op.name: choice}))
+        program = lower(graph, board.core, Options(choices={} if choice is None else {op.name: choice}))
     except LoweringError:
         return None
     return build_image(board, api.image_sources(program.name, program.render()), entries=[RUN_SYMBOL])
