@@ -34,7 +34,22 @@ from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.overlap import ring_ahead
 from utvm.kernels.workload_keys import dims, workload
 
-_BLOCKS = ((4, 2), (3, 2), (2, 4), (2, 3), (2, 2), (1, 8), (1, 6), (1, 4), (1, 2), (4, 1), (3, 1), (2, 1), (1, 1))
+_BLOCKS = (
+    (4, 2),
+    (3, 2),
+    (2, 4),
+    (2, 3),
+    (2, 2),
+    (1, 8),
+    (1, 6),
+    (1, 4),
+    (1, 3),
+    (1, 2),
+    (4, 1),
+    (3, 1),
+    (2, 1),
+    (1, 1),
+)
 _SMALL_BLOCKS = ((2, 2), (1, 4), (1, 2))
 _MOST_CANDIDATES, _MOST_WITH_CACHES = 7, 21
 _BLOCK_COST = 0.1
