@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
 from typing import Any
@@ -105,6 +107,22 @@ def in_some_config(graph: Graph, family: KernelFamily, core: utvm.cores.Core) ->
     raise AssertionError(f"no config of {family.name} can be scheduled for {graph}")
 
 
+def beyond() -> Iterator[Graph]:
+    """Layers whose biases leave 32 bits by far, and 64 where weights and biases are shifted to the left."""
+    for sign, scale in product((-1, 1), (0.9, 1.5, 20.0)):
+        (op,) = graph_of("connected", 1, 1, 0, 1).operators
+        assert isinstance(op, FullyConnected)
+        channels = op.weights.shape[0]
+        quant = Quantization(scale=(50 * scale,) * channels, zero_point=(0,) * channels, axis=0)
+        data = sign * RNG.integers(2**62, 2**63 - 1, channels)
+        changed = dataclasses.replace(
+            op,
+            weights=dataclasses.replace(op.weights, quant=quant),
+            bias=Tensor(name="b", shape=(channels,), dtype=DType.INT64, data=data),
+        )
+        yield Graph(name="g", operators=(changed,), inputs=(op.x,), outputs=(op.y,))
+
+
 @pytest.mark.parametrize("board", ["qemu-cortex-m7", "qemu-cortex-m4"])
 def test_wide(board: str) -> None:
     cases = []
@@ -123,6 +141,7 @@ def test_wide(board: str) -> None:
             assert takers or kind == "depthwise", FAMILIES[0].refusal(op, core)
             cases += [in_some_config(graph, family, core) for family in takers]
         check(session, cases, everywhere=True)
+        check(session, [in_some_config(graph, FAMILIES[0], core) for graph in beyond()])
     constant = [np.ptp(next(iter(evaluate(case.graph, case.inputs).values()))) == 0 for case in cases]
     assert sum(constant) < len(cases) // 2
 

@@ -61,7 +61,8 @@ def wide_requantizer(op: Weighted) -> Requantizer | None:
     nothing = (reduced == 0) | (total >= _ALWAYS_ZERO)
     reduced, total = np.where(nothing, 0, reduced), np.where(nothing, _MOST_TOTAL, total)
     left = np.maximum(_LEAST_TOTAL - total, 0)
-    if total.max() > _MOST_TOTAL or left.max() > _MOST_LEFT or (largest_sums(op) << left >= 1 << 31).any():
+    # Compared with a shifted limit: shifted sums may leave 64 bits.
+    if total.max() > _MOST_TOTAL or left.max() > _MOST_LEFT or (largest_sums(op) >= 1 << 31 - left).any():
         return None
     low, high = limits(op)
     saturation = Saturation.of((low, high), None)
