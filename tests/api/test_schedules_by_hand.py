@@ -53,7 +53,7 @@ def test_a_layer_by_a_schedule_is_exact(board: str) -> None:
     s = in_blocks(board)
     program = utvm.plan(NETWORK, board, schedules={CONVOLUTION.name: s})
     assert [call.kernel.family for call in program.calls] == ["by-hand"]
-    assert str(s) in program.calls[0].kernel.config.values()
+    assert s.text in program.calls[0].kernel.config.values()
     with utvm.connect(board) as session:
         ((got,),) = run_programs(session, [program], [inputs])
     np.testing.assert_array_equal(got, evaluate(NETWORK, inputs)[NETWORK.outputs[0].name])
@@ -67,7 +67,7 @@ def test_a_record_is_checked_again_where_it_is_used() -> None:
         family=default.family, config=default.config, cost=100, code=code_digest(default),
         scratch_bytes=default.scratch_bytes, flash_bytes=500, origin="",
     )  # fmt: skip
-    kernel = BY_HAND.build(CONVOLUTION, core, {"steps": str(in_blocks("qemu-cortex-m3"))})
+    kernel = BY_HAND.build(CONVOLUTION, core, {"steps": in_blocks("qemu-cortex-m3").text})
     good = replace(known, family="by-hand", config=kernel.config, cost=50, code=code_digest(kernel))
     texts = ["split oc 3; merge oc_o oc_i int", "merge n oy a;b", "split oc 2 */", "replace sdot4 ic", "unroll", "!"]
     bad = [replace(good, config={"steps": text}, cost=1) for text in texts]

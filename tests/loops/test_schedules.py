@@ -94,7 +94,7 @@ class Drawn:
 
     def program(self, core: Core) -> Program:
         (op,) = self.graph.operators
-        choice = (BY_HAND, {"steps": str(self.schedule)}) if self.own else (Scheduled(self.schedule), {})
+        choice = (BY_HAND, {"steps": self.schedule.text}) if self.own else (Scheduled(self.schedule), {})
         return lower(self.graph, core, Options(choices={op.name: choice}))
 
 

@@ -93,7 +93,7 @@ def _operator(graph: Graph, name: str) -> Operator:
 
 
 def _config(op: Operator, s: Schedule, core: Core) -> dict[str, int | str]:
-    config: dict[str, int | str] = {STEPS: str(s)}
+    config: dict[str, int | str] = {STEPS: s.text}
     try:
         BY_HAND.build(op, core, config)
     except IllegalScheduleError as error:

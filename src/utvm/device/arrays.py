@@ -56,8 +56,8 @@ class FunctionRun:
 
     def __repr__(self) -> str:
         """A few lines, without the values."""
-        arrays = ", ".join(_shape(array) for array in self.outputs)
-        return f"FunctionRun({arrays},\n  {self.measurement!r})"
+        parts = [", ".join(_shape(array) for array in self.outputs), repr(self.measurement)]
+        return "FunctionRun(" + ",\n  ".join(filter(None, parts)) + ")"
 
     def _repr_html_(self) -> str:
         """The arrays as a table, for notebooks."""

@@ -147,7 +147,8 @@ class Schedule:
     reduced: frozenset[str] = frozenset()
     steps: tuple[tuple[str, ...], ...] = ()
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
         """The steps as text: what records hold."""
         return text_of(self.steps)
 
@@ -157,7 +158,7 @@ class Schedule:
             f"{loop.axis}:{loop.extent}{'*' if loop.unroll else ''}{'+' if self.is_reduced(loop.axis) else ''}"
             for loop in self.loops
         )
-        return f"Schedule(loops {loops}; * unrolled, + summed\n  steps {text_of(self.steps) or 'none'})"
+        return f"Schedule(loops {loops}; * unrolled, + summed\n  steps {self.text or 'none'})"
 
     def after(self, *steps: tuple[str, ...]) -> Schedule:
         """Return the same schedule, made by these steps."""
