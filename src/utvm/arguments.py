@@ -46,8 +46,9 @@ def checked_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
             if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
                 continue
             if not all(is_of(each, kind) for each in values):
+                shown = " ".join(repr(value).split())[:_SHOWN]
                 raise UtvmError(
-                    f"{function.__name__}: {name}={repr(value)[:_SHOWN]} is of type {type(value).__name__}; "
+                    f"{function.__name__}: {name}={shown} is of type {type(value).__name__}; "
                     f"{described(kind)} is expected"
                 )
         return function(*arguments, **named)

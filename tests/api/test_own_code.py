@@ -59,7 +59,9 @@ def test_what_goes_wrong_is_said_and_the_session_goes_on(tmp_path: Path) -> None
         with pytest.raises(utvm.UtvmError, match="did not return"):
             session.measure("hang", [1], timeout=0.5)
         run = session.measure("grow", [x, np.zeros_like(x), x.size])
-        assert session.measure("hang", [0]).value == 1
+        alone = session.measure("hang", [0])
+        assert alone.value == 1
+        assert repr(alone).startswith("FunctionRun(Measurement(")
     assert np.allclose(run.outputs[1], 2 * np.exp(x), rtol=1e-6)
     assert np.array_equal(run.outputs[0], x)
     assert run.instructions
@@ -75,6 +77,8 @@ def test_what_goes_wrong_is_said_and_the_session_goes_on(tmp_path: Path) -> None
         (lambda: utvm.build_c(BOARD, {"a.c": ""}, entry=()), "no function is to be called"),
         (lambda: utvm.build_c(BOARD, "nowhere.c", entry="f"), "nowhere.c can't be read"),
         (lambda: utvm.build_c(BOARD, {"../a.h": ""}, entry="f"), "can't be built"),
+        (lambda: utvm.build_c(BOARD, {}, entry="f"), "there is no C to compile"),
+        (lambda: utvm.build_c(BOARD, str(Path(__file__).parent), entry="f"), "of a folder only its headers are taken"),
         (lambda: utvm.build_c(BOARD, 5, entry="f"), "sources=5 is of type int"),  # type: ignore[arg-type]
     ],
 )

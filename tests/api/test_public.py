@@ -127,6 +127,8 @@ def test_predict_takes_and_returns_real_numbers(compiled: utvm.Compiled) -> None
     [
         (lambda: utvm.compile(EXAMPLE, BOARD, ram="64Q"), "'64Q' is not a size"),
         (lambda: utvm.compile(EXAMPLE, BOARD, flash=-1), "'-1' is not a size"),
+        (lambda: utvm.compile(utvm.plan(EXAMPLE, BOARD), BOARD), "a Program is no model: give a file"),
+        (lambda: utvm.compile(5, BOARD), "a int is no model: give a file"),
         (lambda: utvm.cost(EXAMPLE, BOARD, ram="big"), "'big' is not a size"),
         (lambda: utvm.export(EXAMPLE, BOARD, stack="2 K"), "'2 K' is not a size"),
         (lambda: utvm.compile(EXAMPLE, 7), "board=7 is of type int; text or Path or Board"),  # type: ignore[arg-type]

@@ -120,8 +120,18 @@ def imported(
 
         return quantize(model, data, example_inputs=example_inputs).graph
     if not isinstance(model, str | Path | Graph | QuantizedModel):
-        raise UtvmError(f"a {type(model).__name__} is compiled with typical inputs: give data=..., as to utvm.quantize")
+        raise UtvmError(f"a {type(model).__name__} {_instead(model)}")
     return graph_of(model)
+
+
+def _instead(model: Any) -> str:
+    """Return what to do with what is no model, told by the packages of its classes, which need not be installed."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
+    if "torch" in packages:
+        return "is compiled with typical inputs: give data=..., as to utvm.quantize"
+    if "tvm" in packages:
+        return "is TVM's: give a module of Relax to utvm.tvm.compile"
+    return "is no model: give a file, a graph, or what utvm.quantize made; with data=..., a PyTorch module too"
 
 
 def prepared(model: str | Path | Graph | QuantizedModel) -> Graph:

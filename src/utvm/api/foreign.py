@@ -60,6 +60,8 @@ def build_c(
     absent = [name for name in entries if name not in image.symbols or not image.symbols[name].is_function]
     if absent:
         names = ", ".join(source.name for source in files if not source.is_header)
+        if not names:
+            raise UtvmError("there is no C to compile: name .c or .S files; of a folder only its headers are taken")
         raise UtvmError(f"no function '{absent[0]}' in {names}: it is misspelt, or static")
     return image
 
