@@ -1,5 +1,7 @@
 """What the bridge to TVM does; run by `test_bridge.py` in an environment with TVM."""
 
+import logging
+
 import numpy as np
 import onnx
 import pytest
@@ -52,6 +54,10 @@ def test_candidates_are_measured_and_checked(dtype: str, space: object) -> None:
     assert {trial.outcome for trial in tuned.trials} == {"ok"}
     assert tuned.gain >= 1
     assert len(repr(tuned)) < 200
+    loggers = [name for name in logging.root.manager.loggerDict if name.startswith("tvm.s_tir.meta_schedule")]
+    assert loggers
+    assert not [logging.getLogger(name).handlers for name in loggers if logging.getLogger(name).handlers]
+    assert boards._folder is None
 
 
 def test_failures_are_told_as_metaschedule_wants_them() -> None:
@@ -394,6 +400,20 @@ def odd(schedule: object) -> None:
     schedule.get_sblock("absent")
 
 
+def tune_once(function: object, *, space: object) -> object:
+    with utvm.tvm.Boards(BOARD) as boards:
+        return utvm.tvm.tune(function, boards, trials=1, space=space)
+
+
+def failing(schedule: object) -> None:
+    raise KeyError("mine")
+
+
+def test_what_loses_is_said() -> None:
+    lost = utvm.tvm.OffloadedPart(operators=("matmul",), tvm=100, own=150, reason="", source="DWT")
+    assert str(lost) == "matmul: TVM's 100, ours 150, 1.5 times more"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -406,8 +426,12 @@ def odd(schedule: object) -> None:
         (lambda: utvm.tvm.compile(product("int8"), BOARD), "an IRModule of Relax"),
         (lambda: utvm.tvm.compile(network()[0], BOARD, name=3), "name=3 is of type int"),
         (lambda: utvm.tvm.tune(product("int8"), BOARD, trials=1), "Boards is expected"),
-        (lambda: utvm.tvm.tune(product("int8"), utvm.tvm.Boards(BOARD), trials=1, space=3), "no design space"),
-        (lambda: utvm.tvm.tune(product("int8"), utvm.tvm.Boards(BOARD), trials=1, space=odd), "the space does not fit"),
+        (lambda: tune_once(product("int8"), space=3), "no design space"),
+        (lambda: tune_once(product("int8"), space=odd), "the space does not fit"),
+        (lambda: tune_once(product("int8"), space=failing), "the space fails: KeyError 'mine'"),
+        (lambda: tune_once(product("int8"), space=lambda schedule: 5), "it returns a int: return a schedule"),
+        (lambda: utvm.tvm.as_module(3), "a int is no TIR function"),
+        (lambda: utvm.compile(network()[0], BOARD), "give a module of Relax to utvm.tvm.compile"),
         (lambda: utvm.tvm.Boards([]), "is no board"),
         (lambda: utvm.tvm.Boards(BOARD, fleet="tcp://127.0.0.1:1"), "is no fleet"),
     ],

@@ -21,10 +21,10 @@ if "tvm.s_tir.tensor_intrin" not in sys.modules:
 
 import tvm.s_tir  # noqa: E402
 
-from utvm.tvm.code import c_target  # noqa: E402
+from utvm.tvm.code import as_module, c_target  # noqa: E402
 from utvm.tvm.compiling import OffloadedPart, OffloadGains, compile, gains  # noqa: E402
 from utvm.tvm.library import export  # noqa: E402
-from utvm.tvm.measuring import Boards, as_module  # noqa: E402
+from utvm.tvm.measuring import Boards  # noqa: E402
 from utvm.tvm.module import tune_module  # noqa: E402
 from utvm.tvm.printer import TvmCodeError  # noqa: E402
 from utvm.tvm.searching import TunedFunction, default_space, tune  # noqa: E402

@@ -20,7 +20,7 @@ from utvm.graph import DType, Tensor
 from utvm.graph.samples import random_input
 from utvm.toolchain import MemoryOverflowError, Source
 from utvm.tuning import BuiltCandidate, Expectation, Outcome
-from utvm.tvm.code import TirCode, TirOperand, index_bounds, operands_of, tir_code
+from utvm.tvm.code import TirCode, TirOperand, as_module, index_bounds, operands_of, tir_code
 from utvm.tvm.printer import TvmCodeError
 
 FLAGS = ("-w", "-Wno-error")
@@ -46,7 +46,7 @@ def expected(function: Any) -> Expectation:
     inputs = {o.name: a for o, a in zip(operands, arrays, strict=True) if not o.is_output}
     try:
         held = [tvm.runtime.tensor(array.copy()) for array in arrays]
-        compiled = tvm.compile(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target="llvm")
+        compiled = tvm.compile(as_module(function), target="llvm")
         compiled["main"](*held)
     except (tvm.error.InternalError, RuntimeError, ValueError) as error:
         raise TvmCodeError(f"TVM can't run the function on the host: {str(error).strip()[-300:]}") from error

@@ -37,6 +37,20 @@ class TirCode:
     scratch_bytes: int
 
 
+def as_module(function: Any) -> Any:
+    """Return a module with one TIR function, `main`.
+
+    Raises:
+        TvmCodeError: it is no TIR function.
+
+    Example:
+        module = utvm.tvm.as_module(te.create_prim_func([x, w, y]))
+    """
+    if not isinstance(function, tvm.tirx.PrimFunc):
+        raise TvmCodeError(f"a {type(function).__name__} is no TIR function: give a tirx.PrimFunc")
+    return tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+
+
 def operands_of(function: Any) -> tuple[TirOperand, ...]:
     """Return the operands of a TIR function, scheduled or not.
 

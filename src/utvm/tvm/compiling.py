@@ -55,7 +55,9 @@ class OffloadedPart:
         names = ", ".join(self.operators[:4]) + (f" and {len(self.operators) - 4} more" if self.operators[4:] else "")
         if self.own is None:
             return f"{names}: TVM's {self.tvm:,}; {self.reason}"
-        return f"{names}: TVM's {self.tvm:,}, ours {self.own:,}, {self.tvm / max(self.own, 1):.1f} times fewer"
+        more = self.own > self.tvm
+        times = self.own / max(self.tvm, 1) if more else self.tvm / max(self.own, 1)
+        return f"{names}: TVM's {self.tvm:,}, ours {self.own:,}, {times:.1f} times {'more' if more else 'fewer'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,7 @@ class Boards:
     lost: UtvmError | None = field(default=None, init=False)
     _every: list[Board] = field(init=False)
     _rack: Rack | None = field(default=None, init=False)
+    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.boards, str | Path | Board | Sequence) or not self.boards:
@@ -93,10 +94,13 @@ class Boards:
         return self._every[0]
 
     def close(self) -> None:
-        """Give the boards back; never fails."""
+        """Give the boards back and remove the builders' files; never fails."""
         if self._rack is not None:
             self._rack.close()
             self._rack = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def builder(self, module: Any) -> Any:
         """Return MetaSchedule's builder for the candidates of a module's TIR functions.
@@ -107,11 +111,17 @@ class Boards:
         Raises:
             TvmCodeError: two of them have the same operands, or one can't be run on the host.
         """
-        return _Builder(self.board, functions_of(module))
+        return _Builder(self, functions_of(module))
 
     def runner(self) -> Any:
         """Return MetaSchedule's runner on the boards."""
         return _Runner(self)
+
+    def folder(self) -> str:
+        """Return the directory of the builders' files; it is there until the boards are closed."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="utvm-tvm-", ignore_cleanup_errors=True)
+        return self._folder.name
 
     def submit(self, expected: Expectation, built: BuiltCandidate) -> Future[Trial]:
         """Begin a trial on a board that is free."""
@@ -147,11 +157,10 @@ def seconds_of(trial: Trial, board: Board) -> float | None:
 class _Builder(meta_schedule.builder.PyBuilder):  # type: ignore[misc]
     """From candidates to images; the compiler runs on all of the host's cores."""
 
-    def __init__(self, board: Board, functions: dict[str, Any]) -> None:
+    def __init__(self, boards: Boards, functions: dict[str, Any]) -> None:
         super().__init__()
-        self.board = board
+        self.boards = boards
         self.expected = references(functions)
-        self.folder = tempfile.TemporaryDirectory(prefix="utvm-tvm-")
 
     def build(self, build_inputs: Sequence[Any]) -> list[Any]:
         """Return an artifact for each candidate, or why there is none."""
@@ -178,11 +187,11 @@ class _Builder(meta_schedule.builder.PyBuilder):  # type: ignore[misc]
         if isinstance(found, str):
             return None, found
         expected, code, started = found
-        built = build_code(code, self.board, started)
+        built = build_code(code, self.boards.board, started)
         if built.image is None:
             return None, f"{built.outcome}: {built.message}"
         # MetaSchedule removes an artifact together with its folder.
-        folder = Path(tempfile.mkdtemp(dir=self.folder.name))
+        folder = Path(tempfile.mkdtemp(dir=self.boards.folder()))
         path = folder / f"{next(_numbers)}.candidate"
         path.touch()
         _artifacts[path.name] = (expected, built)
@@ -230,11 +239,6 @@ def renamed(expected: Expectation, code: TirCode) -> Expectation:
         outputs=dict(zip(names[1], expected.outputs.values(), strict=True)),
         tolerance=expected.tolerance,
     )
-
-
-def as_module(function: Any) -> Any:
-    """Return a module with one TIR function, `main`."""
-    return tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
 
 
 def functions_of(module: Any) -> dict[str, Any]:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tvm
 from tvm.s_tir import meta_schedule
-from tvm.s_tir.schedule import ScheduleError
+from tvm.s_tir.schedule import Schedule, ScheduleError
 
 from utvm.arguments import checked_arguments
 from utvm.errors import UtvmError, UtvmWarning
 from utvm.tuning import Outcome, Trial
 from utvm.tvm.candidate import build, expected
-from utvm.tvm.code import c_target
-from utvm.tvm.measuring import Boards, as_module
+from utvm.tvm.code import as_module, c_target
+from utvm.tvm.measuring import Boards
 from utvm.tvm.printer import TvmCodeError
 
+_LOGGER = "tvm.s_tir.meta_schedule"
 _POPULATION = 32
 _GENERATIONS = 1
 """TVM's own, 512 and 4, take 13 s of the host for each round of trials."""
@@ -58,7 +60,11 @@ class TunedFunction:
 
 
 def default_space() -> Any:
-    """Return MetaSchedule's default design space for CPUs, without threads and vectors."""
+    """Return MetaSchedule's default design space for CPUs, without threads and vectors.
+
+    Example:
+        space = utvm.tvm.default_space()
+    """
     rule, post, mutator = meta_schedule.schedule_rule, meta_schedule.postproc, meta_schedule.mutator
     return meta_schedule.space_generator.PostOrderApply(
         sch_rules=[
@@ -123,23 +129,21 @@ def tune(
         with utvm.tvm.Boards("qemu-cortex-m7") as boards:
             print(utvm.tvm.tune(function, boards, trials=32))
     """
-    if not isinstance(function, tvm.tirx.PrimFunc):
-        raise TvmCodeError(f"a {type(function).__name__} is no TIR function: give a tirx.PrimFunc")
+    module = as_module(function)
     if trials < 1:
         raise UtvmError(f"{trials} trials measure nothing: give 1 or more")
     if not (space is None or callable(space) or isinstance(space, meta_schedule.SpaceGenerator)):
         raise UtvmError(f"a {type(space).__name__} is no design space: give a function of a schedule, or none")
-    function = function.with_attr("global_symbol", "main")
+    function = module["main"]
     begun = len(boards.trials)
     untuned = boards.submit(expected(function), build(function, boards.board)).result()
     if untuned.outcome is not Outcome.OK:
         raise TvmCodeError(f"the function as it is fails on {boards.board.name}: {untuned.outcome}: {untuned.message}")
-    default = space is None
-    with tempfile.TemporaryDirectory(prefix="utvm-tvm-") as scratch:
-        _hush()
+    default, failures = space is None, list[Exception]()
+    with tempfile.TemporaryDirectory(prefix="utvm-tvm-") as scratch, _hushed():
         try:
             database = meta_schedule.tune_tir(
-                as_module(function),
+                module,
                 target=c_target(),
                 work_dir=str(work_directory or scratch),
                 max_trials_global=trials,
@@ -149,13 +153,19 @@ def tune(
                 cost_model="random",
                 num_tuning_cores=1,
                 seed=seed,
-                space=default_space() if default else space,
+                space=default_space() if default else _watched(space, failures),
                 strategy=_evolution() if default else "replay-trace",
             )
         except ScheduleError as error:
             told = str(error).strip().splitlines()
             raise TvmCodeError(f"the space does not fit the function: {told[0]} {told[-1]}"[:400]) from error
-        schedule = meta_schedule.tir_integration.compile_tir(database, as_module(function), c_target())
+        except Exception as error:
+            if not failures:
+                raise
+            # On its way through TVM an exception loses its type.
+            told = [type(failures[0]).__name__, *str(failures[0]).split()]
+            raise TvmCodeError(f"the space fails: {' '.join(told)}"[:400]) from error
+        schedule = meta_schedule.tir_integration.compile_tir(database, module, c_target())
     ended = tuple(boards.trials[begun + 1 :])
     good = [trial for trial in ended if trial.outcome is Outcome.OK]
     if boards.lost is not None and not good:
@@ -181,12 +191,38 @@ def _evolution() -> Any:
     )
 
 
-def _hush() -> None:
-    """Keep TVM's progress off the terminal; it is in the logs of the work directory."""
-    logger = logging.getLogger("tvm.s_tir.meta_schedule")
+def _watched(space: Any, failures: list[Exception]) -> Any:
+    """Return a design space that keeps what it raises, where it is a function."""
+    if isinstance(space, meta_schedule.SpaceGenerator):
+        return space
+
+    def applied(schedule: Any) -> Any:
+        try:
+            made = space(schedule)
+            if not isinstance(made, Schedule | list | tuple | None):
+                raise TypeError(f"it returns a {type(made).__name__}: return a schedule, several, or nothing")
+            return made
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    return applied
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep TVM's progress off the terminal: it is in the logs of the work directory, which are closed at the end."""
+    logger = logging.getLogger(_LOGGER)
     logger.setLevel(logging.WARNING)
     for handler in list(logger.handlers):  # TVM sets up its own anew, and fails over those without a name
         logger.removeHandler(handler)
+    try:
+        yield
+    finally:
+        for name in [name for name in logging.root.manager.loggerDict if name.startswith(_LOGGER)]:
+            for handler in list(logging.getLogger(name).handlers):
+                logging.getLogger(name).removeHandler(handler)
+                handler.close()
 
 
 def _count(trial: Trial) -> int | None:
