@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.support.host import run_on_host
 from utvm.cores import get_core
@@ -19,26 +23,29 @@ from utvm.graph import (
     Quantization,
     Reshape,
     Split,
+    State,
     StridedSlice,
     Sub,
     Tensor,
 )
 from utvm.graph.functions import function
 from utvm.graph.reference import evaluate
-from utvm.lowering import lower
+from utvm.lowering import Program, lower
 from utvm.passes import run_passes
 
-_QUANT = Quantization.per_tensor(0.1, 3)
+_QUANTS = {DType.INT8: Quantization.per_tensor(0.1, 3), DType.INT16: Quantization.per_tensor(0.1)}
 _MOST = 96
 
 
 class _Drawn:
-    """A network of matrices [1,R,C], drawn operator by operator."""
+    """A network of matrices [1,R,C], drawn operator by operator. States are as the input, or rows of words."""
 
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, seed: int, dtype: DType = DType.INT8, states: int = 0) -> None:
+        self.rng, self.dtype = np.random.default_rng(seed), dtype
         self.x = self._tensor("x", (1, int(self.rng.integers(2, 7)), int(self.rng.integers(2, 9))))
-        self.pool: list[Tensor] = [self.x]
+        shapes = [self.x.shape if self.rng.integers(2) else (1, int(self.rng.integers(1, 7)), 4) for _ in range(states)]
+        self.remembered = [self._tensor(f"s{place}", shape) for place, shape in enumerate(shapes)]
+        self.pool: list[Tensor] = [self.x, *self.remembered]
         self.operators: list[Operator] = []
         for place in range(int(self.rng.integers(3, 10))):
             kind = self.rng.integers(7)
@@ -46,14 +53,32 @@ class _Drawn:
 
     def graph(self) -> Graph | None:
         """Return the network of which the last tensor and another are outputs; None where nothing was made."""
-        made = self.pool[1:]
+        made = self.pool[1 + len(self.remembered) :]
         if not made:
             return None
         outputs = dict.fromkeys((made[-1], made[self.rng.integers(len(made))]))
-        return Graph(name="drawn", operators=tuple(self.operators), inputs=(self.x,), outputs=tuple(outputs))
+        return Graph(
+            name="drawn",
+            operators=tuple(self.operators),
+            inputs=(self.x,),
+            outputs=tuple(outputs),
+            states=tuple(map(self._state, self.remembered)),
+        )
+
+    def values(self, tensor: Tensor) -> NDArray[Any]:
+        """Return drawn values of a tensor."""
+        if tensor.dtype is DType.FLOAT32:
+            return self.rng.normal(size=tensor.shape).astype(np.float32)
+        limits = np.iinfo(tensor.dtype.value)
+        return self.rng.integers(limits.min, limits.max + 1, tensor.shape).astype(tensor.dtype.value)
+
+    def _state(self, before: Tensor) -> State:
+        others = [t for t in self.pool[1:] if t.shape == before.shape and t is not before]
+        after = self._any(others or [before])
+        return State(before=before, after=after, initial=self.values(before))
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        return Tensor(name=name, shape=shape, dtype=DType.INT8, quant=_QUANT)
+        return Tensor(name=name, shape=shape, dtype=self.dtype, quant=_QUANTS.get(self.dtype))
 
     def _any(self, fits: list[Tensor] | None = None) -> Tensor:
         fits = self.pool if fits is None else fits
@@ -127,13 +152,41 @@ class _Drawn:
         self.pool.append(self.operators[-1].outputs[0])
 
 
-@pytest.mark.parametrize("first", [0, 60])
-def test_drawn_networks_of_views_are_their_references(first: int) -> None:
-    graphs = [g for seed in range(first, first + 60) if (g := _Drawn(seed).graph()) is not None]
-    programs = [lower(run_passes(graph), get_core("cortex-m3")) for graph in graphs]
-    inputs = [[np.random.default_rng(0).integers(-128, 128, g.inputs[0].shape).astype(np.int8)] for g in graphs]
-    skipped = sum(len(p.calls) < len(g.operators) for p, g in zip(programs, graphs, strict=True))
-    assert skipped > len(graphs) // 3
-    for graph, xs, got in zip(graphs, inputs, run_on_host(programs, inputs), strict=True):
-        for want, y in zip(evaluate(graph, xs).values(), got, strict=True):
+@pytest.mark.parametrize(
+    ("first", "count", "dtype", "states"),
+    [
+        (0, 60, DType.INT8, 0),
+        (60, 60, DType.INT8, 0),
+        (0, 40, DType.INT8, 1),
+        (0, 20, DType.INT16, 2),
+        (0, 20, DType.FLOAT32, 1),
+    ],
+)
+def test_drawn_networks_of_views_are_their_references(first: int, count: int, dtype: DType, states: int) -> None:
+    cases = []
+    for drawn in (_Drawn(seed, dtype, states) for seed in range(first, first + count)):
+        graph = drawn.graph()
+        if graph is not None:
+            xs = [drawn.values(drawn.x)]
+            left: dict[str, NDArray[Any]] = {}
+            wanted = [*evaluate(graph, xs, memory=left).values()]
+            cases.append((graph, lower(run_passes(graph), get_core("cortex-m3")), xs, wanted, left))
+    skipped = sum(len(program.calls) < len(graph.operators) + states for graph, program, *_ in cases)
+    assert skipped > len(cases) // 3
+    inputs = [[*xs, *(s.initial for s in p.graph.states)] for _, p, xs, *_ in cases]
+    found = run_on_host([_with_open_states(p) for _, p, *_ in cases], inputs)
+    for (graph, program, _, wanted, left), got in zip(cases, found, strict=True):
+        for want, y in zip([*wanted, *(left[s.name] for s in program.graph.states)], got, strict=True):
             np.testing.assert_array_equal(y, want, err_msg=str(graph))
+
+
+def _with_open_states(program: Program) -> Program:
+    """Return a program whose states are inputs before its calls, and outputs after them."""
+    graph = program.graph
+    opened = dataclasses.replace(
+        graph,
+        inputs=(*graph.inputs, *(state.before for state in graph.states)),
+        outputs=(*graph.outputs, *(state.after for state in graph.states)),
+        states=(),
+    )
+    return dataclasses.replace(program, graph=opened)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from utvm.graph import Graph, Operator, Reshape, State, Store, StridedSlice, Tensor, Transpose
+from utvm.graph import Graph, Operator, State, Store, Tensor, Transpose
 from utvm.graph.names import Names
-
-_VIEWS = (Reshape, StridedSlice)
-"""What may be no operator at all but its input's memory, read later."""
+from utvm.lowering.views import READ_IN_PLACE
 
 
 def with_stores(graph: Graph) -> Graph:
@@ -60,7 +58,7 @@ def _copy(x: Tensor, y: Tensor) -> Operator:
 
 def _origin(graph: Graph, tensor: Tensor) -> Tensor:
     """Return the tensor in whose memory another may lie."""
-    while isinstance(op := graph.producers.get(tensor), _VIEWS):
+    while isinstance(op := graph.producers.get(tensor), READ_IN_PLACE):
         tensor = op.x
     return tensor
 
@@ -69,8 +67,8 @@ def _last_use(operators: Sequence[Operator], before: Tensor, source: Tensor) -> 
     """Return the position of the last operator that reads a state, or views of it, or makes what replaces it."""
     held, last = {before}, -1
     for index, op in enumerate(operators):
-        if isinstance(op, _VIEWS) and op.x in held:
-            held.add(op.y)
+        if isinstance(op, READ_IN_PLACE) and op.x in held:
+            held.update(op.outputs)
         if source in op.outputs or any(tensor in held for tensor in op.activations):
             last = index
     return last

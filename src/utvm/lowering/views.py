@@ -6,6 +6,8 @@ from math import prod
 
 from utvm.graph import Concatenation, Graph, Operator, Reshape, Split, Store, StridedSlice, Tensor
 
+READ_IN_PLACE = (Reshape, Split, StridedSlice)
+"""What may be no operator at all but its input's memory, read later."""
 _ALIGNMENT = 4
 
 
