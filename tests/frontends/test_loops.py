@@ -9,12 +9,12 @@ import utvm
 from tests.support.host import run_on_host
 from tests.support.loops import Recurrent, copy_of, counted, number
 from tests.support.oracle import Oracle
-from tests.support.streams import CODES, activation, constant, encoded
+from tests.support.streams import CODES, UNITS, activation, constant, encoded
 from tests.support.target import run_programs
 from utvm.cores import get_core
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_writer import Subgraph, write_subgraphs
-from utvm.graph import DType
+from utvm.graph import DType, Quantization
 from utvm.lowering import lower
 from utvm.passes import run_passes
 
@@ -57,16 +57,21 @@ def test_steps_share_their_weights() -> None:
     assert len({op.inputs[1] for op in layers}) == 2
 
 
-def _looping(limit: int, step: int, *, body: int = 2) -> bytes:
-    """Return a loop from 0 to a limit whose body adds a step, and may run another subgraph as its body."""
+def _looping(limit: int, step: int, *, body: int = 2, cut: Quantization | None = None) -> bytes:
+    """Return a loop from 0 to a limit whose body adds a step; `body` may be another subgraph.
+
+    It doubles `x`. With `cut` it reads all of it by a SLICE of these units first.
+    """
     x, start = activation("x", 1, 4), constant("start", 0)
     given = [start, x]
     i, held = (copy_of(t, f"body/{t.name}") for t in given)
-    later, y = number("later"), copy_of(x, "y")
-    operators = [
-        encoded(CODES.ADD, [i, constant("step", step)], [later], "AddOptions"),
-        encoded(CODES.ADD, [held, held], [y], "AddOptions"),
-    ]
+    later, y, read = number("later"), copy_of(x, "y"), held
+    operators = [encoded(CODES.ADD, [i, constant("step", step)], [later], "AddOptions")]
+    if cut is not None:
+        read = activation("read", 1, 4, quant=cut)
+        places = [constant("begin", [0, 0]), constant("sizes", [-1, -1])]
+        operators.append(encoded(CODES.SLICE, [held, *places], [read], "SliceOptions"))
+    operators.append(encoded(CODES.ADD, [read, read], [y], "AddOptions"))
     left = [copy_of(t, f"left/{t.name}") for t in given]
     loop = encoded(CODES.WHILE, given, left, "WhileOptions", CondSubgraphIndex=1, BodySubgraphIndex=body)
     return write_subgraphs(
@@ -152,7 +157,8 @@ def test_what_a_body_may_not_have_is_told_once() -> None:
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_a_branch_that_a_constant_chooses_is_taken(*, taken: bool) -> None:
+@pytest.mark.parametrize("computed", [True, False])
+def test_a_branch_that_a_constant_chooses_is_taken(*, taken: bool, computed: bool) -> None:
     x = activation("x", 1, 4)
     y = activation("y", 1, 4)
     branches = []
@@ -160,6 +166,10 @@ def test_a_branch_that_a_constant_chooses_is_taken(*, taken: bool) -> None:
         a, b = activation(f"{name}/a", 1, 4), activation(f"{name}/b", 1, 4)
         branches.append(Subgraph(name=name, inputs=[a], outputs=[b], operators=[encoded(code, [a, a], [b], options)]))
     known = constant("known", taken, dtype=DType.BOOL)
-    op = encoded(CODES.IF, [known, x], [y], "IfOptions", ThenSubgraphIndex=1, ElseSubgraphIndex=2)
-    graph = load_tflite(write_subgraphs([Subgraph(name="m", inputs=[x], outputs=[y], operators=[op]), *branches]))
+    operators = []
+    if computed:
+        known = activation("known", dtype=DType.BOOL, quant=None)
+        operators.append(encoded(CODES.LESS, [constant("n", 4 - taken), constant("m", 4)], [known], "LessOptions"))
+    operators.append(encoded(CODES.IF, [known, x], [y], "IfOptions", ThenSubgraphIndex=1, ElseSubgraphIndex=2))
+    graph = load_tflite(write_subgraphs([Subgraph(name="m", inputs=[x], outputs=[y], operators=operators), *branches]))
     assert [op.kind for op in graph.operators] == ["Add" if taken else "Sub"]

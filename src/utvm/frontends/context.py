@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tflite
 from numpy.typing import NDArray
 
+from utvm.errors import UtvmError
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor
 from utvm.frontends.refusal import RefusedError, ShapeRefusedError, axis_of
 from utvm.frontends.tflite_types import QUANTISED, TYPES
 from utvm.graph import FULL_INT8, DType, Operator, Quantization, Relu, Relu6, Tensor
 from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
+from utvm.graph.reference import evaluate_operator
 
 if TYPE_CHECKING:
     from utvm.frontends.tflite_state import Variables
@@ -138,7 +140,7 @@ class Context:
             # In what loops repeat, sizes may follow from open ones.
             new = shape
         elif len(shape) == len(raw.shape):
-            new = tuple(map(_chosen, free, shape, raw.shape))
+            new = tuple(size if is_free else old for is_free, size, old in zip(free, shape, raw.shape, strict=True))
         else:
             new = (shape[0] if free[0] else raw.shape[0], *raw.shape[1:])
         if raw.shape == new or len(new) != len(raw.shape):
@@ -176,6 +178,24 @@ class Context:
         """Make the operator's first output a constant."""
         index = self.raw.outputs[0]
         self._tensors[index] = dataclasses.replace(self.any_output(), data=values.copy())
+
+    def compute(self, made: Sequence[Operator], types: Collection[DType]) -> tuple[Operator, ...]:
+        """Compute what has some types and is of constants, which its results become; return the other operators."""
+        known: dict[Tensor, Tensor] = {}
+        rest: list[Operator] = []
+        for each in made:
+            op = each.with_tensors(known)
+            if not all(t.is_constant for t in op.inputs) or not all(t.dtype in types for t in op.outputs):
+                rest.append(op)
+                continue
+            try:
+                values = evaluate_operator(op, [t.values for t in op.inputs])
+            except UtvmError as error:
+                raise RefusedError(str(error)) from error
+            results = zip(op.outputs, values, strict=True)
+            known.update((y, dataclasses.replace(y, data=value)) for y, value in results)
+        self._tensors.update({index: known[t] for index, t in self._tensors.items() if t in known})
+        return tuple(rest)
 
     def options(self, kind: type[Any]) -> Any:
         """Return the operator's options read as `kind`, a class of the schema's tables."""
@@ -391,10 +411,6 @@ def quantised_range(tensor: Tensor, low: float | None, high: float | None) -> tu
     least = lowest if low is None else max(lowest, quantise(low))
     most = largest if high is None else min(largest, quantise(high))
     return least, most
-
-
-def _chosen(is_open: bool, size: int, written: int) -> int:
-    return size if is_open else written
 
 
 def softmax_beta(c: Context) -> float:

@@ -7,23 +7,22 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from utvm.errors import UtvmError, UtvmWarning
+from utvm.errors import UtvmWarning
 from utvm.frontends.context import OPERATOR_ADVICE, Context, make_tensor
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor, read_flatbuffer
 from utvm.frontends.problems import Problems
 from utvm.frontends.reading import model_bytes
 from utvm.frontends.refusal import RefusedError, ShapeRefusedError
-from utvm.frontends.tflite_calls import CALLS, CalledGraphs
+from utvm.frontends.tflite_calls import CALLS, DECIDING, CalledGraphs
 from utvm.frontends.tflite_custom import PREFIX, convert_custom
 from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_parts import Converted
 from utvm.frontends.tflite_shapes import folded
 from utvm.frontends.tflite_state import Variables
 from utvm.frontends.tflite_unsigned import signed
-from utvm.graph import Graph, GraphError, Operator, Tensor
+from utvm.graph import DType, Graph, GraphError, Operator, Tensor
 from utvm.graph.names import Names
-from utvm.graph.reference import evaluate_operator
 from utvm.passes import remove_dead_operators
 
 
@@ -112,18 +111,14 @@ class _Importer:
         """Evaluate what the model runs before its first run: constants that it assigns to variables."""
         tensors: dict[int, Tensor] = {}
         for each in raw.operators:
-            for op in self._operators(Context(raw, each, tensors, self.names, self.variables, is_once=True)):
-                if not all(tensor.is_constant for tensor in op.inputs):
-                    self.problems.of_operator(each.index, each.kind, "what runs once reads more than constants")
-                    continue
-                try:
-                    values = evaluate_operator(op, [t.values for t in op.inputs])
-                except UtvmError as error:
-                    self.problems.of_operator(each.index, each.kind, str(error))
-                    continue
-                for made, value in zip(op.outputs, values, strict=True):
-                    known = dataclasses.replace(made, data=value)
-                    tensors.update({index: known for index, tensor in tensors.items() if tensor is made})
+            context = Context(raw, each, tensors, self.names, self.variables, is_once=True)
+            try:
+                rest = context.compute(self._operators(context), tuple(DType))
+            except RefusedError as reason:
+                self.problems.of_operator(each.index, each.kind, str(reason))
+                continue
+            if rest:
+                self.problems.of_operator(each.index, each.kind, "what runs once reads more than constants")
         self.variables.forget_handles()
 
     def _operators(self, context: Context) -> tuple[Operator, ...]:
@@ -146,7 +141,8 @@ class _Importer:
             converted = self._converted(context, convert)
             if context.hybrid is not None:
                 self.hybrid[context.hybrid] = None
-            return context.finished(converted if isinstance(converted, tuple) else (converted,))
+            made = context.finished(converted if isinstance(converted, tuple) else (converted,))
+            return context.compute(made, DECIDING) if self.raw.called and not context.is_once else made
         except RefusedError as reason:
             self.problems.of_operator(index, context.kind, str(reason), reason.advice)
         except Exception as error:

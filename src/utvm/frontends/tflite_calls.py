@@ -11,21 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tflite
 
-from utvm.errors import UtvmError
 from utvm.frontends.context import Context, make_tensor
 from utvm.frontends.flatbuffer import MAX_OPERATORS, RawModel, RawOperator
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.unrolling import MOST_STEPS
 from utvm.graph import Concatenation, DType, Operator, Tensor
 from utvm.graph.names import Names
-from utvm.graph.reference import evaluate_operator
 
 _ADVICE = (
     "Convert a model whose loops and branches do not depend on its data: a tf.while_loop that counts to a constant, "
     "or a recurrent layer of Keras without masks of a length that varies."
 )
-_COUNTED = (DType.INT32, DType.BOOL)
-"""Types of the values that decide how often a loop runs."""
+DECIDING = (DType.INT32, DType.BOOL)
+"""Types of the values that decide which way a loop or a branch goes: these are computed at import."""
 _DEEPEST = 4
 _MOST_WORK = 1_000_000
 """Tensors and operators of the subgraphs that run, each time that they do."""
@@ -195,8 +193,7 @@ class _Run:
             return []
         if raw.kind in CALLS:
             return list(made)
-        shared = [self._listed(self._shared(op, raw.index, place)) for place, op in enumerate(made)]
-        return [op for op in shared if not self._is_computed(op)]
+        return [self._listed(self._shared(op, raw.index, place)) for place, op in enumerate(made)]
 
     def _cut(self, c: Context) -> list[Operator] | None:
         """Return what a SLICE becomes that takes nothing, all, or whole pieces of a list; None for another."""
@@ -248,19 +245,6 @@ class _Run:
             if t.is_constant
         }
         return op.with_tensors(made)
-
-    def _is_computed(self, op: Operator) -> bool:
-        """Compute an operator on constants that may count steps."""
-        if not all(t.is_constant for t in op.inputs) or not all(t.dtype in _COUNTED for t in op.outputs):
-            return False
-        try:
-            values = evaluate_operator(op, [t.values for t in op.inputs])
-        except UtvmError as error:
-            raise RefusedError(str(error)) from error
-        for y, value in zip(op.outputs, values, strict=True):
-            known = dataclasses.replace(y, data=value)
-            self._tensors.update({place: known for place, t in self._tensors.items() if t is y})
-        return True
 
 
 def _between(parts: Sequence[Tensor], axis: int, begin: int, end: int) -> tuple[Tensor, ...] | None:
