@@ -88,6 +88,12 @@ def test_an_endless_loop_is_refused() -> None:
         load_tflite(_looping(5, 0))
 
 
+def test_a_part_of_other_units_is_refused() -> None:
+    load_tflite(_looping(3, 1, cut=UNITS))
+    with pytest.raises(FrontendError, match="SLICE of while_0: tensors 'x' and 'read' must have the same scale"):
+        load_tflite(_looping(3, 1, cut=Quantization.per_tensor(0.5)))
+
+
 def test_a_subgraph_that_is_not_there_is_refused() -> None:
     with pytest.raises(FrontendError, match="names subgraph 7, which is not there"):
         load_tflite(_looping(5, 1, body=7))
@@ -173,3 +179,12 @@ def test_a_branch_that_a_constant_chooses_is_taken(*, taken: bool, computed: boo
     operators.append(encoded(CODES.IF, [known, x], [y], "IfOptions", ThenSubgraphIndex=1, ElseSubgraphIndex=2))
     graph = load_tflite(write_subgraphs([Subgraph(name="m", inputs=[x], outputs=[y], operators=operators), *branches]))
     assert [op.kind for op in graph.operators] == ["Add" if taken else "Sub"]
+
+
+def test_a_condition_is_one_bool() -> None:
+    x, y = activation("x", 1, 4), activation("y", 1, 4)
+    op = encoded(CODES.IF, [constant("known", 1), x], [y], "IfOptions", ThenSubgraphIndex=1, ElseSubgraphIndex=1)
+    a, b = activation("a", 1, 4), activation("b", 1, 4)
+    branch = Subgraph(name="b", inputs=[a], outputs=[b], operators=[encoded(CODES.ADD, [a, a], [b], "AddOptions")])
+    with pytest.raises(FrontendError, match=r"its condition 'known' is int32\[\], one bool is expected"):
+        load_tflite(write_subgraphs([Subgraph(name="m", inputs=[x], outputs=[y], operators=[op]), branch]))

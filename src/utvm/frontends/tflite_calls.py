@@ -198,7 +198,9 @@ class _Run:
     def _cut(self, c: Context) -> list[Operator] | None:
         """Return what a SLICE becomes that takes nothing, all, or whole pieces of a list; None for another."""
         c.arity((3,))
-        x, (place,) = c.any_input(0), c.raw.outputs
+        x, y, (place,) = c.any_input(0), c.any_output(), c.raw.outputs
+        if (x.dtype, x.quant) != (y.dtype, y.quant) or not c.any_input(1).is_constant or not c.any_input(2).is_constant:
+            return None
         begin, sizes = c.integers(1), c.integers(2)
         if not len(begin) == len(sizes) == len(x.shape):
             return None
@@ -225,9 +227,9 @@ class _Run:
             c.alias(0, parts[0])
             return []
         shape = tuple(end - first for first, end in zip(begin, ends, strict=True))
-        y = dataclasses.replace(x, name=self._calls.names.fresh(f"{c.name}/pieces"), shape=shape)
-        c.alias(0, y)
-        return [self._listed(Concatenation(name=c.name, xs=parts, y=y, axis=cut[0]))]
+        joined = dataclasses.replace(x, name=self._calls.names.fresh(f"{c.name}/pieces"), shape=shape)
+        c.alias(0, joined)
+        return [self._listed(Concatenation(name=c.name, xs=parts, y=joined, axis=cut[0]))]
 
     def _listed(self, op: Operator) -> Operator:
         """Return a concatenation with the pieces of what it joins, noted as pieces of its output."""
@@ -265,8 +267,8 @@ def _truth(tensor: Tensor, what: str) -> bool:
     """Return the value of a condition."""
     if not tensor.is_constant:
         raise RefusedError(f"it branches at run time: {what} depends on its data", _ADVICE)
-    if tensor.elements != 1:
-        raise RefusedError(f"its condition '{tensor.name}' has {tensor.elements} elements")
+    if tensor.elements != 1 or tensor.dtype is not DType.BOOL:
+        raise RefusedError(f"its condition '{tensor.name}' is {tensor.dtype}{list(tensor.shape)}, one bool is expected")
     return bool(tensor.values.reshape(-1)[0])
 
 
