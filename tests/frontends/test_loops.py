@@ -88,6 +88,10 @@ def test_an_endless_loop_is_refused() -> None:
         load_tflite(_looping(5, 0))
 
 
+def test_outputs_keep_the_names_of_the_file() -> None:
+    assert [t.name for t in load_tflite(_looping(3, 1)).outputs] == ["left/x"]
+
+
 def test_a_part_of_other_units_is_refused() -> None:
     load_tflite(_looping(3, 1, cut=UNITS))
     with pytest.raises(FrontendError, match="SLICE of while_0: tensors 'x' and 'read' must have the same scale"):
@@ -179,6 +183,7 @@ def test_a_branch_that_a_constant_chooses_is_taken(*, taken: bool, computed: boo
     operators.append(encoded(CODES.IF, [known, x], [y], "IfOptions", ThenSubgraphIndex=1, ElseSubgraphIndex=2))
     graph = load_tflite(write_subgraphs([Subgraph(name="m", inputs=[x], outputs=[y], operators=operators), *branches]))
     assert [op.kind for op in graph.operators] == ["Add" if taken else "Sub"]
+    assert [t.name for t in graph.outputs] == ["y"]
 
 
 def test_a_condition_is_one_bool() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from utvm.errors import UtvmWarning
@@ -78,7 +78,8 @@ class _Importer:
             raise FrontendError(self.source, self.problems.texts, advice=self.problems.advice)
         self._say_hybrid()
         try:
-            states, fixed = self.variables.states()
+            states, known = self.variables.states()
+            fixed = {**known, **(self._named(operators, outputs) if self.raw.called else {})}
             operators = [op.with_tensors(fixed) for op in operators]
             outputs = [fixed.get(t, t) for t in outputs]
             graph = Graph(
@@ -91,6 +92,15 @@ class _Importer:
             return remove_dead_operators(graph) if self.raw.called else graph
         except (GraphError, RefusedError) as error:
             raise FrontendError(self.source, [str(error)]) from error
+
+    def _named(self, operators: Sequence[Operator], outputs: Sequence[Tensor]) -> dict[Tensor, Tensor]:
+        """Return outputs that a step of a loop makes, by the names that the file has for them."""
+        made = {y for op in operators for y in op.outputs}
+        found: dict[Tensor, Tensor] = {}
+        for index, tensor in zip(self.raw.outputs, outputs, strict=True):
+            if tensor in made:
+                found.setdefault(tensor, dataclasses.replace(tensor, name=self.raw.tensors[index].name))
+        return found
 
     def _open(self, batch: int) -> None:
         """Give the inputs whose first dimension the file leaves open a size there."""
