@@ -98,6 +98,13 @@ def test_a_part_of_other_units_is_refused() -> None:
         load_tflite(_looping(3, 1, cut=Quantization.per_tensor(0.5)))
 
 
+def test_the_work_of_loops_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utvm.frontends.tflite_calls._MOST_WORK", 60)
+    load_tflite(_looping(2, 1))
+    with pytest.raises(FrontendError, match="run too long"):
+        load_tflite(_looping(9, 1))
+
+
 def test_a_subgraph_that_is_not_there_is_refused() -> None:
     with pytest.raises(FrontendError, match="names subgraph 7, which is not there"):
         load_tflite(_looping(5, 1, body=7))

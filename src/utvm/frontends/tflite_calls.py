@@ -26,7 +26,8 @@ DECIDING = (DType.INT32, DType.BOOL)
 """Types of the values that decide which way a loop or a branch goes: these are computed at import."""
 _DEEPEST = 4
 _MOST_WORK = 1_000_000
-"""Tensors and operators of the subgraphs that run, each time that they do."""
+"""Of the subgraphs that run, each time that they do: tensors, operators, and blocks of elements computed."""
+_BLOCK = 256
 CALLS = frozenset(("WHILE", "IF"))
 """Operators that run other subgraphs."""
 
@@ -117,9 +118,7 @@ class CalledGraphs:
                 f"subgraph {index} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, {len(given)} and "
                 f"{outputs} are expected"
             )
-        self._work += 1 + len(graph.tensors) + len(graph.operators)
-        if self._work > _MOST_WORK:
-            raise RefusedError("its loops run too long to be written out", _ADVICE)
+        self._spend(1 + len(graph.tensors) + len(graph.operators))
         constants = self._constants.setdefault(index, {})
         tensors = dict(constants)
         for place, value in zip(graph.inputs, given, strict=True):
@@ -132,12 +131,18 @@ class CalledGraphs:
         run = _Run(self, index, dataclasses.replace(graph, tensors=renamed), tensors, label)
         made = [op for raw in graph.operators for op in run.operators(raw)]
         constants.update((i, t) for i, t in tensors.items() if graph.tensors[i].data is not None)
+        self._spend(sum(t.elements for i, t in tensors.items() if t.is_constant and i not in constants) // _BLOCK)
         self._made += len(made)
         if self._made > MAX_OPERATORS:
             raise RefusedError(f"its steps have more than {MAX_OPERATORS:,} operators, which are written out", _ADVICE)
         if run.is_refused:
             return None
         return tuple(made), [run.output(place) for place in graph.outputs]
+
+    def _spend(self, work: int) -> None:
+        self._work += work
+        if self._work > _MOST_WORK:
+            raise RefusedError("its loops run too long to be written out", _ADVICE)
 
     def convert(self, context: Context) -> tuple[Operator, ...] | None:
         """Return what an operator of a subgraph becomes."""
