@@ -155,9 +155,11 @@ class Cache:
             total -= size
 
     def _held(self, key: str, suffix: str) -> list[Path]:
+        """Return the files of a key, the latest first: what is known of one thing may grow."""
         folder = self._folder(key)
         with contextlib.suppress(OSError):
-            return [p for p in folder.iterdir() if p.name.startswith(key) and p.name.endswith(suffix)]
+            held = [p for p in folder.iterdir() if p.name.startswith(key) and p.name.endswith(suffix)]
+            return sorted(held, key=lambda p: p.stat().st_mtime_ns, reverse=True) if len(held) > 1 else held
         return []
 
     def _folder(self, key: str) -> Path:

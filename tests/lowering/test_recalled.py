@@ -86,6 +86,15 @@ def test_names_do_not_count_but_all_that_decides_does() -> None:
     assert not _known(op.with_tensors({op.outputs[0]: replace(op.outputs[0], shape=(1, 36, 8))}))
 
 
+def test_what_is_found_out_later_is_known_too() -> None:
+    op, *_ = _graph().operators
+    for place in range(4):
+        noted = Recalled.of(op, CORE, FAMILIES)
+        assert [noted.code(FAMILIES[0], {"place": before}, str) for before in range(place)] == ["code"] * place
+        noted.code(FAMILIES[0], {"place": place}, lambda: "code")
+        noted.keep()
+
+
 class Foreign(KernelFamily):
     """A family of somebody else, whose code may change without ours."""
 

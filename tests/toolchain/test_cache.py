@@ -47,6 +47,17 @@ def test_bytes_are_stored_as_files_are(tmp_path):
     assert not list(cache.directory.glob("build-*"))
 
 
+def test_of_several_contents_the_latest_is_found(tmp_path):
+    cache, key = Cache(tmp_path), digest(["a"])
+    for number, content in enumerate((b"some", b"more", b"most", b"all")):
+        path = cache.store_bytes(key, ".kernels", content)
+        os.utime(path, (number, number))
+        assert cache.find(key, ".kernels").read_bytes() == content
+        os.utime(path, (number, number))
+    path.unlink()
+    assert cache.find(key, ".kernels").read_bytes() == b"most"
+
+
 @pytest.mark.parametrize("damaged", [b"", b"obj", b"objecT", b"object and more"])
 def test_a_damaged_file_is_not_found_and_goes(tmp_path, damaged):
     cache = Cache(tmp_path)
