@@ -66,7 +66,7 @@ class Task:
 
     @property
     def default(self) -> FamilyConfig:
-        """What is used without tuning."""
+        """The fastest by estimate; lowering may take a smaller one that is nearly as fast."""
         return self.candidates[0]
 
 
