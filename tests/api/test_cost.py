@@ -56,8 +56,9 @@ def test_budgets_hold_for_estimates_too(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_an_estimate_over_the_flash_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("utvm.api.costing._STARTUP_BYTES", 60_000)
-    with pytest.warns(utvm.UtvmWarning, match="bytes of flash, more than the 153,600 that were given"):
+    with pytest.warns(utvm.UtvmWarning, match="bytes of flash, more than the 153,600 that were given") as told:
         utvm.cost(EXAMPLE, "qemu-cortex-m0", flash="150K")
+    assert told[0].filename == __file__
 
 
 def test_all_boards_stand_in_one_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,7 @@ from utvm.boards import Board
 from utvm.codegen import RESET_MODEL_SYMBOL, RUN_SYMBOL, entry_source, step_symbol
 from utvm.device import build_image
 from utvm.dump import Dump
-from utvm.errors import UtvmWarning
+from utvm.errors import warn
 from utvm.graph import Graph
 from utvm.graph.accuracy_cautions import cautions
 from utvm.graph.cost import macs
@@ -38,6 +37,11 @@ class Compiled:
     """A model compiled for a board: its program, its C files, the linked image, seconds spent per stage.
 
     `families` is what its kernels were chosen from.
+
+    Example:
+        compiled = utvm.compile("model.tflite", "qemu-cortex-m7")
+        print(compiled.program.arena_bytes, compiled.image.flash_bytes)
+        compiled.write("out")
     """
 
     board: Board
@@ -128,7 +132,7 @@ def compile(
         assume: a part whose caches and flash the choice of kernels should suit: a name of
             `utvm.emulators.assumptions()`; None is what the board's file says, zero-wait memory if nothing.
         records: tuning records to choose kernels by: a file or URL, "none", or None for those that came with µTVM and
-            those in the user's database (see `utvm.tuning.measurements`).
+            those in the user's database (`utvm records list`).
         portable: operators, by the names that a manifest or a profile shows, that get kernels in plain C; "all" is all.
         schedules: schedules of your own for operators, by the same names, made by `utvm.schedule`.
         steps: whether the image has a function for each kernel call too, for profiling.
@@ -162,7 +166,7 @@ def compile(
         stages=stages,
     )
     for caution in cautions(assembly.graph):
-        warnings.warn(caution, UtvmWarning, stacklevel=2)
+        warn(caution)
 
     @cache
     def lowered(flash: int | None, ram: int | None) -> Program:

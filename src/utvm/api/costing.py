@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from utvm.boards import Board
 from utvm.cores import Core
 from utvm.deploy.build import shipping
 from utvm.emulators import stand_in
-from utvm.errors import UtvmError, UtvmWarning
+from utvm.errors import UtvmError, warn
 from utvm.graph import Graph
 from utvm.graph.cost import macs_of
 from utvm.kernels import FAMILIES
@@ -61,11 +60,9 @@ def cost(
     end()
     budget = size_in_bytes(flash)
     if budget is not None and report.flash_bytes > budget:
-        warnings.warn(
+        warn(
             f"{report.model} takes about {report.flash_bytes:,} bytes of flash, more than the {budget:,} that were "
-            "given; `utvm compile` builds it and says what fits",
-            UtvmWarning,
-            stacklevel=2,
+            "given; `utvm compile` builds it and says what fits"
         )
     return report
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import struct
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +16,7 @@ import tflite
 from flatbuffers import number_types
 from numpy.typing import NDArray
 
-from utvm.errors import UtvmWarning
+from utvm.errors import warn
 from utvm.frontends.errors import FrontendError
 from utvm.graph import DType, Quantization
 from utvm.graph.names import printable
@@ -199,11 +198,9 @@ class _Reader:
                 advice=[f"Choose one behind the file's name, as in 'model.tflite#{next(iter(places))}'."],
             )
         if len(places) > 1:
-            warnings.warn(
+            warn(
                 f"{self.source}: {len(places)} signatures ({', '.join([*places][:_SHOWN_SIGNATURES])}) name the same "
-                "network: it is compiled once, with all of its inputs and outputs in the file's order",
-                UtvmWarning,
-                stacklevel=2,
+                "network: it is compiled once, with all of its inputs and outputs in the file's order"
             )
         return self._inside(next(iter(places.values()), 0))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from utvm.errors import UtvmError, UtvmWarning
+from utvm.errors import UtvmError, warn
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.graph import DType, Tensor
 from utvm.graph.arithmetic import integer_range
@@ -149,7 +148,7 @@ def _picture(path: Path, tensor: Tensor) -> NDArray[Any]:
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} can't be read as a picture: {error}") from error
     for note in notes:
-        warnings.warn(note, UtvmWarning, stacklevel=2)
+        warn(note)
     fitted = ImageOps.fit(plain, (width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(fitted, dtype=np.uint8).reshape(1, height, width, channels)
     if tensor.dtype is DType.FLOAT32:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from utvm.errors import UtvmWarning
+from utvm.errors import warn
 from utvm.frontends.context import OPERATOR_ADVICE, Context, make_tensor
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor, read_flatbuffer
@@ -175,12 +174,10 @@ class _Importer:
     def _say_hybrid(self) -> None:
         if self.hybrid:
             elements, first = sum(tensor.elements for tensor in self.hybrid), next(iter(self.hybrid))
-            warnings.warn(
+            warn(
                 f"{self.source}: {len(self.hybrid)} layers ('{first.name}' first) have int8 weights beside "
                 f"float32 activations: they compute in float32, by weights of {4 * elements:,} bytes in place of "
-                f"{elements:,} (`utvm quantize` makes the whole network int8)",
-                UtvmWarning,
-                stacklevel=2,
+                f"{elements:,} (`utvm quantize` makes the whole network int8)"
             )
 
     def _port(self, kind: str, index: int) -> Tensor | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from utvm.arguments import checked_arguments
 from utvm.boards import Board, require_trust
 from utvm.codegen import RUN_SYMBOL, step_symbol
 from utvm.device import Session, build_image
-from utvm.errors import UtvmWarning
+from utvm.errors import warn
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES, KernelFamily
 from utvm.lowering import Options, Program, lower
 from utvm.notebook import html_table
@@ -152,7 +151,7 @@ def program_of(
     parts = parts_of(module, board.core)
     if all(part.own is None for part in parts):
         reasons = "; ".join(dict.fromkeys(part.reason for part in parts))
-        warnings.warn(f"nothing is offloaded: {reasons}", UtvmWarning, stacklevel=3)
+        warn(f"nothing is offloaded: {reasons}")
     return lower(offloaded(module, parts, name).graph, board.core, Options(name=name, families=families))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from tvm.s_tir import meta_schedule
 from tvm.s_tir.schedule import Schedule, ScheduleError
 
 from utvm.arguments import checked_arguments
-from utvm.errors import UtvmError, UtvmWarning
+from utvm.errors import UtvmError, warn
 from utvm.tuning import Outcome, Trial
 from utvm.tvm.candidate import build, expected
 from utvm.tvm.code import as_module, c_target
@@ -177,9 +176,7 @@ def tune(
         best = boards.submit(expected(function), build(found, boards.board)).result()
     except UtvmError as error:
         best = min(good, key=lambda trial: _count(trial) or 0)
-        warnings.warn(
-            f"the best of {len(good)} trials counts, then no board was left: {error}", UtvmWarning, stacklevel=2
-        )
+        warn(f"the best of {len(good)} trials counts, then no board was left: {error}")
     if best.outcome is not Outcome.OK or (_count(best) or 0) >= (_count(untuned) or 0):
         found, best = function, untuned
     return TunedFunction(function=found, untuned=untuned, best=best, trials=ended)
