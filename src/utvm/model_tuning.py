@@ -181,12 +181,12 @@ def tune(
         others: more boards of its kind on this host, which measure at the same time; an emulated one may be named
             again.
         fleet: measure on all boards of that kind of a fleet instead of on those of this host.
-        database: an SQLite file or a URL; `default_database()` if None.
+        database: an SQLite file or a URL; $UTVM_RECORDS if None, or records.sqlite below the user's data directory.
         trials, seconds: limits of this call; None is none.
         gain: the part of the network's cycles that one more trial must be expected to save.
-        search: a name of `utvm.tuning.SEARCHES`.
+        search: "estimate", "learned", "optuna", "random" or "exhaustive"; docs/tuning.md compares them.
         seed: of searches that draw.
-        assume, link: as in `api.connect`; the links of a fleet's boards are its workers'.
+        assume, link: as in `utvm.connect`; the links of a fleet's boards are its workers'.
         workers: processes that build; one a core of this host if None.
         observe: called after every trial.
 

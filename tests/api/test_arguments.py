@@ -2,6 +2,7 @@
 
 import inspect
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,6 +21,7 @@ from utvm.graph.samples import random_input
 BOARD = "qemu-cortex-m7"
 GRAPH = layer()
 FUNCTIONS = sorted(name for name in utvm.__all__ if inspect.isfunction(getattr(utvm, name)) and name != "diagnose")
+CLASSES = sorted(name for name in utvm.__all__ if inspect.isclass(getattr(utvm, name)))
 WRONG: list[Any] = [
     *(None, True, -1, 3.5, float("nan"), float("inf"), 10**30, "", "\0", "no such", b"x", [], [None], {}, {1: 2}),
     *((1, 2), object(), Path("\0"), np.zeros((2, 2)), np.array(0, np.int8), iter([1]), lambda: 1),
@@ -87,10 +89,10 @@ def test_the_examples_of_docstrings_run(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("UTVM_RECORDS", str(tmp_path / "records.sqlite"))
     monkeypatch.setenv("UTVM_BOARDS", str(tmp_path / "boards"))
     monkeypatch.setattr(registration, "_CUSTOM", {})  # other tests register the same names
-    names = {"utvm": utvm, "np": np, "Path": Path, "image": image, "samples": samples}
+    names = {"utvm": utvm, "np": np, "Path": Path, "image": image, "samples": samples, "warnings": warnings}
     names["compiled"] = utvm.compile(GRAPH, BOARD)
     with utvm.connect(BOARD) as session:
-        for name in [*FUNCTIONS, "Model", "diagnose"]:
+        for name in [*FUNCTIONS, *CLASSES, "diagnose"]:
             example = textwrap.dedent((inspect.getdoc(getattr(utvm, name)) or "").partition("Example:\n")[2])
             assert example, name
             if name not in ("flash", "check_board"):

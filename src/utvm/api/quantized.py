@@ -19,6 +19,10 @@ class QuantizedModel:
         graph: the int8 network.
         file: the same as a .tflite file.
         report: what it loses.
+
+    Example:
+        quantised = utvm.quantize("float.onnx", samples)
+        Path("int8.tflite").write_bytes(quantised.file)
     """
 
     graph: Graph

@@ -38,7 +38,12 @@ Inputs = NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
-    """One run: outputs by name, and what the session measured. `seconds` are the host's, per stage."""
+    """One run: outputs by name, and what the session measured. `seconds` are the host's, per stage.
+
+    Example:
+        result = utvm.Model(session, compiled).run(image)
+        print(result.outputs["logits"], result.measurement.instructions)
+    """
 
     outputs: Mapping[str, NDArray[Any]]
     measurement: Measurement
@@ -150,7 +155,8 @@ class Model:
         """Run once.
 
         Args:
-            inputs: one array, one a model input in order, or by name; converted as `fit_array` says.
+            inputs: one array, one a model input in order, or by name. An int8 or uint8 input takes floats too, which
+                are quantised by its scale and zero point, and pixels, uint8, where its zero point is -128.
             timeout: seconds the target may take; the session's default if None.
 
         Raises:

@@ -94,7 +94,7 @@ def bench_talk(
         board: where to run.
         models: a directory that has Arm's network as a q7 archive (.npz); None, or without one, `example` is used.
         example: a network of the same shape.
-        assume: as in `api.connect`.
+        assume: as in `utvm.connect`.
 
     Raises:
         UtvmError: a tool, the board or both networks are missing.
@@ -118,7 +118,7 @@ def bench_mlperf_tiny(board: str | Path | Board, models: Path, *, assume: str | 
     Args:
         board: where to run.
         models: a directory with the .tflite files; their names tell which is which.
-        assume: as in `api.connect`.
+        assume: as in `utvm.connect`.
 
     Raises:
         UtvmError: none is there, or a tool or the board is missing.

@@ -131,6 +131,10 @@ class Board:
         sources: documents and sections that the description was made from.
         part: the microcontroller whose description it builds on, None if it stands alone.
         untrusted: the file that says so, where nobody has trusted it yet; None for boards of µTVM and of the user.
+
+    Example:
+        board = utvm.boards.load_board("nucleo-f746zg")
+        print(board.core.name, board.clock_hz)
     """
 
     name: str

@@ -98,6 +98,11 @@ class Export:
         files: texts by file name.
         manifest: all that is known of it.
         renamed: why its name is not the one that was asked for, None if it is.
+
+    Example:
+        export = utvm.export("model.tflite", "qemu-cortex-m4")
+        print(export, export.manifest.name)
+        export.write("library-m4")
     """
 
     board: Board

@@ -108,6 +108,10 @@ class Verification:
         changed: files that are not as they were exported, are missing, or that a build would take too.
         other_model: whether the model's file is another than the exported one.
         allow_changed: whether changed files may pass.
+
+    Example:
+        verification = utvm.verify("library", "model.tflite", inputs=4)
+        print(verification.passed, verification.changed)
     """
 
     name: str

@@ -29,6 +29,13 @@ class FunctionRun:
     Attributes:
         outputs: what memory holds of each array afterwards, in the order of the arguments, inputs too.
         measurement: what the call returned and cost.
+
+    Example:
+        image = utvm.build_c("qemu-cortex-m7", {"twice.c": "int twice(int x) { return 2 * x; }"}, entry="twice")
+        with utvm.connect("qemu-cortex-m7") as session:
+            session.load(image)
+            run = session.measure("twice", [21])
+        print(run.value, run.cycles, run.cycles_source)
     """
 
     outputs: tuple[NDArray[Any], ...]

@@ -41,6 +41,11 @@ class Session:
         board: the board.
         target: what stands behind the link.
         open_link: makes a link from the target's endpoint.
+
+    Example:
+        with utvm.connect("qemu-cortex-m7") as session:
+            session.load(compiled.image)
+            print(session, session.stack_used())
     """
 
     def __init__(self, board: Board, target: Target, open_link: Callable[[str], DebugLink]) -> None:

@@ -45,6 +45,9 @@ class Fleet:
 
     Raises:
         FleetError: it is no address, or one of a network without TLS. Who can connect can run code there.
+
+    Example:
+        fleet = utvm.Fleet(address="tcp://127.0.0.1:8786")  # utvm.tune(model, board, fleet=fleet)
     """
 
     address: str

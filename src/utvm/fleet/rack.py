@@ -42,7 +42,7 @@ class FleetRack(Rack):
     Args:
         fleet: where the scheduler is.
         board: the kind of board.
-        assume: as in `api.connect`.
+        assume: as in `utvm.connect`.
 
     Raises:
         FleetError: the scheduler can't be reached, or no worker has such a board.

@@ -31,6 +31,10 @@ class Graph:
     Raises:
         GraphError: a tensor is used before it is made, made twice, or two tensors share a name; something is no tensor
             or no operator.
+
+    Example:
+        graph = utvm.load("model.tflite")
+        print([op.name for op in graph.operators], graph.inputs[0].shape)
     """
 
     name: str

@@ -82,6 +82,10 @@ class Tensor:
 
     Two tensors are the same only if they are the same object; a `Graph` has one object for each name. `packed` says
     that a model file has these int8 values in 4 bits, and that flash shall hold them two a byte.
+
+    Example:
+        (x,) = utvm.load("model.tflite").inputs
+        print(x.name, x.shape, x.dtype, x.scale, x.zero_point)
     """
 
     name: str

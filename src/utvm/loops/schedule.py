@@ -132,6 +132,10 @@ class Schedule:
         instruction: what computes the sum, and the axis of its lanes.
         reduced: the axes that are part of the sum.
         steps: the verbs that made it, each with its words.
+
+    Example:
+        s = utvm.schedule("model.tflite", "conv_2d_0")
+        print(s.split("oc", 4))
     """
 
     compute: Compute

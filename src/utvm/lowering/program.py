@@ -41,6 +41,10 @@ class Program:
     """A network ready for code generation. RAM and constants are known; code size is known after compiling.
 
     `budgeted_bytes` is the flash that the choice of kernels counted for it, which is near `flash_bytes`.
+
+    Example:
+        program = utvm.plan("model.tflite", "qemu-cortex-m7")
+        print(program.arena_bytes, [call.kernel.family for call in program.calls])
     """
 
     name: str

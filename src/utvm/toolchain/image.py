@@ -60,7 +60,12 @@ class Location:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Image:
     """A linked program. `path` is its ELF file, `tool_prefix` the toolchain that made it,
-    `machine` the `e_machine` that it says."""
+    `machine` the `e_machine` that it says.
+
+    Example:
+        image = utvm.build_c("qemu-cortex-m7", {"twice.c": "int twice(int x) { return 2 * x; }"}, entry="twice")
+        print(image.flash_bytes, image.symbol("twice").address)
+    """
 
     path: Path
     tool_prefix: str

@@ -47,6 +47,10 @@ class RecordStore:
 
     Attributes:
         name: `where`, for people: a URL's password is left out.
+
+    Example:
+        with utvm.RecordStore("records.sqlite") as store:
+            print(len(store.records()))
     """
 
     def __init__(self, where: str | Path) -> None:
