@@ -14,18 +14,18 @@ from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.graph import Conv2D, FullyConnected, Operator
 from utvm.kernels.base import INSTRUCTION_BYTES, Config, Kernel, Outline, Space
+from utvm.kernels.dsp.block_loops import BlockLoops
 from utvm.kernels.dsp.choosing import fastest, near_fastest
 from utvm.kernels.dsp.direct_plan import (
     PAIRED,
     UNROLL_LIMIT,
     WIDE_WEIGHTS,
     BlockPlan,
-    BlockSize,
     DirectPlan,
     most_pairs,
     pairs_exactly,
 )
-from utvm.kernels.dsp.expand import both_lanes, expander, expansion_cycles, write_expansion
+from utvm.kernels.dsp.expand import expander, expansion_cycles, write_expansion
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR
@@ -217,7 +217,8 @@ class DirectConvolution(ScheduledFamily):
         plan = DirectPlan.of(op, config)
         w = CWriter()
         expansion = expander(plan.rows, core.timing)
-        helpers = (_write_strips if plan.window.strips else _write_function)(w, plan, expansion)
+        loops = _Loops(w, plan, expansion)
+        loops.write()
         return Kernel(
             family=self.name,
             config=config,
@@ -226,7 +227,7 @@ class DirectConvolution(ScheduledFamily):
                 comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
                 parameters=_PARAMETERS,
                 body=w.text,
-                helpers=helpers,
+                helpers=loops.helpers,
                 support=(
                     *((expansion,) if expansion is not None else ()),
                     *(plan.kernel(block, core.timing) for block in plan.blocks()),
@@ -260,116 +261,19 @@ def _stem(op: Conv2D | FullyConnected) -> str:
     return f"conv2d_{dims(op.x.shape[1:])}_{op.weights.shape[0]}_k{op.weights.shape[1]}x{op.weights.shape[2]}"
 
 
-def _write_strips(w: CWriter, plan: DirectPlan, expansion: CSupport | None) -> tuple[str, ...]:
-    """Write the loop over strips of pixels, then the rest."""
-    window = plan.window
-    helpers: tuple[str, ...] = ()
-    with w.loop("strip", window.height):
-        helpers = _write_strip(w, plan, expansion, "strip", window.width)
-    if window.rest:
-        with w.block(""):
-            _write_strip(w, plan, expansion, str(window.height), window.rest)
-    return helpers
+class _Loops(BlockLoops):
+    """Loops around micro-kernels of int8, by rows of int16 lanes."""
 
+    element = "int8_t"
 
-def _write_strip(w: CWriter, plan: DirectPlan, expansion: CSupport | None, strip: str, pixels: int) -> tuple[str, ...]:
-    """Write the expansion of the first `pixels` of a strip, and their blocks; returns the helpers."""
-    window, rows = plan.window, plan.rows
-    w(f"const int8_t *from_row = x + {strip} * {window.row_bytes};")
-    helpers = write_expansion(
-        w, rows, pixels, expansion, source="from_row", target="scratch", zero_point=plan.op.x.zero_point
-    )
-    split = rows.split(plan.m, most_pairs(plan.m, plan.n))
-    assert split is not None
-    parts = split[0]
-    addresses = ", ".join(f"scratch + {rows.part_offset(part, parts) // 2}" for part in range(parts))
-    w(f"const void *rows[{parts}] = {{{addresses}}};")
-    w(f"int8_t *out = y + {strip} * {window.out_width * window.out_pixel_bytes};")
-    _write_blocks(w, plan, pixels, parts)
-    return helpers
+    def __init__(self, w: CWriter, plan: DirectPlan, expansion: CSupport | None) -> None:
+        super().__init__(w, plan)
+        self.expansion = expansion
+        self.helpers: tuple[str, ...] = ()
 
-
-def _write_function(w: CWriter, plan: DirectPlan, expansion: CSupport | None) -> tuple[str, ...]:
-    window, rows = plan.window, plan.rows
-    slots, lanes = window.slots, rows.row_bytes // 2
-    words = plan.scratch_bytes // 4
-    batch = plan.op.x.shape[0]
-    image, out_image = window.height * window.row_bytes, window.out_height * window.out_width * window.out_pixel_bytes
-    groups = window.groups
-    if window.padding.any:
-        with w.loop("i", words):
-            w(f"((uint32_t *)(void *)scratch)[i] = {both_lanes(plan.op.x.zero_point)};")
-    if plan.vertical_padding:
-        w(f"const int16_t *const padding = scratch + {slots * groups * lanes};")
-    with w.loop("n", batch):
-        w(f"const int8_t *image = x + n * {image};", "int32_t next = 0;")
-        with w.loop("oy", window.out_height):
-            w(f"const int32_t top = oy * {window.stride[0]} - {window.padding.top};")
-            w(f"int32_t last = top + {slots};", f"last = last < {window.height} ? last : {window.height};")
-            w("next = next > top ? next : top;")
-            with w.block("for (; next < last; next++)"):
-                w(f"const int8_t *from_row = image + next * {window.row_bytes};")
-                w(f"int16_t *to_row = scratch + (next % {slots}) * {groups * lanes};")
-                with w.block("") if groups == 1 else w.loop("g", groups):
-                    helpers = write_expansion(
-                        w, rows, window.width, expansion,
-                        source="from_row", target="to_row", zero_point=plan.op.x.zero_point,
-                    )  # fmt: skip
-                    if groups > 1:
-                        w(f"from_row += {window.channels};", f"to_row += {lanes};")
-            if groups == 1:
-                _write_row(w, plan, out_image, "")
-            else:
-                with w.loop("g", groups):
-                    w(f"const int32_t *const weights = stream + g * {plan.group_words};")
-                    _write_row(w, plan, out_image, f" + g * {window.out_channels}")
-    return helpers
-
-
-def _write_row(w: CWriter, plan: DirectPlan, out_image: int, first: str) -> None:
-    """Write the blocks of one output row of the group `g`, whose first channel is `first`, if there are groups."""
-    window, rows = plan.window, plan.rows
-    split = rows.split(plan.m, most_pairs(plan.m, plan.n))
-    assert split is not None
-    parts = split[0]
-    height = window.kernel[0]
-    w(f"const void *rows[{height * parts}];")
-    with w.loop("k", height):
-        lanes, groups = rows.row_bytes // 2, window.groups
-        w(f"const int32_t iy = top + k * {window.dilation[0]};")
-        row = f"scratch + (iy % {window.slots}) * {groups * lanes}" + (f" + g * {lanes}" if groups > 1 else "")
-        if plan.vertical_padding:
-            w(f"const int16_t *row = iy >= 0 && iy < {window.height} ? {row} : padding;")
-        else:
-            w(f"const int16_t *row = {row};")
-        if parts == 1:
-            w("rows[k] = row;")
-        else:
-            with w.loop("part", parts):
-                w(f"rows[k * {parts} + part] = row + part * {rows.part_offset(1, parts) // 2};")
-    w(f"int8_t *out = y + n * {out_image} + oy * {window.out_width * window.out_pixel_bytes}{first};")
-    _write_blocks(w, plan, window.out_width, height * parts)
-
-
-def _write_blocks(w: CWriter, plan: DirectPlan, pixels: int, addresses: int) -> None:
-    """Write the blocks of `pixels` from the `addresses` in `rows` on."""
-    full, tail = divmod(pixels, plan.m)
-    with w.loop("block", full):
-        _write_calls(w, plan, plan.m)
-        w(f"out += {plan.m * plan.window.out_pixel_bytes};")
-        with w.loop("k", addresses):
-            w(f"rows[k] = (const int8_t *)rows[k] + {plan.rows.advance_bytes(plan.m)};")
-    if tail:
-        _write_calls(w, plan, tail)
-
-
-def _write_calls(w: CWriter, plan: DirectPlan, pixels: int) -> None:
-    blocks, remaining = divmod(plan.window.out_channels, plan.n)
-    main = BlockSize(m=pixels, n=plan.n)
-    stream = "stream" if plan.window.groups == 1 else "weights"
-    if blocks:
-        w(f"{plan.symbol(main)}((const void *const *)rows, {stream}, out, {blocks});")
-    if remaining:
-        tail = BlockSize(m=pixels, n=remaining)
-        offset = blocks * plan.spec(main).stream_words
-        w(f"{plan.symbol(tail)}((const void *const *)rows, {stream} + {offset}, out + {blocks * plan.n}, 1);")
+    def write_copy(self, target: str, pixels: int) -> None:
+        zero_point = self.plan.op.x.zero_point
+        helpers = write_expansion(
+            self.w, self.rows, pixels, self.expansion, source="from_row", target=target, zero_point=zero_point
+        )
+        self.helpers = self.helpers or helpers

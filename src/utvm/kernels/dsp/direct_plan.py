@@ -97,9 +97,19 @@ class BlockPlan(ABC):
         return (self.window.slots * self.window.groups + self.vertical_padding) * self.rows.row_bytes
 
     @property
+    def in_place(self) -> bool:
+        """Whether micro-kernels read the input where it is."""
+        return False
+
+    @property
+    def rows_bytes(self) -> int:
+        """Bytes of the rows in scratch."""
+        return 0 if self.in_place else self.ring_bytes
+
+    @property
     def scratch_bytes(self) -> int:
         """Bytes of scratch."""
-        return self.ring_bytes
+        return self.rows_bytes
 
     @property
     def tail_channels(self) -> int:
@@ -228,7 +238,7 @@ class DirectPlan(BlockPlan):
         offsets = tuple(tuple([start + tap for tap in taps]) for start in starts)
         return MultiplySpec(
             rows=self.window.kernel[0] * parts, offsets=offsets, channels=block.n,
-            pixel_stride=self.window.out_pixel_bytes, form=self.form_of(block), finish=self.requantizer.finish,
+            pixel_stride=self.window.out_pixel_elements, form=self.form_of(block), finish=self.requantizer.finish,
             saturation=self.requantizer.saturation,
             unrolled=self.unrolled, uniform=self.uniform is not None,
             paired=self.paired and block.n == self.n,

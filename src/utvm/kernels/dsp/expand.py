@@ -102,7 +102,7 @@ def write_expansion(
         w(f"{expansion.name}({source}, {target} + {rows.interior}, {turns});")
         return ()
     if window.groups == 1 and rows.pitch == window.channels:
-        if count % 4 == 0 and window.row_bytes % 4 == 0 and rows.interior % 2 == 0:
+        if count % 4 == 0 and window.row_elements % 4 == 0 and rows.interior % 2 == 0:
             return _write_words(w, rows, count // 4, source, target, zero_point)
     elif rows.quads and rows.interior % 2 == 0:
         return _write_group_words(w, rows, source, target)

@@ -72,13 +72,13 @@ class Window:
         )
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of an input row of all groups."""
+    def row_elements(self) -> int:
+        """Elements of an input row of all groups."""
         return self.width * self.channels * self.groups
 
     @property
-    def out_pixel_bytes(self) -> int:
-        """Bytes of an output pixel of all groups."""
+    def out_pixel_elements(self) -> int:
+        """Elements of an output pixel of all groups."""
         return self.out_channels * self.groups
 
     @property

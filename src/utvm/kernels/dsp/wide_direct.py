@@ -12,6 +12,7 @@ from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import Conv2D, DType, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, Outline
+from utvm.kernels.dsp.block_loops import BlockLoops
 from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.direct_plan import BlockSize
 from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR
@@ -87,7 +88,7 @@ class WideConvolution(DirectConvolution):
         assert core.timing is not None
         plan, timing = WidePlan.of(op, config), core.timing
         w = CWriter()
-        _Writer(w, plan).write()
+        _Loops(w, plan).write()
         constants = {"stream": CArray(c_type="int32_t", values=plan.stream()), **_constants(plan)}
         return Kernel(
             family=self.name,
@@ -134,90 +135,25 @@ def _ahead(plan: WidePlan) -> int:
     return size * max(window.width * grows, pixels * grows)
 
 
-class _Writer:
-    """Writes the C around the micro-kernels of one layer."""
+class _Loops(BlockLoops):
+    """Loops around micro-kernels of int16."""
+
+    element = "int16_t"
 
     def __init__(self, w: CWriter, plan: WidePlan) -> None:
-        self.w, self.plan, self.window, self.rows = w, plan, plan.window, plan.rows
-        self.lanes = plan.rows.row_bytes // 2
-        self.row = self.window.width * self.window.channels * self.window.groups
+        super().__init__(w, plan)
+        self.sums = plan.finish is None
+        self.results = "sums" if self.sums else "out"
 
     def write(self) -> None:
         """Write the whole layer."""
-        w, plan = self.w, self.plan
-        if plan.finish is None:
-            start = f"scratch + {plan.rows_bytes // 2}" if plan.rows_bytes else "scratch"
-            w(f"int32_t *const sums = (int32_t *)(void *)({start});")
-        if self.window.strips:
-            self._write_strips()
-        elif plan.in_place:
-            self._write_rows(copied=False)
-        else:
-            self._write_rows(copied=True)
+        if self.sums:
+            lanes = self.plan.rows_bytes // 2
+            start = f"scratch + {lanes}" if lanes else "scratch"
+            self.w(f"int32_t *const sums = (int32_t *)(void *)({start});")
+        super().write()
 
-    def _write_strips(self) -> None:
-        """Write the loop over strips of pixels, then the rest."""
-        window = self.window
-        with self.w.loop("strip", window.height):
-            self._write_strip("strip", window.width)
-        if window.rest:
-            with self.w.block(""):
-                self._write_strip(str(window.height), window.rest)
-
-    def _write_strip(self, strip: str, pixels: int) -> None:
-        w, window, rows = self.w, self.window, self.rows
-        w(f"const int16_t *const from_row = x + {strip} * {self.row};")
-        source = "from_row"
-        if not self.plan.in_place:
-            self._write_copy("scratch", pixels)
-            source = "scratch"
-        parts = self.plan.split[0]
-        addresses = ", ".join(f"{source} + {rows.part_offset(part, parts) // 2}" for part in range(parts))
-        w(f"const void *rows[{parts}] = {{{addresses}}};")
-        w(f"int16_t *out = y + {strip} * {window.out_width * window.out_pixel_bytes};")
-        self._write_blocks(pixels, parts)
-
-    def _write_rows(self, *, copied: bool) -> None:
-        """Write the loops over images and rows of the output."""
-        w, window, plan = self.w, self.window, self.plan
-        slots, groups = window.slots, window.groups
-        image, out_image = window.height * self.row, window.out_height * window.out_width * window.out_pixel_bytes
-        if copied and window.padding.any:
-            with w.loop("i", plan.rows_bytes // 4):
-                w("((uint32_t *)(void *)scratch)[i] = 0;")
-        if copied and plan.vertical_padding:
-            w(f"const int16_t *const padding = scratch + {slots * groups * self.lanes};")
-        with w.loop("n", plan.op.x.shape[0]):
-            w(f"const int16_t *const image = x + n * {image};")
-            if copied:
-                w("int32_t next = 0;")
-            with w.loop("oy", window.out_height):
-                w(f"const int32_t top = oy * {window.stride[0]} - {window.padding.top};")
-                if copied:
-                    self._write_ring()
-                if groups == 1:
-                    self._write_row(out_image, "", copied=copied)
-                else:
-                    with w.loop("g", groups):
-                        w(f"const int32_t *const weights = stream + g * {plan.group_words};")
-                        self._write_row(out_image, f" + g * {window.out_channels}", copied=copied)
-
-    def _write_ring(self) -> None:
-        """Write the copies of rows that the next row of the output needs."""
-        w, window = self.w, self.window
-        slots, groups = window.slots, window.groups
-        w(f"int32_t last = top + {slots};", f"last = last < {window.height} ? last : {window.height};")
-        w("next = next > top ? next : top;")
-        with w.block("for (; next < last; next++)"):
-            w(f"const int16_t *from_row = image + next * {self.row};")
-            w(f"int16_t *to_row = scratch + (next % {slots}) * {groups * self.lanes};")
-            with w.block("") if groups == 1 else w.loop("g", groups):
-                self._write_copy("to_row", window.width)
-                if groups > 1:
-                    w(f"from_row += {window.channels};", f"to_row += {self.lanes};")
-
-    def _write_copy(self, target: str, pixels: int) -> None:
-        """Write the copy of `pixels` of one group from `from_row`; padding at both sides is not touched."""
+    def write_copy(self, target: str, pixels: int) -> None:
         w, window, rows = self.w, self.window, self.rows
         channels, pixel = window.channels, window.channels * window.groups
         starts = [rows.interior, *([rows.lanes + rows.interior - 1] if rows.two_copies else [])]
@@ -243,59 +179,10 @@ class _Writer:
                 if rows.two_copies:
                     w(f"to[c + {starts[1] - starts[0]}] = from[c];")
 
-    def _write_row(self, out_image: int, first: str, *, copied: bool) -> None:
-        """Write the blocks of one output row of the group `g`, whose first channel is `first`, if there are groups."""
-        w, window, rows = self.w, self.window, self.rows
-        parts, height, groups = self.plan.split[0], window.kernel[0], window.groups
-        w(f"const void *rows[{height * parts}];")
-        with w.loop("k", height):
-            w(f"const int32_t iy = top + k * {window.dilation[0]};")
-            row = f"image + iy * {self.row}"
-            if copied:
-                row = f"scratch + (iy % {window.slots}) * {groups * self.lanes}"
-                row += f" + g * {self.lanes}" if groups > 1 else ""
-                if self.plan.vertical_padding:
-                    row = f"iy >= 0 && iy < {window.height} ? {row} : padding"
-            w(f"const int16_t *const row = {row};")
-            if parts == 1:
-                w("rows[k] = row;")
-            else:
-                with w.loop("part", parts):
-                    w(f"rows[k * {parts} + part] = row + part * {rows.part_offset(1, parts) // 2};")
-        w(f"int16_t *out = y + n * {out_image} + oy * {window.out_width * window.out_pixel_bytes}{first};")
-        self._write_blocks(window.out_width, height * parts)
-
-    def _write_blocks(self, pixels: int, addresses: int) -> None:
-        """Write the blocks of `pixels` from the `addresses` in `rows` on."""
-        w, plan = self.w, self.plan
-        full, tail = divmod(pixels, plan.m)
-        with w.loop("block", full):
-            self._write_calls(plan.m, addresses)
-            w(f"out += {plan.m * self.window.out_pixel_bytes};")
-            with w.loop("k", addresses):
-                w(f"rows[k] = (const int8_t *)rows[k] + {plan.rows.advance_bytes(plan.m)};")
-        if tail:
-            self._write_calls(tail, addresses)
-
-    def _write_calls(self, pixels: int, addresses: int) -> None:
-        w, plan, window = self.w, self.plan, self.window
-        blocks, remaining = divmod(window.out_channels, plan.n)
-        stream = "stream" if window.groups == 1 else "weights"
-        words = plan.group_words // plan.parts
-        for part in range(plan.parts):
-            rows = _plus("(const void *const *)rows", part * addresses // plan.parts)
-            out = "out" if plan.finish else _plus("sums", part * pixels * window.out_channels)
-            first = part * words
-            for n, count, done in ((plan.n, blocks, 0), (remaining, 1, blocks)):
-                if n and count:
-                    block = BlockSize(m=pixels, n=n)
-                    before = done * plan.spec(BlockSize(m=pixels, n=plan.n)).stream_words
-                    place = f"{_plus(stream, first + before)}, {_plus(out, done * plan.n)}"
-                    w(f"{plan.symbol(block)}({rows}, {place}, {count});")
-        if plan.finish is None:
-            self._write_finish(pixels)
-
-    def _write_finish(self, pixels: int) -> None:
+    def write_finish(self, pixels: int) -> None:
+        """Write how C makes int16 of the sums of a block, if micro-kernels do not."""
+        if not self.sums:
+            return
         w, window = self.w, self.window
         channels = window.out_channels
         with w.loop("p", pixels), w.loop("c", channels):
@@ -303,14 +190,10 @@ class _Writer:
                 w(f"const int32_t oc = g * {channels} + c;")
             parts = [
                 f"sums[{part * pixels * channels} + p * {channels} + c]" if part else f"sums[p * {channels} + c]"
-                for part in range(self.plan.parts)
+                for part in range(self.plan.chunks)
             ]
             value = finished_sum(self.plan.op, parts, "c" if window.groups == 1 else "oc")
-            w(f"out[p * {window.out_pixel_bytes} + c] = {value};")
-
-
-def _plus(place: str, count: int) -> str:
-    return f"{place} + {count}" if count else place
+            w(f"out[p * {window.out_pixel_elements} + c] = {value};")
 
 
 def _unroll(w: CWriter, count: int) -> None:

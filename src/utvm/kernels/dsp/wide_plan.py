@@ -65,11 +65,6 @@ class WidePlan(BlockPlan):
         return self.rows.taps()[-1] // 2 + 2 <= ((window.kernel[1] - 1) * window.dilation[1] + 1) * rows.pitch
 
     @property
-    def rows_bytes(self) -> int:
-        """Bytes of the copied rows."""
-        return 0 if self.in_place else self.ring_bytes
-
-    @property
     def sums_bytes(self) -> int:
         """Bytes of the sums of a block of pixels, all channels of a group."""
         return 0 if self.finish is not None else 4 * self.parts * self.m * self.window.out_channels
@@ -98,7 +93,7 @@ class WidePlan(BlockPlan):
             rows=self.window.kernel[0] * parts // self.parts,
             offsets=tuple(tuple([start + tap for tap in taps]) for start in starts),
             channels=block.n,
-            pixel_stride=self.window.out_pixel_bytes if finish else self.window.out_channels,
+            pixel_stride=self.window.out_pixel_elements if finish else self.window.out_channels,
             form=self.form_of(block),
             finish=finish.finish if finish else Finish.SUM,
             saturation=finish.saturation if finish else Saturation(),
@@ -156,7 +151,7 @@ def plan_refusal(op: Conv2D | FullyConnected, m: int, n: int) -> str | None:
 def stores_reach(op: Conv2D | FullyConnected, m: int, n: int) -> bool:
     """Whether the outputs of a block are in a store's reach."""
     window = Window.of(op, m)
-    size, pixel = (4, window.out_channels) if wide_requantizer(op) is None else (2, window.out_pixel_bytes)
+    size, pixel = (4, window.out_channels) if wide_requantizer(op) is None else (2, window.out_pixel_elements)
     return size * ((m - 1) * pixel + 2 * n) <= MAX_OFFSET
 
 
