@@ -102,8 +102,8 @@ LAYOUTS = [
 """Channels of a group, groups, kernel, stride, padding, pixels: rows at odd lanes, in two copies, of no whole words."""
 
 
-def rows_of(channels: int, groups: int, kernel: int, stride: int, padding: int, size: int) -> Case:
-    """A convolution whose rows lie so, by the direct family."""
+def rows_of(channels: int, groups: int, kernel: int, stride: int, padding: int, size: int, m: int = 2) -> Case:
+    """A convolution whose rows lie so, by the direct family in blocks of m pixels."""
     generator = np.random.default_rng(size)
     x = Tensor(
         name="x", shape=(1, size, size, channels * groups), dtype=DType.INT8, quant=Quantization.per_tensor(0.1, 7)
@@ -132,11 +132,15 @@ def rows_of(channels: int, groups: int, kernel: int, stride: int, padding: int, 
     )
     graph = Graph(name="rows", operators=(op,), inputs=(x,), outputs=(y,))
     inputs = [generator.integers(-128, 128, x.shape).astype(np.int8)]
-    return Case(graph, DirectConvolution(), {"m": 2, "n": 1, "form": "int16", "unroll": 0}, inputs)
+    return Case(graph, DirectConvolution(), {"m": m, "n": 1, "form": "int16", "unroll": 0}, inputs)
 
 
 def test_rows_that_are_no_whole_words(board: Session) -> None:
     check(board, [rows_of(*layout) for layout in LAYOUTS])
+
+
+def test_a_last_strip_that_is_no_whole_words(board: Session) -> None:
+    check(board, [rows_of(3, 1, 1, 1, 0, 7, m=4)])
 
 
 def test_a_block_that_does_not_fit_is_refused() -> None:

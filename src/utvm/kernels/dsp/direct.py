@@ -276,4 +276,5 @@ class _Loops(BlockLoops):
         helpers = write_expansion(
             self.w, self.rows, pixels, self.expansion, source="from_row", target=target, zero_point=zero_point
         )
-        self.helpers = self.helpers or helpers
+        # The last strip may be no whole words where others are.
+        self.helpers = tuple(dict.fromkeys((*self.helpers, *helpers)))
