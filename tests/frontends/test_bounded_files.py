@@ -15,9 +15,10 @@ from PIL import Image
 
 from tests.support.shared import shared
 from utvm.errors import UtvmWarning
-from utvm.frontends import FrontendError, load
+from utvm.frontends import FrontendError, load, load_tflite
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.frontends.inputs import InputError, read_inputs
+from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import DType, Graph, Quantization, Softmax, Tensor
 from utvm.graph.accuracy_cautions import cautions
 
@@ -127,6 +128,15 @@ def test_a_softmax_whose_sum_may_overflow_is_told(size: int, many: bool) -> None
     y = Tensor(name="y", shape=(1, size), dtype=DType.INT8, quant=Quantization.per_tensor(1 / 256, -128))
     graph = Graph(name="g", operators=(Softmax(name="s", x=x, y=y),), inputs=(x,), outputs=(y,))
     assert bool(cautions(graph)) is many
+
+
+@pytest.mark.parametrize(("scale", "beta"), [(1e-9, 1.0), (1e-7, 0.01)])
+def test_a_softmax_of_a_scale_that_is_too_small_is_refused(scale: float, beta: float) -> None:
+    x = Tensor(name="x", shape=(1, 8), dtype=DType.INT8, quant=Quantization.per_tensor(scale))
+    y = Tensor(name="y", shape=(1, 8), dtype=DType.INT8, quant=Quantization.per_tensor(1 / 256, -128))
+    graph = Graph(name="g", operators=(Softmax(name="s", x=x, y=y, beta=beta),), inputs=(x,), outputs=(y,))
+    with pytest.raises(FrontendError, match=r"tensor 'x': its scale .* is too small"):
+        load_tflite(write_tflite(graph))
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def _mean(c: Context) -> Operator:
 
 
 _LEAST_ARGUMENT_SCALE = 2.0**-27
-"""Below it TFLite's number of the input from which a sigmoid or tanh is at its end does not fit 32 bits."""
+"""Below it the input from which TFLite has a sigmoid, tanh or exponential at its end does not fit 32 bits."""
 
 
 def _argument(x: Tensor) -> None:
@@ -157,7 +157,10 @@ def _softmax(c: Context) -> Operator:
     x, y = c.activation(0), c.result()
     expect_shape(y, x.shape)
     _prescribed(Softmax, y)
-    return Softmax(name=c.name, x=x, y=y, beta=softmax_beta(c))
+    beta = softmax_beta(c)
+    if x.dtype is DType.INT8 and x.scale * beta < _LEAST_ARGUMENT_SCALE:
+        raise RefusedError(f"tensor '{x.name}': its scale {x.scale} is too small for a softmax's 32 bits")
+    return Softmax(name=c.name, x=x, y=y, beta=beta)
 
 
 def _logistic(c: Context) -> Operator:
