@@ -128,6 +128,17 @@ def test_logistic_and_softmax_over_many_scales() -> None:
             np.testing.assert_array_equal(evaluate(graph, [x_values])["y"], want)
 
 
+@pytest.mark.parametrize(("size", "equal"), [(511, 511), (8192, 8192), (8200, 8200), (20000, 8500)])
+def test_sums_of_softmax_up_to_and_beyond_32_bits(size: int, equal: int) -> None:
+    """Between the two tflite-micro shifts by 32 bits and more, which it leaves undefined."""
+    x = Tensor(name="x", shape=(1, size), dtype=DType.INT8, quant=Quantization.per_tensor(0.1))
+    y = Tensor(name="y", shape=x.shape, dtype=DType.INT8, quant=Quantization.per_tensor(1 / 256, -128))
+    graph = Graph(name="g", operators=(Softmax(name="op", x=x, y=y),), inputs=(x,), outputs=(y,))
+    values = np.where(np.arange(size) < equal, 100, -128).astype(np.int8).reshape(x.shape)
+    (want,) = Oracle(write_tflite(graph)).run(values)
+    np.testing.assert_array_equal(evaluate(graph, [values])["y"], want)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_written_file_means_the_same_graph(kind: str) -> None:
     """Through a file and back through the frontend nothing changes."""

@@ -8,7 +8,7 @@ import numpy as np
 from tests.support.host import layouts
 from tests.support.target import run_programs
 from utvm.device import Session
-from utvm.graph import Graph, Rounding
+from utvm.graph import DType, Graph, Quantization, Rounding, Softmax, Tensor
 from utvm.graph.reference import evaluate
 from utvm.kernels import Config, KernelFamily
 from utvm.lowering import Options, lower
@@ -60,3 +60,17 @@ def values(generator: np.random.Generator, shape: tuple[int, ...], *, ends: bool
     """Activations of a shape: anything, or only the ends of int8."""
     drawn = generator.choice([-128, 127], shape) if ends else generator.integers(-128, 128, shape)
     return drawn.astype(np.int8)
+
+
+def long_softmax(size: int) -> tuple[Graph, list[np.ndarray]]:
+    """A Softmax whose rows have one largest value, equal ones, or the larger ones in their first half."""
+    x = Tensor(name="x", shape=(3, size), dtype=DType.INT8, quant=Quantization.per_tensor(0.02))
+    y = Tensor(name="y", shape=x.shape, dtype=DType.INT8, quant=Quantization.per_tensor(1 / 256, -128))
+    rows = np.full(x.shape, -100, np.int8)
+    rows[0, size // 3], rows[2, : size // 2] = 127, 100
+    graph = Graph(name="long", operators=(Softmax(name="op", x=x, y=y),), inputs=(x,), outputs=(y,))
+    return graph, [rows]
+
+
+LONG_ROWS = (511, 512, 700, 8192, 8200)
+"""Elements of rows of `long_softmax`: sums that need 28 bits, 29 bits, and that wrap to 0 or beyond."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.kernels.support import Case, check
+from tests.kernels.support import LONG_ROWS, Case, check, long_softmax
 from tests.kernels.vector_cases import cases
 from tests.support.cases import drawn
 from tests.support.guarded import run_guarded, with_free_ends
@@ -61,6 +61,11 @@ def helium(target: QemuTarget) -> Iterator[Session]:
 @pytest.mark.parametrize(("kind", "family"), DRAWN)
 def test_bit_exact_on_drawn_layers(helium: Session, kind: str, family: KernelFamily) -> None:
     check(helium, drawn(cases(kind, family, CORE)))
+
+
+def test_softmax_of_long_rows(helium: Session) -> None:
+    cases = [long_softmax(size) for size in LONG_ROWS]
+    check(helium, [Case(graph, HeliumSoftmax(), {}, inputs) for graph, inputs in cases])
 
 
 @pytest.mark.parametrize(("kind", "family"), WIDE)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 import utvm
+from tests.kernels.support import LONG_ROWS, long_softmax
 from tests.support.boards import EMULATED
 from tests.support.cases import drawn
 from tests.support.draw import KINDS, case_with
@@ -84,6 +85,13 @@ def test_every_operator_is_drawn_and_has_a_portable_family() -> None:
 def test_on_this_machine(kind: str) -> None:
     cases, programs = laid_out(drawn(case_with(kind), 7 / 8))
     check_all(cases, run_on_host(programs, [inputs for _, inputs in cases]))
+
+
+def test_softmax_of_long_rows(main_board: Session) -> None:
+    cases = [long_softmax(size) for size in LONG_ROWS]
+    programs = [portable(graph, main_board.board.core) for graph, _ in cases]
+    check_all(cases, run_programs(main_board, programs, [inputs for _, inputs in cases]))
+    check_all(cases, run_sanitized(programs, [inputs for _, inputs in cases], "gcc"))
 
 
 def mean_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Graph:

@@ -29,6 +29,7 @@ from utvm.numerics import (
 
 Int8Array = NDArray[np.int8]
 Float32Array = NDArray[np.float32]
+_UINT32_MAX = 2**32 - 1
 
 
 def lookup(op: LookupOperator, x: ByteArray) -> ByteArray:
@@ -72,6 +73,8 @@ def softmax(op: Softmax, x: Int8Array) -> Int8Array:
     distance = x.max(axis=-1, keepdims=True).astype(np.int64) - x
     exponentials = softmax_exponentials(op)[distance]
     total = rounding_divide_by_pot(exponentials, SOFTMAX_SUM_INTEGER_BITS).sum(axis=-1, keepdims=True)
+    # tflite-micro's sum has 32 bits, and wraps from 8192 equal elements on; its shares of a sum of 0 are none.
+    total = np.where(total & _UINT32_MAX == 0, _UINT32_MAX, total & _UINT32_MAX)
     scale, bits = reciprocal(total, SOFTMAX_SUM_INTEGER_BITS)
     share = rounding_divide_by_pot(saturating_rounding_doubling_high_mul(scale, exponentials), bits + 23)
     return np.clip(share - 128, -128, 127).astype(np.int8)

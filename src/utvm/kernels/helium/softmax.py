@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from utvm.codegen import CFunction, CParameter, CWriter
+from dataclasses import replace
+
+from utvm.codegen import CWriter
 from utvm.cores import Core
 from utvm.graph import Operator, Softmax
 from utvm.graph.arithmetic import SOFTMAX_SUM_INTEGER_BITS
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function
 from utvm.kernels.helium.family import no_vectors
-from utvm.kernels.portable.softmax import PortableSoftmax
-from utvm.kernels.workload_keys import dims, workload
+from utvm.kernels.portable.softmax import PortableSoftmax, write_scale
 
 _ROW_CYCLES, _FOUR_CYCLES = 220, 32
 _MOST = assembler_function(
@@ -101,30 +102,19 @@ class HeliumSoftmax(PortableSoftmax):
         """Return the kernel of a softmax."""
         assert isinstance(op, Softmax)
         plain = super().build(op, core, config)
-        depth, bits = op.x.shape[-1], SOFTMAX_SUM_INTEGER_BITS
+        depth = op.x.shape[-1]
         w = CWriter()
         with w.loop("row", op.x.elements // depth):
             w(f"const int8_t *from = x + row * {depth};", f"int8_t *to = y + row * {depth};")
             w(f"const int32_t most = {_MOST.name}(from, {depth});")
             w(f"const int32_t sum = {_SUM.name}(from, exponentials, most, {depth});")
-            w("const int32_t zeros = utvm_leading_zeros((uint32_t)sum);")
-            w("const int32_t scale = utvm_reciprocal((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));")
-            w(f"{_SHARES.name}(from, to, exponentials, most, {depth}, scale, {bits + 23} - zeros);")
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"softmax_{dims(op.x.shape)}_helium",
-                comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
-                    CParameter(name="exponentials", c_type="int32_t", role="constant"),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
-                body=w.text,
-                helpers=("utvm_leading_zeros", "utvm_reciprocal"),
-                support=(_MOST, _SUM, _SHARES),
-            ),
-            constants=plain.constants,
-            in_place=plain.in_place,
+            right = write_scale(w, depth)
+            w(f"{_SHARES.name}(from, to, exponentials, most, {depth}, scale, {right});")
+        function = replace(
+            plain.function,
+            stem=f"{plain.function.stem}_helium",
+            body=w.text,
+            helpers=("utvm_leading_zeros", "utvm_reciprocal"),
+            support=(_MOST, _SUM, _SHARES),
         )
+        return replace(plain, function=function)

@@ -13,6 +13,11 @@ from utvm.graph.arithmetic import SOFTMAX_SUM_INTEGER_BITS, softmax_exponentials
 from utvm.kernels.base import Config, Kernel, KernelFamily
 from utvm.kernels.workload_keys import dims, workload
 
+_LEAST_ZEROS = SOFTMAX_SUM_INTEGER_BITS + 23 - 31
+"""Leading zeros of a sum whose shares are shifted by 31 bits at most: those of larger sums all round to 0."""
+_DEEP = 1 << (32 - _LEAST_ZEROS - (31 - SOFTMAX_SUM_INTEGER_BITS))
+"""Elements of a row from which a sum may be larger; a single exponential counts as 2^19."""
+
 
 class PortableSoftmax(KernelFamily):
     """Softmax over the last dimension."""
@@ -29,14 +34,14 @@ class PortableSoftmax(KernelFamily):
         w = CWriter()
         with w.loop("row", op.x.elements // depth):
             w(f"const int8_t *from = x + row * {depth};", f"int8_t *to = y + row * {depth};")
-            w("int32_t most = -128;", "int32_t sum = 0;")
+            sum_type = "uint32_t" if depth >= _DEEP else "int32_t"
+            w("int32_t most = -128;", f"{sum_type} sum = 0;")
             with w.loop("i", depth):
                 w("most = from[i] > most ? from[i] : most;")
             with w.loop("i", depth):
-                w(f"sum += (int32_t)(((uint32_t)exponentials[most - from[i]] + {1 << (bits - 1)}u) >> {bits});")
-            w("const int32_t zeros = utvm_leading_zeros((uint32_t)sum);")
-            w("const int32_t scale = utvm_reciprocal((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));")
-            w(f"const int32_t right = {bits + 23} - zeros;")
+                w(f"sum += ({sum_type})(((uint32_t)exponentials[most - from[i]] + {1 << (bits - 1)}u) >> {bits});")
+            right = write_scale(w, depth)
+            w(f"const int32_t right = {right};")
             with w.loop("i", depth):
                 w("const int32_t share = utvm_high_mul(exponentials[most - from[i]], scale);")
                 w("to[i] = (int8_t)utvm_clamp(utvm_shift_right(share, right) - 128, -128, 127);")
@@ -57,3 +62,19 @@ class PortableSoftmax(KernelFamily):
             constants={"exponentials": CArray(c_type="int32_t", values=softmax_exponentials(op))},
             in_place=(0,),
         )
+
+
+def write_scale(w: CWriter, depth: int) -> str:
+    """Write `scale`, the reciprocal of a row's `sum`; return by how many bits its products are shifted right, in C.
+
+    tflite-micro leaves a shift by more than 31 bits undefined: here these shares are 0, to nearest. A sum that wraps to
+    0 leaves none either.
+    """
+    right = f"{SOFTMAX_SUM_INTEGER_BITS + 23} - zeros"
+    reciprocal = "utvm_reciprocal((int32_t)(((uint32_t)sum << zeros) - 0x80000000u))"
+    if depth < _DEEP:
+        w("const int32_t zeros = utvm_leading_zeros((uint32_t)sum);", f"const int32_t scale = {reciprocal};")
+        return right
+    w("const int32_t zeros = sum == 0 ? 0 : utvm_leading_zeros((uint32_t)sum);")
+    w(f"const int32_t scale = zeros < {_LEAST_ZEROS} ? 0 : {reciprocal};")
+    return f"zeros < {_LEAST_ZEROS} ? 31 : {right}"
