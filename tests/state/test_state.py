@@ -19,7 +19,7 @@ from tests.support.oracle import Oracle
 from tests.support.streams import CODES, activation, encoded, handle, lstm, svdf, windowed
 from utvm.cores import get_core
 from utvm.deploy import shell_firmware
-from utvm.device import LinkLostError
+from utvm.device import DeviceError, LinkLostError
 from utvm.emulators import BootedBoard
 from utvm.errors import UtvmError
 from utvm.frontends import FrontendError, load_tflite
@@ -28,6 +28,7 @@ from utvm.graph import DType, Graph
 from utvm.graph.reference import evaluate
 from utvm.lowering import Program, lower
 from utvm.passes import run_passes
+from utvm.toolchain import Image
 
 Array = NDArray[Any]
 BOARDS = ("qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32")
@@ -190,6 +191,37 @@ def test_a_run_that_does_not_end_starts_the_sequence_again(
         (last,) = frames(graph, 1, 9)
         (_, _, _, more) = sequence(graph, [*inputs, last])
         equal([list(model.run(last).outputs.values())], [more])
+
+
+def test_a_state_that_something_else_overwrote_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a repair, by another model, by one more of the same network, or by a load that failed."""
+    graph = load_tflite(windowed(np.random.default_rng(2), initial=True), name="stream")
+    inputs = frames(graph, 3)
+    wanted = sequence(graph, inputs)
+    with utvm.connect(BOARDS[1]) as session:
+        compiled = utvm.compile(graph, BOARDS[1])
+        model = utvm.Model(session, compiled)
+
+        def repaired() -> None:
+            with pytest.raises(DeviceError):
+                session.call(0xF0000001)
+
+        def failing(image: Image) -> None:
+            monkeypatch.undo()
+            raise LinkLostError("gone")
+
+        def not_loaded() -> None:
+            utvm.Model(session, utvm.compile(graph, BOARDS[1]))
+            monkeypatch.setattr(session, "load", failing)
+
+        disturbances = [repaired, lambda: utvm.Model(session, compiled).run(inputs[2]), not_loaded]
+        for disturb in disturbances:
+            model.run(inputs[1])
+            disturb()
+            with pytest.raises(UtvmError, match="state is lost"):
+                model.run(inputs[0])
+            equal([list(model.run(each).outputs.values()) for each in inputs], wanted)
+            model.reset()
 
 
 def test_an_export_keeps_state_and_its_check_compares_sequences(tmp_path: Path) -> None:

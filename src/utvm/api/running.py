@@ -130,7 +130,7 @@ class Model:
         self.session = session
         self.compiled = compiled
         self._c_model = compiled.program.c_model()
-        session.load(compiled.image)
+        self._start()
         self.reset()
 
     def reset(self) -> None:
@@ -145,11 +145,18 @@ class Model:
         self._is_lost = False
 
     def _load(self) -> bool:
-        """Load the image where the session holds another; returns whether it did."""
-        if self.session.holds(self.compiled.image):
+        """Load the image where the session holds another, or where RAM lost the state; returns whether it did."""
+        is_kept = not self._c_model.states or self._fresh_starts == self.session.fresh_starts
+        if is_kept and self.session.holds(self.compiled.image):
             return False
-        self.session.load(self.compiled.image)
+        self._start()
         return True
+
+    def _start(self) -> None:
+        """Load the image; the state is lost, also where that fails."""
+        self._is_lost = True
+        self.session.load(self.compiled.image)
+        self._fresh_starts = self.session.fresh_starts
 
     def run(self, inputs: Inputs, *, timeout: float | None = None) -> Result:
         """Run once.
@@ -195,23 +202,23 @@ class Model:
 
     def _run_on(self, inputs: Inputs, timeout: float | None) -> Result:
         """Run once from what the last run left; after a run that did not end, from the first values."""
-        arrays = self._arrays(inputs)
-        if self._load() and not self._is_lost:
-            self.reset()
-            raise UtvmError(
-                "the session was given other code since the last run, so the network's state is lost: it starts from "
-                "its first values (give each network that keeps state a session of its own)"
-            )
-        if self._is_lost:
-            self.reset()
-        self._is_lost = True
+        arrays, is_told = self._arrays(inputs), self._is_lost
         try:
-            result = self._run(arrays, timeout)
+            is_kept = not self._load() and not is_told
+            if not is_kept:
+                self.reset()
+            if is_kept or is_told:
+                self._is_lost = True
+                result = self._run(arrays, timeout)
+                self._is_lost = False
+                return result
         except DeviceError as error:
             error.args = (f"{error}; the network's state is lost: it starts from its first values", *error.args[1:])
             raise
-        self._is_lost = False
-        return result
+        raise UtvmError(
+            "the session was given other code, or repaired itself, since the last run, so the network's state is lost: "
+            "it starts from its first values (give each network that keeps state a session of its own)"
+        )
 
     def _run(self, inputs: Inputs, timeout: float | None) -> Result:
         watch = Stopwatch()

@@ -58,6 +58,7 @@ class Session:
         self._closed = False
         self._image: Image | None = None
         self._link: DebugLink | None = None
+        self._fresh_starts = 0
         self._connect()
 
     def __repr__(self) -> str:
@@ -102,6 +103,11 @@ class Session:
         """Whether an image is the one that was loaded last."""
         return self._image is image
 
+    @property
+    def fresh_starts(self) -> int:
+        """How often what programs wrote into RAM was lost: by a load, or by a repair, also one yet to come."""
+        return self._fresh_starts
+
     @checked_arguments
     def load(self, image: Image) -> None:
         """Write an image into RAM, run its start-up, and verify it. Of a second image, only what differs is written.
@@ -118,6 +124,7 @@ class Session:
                 f"({self.board.core.name}) does not run: build it for this board"
             )
         self._image = image
+        self._fresh_starts += 1
         with self._recovering():
             self._loader.place(self._live, image)
 
@@ -272,6 +279,7 @@ class Session:
         """
         if self._closed or self._executor.interrupted.is_set():
             return
+        self._fresh_starts += 1
         self._loader.forget()
         if not relaunch:
             try:
