@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CWriter
 from utvm.cores import Core
 from utvm.graph import Mean, Operator
 from utvm.graph.arithmetic import Requantization, mean_parameters
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.rvv.code import RvvFamily
+from utvm.kernels.rvv.code import RvvFamily, kernel_of_steps
 from utvm.kernels.rvv.mean_code import Rescaled, average_function
-from utvm.kernels.workload_keys import dims, workload
+from utvm.kernels.workload_keys import dims
 
 _LEAST_LANES = 4
 """Fewer lanes take about as many instructions as C."""
@@ -54,23 +52,8 @@ class RvvMean(RvvFamily):
         with w.loop("i", nest.outer):
             x, y = f"x + i * {nest.outer_step}", f"y + i * {nest.lanes}"
             w(f"{function.name}({x}, {y}, steps, {nest.rows}, {nest.taps}, {nest.lanes});")
-        steps = np.array([nest.row_step, nest.tap_step, nest.lane_step], np.int32)
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"mean_{dims(op.x.shape)}_rvv",
-                comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
-                    CParameter(name="steps", c_type="int32_t", role="constant"),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
-                body=w.text,
-                support=(function,),
-            ),
-            constants={"steps": CArray(c_type="int32_t", values=steps)},
-        )
+        steps = nest.row_step, nest.tap_step, nest.lane_step
+        return kernel_of_steps(op, config, stem=f"mean_{dims(op.x.shape)}", body=w.text, function=function, steps=steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,7 @@ class Rescaled:
         """Return the lines from sums to outputs."""
         start = [f"li t4, {-self.less}", f"vadd.vx {value}, {value}, t4"] if self.less else []
         start += [f"li t4, {self.factor.multiplier}"]
-        end = [f"li t4, {self.zero_point}", "li t5, -128", f"li t6, {127}"]
+        end = [f"li t4, {self.zero_point}", "li t5, -128", "li t6, 127"]
         return [
             *start,
             *rescaled(value, self.factor, multiplier="t4", spare=spare),

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
-
-from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.codegen import CSupport, CWriter
 from utvm.cores import Core
 from utvm.graph import AveragePool2D, MaxPool2D, Operator
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable.window import window_taps
-from utvm.kernels.rvv.code import RvvFamily, vector_function
+from utvm.kernels.rvv.code import RvvFamily, kernel_of_steps, vector_function
 from utvm.kernels.rvv.mean_code import Quotient, average_function
 from utvm.kernels.rvv.product_plan import inside
-from utvm.kernels.workload_keys import dims, workload
+from utvm.kernels.workload_keys import dims
 
 _Pool = MaxPool2D | AveragePool2D
 
@@ -74,23 +72,9 @@ def _kernel(op: _Pool, config: Config, function: CSupport) -> Kernel:
     _write(w, op, function.name)
     _, _, width, channels = op.x.shape
     steps = [width * channels, channels, op.stride[1], *(op.clamp if isinstance(op, MaxPool2D) else ())]
-    return Kernel(
-        family="rvv",
-        config=config,
-        function=CFunction(
-            stem=f"{'max' if isinstance(op, MaxPool2D) else 'average'}_pool_{dims(op.x.shape[1:])}_rvv",
-            comment=f"{workload(op)}\nfamily rvv",
-            parameters=(
-                CParameter(name="x", c_type="int8_t", role="input"),
-                CParameter(name="steps", c_type="int32_t", role="constant"),
-                CParameter(name="y", c_type="int8_t", role="output"),
-            ),
-            body=w.text,
-            support=(function,),
-        ),
-        constants={"steps": CArray(c_type="int32_t", values=np.array(steps, np.int32))},
-        ahead=nest_ahead(op),
-    )
+    kind = "max" if isinstance(op, MaxPool2D) else "average"
+    stem = f"{kind}_pool_{dims(op.x.shape[1:])}"
+    return kernel_of_steps(op, config, stem=stem, body=w.text, function=function, steps=steps, ahead=nest_ahead(op))
 
 
 def _write(w: CWriter, op: _Pool, name: str) -> None:

@@ -15,7 +15,8 @@ from utvm.cores import Core
 from utvm.graph import AveragePool2D, AverageRounding, Operator
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.overlap import nest_ahead
-from utvm.kernels.portable.window import window_taps
+from utvm.kernels.pool_calls import write_window_calls
+from utvm.kernels.portable.window import Taps
 from utvm.kernels.workload_keys import dims, workload
 from utvm.kernels.xpulp.code import (
     XpulpFamily,
@@ -58,22 +59,17 @@ class XpulpAveragePool2D(XpulpFamily):
         """Return the kernel of an average pooling."""
         del core
         assert isinstance(op, AveragePool2D)
-        batch, height, width, channels = op.x.shape
-        _, out_height, out_width, _ = op.y.shape
+        _, _, width, channels = op.x.shape
         function = average_function(op.rounding is AverageRounding.HALF_AWAY)
         rows, columns = _counts(op, 0), _counts(op, 1)
         w = CWriter()
-        with w.loop("n", batch), w.loop("oy", out_height):
-            down = window_taps(w, op, "y")
-            with w.loop("ox", out_width):
-                along = window_taps(w, op, "x")
-                row = f"(n * {height} + {down.position(down.first)}) * {width}"
-                pixel = f"x + ({row} + {along.position(along.first)}) * {channels}"
-                to = f"y + ((n * {out_height} + oy) * {out_width} + ox) * {channels}"
-                steps = ((down, rows, len(columns) * _WORDS), (along, columns, _WORDS))
-                places = [f" + ({t.count} - {c[0]}) * {step}" for t, c, step in steps if not t.all_inside]
-                shape = f"shape{''.join(places)}"
-                w(f"{function.name}({pixel}, {to}, {shape});")
+
+        def call(pixel: str, to: str, down: Taps, along: Taps) -> str:
+            steps = ((down, rows, len(columns) * _WORDS), (along, columns, _WORDS))
+            places = [f" + ({t.count} - {c[0]}) * {step}" for t, c, step in steps if not t.all_inside]
+            return f"{function.name}({pixel}, {to}, shape{''.join(places)});"
+
+        write_window_calls(w, op, call)
         words: list[int] = []
         for size in ((r, c) for r in rows for c in columns):
             # Counts between those that windows have are never read.
