@@ -16,17 +16,16 @@ from utvm.frontends.onnx_node import NodeContext, Value
 from utvm.frontends.refusal import RefusedError
 from utvm.graph import (
     Add,
-    Conv2D,
     DepthwiseConv2D,
     Dequantize,
     DType,
-    FullyConnected,
     Mul,
     Operator,
     Quantization,
     Quantize,
     Sub,
     Tensor,
+    Weighted,
 )
 
 _SHIFT = 128
@@ -80,7 +79,7 @@ def with_steps(op: Operator, steps: Sequence[Steps | None], *, turned: bool) -> 
         steps: of each of the node's inputs.
         turned: whether the node has its output channels along the second dimension of its weights.
     """
-    if isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected):
+    if isinstance(op, Weighted):
         found = steps[1] if len(steps) > 1 else None
         if found is None:
             return op

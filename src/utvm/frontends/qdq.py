@@ -23,11 +23,9 @@ from utvm.graph import (
     AveragePool2D,
     BatchMatMul,
     Concatenation,
-    Conv2D,
     DepthwiseConv2D,
     Dequantize,
     DType,
-    FullyConnected,
     Graph,
     LeakyRelu,
     MaxPool2D,
@@ -47,13 +45,13 @@ from utvm.graph import (
     Sub,
     Tensor,
     Transpose,
+    Weighted,
 )
 from utvm.graph.names import Names
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
 from utvm.passes import fold_constants, remove_dead_operators
 from utvm.passes.channel_order import channels_last
 
-Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 Clamp = tuple[int, int]
 _Clamping = Weighted | Add | Sub | Mul
 _AVERAGING = (AveragePool2D, ResizeBilinear)

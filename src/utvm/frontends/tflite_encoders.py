@@ -50,6 +50,7 @@ from utvm.graph import (
     Tanh,
     Tensor,
     Transpose,
+    Weighted,
     same_padding,
 )
 
@@ -88,7 +89,7 @@ def _padding(
     return int(tflite.Padding.VALID if valid else tflite.Padding.SAME)
 
 
-def _weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> dict[str, Any]:
+def _weighted(op: Weighted) -> dict[str, Any]:
     if op.rounding is not Rounding.DOUBLE:
         raise UnwritableError(f"rounding {op.rounding} is not TFLite's", "Keep models of other rounding in their form.")
     return {"FusedActivationFunction": _activation(op.clamp, op.y)}

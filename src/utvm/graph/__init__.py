@@ -48,6 +48,7 @@ from utvm.graph.operators import (
     Sub,
     Tanh,
     Transpose,
+    Weighted,
     same_padding,
 )
 from utvm.graph.recurrent import Lstm, ShiftIn, SvdfFeature, SvdfTime
@@ -110,5 +111,6 @@ __all__ = [
     "Tensor",
     "Transpose",
     "UpdateSlice",
+    "Weighted",
     "same_padding",
 ]

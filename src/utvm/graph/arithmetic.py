@@ -33,9 +33,7 @@ from numpy.typing import NDArray
 
 from utvm.graph.operators import (
     Add,
-    Conv2D,
     DepthwiseConv2D,
-    FullyConnected,
     LeakyRelu,
     Logistic,
     Mean,
@@ -49,6 +47,7 @@ from utvm.graph.operators import (
     Softmax,
     Sub,
     Tanh,
+    Weighted,
 )
 from utvm.graph.recurrent import Lstm
 from utvm.graph.tensor import DType, Tensor
@@ -140,7 +139,7 @@ def requantization(real: float) -> Requantization:
 
 
 @lru_cache(maxsize=8)
-def channel_requantization(op: Conv2D | DepthwiseConv2D | FullyConnected) -> ChannelRequantization:
+def channel_requantization(op: Weighted) -> ChannelRequantization:
     """Return the requantisation of each output channel of a weighted operator."""
     channels = op.weights.shape[3] if isinstance(op, DepthwiseConv2D) else op.weights.shape[0]
     scales = op.weights.channel_scales(channels)

@@ -174,6 +174,10 @@ class FullyConnected(_Weighted):
     """x flattened to [N,I], weights [O,I], bias int32 [O] or None, y with O elements a row."""
 
 
+Weighted = Conv2D | DepthwiseConv2D | FullyConnected
+"""Layers with weights, a bias and a sum for each output."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Binary(Operator):
     a: Tensor

@@ -41,6 +41,7 @@ from utvm.graph import (
     Tanh,
     Tensor,
     Transpose,
+    Weighted,
 )
 from utvm.graph.definitions import definition
 from utvm.passes._edit import compute
@@ -173,7 +174,7 @@ def _reshape(op: Reshape) -> Coupling | None:
     return Coupling(links=(ChannelLink(x=op.x, x_index=index % x_channels, y=op.y, y_index=index % y_channels),))
 
 
-def weights_known(op: Conv2D | DepthwiseConv2D | FullyConnected) -> bool:
+def weights_known(op: Weighted) -> bool:
     """Whether weights and bias are constants."""
     return op.weights.is_constant and (op.bias is None or op.bias.is_constant)
 

@@ -9,9 +9,6 @@ import numpy as np
 from utvm.graph import (
     Add,
     AveragePool2D,
-    Conv2D,
-    DepthwiseConv2D,
-    FullyConnected,
     Graph,
     LeakyRelu,
     MaxPool2D,
@@ -21,10 +18,11 @@ from utvm.graph import (
     Relu,
     Relu6,
     Sub,
+    Weighted,
 )
 from utvm.passes._edit import is_int8, same_units, table
 
-Requantizing = Conv2D | DepthwiseConv2D | FullyConnected | Add | Sub | Mul
+Requantizing = Weighted | Add | Sub | Mul
 Clamping = Requantizing | MaxPool2D | AveragePool2D
 Activation = Relu | Relu6 | LeakyRelu | Quantize
 

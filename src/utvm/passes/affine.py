@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.graph import Add, Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Mul, Operator, Reshape, Sub, Tensor
+from utvm.graph import Add, DepthwiseConv2D, DType, Graph, Mul, Operator, Reshape, Sub, Tensor, Weighted
 from utvm.graph.names import Names
 
-Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 _Made = dict[tuple[str, bytes], Tensor]
 """Constants that were made, by the name of what they replace and their bytes."""
 

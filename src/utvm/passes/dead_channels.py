@@ -19,6 +19,7 @@ from utvm.graph import (
     Quantization,
     StridedSlice,
     Tensor,
+    Weighted,
 )
 from utvm.graph.names import Names
 from utvm.numerics import INT32_MAX
@@ -84,7 +85,7 @@ def _largest_removal(graph: Graph, known: Mapping[Tensor, Known]) -> dict[Tensor
 
 
 def _parameters(op: Operator) -> tuple[Tensor, ...]:
-    if isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected):
+    if isinstance(op, Weighted):
         return (op.weights,) if op.bias is None else (op.weights, op.bias)
     return ()
 
@@ -160,9 +161,7 @@ class _Rewriter:
         weights = _narrow(weights, -1, columns[np.isin(columns % channels(op.x), inputs)])
         return self._with_parameters(op, weights, bias)
 
-    def _with_parameters(
-        self, op: Conv2D | DepthwiseConv2D | FullyConnected, weights: Tensor, bias: Tensor | None
-    ) -> Operator:
+    def _with_parameters(self, op: Weighted, weights: Tensor, bias: Tensor | None) -> Operator:
         return dataclasses.replace(
             op, weights=self._named(op.weights, weights), bias=bias and self._named(op.bias, bias)
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Tensor
+from utvm.graph import Graph, Tensor, Weighted
 from utvm.graph.arithmetic import integer_range
 from utvm.graph.reference.evaluation import evaluate_operator
 from utvm.quantization.batches import Runner
@@ -38,7 +38,7 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
     Source: Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction (2019), section 4.2, in
     its empirical form.
     """
-    layers = [op for op in graph.operators if isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected)]
+    layers = [op for op in graph.operators if isinstance(op, Weighted)]
     stored = {op.name: op for op in quantised.operators}
     sums: dict[str, NDArray[np.float64]] = {}
     rows: dict[str, int] = {}
@@ -49,7 +49,7 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
             if op.x.is_constant:
                 continue
             twin = stored[op.name]
-            assert isinstance(twin, Conv2D | DepthwiseConv2D | FullyConnected)
+            assert isinstance(twin, Weighted)
             if twin.weights.quant is None:
                 continue
             count = len(values[op.y.name]) // op.y.shape[0]
@@ -67,7 +67,7 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
     return {name: total / rows[name] for name, total in sums.items()}
 
 
-def _sized(op: Conv2D | DepthwiseConv2D | FullyConnected, count: int) -> Conv2D | DepthwiseConv2D | FullyConnected:
+def _sized(op: Weighted, count: int) -> Weighted:
     """Return a layer for a batch of so many samples."""
     x = dataclasses.replace(op.x, shape=(op.x.shape[0] * count, *op.x.shape[1:]))
     y = dataclasses.replace(op.y, shape=(op.y.shape[0] * count, *op.y.shape[1:]))

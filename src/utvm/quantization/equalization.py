@@ -27,9 +27,9 @@ from utvm.graph import (
     Relu,
     Reshape,
     Tensor,
+    Weighted,
 )
 from utvm.quantization.batches import Runner
-from utvm.quantization.groups import Weighted
 
 _MOST = 64.0
 """Channels are scaled by this at most, and by its inverse at least."""

@@ -9,10 +9,7 @@ from utvm.graph import (
     AveragePool2D,
     BatchToSpace,
     Concatenation,
-    Conv2D,
-    DepthwiseConv2D,
     Elementwise,
-    FullyConnected,
     Graph,
     MaxPool2D,
     Operator,
@@ -27,9 +24,8 @@ from utvm.graph import (
     StridedSlice,
     Tensor,
     Transpose,
+    Weighted,
 )
-
-Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 
 SHARING = (
     AveragePool2D,

@@ -45,11 +45,12 @@ from utvm.graph import (
     Tanh,
     Tensor,
     Transpose,
+    Weighted,
 )
 from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
-from utvm.quantization.groups import SHARING, SHARING_NAMES, Weighted
+from utvm.quantization.groups import SHARING, SHARING_NAMES
 from utvm.quantization.ranges import Method, ValueRange
 from utvm.quantization.scales import activation_units, makers_of, prescribed_units
 from utvm.quantization.weights import stored_weights, weight_scales

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import DType, Graph, Softmax
+from utvm.graph import DType, Graph, Softmax, Weighted
 from utvm.quantization.calibration import bias_corrections, distributions
 from utvm.quantization.dataset import Dataset
 from utvm.quantization.equalization import equalized
-from utvm.quantization.groups import Weighted
 from utvm.quantization.judging import has_classes
 from utvm.quantization.keeping import BoardCost, Kept, Types, keep_accuracy
 from utvm.quantization.pixels import bytes_in

@@ -65,6 +65,7 @@ from utvm.graph.operators import (
     Softmax,
     Sub,
     Tanh,
+    Weighted,
 )
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -77,7 +78,7 @@ _COMBINATIONS: Mapping[str, tuple[Combine, float]] = {
 """Reducer → how it combines, and from what."""
 
 
-def weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Definition:
+def weighted(op: Weighted) -> Definition:
     """Return the sum of products, and the bias added to it at the end, as tflite-micro adds it."""
     terms = terms_of(op)
     channels = op.y.shape[-1] if not isinstance(op, FullyConnected) else op.weights.shape[0]

@@ -11,10 +11,8 @@ from utvm.compute import Affine, Apply, Buffer, Compute, Const, Expr, Helper, He
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.definitions.definition import Constants, Definition
 from utvm.graph.formulas import CLAMP, REQUANTIZE, REQUANTIZE_HALF_UP, REQUANTIZE_SINGLE
-from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Rounding
+from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Rounding, Weighted
 from utvm.numerics import multiply_by_quantized_multiplier
-
-Weighted = Conv2D | DepthwiseConv2D | FullyConnected
 
 _ROUNDINGS = {
     Rounding.DOUBLE: REQUANTIZE,

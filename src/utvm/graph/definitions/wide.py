@@ -70,6 +70,7 @@ from utvm.graph.operators import (
     Softmax,
     Sub,
     Tanh,
+    Weighted,
 )
 from utvm.graph.tensor import DType
 from utvm.numerics import quantize_multiplier
@@ -79,7 +80,7 @@ _FAR = 1 << 62
 """A bias beside which sums of 64 bits may overflow."""
 
 
-def weighted(op: Conv2D | DepthwiseConv2D | FullyConnected) -> Definition:
+def weighted(op: Weighted) -> Definition:
     """Return the sum of products and its way to int16."""
     terms, table = terms_of(op), channel_requantization(op)
     channels = table.multiplier.size

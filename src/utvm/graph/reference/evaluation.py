@@ -37,6 +37,7 @@ from utvm.graph.operators import (
     StridedSlice,
     Tanh,
     Transpose,
+    Weighted,
 )
 from utvm.graph.recurrent import Lstm
 from utvm.graph.reference import movement, recurrent, unary, weighted
@@ -136,7 +137,7 @@ def _semantics(op: Operator, *, rough: bool) -> Callable[..., Array | tuple[Arra
     """Return what an operator computes in the type of its tensors."""
     if rough and op.outputs[0].dtype is DType.FLOAT32 and type(op) in FLOATING:
         return FLOATING[type(op)]
-    if defined_apart(op) and not (isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected) and op.y.dtype in INTEGERS):
+    if defined_apart(op) and not (isinstance(op, Weighted) and op.y.dtype in INTEGERS):
         return _defined
     return _SEMANTICS.get(type(op), _defined)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.formulas import limits
-from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Rounding
+from utvm.graph.operators import Conv2D, DepthwiseConv2D, FullyConnected, Rounding, Weighted
 from utvm.graph.reference.window import taps
 from utvm.graph.tensor import DType
 from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding, wrap_int32
@@ -72,9 +72,7 @@ def fully_connected(op: FullyConnected, x: Int8Array, weights: Int8Array, bias: 
     return _requantized(op, acc.reshape(-1, outputs), bias).reshape(op.y.shape)
 
 
-def _requantized(
-    op: Conv2D | DepthwiseConv2D | FullyConnected, acc: Accumulators, bias: Int32Array | None
-) -> Int8Array:
+def _requantized(op: Weighted, acc: Accumulators, bias: Int32Array | None) -> Int8Array:
     """Return accumulators [..., OC] with bias as integers of y's scale."""
     total = acc.astype(np.int64) + (0 if bias is None else bias)
     table = channel_requantization(op)
