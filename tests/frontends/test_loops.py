@@ -92,6 +92,14 @@ def test_outputs_keep_the_names_of_the_file() -> None:
     assert [t.name for t in load_tflite(_looping(3, 1)).outputs] == ["left/x"]
 
 
+def test_a_loop_that_writes_the_input_is_refused() -> None:
+    x, start = activation("x", 1, 4), constant("start", 0)
+    loop = encoded(CODES.WHILE, [start, x], [number("n"), x], "WhileOptions", CondSubgraphIndex=1, BodySubgraphIndex=1)
+    main = Subgraph(name="main", inputs=[x], outputs=[x], operators=[loop])
+    with pytest.raises(FrontendError, match="tensor 'x': an output can't be an input of its graph"):
+        load_tflite(write_subgraphs([main, counted(0, [start, x])]))
+
+
 def test_a_part_of_other_units_is_refused() -> None:
     load_tflite(_looping(3, 1, cut=UNITS))
     with pytest.raises(FrontendError, match="SLICE of while_0: tensors 'x' and 'read' must have the same scale"):

@@ -111,7 +111,10 @@ class Context:
 
     def alias(self, position: int, tensor: Tensor) -> None:
         """Let an output be a tensor that is there already."""
-        self._tensors[self.raw.outputs[position]] = tensor
+        index = self.raw.outputs[position]
+        if index in self._model.inputs:
+            raise RefusedError(f"tensor '{self._model.tensors[index].name}': an output can't be an input of its graph")
+        self._tensors[index] = tensor
 
     def made(self, what: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return a tensor that the file lacks, between two operators that one of the file's becomes."""
