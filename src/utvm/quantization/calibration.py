@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ def distributions(graph: Graph, data: Data, progress: Progress) -> dict[str, Dis
 def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progress) -> dict[str, NDArray[np.float64]]:
     """Return how far rounding of inputs and weights moves the mean of each layer's channels, by layer name.
 
+    Layers that read the same weights and bias, as steps of a loop do, get the mean of theirs: they share a bias still.
+
     Source: Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction (2019), section 4.2, in
     its empirical form.
     """
@@ -64,7 +66,16 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
             rows[op.name] = rows.get(op.name, 0) + len(error)
         done += some
         progress(f"correcting biases: {done} samples")
-    return {name: total / rows[name] for name, total in sums.items()}
+    return _shared(layers, {name: total / rows[name] for name, total in sums.items()})
+
+
+def _shared(layers: Sequence[Weighted], moved: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Return one value, the mean, for all layers that read the same weights and bias."""
+    steps: dict[tuple[Tensor, Tensor | None], list[str]] = {}
+    for op in layers:
+        if op.name in moved:
+            steps.setdefault((op.weights, op.bias), []).append(op.name)
+    return {name: np.mean([moved[each] for each in names], axis=0) for names in steps.values() for name in names}
 
 
 def _sized(op: Weighted, count: int) -> Weighted:
