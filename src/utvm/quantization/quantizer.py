@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -13,138 +14,44 @@ from utvm.errors import UtvmError
 from utvm.frontends.context import quantised_range
 from utvm.graph import (
     FULL_INT8,
-    Add,
-    AveragePool2D,
     BatchMatMul,
-    Concatenation,
-    Conv2D,
     CumulativeSum,
     DepthwiseConv2D,
     Dequantize,
     DType,
     Elementwise,
-    FullyConnected,
     Graph,
     LeakyRelu,
-    Logistic,
-    MaxPool2D,
     Mean,
-    Mul,
     Operator,
     Pad,
     Quantization,
     Quantize,
     Reduction,
     Relu,
-    Relu6,
-    Reshape,
-    Softmax,
-    Split,
-    StridedSlice,
-    Sub,
-    Tanh,
     Tensor,
-    Transpose,
     Weighted,
 )
 from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
-from utvm.quantization.groups import SHARING, SHARING_NAMES
+from utvm.quantization.groups import SHARING
+from utvm.quantization.operator_types import CLAMPING, fused_activations, operator_types
 from utvm.quantization.ranges import Method, ValueRange
-from utvm.quantization.scales import activation_units, makers_of, prescribed_units
+from utvm.quantization.scales import activation_units, prescribed_units
 from utvm.quantization.weights import stored_weights, weight_scales
 
-_CLAMPING = Weighted | Add | Sub | Mul
-_KNOWN = (
-    *(
-        Conv2D,
-        DepthwiseConv2D,
-        FullyConnected,
-        BatchMatMul,
-        Add,
-        Sub,
-        Mul,
-        Mean,
-        LeakyRelu,
-        Relu,
-        Elementwise,
-        Reduction,
-        CumulativeSum,
-    ),
+_KNOWN: tuple[type[Operator] | UnionType, ...] = (
+    *(CLAMPING, BatchMatMul, Mean, LeakyRelu, Relu, Elementwise, Reduction, CumulativeSum),
     *(*SHARING, *PRESCRIBED_UNITS),
 )
-_MOVING = (Concatenation, Reshape, Split, StridedSlice, Transpose)
-"""Operators that have the type of what they read."""
-_WIDE = (
-    *(Conv2D, DepthwiseConv2D, FullyConnected, BatchMatMul, Add, Sub, Mul, Mean, LeakyRelu, Relu),
-    *(Softmax, Logistic, Tanh, MaxPool2D, AveragePool2D, *_MOVING, Pad),
-)
-"""Operators that tflite-micro computes in int16."""
 _SUFFIXES = {DType.INT8: "", DType.INT16: "/wide", DType.FLOAT32: "/real"}
 """What is added to a tensor's name in each type."""
 _NARROWER = {DType.INT8: (), DType.INT16: (DType.INT8,), DType.FLOAT32: (DType.INT8, DType.INT16)}
 
 
-_IN_INT8 = frozenset(
-    (*SHARING_NAMES, "HardSwish", "Gelu", "GeluTanh", "Elu", "Abs", "Prelu", "Sum", "ArgMax", "ArgMin")
-)
-"""Functions and reducers that compute in int8; others stay float32."""
-
-
 class QuantizationError(UtvmError):
     """A network that can't be quantised."""
-
-
-def has_int16(op: Operator) -> bool:
-    """Whether tflite-micro computes an operator in int16."""
-    return isinstance(op, _WIDE)
-
-
-def float_alone(graph: Graph) -> set[str]:
-    """Return operators that stay float32 in any case: roots and their like, and what their arguments are made of.
-
-    Eight bits do not hold a variance and its root: their values spread over decades.
-    """
-    found: set[str] = set()
-    for op in graph.operators:
-        if not isinstance(op, Elementwise | Reduction | CumulativeSum) or op.kind in _IN_INT8:
-            continue
-        waiting: list[Operator] = [op]
-        while waiting:
-            each = waiting.pop()
-            found.add(each.name)
-            makers = [p for p in _makers(graph, each) if p is not None and p.name not in found]
-            waiting += [p for p in makers if isinstance(p, Add | Mul | Mean | Elementwise | Reduction)]
-        found |= _reading(graph, op.y)
-    return found
-
-
-def _reading(graph: Graph, tensor: Tensor) -> set[str]:
-    """Return the products that read a tensor, perhaps through bounds, and these."""
-    found: set[str] = set()
-    for reader in graph.consumers.get(tensor, ()):
-        if isinstance(reader, Mul):
-            found.add(reader.name)
-        elif isinstance(reader, Elementwise) and reader.kind in ("Maximum", "Minimum"):
-            found |= {reader.name} | _reading(graph, reader.y)
-    return found
-
-
-def _makers(graph: Graph, op: Operator) -> list[Operator | None]:
-    return makers_of(graph, op.inputs)
-
-
-def fused_activations(graph: Graph) -> dict[Operator, Operator]:
-    """Return each operator that takes over the activation that alone reads its result, with that activation."""
-    found: dict[Operator, Operator] = {}
-    for op in graph.operators:
-        if not isinstance(op, Relu | Relu6):
-            continue
-        producer = graph.producers.get(op.x)
-        if isinstance(producer, _CLAMPING) and op.x not in graph.outputs and graph.consumers[op.x] == (op,):
-            found[producer] = op
-    return found
 
 
 def quantize_graph(
@@ -173,18 +80,6 @@ def quantize_graph(
     return _Quantizer(graph, ranges, weights, corrections or {}, kept or {}).graph_of_integers()
 
 
-def _shared_corrections(
-    graph: Graph, corrections: Mapping[str, NDArray[np.float64]]
-) -> Mapping[str, NDArray[np.float64]]:
-    """Return one correction, their mean, for all layers that read the same weights: steps share a bias too."""
-    shared: dict[tuple[Tensor, Tensor | None], list[str]] = {}
-    for op in graph.operators:
-        if isinstance(op, Weighted) and op.name in corrections:
-            shared.setdefault((op.weights, op.bias), []).append(op.name)
-    means = {names[0]: np.mean([corrections[name] for name in names], axis=0) for names in shared.values()}
-    return {name: means[names[0]] for names in shared.values() for name in names}
-
-
 class _Quantizer:
     def __init__(
         self,
@@ -196,18 +91,10 @@ class _Quantizer:
     ) -> None:
         self.graph = graph
         self.method = weights
-        self.corrections = _shared_corrections(graph, corrections)
-        every = fused_activations(graph)
-        self.types = dict(kept)
-        """Operator → its type, where that is not int8."""
-        self.fused = {op: activation for op, activation in every.items() if self._type(op) is not DType.FLOAT32}
-        # The activation behind an operator that stays float stays float too.
-        self.types |= {activation.name: kept[op.name] for op, activation in every.items() if op.name in kept}
-        for op in graph.operators:
-            if isinstance(op, _MOVING) and op.name not in self.types:
-                types = {None if p is None else self._type(p) for p in _makers(graph, op)}
-                if len(types) == 1 and (dtype := types.pop()) is not None:
-                    self.types[op.name] = dtype
+        self.corrections = corrections
+        self.types = operator_types(graph, kept)
+        # The activation behind an operator that stays float stays an operator too.
+        self.fused = {op: y for op, y in fused_activations(graph).items() if self._type(op) is not DType.FLOAT32}
         self.forms: dict[tuple[Tensor, DType], Tensor] = {}
         """Activations and constants in the types that they are read in."""
         self.native: dict[Tensor, DType] = {}
@@ -312,7 +199,7 @@ class _Quantizer:
         changes: dict[str, Any] = {}
         if isinstance(op, Weighted):
             changes = self._weights(op, mapping[op.x])
-        if isinstance(op, _CLAMPING):
+        if isinstance(op, CLAMPING):
             changes["clamp"] = clamp
         if isinstance(op, Pad):
             x = mapping[op.x]

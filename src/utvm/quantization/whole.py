@@ -17,8 +17,9 @@ from utvm.quantization.dataset import Dataset
 from utvm.quantization.equalization import equalized
 from utvm.quantization.judging import has_classes
 from utvm.quantization.keeping import BoardCost, Kept, Types, keep_accuracy
+from utvm.quantization.operator_types import float_alone
 from utvm.quantization.pixels import bytes_in
-from utvm.quantization.quantizer import QuantizationError, float_alone, quantize_graph
+from utvm.quantization.quantizer import QuantizationError, quantize_graph
 from utvm.quantization.ranges import Distribution, Method, ValueRange
 from utvm.quantization.tflite_forms import tflite_form
 

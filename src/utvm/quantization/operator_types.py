@@ -1,0 +1,116 @@
+"""The type of each operator of a network that is quantised: int8, int16 with int8 weights, or float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from utvm.graph import (
+    Add,
+    AveragePool2D,
+    BatchMatMul,
+    Concatenation,
+    CumulativeSum,
+    DType,
+    Elementwise,
+    Graph,
+    LeakyRelu,
+    Logistic,
+    MaxPool2D,
+    Mean,
+    Mul,
+    Operator,
+    Pad,
+    Reduction,
+    Relu,
+    Relu6,
+    Reshape,
+    Softmax,
+    Split,
+    StridedSlice,
+    Sub,
+    Tanh,
+    Tensor,
+    Transpose,
+    Weighted,
+)
+from utvm.quantization.groups import SHARING_NAMES
+from utvm.quantization.scales import makers_of
+
+CLAMPING = Weighted | Add | Sub | Mul
+"""Operators that take over the activation behind them."""
+_MOVING = (Concatenation, Reshape, Split, StridedSlice, Transpose)
+"""Operators that have the type of what they read."""
+_WIDE = (
+    *(CLAMPING, BatchMatMul, Mean, LeakyRelu, Relu, Softmax, Logistic, Tanh, MaxPool2D, AveragePool2D, Pad),
+    *_MOVING,
+)
+"""Operators that tflite-micro computes in int16."""
+_IN_INT8 = frozenset(
+    (*SHARING_NAMES, "HardSwish", "Gelu", "GeluTanh", "Elu", "Abs", "Prelu", "Sum", "ArgMax", "ArgMin")
+)
+"""Functions and reducers that compute in int8; others stay float32."""
+
+
+def has_int16(op: Operator) -> bool:
+    """Whether tflite-micro computes an operator in int16."""
+    return isinstance(op, _WIDE)
+
+
+def float_alone(graph: Graph) -> set[str]:
+    """Return operators that stay float32 in any case: roots and their like, and what their arguments are made of.
+
+    Eight bits do not hold a variance and its root: their values spread over decades.
+    """
+    found: set[str] = set()
+    for op in graph.operators:
+        if not isinstance(op, Elementwise | Reduction | CumulativeSum) or op.kind in _IN_INT8:
+            continue
+        waiting: list[Operator] = [op]
+        while waiting:
+            each = waiting.pop()
+            found.add(each.name)
+            makers = [p for p in makers_of(graph, each.inputs) if p is not None and p.name not in found]
+            waiting += [p for p in makers if isinstance(p, Add | Mul | Mean | Elementwise | Reduction)]
+        found |= _reading(graph, op.y)
+    return found
+
+
+def fused_activations(graph: Graph) -> dict[Operator, Operator]:
+    """Return each operator that takes over the activation that alone reads its result, with that activation."""
+    found: dict[Operator, Operator] = {}
+    for op in graph.operators:
+        if not isinstance(op, Relu | Relu6):
+            continue
+        producer = graph.producers.get(op.x)
+        if isinstance(producer, CLAMPING) and op.x not in graph.outputs and graph.consumers[op.x] == (op,):
+            found[producer] = op
+    return found
+
+
+def operator_types(graph: Graph, kept: Mapping[str, DType]) -> dict[str, DType]:
+    """Return operator → its type, where that is not int8.
+
+    Args:
+        graph: float32.
+        kept: such types as were chosen. Activations and operators that move values follow what they read.
+    """
+    found = dict(kept)
+    found |= {activation.name: kept[op.name] for op, activation in fused_activations(graph).items() if op.name in kept}
+    for op in graph.operators:
+        if isinstance(op, _MOVING) and op.name not in found:
+            makers = makers_of(graph, op.inputs)
+            types = {None if p is None else found.get(p.name, DType.INT8) for p in makers}
+            if len(types) == 1 and (dtype := types.pop()) is not None:
+                found[op.name] = dtype
+    return found
+
+
+def _reading(graph: Graph, tensor: Tensor) -> set[str]:
+    """Return the products that read a tensor, perhaps through bounds, and these."""
+    found: set[str] = set()
+    for reader in graph.consumers.get(tensor, ()):
+        if isinstance(reader, Mul):
+            found.add(reader.name)
+        elif isinstance(reader, Elementwise) and reader.kind in ("Maximum", "Minimum"):
+            found |= {reader.name} | _reading(graph, reader.y)
+    return found
