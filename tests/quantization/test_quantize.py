@@ -19,7 +19,7 @@ from utvm.frontends import load_tflite
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.onnx import load_onnx
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import Elementwise, Graph
+from utvm.graph import Add, Elementwise, Graph
 from utvm.graph.functions import function
 from utvm.graph.reference import evaluate
 from utvm.passes import prepare_float
@@ -85,6 +85,23 @@ def test_data_that_do_not_fit(folder: Path, tmp_path: Path, capsys: pytest.Captu
     int8 = Path(utvm.__file__).parent / "example" / "cifar10_cnn.tflite"
     assert main(["quantize", str(int8), "--data", str(tmp_path), "-o", str(tmp_path / "o.tflite")]) == 2
     assert "no float32 network" in capsys.readouterr().err
+
+
+def test_data_for_several_inputs_are_told_all_at_once(tmp_path: Path) -> None:
+    builder = GraphBuilder("two")
+    a, b = builder.input("a", (1, 6)), builder.input("b", (1, 3, 6))
+    graph = builder.graph([("y", builder.add(Add, b.shape, a=a, b=b))])
+    x = np.ones((4, 6), np.float32)
+    both = r"'a' of shape \[samples, 6\] and 'b' of shape \[samples, 3, 6\] are expected"
+    with pytest.raises(UtvmError, match=both):
+        utvm.quantize(graph, {"a": x})
+    with pytest.raises(UtvmError, match="samples 4 of 'a', 2 of 'b'; as many of each"):
+        utvm.quantize(graph, {"a": x, "b": np.ones((2, 3, 6), np.float32)})
+    (tmp_path / "picture.png").touch()
+    with pytest.raises(UtvmError, match=both):
+        utvm.quantize(graph, tmp_path)
+    with pytest.raises(UtvmError, match=r"has x\?\[31m \[4, 6\]; "):
+        utvm.quantize(graph, {"x\x1b[31m": x})
 
 
 @pytest.mark.parametrize("form", ["rows", "floats", "column"])

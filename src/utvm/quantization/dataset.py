@@ -15,11 +15,14 @@ from utvm.errors import UtvmError
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.frontends.inputs import PICTURES, read_inputs
 from utvm.graph import Tensor
+from utvm.graph.names import printable
 from utvm.quantization.batches import sample_shape
 
 _LABELS_ALONE = ("labels", "label")
 _LABELS = (*_LABELS_ALONE, "y", "targets")
 """Names of arrays of classes; the latter two may hold something else."""
+_SHOWN = 8
+"""Arrays of a file that an error names."""
 MAX_BYTES = 1 << 30
 """Of all samples of a folder, as float32."""
 
@@ -100,7 +103,7 @@ def read_dataset(
         DatasetError: nothing fits; the message says what is expected.
     """
     if path.is_dir():
-        found = _folder(path, inputs, pixels)
+        found = _folder(path, inputs, orders, pixels)
     elif path.suffix.lower() in (".npz", ".npy"):
         found = _arrays(path, inputs, orders, pixels)
     else:
@@ -126,10 +129,11 @@ def dataset_of(
         name = tensor.name if tensor.name in arrays else _only_fitting(arrays, tensor, orders, inputs, source, left_out)
         used.add(name)
         chosen[tensor.name] = _fitted(arrays[name], tensor, orders.get(tensor.name), pixels, source, name)
-    counts = {len(array) for array in chosen.values()}
-    if len(counts) != 1 or counts == {0}:
-        raise DatasetError(f"{source}: the inputs have {sorted(counts)} samples; as many of each are expected")
-    count = counts.pop()
+    counts = {name: len(array) for name, array in chosen.items()}
+    count = min(counts.values())
+    if count == 0 or count != max(counts.values()):
+        there = ", ".join(f"{number} of '{name}'" for name, number in counts.items())
+        raise DatasetError(f"{source}: there are samples {there}; as many of each are expected, at least one")
     for name in _LABELS:
         if name in arrays and name not in used:
             labels = _classes(arrays[name], count)
@@ -189,11 +193,19 @@ def _only_fitting(
     fitting = [name for name, array in arrays.items() if any(_fits(array, shape) for shape in shapes)]
     if len(inputs) == 1 and len(fitting) == 1:
         return fitting[0]
-    there = ", ".join([*(f"{name} {list(array.shape)}" for name, array in arrays.items()), *left_out]) or "nothing"
-    raise DatasetError(
-        f"{source} has {there}; an array '{tensor.name}' of shape [samples, {', '.join(map(str, shapes[0]))}] is "
-        "expected"
-    )
+    there = [*(f"{printable(name)} {list(array.shape)}" for name, array in arrays.items()), *map(printable, left_out)]
+    shown = ", ".join(there[:_SHOWN]) + (", ..." if len(there) > _SHOWN else "")
+    raise DatasetError(f"{source} has {shown or 'nothing'}; {_wanted(inputs, orders)}")
+
+
+def _wanted(inputs: Sequence[Tensor], orders: Mapping[str, tuple[int, ...]]) -> str:
+    """Return what is expected of data for all inputs."""
+    each = [f"'{t.name}' of shape {_shown(_shapes(t, orders.get(t.name))[0])}" for t in inputs]
+    return f"an array {each[0]} is expected" if len(each) == 1 else f"arrays {' and '.join(each)} are expected"
+
+
+def _shown(sample: tuple[int, ...]) -> str:
+    return f"[{', '.join(('samples', *map(str, sample)))}]"
 
 
 def _fits(array: NDArray[Any], shape: tuple[int, ...]) -> bool:
@@ -210,11 +222,8 @@ def _fitted(
 ) -> NDArray[np.float32]:
     shape = next((shape for shape in _shapes(tensor, order) if _fits(array, shape)), None)
     if shape is None or array.dtype.kind not in "biuf":
-        expected = ", ".join(map(str, _shapes(tensor, order)[0]))
-        raise DatasetError(
-            f"{source}: '{name}' is {array.dtype}{list(array.shape)}, numbers of shape [samples, {expected}] are "
-            "expected"
-        )
+        there, expected = f"{array.dtype}{list(array.shape)}", _shown(_shapes(tensor, order)[0])
+        raise DatasetError(f"{source}: '{printable(name)}' is {there}, numbers of shape {expected} are expected")
     if array.dtype == np.int8:
         raise DatasetError(f"{source}: '{name}' is int8, whose scale is not known here: give real values as float32")
     values = array.reshape(len(array), *shape)
@@ -228,12 +237,14 @@ def _fitted(
     return np.ascontiguousarray(result).reshape(len(array), *sample_shape(tensor))
 
 
-def _folder(path: Path, inputs: Sequence[Tensor], pixels: Pixels | None) -> Dataset:
+def _folder(
+    path: Path, inputs: Sequence[Tensor], orders: Mapping[str, tuple[int, ...]], pixels: Pixels | None
+) -> Dataset:
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES)
     if not files:
         raise DatasetError(f"{path} has no pictures ({', '.join(PICTURES)})")
     if len(inputs) != 1:
-        raise DatasetError(f"the network has {len(inputs)} inputs: give an .npz with an array for each")
+        raise DatasetError(f"{path} has pictures for one input; give an .npz: {_wanted(inputs, orders)}")
     tensor = inputs[0]
     if len(files) * tensor.nbytes > MAX_BYTES:
         raise DatasetError(f"{path} has {len(files):,} pictures, more than fit into memory: give fewer")
