@@ -18,7 +18,11 @@ LEAST_SCORE = -100.0
 FAR = -1e4
 """Fillings below are taken for minus infinity."""
 
+PLACES_ALONE = "it computes with places of maxima, which may be reshaped and given out alone"
+"""Why arithmetic on what `places` returns is refused."""
+
 _MOST_POWER = 64
+"""A greater exponent is refused."""
 
 
 def elementwise(b: GraphBuilder, name: str, *xs: Tensor, dtype: DType = DType.FLOAT32) -> Tensor:

@@ -36,6 +36,8 @@ from utvm.graph.names import Names, printable
 MAX_ELEMENTS = 1 << 27
 """Of one tensor."""
 MAX_RANK = 8
+FLOAT_NAMES = ("float32", "float16", "bfloat16", "float64")
+"""Types of a framework's inputs that become float32, as all that is computed of them."""
 MAX_OPERATORS = 100_000
 MAX_CONSTANTS = 2 * MAX_ELEMENTS
 """Elements of all constants of a graph; a value that several operators read counts for each."""

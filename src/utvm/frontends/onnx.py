@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.frontends.builder import GraphBuilder
+from utvm.frontends.activations import PLACES_ALONE
+from utvm.frontends.builder import FLOAT_NAMES, GraphBuilder
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.onnx_constants import MAX_COMPUTED, computable, computed
 from utvm.frontends.onnx_functions import FUNCTIONS
@@ -51,7 +52,6 @@ CONVERTERS = {
     "QuantizeLinear": quantize,
     "DequantizeLinear": dequantize,
 }
-_FLOATS = ("float32", "float16", "bfloat16", "float64")
 _ALWAYS = frozenset(("Shape", "Size"))
 """They read no values, so that they are known even of activations."""
 _KEEP_VALUES = frozenset(
@@ -137,8 +137,7 @@ class _Importer:
             try:
                 if reader is not None and dtype in ("int8", "uint8"):
                     self.values[name] = integer_input(self.builder, name, shape, reader, self.values)
-                elif dtype in _FLOATS or self._is_cast(name):
-                    # It is float32 here, as all that is computed of it.
+                elif dtype in FLOAT_NAMES or self._is_cast(name):
                     self.values[name] = self.builder.input(name, shape)
                 else:
                     self.problems.of_file(f"input '{printable(name)}' is {dtype}, float32 is expected")
@@ -205,7 +204,7 @@ class _Importer:
             raise RefusedError("it reads integers, outside of a pair of QuantizeLinear and DequantizeLinear")
         places = any(isinstance(value, Tensor) and value.dtype is DType.INT32 for value in operands)
         if places and node.kind not in _OF_PLACES:
-            raise RefusedError("it computes with places of maxima, which may be reshaped and given out alone")
+            raise RefusedError(PLACES_ALONE)
         context = NodeContext(node, self.builder, self.values, self.raw.opset)
         before = len(self.builder.operators)
         made = convert(context)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from utvm.frontends.builder import GraphBuilder
+from utvm.frontends.activations import PLACES_ALONE
+from utvm.frontends.builder import FLOAT_NAMES, GraphBuilder
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.onnx_quantized import Steps, with_steps
 from utvm.frontends.problems import Problems
@@ -30,7 +31,6 @@ from utvm.frontends.torch_quantized import dequantize, quantize
 from utvm.graph import DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
 
-_FLOATS = ("float32", "float16", "bfloat16", "float64")
 _PLACES = "it reads the places of maxima, or statistics of a layer, which are not supported"
 _OF_PLACES = VIEWS | {"squeeze_copy", "clone", "to", "_to_copy"}
 """What may be done to places of maxima."""
@@ -172,7 +172,7 @@ class _Importer:
             sizes = tuple(size for size in shape if isinstance(size, int))
             if len(sizes) != len(shape):
                 self.problems.of_file(f"input '{shown}' has open dimensions {list(map(str, shape))}: export it without")
-            elif dtype not in _FLOATS and not self._is_cast(name):
+            elif dtype not in FLOAT_NAMES and not self._is_cast(name):
                 self.problems.of_file(f"input '{shown}' is {dtype}, float32 is expected")
             else:
                 try:
@@ -186,7 +186,7 @@ class _Importer:
         casts = [call for call in readers if call.kind.startswith(("aten.to.", "aten._to_copy."))]
         others = [call for call in readers if call not in casts and "_assert_tensor_metadata" not in call.kind]
         types = [str(arg) for call in casts for arg in (*call.args[1:], *call.kwargs.values())]
-        floats = sum(arg.removeprefix("torch.") in _FLOATS for arg in types)
+        floats = sum(arg.removeprefix("torch.") in FLOAT_NAMES for arg in types)
         return bool(casts) and not others and floats == len(casts) and name not in self.program.outputs
 
     def _convert(self, index: int, call: TorchCall) -> None:
@@ -248,7 +248,7 @@ class _Importer:
         if DType.INT8 in types:
             raise RefusedError("it reads integers, outside of a pair of quantisation and dequantisation")
         if DType.INT32 in types and kind.removesuffix("_") not in _OF_PLACES:
-            raise RefusedError("it computes with places of maxima, which may be reshaped and given out alone")
+            raise RefusedError(PLACES_ALONE)
         before = len(self.builder.operators)
         made = convert(node)
         known = [self.steps.get(getattr(arg, "name", "")) for arg in call.args]
