@@ -6,6 +6,7 @@ Usage: python -m scripts.operator_table > docs/operators.md
 from __future__ import annotations
 
 from utvm.cores import CORES
+from utvm.frontends.flatbuffer import MAX_OPERATORS
 from utvm.frontends.tflite_calls import CALLS
 from utvm.frontends.tflite_custom import MICRO
 from utvm.frontends.tflite_filled import FILLED_TYPES
@@ -14,6 +15,7 @@ from utvm.frontends.tflite_operators import CONVERTERS
 from utvm.frontends.tflite_shapes import FOLDED
 from utvm.frontends.tflite_state import STATEFUL
 from utvm.frontends.tflite_types import TYPES
+from utvm.frontends.unrolling import MOST_STEPS
 from utvm.graph import DType
 from utvm.graph.functions import FUNCTIONS, REDUCERS
 
@@ -131,8 +133,6 @@ BEYOND = {
     "TILE": (DType.INT8, DType.INT16, DType.INT32, DType.BOOL, DType.FLOAT32),
 }
 _ENDS = dict.fromkeys(("QUANTIZE", "DEQUANTIZE"), (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32))
-
-
 _COLUMNS = (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32, DType.INT32, DType.BOOL)
 
 
@@ -174,17 +174,21 @@ def table() -> str:
             "and `EXP`, `LOG` and `SQRT` in int8, by TFLite's tables (`tests/operators/test_beyond_micro.py`).",
             "",
             "`WHILE` is written out, step after step, where it counts to a constant, as the loops of Keras's recurrent",
-            "layers do, and `IF` where its condition is a constant: at most 256 steps, and 20,000 operators in all.",
-            "What depends on data is refused (`tests/frontends/test_loops.py`).",
+            f"layers do: at most {MOST_STEPS} steps. `IF` is written out where its condition is known at import.",
+            f"All steps together have at most {MAX_OPERATORS:,} operators. What depends on data is refused.",
+            "`tests/frontends/test_loops.py` compares int8 loops with tflite-micro, every byte, and float ones with",
+            "numpy. tflite-micro keeps each tensor at one size: a loop whose lists vary in size, as Keras writes it",
+            "for all states, gives wrong results in its interpreter. Here the last state in such a list is that of the",
+            "same loop without a list (`test_the_list_of_an_int8_loop_ends_with_its_last_state`).",
             "",
             f"Of its custom operators these are computed: {', '.join(f'`{name}`' for name in sorted(MICRO))}.",
             "Those of its signal library are the same C here and on devices, exact but for transforms of float32,",
             "which are within 2 parts in a million; transforms are of powers of two. `CIRCULAR_BUFFER` is taken",
             "where its network goes on behind it in each run. `TFLite_Detection_PostProcess` is taken in float32, and",
-            "in int8 behind a Dequantize: boxes within 2 parts in a million, and one class a detection unless classes",
-            "are suppressed one by one; where tflite-micro stops at a box without an area, it finds nothing. Others",
-            "(`ETHOSU`, `TFLM_DECODE`) are refused by their names, unless their C or their formula is given",
-            "([extending/custom.md](extending/custom.md)).",
+            "in int8 behind a Dequantize: its boxes are within 2 parts in a million. A detection has one class, unless",
+            "`use_regular_nms` suppresses boxes class by class. tflite-micro stops at a box without an area; here",
+            "nothing is found then. Others (`ETHOSU`, `TFLM_DECODE`) are refused by their names, unless their C or",
+            "their formula is given ([extending/custom.md](extending/custom.md)).",
             "",
         ]
     )
