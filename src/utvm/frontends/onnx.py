@@ -18,6 +18,7 @@ from utvm.frontends.activations import PLACES_ALONE
 from utvm.frontends.builder import FLOAT_NAMES, GraphBuilder
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.onnx_constants import MAX_COMPUTED, computable, computed
+from utvm.frontends.onnx_control import CONTROL, BodyRuns
 from utvm.frontends.onnx_functions import FUNCTIONS
 from utvm.frontends.onnx_integers import spelled_out
 from utvm.frontends.onnx_layers import LAYERS, Converter
@@ -120,6 +121,7 @@ class _Importer:
         self.steps: dict[str, Steps] = {}
         """Constant → which integers it stands for."""
         self.left = MAX_COMPUTED
+        self.bodies = BodyRuns(self.builder, self.values, self._convert)
 
     def graph(self) -> Graph:
         """Return the graph; int8 if there are pairs of Quantize and Dequantize."""
@@ -144,8 +146,7 @@ class _Importer:
             except (RefusedError, KeyError) as reason:
                 self.problems.of_file(f"input '{printable(name)}': {reason}")
         for node in self.raw.nodes:
-            if all(name in self.values for name in node.inputs if name):
-                self._convert(node)
+            self._convert(node)
         outputs = [(name, self.values[name]) for name in self.raw.outputs if name in self.values]
         if any(not isinstance(value, Tensor) for _, value in outputs):
             self.problems.of_file("an output does not depend on the inputs")
@@ -161,28 +162,33 @@ class _Importer:
 
     def _is_cast(self, name: str) -> bool:
         """Whether all that is done with an input of integers is a cast to floats."""
-        readers = [node for node in self.raw.nodes if name in node.inputs]
+        readers = [node for node in self.raw.nodes if name in node.reads]
         casts = all(node.kind == "Cast" and node.attributes.get("to") in FLOAT_TYPES for node in readers)
         return bool(readers) and casts and name not in self.raw.outputs
 
     def _convert(self, node: OnnxNode) -> None:
         """Make a node's outputs known; where it is refused, what reads them is left out."""
+        if not all(name in self.values for name in node.reads):
+            return
         self.builder.place = node.name or f"{node.kind.lower()}_{node.index}"
+        kind = f"{node.kind} of {node.within}" if node.within else node.kind
         try:
             # What is not finite is refused by name.
             with np.errstate(all="ignore"):
                 results = self._results(node)
         except RefusedError as reason:
-            self.problems.of_operator(node.index, node.kind, str(reason), reason.advice)
+            self.problems.of_operator(node.index, kind, str(reason), reason.advice)
             return
         except Exception as error:
-            self.problems.of_operator(node.index, node.kind, f"it is damaged ({type(error).__name__})")
+            self.problems.of_operator(node.index, kind, f"it is damaged ({type(error).__name__})")
             return
         self.values.update(zip(node.outputs, results, strict=False))
 
     def _results(self, node: OnnxNode) -> tuple[Value, ...]:
         if node.kind == "Constant":
             return (_constant(node),)
+        if node.kind in CONTROL:
+            return self.bodies.results(node)
         operands = [self.values[name] if name else None for name in node.inputs]
         known = [value for value in operands if not isinstance(value, Tensor)]
         if len(known) == len(operands) and node.kind not in _ALWAYS and computable(node):

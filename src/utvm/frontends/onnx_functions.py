@@ -217,6 +217,8 @@ FUNCTIONS: Mapping[str, Converter] = {
     **{name: _function(name) for name in ("Exp", "Neg", "Abs", "Sqrt", "Log", "Sin", "Cos", "Floor", "Ceil", "Round")},
     "Sign": lambda n: f.sign(n.b, n.x()),
     "Erf": lambda n: f.erf(n.b, n.x()),
+    # Not ONNX's: tf2onnx leaves it in the standard domain.
+    "Erfc": lambda n: n.b.binary(Sub, n.b.constant(1.0, "one"), f.erf(n.b, n.x())),
     "Relu": _unary(Relu),
     "Sigmoid": _unary(Logistic),
     "Tanh": _unary(Tanh),

@@ -9,9 +9,9 @@ import numpy as np
 from utvm.frontends import blocks
 from utvm.frontends import channels_first as layers
 from utvm.frontends.onnx_node import NodeContext, Value
-from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.refusal import RefusedError, axis_of, broadcast_shape
 from utvm.frontends.transposed import transposed_convolution
-from utvm.graph import Add, Tensor
+from utvm.graph import Add, Mul, Tensor
 
 Converter = Callable[[NodeContext], Value | tuple[Value, ...]]
 
@@ -52,6 +52,8 @@ def _conv(n: NodeContext) -> Value:
 
 
 def _gemm(n: NodeContext) -> Value:
+    if isinstance(n.value(1), Tensor) or (n.has(2) and isinstance(n.value(2), Tensor)):
+        return _gemm_of_activations(n)
     x, weights = n.x(), n.floats(1, "weights")
     if len(x.shape) != 2 or weights.ndim != 2:
         raise RefusedError("its operands are no matrices")
@@ -68,15 +70,43 @@ def _gemm(n: NodeContext) -> Value:
     return layers.linear(n.b, x, weights, np.broadcast_to(given.reshape(-1), shape[1:]))
 
 
+def _gemm_of_activations(n: NodeContext) -> Value:
+    """Return a product whose weights or bias are computed."""
+    x, weights, turned = n.x(), n.value(1), bool(n.integer("transB", 0))
+    if len(x.shape) != 2 or len(weights.shape) != 2:
+        raise RefusedError("its operands are no matrices")
+    x = n.b.transpose(x, (1, 0)) if n.integer("transA", 0) else x
+    if isinstance(weights, Tensor):
+        made = blocks.product(n.b, x, weights, turned=turned)
+    else:
+        made = layers.linear(n.b, x, n.floats(1, "weights") if turned else n.floats(1, "weights").T, None)
+    made = _times(n, made, "alpha")
+    if not n.has(2):
+        return made
+    bias = _times(n, n.x(2), "beta")
+    if broadcast_shape(made.shape, bias.shape) != made.shape:
+        raise RefusedError(f"its bias of shape {list(bias.shape)} does not fit a result of shape {list(made.shape)}")
+    return n.b.binary(Add, made, bias)
+
+
+def _times(n: NodeContext, x: Tensor, attribute: str) -> Tensor:
+    factor = n.number(attribute, 1.0)
+    return x if factor == 1 else n.b.binary(Mul, x, n.b.constant(factor, attribute))
+
+
 def _matmul(n: NodeContext) -> Value:
     weights = n.value(1)
-    if isinstance(weights, Tensor) or (weights.ndim > 2 and len(n.x().shape) > 1):
+    if len(n.x().shape) == 1 and len(weights.shape) > 1:
+        made = blocks.product(n.b, n.b.reshape(n.x(), (1, *n.x().shape)), n.x(1))
+        return n.b.reshape(made, (*made.shape[:-2], made.shape[-1]))
+    if isinstance(weights, Tensor) and len(weights.shape) == 1:
+        made = blocks.product(n.b, n.x(), n.b.reshape(weights, (*weights.shape, 1)))
+        return n.b.reshape(made, made.shape[:-1])
+    if isinstance(weights, Tensor) or weights.ndim > 2:
         return blocks.product(n.b, n.x(), n.x(1))
     if weights.ndim == 1:
         made = layers.linear(n.b, n.x(), n.floats(1, "weights")[None], None)
         return n.b.reshape(made, made.shape[:-1])
-    if weights.ndim != 2:
-        raise RefusedError("it multiplies a vector by several matrices")
     return layers.linear(n.b, n.x(), n.floats(1, "weights").T, None)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 """Of a model, and of all that it has in files beside it."""
 MAX_NODES = 20_000
 OLDEST_OPSET = 7
+_DEEPEST = 4
+"""Of loops and branches in each other."""
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
+_FOREIGN = "Export it with standard operators alone; operators of other domains are code that nobody has here."
 _FIX_SHAPES = (
     "Fix every dimension but the batch when exporting, or afterwards: `python -m "
     "onnxruntime.tools.make_dynamic_shape_fixed --input_name NAME --input_shape 1,3,224,224 MODEL.onnx FIXED.onnx`."
@@ -39,6 +42,9 @@ class OnnxNode:
         index: its place in the file.
         inputs, outputs: names of values; an empty one is absent.
         attributes: plain values: int, float, str, tuples of them, arrays.
+        bodies: graphs that it runs, by the attribute that has each.
+        scope: name in the file → name of the value here, for what its bodies read from around them.
+        within: the loop or branch that it is a part of; empty for a node of the model itself.
     """
 
     index: int
@@ -47,6 +53,33 @@ class OnnxNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    bodies: Mapping[str, OnnxBody] = field(default_factory=dict)
+    scope: Mapping[str, str] = field(default_factory=dict)
+    within: str = ""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of all values that it needs, those of its bodies included."""
+        captured = {self.scope.get(name, name): None for body in self.bodies.values() for name in body.captured}
+        return (*filter(None, self.inputs), *captured)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OnnxBody:
+    """A graph that a node runs: a branch, or one step of a loop.
+
+    Attributes:
+        nodes: in execution order.
+        inputs, outputs: names within the body, but for outputs that it only hands on.
+        constants: initializers.
+        captured: names that it reads from around it.
+    """
+
+    nodes: tuple[OnnxNode, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, NDArray[Any]]
+    captured: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,10 +136,17 @@ class _Reader:
         self.folder = folder
         self.left = MAX_FILE_BYTES
         """Bytes of constants that may still be read."""
+        self.nodes = 0
+        self.foreign: dict[str, None] = {}
 
     def read(self) -> OnnxModel:
         graph = self.model.graph
-        self._check()
+        if not graph.node or not graph.output:
+            raise self._error("the model has no operators, or no outputs")
+        self._check(graph, 0)
+        if self.foreign:
+            shown = ", ".join(list(self.foreign)[:5])
+            raise self._error(f"it uses operators of its own domains: {shown}", _FOREIGN)
         constants = {tensor.name: self._array(tensor) for tensor in graph.initializer}
         inputs, types = self._inputs(constants)
         nodes = tuple(self._node(index, node) for index, node in enumerate(graph.node))
@@ -119,28 +159,25 @@ class _Reader:
             opset=self._opset(),
         )
 
-    def _check(self) -> None:
-        graph, model = self.model.graph, self.model
-        if len(graph.node) > MAX_NODES or len(graph.initializer) > 4 * MAX_NODES:
-            raise self._error(f"the file has {len(graph.node):,} operators; at most {MAX_NODES:,} are read")
-        if not graph.node or not graph.output:
-            raise self._error("the model has no operators, or no outputs")
+    def _check(self, graph: Any, depth: int) -> None:
+        """Check what a graph claims, and all graphs in it."""
+        self.nodes += len(graph.node)
+        if self.nodes > MAX_NODES or len(graph.initializer) > 4 * MAX_NODES:
+            raise self._error(f"the file has {self.nodes:,} operators or more; at most {MAX_NODES:,} are read")
+        if depth > _DEEPEST:
+            raise self._error(f"loops and branches are more than {_DEEPEST} deep")
         if len(graph.sparse_initializer):
             raise self._error("it has sparse constants", "Store them dense.")
-        local = {(function.domain, function.name) for function in model.functions}
-        foreign: dict[str, None] = {}
+        local = {(function.domain, function.name) for function in self.model.functions}
         for node in graph.node:
             if (node.domain, node.op_type) in local:
                 advice = "Inline its functions: onnx.inliner.inline_local_functions(model)."
                 raise self._error(f"it calls a function of its own ('{printable(node.op_type)}')", advice)
             if node.domain not in _DOMAINS:
-                foreign[f"'{printable(node.domain)}.{printable(node.op_type)}'"] = None
-        if foreign:
-            shown = ", ".join(list(foreign)[:5])
-            advice = (
-                "Export it with standard operators alone; operators of other domains are code that nobody has here."
-            )
-            raise self._error(f"it uses operators of its own domains: {shown}", advice)
+                self.foreign[f"'{printable(node.domain)}.{printable(node.op_type)}'"] = None
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    self._check(attribute.g, depth + 1)
 
     def _opset(self) -> int:
         versions = [item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx")]
@@ -185,7 +222,24 @@ class _Reader:
             name=printable(node.name),
             inputs=tuple(node.input),
             outputs=tuple(node.output),
-            attributes={a.name: self._attribute(node, a) for a in node.attribute},
+            attributes={a.name: self._attribute(node, a) for a in node.attribute if not a.HasField("g")},
+            bodies={a.name: self._body(a.g) for a in node.attribute if a.HasField("g")},
+        )
+
+    def _body(self, graph: Any) -> OnnxBody:
+        constants = {tensor.name: self._array(tensor) for tensor in graph.initializer}
+        nodes = tuple(self._node(index, node) for index, node in enumerate(graph.node))
+        inputs, outputs = (tuple(value.name for value in values) for values in (graph.input, graph.output))
+        own = {*constants, *inputs}
+        made = {name for node in nodes for name in node.outputs}
+        read = [name for node in nodes for name in node.reads] + list(outputs)
+        captured = tuple(dict.fromkeys(name for name in read if name not in own and name not in made))
+        return OnnxBody(
+            nodes=self._sorted(nodes, {*own, *captured}),
+            inputs=inputs,
+            outputs=outputs,
+            constants=constants,
+            captured=captured,
         )
 
     def _attribute(self, node: Any, attribute: Any) -> Any:
@@ -194,9 +248,6 @@ class _Reader:
         kinds = onnx.AttributeProto
         if attribute.type == kinds.TENSOR:
             return self._array(attribute.t)
-        if attribute.type in (kinds.GRAPH, kinds.GRAPHS):
-            advice = "Export a network whose branches are decided beforehand, with its loops unrolled."
-            raise self._error(f"the model branches at run time ('{printable(node.op_type)}')", advice)
         if attribute.type not in (kinds.INT, kinds.INTS, kinds.FLOAT, kinds.FLOATS, kinds.STRING, kinds.STRINGS):
             raise self._error(
                 f"attribute '{printable(attribute.name)}' of '{printable(node.op_type)}' is not supported"
@@ -260,7 +311,7 @@ class _Reader:
                     raise self._error(f"value '{printable(name)}' is made twice")
                 producers[name] = node
         # Of the nodes that can run, the first in the file comes next.
-        missing = {node.index: {name for name in node.inputs if name and name not in known} for node in nodes}
+        missing = {node.index: {name for name in node.reads if name not in known} for node in nodes}
         readers: dict[str, list[OnnxNode]] = {}
         for node in nodes:
             for name in missing[node.index]:

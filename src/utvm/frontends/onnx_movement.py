@@ -189,6 +189,21 @@ def _picked(n: NodeContext, x: Tensor, axis: int, flat: Sequence[int]) -> Tensor
     return _cut(n, x, {axis: (flat[0], step, len(flat))})
 
 
+def _reverse_sequence(n: NodeContext) -> Value:
+    """Turn the first places of one dimension around, of all samples as many."""
+    x, lengths = n.x(), set(n.integers(1, "sequence_lens"))
+    time = n.axis("time_axis", 0, len(x.shape))
+    if len(lengths) != 1 or not 1 <= min(lengths) <= x.shape[time]:
+        raise RefusedError(
+            f"it turns around {sorted(lengths)} of {x.shape[time]} places; one number of them is supported"
+        )
+    (length,) = lengths
+    turned = _cut(n, x, {time: (length - 1, -1, length)})
+    if length == x.shape[time]:
+        return turned
+    return n.b.concatenation([turned, _cut(n, x, {time: (length, 1, x.shape[time] - length)})], time)
+
+
 def _pad(n: NodeContext) -> Value:
     x, pads = n.x(), n.integers_or(1, "pads") or ()
     mode = n.text("mode", "constant")
@@ -311,6 +326,7 @@ MOVEMENT: Mapping[str, Converter] = {
     "Gather": _gather,
     "GatherND": _gather_nd,
     "Pad": _pad,
+    "ReverseSequence": _reverse_sequence,
     "Expand": _expand,
     "Resize": _resize,
     "Upsample": _resize,
