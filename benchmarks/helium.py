@@ -40,7 +40,8 @@ from utvm.graph import Operator
 from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels import FAMILIES
-from utvm.kernels.helium.block import BlockSpec, micro_kernel
+from utvm.kernels.helium.block import micro_kernel
+from utvm.kernels.helium.block_spec import BlockSpec
 from utvm.kernels.helium.finish import VectorFinish
 from utvm.kernels.helium.patch_code import PatchSpec, patch_kernel
 from utvm.lowering import Options, lower

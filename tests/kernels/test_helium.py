@@ -23,6 +23,7 @@ from utvm.kernels.helium import (
     HeliumMean,
     HeliumPool2D,
     HeliumSoftmax,
+    HeliumWideConvolution,
 )
 from utvm.lowering import Options, lower
 from utvm.toolchain import default_cache_directory
@@ -35,6 +36,10 @@ WIDE = [
     ("MaxPool2D", HeliumPool2D()),
     ("AveragePool2D", HeliumPool2D()),
     *((kind, HeliumBinary()) for kind in ("Add", "Sub", "Mul")),
+]
+INT16 = [
+    ("Conv2D", HeliumWideConvolution()),
+    ("FullyConnected", HeliumWideConvolution()),
 ]
 DRAWN = [
     *WIDE,
@@ -73,6 +78,16 @@ def test_bit_exact_on_drawn_wide_layers(helium: Session, target: QemuTarget, kin
     found = drawn(cases(kind, family, CORE, wide=True), times=0.3)
     check(helium, found)
     check_guarded(helium, target, found)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize(("kind", "family"), INT16)
+def test_int16_on_drawn_layers(
+    helium: Session, target: QemuTarget, kind: str, family: KernelFamily, *, wide: bool
+) -> None:
+    found = drawn(cases(kind, family, CORE, wide=wide, int16=True), times=0.4 if wide else 1)
+    check(helium, found, everywhere=not wide)
+    check_guarded(helium, target, found[: len(found) // 2])
 
 
 @pytest.mark.parametrize(("kind", "family"), DRAWN)

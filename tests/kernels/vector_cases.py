@@ -1,5 +1,7 @@
 """Cases of families whose vectors have many lanes: drawn layers, and layers wide enough for loops of blocks."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -9,25 +11,59 @@ from tests.support.draw import case_with, pool_of
 from tests.support.draw_weighted import conv2d_of, depthwise_of, fully_connected_of
 from tests.support.drawer import Drawer
 from utvm.cores import Core
-from utvm.graph import Add, Graph, Mul, Operator, Quantization, Sub
+from utvm.graph import Add, Conv2D, DType, FullyConnected, Graph, Mul, Operator, Quantization, Rounding, Sub, Tensor
 from utvm.kernels import KernelFamily
 
 
 @st.composite
-def cases(draw: st.DrawFn, kind: str, family: KernelFamily, core: Core, *, wide: bool = False) -> Case:
-    """One operator that the family takes, in any legal config; with `wide`, of many channels and taps."""
-    if wide:
+def cases(
+    draw: st.DrawFn, kind: str, family: KernelFamily, core: Core, *, wide: bool = False, int16: bool = False
+) -> Case:
+    """One operator that the family takes, in any legal config.
+
+    Args:
+        draw, kind, family, core: of which.
+        wide: whether it has many channels and taps.
+        int16: whether its activations are int16.
+    """
+    if wide or int16:
         d = Drawer(np.random.default_rng(draw(st.integers(0, 2**32 - 1))), tflite=False, largest=12)
+    if wide:
         op = wide_operator(d, kind)
         graph = Graph(name="wide", operators=(op,), inputs=op.activations, outputs=op.outputs)
         inputs = [d.bytes(x) for x in op.activations]
     else:
         graph, inputs = draw(case_with(kind))
+    if int16:
+        graph, inputs = with_int16(d, graph)
     (op,) = graph.operators
     assume(family.applies(op, core))
     config = {knob: draw(st.sampled_from(choices)) for knob, choices in family.space(op, core).items()}
     assume(family.legal(op, core, config))
     return Case(graph, family, config, inputs)
+
+
+def with_int16(d: Drawer, graph: Graph) -> tuple[Graph, list[np.ndarray]]:
+    """Return a graph of one operator with activations of int16, values 256 times as fine, and inputs for it."""
+    (op,) = graph.operators
+    bias = getattr(op, "bias", None)
+
+    def finer(tensor: Tensor) -> Tensor:
+        if tensor is bias:
+            if isinstance(op, Conv2D | FullyConnected) and d.integer(0, 3) == 0:
+                return replace(tensor, quant=None, data=d.rng.integers(-(2**31), 2**31, tensor.shape).astype(np.int32))
+            data = tensor.values.astype(np.int64) * 256 + d.rng.integers(0, 256, tensor.shape)
+            return replace(tensor, quant=None, dtype=DType.INT64, data=data)
+        if tensor.is_constant:
+            return tensor
+        return replace(tensor, dtype=DType.INT16, quant=Quantization.per_tensor(tensor.scale / 256))
+
+    changed = {tensor: finer(tensor) for tensor in dict.fromkeys((*op.inputs, *op.outputs))}
+    clamps = (-32768, 32767), (-128, 127), (0, 32767), (0, d.integer(0, 32767)), (-d.integer(0, 32768), 21000)
+    clamp, others = d.pick(*clamps), {"rounding": Rounding.DOUBLE} if hasattr(op, "rounding") else {}
+    wider = replace(op.with_tensors(changed), clamp=clamp, **others)
+    inputs = [d.int16(x.shape) for x in wider.activations]
+    return Graph(name="int16", operators=(wider,), inputs=wider.activations, outputs=wider.outputs), inputs
 
 
 def wide_operator(d: Drawer, kind: str) -> Operator:

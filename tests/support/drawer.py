@@ -57,6 +57,11 @@ class Drawer:
             return self.rng.choice(np.array([low, 127, 0], np.int8), shape)
         return self.rng.integers(low, 128, shape).astype(np.int8)
 
+    def int16(self, shape: tuple[int, ...]) -> Array:
+        if self.integer(0, 3) == 0:
+            return self.rng.choice(np.array([-32768, 32767, 0], np.int16), shape)
+        return self.rng.integers(-32768, 32768, shape).astype(np.int16)
+
     def bytes(self, tensor: Tensor) -> Array:
         """Values of an int8 or uint8 tensor."""
         values = self.int8(tensor.shape)

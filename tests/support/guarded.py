@@ -72,7 +72,7 @@ def run_guarded(
             assert not any(counts.misaligned.values()), f"{counts.misaligned} of {program.graph}"
         assert len(raw) == 1, f"what is around the operands changes the output of {program.graph}"
         (output,) = program.graph.outputs
-        found.append(np.frombuffer(raw.pop(), np.int8).reshape(output.shape))
+        found.append(np.frombuffer(raw.pop(), output.dtype.value).reshape(output.shape))
     return found
 
 

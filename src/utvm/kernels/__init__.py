@@ -22,6 +22,7 @@ from utvm.kernels.helium import (
     HeliumMean,
     HeliumPool2D,
     HeliumSoftmax,
+    HeliumWideConvolution,
 )
 from utvm.kernels.portable import (
     PortableConv2D,
@@ -83,6 +84,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumLookup(),
     HeliumMean(),
     HeliumSoftmax(),
+    HeliumWideConvolution(),
     RvvProduct(),
     RvvAcross(),
     RvvDepthwise(),

@@ -1,7 +1,7 @@
 """Kernels for the M-profile vector extension (Helium): sixteen products of bytes an instruction."""
 
 from utvm.kernels.helium.binary import HeliumBinary
-from utvm.kernels.helium.convolution import HeliumConvolution
+from utvm.kernels.helium.convolution import HeliumConvolution, HeliumWideConvolution
 from utvm.kernels.helium.depthwise import HeliumDepthwise
 from utvm.kernels.helium.lookup import HeliumLookup
 from utvm.kernels.helium.mean import HeliumMean
@@ -16,4 +16,5 @@ __all__ = [
     "HeliumMean",
     "HeliumPool2D",
     "HeliumSoftmax",
+    "HeliumWideConvolution",
 ]

@@ -14,6 +14,17 @@ WEIGHTED_PARAMETERS = (
     CParameter(name="y", c_type="int8_t", role="output"),
 )
 
+WIDE_PARAMETERS = (
+    CParameter(name="from_x", c_type="int16_t", role="input"),
+    CParameter(name="stream", c_type="int32_t", role="constant"),
+    CParameter(name="scratch", c_type="int8_t", role="scratch"),
+    CParameter(name="to_y", c_type="int16_t", role="output"),
+)
+WIDE_START = """\
+const int8_t *const x = (const int8_t *)(const void *)from_x;
+int8_t *const y = (int8_t *)(void *)to_y;"""
+"""The operands of int16 as bytes, in which loops count."""
+
 
 def no_vectors(core: Core) -> str | None:
     """Return that a core has no vector extension; None where it has it."""

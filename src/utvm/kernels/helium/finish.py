@@ -76,9 +76,14 @@ class VectorFinish:
         return bool(self.product)
 
     @property
+    def shifts(self) -> bool:
+        """Whether values are shifted behind the multiplication."""
+        return True
+
+    @property
     def vectors(self) -> int:
         """Vectors of constants that four channels have."""
-        return 1 + self.multiplies + self.left
+        return self.shifts + self.multiplies + self.left
 
     @property
     def clamps_low(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from utvm.codegen import CSupport
 from utvm.kernels.dsp.assembly import assembler_function
-from utvm.kernels.helium.block import LANES, BlockSpec
+from utvm.kernels.helium.block_spec import LANES, BlockSpec
 from utvm.kernels.helium.code import move
 
 COPY = assembler_function(

@@ -1,0 +1,169 @@
+"""What a block of sums of products computes, for activations of int8 and of int16, and its stream of constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utvm.kernels.dsp.stream import to_words
+from utvm.kernels.helium.finish import VectorFinish
+
+LANES = 16
+"""Bytes of a vector."""
+_SUMS = 8
+"""Sums that are in registers at once: a half of a block of int8, a block of int16."""
+_UNROLLED = 20
+"""Steps of a vector up to which a block of two halves has no inner loop."""
+_WRITTEN = 20
+"""Steps of all blocks of two halves that are scheduled together."""
+_TURN = 8
+"""Steps of a turn of the inner loop over one long run."""
+_MOST_AT_ONCE = 4
+"""Blocks that are scheduled together at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSpec:
+    """What a micro-kernel computes. Sizes and offsets in bytes.
+
+    Attributes:
+        pixels: 2 or 1 at once.
+        rows: kernel rows, `row_stride` apart.
+        runs: offsets of the runs of taps in a row.
+        run: length of each.
+        pitch: from a pixel to the next.
+        out_pitch: the same in the output, which holds `channels * groups` of a pixel.
+        groups: blocks of a pixel or pair.
+        words: whether all addresses of the input are multiples of 4.
+        few: channels of the only block of a pixel where it has more than the layer; 0 where all of them count. Others
+            are neither read nor summed: what is stored for them is anything.
+    """
+
+    pixels: int
+    rows: int
+    row_stride: int
+    runs: tuple[int, ...]
+    run: int
+    pitch: int
+    out_pitch: int
+    groups: int
+    words: bool
+    finish: VectorFinish
+    few: int = 0
+
+    element: ClassVar[int] = 1
+    """Bytes of an activation."""
+    halves: ClassVar[int] = 2
+    """Sets of eight sums of a block."""
+    stem: ClassVar[str] = "m"
+    """What names of micro-kernels begin with."""
+
+    def present(self, half: int) -> list[int]:
+        """Return the places of a half whose channels count."""
+        order = channel_order(self)[half]
+        return [place for place, channel in enumerate(order) if not self.few or channel < self.few]
+
+    @property
+    def channels(self) -> int:
+        """Output channels of a block."""
+        return self.halves * _SUMS // self.pixels
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The offset of each step of a vector of taps, of all rows."""
+        across = [start + at for start in self.runs for at in range(0, self.run, LANES)]
+        return tuple(row * self.row_stride + at for row in range(self.rows) for at in across)
+
+    @property
+    def turns(self) -> tuple[int, int]:
+        """Return (turns of the inner loop, steps of a turn); no turns where a block is straight-line."""
+        steps = self.steps
+        if len(steps) * self.halves <= 2 * _UNROLLED:
+            return 0, 0
+        if self.rows > 1:
+            return self.rows, len(steps) // self.rows
+        regular = len(self.runs) == 1
+        return (len(steps) // _TURN, _TURN) if regular else (0, 0)
+
+    @property
+    def at_once(self) -> int:
+        """Blocks that are scheduled together, so that one is finished while the next is summed."""
+        if self.turns[0]:
+            return 1
+        most = min(2 * _WRITTEN // (self.halves * len(self.steps)), _MOST_AT_ONCE)
+        return max((n for n in range(1, most + 1) if self.groups % n == 0), default=1)
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the stream of a block."""
+        per_step = sum(len(self.present(half)) for half in range(self.halves))
+        vectors = (1 + self.finish.vectors) * (1 if self.pixels == 2 else 2)
+        return len(self.steps) * per_step * (LANES // self.element) + self.halves * vectors * LANES
+
+    @property
+    def block_out_bytes(self) -> int:
+        """Bytes of a pixel's outputs of a block."""
+        return self.channels * self.element
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes from a pixel's start to the end of what its loads read."""
+        return max(self.steps) + LANES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WideBlockSpec(BlockSpec):
+    """The same on activations of int16: eight taps a step, eight outputs a block."""
+
+    element: ClassVar[int] = 2
+    halves: ClassVar[int] = 1
+    stem: ClassVar[str] = "wide"
+
+
+def channel_order(spec: BlockSpec) -> NDArray[np.int64]:
+    """Return the channel of a block in each place of a half: [halves, 8 // pixels]."""
+    if spec.halves == 1:
+        return np.arange(spec.channels)[None, :]
+    half, place = np.arange(2)[:, None], np.arange(8 // spec.pixels)[None, :]
+    if spec.pixels == 2:
+        return 2 * place + half
+    return 4 * (place % 4) + 2 * (place // 4) + half
+
+
+def stream(
+    spec: BlockSpec, weights: NDArray[np.int64], bias: NDArray[np.int64], constants: Sequence[NDArray[np.int64]]
+) -> NDArray[np.int32]:
+    """Return the stream of all blocks.
+
+    Args:
+        spec: the block.
+        weights: [channels, rows, runs, taps of a run].
+        bias: [channels], input zero point included.
+        constants: of the finish, each [channels].
+    """
+    channels, padded = weights.shape[0], spec.groups * spec.channels
+    at_once = LANES // spec.element
+    run = -(-spec.run // LANES) * at_once
+    taps = np.zeros((padded, spec.rows, len(spec.runs), run), np.int8)
+    taps[:channels, ..., : spec.run // spec.element] = weights
+    steps = taps.reshape(padded, len(spec.steps), at_once)
+
+    def of(values: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int32]:
+        full = np.zeros(padded, np.int64)
+        full[:channels] = values
+        return to_words(full[order])
+
+    parts: list[NDArray[np.int32]] = []
+    looped = spec.turns[0] > 0
+    for group in range(spec.groups):
+        for number, half in enumerate(channel_order(spec) + group * spec.channels):
+            read = steps[half[spec.present(number)]]
+            words = np.ascontiguousarray(read.transpose(1, 0, 2)).reshape(-1).view(np.int32)
+            start = of(bias, half)
+            parts += [start, words] if looped else [words, start]
+            parts += [of(each, half) for each in constants]
+    return np.concatenate(parts)
