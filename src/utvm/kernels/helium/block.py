@@ -17,7 +17,7 @@ from utvm.cores.microkernel import schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function, short_digest
 from utvm.kernels.helium.block_spec import LANES, BlockSpec, WideBlockSpec
-from utvm.kernels.helium.block_writer import HIGH, LOW, SUMS, ZERO, BlockWriter, WideBlockWriter
+from utvm.kernels.helium.block_writer import HIGH, LOW, SUMS, ZERO, StepWriter, WideStepWriter
 from utvm.kernels.helium.code import framed, move
 
 _POOL = tuple(f"q{number}" for number in range(8))
@@ -112,11 +112,11 @@ def _constants(spec: BlockSpec) -> list[str]:
     return [*lines, f"movw r9, #{zero}", "vdup.16 q0, r9", f"vstrw.32 q0, [sp, #{ZERO}]"]
 
 
-def _writer(spec: BlockSpec) -> BlockWriter:
-    return WideBlockWriter(spec) if isinstance(spec, WideBlockSpec) else BlockWriter(spec)
+def _writer(spec: BlockSpec) -> StepWriter:
+    return WideStepWriter(spec) if isinstance(spec, WideBlockSpec) else StepWriter(spec)
 
 
-def _schedule(writer: BlockWriter, timing: Timing) -> tuple[list[str], float]:
+def _schedule(writer: StepWriter, timing: Timing) -> tuple[list[str], float]:
     done = schedule(writer.block, timing, pool=_POOL)
     return list(done.lines), done.cycles
 

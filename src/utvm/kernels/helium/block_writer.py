@@ -16,7 +16,7 @@ _POST_WORDS, _POST_HALVES = 508, 254
 """By how much loads of words, and stores of halves, move an address at most."""
 
 
-class BlockWriter:
+class StepWriter:
     """Blocks of int8. r1 and r7 are the pixels' addresses, r3 is the stream's, r5 the output's."""
 
     load: ClassVar[tuple[str, int]] = ("vldrb.u8", 127)
@@ -147,7 +147,7 @@ class BlockWriter:
             block(*move("r5", 8 - pitch))
 
 
-class WideBlockWriter(BlockWriter):
+class WideStepWriter(StepWriter):
     """Blocks of int16, whose weights are widened while they are read."""
 
     load = ("vldrh.u16", 254)
