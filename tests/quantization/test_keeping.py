@@ -24,7 +24,7 @@ from utvm.quantization import BoardCost, Dataset, Kept, Method, Pixels, folded
 from utvm.quantization.calibration import distributions
 from utvm.quantization.equalization import equalized
 from utvm.quantization.keeping import keep_accuracy
-from utvm.quantization.operator_types import has_int16
+from utvm.quantization.kept_types import has_int16
 from utvm.quantization.quantizer import quantize_graph
 from utvm.quantization.tflite_forms import tflite_form
 

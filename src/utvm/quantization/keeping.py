@@ -24,7 +24,7 @@ from utvm.graph import (
 from utvm.quantization.batches import Runner
 from utvm.quantization.dataset import Dataset
 from utvm.quantization.judging import lost_points, quantised_inputs, real_values
-from utvm.quantization.operator_types import CLAMPING, float_alone, fused_activations, has_int16
+from utvm.quantization.kept_types import CLAMPING, float_alone, fused_activations, has_int16
 
 _KINDS = (
     *(CLAMPING, BatchMatMul, Mean, Softmax, Logistic, Tanh),

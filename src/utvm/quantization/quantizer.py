@@ -36,7 +36,7 @@ from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
 from utvm.graph.units import PRESCRIBED_UNITS, REAL_RANGES
 from utvm.quantization.groups import SHARING
-from utvm.quantization.operator_types import CLAMPING, fused_activations, operator_types
+from utvm.quantization.kept_types import CLAMPING, fused_activations, operator_types
 from utvm.quantization.ranges import Method, ValueRange
 from utvm.quantization.scales import activation_units, prescribed_units
 from utvm.quantization.weights import stored_weights, weight_scales

@@ -17,7 +17,7 @@ from utvm.quantization.dataset import Dataset
 from utvm.quantization.equalization import equalized
 from utvm.quantization.judging import has_classes
 from utvm.quantization.keeping import BoardCost, Kept, Types, keep_accuracy
-from utvm.quantization.operator_types import float_alone
+from utvm.quantization.kept_types import float_alone
 from utvm.quantization.pixels import bytes_in
 from utvm.quantization.quantizer import QuantizationError, quantize_graph
 from utvm.quantization.ranges import Distribution, Method, ValueRange
