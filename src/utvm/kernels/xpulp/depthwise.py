@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +12,7 @@ from utvm.codegen import CWriter
 from utvm.cores import Core
 from utvm.graph import DepthwiseConv2D, Operator
 from utvm.kernels.base import Config, Kernel, Space
+from utvm.kernels.weighted import offset
 from utvm.kernels.workload_keys import dims
 from utvm.kernels.xpulp.code import XpulpFamily
 from utvm.kernels.xpulp.depthwise_code import (
@@ -25,15 +29,26 @@ from utvm.kernels.xpulp.product import finish_words
 from utvm.kernels.xpulp.windows import Windows, called_kernel
 
 _MOST_TAPS = 64
-"""Taps of a window, all of which are written out."""
+"""Taps that are written out."""
 _MOST_OUTPUTS = 64
 """Outputs of a channel, whose copies are written out."""
 _CALL_CYCLES = 20.0
 _WORDS = len(SHAPE) + 4
+_SPACE: Space = {
+    "m": tuple(range(1, MOST_PIXELS + 1)),
+    "taps": ("window", "row"),
+    "inner": ("channels", "pixels"),
+    "band": (1, 2, 4),
+}
 
 
 class XpulpDepthwise(XpulpFamily):
-    """DepthwiseConv2D. Knob: `m` pixels at once."""
+    """DepthwiseConv2D.
+
+    Knobs: `m` pixels at once, `taps` (those of a window written out, or of a row in a loop over rows), `inner` (what
+    the loop in hardware goes over, inside of one over the others), `band` (rows of pixels whose input is copied at
+    once).
+    """
 
     name = "xpulp"
     kinds = (DepthwiseConv2D,)
@@ -47,26 +62,30 @@ class XpulpDepthwise(XpulpFamily):
             return f"a channel has more than {_MOST_OUTPUTS} outputs"
         if op.y.shape[3] < CHANNELS:
             return f"it has fewer than {CHANNELS} channels"
-        if op.weights.shape[1] * op.weights.shape[2] > _MOST_TAPS:
-            return f"its window has more than {_MOST_TAPS} taps"
+        if Windows.of(op, 1).window[1] > _MOST_TAPS:
+            return f"its window has more than {_MOST_TAPS} columns"
         return "its sums have no exact finish" if finish_of(op) is None else None
 
     def space(self, op: Operator, core: Core) -> Space:
-        """Return the knob."""
+        """Return the knobs."""
         del op, core
-        return {"m": tuple(range(1, MOST_PIXELS + 1))}
+        return _SPACE
 
     def legal(self, op: Operator, core: Core, config: Config) -> bool:
-        """Whether a row has as many pixels."""
+        """Whether a row has as many pixels, a loop several turns, and what is written out is little."""
         del core
         assert isinstance(op, DepthwiseConv2D)
-        return int(config["m"]) <= op.y.shape[2]
+        windows = Windows.of(op, int(config["m"]))
+        rows, columns = windows.window
+        if int(config["m"]) > op.y.shape[2] or not windows.may_band(int(config["band"])):
+            return False
+        return rows > 1 if config["taps"] == "row" else rows * columns <= _MOST_TAPS or rows == 1
 
     def default(self, op: Operator, core: Core) -> Config:
-        """Return the config of the fewest cycles."""
-        every = [{"m": m} for m in range(1, MOST_PIXELS + 1)]
+        """Return the config of the fewest cycles of those that copy the rows of one row of pixels: RAM is scarce."""
+        every = [dict(zip(_SPACE, values, strict=True)) for values in product(*_SPACE.values())]
         return min(
-            (config for config in every if self.legal(op, core, config)),
+            (config for config in every if config["band"] == 1 and self.legal(op, core, config)),
             key=lambda config: self.estimate(op, core, config),
         )
 
@@ -83,8 +102,10 @@ class XpulpDepthwise(XpulpFamily):
         plan = _Plan(op, config)
         windows = plan.windows
         w = CWriter()
-        windows.write(w, plan.m, lambda pixels, x, y: _write_calls(w, plan, pixels, x, y))
-        functions = tuple(depthwise_function(plan.spec(pixels)) for pixels, _, _ in windows.blocks(plan.m))
+        for x, y in windows.rows_of_pixels(w):
+            for place, call in enumerate(plan.calls):
+                _write_call(w, plan, place, call, x, y)
+        functions = tuple(dict.fromkeys(depthwise_function(call.spec) for call in plan.calls))
         return called_kernel(
             op,
             windows,
@@ -96,13 +117,24 @@ class XpulpDepthwise(XpulpFamily):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """A call for a row of pixels: its function, the first pixel, the first channel, and turns of both loops."""
+
+    spec: TapsSpec
+    pixel: int
+    channel: int
+    inner: int
+    outer: int
+
+
 class _Plan:
     """What the C and the constants of one layer agree on."""
 
     def __init__(self, op: DepthwiseConv2D, config: Config) -> None:
         self.op = op
-        self.m = int(config["m"])
-        self.windows = Windows.of(op, self.m)
+        self.m, self.by_rows, self.along = int(config["m"]), config["taps"] == "row", config["inner"] == "pixels"
+        self.windows = Windows.of(op, self.m, int(config["band"]))
         found = finish_of(op)
         assert found is not None
         self.finish: StairFinish = found
@@ -114,60 +146,72 @@ class _Plan:
         whole, left = divmod(self.channels, CHANNELS)
         return [(0, whole), *([(self.channels - CHANNELS, 1)] if left else [])]
 
-    def spec(self, pixels: int) -> TapsSpec:
-        """Return the function of so many pixels."""
-        return TapsSpec(
-            pixels=pixels,
-            window=self.windows.window,
-            form=self.finish.form,
-            saturates=self.finish.saturates,
-        )
+    @property
+    def calls(self) -> list[_Call]:
+        """The calls for a row of pixels: those for the same pixels are neighbours."""
+        calls = []
+        for pixels, start, end in self.windows.blocks(self.m):
+            for channel, blocks in self.blocks:
+                turns = (end - start) // pixels, blocks
+                inner, outer = turns if self.along else turns[::-1]
+                spec = TapsSpec(
+                    pixels=pixels,
+                    window=self.windows.window,
+                    by_rows=self.by_rows,
+                    along=self.along,
+                    once=outer == 1,
+                    form=self.finish.form,
+                    saturates=self.finish.saturates,
+                )
+                calls.append(_Call(spec=spec, pixel=start, channel=channel, inner=inner, outer=outer))
+        return calls
 
     def cycles(self) -> float:
         """Return about the cycles of the layer."""
         windows = self.windows
         total = 0.0
-        for pixels, start, end in windows.blocks(self.m):
-            for _, blocks in self.blocks:
-                call = depthwise_cycles(self.spec(pixels), blocks=blocks) + _CALL_CYCLES
-                unaligned = 0.75 * (windows.channels % CHANNELS > 0)
-                call += unaligned * pixels * blocks * windows.window[0] * windows.window[1]
-                total += (end - start) // pixels * call
+        for call in self.calls:
+            total += depthwise_cycles(call.spec, inner=call.inner, outer=call.outer) + _CALL_CYCLES
+            unaligned = 0.75 * (windows.channels % CHANNELS > 0)
+            total += unaligned * call.spec.pixels * call.inner * call.outer * windows.window[0] * windows.window[1]
         return windows.images * windows.lines * total + windows.copy_cycles()
 
     def weights(self) -> NDArray[np.int8]:
         """Return the weights of all blocks."""
         values = self.op.weights.values.reshape(-1, self.channels)
-        pieces = [packed(values[:, first : first + CHANNELS * blocks]).reshape(-1) for first, blocks in self.blocks]
-        return np.concatenate(pieces)
+        spec = self.calls[0].spec
+        pieces = [packed(values[:, first : first + CHANNELS * blocks], spec) for first, blocks in self.blocks]
+        return np.concatenate([piece.reshape(-1) for piece in pieces])
 
     def finishes(self) -> NDArray[np.int32]:
         """Return the starts of each block and then the words of its channels."""
         return finish_words(self.finish, [(CHANNELS, first, blocks) for first, blocks in self.blocks])
 
     def shapes(self) -> NDArray[np.int32]:
-        """Return the words of `SHAPE`, and those of the finish, for all blocks and for the last one."""
-        windows = self.windows
-        tap = windows.dilation[1] * windows.channels
-        row = windows.row_bytes - (windows.window[1] - 1) * tap
-        words = [
-            [tap, row, windows.pitch, blocks, windows.out_channels, 0, *self.finish.common, *self.finish.clamp]
-            for _, blocks in self.blocks
-        ]
+        """Return the words of `SHAPE`, and those of the finish, for each call."""
+        words = [[*self._shape(call), *self.finish.common, *self.finish.clamp] for call in self.calls]
         return np.array(words, np.int64).astype(np.int32).reshape(-1)
 
+    def _shape(self, call: _Call) -> list[int]:
+        windows, pixels = self.windows, call.spec.pixels
+        tap = windows.dilation[1] * windows.channels
+        row = windows.row_bytes - (windows.window[1] - 1) * tap
+        along = pixels * windows.pitch, pixels * windows.out_channels
+        inside, around = (along, (CHANNELS, CHANNELS)) if self.along else ((CHANNELS, CHANNELS), along)
+        following = [far - call.inner * near for near, far in zip(inside, around, strict=True)]
+        return [tap, row, windows.pitch, windows.out_channels, call.inner, call.outer, *inside, *following]
 
-def _write_calls(w: CWriter, plan: _Plan, pixels: int, x: str, y: str) -> None:
-    """Write the calls for a block of pixels and all channels."""
-    name = plan.spec(pixels).name
-    height, width = plan.windows.window
-    words = (height * width + 1) // 2 * CHANNELS * CHANNELS
-    finish_size = CHANNELS * (1 + plan.finish.form.words)
-    done = 0
-    for place, (first, blocks) in enumerate(plan.blocks):
-        more = f" + {first}" if first else ""
-        weights = f"weights + {done * words}" if done else "weights"
-        finish = f"finish + {done * finish_size}" if done else "finish"
-        shape = f"shape + {place * _WORDS}" if place else "shape"
-        w(f"{name}({x}{more}, {weights}, {finish}, {shape}, {y}{more});")
-        done += blocks
+
+def _write_call(w: CWriter, plan: _Plan, place: int, call: _Call, x: str, y: str) -> None:
+    """Write a call for a row of pixels."""
+    windows, spec = plan.windows, call.spec
+    done = -(-call.channel // CHANNELS)
+    weights, finish = done * spec.weight_bytes, done * spec.finish_bytes // 4
+    operands = (
+        f"{x}{offset(call.pixel * windows.pitch + call.channel)}",
+        f"weights{offset(weights)}",
+        f"finish{offset(finish)}",
+        f"shape{offset(place * _WORDS)}",
+        f"{y}{offset(call.pixel * windows.out_channels + call.channel)}",
+    )
+    w(f"{spec.name}({', '.join(operands)});")

@@ -44,6 +44,7 @@ class Windows:
         top, left: padding.
         zero: the zero point of the input.
         copied: whether rows are copied.
+        band: rows of pixels whose rows of the input are copied at once.
         ahead: how far before its input the output must start; see `Kernel`.
     """
 
@@ -63,11 +64,12 @@ class Windows:
     left: int
     zero: int
     copied: bool
+    band: int
     ahead: int | None
 
     @staticmethod
-    def of(op: Weighted, m: int) -> Windows:
-        """Return the geometry of an operator, `m` pixels of which are computed at once."""
+    def of(op: Weighted, m: int, band: int = 1) -> Windows:
+        """Return the geometry of an operator, `m` pixels of which are computed at once; see `may_band`."""
         if isinstance(op, FullyConnected):
             outputs, depth = op.weights.shape
             return _flat(op, op.x.elements // depth, depth, outputs, m)
@@ -101,7 +103,8 @@ class Windows:
             left=op.padding.left,
             zero=op.x.zero_point,
             copied=copied,
-            ahead=line_ahead(op) if copied else nest_ahead(op),
+            band=band,
+            ahead=line_ahead(op, rows=band) if copied else nest_ahead(op),
         )
 
     @property
@@ -111,6 +114,11 @@ class Windows:
             return self._columns * self.channels
         return self.dilation[0] * self.width * self.channels
 
+    def may_band(self, band: int) -> bool:
+        """Return whether the rows that so many rows of pixels need can be copied at once."""
+        apart = self.columns > 1 or self.dilation[0] > 1 or self.window == (1, 1)
+        return band == 1 or (self.copied and not apart and band <= self.lines)
+
     @property
     def pitch(self) -> int:
         """Bytes from pixel to pixel of the input."""
@@ -119,7 +127,17 @@ class Windows:
     @property
     def scratch_bytes(self) -> int:
         """Bytes of the copied rows."""
-        return self.window[0] * self.row_bytes + _SLACK if self.copied else 0
+        return self._copied_rows * self.row_bytes + _SLACK if self.copied else 0
+
+    @property
+    def _copied_rows(self) -> int:
+        """Rows that are copied at once."""
+        return (self.band - 1) * self.stride[0] + self.window[0]
+
+    @property
+    def _bands(self) -> int:
+        """How often rows are copied for an image."""
+        return -(-self.lines // self.band)
 
     @property
     def _columns(self) -> int:
@@ -144,27 +162,30 @@ class Windows:
             return 0.0
         byte = _COPY_CYCLES if self.spread == 1 else _SPREAD_CYCLES
         row = self._inside * self.channels * byte + _COPY_CALL
-        return self.images * self.lines * self.window[0] * row
+        return self.images * self._bands * self._copied_rows * row
 
     def write(self, w: CWriter, m: int, call: Callable[[int, str, str], None]) -> None:
-        """Write the loops of a layer.
+        """Write the loops of a layer, those over blocks of pixels among them.
 
         Args:
             w: what is written to.
             m: pixels at once.
             call: writes what is done for so many pixels, from the C of their address and of that of their outputs.
         """
-        if self.copied:
-            w(f"{FILL.name}(rows, {self.zero}, {self.window[0] * self.row_bytes});")
-        for place, y in self._rows(w):
+        for place, y in self.rows_of_pixels(w):
             for pixels, start, end in self.blocks(m):
                 with w.block(f"for (int32_t i = {start}; i < {end}; i += {pixels})"):
                     call(pixels, f"{place} + i * {self.pitch}", f"{y} + i * {self.out_channels}")
 
-    def _rows(self, w: CWriter) -> Iterator[tuple[str, str]]:
+    def rows_of_pixels(self, w: CWriter) -> Iterator[tuple[str, str]]:
         """Write the loops over rows of pixels; yield the C of where their taps and outputs are."""
+        if self.copied:
+            w(f"{FILL.name}(rows, {self.zero}, {self._copied_rows * self.row_bytes});")
         if self.images == self.lines == 1 and not self.copied and self.top == 0:
             yield "x", "y"
+            return
+        if self.band > 1:
+            yield from self._bands_of_pixels(w)
             return
         with w.loop("n", self.images), w.loop("oy", self.lines):
             w(f"int8_t *row = y + (n * {self.lines} + oy) * {self.across * self.out_channels};")
@@ -176,13 +197,23 @@ class Windows:
             self._copy(w)
             yield "rows", "row"
 
+    def _bands_of_pixels(self, w: CWriter) -> Iterator[tuple[str, str]]:
+        """Write the loops over bands of rows of pixels, and over the rows of each."""
+        with w.loop("n", self.images), w.loop("oy", self.lines, step=self.band):
+            self._copy(w)
+            end = f" && oy + line < {self.lines}" if self.lines % self.band else ""
+            with w.block(f"for (int32_t line = 0; line < {self.band}{end}; line++)"):
+                w(f"int8_t *row = y + (n * {self.lines} + oy + line) * {self.across * self.out_channels};")
+                w(f"const int8_t *taps = rows + line * {self.stride[0] * self.row_bytes};")
+                yield "taps", "row"
+
     def _copy(self, w: CWriter) -> None:
-        """Write the copies of the rows that a row of pixels needs; what lies left and right of them stays filled."""
+        """Write the copies of the rows that rows of pixels need; what lies left and right of them stays filled."""
         if self.columns == 1:
             w("int8_t *to = rows;" if self.left == 0 else f"int8_t *to = rows + {self.left * self.channels};")
         else:
             w("int8_t *to = rows;")
-        with w.loop("ky", self.window[0] // self.columns):
+        with w.loop("ky", self._copied_rows // self.columns):
             w(f"const int32_t iy = oy * {self.stride[0]} + ky * {self.dilation[0]}{offset(-self.top)};")
             for column in range(self.columns):
                 self._copy_row(w, column)
@@ -218,7 +249,7 @@ class Windows:
     @property
     def _never_outside(self) -> bool:
         rows = self.window[0] // self.columns
-        last = (self.lines - 1) * self.stride[0] + (rows - 1) * self.dilation[0] - self.top
+        last = (self._bands * self.band - 1) * self.stride[0] + (rows - 1) * self.dilation[0] - self.top
         return self.top == 0 and last < self.height
 
 
@@ -246,6 +277,7 @@ def _flat(op: Conv2D | FullyConnected, pixels: int, depth: int, outputs: int, m:
         left=0,
         zero=op.x.zero_point,
         copied=copied,
+        band=1,
         ahead=ahead,
     )
 
