@@ -22,6 +22,7 @@ from utvm.kernels.helium import (
     HeliumLookup,
     HeliumMean,
     HeliumPool2D,
+    HeliumResizeBilinear,
     HeliumSoftmax,
     HeliumWideConvolution,
 )
@@ -46,6 +47,7 @@ DRAWN = [
     *((kind, HeliumLookup()) for kind in ("Logistic", "LeakyRelu", "Relu", "Relu6", "Add")),
     ("Softmax", HeliumSoftmax()),
     ("Mean", HeliumMean()),
+    ("ResizeBilinear", HeliumResizeBilinear()),
 ]
 
 

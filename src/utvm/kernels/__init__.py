@@ -21,6 +21,7 @@ from utvm.kernels.helium import (
     HeliumLookup,
     HeliumMean,
     HeliumPool2D,
+    HeliumResizeBilinear,
     HeliumSoftmax,
     HeliumWideConvolution,
 )
@@ -85,6 +86,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumMean(),
     HeliumSoftmax(),
     HeliumWideConvolution(),
+    HeliumResizeBilinear(),
     RvvProduct(),
     RvvAcross(),
     RvvDepthwise(),

@@ -1,5 +1,6 @@
 """Kernels for the M-profile vector extension (Helium): sixteen products of bytes an instruction."""
 
+from utvm.kernels.helium.bilinear import HeliumResizeBilinear
 from utvm.kernels.helium.binary import HeliumBinary
 from utvm.kernels.helium.convolution import HeliumConvolution, HeliumWideConvolution
 from utvm.kernels.helium.depthwise import HeliumDepthwise
@@ -15,6 +16,7 @@ __all__ = [
     "HeliumLookup",
     "HeliumMean",
     "HeliumPool2D",
+    "HeliumResizeBilinear",
     "HeliumSoftmax",
     "HeliumWideConvolution",
 ]
