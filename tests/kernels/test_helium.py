@@ -21,6 +21,7 @@ from utvm.kernels.helium import (
     HeliumDepthwise,
     HeliumLookup,
     HeliumMean,
+    HeliumMove,
     HeliumPool2D,
     HeliumResizeBilinear,
     HeliumSoftmax,
@@ -36,6 +37,7 @@ WIDE = [
     ("DepthwiseConv2D", HeliumDepthwise()),
     ("MaxPool2D", HeliumPool2D()),
     ("AveragePool2D", HeliumPool2D()),
+    ("ResizeBilinear", HeliumResizeBilinear()),
     *((kind, HeliumBinary()) for kind in ("Add", "Sub", "Mul")),
 ]
 INT16 = [
@@ -47,10 +49,13 @@ DRAWN = [
     *((kind, HeliumLookup()) for kind in ("Logistic", "LeakyRelu", "Relu", "Relu6", "Add")),
     ("Softmax", HeliumSoftmax()),
     ("Mean", HeliumMean()),
-    ("ResizeBilinear", HeliumResizeBilinear()),
 ]
 
 
+MOVED = [
+    (kind, HeliumMove())
+    for kind in ("Transpose", "StridedSlice", "Pad", "Concatenation", "SpaceToBatch", "ResizeNearestNeighbor")
+]
 BOARD = with_free_ends(load_board("qemu-cortex-m55"))
 
 
@@ -75,7 +80,7 @@ def test_softmax_of_long_rows(helium: Session) -> None:
     check(helium, [Case(graph, HeliumSoftmax(), {}, inputs) for graph, inputs in cases])
 
 
-@pytest.mark.parametrize(("kind", "family"), WIDE)
+@pytest.mark.parametrize(("kind", "family"), [*WIDE, *MOVED])
 def test_bit_exact_on_drawn_wide_layers(helium: Session, target: QemuTarget, kind: str, family: KernelFamily) -> None:
     found = drawn(cases(kind, family, CORE, wide=True), times=0.3)
     check(helium, found)

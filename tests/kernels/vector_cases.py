@@ -1,5 +1,6 @@
 """Cases of families whose vectors have many lanes: drawn layers, and layers wide enough for loops of blocks."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,27 @@ from tests.support.draw import case_with, pool_of
 from tests.support.draw_weighted import conv2d_of, depthwise_of, fully_connected_of
 from tests.support.drawer import Drawer
 from utvm.cores import Core
-from utvm.graph import Add, Conv2D, DType, FullyConnected, Graph, Mul, Operator, Quantization, Rounding, Sub, Tensor
+from utvm.graph import (
+    Add,
+    Concatenation,
+    Conv2D,
+    DType,
+    FullyConnected,
+    Graph,
+    Mul,
+    Operator,
+    Pad,
+    Padding,
+    Quantization,
+    ResizeBilinear,
+    ResizeNearestNeighbor,
+    Rounding,
+    SpaceToBatch,
+    StridedSlice,
+    Sub,
+    Tensor,
+    Transpose,
+)
 from utvm.kernels import KernelFamily
 
 
@@ -87,8 +108,74 @@ def wide_operator(d: Drawer, kind: str) -> Operator:
             return pool_of(
                 d, kind, (batch, *size, many(40)), d.pick(size, (d.integer(1, size[0]), d.integer(1, size[1])))
             )
+        case "ResizeBilinear":
+            return wide_resize(d, ResizeBilinear, (batch, d.integer(1, 6), d.integer(1, 6), many(80)))
+        case "ResizeNearestNeighbor":
+            return wide_resize(d, ResizeNearestNeighbor, (batch, d.integer(1, 6), d.integer(1, 6), many(80)))
+        case "Transpose" | "StridedSlice" | "Pad" | "Concatenation" | "SpaceToBatch":
+            return wide_move(d, kind)
         case _:
             return fully_connected_of(d, (batch, d.pick(many(100), d.integer(1, 700))), many(70))
+
+
+def wide_move(d: Drawer, kind: str) -> Operator:
+    """Return a movement of some thousands of bytes at most: long sides, sides of few, sides of fours."""
+    sizes = [d.pick(d.integer(1, 7), d.integer(14, 20), 4 * d.integer(1, 12)) for _ in range(3)]
+    while math.prod(sizes) > 1 << 14:
+        sizes[sizes.index(max(sizes))] //= 2
+    shape = tuple(sizes) if d.flag() else (d.integer(1, 3), *sizes)
+    x = d.tensor("x", shape)
+    last = len(shape) - 1
+    match kind:
+        case "Transpose":
+            perm = tuple(int(axis) for axis in d.rng.permutation(len(shape)))
+            y = d.tensor("y", tuple(shape[axis] for axis in perm), x.quant)
+            return Transpose(name="op", x=x, y=y, perm=perm)
+        case "StridedSlice":
+            strides = tuple(d.pick(1, 1, 2, 3, -1, -2) for _ in shape)
+            begin = tuple(
+                d.integer(0, size // 2) if step > 0 else size - 1 - d.integer(0, size // 2)
+                for size, step in zip(shape, strides, strict=True)
+            )
+            rooms = [
+                size - first if step > 0 else first + 1 for size, first, step in zip(shape, begin, strides, strict=True)
+            ]
+            extents = tuple(-(-room // abs(step)) for room, step in zip(rooms, strides, strict=True))
+            y = d.tensor("y", extents, x.quant)
+            return StridedSlice(name="op", x=x, y=y, begin=begin, strides=strides, shrink=())
+        case "Pad":
+            paddings = tuple((d.integer(0, 3), d.integer(0, 3)) if d.flag() else (0, 0) for _ in shape)
+            padded = tuple(size + sum(both) for size, both in zip(shape, paddings, strict=True))
+            y = d.tensor("y", padded, x.quant)
+            return Pad(name="op", x=x, y=y, paddings=paddings, value=x.zero_point)
+        case "Concatenation":
+            axis = d.integer(0, last)
+            most = min(40, (1 << 14) * shape[axis] // math.prod(shape))
+            parts = [d.integer(1, most) for _ in range(d.integer(1, 3))]
+            xs = tuple(
+                d.tensor(f"x{n}", (*shape[:axis], size, *shape[axis + 1 :]), x.quant) for n, size in enumerate(parts)
+            )
+            y = d.tensor("y", (*shape[:axis], sum(parts), *shape[axis + 1 :]), x.quant)
+            return Concatenation(name="op", xs=xs, y=y, axis=axis)
+        case _:
+            block, images, channels = (d.integer(1, 3), d.integer(1, 3)), d.integer(1, 2), d.integer(1, 40)
+            plane = d.integer(1, 6), d.integer(1, 6)
+            x = d.tensor("x", (images, plane[0] * block[0], plane[1] * block[1], channels))
+            y = d.tensor("y", (images * block[0] * block[1], *plane, channels), x.quant)
+            return SpaceToBatch(name="op", x=x, y=y, block=block, padding=Padding())
+
+
+def wide_resize(
+    d: Drawer, make: type[ResizeBilinear | ResizeNearestNeighbor], shape: tuple[int, int, int, int]
+) -> Operator:
+    """Return a resizing, half of the time by whole numbers."""
+    batch, height, width, channels = shape
+    times = d.integer(1, 4), d.integer(1, 4)
+    size = d.pick((height * times[0], width * times[1]), (d.integer(1, 20), d.integer(1, 20)))
+    x = d.tensor("x", shape)
+    y = d.tensor("y", (batch, *size, channels), x.quant)
+    align, half = d.pick((False, False), (True, False), (False, True))
+    return make(name="op", x=x, y=y, align_corners=align, half_pixel_centers=half)
 
 
 def wide_binary(d: Drawer, kind: str, shape: tuple[int, int, int, int]) -> Operator:

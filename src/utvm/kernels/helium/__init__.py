@@ -6,6 +6,7 @@ from utvm.kernels.helium.convolution import HeliumConvolution, HeliumWideConvolu
 from utvm.kernels.helium.depthwise import HeliumDepthwise
 from utvm.kernels.helium.lookup import HeliumLookup
 from utvm.kernels.helium.mean import HeliumMean
+from utvm.kernels.helium.movement import HeliumMove
 from utvm.kernels.helium.pool import HeliumPool2D
 from utvm.kernels.helium.softmax import HeliumSoftmax
 
@@ -15,6 +16,7 @@ __all__ = [
     "HeliumDepthwise",
     "HeliumLookup",
     "HeliumMean",
+    "HeliumMove",
     "HeliumPool2D",
     "HeliumResizeBilinear",
     "HeliumSoftmax",

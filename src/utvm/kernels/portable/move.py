@@ -6,6 +6,7 @@ Not schedules of loops: runs of neighbours are moved by words, memset and memcpy
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from utvm.kernels.portable.blocks import block_copies
 from utvm.kernels.runs import RUN_HELPERS, WORD, write_run
 from utvm.kernels.workload_keys import dims, workload
 
-_Moving = (
+Moving = (
     Pad
     | Concatenation
     | Split
@@ -51,7 +52,7 @@ class PortableMove(KernelFamily):
     """Copies with strides; contiguous runs by words."""
 
     name = "portable"
-    kinds = (
+    kinds: ClassVar[tuple[type[Operator], ...]] = (
         Pad,
         Concatenation,
         Split,
@@ -72,7 +73,7 @@ class PortableMove(KernelFamily):
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a move."""
-        assert isinstance(op, _Moving)
+        assert isinstance(op, Moving)
         w = CWriter()
         constants: dict[str, CArray] = {}
         inputs, outputs = _inputs(op), op.outputs
@@ -80,10 +81,10 @@ class PortableMove(KernelFamily):
             constants = _write_resize(w, op, anywhere=core.unaligned)
         else:
             if isinstance(op, Pad):
-                _write_filled(w, op.y, op.value)
+                write_filled(w, op.y, op.value)
             elif isinstance(op, SpaceToBatch) and op.padding.any:
-                _write_filled(w, op.y, op.x.zero_point)
-            for source, target, copy in _copies(op):
+                write_filled(w, op.y, op.x.zero_point)
+            for source, target, copy in copies_of(op):
                 copy.write(w, source, target, op.inputs[0].dtype.itemsize, anywhere=core.unaligned)
         names = [f"x{i}" for i in range(len(inputs))] if isinstance(op, Concatenation) else ["x"]
         constants |= {n: CArray.of(t.values) for n, t in zip(names, inputs, strict=True) if t.is_constant}
@@ -113,7 +114,7 @@ class PortableMove(KernelFamily):
         )
 
 
-def _write_filled(w: CWriter, y: Tensor, value: float) -> None:
+def write_filled(w: CWriter, y: Tensor, value: float) -> None:
     """Write the same value to all of y: by bytes where they are alike."""
     raw = np.array(value, y.dtype.value).tobytes()
     if len(set(raw)) == 1:
@@ -123,7 +124,7 @@ def _write_filled(w: CWriter, y: Tensor, value: float) -> None:
         w(f"y[i] = {float_literal(value) if y.dtype is DType.FLOAT32 else int_literal(int(value))};")
 
 
-def _inputs(op: _Moving) -> tuple[Tensor, ...]:
+def _inputs(op: Moving) -> tuple[Tensor, ...]:
     return op.xs if isinstance(op, Concatenation) else (op.x,)
 
 
@@ -131,8 +132,8 @@ def _parameter(name: str, tensor: Tensor, role: str) -> CParameter:
     return CParameter(name=name, c_type=tensor.dtype.c_type, role=role)  # type: ignore[arg-type]
 
 
-def _copies(op: _Moving) -> list[tuple[str, str, Copy]]:
-    """Return (source, target, copy) for each copy that makes up the operator."""
+def copies_of(op: Moving) -> list[tuple[str, str, Copy]]:
+    """Return (source, target, copy) for each copy that makes up the operator; none for a resizing."""
     match op:
         case Pad():
             strides = row_major(op.y.shape)
