@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from tests.support.batch import NAME
 from utvm import api
 from utvm.boards import Board
-from utvm.codegen import CArray, CCall, CModel, render_model, step_symbol
-from utvm.codegen.model import ArenaRef
+from utvm.codegen import ArenaRef, CArray, CCall, CModel, render_model, step_symbol
 from utvm.device import Session, build_image
 from utvm.emulators import QemuTarget
 from utvm.kernels import PRELUDE, with_dependencies

@@ -11,16 +11,14 @@ from utvm.codegen.c import (
     float_literal,
     int_literal,
 )
+from utvm.codegen.calls import ArenaRef, CCall, function_names
 from utvm.codegen.entry import ARENA_SYMBOL, RESET_MODEL_SYMBOL, RUN_SYMBOL, entry_source
 from utvm.codegen.library import CLibrary, port_names, render_library
 from utvm.codegen.model import (
     ARENA_ALIGNMENT,
-    ArenaRef,
-    CCall,
     CModel,
     CPort,
     CState,
-    function_names,
     render_model,
     step_symbol,
 )

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from utvm.codegen.c import CArray, CFunction, comment
+from utvm.codegen.calls import CCall, Names, call_line, call_lines, function_names
 from utvm.codegen.texts import Texts
 from utvm.graph import Quantization, Tensor
 from utvm.naming import plain
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArenaRef:
-    """An operand that lives in the arena at a byte offset."""
-
-    offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CCall:
-    """One kernel call: arena operands in the order of the function's inputs, scratch and outputs; its own constants."""
-
-    label: str
-    function: CFunction
-    operands: Mapping[str, ArenaRef | CArray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,19 +89,6 @@ def array_names(model: CModel) -> dict[CArray, str]:
     return names
 
 
-def function_names(calls: Sequence[CCall]) -> dict[CFunction, str]:
-    """Return the C name of each kernel function; equal functions are written once."""
-    names: dict[CFunction, str] = {}
-    taken: dict[str, int] = {}
-    for call in calls:
-        if call.function in names:
-            continue
-        count = taken.get(call.function.stem, 0) + 1
-        taken[call.function.stem] = count
-        names[call.function] = call.function.stem if count == 1 else f"{call.function.stem}_v{count}"
-    return names
-
-
 def _header(model: CModel) -> str:
     upper = model.name.upper()
     lines = [
@@ -192,13 +164,14 @@ def _source(
     *,
     steps: bool,
 ) -> str:
+    names = Names(functions=functions, arrays=arrays)
     parts = [
         f'#include "{model.name}.h"\n',
         f'#include <string.h>\n\n#include "{model.name}_weights.h"\n',
         *definitions(functions, prelude),
-        _run_function(model, functions, arrays),
+        _run_function(model, names),
         *([_reset_function(model, arrays)] if model.states else []),
-        *(_step_functions(model, functions, arrays) if steps else ()),
+        *(_step_functions(model, names) if steps else ()),
     ]
     return "\n".join(parts)
 
@@ -213,14 +186,11 @@ def definitions(functions: Mapping[CFunction, str], prelude: Mapping[str, str]) 
     ]
 
 
-def _run_function(model: CModel, functions: Mapping[CFunction, str], arrays: Mapping[CArray, str]) -> str:
+def _run_function(model: CModel, names: Names) -> str:
     lines = [f"int32_t {model.name}_run(uint8_t *arena) {{"]
     if not model.calls:
         lines.append("  (void)arena;")
-    for index, call in enumerate(model.calls):
-        lines += [f"  {comment(f'{index}: {plain(call.label)}')}", call_line(call, functions, arrays)]
-    lines += ["  return 0;", "}", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *call_lines(model.calls, names), "  return 0;", "}", ""])
 
 
 def _reset_function(model: CModel, arrays: Mapping[CArray, str]) -> str:
@@ -240,34 +210,16 @@ def reset_lines(model: CModel, arrays: Mapping[CArray, str], *, arena: str = "ar
     return lines
 
 
-def call_line(
-    call: CCall, functions: Mapping[CFunction, str], arrays: Mapping[CArray, str], *, arena: str = "arena"
-) -> str:
-    """Return the statement that makes a call; `arena` is a pointer to bytes."""
-    arguments = []
-    for parameter in call.function.parameters:
-        operand = call.operands[parameter.name]
-        if isinstance(operand, CArray):
-            arguments.append(arrays[operand])
-        else:
-            const = "const " if parameter.role == "input" else ""
-            void = "(void *)" if parameter.c_type not in ("int8_t", "uint8_t") else ""
-            arguments.append(f"({const}{parameter.c_type} *){void}({arena} + {operand.offset})")
-    head = f"  {functions[call.function]}("
-    line = f"{head}{', '.join(arguments)});"
-    return line if len(line) <= 100 else f"{head}\n      " + ",\n      ".join(arguments) + ");"
-
-
 def step_symbol(name: str, index: int) -> str:
     """Return the C name of the function that makes call `index` of model `name` alone."""
     return f"{name}_step_{index}"
 
 
-def _step_functions(model: CModel, functions: Mapping[CFunction, str], arrays: Mapping[CArray, str]) -> list[str]:
+def _step_functions(model: CModel, names: Names) -> list[str]:
     written = []
     for index, call in enumerate(model.calls):
         head = f"void {step_symbol(model.name, index)}(uint8_t *arena)"
-        written.append(f"{head};\n\n{head} {{\n{call_line(call, functions, arrays)}\n}}\n")
+        written.append(f"{head};\n\n{head} {{\n{call_line(call, names)}\n}}\n")
     return written
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from utvm.codegen.c import comment
+from utvm.codegen.calls import Names, call_lines, function_names
 from utvm.codegen.library.interface import (
     STACK_PROMISE,
     CLibrary,
@@ -17,14 +17,11 @@ from utvm.codegen.library.interface import (
 from utvm.codegen.model import (
     CModel,
     array_names,
-    call_line,
     definitions,
-    function_names,
     reset_lines,
     weights_header,
     weights_source,
 )
-from utvm.naming import plain
 
 _BUDGETS = {"RAM_BUDGET_BYTES": "ARENA_BYTES", "FLASH_BUDGET_BYTES": "FLASH_BYTES", "STACK_BUDGET_BYTES": "STACK_BYTES"}
 """The promise that each budget limits."""
@@ -44,7 +41,7 @@ def implementation(library: CLibrary, model: CModel, prelude: Mapping[str, str])
         *definitions(functions, prelude),
         *_assertions(library, model, list(arrays.values())),
         *_accessor_definitions(library, model),
-        _run(library, model, [call_line(call, functions, arrays, arena="base") for call in model.calls]),
+        _run(library, model, Names(functions=functions, arrays=arrays, arena="base")),
         *([_reset(library, reset_lines(model, arrays, arena="base"))] if model.states else []),
     ]
     weights = weights_source(model, arrays)
@@ -156,7 +153,7 @@ def _reset(library: CLibrary, statements: Sequence[str]) -> str:
     return "\n".join([head, *_checks(upper), *statements, f"  return {upper}_OK;", "}", ""])
 
 
-def _run(library: CLibrary, model: CModel, calls: Sequence[str]) -> str:
+def _run(library: CLibrary, model: CModel, names: Names) -> str:
     upper = library.upper
     lines = [f"{signature(library)} {{", *_checks(upper)]
     for kind, port, parameter in accessed(model):
@@ -166,13 +163,9 @@ def _run(library: CLibrary, model: CModel, calls: Sequence[str]) -> str:
                 f"    memcpy(base + {port.offset}, {parameter}, {port.tensor.nbytes});",
                 "  }",
             ]
-    for index, (call, line) in enumerate(zip(model.calls, calls, strict=True)):
-        lines += [
-            f"  {comment(f'{index}: {plain(call.label)}')}",
-            f"  {upper}_BEFORE({index}, base);",
-            line,
-            f"  {upper}_AFTER({index}, base);",
-        ]
+    lines += call_lines(
+        model.calls, names, lambda place: (f"{upper}_BEFORE({place}, base);", f"{upper}_AFTER({place}, base);")
+    )
     for kind, port, parameter in accessed(model):
         if kind == "output":
             lines += [
