@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utvm.codegen import ArenaRef, CArray, CCall, CFunction, CParameter
-from utvm.codegen.calls import Names, call_lines
-from utvm.codegen.rolling import Stretch, rolled
+from utvm.codegen.calls import Symbols, call_lines
+from utvm.codegen.rolling import Turns, rolled
 
 Calls = list[tuple[str, list[int]]]
 """The key of each call and its places."""
@@ -35,7 +35,7 @@ def programs(draw: st.DrawFn) -> Calls:
     return calls
 
 
-def written_out(calls: Calls, stretches: Sequence[Stretch]) -> Calls:
+def written_out(calls: Calls, stretches: Sequence[Turns]) -> Calls:
     """Return the calls that stretches stand for, told by the first two turns of each."""
     made: Calls = []
     for s in stretches:
@@ -47,7 +47,7 @@ def written_out(calls: Calls, stretches: Sequence[Stretch]) -> Calls:
     return made
 
 
-def found(calls: Calls) -> list[Stretch]:
+def found(calls: Calls) -> list[Turns]:
     return rolled([key for key, _ in calls], [where for _, where in calls])
 
 
@@ -63,14 +63,14 @@ def steps(count: int, *, period: int = 4, stride: int = 8) -> Calls:
 
 
 def test_a_turn_with_another_place_or_constant_parts_a_loop() -> None:
-    assert found(steps(20)) == [Stretch(first=0, period=4, turns=20)]
+    assert found(steps(20)) == [Turns(first=0, period=4, turns=20)]
     moved = steps(20)
     moved[41] = (moved[41][0], [100, 7])
     assert found(moved) == [
-        Stretch(first=0, period=4, turns=10),
-        Stretch(first=40, period=2, turns=1),
-        Stretch(first=42, period=4, turns=9),
-        Stretch(first=78, period=2, turns=1),
+        Turns(first=0, period=4, turns=10),
+        Turns(first=40, period=2, turns=1),
+        Turns(first=42, period=4, turns=9),
+        Turns(first=78, period=2, turns=1),
     ]
     other = [*steps(10), *steps(10, stride=12)]
     assert [(s.first, s.turns) for s in found(other) if s.turns > 1] == [(0, 10), (40, 10)]
@@ -80,14 +80,14 @@ def test_states_that_alternate_between_two_places_take_turns_of_two_steps() -> N
     calls = steps(20, stride=0)
     for turn in range(1, 20, 2):
         calls[4 * turn] = ("k0", [64, 1000])
-    assert found(calls) == [Stretch(first=0, period=8, turns=10)]
+    assert found(calls) == [Turns(first=0, period=8, turns=10)]
 
 
 def test_few_or_differing_calls_are_left_as_they_are() -> None:
     for calls in ([], steps(2, period=9), steps(4, period=2), [(str(i), [i]) for i in range(50)]):
         assert all(s.turns == 1 for s in found(calls))
     joined = [("concatenation", list(range(0, 4 * n, 4))) for n in (17, 17, 17) * 5]
-    assert found(joined) == [Stretch(first=0, period=15, turns=1)]
+    assert found(joined) == [Turns(first=0, period=15, turns=1)]
 
 
 def traced(name: str) -> CFunction:
@@ -116,7 +116,7 @@ def test_the_c_of_loops_makes_all_calls(tmp_path: Path) -> None:
         for turn in range(40)
         for index in range(3)
     ]
-    names = Names(
+    names = Symbols(
         functions={kernel: kernel.stem for kernel in kernels},
         arrays={array: f"w{index}" for index, array in enumerate(weights)},
     )

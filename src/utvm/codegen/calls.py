@@ -42,7 +42,7 @@ def function_names(calls: Sequence[CCall]) -> dict[CFunction, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class Symbols:
     """The names that statements use: of the pointer to the arena's bytes, of kernels and of constants."""
 
     functions: Mapping[CFunction, str]
@@ -51,13 +51,13 @@ class Names:
 
 
 def call_lines(
-    calls: Sequence[CCall], names: Names, around: Callable[[str], tuple[str, str]] | None = None
+    calls: Sequence[CCall], symbols: Symbols, around: Callable[[str], tuple[str, str]] | None = None
 ) -> list[str]:
     """Return the statements that make all calls in order.
 
     Args:
         calls: what is called.
-        names: how things are called.
+        symbols: how things are called.
         around: returns what stands before and after a call, from the expression of its place among the calls.
     """
     lines: list[str] = []
@@ -65,7 +65,7 @@ def call_lines(
         first, period = stretch.first, stretch.period
         if stretch.turns == 1:
             for index in range(first, first + period):
-                lines += _statement(str(index), calls[index].label, call_line(calls[index], names), around)
+                lines += _statement(str(index), calls[index].label, call_line(calls[index], symbols), around)
             continue
         last = first + (stretch.turns - 1) * period
         lines += [
@@ -77,26 +77,26 @@ def call_lines(
             strides = [b - a for a, b in zip(_offsets(call), _offsets(after), strict=True)]
             label = f"{call.label} to {calls[last + index - first].label}"
             place = _moving(index, period)
-            inner = _statement(place, label, call_line(call, names, strides), around)
+            inner = _statement(place, label, call_line(call, symbols, strides), around)
             lines += [f"{INDENT}{line}" for part in inner for line in part.split("\n")]
         lines.append(f"{INDENT}}}")
     return lines
 
 
-def call_line(call: CCall, names: Names, strides: Sequence[int] = ()) -> str:
+def call_line(call: CCall, symbols: Symbols, strides: Sequence[int] = ()) -> str:
     """Return the statement that makes a call; `strides` are the bytes by which its arena operands move in each turn."""
     arguments = []
     moves = iter(strides)
     for parameter in call.function.parameters:
         operand = call.operands[parameter.name]
         if isinstance(operand, CArray):
-            arguments.append(names.arrays[operand])
+            arguments.append(symbols.arrays[operand])
         else:
             const = "const " if parameter.role == "input" else ""
             void = "(void *)" if parameter.c_type not in ("int8_t", "uint8_t") else ""
             place = _moving(operand.offset, next(moves, 0))
-            arguments.append(f"({const}{parameter.c_type} *){void}({names.arena} + {place})")
-    head = f"{INDENT}{names.functions[call.function]}("
+            arguments.append(f"({const}{parameter.c_type} *){void}({symbols.arena} + {place})")
+    head = f"{INDENT}{symbols.functions[call.function]}("
     line = f"{head}{', '.join(arguments)});"
     return line if len(line) <= LINE_WIDTH else f"{head}\n      " + ",\n      ".join(arguments) + ");"
 

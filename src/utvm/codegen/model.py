@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from utvm.codegen.c import CArray, CFunction, comment
-from utvm.codegen.calls import CCall, Names, call_line, call_lines, function_names
+from utvm.codegen.calls import CCall, Symbols, call_line, call_lines, function_names
 from utvm.codegen.texts import Texts
 from utvm.graph import Quantization, Tensor
 from utvm.naming import plain
@@ -164,14 +164,14 @@ def _source(
     *,
     steps: bool,
 ) -> str:
-    names = Names(functions=functions, arrays=arrays)
+    symbols = Symbols(functions=functions, arrays=arrays)
     parts = [
         f'#include "{model.name}.h"\n',
         f'#include <string.h>\n\n#include "{model.name}_weights.h"\n',
         *definitions(functions, prelude),
-        _run_function(model, names),
+        _run_function(model, symbols),
         *([_reset_function(model, arrays)] if model.states else []),
-        *(_step_functions(model, names) if steps else ()),
+        *(_step_functions(model, symbols) if steps else ()),
     ]
     return "\n".join(parts)
 
@@ -186,11 +186,11 @@ def definitions(functions: Mapping[CFunction, str], prelude: Mapping[str, str]) 
     ]
 
 
-def _run_function(model: CModel, names: Names) -> str:
+def _run_function(model: CModel, symbols: Symbols) -> str:
     lines = [f"int32_t {model.name}_run(uint8_t *arena) {{"]
     if not model.calls:
         lines.append("  (void)arena;")
-    return "\n".join([*lines, *call_lines(model.calls, names), "  return 0;", "}", ""])
+    return "\n".join([*lines, *call_lines(model.calls, symbols), "  return 0;", "}", ""])
 
 
 def _reset_function(model: CModel, arrays: Mapping[CArray, str]) -> str:
@@ -215,11 +215,11 @@ def step_symbol(name: str, index: int) -> str:
     return f"{name}_step_{index}"
 
 
-def _step_functions(model: CModel, names: Names) -> list[str]:
+def _step_functions(model: CModel, symbols: Symbols) -> list[str]:
     written = []
     for index, call in enumerate(model.calls):
         head = f"void {step_symbol(model.name, index)}(uint8_t *arena)"
-        written.append(f"{head};\n\n{head} {{\n{call_line(call, names)}\n}}\n")
+        written.append(f"{head};\n\n{head} {{\n{call_line(call, symbols)}\n}}\n")
     return written
 
 

@@ -27,7 +27,7 @@ _Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Turns:
     """Calls from `first` on: `turns` times `period` calls. One turn is a stretch that repeats nothing."""
 
     first: int
@@ -40,7 +40,7 @@ class Stretch:
         return self.first + self.period * self.turns
 
 
-def rolled(keys: Sequence[Hashable], places: Sequence[Sequence[int]]) -> list[Stretch]:
+def rolled(keys: Sequence[Hashable], places: Sequence[Sequence[int]]) -> list[Turns]:
     """Return all calls, in order, in stretches: loops where they save most calls, and what is between them.
 
     Args:
@@ -48,11 +48,11 @@ def rolled(keys: Sequence[Hashable], places: Sequence[Sequence[int]]) -> list[St
         places: the numbers of each call that may move by a constant stride; equal keys have equally many.
     """
     runs = list(_runs(_numbered(keys, places), _table(places)))
-    stretches: list[Stretch] = []
+    stretches: list[Turns] = []
     at = 0
-    for loop in [*_chosen(runs), Stretch(first=len(keys), period=0, turns=0)]:
+    for loop in [*_chosen(runs), Turns(first=len(keys), period=0, turns=0)]:
         if at < loop.first:
-            stretches.append(Stretch(first=at, period=loop.first - at, turns=1))
+            stretches.append(Turns(first=at, period=loop.first - at, turns=1))
         if loop.turns:
             stretches.append(loop)
         at = loop.stop
@@ -77,8 +77,8 @@ class _Run:
         return cls(-saved, period, start, stop)
 
     @property
-    def loop(self) -> Stretch:
-        return Stretch(first=self.start, period=self.period, turns=(self.stop - self.start) // self.period)
+    def loop(self) -> Turns:
+        return Turns(first=self.start, period=self.period, turns=(self.stop - self.start) // self.period)
 
 
 def _numbered(keys: Sequence[Hashable], places: Sequence[Sequence[int]]) -> _Ints:
@@ -120,10 +120,10 @@ def _spans(flags: _Bools, least: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= least]
 
 
-def _chosen(runs: list[_Run]) -> list[Stretch]:
+def _chosen(runs: list[_Run]) -> list[Turns]:
     """Return loops that do not overlap, in order: always the one that saves most, then what it leaves of others."""
     heapq.heapify(runs)
-    loops: list[Stretch] = []
+    loops: list[Turns] = []
     while runs:
         run = heapq.heappop(runs)
         for loop in loops:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from utvm.codegen.calls import Names, call_lines, function_names
+from utvm.codegen.calls import Symbols, call_lines, function_names
 from utvm.codegen.library.interface import (
     STACK_PROMISE,
     CLibrary,
@@ -41,7 +41,7 @@ def implementation(library: CLibrary, model: CModel, prelude: Mapping[str, str])
         *definitions(functions, prelude),
         *_assertions(library, model, list(arrays.values())),
         *_accessor_definitions(library, model),
-        _run(library, model, Names(functions=functions, arrays=arrays, arena="base")),
+        _run(library, model, Symbols(functions=functions, arrays=arrays, arena="base")),
         *([_reset(library, reset_lines(model, arrays, arena="base"))] if model.states else []),
     ]
     weights = weights_source(model, arrays)
@@ -153,7 +153,7 @@ def _reset(library: CLibrary, statements: Sequence[str]) -> str:
     return "\n".join([head, *_checks(upper), *statements, f"  return {upper}_OK;", "}", ""])
 
 
-def _run(library: CLibrary, model: CModel, names: Names) -> str:
+def _run(library: CLibrary, model: CModel, symbols: Symbols) -> str:
     upper = library.upper
     lines = [f"{signature(library)} {{", *_checks(upper)]
     for kind, port, parameter in accessed(model):
@@ -164,7 +164,7 @@ def _run(library: CLibrary, model: CModel, names: Names) -> str:
                 "  }",
             ]
     lines += call_lines(
-        model.calls, names, lambda place: (f"{upper}_BEFORE({place}, base);", f"{upper}_AFTER({place}, base);")
+        model.calls, symbols, lambda place: (f"{upper}_BEFORE({place}, base);", f"{upper}_AFTER({place}, base);")
     )
     for kind, port, parameter in accessed(model):
         if kind == "output":
