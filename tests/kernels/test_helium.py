@@ -26,6 +26,7 @@ from utvm.kernels.helium import (
     HeliumResizeBilinear,
     HeliumSoftmax,
     HeliumWideConvolution,
+    HeliumWideDepthwise,
 )
 from utvm.lowering import Options, lower
 from utvm.toolchain import default_cache_directory
@@ -43,6 +44,7 @@ WIDE = [
 INT16 = [
     ("Conv2D", HeliumWideConvolution()),
     ("FullyConnected", HeliumWideConvolution()),
+    ("DepthwiseConv2D", HeliumWideDepthwise()),
 ]
 DRAWN = [
     *WIDE,

@@ -25,6 +25,7 @@ from utvm.kernels.helium import (
     HeliumResizeBilinear,
     HeliumSoftmax,
     HeliumWideConvolution,
+    HeliumWideDepthwise,
 )
 from utvm.kernels.portable import (
     PortableConv2D,
@@ -87,6 +88,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumMean(),
     HeliumSoftmax(),
     HeliumWideConvolution(),
+    HeliumWideDepthwise(),
     HeliumResizeBilinear(),
     HeliumMove(),
     RvvProduct(),

@@ -2,7 +2,7 @@
 
 from utvm.kernels.helium.bilinear import HeliumResizeBilinear
 from utvm.kernels.helium.binary import HeliumBinary
-from utvm.kernels.helium.convolution import HeliumConvolution, HeliumWideConvolution
+from utvm.kernels.helium.convolution import HeliumConvolution, HeliumWideConvolution, HeliumWideDepthwise
 from utvm.kernels.helium.depthwise import HeliumDepthwise
 from utvm.kernels.helium.lookup import HeliumLookup
 from utvm.kernels.helium.mean import HeliumMean
@@ -21,4 +21,5 @@ __all__ = [
     "HeliumResizeBilinear",
     "HeliumSoftmax",
     "HeliumWideConvolution",
+    "HeliumWideDepthwise",
 ]

@@ -16,8 +16,8 @@ from utvm.codegen import CSupport
 from utvm.cores.microkernel import schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function, short_digest
-from utvm.kernels.helium.block_spec import LANES, BlockSpec, WideBlockSpec
-from utvm.kernels.helium.block_writer import HIGH, LOW, SUMS, ZERO, StepWriter, WideStepWriter
+from utvm.kernels.helium.block_spec import BlockSpec, DepthwiseBlockSpec, WideBlockSpec
+from utvm.kernels.helium.block_writer import HIGH, LOW, SUMS, ZERO, DepthwiseStepWriter, StepWriter, WideStepWriter
 from utvm.kernels.helium.code import framed, move
 
 _POOL = tuple(f"q{number}" for number in range(8))
@@ -49,7 +49,7 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
         *_constants(spec),
         *main,
     ]
-    steps = f"{len(spec.steps)} steps of {LANES // spec.element} taps"
+    steps = f"{len(spec.steps)} steps of {spec.step_taps} taps"
     comment = f"{spec.pixels} pixels, {spec.groups} blocks of {spec.channels} channels, {steps}"
     prototype = f"void {name}(const int8_t *x, int8_t *y, const int32_t *stream, int32_t turns)"
     kernel = assembler_function(name, prototype, framed(_FRAME, lines), comment)
@@ -58,9 +58,10 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
 
 def _advance(spec: BlockSpec) -> list[str]:
     """Return the lines that move all addresses from the end of a turn to the next."""
+    by = spec.pixels * spec.pitch - spec.groups * spec.block_in_bytes
     return [
-        *move("r1", spec.pixels * spec.pitch),
-        *(move("r7", spec.pixels * spec.pitch) if spec.pixels == 2 else []),
+        *move("r1", by),
+        *(move("r7", by) if spec.pixels == 2 else []),
         *move("r3", -spec.groups * spec.block_bytes),
         *move("r5", spec.pixels * spec.out_pitch - spec.groups * spec.block_out_bytes),
     ]
@@ -113,7 +114,13 @@ def _constants(spec: BlockSpec) -> list[str]:
 
 
 def _writer(spec: BlockSpec) -> StepWriter:
-    return WideStepWriter(spec) if isinstance(spec, WideBlockSpec) else StepWriter(spec)
+    match spec:
+        case DepthwiseBlockSpec():
+            return DepthwiseStepWriter(spec)
+        case WideBlockSpec():
+            return WideStepWriter(spec)
+        case _:
+            return StepWriter(spec)
 
 
 def _schedule(writer: StepWriter, timing: Timing) -> tuple[list[str], float]:
@@ -122,9 +129,9 @@ def _schedule(writer: StepWriter, timing: Timing) -> tuple[list[str], float]:
 
 
 def _moves(spec: BlockSpec) -> list[int]:
-    """Return by how much the pixels' addresses move after each step; the last returns to the start."""
+    """Return by how much the pixels' addresses move after each step; the last goes to the next block's start."""
     steps = spec.steps
-    return [after - before for before, after in zip(steps, (*steps[1:], 0), strict=True)]
+    return [after - before for before, after in zip(steps, (*steps[1:], spec.block_in_bytes), strict=True)]
 
 
 def _straight(spec: BlockSpec, timing: Timing, behind: Sequence[str] = ()) -> tuple[list[str], float]:

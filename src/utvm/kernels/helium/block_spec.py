@@ -64,7 +64,7 @@ class BlockSpec:
 
     def present(self, half: int) -> list[int]:
         """Return the places of a half whose channels count."""
-        order = channel_order(self)[half]
+        order = self.order()[half]
         return [place for place, channel in enumerate(order) if not self.few or channel < self.few]
 
     @property
@@ -98,6 +98,16 @@ class BlockSpec:
         return max((n for n in range(1, most + 1) if self.groups % n == 0), default=1)
 
     @property
+    def block_in_bytes(self) -> int:
+        """Bytes from the activations of a block to those of the next: all read the same."""
+        return 0
+
+    @property
+    def step_taps(self) -> int:
+        """Taps of a channel in a step."""
+        return LANES // self.element
+
+    @property
     def block_bytes(self) -> int:
         """Bytes of the stream of a block."""
         per_step = sum(len(self.present(half)) for half in range(self.halves))
@@ -108,6 +118,18 @@ class BlockSpec:
     def block_out_bytes(self) -> int:
         """Bytes of a pixel's outputs of a block."""
         return self.channels * self.element
+
+    def order(self) -> NDArray[np.int64]:
+        """Return the channel of a block in each place of a half: [halves, 8 // pixels]."""
+        half, place = np.arange(2)[:, None], np.arange(8 // self.pixels)[None, :]
+        if self.pixels == 2:
+            return 2 * place + half
+        return 4 * (place % 4) + 2 * (place // 4) + half
+
+    def weight_order(self, half: int) -> NDArray[np.int64]:
+        """Return the channels whose weights a half reads, in that order."""
+        found: NDArray[np.int64] = self.order()[half][self.present(half)]
+        return found
 
     @property
     def read_bytes(self) -> int:
@@ -123,15 +145,55 @@ class WideBlockSpec(BlockSpec):
     halves: ClassVar[int] = 1
     stem: ClassVar[str] = "wide"
 
+    def order(self) -> NDArray[np.int64]:
+        """Return the channel of a block in each place."""
+        return np.arange(self.channels)[None, :]
 
-def channel_order(spec: BlockSpec) -> NDArray[np.int64]:
-    """Return the channel of a block in each place of a half: [halves, 8 // pixels]."""
-    if spec.halves == 1:
-        return np.arange(spec.channels)[None, :]
-    half, place = np.arange(2)[:, None], np.arange(8 // spec.pixels)[None, :]
-    if spec.pixels == 2:
-        return 2 * place + half
-    return 4 * (place % 4) + 2 * (place // 4) + half
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthwiseBlockSpec(WideBlockSpec):
+    """Eight channels by themselves of each pixel; a step is a tap of all of them."""
+
+    stem: ClassVar[str] = "depthwise"
+
+    @property
+    def channels(self) -> int:
+        """Output channels of a block."""
+        return _SUMS
+
+    @property
+    def turns(self) -> tuple[int, int]:
+        """Return that a block is straight-line."""
+        return 0, 0
+
+    @property
+    def block_in_bytes(self) -> int:
+        """Bytes from the activations of a block to those of the next."""
+        return LANES
+
+    @property
+    def step_taps(self) -> int:
+        """Taps of a channel in a step."""
+        return 1
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the stream of a block."""
+        return len(self.steps) * _SUMS + 2 * (1 + self.finish.vectors) * LANES
+
+    def order(self) -> NDArray[np.int64]:
+        """Return the channel of a block in each place: even ones, then odd ones."""
+        return np.arange(_SUMS).reshape(-1, 2).T.reshape(1, -1)
+
+    def weight_order(self, half: int) -> NDArray[np.int64]:
+        """Return the channels whose weights are read, in that order."""
+        del half
+        return np.arange(_SUMS)
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes from a pixel's start to the end of what its loads read."""
+        return max(self.steps) + self.groups * LANES
 
 
 def stream(
@@ -146,11 +208,10 @@ def stream(
         constants: of the finish, each [channels].
     """
     channels, padded = weights.shape[0], spec.groups * spec.channels
-    at_once = LANES // spec.element
-    run = -(-spec.run // LANES) * at_once
+    run = -(-spec.run // LANES) * spec.step_taps
     taps = np.zeros((padded, spec.rows, len(spec.runs), run), np.int8)
     taps[:channels, ..., : spec.run // spec.element] = weights
-    steps = taps.reshape(padded, len(spec.steps), at_once)
+    steps = taps.reshape(padded, len(spec.steps), spec.step_taps)
 
     def of(values: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int32]:
         full = np.zeros(padded, np.int64)
@@ -160,8 +221,8 @@ def stream(
     parts: list[NDArray[np.int32]] = []
     looped = spec.turns[0] > 0
     for group in range(spec.groups):
-        for number, half in enumerate(channel_order(spec) + group * spec.channels):
-            read = steps[half[spec.present(number)]]
+        for number, half in enumerate(spec.order() + group * spec.channels):
+            read = steps[group * spec.channels + spec.weight_order(number)]
             words = np.ascontiguousarray(read.transpose(1, 0, 2)).reshape(-1).view(np.int32)
             start = of(bias, half)
             parts += [start, words] if looped else [words, start]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from utvm.cores.microkernel import Block
-from utvm.kernels.helium.block_spec import BlockSpec
+from utvm.kernels.helium.block_spec import LANES, BlockSpec
 from utvm.kernels.helium.code import move
 
 SUMS = ("r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr")
@@ -41,8 +41,8 @@ class StepWriter:
         """Write the load of a step's weights of a channel; returns the register."""
         return self.from_stream()
 
-    def step(self, half: int, moved: int, *, first: bool) -> None:
-        """Write a step of a vector of taps of a half; the pixels' addresses move by `moved` after it."""
+    def activations(self, moved: int) -> list[str]:
+        """Write the loads of a step's activations, after which addresses move by `moved`; returns their registers."""
         spec, block = self.spec, self.block
         pixels = [self.new() for _ in range(spec.pixels)]
         for register, base in zip(pixels, ("r1", "r7"), strict=False):
@@ -50,12 +50,17 @@ class StepWriter:
                 block(f"{self._load} {register}, [{base}], #{moved}" if moved else f"{self._load} {register}, [{base}]")
             else:
                 block(f"{self._load} {register}, [{base}]", *move(base, moved))
-        count = 8 // spec.pixels
-        for channel in spec.present(half):
+        return pixels
+
+    def step(self, half: int, moved: int, *, first: bool) -> None:
+        """Write a step of a vector of taps of a half; the pixels' addresses move by `moved` after it."""
+        pixels = self.activations(moved)
+        count = 8 // self.spec.pixels
+        for channel in self.spec.present(half):
             weights = self.weights()
             for pixel, register in enumerate(pixels):
                 total = SUMS[pixel * count + channel]
-                block(f"vmladav{'' if first else 'a'}.{self.lane} {total}, {register}, {weights}")
+                self.block(f"vmladav{'' if first else 'a'}.{self.lane} {total}, {register}, {weights}")
 
     def requantize(self, *, biased: bool) -> list[str]:
         """Write the way from eight sums to a vector of int16; returns its register.
@@ -74,28 +79,43 @@ class StepWriter:
 
     def scaled(self, *, biased: bool) -> list[str]:
         """Write the way from eight sums to two vectors of scaled ones; returns their registers."""
-        spec, block, finish = self.spec, self.block, self.spec.finish
         values = [self.new(), self.new()]
         for register, sums in zip(values, (SUMS[:4], SUMS[4:]), strict=True):
-            block(f"vmov {register}[2], {register}[0], {sums[0]}, {sums[2]}")
-            block(f"vmov {register}[3], {register}[1], {sums[1]}, {sums[3]}")
+            self.block(f"vmov {register}[2], {register}[0], {sums[0]}, {sums[2]}")
+            self.block(f"vmov {register}[3], {register}[1], {sums[1]}, {sums[3]}")
+        self.scale(values, (0, 0) if self.spec.pixels == 2 else (0, 1), biased=biased)
+        return values
 
-        def each(line: str) -> None:
-            both = self.from_stream() if spec.pixels == 2 else ""
-            for register in values:
-                block(line.format(v=register, w=both or self.from_stream()))
+    def scale(self, values: Sequence[str], sets: Sequence[int], *, biased: bool) -> None:
+        """Write the scaling of vectors of sums.
+
+        Args:
+            values: their registers.
+            sets: which of the vectors of each constant belongs to each of them.
+            biased: whether the sums began with the bias.
+        """
+        block, finish = self.block, self.spec.finish
+
+        def constants() -> Iterator[tuple[str, str]]:
+            read: dict[int, str] = {}
+            for register, which in zip(values, sets, strict=True):
+                if which not in read:
+                    read[which] = self.from_stream()
+                yield register, read[which]
+
+        def each(name: str) -> None:
+            for register, constant in constants():
+                block(f"{name} {register}, {register}, {constant}")
 
         if not biased:
-            each("vadd.i32 {v}, {v}, {w}")
+            each("vadd.i32")
         if finish.left:
-            each("vshl.s32 {v}, {v}, {w}")
+            each("vshl.s32")
         if finish.multiplies:
-            each(finish.product + ".s32 {v}, {v}, {w}")
+            each(f"{finish.product}.s32")
         if not finish.shifts:
-            return values
-        shared = self.from_stream() if spec.pixels == 2 else ""
-        for register in values:
-            shift = shared or self.from_stream()
+            return
+        for register, shift in constants():
             if finish.lowers:
                 sign = self.new()
                 if finish.lowers == "some":
@@ -104,7 +124,6 @@ class StepWriter:
                     block(f"vshr.s32 {sign}, {register}, #31")
                 block(f"vadd.i32 {register}, {register}, {sign}")
             block(f"vrshl.s32 {register}, {register}, {shift}")
-        return values
 
     def _constant(self, at: int, register: str | None) -> str:
         if register is not None and not self.spec.turns[0]:
@@ -175,3 +194,48 @@ class WideStepWriter(StepWriter):
             block(f"vstrh.32 {first}, [r5], #8", f"vstrh.32 {second}, [r5], #8")
         else:
             self.store_both(first, second)
+
+
+class DepthwiseStepWriter(WideStepWriter):
+    """Blocks of eight channels by themselves: products of the even ones and of the odd ones, four a vector."""
+
+    def __init__(self, spec: BlockSpec) -> None:
+        super().__init__(spec)
+        self._totals: list[str] = []
+
+    def step(self, half: int, moved: int, *, first: bool) -> None:
+        """Write a tap of all channels of a block; the pixels' addresses move by `moved` after it."""
+        del half
+        pixels, weights = self.activations(moved), self.weights()
+        products = []
+        for pixel in pixels:
+            for part in "bt":
+                products.append(self.new())
+                self.block(f"vmull{part}.s16 {products[-1]}, {pixel}, {weights}")
+        if first:
+            self._totals = products
+            return
+        for total, product in zip(self._totals, products, strict=True):
+            self.block(f"vadd.i32 {total}, {total}, {product}")
+
+    def requantize(self, *, biased: bool) -> list[str]:
+        """Write the way from the sums to a vector of int16 of each pixel; returns their registers."""
+        values, results = self._totals, list[str]()
+        self.scale(values, [0, 1] * self.spec.pixels, biased=biased)
+        for even, odd in zip(values[::2], values[1::2], strict=True):
+            results.append(self.new())
+            self.block(f"vqmovnb.s32 {results[-1]}, {even}", f"vqmovnt.s32 {results[-1]}, {odd}")
+            self.clamp(results[-1])
+        return results
+
+    def store(self, halves: Sequence[str]) -> None:
+        """Write the stores of a block."""
+        pitch, block = self.spec.out_pitch, self.block
+        first, *others = halves
+        if not others:
+            block(f"vstrh.16 {first}, [r5], #16")
+        elif pitch <= _POST_HALVES:
+            block(f"vstrh.16 {others[0]}, [r5, #{pitch}]", f"vstrh.16 {first}, [r5], #16")
+        else:
+            block(f"vstrh.16 {first}, [r5]", *move("r5", pitch), f"vstrh.16 {others[0]}, [r5]")
+            block(*move("r5", LANES - pitch))

@@ -12,14 +12,14 @@ from typing import ClassVar
 
 from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
-from utvm.graph import Conv2D, DType, FullyConnected, Operator
+from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Operator
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.wide_finish import wide_refusal
 from utvm.kernels.helium.block import micro_kernel
 from utvm.kernels.helium.block_spec import BlockSpec
-from utvm.kernels.helium.convolution_plan import STRIP, ConvolutionPlan, can_pack, is_stretch
+from utvm.kernels.helium.convolution_plan import STRIP, ConvolutionPlan, Windowed, can_pack, is_stretch
 from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, WIDE_PARAMETERS, WIDE_START, ScheduledVectors
-from utvm.kernels.helium.finish import refusal
+from utvm.kernels.helium.finish import Weighted, refusal
 from utvm.kernels.helium.move import COPY, FILL, unfold
 from utvm.kernels.helium.wide_finish import finish_refusal
 from utvm.kernels.workload_keys import dims, workload
@@ -35,19 +35,20 @@ class HeliumConvolution(ScheduledVectors):
     """
 
     name = "helium"
-    kinds = (Conv2D, FullyConnected)
+    kinds: ClassVar[tuple[type[Operator], ...]] = (Conv2D, FullyConnected)
     parameters: ClassVar[tuple[CParameter, ...]] = WEIGHTED_PARAMETERS
     start: ClassVar[str] = ""
     """What the function begins with."""
 
-    def finish_refusal(self, op: Conv2D | FullyConnected) -> str | None:
+    def finish_refusal(self, op: Weighted) -> str | None:
         """Return why `op` has no exact finish, as a clause; None where it has one."""
         return refusal(op)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or that its kernel is too large."""
-        if not isinstance(op, Conv2D | FullyConnected):
+        if not isinstance(op, self.kinds):
             return super().refusal(op, core)
+        assert isinstance(op, Weighted)
         lacking = self.lacks(core) or self.finish_refusal(op)
         if lacking is not None:
             return lacking
@@ -57,7 +58,7 @@ class HeliumConvolution(ScheduledVectors):
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; a stretch of pixels has no buffer of rows."""
         del core
-        assert isinstance(op, Conv2D | FullyConnected)
+        assert isinstance(op, Weighted)
         if is_stretch(op):
             return {"m": (2, 1), "rows": ("window",), "taps": ("rows",)}
         taps = ("rows", "packed") if can_pack(op) else ("rows",)
@@ -69,19 +70,19 @@ class HeliumConvolution(ScheduledVectors):
 
     def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
         """Return all configs but those of one pixel where there are enough."""
-        assert isinstance(op, Conv2D | FullyConnected)
+        assert isinstance(op, Weighted)
         plan, space = ConvolutionPlan.of(op, {"m": 2, "rows": "window", "taps": "rows"}), self.space(op, core)
         ms = (2,) if plan.across > 2 else (2, 1)
         return tuple({"m": m, "rows": r, "taps": t} for m, r, t in product(ms, space["rows"], space["taps"]))
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all blocks and copies."""
-        assert isinstance(op, Conv2D | FullyConnected)
+        assert isinstance(op, Weighted)
         return ConvolutionPlan.of(op, config).cycles(core)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
-        assert isinstance(op, Conv2D | FullyConnected)
+        assert isinstance(op, Weighted)
         assert core.timing is not None
         plan = ConvolutionPlan.of(op, config)
         w = CWriter()
@@ -116,7 +117,7 @@ class HeliumWideConvolution(HeliumConvolution):
 
     name = "helium-wide"
     dtypes = (DType.INT16, DType.INT8)
-    biases = (DType.INT64, DType.INT32)
+    biases: ClassVar[tuple[DType, ...]] = (DType.INT64, DType.INT32)
     parameters = WIDE_PARAMETERS
     start = WIDE_START
 
@@ -124,9 +125,21 @@ class HeliumWideConvolution(HeliumConvolution):
         """Return which tensor this family lacks."""
         return wide_refusal(op) or super().outside_signature(op)
 
-    def finish_refusal(self, op: Conv2D | FullyConnected) -> str | None:
+    def finish_refusal(self, op: Weighted) -> str | None:
         """Return why sums of 32 bits do not do for `op`; None where they do."""
         return finish_refusal(op)
+
+
+class HeliumWideDepthwise(HeliumWideConvolution):
+    """DepthwiseConv2D on activations of int16, one output a channel, by products of eight channels at once."""
+
+    kinds = (DepthwiseConv2D,)
+    biases = (DType.INT64,)
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` has no exact finish, that its kernel is too large, or that channels have several outputs."""
+        several = isinstance(op, DepthwiseConv2D) and op.multiplier > 1
+        return "its channels have several outputs each" if several else super().refusal(op, core)
 
 
 def _written(spec: BlockSpec) -> int:
@@ -134,10 +147,13 @@ def _written(spec: BlockSpec) -> int:
     return max(length, len(spec.steps) - turns * length) if turns else len(spec.steps)
 
 
-def _stem(op: Conv2D | FullyConnected) -> str:
+def _stem(op: Weighted) -> str:
     if isinstance(op, FullyConnected):
         return f"fully_connected_{op.weights.shape[1]}_{op.weights.shape[0]}"
-    return f"conv2d_{dims(op.x.shape[1:])}_{op.weights.shape[0]}_k{op.weights.shape[1]}x{op.weights.shape[2]}"
+    kernel = f"k{op.weights.shape[1]}x{op.weights.shape[2]}"
+    if isinstance(op, DepthwiseConv2D):
+        return f"depthwise_{dims(op.x.shape[1:])}_{kernel}"
+    return f"conv2d_{dims(op.x.shape[1:])}_{op.weights.shape[0]}_{kernel}"
 
 
 def _write_stretch(w: CWriter, plan: ConvolutionPlan, name: str) -> None:
@@ -170,7 +186,7 @@ def _write_packing(w: CWriter, plan: ConvolutionPlan, count: str, target: str) -
 
 def _write_rows(w: CWriter, plan: ConvolutionPlan, name: str) -> None:
     op = plan.op
-    assert isinstance(op, Conv2D)
+    assert isinstance(op, Windowed)
     images, height, width, _ = op.x.shape
     _, out_height, out_width, _ = op.y.shape
     padding, row, channels = op.padding, plan.row_bytes, plan.in_pixel

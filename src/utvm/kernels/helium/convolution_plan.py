@@ -8,33 +8,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.cores import Core
-from utvm.graph import Conv2D, DType, FullyConnected
+from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.dsp.wide_finish import biases
 from utvm.kernels.helium.block import micro_kernel
-from utvm.kernels.helium.block_spec import LANES, BlockSpec, WideBlockSpec, stream
-from utvm.kernels.helium.finish import VectorFinish, constants
+from utvm.kernels.helium.block_spec import LANES, BlockSpec, DepthwiseBlockSpec, WideBlockSpec, stream
+from utvm.kernels.helium.finish import VectorFinish, Weighted, constants
 from utvm.kernels.helium.move import copy_cycles, fill_cycles, unfold_cycles
 from utvm.kernels.helium.wide_finish import WideFinish, wide_constants
 from utvm.kernels.overlap import ring_ahead
 
+Windowed = Conv2D | DepthwiseConv2D
 STRIP = 32
 """Pixels of a stretch whose outputs are packed together."""
 _SLACK = 16
 
 
-def is_stretch(op: Conv2D | FullyConnected) -> bool:
+def is_stretch(op: Weighted) -> bool:
     """Whether each output pixel reads just the input pixel of its number."""
-    if isinstance(op, FullyConnected):
-        return True
+    if not isinstance(op, Conv2D):
+        return isinstance(op, FullyConnected)
     ones = op.weights.shape[1:3] == op.stride == (1, 1)
     return ones and op.groups == 1 and not op.padding.any
 
 
-def can_pack(op: Conv2D | FullyConnected) -> bool:
+def can_pack(op: Weighted) -> bool:
     """Whether the taps of a pixel are rows of less than a vector, which can be packed."""
-    if isinstance(op, FullyConnected) or op.groups > 1 or op.dilation[1] > 1:
+    if not isinstance(op, Conv2D) or op.groups > 1 or op.dilation[1] > 1:
         return False
     return op.weights.shape[1] > 1 and op.weights.shape[2] * op.weights.shape[3] * op.x.dtype.itemsize < LANES
 
@@ -47,7 +48,7 @@ class ConvolutionPlan:
     `across` is the pixels of a row, or of the stretch; `buffer_rows` those of the input that the buffer holds.
     """
 
-    op: Conv2D | FullyConnected
+    op: Weighted
     spec: BlockSpec
     packed: bool
     stretch: bool
@@ -57,7 +58,9 @@ class ConvolutionPlan:
     buffer_rows: int
 
     @staticmethod
-    def of(op: Conv2D | FullyConnected, config: Config) -> ConvolutionPlan:
+    def of(op: Weighted, config: Config) -> ConvolutionPlan:
+        if isinstance(op, DepthwiseConv2D):
+            return _depthwise(op, config)
         m, stretch = int(config["m"]), is_stretch(op)
         groups = 1 if isinstance(op, FullyConnected) else op.groups
         size = op.x.dtype.itemsize
@@ -83,7 +86,7 @@ class ConvolutionPlan:
                 buffer_rows=0,
             )  # fmt: skip
         assert isinstance(op, Conv2D)
-        height, width, total = op.x.shape[1], op.x.shape[2], op.x.shape[3] * size
+        width, total = op.x.shape[2], op.x.shape[3] * size
         kernel_height, kernel_width = op.weights.shape[1:3]
         row = (width + op.padding.left + op.padding.right) * total
         whole = op.dilation[1] == 1 and groups == 1
@@ -96,13 +99,10 @@ class ConvolutionPlan:
             pitch=op.stride[1] * total,
             words=total % 4 == 0 and channels % 4 == 0,
         )
-        window = (kernel_height - 1) * op.dilation[0] + 1
-        image = max(height + op.padding.top + op.padding.bottom, window)
-        rows = {"window": window, "double": 2 * window, "image": image}[str(config["rows"])]
         return ConvolutionPlan(
             op=op, spec=spec, packed=config["taps"] == "packed", stretch=False,
             across=op.y.shape[2], groups=groups, out_channels=out_channels,
-            buffer_rows=min(rows, image),
+            buffer_rows=_buffer_rows(op, config),
         )  # fmt: skip
 
     @property
@@ -127,7 +127,7 @@ class ConvolutionPlan:
     @property
     def row_bytes(self) -> int:
         """Bytes of a row of the buffer."""
-        assert isinstance(self.op, Conv2D)
+        assert isinstance(self.op, Windowed)
         return (self.op.x.shape[2] + self.op.padding.left + self.op.padding.right) * self.in_pixel
 
     @property
@@ -199,7 +199,7 @@ class ConvolutionPlan:
     def ahead(self) -> int:
         """Bytes by which the output must start before the input; see `Kernel`."""
         if not self.stretch:
-            assert isinstance(self.op, Conv2D)
+            assert isinstance(self.op, Windowed)
             return ring_ahead(self.op, self.window) * self.op.x.dtype.itemsize
         m, channels = min(self.spec.pixels, self.across), self.spec.pitch
         return max(m * self.out_bytes, self.across * self.out_bytes - (self.across - m) * channels)
@@ -207,8 +207,10 @@ class ConvolutionPlan:
     def stream(self) -> NDArray[np.int32]:
         """Return the constants of all groups."""
         spec, op = self.block, self.op
-        shape = (-1, spec.rows, len(spec.runs), spec.run // spec.element)
-        weights = op.weights.values.astype(np.int64).reshape(shape)
+        weights = op.weights.values.astype(np.int64)
+        if isinstance(op, DepthwiseConv2D):
+            weights = np.moveaxis(weights, 3, 0)
+        weights = weights.reshape(-1, spec.rows, len(spec.runs), weights[0].size // (spec.rows * len(spec.runs)))
         bias, others = (biases(op), wide_constants(op)) if _is_wide(op) else (folded_bias(op), constants(op))
         parts = [slice(g * self.out_channels, (g + 1) * self.out_channels) for g in range(self.groups)]
         return np.concatenate([stream(spec, weights[p], bias[p], [each[p] for each in others]) for p in parts])
@@ -225,7 +227,7 @@ class ConvolutionPlan:
             packed = self.across if self.packs else self.rest
             return (calls + bool(self.rest)) * call + turns * turn + packed * pack + copy_cycles(self.rest_bytes)
         op = self.op
-        assert isinstance(op, Conv2D)
+        assert isinstance(op, Windowed)
         images, out_height = op.x.shape[0], op.y.shape[1]
         calls = 1 + (self.across % m > 0 and self.across > m)
         row = self.groups * (calls * call + -(-self.across // m) * turn)
@@ -239,5 +241,34 @@ class ConvolutionPlan:
         return total + images * (max(-(-out_height // fresh) - 1, 0)) * copy_cycles(kept)
 
 
-def _is_wide(op: Conv2D | FullyConnected) -> bool:
+def _depthwise(op: DepthwiseConv2D, config: Config) -> ConvolutionPlan:
+    """Return the plan of a layer whose channels are by themselves."""
+    m, size, channels = int(config["m"]), op.x.dtype.itemsize, op.y.shape[3]
+    _, height, width, _ = op.weights.shape
+    pixel, blocks = size * channels, -(-size * channels // LANES)
+    spec = DepthwiseBlockSpec(
+        pixels=m,
+        rows=height,
+        row_stride=(op.x.shape[2] + op.padding.left + op.padding.right) * pixel * op.dilation[0],
+        runs=tuple(k * op.dilation[1] * pixel for k in range(width)),
+        run=LANES,
+        pitch=op.stride[1] * pixel,
+        out_pitch=blocks * LANES,
+        groups=blocks,
+        words=pixel % 4 == 0,
+        finish=WideFinish.of(op),
+    )
+    return ConvolutionPlan(
+        op=op, spec=spec, packed=False, stretch=False, across=op.y.shape[2], groups=1, out_channels=channels,
+        buffer_rows=_buffer_rows(op, config),
+    )  # fmt: skip
+
+
+def _buffer_rows(op: Conv2D | DepthwiseConv2D, config: Config) -> int:
+    window = (op.weights.shape[1] - 1) * op.dilation[0] + 1
+    image = max(op.x.shape[1] + op.padding.top + op.padding.bottom, window)
+    return min({"window": window, "double": 2 * window, "image": image}[str(config["rows"])], image)
+
+
+def _is_wide(op: Weighted) -> bool:
     return op.x.dtype is DType.INT16
