@@ -73,7 +73,8 @@ def with_int16(d: Drawer, graph: Graph) -> tuple[Graph, list[np.ndarray]]:
         if tensor is bias:
             if isinstance(op, Conv2D | FullyConnected) and d.integer(0, 3) == 0:
                 return replace(tensor, quant=None, data=d.rng.integers(-(2**31), 2**31, tensor.shape).astype(np.int32))
-            data = tensor.values.astype(np.int64) * 256 + d.rng.integers(0, 256, tensor.shape)
+            # Some leave 32 bits.
+            data = tensor.values.astype(np.int64) * d.pick(256, 256, 1 << 14) + d.rng.integers(0, 256, tensor.shape)
             return replace(tensor, quant=None, dtype=DType.INT64, data=data)
         if tensor.is_constant:
             return tensor

@@ -16,9 +16,10 @@ from utvm.codegen import CSupport
 from utvm.cores.microkernel import schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function, short_digest
-from utvm.kernels.helium.block_spec import BlockSpec, DepthwiseBlockSpec, WideBlockSpec
-from utvm.kernels.helium.block_writer import HIGH, LOW, SUMS, ZERO, DepthwiseStepWriter, StepWriter, WideStepWriter
+from utvm.kernels.helium.block_spec import BlockSpec, DepthwiseBlockSpec, LongBlockSpec, WideBlockSpec
+from utvm.kernels.helium.block_writer import DepthwiseStepWriter, StepWriter, WideStepWriter
 from utvm.kernels.helium.code import framed, move
+from utvm.kernels.helium.long_writer import LongStepWriter
 
 _POOL = tuple(f"q{number}" for number in range(8))
 _FRAME = 68
@@ -39,14 +40,15 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
     """
     name = f"utvm_helium_{spec.stem}{spec.pixels}_{len(spec.steps)}x{spec.groups}_{short_digest(spec, 3)}"
     main, turn_cycles = _turns(spec, timing) if spec.groups == spec.at_once else _groups(spec, timing)
+    writer = _writer(spec)
+    used = writer.registers
+    before, after = used.entry
     lines = [
-        "mov r5, r1",
-        *(["mov r11, r3"] if spec.groups == spec.at_once else [f"str r3, [sp, #{_PIXELS}]"]),
-        "mov r3, r2",
-        "mov r1, r0",
-        *([f"add.w r7, r1, #{spec.pitch}"] if spec.pixels == 2 and spec.pitch <= MAX_OFFSET else []),
-        *(["mov r7, r1", *move("r7", spec.pitch)] if spec.pixels == 2 and spec.pitch > MAX_OFFSET else []),
-        *_constants(spec),
+        *before,
+        f"mov {used.turn}, r3" if spec.groups == spec.at_once else f"str r3, [sp, #{_PIXELS}]",
+        *after,
+        *_second(spec, *used.pixels),
+        *writer.constants(),
         *main,
     ]
     steps = f"{len(spec.steps)} steps of {spec.step_taps} taps"
@@ -56,34 +58,43 @@ def micro_kernel(spec: BlockSpec, timing: Timing) -> tuple[CSupport, float, floa
     return kernel, _CALL_CYCLES, turn_cycles
 
 
+def _second(spec: BlockSpec, first: str, second: str) -> list[str]:
+    """Return the lines that make the address of a second pixel, if there is one."""
+    if spec.pixels == 1:
+        return []
+    if spec.pitch <= MAX_OFFSET:
+        return [f"add.w {second}, {first}, #{spec.pitch}"]
+    return [f"mov {second}, {first}", *move(second, spec.pitch)]
+
+
 def _advance(spec: BlockSpec) -> list[str]:
     """Return the lines that move all addresses from the end of a turn to the next."""
     by = spec.pixels * spec.pitch - spec.groups * spec.block_in_bytes
+    used = _writer(spec).registers
     return [
-        *move("r1", by),
-        *(move("r7", by) if spec.pixels == 2 else []),
-        *move("r3", -spec.groups * spec.block_bytes),
-        *move("r5", spec.pixels * spec.out_pitch - spec.groups * spec.block_out_bytes),
+        *(line for register in used.pixels[: spec.pixels] for line in move(register, by)),
+        *move(used.stream, -spec.groups * spec.block_bytes),
+        *move(used.output, spec.pixels * spec.out_pitch - spec.groups * spec.block_out_bytes),
     ]
 
 
 def _groups(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
     """Return a loop over turns of a loop over blocks, and the cycles of a turn."""
     body, cycles = _looped(spec, timing) if spec.turns[0] else _straight(spec, timing)
-    advance = _advance(spec)
+    advance, turn = _advance(spec), _writer(spec).registers.turn
     lines = [
         ".balign 4",
         "1:",
-        f"movw r11, #{spec.groups // spec.at_once}",
+        f"movw {turn}, #{spec.groups // spec.at_once}",
         ".balign 4",
         "2:",
         *body,
-        "subs.w r11, r11, #1",
+        f"subs.w {turn}, {turn}, #1",
         "bne.w 2b",
         *advance,
-        f"ldr r11, [sp, #{_PIXELS}]",
-        "subs.w r11, r11, #1",
-        f"str r11, [sp, #{_PIXELS}]",
+        f"ldr {turn}, [sp, #{_PIXELS}]",
+        f"subs.w {turn}, {turn}, #1",
+        f"str {turn}, [sp, #{_PIXELS}]",
         "bne.w 1b",
     ]
     return lines, spec.groups // spec.at_once * (cycles + 3) + len(advance) + _LOOP_CYCLES
@@ -91,30 +102,19 @@ def _groups(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
 
 def _turns(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
     """Return a loop over turns of which each is one body, and the cycles of a turn."""
-    advance = _advance(spec)
+    advance, turn = _advance(spec), _writer(spec).registers.turn
     if spec.turns[0]:
         body, cycles = _looped(spec, timing)
         body, cycles = [*body, *advance], cycles + len(advance)
     else:
         body, cycles = _straight(spec, timing, advance)
-    return [".balign 4", "1:", *body, "subs.w r11, r11, #1", "bne.w 1b"], cycles + 3
-
-
-def _constants(spec: BlockSpec) -> list[str]:
-    """Return the lines that keep the clamp's ends and the zero point in the frame, the latter in r9 too."""
-    finish, lines = spec.finish, list[str]()
-    bits = 8 * spec.element
-    for needed, value, at in ((finish.clamps_low, finish.low, LOW), (finish.clamps_high, finish.high, HIGH)):
-        if needed:
-            lines += [f"movw r9, #{value & ((1 << bits) - 1)}", f"vdup.{bits} q0, r9", f"vstrw.32 q0, [sp, #{at}]"]
-    if spec.element > 1:
-        return lines
-    zero = "0x8080" if finish.unsigned else str(finish.zero_point & 0xFFFF)
-    return [*lines, f"movw r9, #{zero}", "vdup.16 q0, r9", f"vstrw.32 q0, [sp, #{ZERO}]"]
+    return [".balign 4", "1:", *body, f"subs.w {turn}, {turn}, #1", "bne.w 1b"], cycles + 3
 
 
 def _writer(spec: BlockSpec) -> StepWriter:
     match spec:
+        case LongBlockSpec():
+            return LongStepWriter(spec)
         case DepthwiseBlockSpec():
             return DepthwiseStepWriter(spec)
         case WideBlockSpec():
@@ -139,11 +139,13 @@ def _straight(spec: BlockSpec, timing: Timing, behind: Sequence[str] = ()) -> tu
     writer = _writer(spec)
     for _ in range(spec.at_once):
         halves: list[str] = []
+        if spec.starts_biased:
+            writer.block(*writer.starts())
         for half in range(spec.halves):
             # The moves of a half end where they began.
             for index, moved in enumerate(_moves(spec) if spec.present(half) else []):
                 writer.step(half, moved, first=index == 0)
-            halves += writer.requantize(biased=False)
+            halves += writer.requantize(biased=spec.starts_biased)
         writer.store(halves)
     writer.block(*behind)
     return _schedule(writer, timing)
@@ -164,12 +166,13 @@ def _looped(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
         for moved in turn:
             inner.step(half, moved, first=False)
         loop, loop_cycles = _schedule(inner, timing)
-        lines += _starts(spec)
-        lines += [f"movw r9, #{turns}", ".balign 4", "3:", *loop, "subs.w r9, r9, #1", "bne.w 3b"]
+        starts, count = inner.starts(), inner.registers.loop
+        lines += [*starts, f"movw {count}, #{turns}", ".balign 4", "3:", *loop]
+        lines += [f"subs.w {count}, {count}, #1", "bne.w 3b"]
         rest = _writer(spec)
         for moved in moves[turns * length :]:
             rest.step(half, moved, first=False)
-        for base in ("r1", "r7")[: spec.pixels]:
+        for base in rest.registers.pixels[: spec.pixels]:
             rest.block(*move(base, back))
         packed = rest.requantize(biased=True)
         if half < spec.halves - 1:
@@ -182,14 +185,5 @@ def _looped(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:
             rest.store(packed)
         tail, tail_cycles = _schedule(rest, timing)
         lines += tail
-        cycles += len(_starts(spec)) + 1 + turns * (loop_cycles + 3) + tail_cycles
+        cycles += len(starts) + 1 + turns * (loop_cycles + 3) + tail_cycles
     return lines, cycles
-
-
-def _starts(spec: BlockSpec) -> list[str]:
-    """Return the lines that begin sums with their biases."""
-    first, second = (f"ldrd {a}, {b}, [r3], #8" for a, b in (SUMS[0:2], SUMS[2:4]))
-    if spec.pixels == 2:
-        return [first, second, *(f"mov {to}, {of}" for to, of in zip(SUMS[4:], SUMS[:4], strict=True))]
-    more = [f"ldrd {a}, {b}, [r3], #8" for a, b in (SUMS[4:6], SUMS[6:8])]
-    return [first, second, *more]

@@ -16,6 +16,8 @@ LANES = 16
 """Bytes of a vector."""
 _SUMS = 8
 """Sums that are in registers at once: a half of a block of int8, a block of int16."""
+_LONG_SUMS = 4
+"""The same of 64 bits."""
 _UNROLLED = 20
 """Steps of a vector up to which a block of two halves has no inner loop."""
 _WRITTEN = 20
@@ -98,6 +100,19 @@ class BlockSpec:
         return max((n for n in range(1, most + 1) if self.groups % n == 0), default=1)
 
     @property
+    def starts_biased(self) -> bool:
+        """Whether sums begin with their biases, which are added behind the sums elsewhere."""
+        return self.turns[0] > 0
+
+    def start_words(self, biases: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the words of the biases of some channels."""
+        return to_words(biases)
+
+    def end_words(self, constants: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int32]]:
+        """Return the words of the constants of the finish of some channels."""
+        return [to_words(each) for each in constants]
+
+    @property
     def block_in_bytes(self) -> int:
         """Bytes from the activations of a block to those of the next: all read the same."""
         return 0
@@ -148,6 +163,38 @@ class WideBlockSpec(BlockSpec):
     def order(self) -> NDArray[np.int64]:
         """Return the channel of a block in each place."""
         return np.arange(self.channels)[None, :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongBlockSpec(WideBlockSpec):
+    """Sums of 64 bits: four of them, two channels of two pixels or four of one."""
+
+    stem: ClassVar[str] = "long"
+
+    @property
+    def channels(self) -> int:
+        """Output channels of a block."""
+        return _LONG_SUMS // self.pixels
+
+    @property
+    def starts_biased(self) -> bool:
+        """Return that sums begin with their biases."""
+        return True
+
+    def start_words(self, biases: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the words of biases of 64 bits."""
+        return np.ascontiguousarray(biases).view(np.int32)
+
+    def end_words(self, constants: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int32]]:
+        """Return, for each channel, a half of 64 bits, the multiplier and the shift."""
+        half, multiplier, shift = constants
+        pair = to_words(np.stack([multiplier, shift], axis=1).reshape(-1)).reshape(-1, 2)
+        return [np.concatenate([self.start_words(half).reshape(-1, 2), pair], axis=1).reshape(-1)]
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the stream of a block."""
+        return len(self.steps) * len(self.present(0)) * self.step_taps + self.channels * (8 + 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,18 +260,18 @@ def stream(
     taps[:channels, ..., : spec.run // spec.element] = weights
     steps = taps.reshape(padded, len(spec.steps), spec.step_taps)
 
-    def of(values: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int32]:
+    def of(values: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
         full = np.zeros(padded, np.int64)
         full[:channels] = values
-        return to_words(full[order])
+        found: NDArray[np.int64] = full[order]
+        return found
 
     parts: list[NDArray[np.int32]] = []
-    looped = spec.turns[0] > 0
     for group in range(spec.groups):
         for number, half in enumerate(spec.order() + group * spec.channels):
             read = steps[group * spec.channels + spec.weight_order(number)]
             words = np.ascontiguousarray(read.transpose(1, 0, 2)).reshape(-1).view(np.int32)
-            start = of(bias, half)
-            parts += [start, words] if looped else [words, start]
-            parts += [of(each, half) for each in constants]
+            start = spec.start_words(of(bias, half))
+            parts += [start, words] if spec.starts_biased else [words, start]
+            parts += spec.end_words([of(each, half) for each in constants])
     return np.concatenate(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from utvm.cores.microkernel import Block
@@ -11,14 +12,41 @@ from utvm.kernels.helium.code import move
 
 SUMS = ("r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr")
 LOW, HIGH, ZERO = 0, 16, 32
-"""Offsets in the frame: vectors of the clamp's ends and the zero point."""
+"""Offsets in the frame: vectors of the clamp's ends, and of the zero point or of where a block's outputs are."""
 _POST_WORDS, _POST_HALVES = 508, 254
 """By how much loads of words, and stores of halves, move an address at most."""
 
 
-class StepWriter:
-    """Blocks of int8. r1 and r7 are the pixels' addresses, r3 is the stream's, r5 the output's."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registers:
+    """What is where while blocks are computed.
 
+    Attributes:
+        pixels: the addresses of the pixels.
+        stream, output: those of the constants and of the outputs.
+        loop, turn: what counts the inner loop and the outer one.
+        entry: the moves of arguments before and after the fourth, the number of turns, is kept.
+    """
+
+    pixels: tuple[str, str]
+    stream: str
+    output: str
+    loop: str
+    turn: str
+    entry: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+class StepWriter:
+    """Blocks of int8."""
+
+    registers: ClassVar[Registers] = Registers(
+        pixels=("r1", "r7"),
+        stream="r3",
+        output="r5",
+        loop="r9",
+        turn="r11",
+        entry=(("mov r5, r1",), ("mov r3, r2", "mov r1, r0")),
+    )
     load: ClassVar[tuple[str, int]] = ("vldrb.u8", 127)
     """What loads activations that are at no multiples of 4, and by how much it moves an address at most."""
     lane: ClassVar[str] = "s8"
@@ -37,6 +65,27 @@ class StepWriter:
         self.block(f"vldrw.u32 {register}, [r3], #16")
         return register
 
+    def constants(self) -> list[str]:
+        """Return the lines that keep the clamp's ends and the zero point in the frame, the latter in r9 too."""
+        zero = "0x8080" if self.spec.finish.unsigned else str(self.spec.finish.zero_point & 0xFFFF)
+        return [*self.ends(8), f"movw r9, #{zero}", "vdup.16 q0, r9", f"vstrw.32 q0, [sp, #{ZERO}]"]
+
+    def ends(self, bits: int) -> list[str]:
+        """Return the lines that keep the clamp's ends in the frame, in lanes of `bits`."""
+        finish, lines = self.spec.finish, list[str]()
+        for needed, value, at in ((finish.clamps_low, finish.low, LOW), (finish.clamps_high, finish.high, HIGH)):
+            if needed:
+                lines += [f"movw r9, #{value & ((1 << bits) - 1)}", f"vdup.{bits} q0, r9", f"vstrw.32 q0, [sp, #{at}]"]
+        return lines
+
+    def starts(self) -> list[str]:
+        """Return the lines that begin sums with their biases."""
+        first, second = (f"ldrd {a}, {b}, [r3], #8" for a, b in (SUMS[0:2], SUMS[2:4]))
+        if self.spec.pixels == 2:
+            return [first, second, *(f"mov {to}, {of}" for to, of in zip(SUMS[4:], SUMS[:4], strict=True))]
+        more = [f"ldrd {a}, {b}, [r3], #8" for a, b in (SUMS[4:6], SUMS[6:8])]
+        return [first, second, *more]
+
     def weights(self) -> str:
         """Write the load of a step's weights of a channel; returns the register."""
         return self.from_stream()
@@ -45,7 +94,7 @@ class StepWriter:
         """Write the loads of a step's activations, after which addresses move by `moved`; returns their registers."""
         spec, block = self.spec, self.block
         pixels = [self.new() for _ in range(spec.pixels)]
-        for register, base in zip(pixels, ("r1", "r7"), strict=False):
+        for register, base in zip(pixels, self.registers.pixels, strict=False):
             if abs(moved) <= self._post and not (spec.words and moved % 4):
                 block(f"{self._load} {register}, [{base}], #{moved}" if moved else f"{self._load} {register}, [{base}]")
             else:
@@ -171,6 +220,10 @@ class WideStepWriter(StepWriter):
 
     load = ("vldrh.u16", 254)
     lane = "s16"
+
+    def constants(self) -> list[str]:
+        """Return the lines that keep the clamp's ends in the frame."""
+        return self.ends(16)
 
     def weights(self) -> str:
         """Write the load of a step's weights of a channel; returns the register."""

@@ -13,7 +13,7 @@ from utvm.kernels.base import Config
 from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.dsp.wide_finish import biases
 from utvm.kernels.helium.block import micro_kernel
-from utvm.kernels.helium.block_spec import LANES, BlockSpec, DepthwiseBlockSpec, WideBlockSpec, stream
+from utvm.kernels.helium.block_spec import LANES, BlockSpec, DepthwiseBlockSpec, LongBlockSpec, WideBlockSpec, stream
 from utvm.kernels.helium.finish import VectorFinish, Weighted, constants
 from utvm.kernels.helium.move import copy_cycles, fill_cycles, unfold_cycles
 from utvm.kernels.helium.wide_finish import WideFinish, wide_constants
@@ -66,7 +66,7 @@ class ConvolutionPlan:
         size = op.x.dtype.itemsize
         channels = op.weights.shape[-1] * size
         out_channels = op.weights.shape[0] // groups
-        kind, finish = (WideBlockSpec, WideFinish.of(op)) if _is_wide(op) else (BlockSpec, VectorFinish.of(op))
+        kind, finish = _kind(op)
         spec = kind(
             pixels=m, rows=1, row_stride=0, runs=(0,), run=channels, pitch=channels, out_pitch=0, groups=1,
             words=channels % 4 == 0, finish=finish,
@@ -268,6 +268,14 @@ def _buffer_rows(op: Conv2D | DepthwiseConv2D, config: Config) -> int:
     window = (op.weights.shape[1] - 1) * op.dilation[0] + 1
     image = max(op.x.shape[1] + op.padding.top + op.padding.bottom, window)
     return min({"window": window, "double": 2 * window, "image": image}[str(config["rows"])], image)
+
+
+def _kind(op: Weighted) -> tuple[type[BlockSpec], VectorFinish]:
+    """Return the blocks of a layer whose channels are summed, and their finish."""
+    if not _is_wide(op):
+        return BlockSpec, VectorFinish.of(op)
+    finish = WideFinish.of(op)
+    return LongBlockSpec if finish.long else WideBlockSpec, finish
 
 
 def _is_wide(op: Weighted) -> bool:
