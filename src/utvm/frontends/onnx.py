@@ -20,6 +20,7 @@ from utvm.frontends.errors import FrontendError
 from utvm.frontends.onnx_constants import MAX_COMPUTED, computable, computed
 from utvm.frontends.onnx_control import CONTROL, BodyRuns
 from utvm.frontends.onnx_functions import FUNCTIONS
+from utvm.frontends.onnx_fused import FUSED
 from utvm.frontends.onnx_integers import spelled_out
 from utvm.frontends.onnx_layers import LAYERS, Converter
 from utvm.frontends.onnx_model import OnnxModel, OnnxNode, read_onnx
@@ -48,6 +49,7 @@ from utvm.passes.channel_order import ChannelsLast, channels_last
 CONVERTERS = {
     **LAYERS,
     **FUNCTIONS,
+    **FUSED,
     **RECURRENT,
     **MOVEMENT,
     "QuantizeLinear": quantize,

@@ -164,8 +164,9 @@ def _absolute(n: NodeContext, x: Tensor) -> Tensor:
     return f.elementwise(n.b, "Abs", x)
 
 
-def _swish(n: NodeContext) -> Value:
-    x, alpha = n.x(), n.number("alpha", 1.0)
+def swish(n: NodeContext, alpha: float) -> Value:
+    """X times the sigmoid of alpha times x."""
+    x = n.x()
     scaled = x if alpha == 1 else n.b.binary(Mul, x, n.b.constant(alpha, "alpha"))
     return n.b.binary(Mul, x, n.b.unary(Logistic, scaled))
 
@@ -234,7 +235,7 @@ FUNCTIONS: Mapping[str, Converter] = {
     "Softplus": lambda n: f.softplus(n.b, n.x()),
     "Softsign": _softsign,
     "Mish": lambda n: f.mish(n.b, n.x()),
-    "Swish": _swish,
+    "Swish": lambda n: swish(n, n.number("alpha", 1.0)),
     "Greater": _compared("Greater"),
     "GreaterOrEqual": _compared("GreaterEqual"),
     "Less": _compared("Less"),

@@ -42,7 +42,8 @@ def _window(n: NodeContext, x: Tensor, kernel: tuple[int, ...]) -> layers.Window
     return window
 
 
-def _conv(n: NodeContext) -> Value:
+def convolution(n: NodeContext) -> Value:
+    """Conv: weights are constant."""
     x, weights = n.x(), n.floats(1, "weights")
     bias = n.floats(2, "bias") if n.has(2) else None
     kernel = n.ints("kernel_shape", weights.shape[2:])
@@ -51,7 +52,8 @@ def _conv(n: NodeContext) -> Value:
     return layers.convolution(n.b, x, weights, bias, _window(n, x, weights.shape[2:]), n.integer("group", 1))
 
 
-def _gemm(n: NodeContext) -> Value:
+def gemm(n: NodeContext) -> Value:
+    """Gemm: a product of matrices, and a sum."""
     if isinstance(n.value(1), Tensor) or (n.has(2) and isinstance(n.value(2), Tensor)):
         return _gemm_of_activations(n)
     x, weights = n.x(), n.floats(1, "weights")
@@ -94,7 +96,8 @@ def _times(n: NodeContext, x: Tensor, attribute: str) -> Tensor:
     return x if factor == 1 else n.b.binary(Mul, x, n.b.constant(factor, attribute))
 
 
-def _matmul(n: NodeContext) -> Value:
+def matrix_product(n: NodeContext) -> Value:
+    """MatMul: of vectors, matrices, and stacks of these."""
     weights = n.value(1)
     if len(n.x().shape) == 1 and len(weights.shape) > 1:
         made = blocks.product(n.b, n.b.reshape(n.x(), (1, *n.x().shape)), n.x(1))
@@ -226,9 +229,9 @@ def _root_normalisation(n: NodeContext) -> Value:
 
 
 LAYERS: Mapping[str, Converter] = {
-    "Conv": _conv,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
+    "Conv": convolution,
+    "Gemm": gemm,
+    "MatMul": matrix_product,
     "MaxPool": _pool(maximum=True),
     "AveragePool": _pool(maximum=False),
     "GlobalAveragePool": _global_average,

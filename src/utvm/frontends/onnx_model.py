@@ -28,6 +28,11 @@ _DEEPEST = 4
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _FOREIGN = "Export it with standard operators alone; operators of other domains are code that nobody has here."
+_LAYOUT_DOMAIN = "com.microsoft.nchwc."
+_OF_ONE_MACHINE = (
+    "onnxruntime optimised it for the machine that it ran on: give the model from before, or save it with the "
+    "optimisation level ORT_ENABLE_EXTENDED."
+)
 _FIX_SHAPES = (
     "Fix every dimension but the batch when exporting, or afterwards: `python -m "
     "onnxruntime.tools.make_dynamic_shape_fixed --input_name NAME --input_shape 1,3,224,224 MODEL.onnx FIXED.onnx`."
@@ -146,7 +151,8 @@ class _Reader:
         self._check(graph, 0)
         if self.foreign:
             shown = ", ".join(list(self.foreign)[:5])
-            raise self._error(f"it uses operators of its own domains: {shown}", _FOREIGN)
+            advice = _OF_ONE_MACHINE if any(_LAYOUT_DOMAIN in name for name in self.foreign) else _FOREIGN
+            raise self._error(f"it uses operators of its own domains: {shown}", advice)
         constants = {tensor.name: self._array(tensor) for tensor in graph.initializer}
         inputs, types = self._inputs(constants)
         nodes = tuple(self._node(index, node) for index, node in enumerate(graph.node))
