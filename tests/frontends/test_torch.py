@@ -108,8 +108,8 @@ def test_what_can_not_be_kept(function: Any, shape: tuple[int, ...], reason: str
 
 
 def test_inputs_of_integers() -> None:
-    with pytest.raises(FrontendError, match="input 'x' is int64, float32 is expected"):
-        exported_graph(exported_module(Called(lambda x: x * 2), (torch.ones(1, 4, dtype=torch.int64),)))
+    with pytest.raises(FrontendError, match="input 'x' is bool; floats or integers are expected"):
+        exported_graph(exported_module(Called(lambda x: x * 2), (torch.ones(1, 4, dtype=torch.bool),)))
 
 
 class Attention(nn.Module):  # type: ignore[misc, name-defined]

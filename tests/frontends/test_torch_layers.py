@@ -126,8 +126,50 @@ def test_places_of_maxima() -> None:
     module, x = Around(lambda m, x: m(x).max(1, keepdim=True)[1], nn.Conv2d(4, 5, 3)), torch.randn(IMAGE)
     graph = exported_graph(exported_module(module, (x,)))
     np.testing.assert_array_equal(evaluate(graph, [x.numpy()])["output_0"], module(x).numpy())
-    with pytest.raises(utvm.UtvmError, match="computes with places of maxima"):
-        exported_graph(exported_module(Around(lambda x: x.argmax(1) + 1), (x,)))
+    with pytest.raises(utvm.UtvmError, match="computes with integers"):
+        exported_graph(exported_module(Around(lambda x: x.argmax(1) ** 2), (x,)))
+
+
+class Reader(nn.Module):
+    """A table of rows and of places around a layer, a row of scores out."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.rows, self.places, self.layer, self.scores = (
+            nn.Embedding(30, 8),
+            nn.Embedding(6, 8),
+            layer,
+            nn.Linear(8, 4),
+        )
+
+    def forward(self, ids: Any) -> Any:
+        x = self.rows(ids) + self.places(torch.arange(ids.shape[1]))
+        if isinstance(self.layer, nn.GRU):
+            return self.scores(self.layer(x)[0][:, -1])
+        return self.scores(self.layer(x, src_key_padding_mask=ids == 0).mean(1))
+
+
+@pytest.mark.parametrize("kind", ["steps", "attention", "bag", "one hot", "shifted"])
+def test_identifiers(kind: str) -> None:
+    torch.manual_seed(0)
+    module = {
+        "steps": lambda: Reader(nn.GRU(8, 8, batch_first=True)),
+        "attention": lambda: Reader(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation="gelu")),
+        "bag": lambda: nn.Sequential(nn.EmbeddingBag(30, 8, mode="sum"), nn.Linear(8, 4)),
+        "one hot": lambda: Around(lambda layer, x: layer(F.one_hot(x, 30).float().sum(1)), nn.Linear(30, 4)),
+        "shifted": lambda: Around(
+            lambda table, x: table(torch.cat([x[:, 1:] * 2 - x[:, 1:], x], 1)), nn.Embedding(30, 4)
+        ),
+    }[kind]().eval()
+    ids = np.random.default_rng(0).integers(0, 30, (20, 6))
+    ids[:, 4:] *= ids[:, 4:] % 2
+    given = torch.tensor(ids[:1])
+    graph = exported_graph(exported_module(module, (given,)))
+    wanted = module(given).detach().numpy()
+    np.testing.assert_allclose(evaluate(graph, [given.numpy().astype(np.int32)])["output_0"], wanted, atol=1e-3)
+    made = utvm.quantize(module, ids, example_inputs=(given,))
+    assert made.report.judgement.snr > 25
+    assert str(made.graph.inputs[0].dtype) == "int32"
 
 
 @pytest.mark.parametrize("name", CASES)

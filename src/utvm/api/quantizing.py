@@ -22,7 +22,7 @@ from utvm.boards import Board
 from utvm.errors import UtvmError
 from utvm.frontends import load
 from utvm.frontends.torch import exported_graph, exported_module
-from utvm.graph import DType, Graph, Reduction, Reshape, StridedSlice, Tensor, Transpose
+from utvm.graph import DType, Graph
 from utvm.passes import ChannelsLast, prepare_float
 from utvm.progress import end, say
 from utvm.quantization import (
@@ -34,6 +34,7 @@ from utvm.quantization import (
     Pixels,
     Quantized,
     ValueRange,
+    check_identifiers,
     check_labels,
     dataset_of,
     folded,
@@ -110,6 +111,8 @@ def quantize(
         given = _dataset(data, prepared, pixels, labels if evaluate is None else None)
         judged_by = given if evaluate is None else _dataset(evaluate, prepared, pixels, labels)
         check_labels(graph, judged_by)
+        for each in (given, judged_by):
+            check_identifiers(graph, each)
         fixed: Mapping[str, ValueRange] = {}
         if fold_pixels and pixels is not None:
             changed = folded(graph, (given, judged_by), pixels)
@@ -149,23 +152,12 @@ def float_network(model: Source, example_inputs: tuple[Any, ...] | None = None) 
         UtvmError: it can't be read, or is no float network.
     """
     graph = _float_graph(model, example_inputs)
-    places = _places(graph)
-    strange = [t for t in (*graph.inputs, *graph.outputs) if t.dtype is not DType.FLOAT32 and t not in places]
-    made = {t for op in graph.operators for t in op.outputs} - places
-    if strange or not all(t.dtype in (DType.FLOAT32, DType.BOOL) for t in made):
+    strange = [t for t in (*graph.inputs, *graph.outputs) if t.dtype not in (DType.FLOAT32, DType.INT32)]
+    made = {t.dtype for op in graph.operators for t in op.outputs}
+    if strange or DType.FLOAT32 not in made or not made <= {DType.FLOAT32, DType.BOOL, DType.INT32}:
         what = f"'{strange[0].name}' is {strange[0].dtype}" if strange else "a part of it computes in integers"
         raise UtvmError(f"{graph.name} is no float32 network ({what}): it needs no quantising, compile it as it is")
     return prepare_float(graph)
-
-
-def _places(graph: Graph) -> set[Tensor]:
-    """Return places of maxima, perhaps reshaped."""
-    found: set[Tensor] = set()
-    for op in graph.operators:
-        arg = isinstance(op, Reduction) and op.outputs[0].dtype is DType.INT32
-        if arg or (isinstance(op, Reshape | Transpose | StridedSlice) and op.x in found):
-            found.update(op.outputs)
-    return found
 
 
 def _cost(graph: Graph, board: Board) -> BoardCost:

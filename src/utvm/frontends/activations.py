@@ -18,9 +18,6 @@ LEAST_SCORE = -100.0
 FAR = -1e4
 """Fillings below are taken for minus infinity."""
 
-PLACES_ALONE = "it computes with places of maxima, which may be reshaped and given out alone"
-"""Why arithmetic on what `places` returns is refused."""
-
 _MOST_POWER = 64
 """A greater exponent is refused."""
 
@@ -208,6 +205,23 @@ def repeated(b: GraphBuilder, x: Tensor, counts: tuple[int, ...]) -> Tensor:
             raise RefusedError(f"it repeats {count} times; 1,024 at most are supported")
         x = b.concatenation([x] * count, axis)
     return x
+
+
+def lowered(b: GraphBuilder, x: Tensor | NDArray[Any], chosen: Tensor) -> Tensor:
+    """X for a softmax, far lower where truth values of activations say so."""
+    mask = b.binary(Mul, chosen, b.constant(LEAST_SCORE, "mask"))
+    b.scores.append(mask)
+    if not isinstance(x, Tensor) and not np.any(x):
+        return expanded(b, mask, broadcast_shape(mask.shape, np.shape(x)))
+    return b.binary(Add, x if isinstance(x, Tensor) else b.constant(x), mask)
+
+
+def either(b: GraphBuilder, condition: Tensor, a: Tensor | NDArray[Any], other: Tensor | NDArray[Any]) -> Tensor:
+    """A where truth values of activations say so, else `other`; see `masked` for what is far below 0."""
+    for far, x, is_first in ((a, other, True), (other, a, False)):
+        if not isinstance(far, Tensor) and np.size(far) == 1 and float(far.reshape(())) <= FAR:
+            return lowered(b, x, condition if is_first else elementwise(b, "LogicalNot", condition, dtype=DType.BOOL))
+    return elementwise(b, "Select", condition, *(x if isinstance(x, Tensor) else b.constant(x) for x in (a, other)))
 
 
 def masked(

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.frontends import channels_first as layers
-from utvm.frontends.activations import LEAST_SCORE, elementwise, quotient, reduction
+from utvm.frontends.activations import LEAST_SCORE, elementwise, lowered, quotient, reduction
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.refusal import RefusedError, broadcast_shape
-from utvm.graph import Add, BatchMatMul, Mul, Sub, Tensor
+from utvm.graph import Add, BatchMatMul, DType, Mul, Sub, Tensor
 
 FloatArray = NDArray[np.float32]
 
@@ -55,13 +55,18 @@ def attention(
     key: Tensor,
     value: Tensor,
     scale: float | None,
-    mask: FloatArray | None = None,
+    mask: Tensor | FloatArray | None = None,
 ) -> Tensor:
     """softmax(query * key^T * scale + mask) * value; the scale is 1 / sqrt(width) if None."""
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scaled = b.binary(Mul, query, b.constant(factor, "scale"))
     scores = product(b, scaled, key, turned=True)
-    if mask is not None:
+    if isinstance(mask, Tensor) and mask.dtype is DType.BOOL:
+        # Truth values say what is seen.
+        scores = lowered(b, scores, elementwise(b, "LogicalNot", mask, dtype=DType.BOOL))
+    elif isinstance(mask, Tensor):
+        scores = b.binary(Add, scores, mask)
+    elif mask is not None:
         # What is so far below is 0 behind the softmax, and float32 and int8 hold it.
         scores = b.binary(Add, scores, b.constant(np.maximum(mask, LEAST_SCORE), "mask"))
     return product(b, layers.softmax(b, scores, len(query.shape) - 1), value)

@@ -17,7 +17,7 @@ def cut(b: GraphBuilder, x: Tensor, axis: int, start: int, length: int, step: in
         return x
     begin, strides, shape = [0] * len(x.shape), [1] * len(x.shape), list(x.shape)
     begin[axis], strides[axis], shape[axis] = start, step, length
-    return b.add(StridedSlice, tuple(shape), "cut", x=x, begin=tuple(begin), strides=tuple(strides))
+    return b.add(StridedSlice, tuple(shape), "cut", x.dtype, x=x, begin=tuple(begin), strides=tuple(strides))
 
 
 def bordered(b: GraphBuilder, x: Tensor, around: Sequence[tuple[int, int]], mode: str, value: float = 0.0) -> Tensor:

@@ -19,6 +19,7 @@ from utvm.graph import (
     Add,
     Concatenation,
     DType,
+    Elementwise,
     Graph,
     GraphError,
     Mul,
@@ -27,10 +28,12 @@ from utvm.graph import (
     Quantization,
     Reshape,
     Softmax,
+    StridedSlice,
     Sub,
     Tensor,
     Transpose,
 )
+from utvm.graph.functions import function
 from utvm.graph.names import Names, printable
 
 MAX_ELEMENTS = 1 << 27
@@ -42,6 +45,14 @@ MAX_OPERATORS = 100_000
 MAX_CONSTANTS = 2 * MAX_ELEMENTS
 """Elements of all constants of a graph; a value that several operators read counts for each."""
 
+_CAST = function("Cast")
+
+
+def _keeps_scores(op: Operator) -> bool:
+    """Whether what is far below the other scores is so still."""
+    moved = isinstance(op, Elementwise) and op.kind == "BroadcastTo"
+    return moved or isinstance(op, Add | Reshape | Transpose | StridedSlice)
+
 
 class GraphBuilder:
     """Operators in execution order. Every method that makes a tensor appends the operator that makes it.
@@ -49,7 +60,7 @@ class GraphBuilder:
     Attributes:
         operators: what was made so far.
         place: the name under which the next operators are made.
-        scores: activations with values that stand for minus infinity; a softmax alone may read them.
+        scores: activations with values that stand for minus infinity; sums of them or they are for a softmax alone.
     """
 
     def __init__(self, name: str) -> None:
@@ -57,6 +68,8 @@ class GraphBuilder:
         self._names = Names()
         self._inputs: list[Tensor] = []
         self._left = MAX_CONSTANTS
+        self._tables: dict[int, tuple[NDArray[Any], Tensor]] = {}
+        """Arrays, kept so that none takes another's identity, with their constants."""
         self.operators: list[Operator] = []
         self.scores: list[Tensor] = []
         self.place = "operator"
@@ -97,6 +110,20 @@ class GraphBuilder:
             raise RefusedError(f"its {what} has values that are not finite")
         return Tensor(name=self.unique(f"{self.place}/{what}"), shape=data.shape, dtype=DType.FLOAT32, data=data)
 
+    def table(self, values: NDArray[Any]) -> Tensor:
+        """Return a float32 constant that several operators may share: the same one for the same array."""
+        if id(values) not in self._tables:
+            self._tables[id(values)] = values, self.constant(values, "table")
+        return self._tables[id(values)][1]
+
+    def integers(self, values: NDArray[Any]) -> Tensor:
+        """Return an int32 constant of values that fit."""
+        self._left -= values.size
+        if self._left < 0:
+            raise RefusedError(f"the constants of its network have more than {MAX_CONSTANTS:,} elements")
+        data = np.array(values, np.int32, order="C")
+        return Tensor(name=self.unique(f"{self.place}/integers"), shape=data.shape, dtype=DType.INT32, data=data)
+
     def add(
         self,
         kind: type[Operator],
@@ -118,8 +145,12 @@ class GraphBuilder:
         return self.add(kind, x.shape, x=x, **fields)
 
     def binary(self, kind: type[Add] | type[Sub] | type[Mul], a: Tensor, b: Tensor) -> Tensor:
-        """Append an operator on two tensors that numpy's rules broadcast."""
-        return self.add(kind, broadcast_shape(a.shape, b.shape), a=a, b=b)
+        """Append an operator on two tensors that numpy's rules broadcast; truth values count as 0 and 1."""
+        return self.add(kind, broadcast_shape(a.shape, b.shape), a=self.real(a), b=self.real(b))
+
+    def real(self, x: Tensor) -> Tensor:
+        """Append a cast to float32; nothing where x is."""
+        return x if x.dtype is DType.FLOAT32 else self.add(Elementwise, x.shape, "real", function=_CAST, xs=(x,))
 
     def transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:
         """Append a transposition; nothing where no dimension moves."""
@@ -153,7 +184,7 @@ class GraphBuilder:
         if len(xs) == 1:
             return xs[0]
         shape = (*first[:axis], sum(x.shape[axis] for x in xs), *first[axis + 1 :])
-        return self.add(Concatenation, shape, xs=tuple(xs), axis=axis)
+        return self.add(Concatenation, shape, "", xs[0].dtype, xs=tuple(xs), axis=axis)
 
     def graph(self, outputs: Sequence[tuple[str, Tensor]]) -> Graph:
         """Return the graph of what was made; outputs get the names given, where these are free.
@@ -168,8 +199,11 @@ class GraphBuilder:
             if tensor not in self._inputs and tensor not in named:
                 named[tensor] = dataclasses.replace(tensor, name=self.unique(name))
             found.append(tensor)
-        readers = [op for op in self.operators if any(t in self.scores for t in op.inputs)]
-        if any(not isinstance(op, Softmax) for op in readers) or any(t in self.scores for t in found):
+        scores = set(self.scores)
+        for op in self.operators:
+            if any(t in scores for t in op.inputs) and not isinstance(op, Softmax):
+                scores.update(op.outputs if _keeps_scores(op) else found)
+        if any(t in scores for t in found):
             raise GraphError("values are filled with minus infinity, or nearly, and not by a softmax alone read then")
         made = Graph(name=self._name, operators=tuple(self.operators), inputs=tuple(self._inputs), outputs=tuple(found))
         return made.rewrite(tensors=named)

@@ -68,6 +68,10 @@ def fit_array(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
         return np.ascontiguousarray(shaped)
     if shaped.dtype.kind == "f" and tensor.dtype is DType.FLOAT32:
         return np.ascontiguousarray(shaped, dtype=np.float32)
+    if tensor.dtype is DType.INT32 and shaped.dtype.kind in "iu":
+        low, high = integer_range(DType.INT32)
+        if shaped.size == 0 or (shaped.min() >= low and shaped.max() <= high):
+            return np.ascontiguousarray(shaped, dtype=np.int32)
     if tensor.dtype in (DType.INT8, DType.UINT8):
         least, most = integer_range(tensor.dtype)
         if shaped.dtype == np.uint8:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.frontends.activations import PLACES_ALONE
 from utvm.frontends.builder import FLOAT_NAMES, GraphBuilder
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.onnx_constants import MAX_COMPUTED, computable, computed
 from utvm.frontends.onnx_control import CONTROL, BodyRuns
 from utvm.frontends.onnx_functions import FUNCTIONS
 from utvm.frontends.onnx_fused import FUSED
+from utvm.frontends.onnx_integer_values import ON_INTEGERS
 from utvm.frontends.onnx_integers import spelled_out
 from utvm.frontends.onnx_layers import LAYERS, Converter
 from utvm.frontends.onnx_model import OnnxModel, OnnxNode, read_onnx
@@ -41,6 +41,7 @@ from utvm.frontends.problems import Problems
 from utvm.frontends.qdq import integer_graph, integers_of, is_quantised
 from utvm.frontends.reading import model_bytes
 from utvm.frontends.refusal import RefusedError
+from utvm.frontends.whole_numbers import COMPUTED_ALONE, WHOLE_NAMES, is_whole
 from utvm.graph import Dequantize, DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
 from utvm.passes import fold_constants, remove_dead_operators
@@ -65,8 +66,8 @@ _KEEP_VALUES = frozenset(
 )
 """Operators that may read integers: what they make has the same units."""
 _TAKE_INTEGERS = frozenset(("QuantizeLinear", "DequantizeLinear", "Identity"))
-_OF_PLACES = frozenset(("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Identity", "Cast"))
-"""What may be done to places of maxima."""
+_MOVING = frozenset(("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Identity", "Dropout"))
+"""What may be done to integers as to floats."""
 _FLOAT_INSTEAD = (
     "Give the float model from which it was made, and typical inputs: `utvm quantize` quantises it. Or export it with "
     "pairs of QuantizeLinear and DequantizeLinear around each layer (QDQ)."
@@ -143,8 +144,10 @@ class _Importer:
                     self.values[name] = integer_input(self.builder, name, shape, reader, self.values)
                 elif dtype in FLOAT_NAMES or self._is_cast(name):
                     self.values[name] = self.builder.input(name, shape)
+                elif dtype in WHOLE_NAMES:
+                    self.values[name] = self.builder.input(name, shape, DType.INT32)
                 else:
-                    self.problems.of_file(f"input '{printable(name)}' is {dtype}, float32 is expected")
+                    self.problems.of_file(f"input '{printable(name)}' is {dtype}; floats or integers are expected")
             except (RefusedError, KeyError) as reason:
                 self.problems.of_file(f"input '{printable(name)}': {reason}")
         for node in self.raw.nodes:
@@ -200,7 +203,10 @@ class _Importer:
             if self.left < 0:
                 raise RefusedError(f"the constants that are computed have more than {MAX_COMPUTED:,} elements")
             return results
-        convert = CONVERTERS.get(node.kind)
+        of_whole = any(map(is_whole, operands)) and node.kind not in _MOVING
+        convert = (ON_INTEGERS if of_whole else CONVERTERS).get(node.kind)
+        if convert is None and node.kind in CONVERTERS:
+            raise RefusedError(COMPUTED_ALONE)
         if convert is None and node.kind.startswith("QLinear"):
             raise RefusedError("the model is quantised already, in a form that is not read", _FLOAT_INSTEAD)
         if convert is None:
@@ -210,9 +216,6 @@ class _Importer:
             return self._of_integers(node, convert, stored[0])
         if stored and node.kind not in _TAKE_INTEGERS:
             raise RefusedError("it reads integers, outside of a pair of QuantizeLinear and DequantizeLinear")
-        places = any(isinstance(value, Tensor) and value.dtype is DType.INT32 for value in operands)
-        if places and node.kind not in _OF_PLACES:
-            raise RefusedError(PLACES_ALONE)
         context = NodeContext(node, self.builder, self.values, self.raw.opset)
         before = len(self.builder.operators)
         made = convert(context)

@@ -98,7 +98,7 @@ def _logical(name: str) -> Converter:
 def _where(n: NodeContext) -> Value:
     condition = n.value(0)
     if isinstance(condition, Tensor):
-        return f.elementwise(n.b, "Select", condition, n.x(1), n.x(2))
+        return f.either(n.b, condition, n.value(1), n.value(2))
     return f.masked(n.b, n.value(1), n.value(2), np.asarray(condition, bool))
 
 

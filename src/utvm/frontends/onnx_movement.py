@@ -34,8 +34,9 @@ def _dropout(n: NodeContext) -> Value:
 
 def _cast(n: NodeContext) -> Value:
     wanted = n.integer("to", 0)
-    if n.x().dtype is DType.INT32 and wanted in (6, 7):
-        return n.x()
+    if n.x().dtype is DType.BOOL and wanted in (*FLOAT_TYPES, 6, 7, 9):
+        # A number of true values is whole as float32 too.
+        return n.x() if wanted == 9 else n.b.real(n.x())
     if n.x().dtype is not DType.FLOAT32 or wanted not in FLOAT_TYPES:
         raise RefusedError("it casts an activation to integers, or integers to another type")
     return n.x()
@@ -129,7 +130,7 @@ def _cut(n: NodeContext, x: Tensor, ranges: Mapping[int, tuple[int, int, int]]) 
     begin, strides, extents = zip(*whole, strict=True)
     if extents == x.shape and set(strides) == {1}:
         return x
-    return n.b.add(StridedSlice, tuple(extents), x=x, begin=tuple(begin), strides=tuple(strides))
+    return n.b.add(StridedSlice, tuple(extents), "", x.dtype, x=x, begin=tuple(begin), strides=tuple(strides))
 
 
 def _slice(n: NodeContext) -> Value:

@@ -26,6 +26,7 @@ from utvm.graph import (
     DType,
     Elementwise,
     FullyConnected,
+    Gather,
     LeakyRelu,
     Logistic,
     MaxPool2D,
@@ -292,6 +293,17 @@ def _resize(code: int, options: str) -> Callable[[Any], EncodedOperator]:
     return encode
 
 
+def _gather(op: Gather) -> EncodedOperator:
+    return EncodedOperator(
+        code=_CODES.GATHER,
+        version=1 if op.x.dtype is DType.FLOAT32 else 2,
+        inputs=(op.x, op.indices),
+        outputs=(op.y,),
+        options="GatherOptions",
+        fields={"Axis": op.axis, "BatchDims": op.batch_dims},
+    )
+
+
 def _blocks(code: int, options: str, margin: str) -> Callable[[Any], EncodedOperator]:
     """Encode an operator on blocks; `margin` is the attribute that says what surrounds the image."""
 
@@ -351,6 +363,7 @@ ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     Reduction: reduction,
     BatchMatMul: _batch_matmul,
     CumulativeSum: _cumulative,
+    Gather: _gather,
     Quantize: _quantize,
     Dequantize: _unary(_CODES.DEQUANTIZE, "DequantizeOptions"),
     Reshape: _reshape,

@@ -13,9 +13,13 @@ from utvm.graph import FULL_INT8, DType, Elementwise, Reduction, Tensor
 from utvm.graph.functions import FUNCTIONS, REDUCERS
 
 _CODES = tflite.BuiltinOperator
-_FILE_NAMES = {"Select": "SelectV2", "GeluTanh": "Gelu"}
+_FILE_NAMES = {
+    **{"Select": "SelectV2", "GeluTanh": "Gelu"},
+    **{f"{name}Integers": name for name in ("Add", "Sub", "Mul")},
+}
 """Function → its name in files, where that is another."""
 _OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    **{f"{name}Integers": (f"{name}Options", {"FusedActivationFunction": 0}) for name in ("Add", "Sub", "Mul")},
     "Div": ("DivOptions", {"FusedActivationFunction": 0}),
     "Gelu": ("GeluOptions", {"Approximate": False}),
     "GeluTanh": ("GeluOptions", {"Approximate": True}),

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from utvm.frontends.activations import PLACES_ALONE
 from utvm.frontends.builder import FLOAT_NAMES, GraphBuilder
 from utvm.frontends.errors import FrontendError
 from utvm.frontends.onnx_quantized import Steps, with_steps
@@ -23,17 +22,23 @@ from utvm.frontends.pt2 import read_pt2
 from utvm.frontends.qdq import integers_of, is_quantised
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.torch_constants import computed
+from utvm.frontends.torch_integers import ON_INTEGERS
 from utvm.frontends.torch_layers import CONVERTERS, Converter
 from utvm.frontends.torch_movement import VIEWS
 from utvm.frontends.torch_node import TorchNode, Value
 from utvm.frontends.torch_program import TorchCall, TorchProgram, program_of
 from utvm.frontends.torch_quantized import dequantize, quantize
+from utvm.frontends.whole_numbers import COMPUTED_ALONE, WHOLE_NAMES
 from utvm.graph import DType, Graph, GraphError, Tensor
 from utvm.graph.names import printable
 
 _PLACES = "it reads the places of maxima, or statistics of a layer, which are not supported"
-_OF_PLACES = VIEWS | {"squeeze_copy", "clone", "to", "_to_copy"}
-"""What may be done to places of maxima."""
+_MOVING = VIEWS | {"squeeze_copy", "clone"}
+"""What may be done to integers as to floats."""
+_OF_TRUTH = _MOVING | {"where", "masked_fill", "to", "_to_copy", "float", "logical_and", "logical_or", "logical_not"}
+_OF_TRUTH |= {"scaled_dot_product_attention", "zeros_like", "ones_like", "full_like"}
+_OF_TRUTH |= {"bitwise_and", "bitwise_or", "bitwise_not", "__and__", "__or__"}
+"""What reads truth values as they are; other operators read them as 0 and 1."""
 _OTHERS = (
     "Write the module with other operators. Where a .pt2 file is refused give the module itself, since PyTorch spells "
     "out more then: utvm.quantize(module, samples, example_inputs=(example,))."
@@ -65,7 +70,7 @@ def _spelled_out(program: Any, name: str) -> Any:
 
     table = torch.export.default_decompositions()
     for operator in list(table):
-        if str(operator).removeprefix("aten.").partition(".")[0] in CONVERTERS:
+        if str(operator).removeprefix("aten.").partition(".")[0] in {**ON_INTEGERS, **CONVERTERS}:
             table.pop(operator)
     try:
         with warnings.catch_warnings():
@@ -81,7 +86,8 @@ def _conversion(call: TorchCall) -> Converter | None:
         return quantize
     kind = call.kind.removeprefix("aten.").partition(".")[0]
     named = call.kind.startswith("aten.") or kind == "getitem"
-    return (CONVERTERS.get(kind) or CONVERTERS.get(kind.removesuffix("_"))) if named else None
+    known = {**ON_INTEGERS, **CONVERTERS}
+    return (known.get(kind) or known.get(kind.removesuffix("_"))) if named else None
 
 
 def _in_place(call: TorchCall) -> bool:
@@ -172,11 +178,12 @@ class _Importer:
             sizes = tuple(size for size in shape if isinstance(size, int))
             if len(sizes) != len(shape):
                 self.problems.of_file(f"input '{shown}' has open dimensions {list(map(str, shape))}: export it without")
-            elif dtype not in FLOAT_NAMES and not self._is_cast(name):
-                self.problems.of_file(f"input '{shown}' is {dtype}, float32 is expected")
+            elif dtype not in (*FLOAT_NAMES, *WHOLE_NAMES):
+                self.problems.of_file(f"input '{shown}' is {dtype}; floats or integers are expected")
             else:
+                is_real = dtype in FLOAT_NAMES or self._is_cast(name)
                 try:
-                    self.values[name] = self.builder.input(name, sizes)
+                    self.values[name] = self.builder.input(name, sizes, DType.FLOAT32 if is_real else DType.INT32)
                 except RefusedError as reason:
                     self.problems.of_file(f"input '{shown}': {reason}")
 
@@ -247,8 +254,12 @@ class _Importer:
         types = {v.dtype for v in map(self.values.get, call.references()) if isinstance(v, Tensor)}
         if DType.INT8 in types:
             raise RefusedError("it reads integers, outside of a pair of quantisation and dequantisation")
-        if DType.INT32 in types and kind.removesuffix("_") not in _OF_PLACES:
-            raise RefusedError(PLACES_ALONE)
+        if DType.INT32 in types and kind.removesuffix("_") not in _MOVING:
+            convert = ON_INTEGERS.get(kind)
+            if convert is None:
+                raise RefusedError(COMPUTED_ALONE)
+        if DType.BOOL in types and kind.removesuffix("_") not in _OF_TRUTH:
+            node = node.in_floats()
         before = len(self.builder.operators)
         made = convert(node)
         known = [self.steps.get(getattr(arg, "name", "")) for arg in call.args]

@@ -120,14 +120,19 @@ def _compared(name: str) -> Converter:
     return lambda n: f.elementwise(n.b, name, n.x(0), n.x(1), dtype=DType.BOOL)
 
 
+def _logical(name: str) -> Converter:
+    """And, or, not of truth values that depend on the input."""
+    return lambda n: f.elementwise(n.b, name, *(n.truth(i) for i in range(len(n.args))), dtype=DType.BOOL)
+
+
 def _where(n: TorchNode) -> Value:
     condition = n.arg(0, "condition")
-    if isinstance(condition, Tensor):
-        return f.elementwise(n.b, "Select", condition, n.x(1), n.x(2))
-    chosen = np.asarray(condition, bool)
     a, other = (
         each if isinstance(each, Tensor) else np.asarray(each) for each in (n.arg(1, "self"), n.arg(2, "other"))
     )
+    if isinstance(condition, Tensor):
+        return f.either(n.b, condition, a, other)
+    chosen = np.asarray(condition, bool)
     return f.masked(n.b, a, other, chosen)
 
 
@@ -143,18 +148,24 @@ def _triangle(make: Callable[..., NDArray[Any]]) -> Converter:
 
 
 def _masked_fill(n: TorchNode) -> Value:
-    mask, value = n.arg(1, "mask"), n.number(2, "value", 0.0)
+    x, mask, value = n.arg(0, "self"), n.arg(1, "mask"), np.asarray(n.number(2, "value", 0.0), np.float32)
     if isinstance(mask, Tensor):
-        return f.elementwise(n.b, "Select", mask, n.b.constant(value, "value"), n.x())
-    return f.masked(n.b, np.asarray(value, np.float32), n.x(), np.asarray(mask, bool))
+        return f.either(n.b, mask, value, x if isinstance(x, Tensor) else np.asarray(x))
+    return f.masked(n.b, value, n.x(), np.asarray(mask, bool))
+
+
+def _alike(value: float | None = None) -> Converter:
+    """A constant of the shape that an activation has."""
+    return lambda n: np.full(n.x().shape, n.number(1, "fill_value", 0.0) if value is None else value, np.float32)
 
 
 def _cast(n: TorchNode) -> Value:
     """Casts between floats keep values; those to integers do not."""
     wanted = [arg for arg in (*n.args[1:], *n.named.values()) if isinstance(arg, str)]
     whole = any(name.startswith(("torch.int", "torch.uint", "int", "uint")) for name in wanted)
-    if whole and n.x().dtype is DType.INT32:
-        return n.x()
+    if n.x().dtype is DType.BOOL:
+        # A number of true values is whole as float32 too.
+        return n.b.real(n.x())
     if whole or any(name.startswith(("torch.bool", "bool")) for name in wanted):
         raise RefusedError("it casts an activation to integers")
     return n.x()
@@ -208,8 +219,14 @@ FUNCTIONS: Mapping[str, Converter] = {
     "le": _compared("LessEqual"),
     "eq": _compared("Equal"),
     "ne": _compared("NotEqual"),
+    **dict.fromkeys(("logical_and", "bitwise_and", "__and__"), _logical("LogicalAnd")),
+    **dict.fromkeys(("logical_or", "bitwise_or", "__or__"), _logical("LogicalOr")),
+    **dict.fromkeys(("logical_not", "bitwise_not"), _logical("LogicalNot")),
     "where": _where,
     "masked_fill": _masked_fill,
+    "zeros_like": _alike(0.0),
+    "ones_like": _alike(1.0),
+    "full_like": _alike(),
     "tril": _triangle(np.tril),
     "triu": _triangle(np.triu),
     "dropout": _dropout,
@@ -221,7 +238,7 @@ FUNCTIONS: Mapping[str, Converter] = {
     "native_dropout": _native_dropout,
     "to": _cast,
     "_to_copy": _cast,
-    "type_as": lambda n: n.x(),
-    "float": lambda n: n.x(),
+    "type_as": lambda n: n.b.real(n.x()),
+    "float": lambda n: n.b.real(n.x()),
 }
 """Call → what makes it; in-place forms have the same."""

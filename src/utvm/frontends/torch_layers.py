@@ -313,10 +313,14 @@ def _norm(n: TorchNode) -> Value:
 def _attention(n: TorchNode) -> Value:
     if n.arg(4, "dropout_p", 0.0) != 0:
         raise RefusedError(TRAINING)
-    mask: NDArray[Any] | None = n.arg(3, "attn_mask")
+    mask: Tensor | NDArray[Any] | None = n.arg(3, "attn_mask")
     query, key, value = (n.x(i) for i in range(3))
-    if isinstance(mask, Tensor) or n.arg(7, "enable_gqa", False):
-        raise RefusedError("its mask is an activation, or it shares keys among heads")
+    if n.arg(7, "enable_gqa", False):
+        raise RefusedError("it shares keys among heads")
+    if isinstance(mask, Tensor):
+        if n.arg(5, "is_causal", False):
+            raise RefusedError("it has a mask and is causal")
+        return blocks.attention(n.b, query, key, value, n.arg(6, "scale"), mask)
     if n.arg(5, "is_causal", False):
         mask = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
     if mask is not None and mask.dtype == bool:
@@ -331,10 +335,6 @@ def _softmax(n: TorchNode) -> Value:
 
 def _log_softmax(n: TorchNode) -> Value:
     return f.log_softmax(n.b, n.x(), n.axis(1, "dim", -1))
-
-
-def _embedding(n: TorchNode) -> Value:
-    raise RefusedError("it looks up what an input of integers names: give the network what it looks up")
 
 
 LAYERS: Mapping[str, Converter] = {
@@ -376,7 +376,6 @@ LAYERS: Mapping[str, Converter] = {
     "scaled_dot_product_attention": _attention,
     **dict.fromkeys(("softmax", "_softmax"), _softmax),
     **dict.fromkeys(("log_softmax", "_log_softmax"), _log_softmax),
-    "embedding": _embedding,
 }
 CONVERTERS: Mapping[str, Converter] = {**LAYERS, **FUNCTIONS, **MOVEMENT, **RECURRENT}
 """Call → what makes it."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.refusal import RefusedError, axis_of
 from utvm.frontends.torch_program import Ref, TorchCall
-from utvm.graph import Tensor
+from utvm.graph import DType, Tensor
 
 Value = Tensor | NDArray[Any]
 """An activation, or what is known at import."""
@@ -56,6 +56,19 @@ class TorchNode:
         """Return an operand; numbers and parameters become constants."""
         found = self.arg(position, "")
         return found if isinstance(found, Tensor) else self.b.constant(np.asarray(found, np.float32))
+
+    def truth(self, position: int) -> Tensor:
+        """Return an operand that is an activation of truth values."""
+        found = self.arg(position, "")
+        if not isinstance(found, Tensor) or found.dtype is not DType.BOOL:
+            raise RefusedError("it mixes truth values and others")
+        return found
+
+    def in_floats(self) -> TorchNode:
+        """Return the same call with its integers and truth values cast to float32."""
+        values = {name: self._values[name] for name in self._call.references()}
+        cast = {name: self.b.real(x) if isinstance(x, Tensor) else x for name, x in values.items()}
+        return TorchNode(self._call, self.b, cast)
 
     def number(self, position: int, name: str, default: float) -> float:
         """Return an argument that is a number."""

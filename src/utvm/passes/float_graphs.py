@@ -10,12 +10,13 @@ from utvm.passes.affine import fold_affine
 from utvm.passes.channel_order import ChannelsLast, channels_last
 from utvm.passes.constants import fold_constants
 from utvm.passes.dead_operators import remove_dead_operators
+from utvm.passes.integer_inputs import integer_inputs, plain_identifiers
 from utvm.passes.views import merge_views
 
 
 def prepare_float(graph: Graph) -> ChannelsLast:
     """Return a float graph with images [N,H,W,C], batch normalisations in weights, and activations behind layers."""
-    moved = channels_last(remove_dead_operators(fold_constants(graph)))
+    moved = channels_last(plain_identifiers(integer_inputs(remove_dead_operators(fold_constants(graph)))))
     simple = moved.graph
     for rewrite in (merge_views, fold_affine, early_activations, remove_dead_operators):
         simple = rewrite(simple)

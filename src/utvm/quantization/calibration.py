@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.graph import Graph, Tensor, Weighted
+from utvm.graph import DType, Graph, Tensor, Weighted
 from utvm.graph.arithmetic import integer_range
 from utvm.graph.reference.evaluation import evaluate_operator
 from utvm.quantization.batches import Runner
@@ -22,11 +22,11 @@ _CORRECTION_SAMPLES = 100
 
 def distributions(graph: Graph, data: Data, progress: Progress) -> dict[str, Distribution]:
     """Return the distribution of each activation over all samples."""
-    found = {t.name: Distribution() for t in graph.tensors if not t.is_constant}
+    found = {t.name: Distribution() for t in graph.tensors if not t.is_constant and t.dtype is DType.FLOAT32}
     count, done = len(next(iter(data.values()))), 0
     for some, values in Runner(graph).run(data, keep=True):
-        for name, value in values.items():
-            found[name].add(value)
+        for name, distribution in found.items():
+            distribution.add(values[name])
         done += some
         progress(f"calibrating: {done} of {count} samples")
     return found

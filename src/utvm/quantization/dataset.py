@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from utvm.errors import UtvmError
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.frontends.inputs import PICTURES, read_inputs
-from utvm.graph import Tensor
+from utvm.graph import DType, Tensor
+from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import printable
 from utvm.quantization.batches import sample_shape
 
@@ -36,11 +37,12 @@ class Dataset:
     """Samples of each input.
 
     Attributes:
-        inputs: input name → float32 [samples, *sample_shape(input)] in the order of the graph's dimensions.
+        inputs: input name → [samples, *sample_shape(input)] of the input's type, float32 or int32, in the order of the
+            graph's dimensions.
         labels: class of each sample, None where nobody says.
     """
 
-    inputs: Mapping[str, NDArray[np.float32]]
+    inputs: Mapping[str, NDArray[Any]]
     labels: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -123,7 +125,7 @@ def dataset_of(
     left_out: Sequence[str] = (),
 ) -> Dataset:
     """Return samples from arrays by name; see `read_dataset`. `left_out` tells of what was there besides numbers."""
-    chosen: dict[str, NDArray[np.float32]] = {}
+    chosen: dict[str, NDArray[Any]] = {}
     used: set[str] = set()
     for tensor in inputs:
         name = tensor.name if tensor.name in arrays else _only_fitting(arrays, tensor, orders, inputs, source, left_out)
@@ -219,11 +221,13 @@ def _fitted(
     pixels: Pixels | None,
     source: str,
     name: str,
-) -> NDArray[np.float32]:
+) -> NDArray[Any]:
     shape = next((shape for shape in _shapes(tensor, order) if _fits(array, shape)), None)
     if shape is None or array.dtype.kind not in "biuf":
         there, expected = f"{array.dtype}{list(array.shape)}", _shown(_shapes(tensor, order)[0])
         raise DatasetError(f"{source}: '{printable(name)}' is {there}, numbers of shape {expected} are expected")
+    if tensor.dtype is DType.INT32:
+        return _identifiers(array, tensor, source, name)
     if array.dtype == np.int8:
         raise DatasetError(f"{source}: '{name}' is int8, whose scale is not known here: give real values as float32")
     values = array.reshape(len(array), *shape)
@@ -235,6 +239,18 @@ def _fitted(
     if not np.isfinite(result).all():
         raise DatasetError(f"{source}: '{name}' has values that are not finite")
     return np.ascontiguousarray(result).reshape(len(array), *sample_shape(tensor))
+
+
+def _identifiers(array: NDArray[Any], tensor: Tensor, source: str, name: str) -> NDArray[np.int32]:
+    """Return whole numbers as int32."""
+    low, high = integer_range(DType.INT32)
+    whole = array.dtype.kind in "iu" or bool((array == np.rint(array)).all())
+    if not whole or (array.size and (array.min() < low or array.max() > high)):
+        raise DatasetError(
+            f"{source}: '{printable(name)}' is {array.dtype} with values that are no whole numbers of int32; the "
+            "network takes identifiers"
+        )
+    return np.ascontiguousarray(array.astype(np.int32)).reshape(len(array), *sample_shape(tensor))
 
 
 def _folder(

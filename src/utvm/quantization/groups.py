@@ -9,7 +9,9 @@ from utvm.graph import (
     AveragePool2D,
     BatchToSpace,
     Concatenation,
+    DType,
     Elementwise,
+    Gather,
     Graph,
     MaxPool2D,
     Operator,
@@ -31,6 +33,7 @@ SHARING = (
     AveragePool2D,
     BatchToSpace,
     Concatenation,
+    Gather,
     MaxPool2D,
     Pad,
     Relu6,
@@ -71,11 +74,12 @@ def sharing_groups(graph: Graph) -> dict[Tensor, Tensor]:
         if shares_units(op):
             first = root(op.outputs[0])
             for tensor in (*op.inputs, *op.outputs):
-                parent[root(tensor)] = first
+                if tensor.dtype is first.dtype:
+                    parent[root(tensor)] = first
     for one, other in _steps(graph, root):
         parent[root(other)] = root(one)
     shared = {t for op in graph.operators if shares_units(op) for t in op.inputs}
-    return {t: root(t) for t in graph.tensors if not t.is_constant or t in shared}
+    return {t: root(t) for t in graph.tensors if t.dtype is DType.FLOAT32 and (not t.is_constant or t in shared)}
 
 
 def _steps(graph: Graph, root: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

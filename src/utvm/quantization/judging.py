@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.frontends.inputs import quantised_values
-from utvm.graph import DType, Graph, Tensor
+from utvm.graph import DType, Gather, Graph, Reshape, StridedSlice, Tensor, Transpose
 from utvm.quantization.batches import Runner
 from utvm.quantization.dataset import Dataset, DatasetError
 
@@ -94,6 +94,36 @@ def check_labels(graph: Graph, data: Dataset) -> None:
         )
 
 
+def check_identifiers(graph: Graph, data: Dataset) -> None:
+    """Refuse identifiers that name no row of the table that they are looked up in.
+
+    Raises:
+        DatasetError: with the range that is expected.
+    """
+    for tensor in graph.inputs:
+        if tensor.dtype is not DType.INT32:
+            continue
+        values = data.inputs[tensor.name]
+        for op in _lookups(graph, tensor):
+            rows, low, high = op.x.shape[op.axis], int(values.min()), int(values.max())
+            if low < 0 or high >= rows:
+                raise DatasetError(
+                    f"the samples of '{tensor.name}' go from {low} to {high}, and its table has {rows} rows: 0 to "
+                    f"{rows - 1} are expected"
+                )
+
+
+def _lookups(graph: Graph, tensor: Tensor) -> list[Gather]:
+    """Return the tables that identifiers are looked up in as they are."""
+    found: list[Gather] = []
+    for op in graph.consumers.get(tensor, ()):
+        if isinstance(op, Gather) and op.indices is tensor:
+            found.append(op)
+        elif isinstance(op, Reshape | Transpose | StridedSlice):
+            found += _lookups(graph, op.y)
+    return found
+
+
 def lost_points(quantised: Graph, data: Dataset, real: NDArray[Any]) -> float:
     """Return the points of accuracy that are lost; of agreement with the float network where no labels are known.
 
@@ -132,7 +162,10 @@ def _share(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 def quantised_inputs(quantised: Graph, data: Dataset) -> dict[str, NDArray[Any]]:
     """Return samples in the units of an int8 graph's inputs."""
-    return {t.name: quantised_values(data.inputs[t.name], t) for t in quantised.inputs}
+    return {
+        t.name: data.inputs[t.name] if t.quant is None else quantised_values(data.inputs[t.name], t)
+        for t in quantised.inputs
+    }
 
 
 def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[JudgedLayer, ...]:

@@ -10,6 +10,7 @@ from utvm.graph import (
     BatchMatMul,
     DType,
     Elementwise,
+    Gather,
     Graph,
     LeakyRelu,
     Logistic,
@@ -28,7 +29,7 @@ from utvm.quantization.kept_types import CLAMPING, float_alone, fused_activation
 
 _KINDS = (
     *(CLAMPING, BatchMatMul, Mean, Softmax, Logistic, Tanh),
-    *(Relu, Relu6, LeakyRelu, MaxPool2D, AveragePool2D, Elementwise),
+    *(Relu, Relu6, LeakyRelu, MaxPool2D, AveragePool2D, Elementwise, Gather),
 )
 """Operators that may be int16 or float32 for accuracy's sake."""
 _SAMPLES = 48

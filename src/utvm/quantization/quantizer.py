@@ -123,7 +123,7 @@ class _Quantizer:
         """Return an activation that is computed in a type, or given in it."""
         self.native.setdefault(tensor, dtype)
         if tensor.dtype is not DType.FLOAT32:
-            # What is bool or a place stays so whatever reads it.
+            # What is bool, a place or an identifier stays so whatever reads it.
             return self.forms.setdefault((tensor, dtype), tensor)
         if (tensor, dtype) not in self.forms:
             quant = None if dtype is DType.FLOAT32 else self.units[dtype][tensor]
@@ -147,6 +147,8 @@ class _Quantizer:
         return made
 
     def _constant(self, tensor: Tensor, dtype: DType) -> Tensor:
+        if tensor.dtype is not DType.FLOAT32:
+            return tensor
         # The same constant may be read in several types.
         made = dataclasses.replace(tensor, name=f"{tensor.name}{_SUFFIXES[dtype]}")
         if dtype is not DType.FLOAT32:
