@@ -10,7 +10,7 @@ from utvm.passes.affine import fold_affine
 from utvm.passes.channel_order import ChannelsLast, channels_last
 from utvm.passes.constants import fold_constants
 from utvm.passes.dead_operators import remove_dead_operators
-from utvm.passes.integer_inputs import integer_inputs, plain_identifiers
+from utvm.passes.identifiers import integer_inputs, plain_identifiers
 from utvm.passes.views import merge_views
 
 
