@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.kernels.support import Case, check
+from tests.kernels.support import LONG_ROWS, Case, check, long_softmax
 from tests.kernels.vector_cases import cases
 from tests.support.cases import drawn
 from tests.support.guarded import run_guarded, with_free_ends
@@ -28,6 +28,7 @@ from utvm.kernels.rvv import (
     RvvMaxPool2D,
     RvvMean,
     RvvProduct,
+    RvvSoftmax,
 )
 from utvm.lowering import Options, lower
 from utvm.toolchain import Source, default_cache_directory
@@ -41,6 +42,7 @@ DRAWN = [
     ("AveragePool2D", RvvAveragePool2D()),
     ("Mean", RvvMean()),
     ("Logistic", RvvLookup()),
+    ("Softmax", RvvSoftmax()),
 ]
 CORE = load_board("qemu-riscv32v").core
 SIZES = (64, 128, 256, 512)
@@ -69,6 +71,10 @@ def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFa
 @pytest.mark.parametrize(("kind", "family"), WEIGHTED)
 def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: KernelFamily) -> None:
     check(session, drawn(cases(kind, family, CORE, wide=True), 1 / 4), everywhere=True)
+
+
+def test_softmax_of_long_rows(session: Session) -> None:
+    check(session, [Case(graph, RvvSoftmax(), {}, inputs) for graph, inputs in map(long_softmax, LONG_ROWS)])
 
 
 @pytest.mark.parametrize("layer", ["conv_9x1x20_20_k1", "conv_7x2x40_36_k1", "conv_5x3x36_40_k1"])

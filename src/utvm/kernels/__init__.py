@@ -55,6 +55,7 @@ from utvm.kernels.rvv import (
     RvvMaxPool2D,
     RvvMean,
     RvvProduct,
+    RvvSoftmax,
 )
 from utvm.kernels.workload_keys import workload
 from utvm.kernels.xpulp import XpulpAveragePool2D, XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
@@ -99,6 +100,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     RvvAveragePool2D(),
     RvvMean(),
     RvvLookup(),
+    RvvSoftmax(),
     XpulpProduct(),
     XpulpDepthwise(),
     XpulpBinary(),

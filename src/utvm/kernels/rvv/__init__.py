@@ -7,6 +7,7 @@ from utvm.kernels.rvv.lookup import RvvLookup
 from utvm.kernels.rvv.mean import RvvMean
 from utvm.kernels.rvv.pool import RvvAveragePool2D, RvvMaxPool2D
 from utvm.kernels.rvv.product import RvvProduct
+from utvm.kernels.rvv.softmax import RvvSoftmax
 
 __all__ = [
     "RvvAcross",
@@ -17,4 +18,5 @@ __all__ = [
     "RvvMaxPool2D",
     "RvvMean",
     "RvvProduct",
+    "RvvSoftmax",
 ]
