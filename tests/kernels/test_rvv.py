@@ -27,6 +27,7 @@ from utvm.kernels.rvv import (
     RvvLookup,
     RvvMaxPool2D,
     RvvMean,
+    RvvMove,
     RvvProduct,
     RvvSoftmax,
 )
@@ -43,6 +44,10 @@ DRAWN = [
     ("Mean", RvvMean()),
     ("Logistic", RvvLookup()),
     ("Softmax", RvvSoftmax()),
+]
+MOVED = [
+    (kind, RvvMove())
+    for kind in ("Transpose", "StridedSlice", "Pad", "Concatenation", "SpaceToBatch", "ResizeNearestNeighbor")
 ]
 CORE = load_board("qemu-riscv32v").core
 SIZES = (64, 128, 256, 512)
@@ -68,7 +73,7 @@ def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFa
     check(session, drawn(cases(kind, family, CORE), 1 / 2), everywhere=True)
 
 
-@pytest.mark.parametrize(("kind", "family"), WEIGHTED)
+@pytest.mark.parametrize(("kind", "family"), [*WEIGHTED, *MOVED])
 def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: KernelFamily) -> None:
     check(session, drawn(cases(kind, family, CORE, wide=True), 1 / 4), everywhere=True)
 
@@ -104,13 +109,13 @@ def test_windows_without_a_tap_inside_are_biases(session: Session) -> None:
     check(session, [Case(graph, RvvDepthwise(), {"m": m}, inputs) for m in (1, 3)], everywhere=True)
 
 
-@pytest.mark.parametrize(("kind", "family"), DRAWN)
+@pytest.mark.parametrize(("kind", "family"), [*DRAWN, *MOVED])
 def test_nothing_behind_operands_is_touched(
     guarded: tuple[Session, QemuTarget], kind: str, family: KernelFamily
 ) -> None:
     """With each operand at the very end of memory: an access behind it faults."""
     session, target = guarded
-    found = drawn(cases(kind, family, CORE), 1 / 4)
+    found = drawn(cases(kind, family, CORE, wide=(kind, family) in MOVED), 1 / 4)
     programs = [
         lower(case.graph, session.board.core, Options(choices={"op": (case.family, case.config)})) for case in found
     ]

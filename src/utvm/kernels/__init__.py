@@ -54,6 +54,7 @@ from utvm.kernels.rvv import (
     RvvLookup,
     RvvMaxPool2D,
     RvvMean,
+    RvvMove,
     RvvProduct,
     RvvSoftmax,
 )
@@ -101,6 +102,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     RvvMean(),
     RvvLookup(),
     RvvSoftmax(),
+    RvvMove(),
     XpulpProduct(),
     XpulpDepthwise(),
     XpulpBinary(),

@@ -104,7 +104,7 @@ class HeliumMove(PortableMove):
         assert isinstance(op, Moving)
         assert core.timing is not None
         filled = op.outputs[0].elements / VECTOR if isinstance(op, Pad) else 0.0
-        plans = zip(_copies(op), _plans(op, core.timing), strict=True)
+        plans = zip(all_copies(op), _plans(op, core.timing), strict=True)
         return filled + sum(_cycles(copy.merged(), parts) for (_, _, copy), parts in plans)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
@@ -119,7 +119,7 @@ class HeliumMove(PortableMove):
             write_filled(w, op.y, op.x.zero_point)
         constants = {name: a for name, a in plain.constants.items() if name.startswith("x")}
         support: dict[str, CSupport] = {}
-        for (source, target, copy), parts in zip(_copies(op), _plans(op, core.timing), strict=True):
+        for (source, target, copy), parts in zip(all_copies(op), _plans(op, core.timing), strict=True):
             if parts is None:
                 copy.write(w, source, target, 1, anywhere=core.unaligned)
                 continue
@@ -158,7 +158,7 @@ def _write_calls(w: CWriter, part: _Part, source: str, target: str, constants: d
         w(f"{part.function.name}({target} + {to}, {source} + {read}{third});")
 
 
-def _copies(op: Moving) -> list[tuple[str, str, Copy]]:
+def all_copies(op: Moving) -> list[tuple[str, str, Copy]]:
     """Return (source, target, copy) one after another; rows that a resizing repeats are copied from above."""
     if not isinstance(op, ResizeNearestNeighbor):
         return copies_of(op)
@@ -203,7 +203,7 @@ def whole_times(op: ResizeNearestNeighbor) -> tuple[int, int] | None:
 
 def _plans(op: Moving, timing: Timing) -> list[list[_Part] | None]:
     """Return the calls of each copy, None for those of bytes that C writes apart; none at all where C is as fast."""
-    copies = [copy.merged() for _, _, copy in _copies(op)]
+    copies = [copy.merged() for _, _, copy in all_copies(op)]
     found = [_plan(copy, timing) for copy in copies]
     cycles = sum(_cycles(copy, parts) for copy, parts in zip(copies, found, strict=True))
     worth = sum(prod(copy.extents) for copy in copies) >= _LEAST and cycles < sum(map(_plain_cycles, copies))

@@ -5,6 +5,7 @@ from utvm.kernels.rvv.binary import RvvBinary
 from utvm.kernels.rvv.depthwise import RvvDepthwise
 from utvm.kernels.rvv.lookup import RvvLookup
 from utvm.kernels.rvv.mean import RvvMean
+from utvm.kernels.rvv.movement import RvvMove
 from utvm.kernels.rvv.pool import RvvAveragePool2D, RvvMaxPool2D
 from utvm.kernels.rvv.product import RvvProduct
 from utvm.kernels.rvv.softmax import RvvSoftmax
@@ -17,6 +18,7 @@ __all__ = [
     "RvvLookup",
     "RvvMaxPool2D",
     "RvvMean",
+    "RvvMove",
     "RvvProduct",
     "RvvSoftmax",
 ]
