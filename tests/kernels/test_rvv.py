@@ -29,6 +29,7 @@ from utvm.kernels.rvv import (
     RvvMean,
     RvvMove,
     RvvProduct,
+    RvvResizeBilinear,
     RvvSoftmax,
 )
 from utvm.lowering import Options, lower
@@ -44,6 +45,7 @@ DRAWN = [
     ("Mean", RvvMean()),
     ("Logistic", RvvLookup()),
     ("Softmax", RvvSoftmax()),
+    ("ResizeBilinear", RvvResizeBilinear()),
 ]
 MOVED = [
     (kind, RvvMove())
@@ -73,7 +75,7 @@ def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFa
     check(session, drawn(cases(kind, family, CORE), 1 / 2), everywhere=True)
 
 
-@pytest.mark.parametrize(("kind", "family"), [*WEIGHTED, *MOVED])
+@pytest.mark.parametrize(("kind", "family"), [*WEIGHTED, *MOVED, DRAWN[-1]])
 def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: KernelFamily) -> None:
     check(session, drawn(cases(kind, family, CORE, wide=True), 1 / 4), everywhere=True)
 

@@ -56,6 +56,7 @@ from utvm.kernels.rvv import (
     RvvMean,
     RvvMove,
     RvvProduct,
+    RvvResizeBilinear,
     RvvSoftmax,
 )
 from utvm.kernels.workload_keys import workload
@@ -102,6 +103,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     RvvMean(),
     RvvLookup(),
     RvvSoftmax(),
+    RvvResizeBilinear(),
     RvvMove(),
     XpulpProduct(),
     XpulpDepthwise(),

@@ -1,6 +1,7 @@
 """Kernels for the vector extension of RISC-V (Zve32x), for registers of any size."""
 
 from utvm.kernels.rvv.across import RvvAcross
+from utvm.kernels.rvv.bilinear import RvvResizeBilinear
 from utvm.kernels.rvv.binary import RvvBinary
 from utvm.kernels.rvv.depthwise import RvvDepthwise
 from utvm.kernels.rvv.lookup import RvvLookup
@@ -20,5 +21,6 @@ __all__ = [
     "RvvMean",
     "RvvMove",
     "RvvProduct",
+    "RvvResizeBilinear",
     "RvvSoftmax",
 ]
