@@ -120,6 +120,8 @@ class SoftmaxParameters:
     diff_min: int
 
 
+WIDE_LEFT_SHIFT = 15
+"""By so many bits are int16 operands of a sum shifted."""
 SOFTMAX_DIFF_INTEGER_BITS = 5
 """Scaled differences are Q5.26."""
 SOFTMAX_SUM_INTEGER_BITS = 12
@@ -150,7 +152,7 @@ def channel_requantization(op: Weighted) -> ChannelRequantization:
 
 def addition_parameters(op: Add | Sub) -> AdditionParameters:
     """Return the parameters of an addition or subtraction."""
-    left_shift = 15 if op.y.dtype is DType.INT16 else 20
+    left_shift = WIDE_LEFT_SHIFT if op.y.dtype is DType.INT16 else 20
     twice_max = 2.0 * max(op.a.scale, op.b.scale)
     return AdditionParameters(
         left_shift=left_shift,

@@ -9,12 +9,15 @@ import numpy as np
 from utvm.compute import Expr, Helper, call
 from utvm.graph.arithmetic import Requantization, integer_range
 from utvm.graph.operators import FULL_INT8
-from utvm.graph.tensor import Tensor
+from utvm.graph.tensor import DType, Tensor
 from utvm.numerics import (
+    INT32_MAX,
+    INT32_MIN,
     half_up_shift,
     multiply_by_quantized_multiplier,
     multiply_single_rounding,
     quotient,
+    scale_doubled,
     wrap_int32,
 )
 from utvm.numerics.floating import (
@@ -39,6 +42,9 @@ from utvm.numerics.wide import (
 
 CLAMP = Helper(name="utvm_clamp", evaluate=np.clip)
 REQUANTIZE = Helper(name="utvm_requantize_double", evaluate=multiply_by_quantized_multiplier)
+INT16 = integer_range(DType.INT16)
+SATURATE16 = Helper(name="utvm_saturate16", evaluate=lambda x: np.clip(x, *INT16))
+SCALE_DOUBLED = Helper(name="utvm_scale_doubled", evaluate=scale_doubled)
 REQUANTIZE_SINGLE = Helper(name="utvm_requantize_single", evaluate=multiply_single_rounding)
 REQUANTIZE_HALF_UP = Helper(
     name="utvm_requantize_half_up_shift", evaluate=lambda x, _, shift: half_up_shift(x, 1 - shift)
@@ -68,6 +74,9 @@ SOFTMAX_SHARE = Helper(name="utvm_softmax_share", evaluate=softmax_share)
 ROUND_INT16 = Helper(name="utvm_round_int16", evaluate=round_int16)
 
 
+_ONE = Requantization(multiplier=1 << 30, shift=1)
+
+
 class Writes(Protocol):
     """An operator with one output."""
 
@@ -81,10 +90,22 @@ def requantized(value: Expr, factor: Requantization) -> Expr:
     return call(REQUANTIZE, value, factor.multiplier, factor.shift)
 
 
+def rescaled(value: Expr, factor: Requantization, limits: tuple[int, int]) -> Expr:
+    """Return what `requantized` does, in fewer steps where a value's limits leave bits for shifts to the left."""
+    if factor == _ONE:
+        return value
+    times = 2 << max(factor.shift, 0)
+    low, high = limits
+    if low * times < INT32_MIN or high * times > INT32_MAX:
+        return requantized(value, factor)
+    return call(SCALE_DOUBLED, value * times, factor.multiplier, max(-factor.shift, 0))
+
+
 def stored(op: Writes, value: Expr) -> Expr:
     """Return a value at y's scale as y stores it: with its zero point, saturated or clamped."""
     low, high = limits(op)
-    return call(CLAMP, value + op.y.zero_point if op.y.zero_point else value, low, high)
+    found = value + op.y.zero_point if op.y.zero_point else value
+    return call(SATURATE16, found) if (low, high) == INT16 else call(CLAMP, found, low, high)
 
 
 def limits(op: Writes) -> tuple[int, int]:

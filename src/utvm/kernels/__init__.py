@@ -44,6 +44,7 @@ from utvm.kernels.portable import (
     PortablePool2D,
     PortableResizeBilinear,
     PortableSoftmax,
+    TypedPool2D,
 )
 from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.rvv import (
@@ -67,6 +68,7 @@ PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableDepthwise(),
     PortableFullyConnected(),
     PortablePool2D(),
+    TypedPool2D(),
     PortableMean(),
     PortableSoftmax(),
     PortableLookup(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from utvm.codegen import CArray, CParameter, CWriter
 from utvm.graph import Add, Mul, Operator, Sub, Tensor
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
+from utvm.graph.formulas import limits
 from utvm.kernels.weighted import offset
 
 _REQUANTIZE = "utvm_requantize_double"
@@ -13,14 +14,14 @@ _REQUANTIZE = "utvm_requantize_double"
 def operand_parameters(op: Add | Sub | Mul) -> tuple[CParameter, ...]:
     """Return the parameters `a` and `b`, either of which may be a constant."""
     return tuple(
-        CParameter(name=name, c_type="int8_t", role="constant" if tensor.is_constant else "input")
+        CParameter(name=name, c_type=tensor.dtype.c_type, role="constant" if tensor.is_constant else "input")
         for name, tensor in _operands(op).items()
     )
 
 
 def constant_operands(op: Add | Sub | Mul) -> dict[str, CArray]:
     """Return the constants that the parameters of operands are bound to."""
-    return {name: CArray(c_type="int8_t", values=t.values) for name, t in _operands(op).items() if t.is_constant}
+    return {name: CArray.of(t.values) for name, t in _operands(op).items() if t.is_constant}
 
 
 def operands_in_place(op: Add | Sub | Mul) -> tuple[int, ...]:
@@ -45,7 +46,8 @@ def write_element(w: CWriter, op: Add | Sub | Mul, a: str, b: str, y: str) -> No
         w(f"const int32_t right = {_requantized(f'(int32_t){right} * {scale}', parameters.b)};")
         total = _requantized(f"left {'-' if isinstance(op, Sub) else '+'} right", parameters.y)
     w(f"const int32_t sum = {total}{offset(op.y.zero_point)};")
-    w(f"{y} = (int8_t)utvm_clamp(sum, {op.clamp[0]}, {op.clamp[1]});")
+    low, high = limits(op)
+    w(f"{y} = ({op.y.dtype.c_type})utvm_clamp(sum, {low}, {high});")
 
 
 def _requantized(value: str, factor: Requantization) -> str:

@@ -19,7 +19,7 @@ def rows_ahead(op: Windowed, first_needed: Callable[[int], int], *, last_is_free
     """
     images, height, width, channels = op.x.shape
     _, out_height, out_width, out_channels = op.y.shape
-    row, out_row = width * channels, out_width * out_channels
+    row, out_row = width * channels * op.x.dtype.itemsize, out_width * out_channels * op.y.dtype.itemsize
     ahead = -op.x.nbytes
     for image in range(images):
         for y in range(out_height):

@@ -76,6 +76,18 @@ static inline int32_t utvm_scale_right(int32_t x, int32_t multiplier, int32_t ri
   return (high + (int32_t)(((uint32_t)1 << right) >> 1) + (high >> 31)) >> right;
 }
 """,
+    "utvm_scale_doubled": """\
+/* x / 2 * multiplier * 2^-(31 + right), rounded twice as TFLite does; 0 <= right <= 31. */
+static inline int32_t utvm_scale_doubled(int32_t x, int32_t multiplier, int32_t right) {
+#if defined(__ARM_FEATURE_DSP)
+  int32_t high;
+  __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(x), "r"(multiplier));
+#else
+  const int32_t high = (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << 31)) >> 32);
+#endif
+  return right == 0 ? high : (high + (int32_t)(((uint32_t)1 << right) >> 1) + (high >> 31)) >> right;
+}
+""",
     "utvm_requantize_single": """\
 /* x * multiplier * 2^(shift - 31), rounded once, halves up. */
 static inline int32_t utvm_requantize_single(int32_t x, int32_t multiplier, int32_t shift) {
@@ -251,6 +263,22 @@ static inline uint32_t utvm_max4(uint32_t a, uint32_t b) {
 static inline uint32_t utvm_min4(uint32_t a, uint32_t b) {
   uint32_t difference, least;
   __asm__("ssub8 %0, %2, %3\\n sel %1, %3, %2" : "=&r"(difference), "=r"(least) : "r"(a), "r"(b) : "cc");
+  return least;
+}
+""",
+    "utvm_max2": """\
+/* The larger of each of two signed halfwords. */
+static inline uint32_t utvm_max2(uint32_t a, uint32_t b) {
+  uint32_t difference, most;
+  __asm__("ssub16 %0, %2, %3\\n sel %1, %2, %3" : "=&r"(difference), "=r"(most) : "r"(a), "r"(b) : "cc");
+  return most;
+}
+""",
+    "utvm_min2": """\
+/* The smaller of each of two signed halfwords. */
+static inline uint32_t utvm_min2(uint32_t a, uint32_t b) {
+  uint32_t difference, least;
+  __asm__("ssub16 %0, %2, %3\\n sel %1, %3, %2" : "=&r"(difference), "=r"(least) : "r"(a), "r"(b) : "cc");
   return least;
 }
 """,

@@ -17,6 +17,18 @@ def _table(name: str, c_type: str, values: NDArray[Any]) -> str:
 
 
 WIDE_PRELUDE: Mapping[str, str] = {
+    "utvm_saturate16": """\
+/* The int16 that is nearest to x. */
+static inline int32_t utvm_saturate16(int32_t x) {
+#if defined(__ARM_FEATURE_SAT)
+  int32_t near;
+  __asm__("ssat %0, #16, %1" : "=r"(near) : "r"(x));
+  return near;
+#else
+  return x < -32768 ? -32768 : (x > 32767 ? 32767 : x);
+#endif
+}
+""",
     "utvm_requantize_wide": """\
 /* x * multiplier * 2^(shift - 31) of a 64-bit sum, by the upper half of the multiplier, rounded once, halves up. */
 static inline int32_t utvm_requantize_wide(int64_t x, int32_t multiplier, int32_t shift) {

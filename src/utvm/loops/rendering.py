@@ -22,6 +22,7 @@ from utvm.compute import (
     Reduced,
     Select,
     axis,
+    loads,
     number,
 )
 from utvm.loops.schedule import Loop, Schedule
@@ -70,6 +71,8 @@ class _Renderer:
         self.bound: dict[str, Affine] = {}
         self.ranges: dict[str, Range] = schedule.ranges()
         self.extents = dict(schedule.extents)
+        # Wider operands come before all sums of a block: a sum that follows its load waits for it.
+        self.narrow = any(load.buffer.c_type == "int8_t" for load in loads(schedule.compute.term))
 
     def write(self) -> None:
         """Write everything."""
@@ -172,25 +175,28 @@ class _Renderer:
             turn = {loop.axis: number(v) for loop, v in zip(runs, values, strict=True)}
             with self.w.block(""):
                 seen: dict[str, str] = {}
+                lines: list[str] = []
                 for point, name in zip(points, names, strict=True):
-                    self._term({**point, **turn}, name, seen)
+                    lines += self._term({**point, **turn}, name, seen)
+                    if self.narrow:
+                        self.w(*lines)
+                        lines.clear()
+                self.w(*lines)
 
-    def _term(self, point: Mapping[str, Affine], name: str, seen: dict[str, str]) -> None:
+    def _term(self, point: Mapping[str, Affine], name: str, seen: dict[str, str]) -> list[str]:
+        """Write what a term reads; return the statement that adds it, nothing where it is nothing."""
         instruction, compute = self.s.instruction, self.s.compute
         if instruction is None:
             if self._is_nothing(compute.term, point):
-                return
+                return []
             if compute.c_type == "float" and isinstance(compute.term, Apply) and compute.term.operation == "*":
                 left, right = (self._expr(e, point, None, seen) for e in (compute.term.left, compute.term.right))
                 self.helpers.append(_MULTIPLY_ADD)
-                self.w(f"{name} = {_MULTIPLY_ADD}({name}, {left}, {right});")
-                return
+                return [f"{name} = {_MULTIPLY_ADD}({name}, {left}, {right});"]
             value = self._expr(compute.term, point, None, seen)
             if compute.combine == "sum":
-                self.w(f"{name} += {value};")
-            else:
-                self.w(f"{name} = {name} {_COMPARISONS[compute.combine]} {value} ? {name} : {value};")
-            return
+                return [f"{name} += {value};"]
+            return [f"{name} = {name} {_COMPARISONS[compute.combine]} {value} ? {name} : {value};"]
         factors = self.s.product()
         assert factors is not None
         operands = {"acc": name}
@@ -203,9 +209,9 @@ class _Renderer:
                 index = copied.buffer.flat([*(axis(a) for a in copied.layout[:-1]), number(word)])
                 text = f"{copied.buffer.name}[{self._index(index, point)}]"
                 operands[f"{letter}{word}"] = self._named(text, c_type, seen)
-        self.w(instruction.text.format(**operands))
         if instruction.load:
             self.helpers.append(instruction.load)
+        return [instruction.text.format(**operands)]
 
     def _is_nothing(self, term: Expr, point: Mapping[str, Affine]) -> bool:
         """Whether a product is 0 since it reads outside, where the value is the zero point that is subtracted."""

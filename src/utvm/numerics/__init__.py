@@ -11,6 +11,7 @@ from utvm.numerics.fixed_point import (
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
     saturating_shift_left,
+    scale_doubled,
     wrap_int32,
 )
 from utvm.numerics.roots import inverse_square_root, quotient
@@ -41,6 +42,7 @@ __all__ = [
     "rounding_divide_by_pot",
     "saturating_rounding_doubling_high_mul",
     "saturating_shift_left",
+    "scale_doubled",
     "tanh",
     "wrap_int32",
 ]

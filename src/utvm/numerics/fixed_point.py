@@ -74,6 +74,12 @@ def multiply_by_quantized_multiplier(x: ArrayLike, multiplier: ArrayLike, shift:
     return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(shifted, multiplier), right)
 
 
+def scale_doubled(x: ArrayLike, multiplier: ArrayLike, right: ArrayLike) -> Int64Array:
+    """Return x / 2 * multiplier * 2^-(31 + right) with TFLite's double rounding, for x that fits int32."""
+    product = np.asarray(x, np.int64) * np.asarray(multiplier, np.int64)
+    return rounding_divide_by_pot((product + (np.int64(1) << 31)) >> 32, right)
+
+
 def multiply_single_rounding(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64Array:
     """Return x * multiplier * 2^(shift - 31) with one rounding, halves up (TFLITE_SINGLE_ROUNDING)."""
     total = 31 - np.asarray(shift, np.int64)

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from utvm.compute import Const, Expr, Load, Reduced, call, where
-from utvm.graph.arithmetic import addition_parameters, integer_range, mean_parameters, multiplication_parameters
+from utvm.graph.arithmetic import (
+    Requantization,
+    addition_parameters,
+    integer_range,
+    mean_parameters,
+    multiplication_parameters,
+)
 from utvm.graph.definitions.definition import Definition
 from utvm.graph.definitions.frames import broadcast, over_dimensions, pixels_inside, pooled
-from utvm.graph.formulas import CLAMP, REQUANTIZE, centered, limits, requantized, stored
+from utvm.graph.formulas import CLAMP, REQUANTIZE, centered, limits, requantized, rescaled, stored
 from utvm.graph.operators import Add, AveragePool2D, AverageRounding, MaxPool2D, Mean, Mul, Sub
+from utvm.graph.tensor import DType
 
 
 def binary(op: Add | Sub | Mul) -> Definition:
@@ -30,7 +37,11 @@ def binary(op: Add | Sub | Mul) -> Definition:
 def mean(op: Mean) -> Definition:
     """Return the sum over `op.axes`, which wraps, requantised; the count is part of the multiplier."""
     parameters = mean_parameters(op)
-    value = call(REQUANTIZE, Reduced(), parameters.multiplier, parameters.shift)
+    value: Expr = call(REQUANTIZE, Reduced(), parameters.multiplier, parameters.shift)
+    if op.x.dtype is DType.INT16:
+        low, high = (parameters.count * (end - op.x.zero_point) for end in integer_range(op.x.dtype))
+        factor = Requantization(multiplier=parameters.multiplier, shift=parameters.shift)
+        value = rescaled(Reduced(), factor, (low, high))
     stage = over_dimensions(
         op, "sum", 0, term=lambda x, _: centered(op.x, x), result=stored(op, value), c_type="uint32_t"
     )

@@ -6,7 +6,7 @@ multiplier.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,15 +26,19 @@ from utvm.compute import (
     where,
 )
 from utvm.graph.arithmetic import (
+    WIDE_LEFT_SHIFT,
+    Requantization,
+    addition_parameters,
     channel_requantization,
     integer_range,
+    multiplication_parameters,
     requantization,
     rescale_parameters,
 )
 from utvm.graph.definitions.definition import Definition
 from utvm.graph.definitions.elementwise_operators import elementwise, reduction
 from utvm.graph.definitions.fixed_point import average_pool, binary, max_pool, mean
-from utvm.graph.definitions.frames import of_each, softmax
+from utvm.graph.definitions.frames import broadcast, of_each, softmax
 from utvm.graph.definitions.products import batch_matmul
 from utvm.graph.definitions.weighted_operators import terms_of
 from utvm.graph.formulas import (
@@ -42,13 +46,14 @@ from utvm.graph.formulas import (
     REQUANTIZE,
     REQUANTIZE_WIDE,
     ROUND_INT16,
+    SCALE_DOUBLED,
     SIGMOID_INT16,
     SOFTMAX_POWER,
     SOFTMAX_SHARE,
     TANH_INT16,
     centered,
     limits,
-    requantized,
+    rescaled,
     stored,
 )
 from utvm.graph.general import BatchMatMul, Elementwise, Reduction
@@ -72,10 +77,12 @@ from utvm.graph.operators import (
     Tanh,
     Weighted,
 )
-from utvm.graph.tensor import DType
+from utvm.graph.tensor import DType, Tensor
 from utvm.numerics import quantize_multiplier
 from utvm.numerics.wide import sigmoid_argument
 
+_HALF = Requantization(multiplier=1 << 30, shift=0)
+"""The factor of the operand of a sum that has the larger scale."""
 _FAR = 1 << 62
 """A bias beside which sums of 64 bits may overflow."""
 
@@ -115,23 +122,58 @@ def weighted(op: Weighted) -> Definition:
     return Definition(stages=(compute,), inputs={"x": op.x}, constants=constants)
 
 
+def _binary(op: Add | Sub | Mul) -> Definition:
+    """Return what `binary` does, by sums and products that are made twice as large as they are at once."""
+    factor = multiplication_parameters(op) if isinstance(op, Mul) else addition_parameters(op).y
+    if factor.shift > 0 or op.a.zero_point or op.b.zero_point:
+        return binary(op)
+
+    def value(loads: Sequence[Load]) -> Expr:
+        a, b = loads
+        if isinstance(op, Mul):
+            # Twice the product of the least values is the one that does not fit: all are made negative.
+            return stored(op, call(SCALE_DOUBLED, a * -2 * b, -factor.multiplier, -factor.shift))
+        parameters = addition_parameters(op)
+        left, right = _doubled(a, parameters.a), _doubled(b, parameters.b)
+        total = left - right if isinstance(op, Sub) else left + right
+        return stored(op, call(SCALE_DOUBLED, total, factor.multiplier, -factor.shift))
+
+    return broadcast({"a": op.a, "b": op.b}, op.y, value)
+
+
+def _doubled(x: Load, factor: Requantization) -> Expr:
+    """Return twice an operand of a sum, at the common scale: by at most one half, so that sums fit 32 bits."""
+    if factor == _HALF:
+        return x * (1 << WIDE_LEFT_SHIFT)
+    return call(SCALE_DOUBLED, x * (2 << WIDE_LEFT_SHIFT), factor.multiplier, -factor.shift) * 2
+
+
+def _rescaled(tensor: Tensor, x: Expr, factor: Requantization) -> Expr:
+    """Return an element without its zero point at another scale."""
+    low, high = (end - tensor.zero_point for end in integer_range(tensor.dtype))
+    return rescaled(centered(tensor, x), factor, (low, high))
+
+
 def _relu(op: Relu, x: Expr) -> Expr:
     low, high = integer_range(op.y.dtype)
-    scaled = requantized(centered(op.x, x), rescale_parameters(op.x, op.y)) + op.y.zero_point
+    scaled = _rescaled(op.x, x, rescale_parameters(op.x, op.y)) + op.y.zero_point
     return call(CLAMP, scaled, max(low, op.y.zero_point), high)
 
 
 def _leaky_relu(op: LeakyRelu, x: Expr) -> Expr:
-    value = centered(op.x, x)
-    slope = quantize_multiplier(op.x.scale * op.alpha / op.y.scale)
-    negative = call(REQUANTIZE, value, *slope)
-    return stored(op, where(value >= 0, requantized(value, rescale_parameters(op.x, op.y)), negative))
+    slope = requantization(op.x.scale * op.alpha / op.y.scale)
+    scaled = where(
+        centered(op.x, x) >= 0,
+        _rescaled(op.x, x, rescale_parameters(op.x, op.y)),
+        _rescaled(op.x, x, slope),
+    )
+    return stored(op, scaled)
 
 
 def _quantize(op: Quantize, x: Expr) -> Expr:
     if op.x.dtype is DType.FLOAT32:
         return stored(op, call(ROUND_INT16, x / float(np.float32(op.y.scale))))
-    return stored(op, requantized(centered(op.x, x), rescale_parameters(op.x, op.y)))
+    return stored(op, _rescaled(op.x, x, rescale_parameters(op.x, op.y)))
 
 
 def _dequantize(op: Dequantize, x: Expr) -> Expr:
@@ -162,9 +204,9 @@ WIDE: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Conv2D: weighted,
     DepthwiseConv2D: weighted,
     FullyConnected: weighted,
-    Add: binary,
-    Sub: binary,
-    Mul: binary,
+    Add: _binary,
+    Sub: _binary,
+    Mul: _binary,
     MaxPool2D: max_pool,
     AveragePool2D: average_pool,
     Mean: mean,

@@ -95,7 +95,7 @@ def _ahead(op: Weighted, writer: BlockWriter) -> int | None:
     if isinstance(op, FullyConnected):
         return None
     if not writer.layer.flat:
-        return op.x.dtype.itemsize * nest_ahead(op)
+        return nest_ahead(op)
     channels = op.y.shape[3]
     grows = max(0, (writer.layer.width - 1) * (channels - op.x.shape[3]))
     return op.x.dtype.itemsize * (writer.m * channels + grows)

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
-from utvm.graph import Add, Mul, Operator, Sub, Tensor
+from utvm.graph import Add, DType, Mul, Operator, Sub, Tensor
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
+from utvm.graph.formulas import limits
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import frame_cycles, loop_cycles
+from utvm.kernels.dsp.binary_halves import HalfDoubling, HalfLoop
 from utvm.kernels.dsp.binary_loop import LANES, Away, BinaryLoop, Doubling
 from utvm.kernels.dsp.binary_rows import RowRuns, rows_of
 from utvm.kernels.dsp.scheduled import ScheduledFamily
@@ -30,7 +32,7 @@ from utvm.kernels.element_pairs import (
 )
 from utvm.kernels.nest import index, loops
 from utvm.kernels.workload_keys import dims, workload
-from utvm.numerics import multiply_by_quantized_multiplier
+from utvm.numerics import multiply_by_quantized_multiplier, scale_doubled
 
 _HALF = Requantization(multiplier=1 << 30, shift=0)
 _MOST_SUM = 1 << 28
@@ -45,10 +47,11 @@ _WRITE_OUT_CYCLES = 1.5
 
 
 class WordBinary(ScheduledFamily):
-    """Add, Sub and Mul, four elements a turn; 1 or 2 KB of tables for an addition."""
+    """Add, Sub and Mul, four elements a turn; 1 or 2 KB of tables for an addition of int8."""
 
     name = "words"
     kinds = (Add, Sub, Mul)
+    dtypes = (DType.INT8, DType.INT16)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact form, or why its rows do not fill words together."""
@@ -56,7 +59,7 @@ class WordBinary(ScheduledFamily):
             return super().refusal(op, core)
         if op.y.elements < LANES:
             return "it has fewer than four elements"
-        if (number := refusal_of_number(op)) is not None:
+        if op.y.dtype is DType.INT8 and (number := refusal_of_number(op)) is not None:
             return number
         if rows_of(op) is None:
             return "its rows do not start at multiples of four bytes"
@@ -72,7 +75,7 @@ class WordBinary(ScheduledFamily):
         assert rows is not None
         turn = loop_cycles(plan.loop.function(core.timing), core.timing)
         calls = rows.calls * 2 * frame_cycles(core.timing)
-        return calls + op.y.elements / LANES * turn + rows.written_bytes * _WRITE_OUT_CYCLES
+        return calls + op.y.elements / LANES * turn + rows.written_elements * _WRITE_OUT_CYCLES
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an element-wise operator."""
@@ -85,7 +88,7 @@ class WordBinary(ScheduledFamily):
         names = ("b", "a") if plan.swapped else ("a", "b")
         w = CWriter()
         _write_body(w, op, rows, loop.name, names)
-        scratch = (CParameter(name="scratch", c_type="int8_t", role="scratch"),) if rows.scratch_bytes else ()
+        scratch = (CParameter(name="scratch", c_type=op.y.dtype.c_type, role="scratch"),) if rows.scratch_bytes else ()
         return Kernel(
             family=self.name,
             config=config,
@@ -96,7 +99,7 @@ class WordBinary(ScheduledFamily):
                     *operand_parameters(op),
                     CParameter(name="constants", c_type="int32_t", role="constant"),
                     *scratch,
-                    CParameter(name="y", c_type="int8_t", role="output"),
+                    CParameter(name="y", c_type=op.y.dtype.c_type, role="output"),
                 ),
                 body=w.text,
                 helpers=("utvm_requantize_double", "utvm_clamp") if rows.leaves_elements else (),
@@ -110,7 +113,7 @@ class WordBinary(ScheduledFamily):
 
 def _write_body(w: CWriter, op: Add | Sub | Mul, rows: RowRuns, loop: str, names: tuple[str, str]) -> None:
     """Write the calls of the loop on runs of whole words, and what is left of the last of them element by element."""
-    taken = {}
+    taken, c_type = {}, op.y.dtype.c_type
     for name, operand in (("a", rows.a), ("b", rows.b)):
         taken[name] = f"run_{name}" if operand.at is None else f"scratch + {operand.at}" if operand.at else "scratch"
         if operand.once:
@@ -118,11 +121,11 @@ def _write_body(w: CWriter, op: Add | Sub | Mul, rows: RowRuns, loop: str, names
     with loops(w, rows.outer) as place:
         for name, operand in (("a", rows.a), ("b", rows.b)):
             start = index(place, operand.outer) if rows.outer else "0"
-            w(f"const int8_t *const from_{name} = {name} + {start};")
+            w(f"const {c_type} *const from_{name} = {name} + {start};")
             if operand.once:
                 w(f"(void)from_{name};")
         start = index(place, rows.y_outer) if rows.outer else "0"
-        w(f"int8_t *const to = y + {start};")
+        w(f"{c_type} *const to = y + {start};")
         whole, rest = divmod(rows.count, rows.at_once)
         if whole:
             with w.loop("row", whole * rows.at_once, step=rows.at_once):
@@ -136,13 +139,14 @@ def _write_body(w: CWriter, op: Add | Sub | Mul, rows: RowRuns, loop: str, names
 def _write_run(
     w: CWriter, op: Add | Sub | Mul, rows: RowRuns, loop: str, names: tuple[str, str], taken: dict[str, str], count: int
 ) -> None:
+    c_type = op.y.dtype.c_type
     for name, operand in (("a", rows.a), ("b", rows.b)):
         if operand.at is None:
-            w(f"const int8_t *const run_{name} = from_{name} + row * {rows.length};")
+            w(f"const {c_type} *const run_{name} = from_{name} + row * {rows.length};")
         elif not operand.once:
             operand.write_out(w, f"from_{name}", taken[name], rows, count, "row")
     elements = count * rows.length
-    w(f"int8_t *const run_y = to + row * {rows.length};")
+    w(f"{c_type} *const run_y = to + row * {rows.length};")
     if elements >= LANES:
         w(f"{loop}({taken[names[0]]}, {taken[names[1]]}, run_y, {elements // LANES}, constants);")
     if elements % LANES:
@@ -154,13 +158,15 @@ def _write_run(
 class _BinaryPlan:
     """The loop, whether b is its first operand, and its constants: tables, multiplier, offset, zero points."""
 
-    loop: BinaryLoop
+    loop: BinaryLoop | HalfLoop
     swapped: bool
     constants: NDArray[np.int32]
 
 
 def _plan(op: Add | Sub | Mul) -> _BinaryPlan | str:
     """Return how to compute an operator, or why no form is exact."""
+    if op.y.dtype is DType.INT16:
+        return _multiplied_halves(op) if isinstance(op, Mul) else _added_halves(op)
     return _multiplied(op) if isinstance(op, Mul) else _added(op)
 
 
@@ -214,6 +220,44 @@ def _added(op: Add | Sub) -> _BinaryPlan | str:
         return "the scale of its output is far greater than those of its operands"
     constants = to_words(np.concatenate([tables, np.array([multiplier, offset], np.int64)]))
     return _BinaryPlan(loop=loop, swapped=swapped, constants=constants)
+
+
+def _multiplied_halves(op: Mul) -> _BinaryPlan | str:
+    factor = multiplication_parameters(op)
+    if factor.multiplier < 1 << 30 or factor.shift > 0:
+        return "the scale of its output is far from that of its products"
+    # Twice the product of the least values, 2^31, saturates one below: that must not show.
+    exact, made = (int(scale_doubled(twice, factor.multiplier, -factor.shift)) for twice in (1 << 31, (1 << 31) - 1))
+    if exact != made and made < limits(op)[1]:
+        return "the product of its least values is not exact"
+    loop = HalfLoop(form=HalfDoubling.PRODUCT, shift=-factor.shift, away=_away_of_halves(op, factor), clamp=limits(op))
+    return _BinaryPlan(loop=loop, swapped=False, constants=to_words(loop.constants(factor.multiplier, 0)))
+
+
+def _added_halves(op: Add | Sub) -> _BinaryPlan | str:
+    factors = addition_parameters(op)
+    if factors.y.multiplier < 1 << 30 or factors.y.shift > 0 or min(factors.a.multiplier, factors.b.multiplier) == 0:
+        return "the scales of its operands and its output are far apart"
+    swapped = factors.a != _HALF
+    own = factors.a if swapped else factors.b
+    second = -1 if isinstance(op, Sub) else 1
+    loop = HalfLoop(
+        form=HalfDoubling.SUM if own == _HALF else HalfDoubling.SCALED,
+        signs=(second, 1) if swapped else (1, second),
+        own_shift=-own.shift,
+        shift=-factors.y.shift,
+        away=_away_of_halves(op, factors.y),
+        clamp=limits(op),
+    )
+    constants = loop.constants(factors.y.multiplier, own.multiplier)
+    return _BinaryPlan(loop=loop, swapped=swapped, constants=to_words(constants))
+
+
+def _away_of_halves(op: Add | Sub | Mul, factor: Requantization) -> Away:
+    if factor.shift == 0 or limits(op)[0] >= 0:
+        return Away.NEVER
+    # A value of -1/2, doubled -1, times one half rounds to 0, and so does no other.
+    return Away.BY_PRODUCT if factor.multiplier == 1 << 30 else Away.BY_VALUE
 
 
 def _away(op: Add | Sub | Mul, shift: int, *, less_is_zero: bool) -> Away:

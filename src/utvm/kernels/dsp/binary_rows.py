@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from utvm.codegen import CWriter
+from utvm.codegen import SIZES, CWriter
 from utvm.graph import Add, Mul, Sub
 from utvm.kernels.nest import broadcast_strides, row_major
 
 _WORD = 4
+"""Elements of a turn: a word of int8."""
 _RUN_BYTES = 128
 """About the elements of a run: more cost scratch, fewer cost calls."""
 _LONGEST_ROW = 256
@@ -23,7 +24,8 @@ class Operand:
     - `outer`: strides of the outer loops;
     - `row`, `element`: strides from row to row and in a row;
     - `at`: where in scratch it is written out, None where it is read in place;
-    - `once`: whether all runs read the same.
+    - `once`: whether all runs read the same;
+    - `c_type`: of an element.
     """
 
     outer: tuple[int, ...]
@@ -31,13 +33,14 @@ class Operand:
     element: int
     at: int | None
     once: bool
+    c_type: str = "int8_t"
 
     def write_out(self, w: CWriter, source: str, target: str, rows: RowRuns, count: int, first: str = "0") -> None:
         """Write the copy of `count` rows, from row `first` on, to scratch."""
         place = f"{source} + ({first} + r) * {self.row}" if self.row else source
         if first == "0" and self.row:
             place = f"{source} + r * {self.row}"
-        if not self.element and rows.length % _WORD == 0:
+        if not self.element and rows.length % _WORD == 0 and self.c_type == "int8_t":
             with w.loop("r", count):
                 w(f"const uint32_t word = 0x01010101U * (uint8_t)({place})[0];")
                 w(f"uint32_t *const written = (uint32_t *)(void *)({target} + r * {rows.length});")
@@ -45,8 +48,8 @@ class Operand:
                     w("written[i] = word;")
             return
         with w.loop("r", count):
-            w(f"const int8_t *const values = {place};")
-            w(f"int8_t *const written = {target} + r * {rows.length};")
+            w(f"const {self.c_type} *const values = {place};")
+            w(f"{self.c_type} *const written = {target} + r * {rows.length};")
             with w.loop("i", rows.length):
                 w(f"written[i] = values[{'i' if self.element else '0'}];")
 
@@ -66,7 +69,8 @@ class RowRuns:
     @property
     def scratch_bytes(self) -> int:
         """Bytes that operands written out take."""
-        return sum(self._run_bytes for operand in (self.a, self.b) if operand.at is not None)
+        written = [operand for operand in (self.a, self.b) if operand.at is not None]
+        return sum(self._run_elements * SIZES[operand.c_type] for operand in written)
 
     @property
     def calls(self) -> int:
@@ -79,14 +83,14 @@ class RowRuns:
         return bool(self.count % self.at_once * self.length % _WORD or self.at_once * self.length % _WORD)
 
     @property
-    def written_bytes(self) -> int:
-        """Bytes that are written out in all."""
+    def written_elements(self) -> int:
+        """Elements that are written out in all."""
         every = math.prod(self.outer) * self.count * self.length
         written = [operand for operand in (self.a, self.b) if operand.at is not None]
-        return sum(self._run_bytes if operand.once else every for operand in written)
+        return sum(self._run_elements if operand.once else every for operand in written)
 
     @property
-    def _run_bytes(self) -> int:
+    def _run_elements(self) -> int:
         return -(-self.at_once * self.length // _WORD) * _WORD
 
 
@@ -95,7 +99,7 @@ def rows_of(op: Add | Sub | Mul) -> RowRuns | None:
     shape = op.y.shape
     sizes = merged_sizes(shape, broadcast_strides(op.a.shape, shape), broadcast_strides(op.b.shape, shape))
     if len(sizes) == 1 and sizes[0][1] == sizes[0][2] == 1:
-        return _rows([], (1, 0, 0), sizes[0], 1)
+        return _rows([], (1, 0, 0), sizes[0], 1, op.y.dtype.c_type)
     if len(sizes) == 1:
         (total, a, b) = sizes[0]
         length = max(size for size in range(1, min(total, _LONGEST_ROW) + 1) if total % size == 0)
@@ -105,11 +109,15 @@ def rows_of(op: Add | Sub | Mul) -> RowRuns | None:
         return None
     fill = _WORD // math.gcd(row[0], _WORD)
     at_once = min(fill * max(1, round(_RUN_BYTES / (fill * row[0]))), rows[0])
-    return _rows(outer, rows, row, at_once)
+    return _rows(outer, rows, row, at_once, op.y.dtype.c_type)
 
 
 def _rows(
-    outer: Sequence[tuple[int, int, int]], rows: tuple[int, int, int], row: tuple[int, int, int], at_once: int
+    outer: Sequence[tuple[int, int, int]],
+    rows: tuple[int, int, int],
+    row: tuple[int, int, int],
+    at_once: int,
+    c_type: str,
 ) -> RowRuns:
     length, operands, used = row[0], [], 0
     for which in (1, 2):
@@ -121,6 +129,7 @@ def _rows(
                 element=row[which],
                 at=None if dense and not any(size[which] % _WORD for size in outer) else used,
                 once=not dense and rows[which] == 0 and not any(size[which] for size in outer),
+                c_type=c_type,
             )
         )
         if operands[-1].at is not None:

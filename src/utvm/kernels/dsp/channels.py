@@ -90,7 +90,7 @@ class ChannelDepthwise(ScheduledFamily):
             cycles=plan.cycles(core),
             constant_bytes=4 * len(plan.starts) * plan.spec(plan.parts[0]).words,
             code_bytes=INSTRUCTION_BYTES * lines,
-            ahead=op.x.dtype.itemsize * nest_ahead(op),
+            ahead=nest_ahead(op),
         )
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
@@ -116,7 +116,7 @@ class ChannelDepthwise(ScheduledFamily):
                 support=plan.kernels(core),
             ),
             constants={"stream": CArray(c_type="int32_t", values=plan.stream())},
-            ahead=op.x.dtype.itemsize * nest_ahead(op),
+            ahead=nest_ahead(op),
         )
 
 

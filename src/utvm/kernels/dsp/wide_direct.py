@@ -127,7 +127,7 @@ def _ahead(plan: WidePlan) -> int:
     window, op, size = plan.window, plan.op, 2
     if not window.strips:
         assert isinstance(op, Conv2D)
-        return size * (nest_ahead(op) if plan.in_place else ring_ahead(op, window.slots))
+        return nest_ahead(op) if plan.in_place else ring_ahead(op, window.slots)
     grows, pixels = window.out_channels - window.channels, window.height * window.width + window.rest
     if plan.in_place:
         # A block's inputs are read again for each block of channels.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from utvm.codegen import CWriter
 from utvm.graph import AveragePool2D, MaxPool2D
+from utvm.graph.formulas import limits
 from utvm.kernels.runs import WORD
 
 _ALONE = 2
@@ -78,6 +79,39 @@ class Words:
             with w.loop("word", nbytes, step=WORD):
                 w(f"const int32_t i = word < {nbytes - WORD} ? word : {nbytes - WORD};")
                 yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """The elements of a word that a pool compares at once.
+
+    Attributes:
+        larger, smaller: the helpers that take the larger and the smaller of each.
+        bits: of an element.
+        limits: the least and the largest that a result may be.
+    """
+
+    larger: str
+    smaller: str
+    bits: int
+    limits: tuple[int, int]
+
+    @classmethod
+    def of(cls, op: MaxPool2D | AveragePool2D) -> Lanes:
+        """Return the lanes of an operator of int8 or int16."""
+        bits = 8 * op.y.dtype.itemsize
+        count = 32 // bits
+        return cls(larger=f"utvm_max{count}", smaller=f"utvm_min{count}", bits=bits, limits=limits(op))
+
+    def clamp_lines(self, name: str) -> list[str]:
+        """Return the statements that limit the elements of a word."""
+        (low, high), most = self.limits, (1 << (self.bits - 1)) - 1
+        lines = [f"{name} = {self.larger}({name}, {self._splat(low)});"] if low > -most - 1 else []
+        return lines + ([f"{name} = {self.smaller}({name}, {self._splat(high)});"] if high < most else [])
+
+    def _splat(self, value: int) -> str:
+        one = 0x01010101 if self.bits == 8 else 0x00010001
+        return f"0x{(value & (1 << self.bits) - 1) * one:08X}u"
 
 
 def splat(value: int) -> str:

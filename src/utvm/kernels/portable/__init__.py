@@ -19,6 +19,7 @@ from utvm.kernels.portable.move import PortableMove
 from utvm.kernels.portable.packed import PortablePacked
 from utvm.kernels.portable.pool import PortablePool2D
 from utvm.kernels.portable.softmax import PortableSoftmax
+from utvm.kernels.portable.typed_pool import TypedPool2D
 
 __all__ = [
     "PortableConv2D",
@@ -37,4 +38,5 @@ __all__ = [
     "PortablePool2D",
     "PortableResizeBilinear",
     "PortableSoftmax",
+    "TypedPool2D",
 ]

@@ -49,6 +49,8 @@ _AT_ONCE = (1, 2, 4, 8)
 _DEFAULT = 4
 """Points of an elementwise operator, or terms of a sum, that are written out one after another."""
 
+_SUMS, _WIDE_SUMS = 4, 2
+"""Sums of neighbouring points that are made at once: what is added to one need not wait for the one before."""
 _MANY = 16
 """Points beside which a rest of up to three is little."""
 
@@ -118,7 +120,7 @@ class PortableDefined(KernelFamily):
             w(f"{c_type} *const {name} = ({c_type} *)(void *)(scratch + {place});")
         stages = _collapsed(op)
         for stage in stages:
-            s = _schedule(stage, unroll)
+            s = _schedule(stage, unroll, blocks=op.outputs[0].dtype is not DType.INT8)
             if len(stages) == 1:
                 helpers.update(dict.fromkeys(render(w, s)))
             else:
@@ -226,8 +228,14 @@ def _turns(stage: Compute) -> int:
     return list(axes.values())[-1] if axes else 1
 
 
-def _schedule(stage: Compute, unroll: int) -> Schedule:
+def _schedule(stage: Compute, unroll: int, *, blocks: bool) -> Schedule:
+    """Return the order of a stage: neighbouring sums at once where `blocks` may be, else so many points or terms."""
     s = Schedule.of(stage)
+    if blocks and stage.reduce and stage.space:
+        innermost = list(stage.space)[-1]
+        sums = min(_WIDE_SUMS if stage.c_type.endswith("64_t") else _SUMS, stage.space[innermost])
+        if sums > 1:
+            return s.split(innermost, sums).unroll(f"{innermost}_i")
     axes = stage.reduce or stage.space
     if axes and unroll > 1:
         innermost = list(axes)[-1]

@@ -1,0 +1,161 @@
+"""Operators in int16 and float32 beside the same in int8: modelled cycles of an element of the larger side, run.
+
+    python benchmarks/typed_operators.py [--board BOARD] [--shapes H,W,C ...] [--types A,B]
+
+Convolutions have a list of their own (`typed_layers.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from typed_layers import wide
+
+import utvm
+from utvm.graph import (
+    Add,
+    AveragePool2D,
+    BatchMatMul,
+    DType,
+    Graph,
+    LeakyRelu,
+    Logistic,
+    MaxPool2D,
+    Mean,
+    Mul,
+    Operator,
+    Padding,
+    Quantization,
+    Relu,
+    Softmax,
+    Sub,
+    Tanh,
+    Tensor,
+)
+from utvm.graph.cost import macs_of
+from utvm.tuning import NO_RECORDS
+
+SHAPES = ("16,16,32", "9,7,15", "32,32,1")
+_FULL = (-128, 127)
+
+
+class Operators:
+    """Operators that read the same inputs, in int8."""
+
+    def __init__(self, height: int, width: int, channels: int) -> None:
+        self.size = height, width, channels
+        self.count = 0
+        self.x, self.z = (self._tensor((1, *self.size)) for _ in range(2))
+        self.rows = [self._tensor((1, height, 2 * channels + 2)) for _ in range(2)]
+
+    def every(self) -> list[Operator]:
+        """Return them."""
+        return [*self._of_elements(), *self._of_rows(), *self._windows()]
+
+    def _tensor(self, shape: tuple[int, ...], scale: float = 0.05, zero: int = 3) -> Tensor:
+        self.count += 1
+        quant = Quantization.per_tensor(scale, zero)
+        return Tensor(name=f"t{self.count}", shape=shape, dtype=DType.INT8, quant=quant)
+
+    def _constant(self, shape: tuple[int, ...], scale: float = 0.02) -> Tensor:
+        values = np.random.default_rng(self.count).integers(-100, 100, shape).astype(np.int8)
+        return dataclasses.replace(self._tensor(shape, scale, 0), data=values)
+
+    def _of_elements(self) -> Iterator[Operator]:
+        shape, channels = self.x.shape, self.size[2]
+        for kind in (Add, Sub, Mul):
+            row = self._tensor((1, 1, 1, channels)) if channels > 1 else self.z
+            for name, other in (("full", self.z), ("row", row)):
+                yield kind(name=f"{kind.__name__} {name}", a=self.x, b=other, y=self._tensor(shape, 0.1))
+        yield Logistic(name="Logistic", x=self.x, y=self._tensor(shape, 1 / 256, -128))
+        yield Tanh(name="Tanh", x=self.x, y=self._tensor(shape, 1 / 128, 0))
+        yield Relu(name="Relu", x=self.x, y=self._tensor(shape))
+        yield LeakyRelu(name="LeakyRelu", x=self.x, y=self._tensor(shape), alpha=0.1)
+
+    def _of_rows(self) -> Iterator[Operator]:
+        height, _, channels = self.size
+        a, b = self.rows
+        yield Softmax(name="Softmax", x=a, y=self._tensor(a.shape, 1 / 256, -128))
+        yield Mean(name="Mean pixels", x=self.x, y=self._tensor((1, 1, 1, channels)), axes=(1, 2))
+        yield Mean(name="Mean channels", x=a, y=self._tensor((1, height, 1)), axes=(2,))
+        y = self._tensor((1, height, height), 0.3)
+        yield BatchMatMul(name="BatchMatMul turned", a=a, b=b, y=y, turned_a=False, turned_b=True)
+        tall = self._tensor((1, a.shape[2], 24))
+        y = self._tensor((1, height, 24), 0.3)
+        yield BatchMatMul(name="BatchMatMul", a=a, b=tall, y=y, turned_a=False, turned_b=False)
+
+    def _windows(self) -> Iterator[Operator]:
+        height, width, channels = self.size
+        for name, kind in (("Max", MaxPool2D), ("Average", AveragePool2D)):
+            for size, stride, same in (
+                (2, 2, False),
+                (3, 1, True),
+                (3, 2, True),
+                (6, 6, False),
+                (min(height, width), 1, False),
+            ):
+                before = size // 2 if same else 0
+                padding = Padding(top=before, bottom=before, left=before, right=before)
+                rows, columns = ((n + 2 * before - size) // stride + 1 for n in (height, width))
+                y = self._tensor((1, rows, columns, channels))
+                yield kind(
+                    name=f"{name} {size}x{size}/{stride}", x=self.x, y=y,
+                    filter=(size, size), stride=(stride, stride), padding=padding, clamp=_FULL,
+                )  # fmt: skip
+
+
+def _real(op: Operator, known: dict[Tensor, Tensor]) -> Operator:
+    def changed(tensor: Tensor) -> Tensor:
+        data = None if tensor.data is None else (tensor.values * np.float32(0.01)).astype(np.float32)
+        made = dataclasses.replace(tensor, dtype=DType.FLOAT32, quant=None, data=data)
+        return known.setdefault(tensor, made)
+
+    found = op.with_tensors({t: changed(t) for t in dict.fromkeys((*op.inputs, *op.outputs))})
+    return dataclasses.replace(found, clamp=_FULL) if hasattr(op, "clamp") else found
+
+
+def _graph(operators: list[Operator]) -> Graph:
+    inputs = tuple(dict.fromkeys(t for op in operators for t in op.activations))
+    outputs = tuple(y for op in operators for y in op.outputs)
+    return Graph(name="every", operators=tuple(operators), inputs=inputs, outputs=outputs)
+
+
+def main() -> int:
+    """Print a row for each operator and shape."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--board", default="qemu-cortex-m7")
+    parser.add_argument("--shapes", nargs="+", default=SHAPES)
+    parser.add_argument("--types", default="int8,int16,float32")
+    arguments = parser.parse_args()
+    types = arguments.types.split(",")
+    for shape in arguments.shapes:
+        operators = Operators(*(int(part) for part in shape.split(","))).every()
+        found: dict[str, Mapping[str, Any]] = {}
+        for dtype in types:
+            graph = _graph(operators)
+            if dtype == "int16":
+                graph = wide(graph)
+            elif dtype == "float32":
+                known: dict[Tensor, Tensor] = {}
+                graph = _graph([_real(op, known) for op in operators])
+            report, _ = utvm.profile(graph, arguments.board, records=NO_RECORDS)
+            found[dtype] = {op.name: op for op in report.operators}
+        print(f"{shape}, modelled cycles an element (of input or output, or a tap), {arguments.board}")
+        for op in operators:
+            work = max(macs_of(op), op.outputs[0].elements, *(t.elements for t in op.activations))
+            if isinstance(op, MaxPool2D | AveragePool2D):
+                work = op.y.elements * op.filter[0] * op.filter[1]
+            each = [found[dtype][op.name] for dtype in types]
+            cells = "".join(f"{e.cycles / work:9.2f}" for e in each)
+            ratio = f"{each[1].cycles / each[0].cycles:7.2f}" if len(each) > 1 else ""
+            print(f"{op.name:<20}{cells}{ratio}   ", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
