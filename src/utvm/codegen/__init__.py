@@ -22,6 +22,7 @@ from utvm.codegen.model import (
     render_model,
     step_symbol,
 )
+from utvm.codegen.rolling import Turns, rolled
 from utvm.codegen.weights_object import weights_assembly
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "CState",
     "CSupport",
     "CWriter",
+    "Turns",
     "comment",
     "entry_source",
     "float_literal",
@@ -49,6 +51,7 @@ __all__ = [
     "port_names",
     "render_library",
     "render_model",
+    "rolled",
     "step_symbol",
     "weights_assembly",
 ]

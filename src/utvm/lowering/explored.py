@@ -11,7 +11,7 @@ from utvm.graph import Graph, Operator, Tensor
 from utvm.kernels import KernelFamily
 from utvm.lowering.budget import MOST_PLANS
 from utvm.lowering.patches import STRIPE, Stripes
-from utvm.lowering.plan import MOST_PLACED, SEARCH_ROUNDS
+from utvm.lowering.placement import MOST_PLACED, SEARCH_ROUNDS
 from utvm.lowering.recalled import Recalled
 from utvm.lowering.select import Candidate
 

@@ -25,6 +25,7 @@ from utvm.lowering.program import Call, Program
 from utvm.lowering.promises import broken_promise
 from utvm.lowering.select import Candidate, candidates
 from utvm.lowering.storage import requests_of
+from utvm.lowering.turns import RepeatedTurns
 from utvm.lowering.views import Views
 from utvm.naming import library_name
 from utvm.progress import say
@@ -46,6 +47,7 @@ class Layout:
         self.operators = self.views.operators
         self.plans = 0
         self._floor = ArenaFloor(graph, self.operators, self.views.root)
+        self._turns = RepeatedTurns(self.operators)
 
     def options(self, asked: Options, explored: Explored | None = None) -> list[list[Candidate]]:
         """Return the candidates of each operator; all problems are in one error."""
@@ -104,7 +106,8 @@ class Layout:
     def arena_bytes(self, picked: Sequence[Candidate]) -> int:
         """Return the bytes of the arena of a combination, and count that."""
         self.plans += 1
-        return plan_memory(self._requests(picked)).arena_bytes
+        requests = self._requests(picked)
+        return plan_memory(requests, alike=self._turns.alike(requests)).arena_bytes
 
     def program(self, picked: Sequence[Candidate], least_cycles: float = 0.0) -> Program:
         """Return the program of a combination; no plan within its budgets has fewer than `least_cycles`."""
@@ -162,7 +165,8 @@ class Layout:
 
     def _memory(self, picked: Sequence[Candidate]) -> tuple[MemoryPlan, Mapping[Operator, Request]]:
         requests, scratch = requests_of(self.graph, self.views, self._chosen(picked))
-        return plan_memory([*requests, *scratch.values()]), scratch
+        every = [*requests, *scratch.values()]
+        return plan_memory(every, alike=self._turns.alike(every)), scratch
 
     def _requests(self, picked: Sequence[Candidate]) -> list[Request]:
         requests, scratch = requests_of(self.graph, self.views, self._chosen(picked))

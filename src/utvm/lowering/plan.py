@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from utvm.graph import Tensor
+from utvm.lowering.placement import Shape, placed_shapes
 
 BUFFER_ALIGNMENT = 4
-SEARCH_ROUNDS = 400
-_MOST_PERMUTED = 5
-_SHUFFLED = 8
-MOST_PLACED = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,6 +54,7 @@ class MemoryPlan:
     arena_bytes: int
     lower_bound: int
     state_bytes: int = 0
+    _starts: dict[Tensor, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def offset_of(self, tensor: Tensor) -> int:
         """Return where `tensor` starts.
@@ -67,27 +62,34 @@ class MemoryPlan:
         Raises:
             KeyError: the tensor is not in the arena.
         """
-        for request, offset in self.offsets.items():
-            if tensor in request.tensors:
-                return offset + request.places.get(tensor, 0)
-        raise KeyError(tensor.name)
+        if not self._starts:
+            for request, offset in self.offsets.items():
+                for held in request.tensors:
+                    self._starts.setdefault(held, offset + request.places.get(held, 0))
+        return self._starts[tensor]
 
 
-def plan_memory(requests: Sequence[Request], *, enough: int = 0) -> MemoryPlan:
+def plan_memory(requests: Sequence[Request], *, enough: int = 0, alike: Sequence[int] | None = None) -> MemoryPlan:
     """Place all requests so that no two live ones overlap, in as few bytes as can be found.
 
     First fit over several orders (large first, long-lived first, …), then over all orders of few requests or a seeded
     local search over those of many; it ends as soon as the lower bound is reached, which for chains and residual
     networks is at once, or `enough` bytes. Deterministic. States come first, each for itself.
+
+    Args:
+        requests: what memory is needed when.
+        enough: the bytes that suffice.
+        alike: a number for each request; equal numbers get equal places where that takes no more bytes.
     """
     bound = lower_bound(requests)
     states = [request for request in requests if request.is_state]
     kept = {state: sum(s.aligned_bytes for s in states[:index]) for index, state in enumerate(states)}
     state_bytes = sum(state.aligned_bytes for state in states)
+    groups = None if alike is None else tuple(n for n, r in zip(alike, requests, strict=True) if not r.is_state)
     requests = [request for request in requests if not request.is_state]
     places = {request: place for place, request in enumerate(requests)}
     shapes = tuple(
-        _Shape(
+        Shape(
             label=r.label,
             nbytes=r.aligned_bytes,
             first=r.first,
@@ -97,135 +99,31 @@ def plan_memory(requests: Sequence[Request], *, enough: int = 0) -> MemoryPlan:
         )
         for r in requests
     )
-    placed = _placed(shapes, max(bound, enough) - state_bytes)
+    placed = placed_shapes(shapes, max(bound, enough) - state_bytes, groups)
     offsets = kept | {request: state_bytes + place for request, place in zip(requests, placed, strict=True)}
     arena = max((offset + request.aligned_bytes for request, offset in offsets.items()), default=0)
     return MemoryPlan(offsets=offsets, arena_bytes=arena, lower_bound=bound, state_bytes=state_bytes)
 
 
 def lower_bound(requests: Iterable[Request]) -> int:
-    """Return the most bytes that what is live at one time needs; no plan can need less."""
-    every = list(requests)
-    return max((live_bytes(every, time) for time in {r.first for r in every}), default=0)
+    """Return the most bytes that what is live at one time needs, outputs lying over inputs where they may.
 
-
-def live_bytes(requests: Iterable[Request], call: int) -> int:
-    """Return the bytes that what is live during a call needs, outputs lying over inputs where they may."""
-    total = 0
+    No plan can need less.
+    """
+    begun: Counter[int] = Counter()
+    ended: Counter[int] = Counter()
+    saved: Counter[int] = Counter()
     for request in requests:
-        if not request.first <= call <= request.last:
-            continue
-        total += request.aligned_bytes
-        if request.over is not None and request.first == call:
+        begun[request.first] += request.aligned_bytes
+        ended[request.last] += request.aligned_bytes
+        if request.over is not None:
             under = request.over.aligned_bytes
             together = max(request.aligned_bytes, under + max(request.aligned_ahead, 0))
-            total -= max(request.aligned_bytes + under - together, 0)
-    return total
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shape:
-    """What of a request decides on its place. `over` is the place of another in the list."""
-
-    label: str
-    nbytes: int
-    first: int
-    last: int
-    over: int | None
-    ahead: int
-
-
-_Conflicts = Sequence[Sequence[tuple[int, int, int]]]
-"""For each request, those that live at the same time, and between which distances from their start it can't start."""
-
-
-@lru_cache(maxsize=2048)
-def _placed(shapes: tuple[_Shape, ...], bound: int) -> tuple[int, ...]:
-    """Return offsets. Budgets ask for the same plans again and again, while the flash of a model is found."""
-    conflicts = _conflicts(shapes)
-
-    def peak(offsets: Mapping[int, int]) -> int:
-        return max((offset + shapes[place].nbytes for place, offset in offsets.items()), default=0)
-
-    def by(key: Callable[[_Shape], tuple[int | str, ...]]) -> list[int]:
-        return sorted(range(len(shapes)), key=lambda place: key(shapes[place]))
-
-    orders = [
-        by(lambda s: (-s.nbytes, s.first, s.label)),
-        by(lambda s: (s.first - s.last, -s.nbytes, s.label)),
-        by(lambda s: (-s.nbytes * (s.last - s.first + 1), s.first, s.label)),
-        list(range(len(shapes))),
-        by(lambda s: (-s.first, -s.nbytes, s.label)),
-    ]
-    sizes = [shape.nbytes for shape in shapes]
-    least, best_order, best = min(
-        ((peak(found), order, found) for order in orders if (found := _first_fit(order, conflicts, sizes))),
-        key=lambda tried: tried[0],
-        default=(0, [], {}),
-    )
-    generator = random.Random(0)
-    permutations = itertools.permutations(range(len(shapes))) if len(shapes) <= _MOST_PERMUTED else None
-    for turn in range(min(SEARCH_ROUNDS, MOST_PLACED // max(len(shapes), 1))):
-        if least <= bound:
-            break
-        if permutations is None:
-            highest = max(best, key=lambda place: best[place] + shapes[place].nbytes)
-            order = _varied(best_order, highest, turn, generator)
-        else:
-            order = list(next(permutations, best_order))
-        found = _first_fit(order, conflicts, sizes, most=least)
-        if found is not None:
-            least, best_order, best = peak(found), order, found
-    return tuple(best[place] for place in range(len(shapes)))
-
-
-def _varied(order: Sequence[int], highest: int, turn: int, generator: random.Random) -> list[int]:
-    """Return an order with one request moved, in every other turn the one at the top; in every eighth any order."""
-    varied = list(order)
-    if turn % _SHUFFLED == 0:
-        generator.shuffle(varied)
-        return varied
-    mover = highest if turn % 2 else generator.choice(varied)
-    varied.remove(mover)
-    varied.insert(generator.randrange(len(varied) + 1), mover)
-    return varied
-
-
-def _first_fit(
-    order: Sequence[int], conflicts: _Conflicts, sizes: Sequence[int], *, most: float = math.inf
-) -> dict[int, int] | None:
-    """Return where requests lie that are placed one after the other; None as soon as one ends beyond `most`."""
-    placed: dict[int, int] = {}
-    where = placed.get
-    for place in order:
-        taken = [(at + low, at + high) for other, low, high in conflicts[place] if (at := where(other)) is not None]
-        taken.sort()
-        offset = 0
-        for start, stop in taken:
-            if start < offset < stop:
-                offset = stop
-        if offset + sizes[place] > most:
-            return None
-        placed[place] = offset
-    return placed
-
-
-def _conflicts(shapes: Sequence[_Shape]) -> _Conflicts:
-    return [
-        [
-            (index, *_between(shape, place, other, index))
-            for index, other in enumerate(shapes)
-            if index != place and shape.first <= other.last and other.first <= shape.last
-        ]
-        for place, shape in enumerate(shapes)
-    ]
-
-
-def _between(shape: _Shape, place: int, other: _Shape, index: int) -> tuple[int, int]:
-    """Return between which distances from the start of `other`, themselves allowed, `shape` can't start."""
-    low, high = -shape.nbytes, other.nbytes
-    if shape.over == index:
-        return max(low, -shape.ahead), high
-    if other.over == place:
-        return low, min(high, other.ahead)
-    return low, high
+            saved[request.first] += max(request.aligned_bytes + under - together, 0)
+    most = live = 0
+    for time in sorted({*begun, *ended}):
+        live += begun[time]
+        if time in begun:
+            most = max(most, live - saved[time])
+        live -= ended[time]
+    return most

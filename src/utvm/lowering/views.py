@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from utvm.graph import Concatenation, Graph, Operator, Reshape, Split, Store, StridedSlice, Tensor
+from utvm.kernels import workload
 
 READ_IN_PLACE = (Reshape, Split, StridedSlice)
 """What may be no operator at all but its input's memory, read later."""
@@ -21,7 +22,9 @@ class Views:
 
     def __init__(self, graph: Graph) -> None:
         self._inside: dict[Tensor, tuple[Tensor, int]] = {}
-        skipped = [op for op in graph.operators if self._note(graph, op)]
+        self._makers = graph.producers
+        self._kept = set(graph.kept)
+        skipped = {op for op in graph.operators if self._note(graph, op)}
         self.operators = [op for op in graph.operators if op not in skipped]
         self.last_use: dict[Tensor, int] = {}
         for position, op in enumerate(self.operators):
@@ -61,32 +64,39 @@ class Views:
         if isinstance(op, Reshape) and not op.x.is_constant:
             self._inside[op.y] = op.x, 0
             return True
-        if isinstance(op, StridedSlice) and op.y not in graph.kept:
+        if isinstance(op, StridedSlice) and op.y not in self._kept:
             start = _run_of_rows(op)
             if start is not None:
                 self._inside[op.y] = op.x, start
                 return True
-        if isinstance(op, Split) and not any(y in graph.kept for y in op.ys):
+        if isinstance(op, Split) and not any(y in self._kept for y in op.ys):
             starts = _runs_of_parts(op)
             if starts is not None:
                 self._inside.update({y: (op.x, start) for y, start in zip(op.ys, starts, strict=True)})
                 return True
-        if isinstance(op, Concatenation) and self._can_be_written_in_place(graph, op):
+        if isinstance(op, Concatenation) and self._can_be_written_in_place(op):
             start = 0
             for part in op.xs:
-                self._inside[part] = op.y, start
+                self._inside[self.root(part)] = op.y, start
                 start += part.nbytes
             return True
         return False
 
-    def _can_be_written_in_place(self, graph: Graph, op: Concatenation) -> bool:
+    def _can_be_written_in_place(self, op: Concatenation) -> bool:
         if prod(op.y.shape[: op.axis]) != 1 or len(set(op.xs)) < len(op.xs):
             return False
         if any(part.nbytes % _ALIGNMENT for part in op.xs[:-1]):
             return False
-        made = {tensor for other in graph.operators for tensor in other.outputs}
-        taken = (*self._inside, *graph.kept)
-        return all(part in made and part not in taken and self.root(part) is part for part in op.xs)
+        owners = [self.root(part) for part in op.xs]
+        if len(set(owners)) < len(owners) or any(owner not in self._makers for owner in owners):
+            return False
+        if any(tensor in self._kept for tensor in (*op.xs, *owners)):
+            return False
+        if any(owner is not part for owner, part in zip(owners, op.xs, strict=True)):
+            # What layers of one kind make, such as the steps of a recurrent one, lives until then anyhow.
+            makers = {workload(self._makers[owner]) for owner in owners}
+            return len(makers) == 1 and all(map(self.is_whole, op.xs))
+        return True
 
 
 def _state_of(graph: Graph, stored: Tensor) -> Tensor:
