@@ -17,6 +17,7 @@ from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
 from utvm.kernels.helium import (
     HeliumBinary,
+    HeliumConvert,
     HeliumConvolution,
     HeliumDepthwise,
     HeliumLookup,
@@ -51,6 +52,8 @@ DRAWN = [
     *((kind, HeliumLookup()) for kind in ("Logistic", "LeakyRelu", "Relu", "Relu6", "Add")),
     ("Softmax", HeliumSoftmax()),
     ("Mean", HeliumMean()),
+    ("Quantize", HeliumConvert()),
+    ("Dequantize", HeliumConvert()),
 ]
 
 

@@ -16,6 +16,7 @@ from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
 from utvm.kernels.helium import (
     HeliumBinary,
+    HeliumConvert,
     HeliumConvolution,
     HeliumDepthwise,
     HeliumLookup,
@@ -96,6 +97,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumWideDepthwise(),
     HeliumResizeBilinear(),
     HeliumMove(),
+    HeliumConvert(),
     RvvProduct(),
     RvvAcross(),
     RvvDepthwise(),

@@ -2,6 +2,7 @@
 
 from utvm.kernels.helium.bilinear import HeliumResizeBilinear
 from utvm.kernels.helium.binary import HeliumBinary
+from utvm.kernels.helium.convert import HeliumConvert
 from utvm.kernels.helium.convolution import HeliumConvolution, HeliumWideConvolution, HeliumWideDepthwise
 from utvm.kernels.helium.depthwise import HeliumDepthwise
 from utvm.kernels.helium.lookup import HeliumLookup
@@ -12,6 +13,7 @@ from utvm.kernels.helium.softmax import HeliumSoftmax
 
 __all__ = [
     "HeliumBinary",
+    "HeliumConvert",
     "HeliumConvolution",
     "HeliumDepthwise",
     "HeliumLookup",
