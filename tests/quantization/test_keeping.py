@@ -111,7 +111,7 @@ def choose(lost: Callable[[Kept], float], cost: Callable[[Kept], BoardCost | Non
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("utvm.quantization.keeping.lost_points", lambda *_: lost(tried[-1]))
-        patch.setattr("utvm.quantization.keeping._by_noise", lambda *_: [a, b])
+        patch.setattr("utvm.quantization.keeping.by_noise", lambda *_: [(a,), (b,)])
         priced = None if cost(Kept(lost=0, cost=None)) is None else lambda made: cost(tried[-1])
         found = keep_accuracy(graph, make, Dataset(inputs={"x": SAMPLES}), 1.0, priced, lambda text: None)
     short = {a.name: "a", b.name: "b"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from utvm.graph import (
@@ -16,7 +17,6 @@ from utvm.graph import (
     Logistic,
     MaxPool2D,
     Mean,
-    Operator,
     Relu,
     Relu6,
     Softmax,
@@ -24,15 +24,22 @@ from utvm.graph import (
 )
 from utvm.quantization.batches import Runner
 from utvm.quantization.dataset import Dataset
-from utvm.quantization.judging import lost_points, quantised_inputs, real_values
+from utvm.quantization.judging import lost_points
 from utvm.quantization.kept_types import CLAMPING, float_alone, fused_activations, has_int16
+from utvm.quantization.noise import by_noise
+from utvm.quantization.together import chosen_together
 
 _KINDS = (
     *(CLAMPING, BatchMatMul, Mean, Softmax, Logistic, Tanh),
     *(Relu, Relu6, LeakyRelu, MaxPool2D, AveragePool2D, Elementwise, Gather),
 )
 """Operators that may be int16 or float32 for accuracy's sake."""
-_SAMPLES = 48
+_ONE_BY_ONE = 8
+"""Choices that join one at a time; then as many more as there are already."""
+_MOST_TRIED = 48
+"""Networks that one walk measures."""
+_MOST = 2 + 3 * _MOST_TRIED
+"""Networks that are measured in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +105,12 @@ def keep_accuracy(
 ) -> tuple[Kept, ...]:
     """Return the choices that were measured, and once more, as the last, the one to take.
 
-    Operators join in the order of how much noise each brings to the output where it alone is int8, until no more than
-    `points` are lost. Then those that are not needed leave again. That is done in int16, where int16 throughout loses
-    little enough. It is done in float32 too where int16 does not keep accuracy, or where costs are known. At last
-    operators go from float32 to int16 where accuracy allows it. The choice with the fewest cycles is taken, without a
-    board the one with the fewest operators; none that does not fit the board.
+    Steps of a loop that is written out, and layers that share weights, change together: as one operator. Operators
+    join in the order of how much noise each brings to the output where it alone is int8, until no more than `points`
+    are lost. Then those that are not needed leave again. That is done in int16, where int16 throughout loses little
+    enough. It is done in float32 too where int16 does not keep accuracy, or where costs are known. At last operators go
+    from float32 to int16 where accuracy allows it. The choice with the fewest cycles is taken, without a board the one
+    with the fewest operators; none that does not fit the board. At most some 150 choices are measured.
 
     Args:
         graph: float.
@@ -114,29 +122,38 @@ def keep_accuracy(
     """
     real = next(iter(Runner(graph).joined(data.inputs).values()))
     measured: list[Kept] = []
+    began = time.monotonic()
 
     def tried(types: Types) -> Kept:
         made = make(types)
         wide, kept = (tuple(n for n, t in types.items() if t is each) for each in (DType.INT16, DType.FLOAT32))
         price = None if cost is None else cost(made)
         found = Kept(wide=wide, real=kept, lost=lost_points(made, data, real), cost=price)
-        progress(
-            f"keeping accuracy: {len(wide)} operators in int16, {len(kept)} in float32 lose {found.lost:.2f} points"
-        )
         measured.append(found)
+        seconds = (time.monotonic() - began) / len(measured)
+        progress(
+            f"keeping accuracy: choice {len(measured)} of at most {_MOST}, {seconds:.1f} s each: {len(wide)} in int16, "
+            f"{len(kept)} in float32 lose {found.lost:.2f} points"
+        )
         return found
 
     if tried({}).lost <= points:
         return tuple(measured * 2)
     search = _Search(tried, points, measured[0])
-    order = _by_noise(graph, make, data.sample(_SAMPLES), progress)
-    wide = {op.name: DType.INT16 if has_int16(op) else DType.FLOAT32 for op in order}
-    if search.keeps(tried(wide), fitting=False):
+    fused, always = set(fused_activations(graph).values()), float_alone(graph)
+    candidates = [op for op in graph.operators if isinstance(op, _KINDS) and op not in fused and op.name not in always]
+    order = by_noise(graph, make, chosen_together(graph, candidates), data, progress)
+    wide = [{op.name: DType.INT16 if has_int16(op) else DType.FLOAT32 for op in each} for each in order]
+    if search.keeps(tried(_joined(wide)), fitting=False):
         search.walk(wide)
     if cost is not None or not search.kept:
-        search.walk({op.name: DType.FLOAT32 for op in order})
+        search.walk([{op.name: DType.FLOAT32 for op in each} for each in order])
         search.narrow(wide)
     return (*measured, search.best)
+
+
+def _joined(choices: Sequence[Types]) -> dict[str, DType]:
+    return {name: dtype for each in choices for name, dtype in each.items()}
 
 
 class _Search:
@@ -146,6 +163,8 @@ class _Search:
         self._tried = tried
         self._points = points
         self._least = first
+        self._left = 0
+        """Choices that this walk may still measure."""
         self.kept: list[Kept] = []
         """Choices that keep accuracy and fit."""
 
@@ -164,50 +183,73 @@ class _Search:
                 self._least = found
         return good and (found.fits or not fitting)
 
-    def walk(self, types: Types) -> None:
-        """Let operators join one by one until accuracy is kept, then those leave that are not needed."""
-        chosen: dict[str, DType] = {}
-        found = None
-        for name, dtype in types.items():
-            found = self._tried({**chosen, name: dtype})
-            kept = self.keeps(found)
-            if found.fits:
-                chosen[name] = dtype
-            if kept:
-                break
-        else:
-            return
-        for name in tuple(chosen)[:-1]:
-            fewer = {each: dtype for each, dtype in chosen.items() if each != name}
-            if self.keeps(self._tried(fewer)):
-                chosen = fewer
+    def walk(self, choices: Sequence[Types]) -> None:
+        """Let choices join until accuracy is kept, then those leave that are not needed.
 
-    def narrow(self, wide: Types) -> None:
+        The first join one by one, then as many as there are already. Where these keep accuracy, half of them are
+        tried, and so on.
+        """
+        self._left = _MOST_TRIED
+        chosen, place = self._enough(choices)
+        if chosen is None:
+            return
+        # What joined last is needed, unless it came with others.
+        alone = place <= _ONE_BY_ONE
+        self._leave(chosen[:-1] if alone else chosen, chosen[-1:] if alone else [])
+
+    def _enough(self, choices: Sequence[Types]) -> tuple[list[Types] | None, int]:
+        """Return as many of the first choices as keep accuracy, None where none do; and how many were looked at."""
+        chosen: list[Types] = []
+        place = 0
+        while place < len(choices) and self._left > 0:
+            count = 1 if place < _ONE_BY_ONE else place
+            more = list(choices[place : place + count])
+            found = self._measured([*chosen, *more])
+            if self.keeps(found):
+                return self._shortest(chosen, more), place + count
+            # What does not fit alone is left out.
+            chosen += more if found.fits else []
+            place += count
+        return None, place
+
+    def _shortest(self, chosen: list[Types], more: list[Types]) -> list[Types]:
+        """Return the choices with as few of `more`, which keep accuracy, as halving finds."""
+        low, high = 0, len(more)
+        while high - low > 1 and self._left > 0:
+            middle = (low + high) // 2
+            if self.keeps(self._measured([*chosen, *more[:middle]])):
+                high = middle
+            else:
+                low = middle
+        return [*chosen, *more[:high]]
+
+    def _leave(self, chosen: list[Types], needed: list[Types]) -> None:
+        """Let choices leave that accuracy does not need: many at once first where there are many."""
+        size = max(1, len(chosen) // _ONE_BY_ONE)
+        while chosen and self._left > 0:
+            start = 0
+            while start < len(chosen) and self._left > 0:
+                fewer = chosen[:start] + chosen[start + size :]
+                if self.keeps(self._measured([*fewer, *needed])):
+                    chosen = fewer
+                else:
+                    start += size
+            if size == 1:
+                return
+            size //= 2
+
+    def narrow(self, wide: Sequence[Types]) -> None:
         """Let operators of the best choice go from float32 to int16 where that keeps accuracy and costs no more."""
         if not self.kept:
             return
-        best = self.best
-        for name in best.real:
-            if wide[name] is not DType.INT16:
+        best, self._left = self.best, _MOST_TRIED
+        for each in wide:
+            if self._left <= 0 or set(each) - set(best.real) or DType.INT16 not in each.values():
                 continue
-            found = self._tried({**best.types, name: DType.INT16})
+            found = self._measured([best.types, each])
             if self.keeps(found) and found._price <= best._price:
                 best = found
 
-
-def _by_noise(
-    graph: Graph, make: Callable[[Types], Graph], data: Dataset, progress: Callable[[str], None]
-) -> list[Operator]:
-    """Return operators, that first which brings most noise to the outputs when it alone is int8."""
-    real = Runner(graph).joined(data.inputs)
-    fused, always = set(fused_activations(graph).values()), float_alone(graph)
-    candidates: list[Operator] = [
-        op for op in graph.operators if isinstance(op, _KINDS) and op not in fused and op.name not in always
-    ]
-    noise: dict[Operator, float] = {}
-    for index, op in enumerate(candidates):
-        progress(f"keeping accuracy: trying operator {index + 1} of {len(candidates)}")
-        made = make({other.name: DType.FLOAT32 for other in candidates if other is not op})
-        stored = Runner(made).joined(quantised_inputs(made, data))
-        noise[op] = sum(float(((real_values(stored[t.name], t) - real[t.name]) ** 2).sum()) for t in made.outputs)
-    return sorted(candidates, key=lambda op: (-noise[op], op.name))
+    def _measured(self, choices: Sequence[Types]) -> Kept:
+        self._left -= 1
+        return self._tried(_joined(choices))

@@ -223,7 +223,8 @@ class _Quantizer:
         # int16 has biases of 64 bits: tflite-micro takes no others beside all of these layers.
         wide = DType.INT64 if x.dtype is DType.INT16 else DType.INT32
         stored = np.clip(np.rint(bias / bias_scales), *integer_range(DType.INT32)).astype(wide.value)
-        name = f"{op.name}/bias" if op.bias is None else op.bias.name
+        # Layers that share weights share what is made for a bias that they do not have.
+        name = f"{op.weights.name}/bias" if op.bias is None else op.bias.name
         data, units = stored_weights(values, scales, axis), Quantization.symmetric(bias_scales, 0)
         made = dataclasses.replace(op.weights, dtype=DType.INT8, quant=Quantization.symmetric(scales, axis), data=data)
         bias_made = Tensor(name=name, shape=(channels,), dtype=wide, quant=units, data=stored)
