@@ -162,6 +162,8 @@ class StepWriter:
             each("vshl.s32")
         if finish.multiplies:
             each(f"{finish.product}.s32")
+        if finish.adds:
+            each("vadd.i32")
         if not finish.shifts:
             return
         for register, shift in constants():

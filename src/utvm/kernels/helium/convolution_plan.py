@@ -11,12 +11,11 @@ from utvm.cores import Core
 from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.finish import folded_bias
-from utvm.kernels.dsp.wide_finish import biases
 from utvm.kernels.helium.block import micro_kernel
 from utvm.kernels.helium.block_spec import LANES, BlockSpec, DepthwiseBlockSpec, LongBlockSpec, WideBlockSpec, stream
 from utvm.kernels.helium.finish import VectorFinish, Weighted, constants
 from utvm.kernels.helium.move import copy_cycles, fill_cycles, unfold_cycles
-from utvm.kernels.helium.wide_finish import WideFinish, wide_constants
+from utvm.kernels.helium.wide_finish import WideFinish, wide_bias, wide_constants
 from utvm.kernels.overlap import ring_ahead
 
 Windowed = Conv2D | DepthwiseConv2D
@@ -211,7 +210,7 @@ class ConvolutionPlan:
         if isinstance(op, DepthwiseConv2D):
             weights = np.moveaxis(weights, 3, 0)
         weights = weights.reshape(-1, spec.rows, len(spec.runs), weights[0].size // (spec.rows * len(spec.runs)))
-        bias, others = (biases(op), wide_constants(op)) if _is_wide(op) else (folded_bias(op), constants(op))
+        bias, others = (wide_bias(op), wide_constants(op)) if _is_wide(op) else (folded_bias(op), constants(op))
         parts = [slice(g * self.out_channels, (g + 1) * self.out_channels) for g in range(self.groups)]
         return np.concatenate([stream(spec, weights[p], bias[p], [each[p] for each in others]) for p in parts])
 

@@ -81,9 +81,14 @@ class VectorFinish:
         return True
 
     @property
+    def adds(self) -> bool:
+        """Whether something is added to products."""
+        return False
+
+    @property
     def vectors(self) -> int:
         """Vectors of constants that four channels have."""
-        return self.shifts + self.multiplies + self.left
+        return self.shifts + self.multiplies + self.left + self.adds
 
     @property
     def clamps_low(self) -> bool:
