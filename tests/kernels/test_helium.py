@@ -26,6 +26,7 @@ from utvm.kernels.helium import (
     HeliumPool2D,
     HeliumResizeBilinear,
     HeliumSoftmax,
+    HeliumWideBinary,
     HeliumWideConvolution,
     HeliumWideDepthwise,
 )
@@ -46,6 +47,7 @@ INT16 = [
     ("Conv2D", HeliumWideConvolution()),
     ("FullyConnected", HeliumWideConvolution()),
     ("DepthwiseConv2D", HeliumWideDepthwise()),
+    *((kind, HeliumWideBinary()) for kind in ("Add", "Sub", "Mul")),
 ]
 DRAWN = [
     *WIDE,

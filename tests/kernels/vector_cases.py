@@ -76,16 +76,18 @@ def with_int16(d: Drawer, graph: Graph) -> tuple[Graph, list[np.ndarray]]:
             # Some leave 32 bits.
             data = tensor.values.astype(np.int64) * d.pick(256, 256, 1 << 14) + d.rng.integers(0, 256, tensor.shape)
             return replace(tensor, quant=None, dtype=DType.INT64, data=data)
-        if tensor.is_constant:
+        if tensor is getattr(op, "weights", None):
             return tensor
-        return replace(tensor, dtype=DType.INT16, quant=Quantization.per_tensor(tensor.scale / 256))
+        data = d.int16(tensor.shape) if tensor.is_constant else None
+        return replace(tensor, dtype=DType.INT16, quant=Quantization.per_tensor(tensor.scale / 256), data=data)
 
     changed = {tensor: finer(tensor) for tensor in dict.fromkeys((*op.inputs, *op.outputs))}
     clamps = (-32768, 32767), (-128, 127), (0, 32767), (0, d.integer(0, 32767)), (-d.integer(0, 32768), 21000)
     clamp, others = d.pick(*clamps), {"rounding": Rounding.DOUBLE} if hasattr(op, "rounding") else {}
     wider = replace(op.with_tensors(changed), clamp=clamp, **others)
-    inputs = [d.int16(x.shape) for x in wider.activations]
-    return Graph(name="int16", operators=(wider,), inputs=wider.activations, outputs=wider.outputs), inputs
+    inputs = tuple(dict.fromkeys(wider.activations))
+    made = Graph(name="int16", operators=(wider,), inputs=inputs, outputs=wider.outputs)
+    return made, [d.int16(x.shape) for x in inputs]
 
 
 def wide_operator(d: Drawer, kind: str) -> Operator:

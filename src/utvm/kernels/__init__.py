@@ -25,6 +25,7 @@ from utvm.kernels.helium import (
     HeliumPool2D,
     HeliumResizeBilinear,
     HeliumSoftmax,
+    HeliumWideBinary,
     HeliumWideConvolution,
     HeliumWideDepthwise,
 )
@@ -93,6 +94,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumLookup(),
     HeliumMean(),
     HeliumSoftmax(),
+    HeliumWideBinary(),
     HeliumWideConvolution(),
     HeliumWideDepthwise(),
     HeliumResizeBilinear(),

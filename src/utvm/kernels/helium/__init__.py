@@ -1,7 +1,7 @@
 """Kernels for the M-profile vector extension (Helium): sixteen products of bytes an instruction."""
 
 from utvm.kernels.helium.bilinear import HeliumResizeBilinear
-from utvm.kernels.helium.binary import HeliumBinary
+from utvm.kernels.helium.binary import HeliumBinary, HeliumWideBinary
 from utvm.kernels.helium.convert import HeliumConvert
 from utvm.kernels.helium.convolution import HeliumConvolution, HeliumWideConvolution, HeliumWideDepthwise
 from utvm.kernels.helium.depthwise import HeliumDepthwise
@@ -22,6 +22,7 @@ __all__ = [
     "HeliumPool2D",
     "HeliumResizeBilinear",
     "HeliumSoftmax",
+    "HeliumWideBinary",
     "HeliumWideConvolution",
     "HeliumWideDepthwise",
 ]

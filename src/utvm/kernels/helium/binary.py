@@ -1,8 +1,9 @@
 """Add, Sub and Mul, four elements a vector; an operand may be one row that is used for all.
 
-In an addition, the operand of the larger scale is halved: its rescaled value is (a - zero point) * 2^19 exactly. The
-other is multiplied and shifted. What is left behind whole turns is done by a second loop, whose last vector is
-predicated. Rows of neighbours follow one another in one call; an operand that is the same for all goes back after each.
+In an addition, the operand of the larger scale is halved: its rescaled value is (a - zero point) * 2^19 exactly, or
+2^14 on int16. The other is multiplied and shifted. What is left behind whole turns is done by a second loop, whose last
+vector is predicated. Rows of neighbours follow one another in one call; an operand that is the same for all goes back
+after each.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import ClassVar
 
 from utvm.codegen import CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
-from utvm.graph import Add, Mul, Operator, Sub
+from utvm.graph import Add, DType, Mul, Operator, Sub
 from utvm.graph.arithmetic import Requantization, addition_parameters, multiplication_parameters
+from utvm.graph.formulas import limits
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
 from utvm.kernels.dsp.binary_rows import merged_sizes
@@ -28,7 +31,6 @@ from utvm.kernels.workload_keys import dims, workload
 
 _LANES, _AT_ONCE = 4, 4
 _HALF = Requantization(multiplier=1 << 30, shift=0)
-_FULL = (-128, 127)
 _CALL_CYCLES = 60
 _LOW, _HIGH, _COUNT, _FRAME = 0, 16, 32, 36
 _ROWS = _FRAME + 4 * 9 + 64
@@ -48,7 +50,7 @@ class HeliumBinary(ScheduledVectors):
         """Return why `op` has no exact form here."""
         if not isinstance(op, Add | Sub | Mul):
             return super().refusal(op, core)
-        if (found := refusal_of_number(op)) is not None:
+        if op.y.dtype is DType.INT8 and (found := refusal_of_number(op)) is not None:
             return found
         if _Rows.of(op) is None:
             return "an operand repeats its elements, or rows of neighbours are short"
@@ -83,7 +85,7 @@ class HeliumBinary(ScheduledVectors):
         with loops(w, extents) as names:
             read = [index(names, [size[which] for size in rows.outer]) for which in (1, 2)]
             operands = [f"{name}{f' + {at}' if at != '0' else ''}" for name, at in zip(("a", "b"), read, strict=True)]
-            backs = [str(rows.length if repeats else 0) for repeats in rows.repeats]
+            backs = [str(rows.length * spec.element if repeats else 0) for repeats in rows.repeats]
             if spec.swapped:
                 operands, backs = operands[::-1], backs[::-1]
             to = index(names, steps)
@@ -93,15 +95,22 @@ class HeliumBinary(ScheduledVectors):
             family=self.name,
             config=config,
             function=CFunction(
-                stem=f"{op.kind.lower()}_{dims(op.y.shape)}_helium",
+                stem=f"{op.kind.lower()}_{dims(op.y.shape)}_{self.name.replace('-', '_')}",
                 comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(*operand_parameters(op), CParameter(name="y", c_type="int8_t", role="output")),
+                parameters=(*operand_parameters(op), CParameter(name="y", c_type=op.y.dtype.c_type, role="output")),
                 body=w.text,
                 support=(loop,),
             ),
             constants=constant_operands(op),
             in_place=operands_in_place(op),
         )
+
+
+class HeliumWideBinary(HeliumBinary):
+    """The same on int16."""
+
+    name = "helium-wide"
+    dtypes = (DType.INT16,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,17 +167,36 @@ class _Spec:
     zero_point: int
     clamp: tuple[int, int]
 
+    element: ClassVar[int] = 1
+    """Bytes of an element."""
+    left: ClassVar[int] = 20
+    """Bits by which operands of a sum are shifted to the left."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether saturation is the clamp."""
+        half = 1 << 8 * self.element - 1
+        return self.clamp == (-half, half - 1)
+
+
+class _WideSpec(_Spec):
+    """The arithmetic of a layer of int16."""
+
+    element: ClassVar[int] = 2
+    left: ClassVar[int] = 15
+
 
 def _spec(op: Add | Sub | Mul) -> _Spec | None:
     """Return the arithmetic of a layer; None where a scale shifts to the left."""
-    lowers = op.clamp[0] < op.y.zero_point
+    make, clamp = _WideSpec if op.y.dtype is DType.INT16 else _Spec, limits(op)
+    lowers = clamp[0] < op.y.zero_point
     if isinstance(op, Mul):
         total = multiplication_parameters(op)
         if total.shift > 0:
             return None
-        return _Spec(
+        return make(
             product=True, swapped=False, zeros=(op.a.zero_point, op.b.zero_point), first=0, second=(_HALF, 1),
-            total=total, lowers=lowers, zero_point=op.y.zero_point, clamp=op.clamp,
+            total=total, lowers=lowers, zero_point=op.y.zero_point, clamp=clamp,
         )  # fmt: skip
     parameters = addition_parameters(op)
     sign = -1 if isinstance(op, Sub) else 1
@@ -177,15 +205,18 @@ def _spec(op: Add | Sub | Mul) -> _Spec | None:
     if halved != _HALF or other.shift > 0 or parameters.y.shift > 0:
         return None
     zeros = (op.b.zero_point, op.a.zero_point) if swapped else (op.a.zero_point, op.b.zero_point)
-    return _Spec(
+    return make(
         product=False, swapped=swapped, zeros=zeros, first=sign if swapped else 1,
         second=(other, 1 if swapped else sign), total=parameters.y, lowers=lowers, zero_point=op.y.zero_point,
-        clamp=op.clamp,
+        clamp=clamp,
     )  # fmt: skip
 
 
 class _Elements:
-    """Writes vectors of four elements. q5, q6 and q7 hold 2^20, 2^19 with the first operand's sign, and ones."""
+    """Writes vectors of four elements.
+
+    q5, q6 and q7 hold 2^20, 2^19 with the first operand's sign, and ones; or 2^15 and 2^14 on int16.
+    """
 
     def __init__(self, spec: _Spec) -> None:
         self.spec, self.block, self._names = spec, Block(), 0
@@ -197,7 +228,8 @@ class _Elements:
     def write(self) -> None:
         spec, block = self.spec, self.block
         a, b = self.new(), self.new()
-        block(f"vldrb.s32 {a}, [r0], #4", f"vldrb.s32 {b}, [r1], #4")
+        memory, moved = ("b", 4) if spec.element == 1 else ("h", 8)
+        block(f"vldr{memory}.s32 {a}, [r0], #{moved}", f"vldr{memory}.s32 {b}, [r1], #{moved}")
         if spec.product:
             for value, zero, register in ((a, spec.zeros[0], "r4"), (b, spec.zeros[1], "r5")):
                 if zero:
@@ -216,13 +248,13 @@ class _Elements:
         self._scale(b, spec.total, "r8", "r9", lowers=spec.lowers)
         if spec.zero_point:
             block(f"vadd.i32 {b}, {b}, r10")
-        if spec.clamp == _FULL:
-            block(f"vqmovnb.s32 {b}, {b}", f"vqmovnb.s16 {b}, {b}")
+        if spec.is_full:
+            block(f"vqmovnb.s32 {b}, {b}", *([f"vqmovnb.s16 {b}, {b}"] if spec.element == 1 else []))
         else:
             for at, name in ((_LOW, "vmax"), (_HIGH, "vmin")):
                 limit = self.new()
                 block(f"vldrw.u32 {limit}, [sp, #{at}]", f"{name}.s32 {b}, {b}, {limit}")
-        block(f"vstrb.32 {b}, [r2], #4")
+        block(f"vstr{memory}.32 {b}, [r2], #{moved}")
 
     def _scale(self, value: str, factor: Requantization, multiplier: str, shift: str, *, lowers: bool) -> None:
         self.block(f"vqrdmulh.s32 {value}, {value}, {multiplier}")
@@ -239,7 +271,7 @@ def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
     """Return the function of rows, the cycles of a turn of sixteen elements, and of one of four.
 
     `void name(const int8_t *a, const int8_t *b, int8_t *y, int32_t count, int32_t rows, int32_t back_a,
-    int32_t back_b)` goes back in the operands after each row of `count` elements.
+    int32_t back_b)`, or with int16_t, goes back by so many bytes in the operands after each row of `count` elements.
 
     Raises:
         ScheduleError: it can't be scheduled.
@@ -253,15 +285,15 @@ def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
     other, _ = spec.second
     first, second = spec.zeros
     scalars = (
-        ("r4", first if spec.product else -spec.first * first * (1 << 19)),
-        ("r5", second if spec.product else -second * (1 << 20)),
+        ("r4", first if spec.product else -spec.first * first * (1 << spec.left - 1)),
+        ("r5", second if spec.product else -second * (1 << spec.left)),
         ("r6", other.multiplier),
         ("r7", other.shift),
         ("r8", spec.total.multiplier),
         ("r9", spec.total.shift),
         ("r10", spec.zero_point),
     )
-    vectors = (("q5", 1 << 20), ("q6", spec.first * (1 << 19)), ("q7", 1))
+    vectors = (("q5", 1 << spec.left), ("q6", spec.first * (1 << spec.left - 1)), ("q7", 1))
     lines: list[str] = []
     for register, value in vectors:
         lines += [*constant("r11", value), f"vdup.32 {register}, r11"]
@@ -290,6 +322,7 @@ def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
         f"ldr r3, [sp, #{_COUNT}]",
         "rsb r11, r3, #0",
         f"and r11, r11, #{_LANES - 1}",
+        *(["lsl r11, r11, #1"] if spec.element > 1 else []),
         f"ldr r12, [sp, #{_ROWS + 4}]",
         "sub r2, r2, r11",
         "add r12, r12, r11",
@@ -303,7 +336,8 @@ def _loop(spec: _Spec, timing: Timing) -> tuple[CSupport, float, float]:
         "bne.w 5b",
     ]
     name = f"utvm_helium_{'product' if spec.product else 'sum'}_{short_digest(spec)}"
+    element = "int8_t" if spec.element == 1 else "int16_t"
     arguments = "int32_t count, int32_t rows,\n    int32_t back_a, int32_t back_b"
-    prototype = f"void {name}(const int8_t *a, const int8_t *b, int8_t *y, {arguments})"
+    prototype = f"void {name}(const {element} *a, const {element} *b, {element} *y, {arguments})"
     comment = "products of elements" if spec.product else "sums of elements"
     return assembler_function(name, prototype, framed(_FRAME, lines), comment), bodies[0].cycles, bodies[1].cycles
