@@ -29,6 +29,7 @@ from utvm.kernels.helium import (
     HeliumWideBinary,
     HeliumWideConvolution,
     HeliumWideDepthwise,
+    HeliumWidePool2D,
 )
 from utvm.lowering import Options, lower
 from utvm.toolchain import default_cache_directory
@@ -48,6 +49,7 @@ INT16 = [
     ("FullyConnected", HeliumWideConvolution()),
     ("DepthwiseConv2D", HeliumWideDepthwise()),
     *((kind, HeliumWideBinary()) for kind in ("Add", "Sub", "Mul")),
+    *((kind, HeliumWidePool2D()) for kind in ("MaxPool2D", "AveragePool2D")),
 ]
 DRAWN = [
     *WIDE,

@@ -28,6 +28,7 @@ from utvm.kernels.helium import (
     HeliumWideBinary,
     HeliumWideConvolution,
     HeliumWideDepthwise,
+    HeliumWidePool2D,
 )
 from utvm.kernels.portable import (
     PortableConv2D,
@@ -97,6 +98,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumWideBinary(),
     HeliumWideConvolution(),
     HeliumWideDepthwise(),
+    HeliumWidePool2D(),
     HeliumResizeBilinear(),
     HeliumMove(),
     HeliumConvert(),

@@ -8,7 +8,7 @@ from utvm.kernels.helium.depthwise import HeliumDepthwise
 from utvm.kernels.helium.lookup import HeliumLookup
 from utvm.kernels.helium.mean import HeliumMean
 from utvm.kernels.helium.movement import HeliumMove
-from utvm.kernels.helium.pool import HeliumPool2D
+from utvm.kernels.helium.pool import HeliumPool2D, HeliumWidePool2D
 from utvm.kernels.helium.softmax import HeliumSoftmax
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "HeliumWideBinary",
     "HeliumWideConvolution",
     "HeliumWideDepthwise",
+    "HeliumWidePool2D",
 ]
