@@ -199,7 +199,7 @@ class ConvolutionPlan:
         """Bytes by which the output must start before the input; see `Kernel`."""
         if not self.stretch:
             assert isinstance(self.op, Windowed)
-            return ring_ahead(self.op, self.window) * self.op.x.dtype.itemsize
+            return ring_ahead(self.op, self.window)
         m, channels = min(self.spec.pixels, self.across), self.spec.pitch
         return max(m * self.out_bytes, self.across * self.out_bytes - (self.across - m) * channels)
 

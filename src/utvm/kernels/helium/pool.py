@@ -111,7 +111,7 @@ class HeliumPool2D(ScheduledVectors):
                 support=tuple(plan.used.values()),
             ),
             constants={"divisions": CArray(c_type="int32_t", values=plan.divisions())} if averages else {},
-            ahead=nest_ahead(op) * op.x.dtype.itemsize,
+            ahead=nest_ahead(op),
         )
 
 
