@@ -16,6 +16,7 @@ from utvm.emulators import QemuTarget
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
 from utvm.kernels.helium import (
+    HeliumBatchMatMul,
     HeliumBinary,
     HeliumConvert,
     HeliumConvolution,
@@ -61,10 +62,14 @@ DRAWN = [
 ]
 
 
-MOVED = [
-    (kind, HeliumMove())
-    for kind in ("Transpose", "StridedSlice", "Pad", "Concatenation", "SpaceToBatch", "ResizeNearestNeighbor")
+LARGE = [
+    ("BatchMatMul", HeliumBatchMatMul()),
+    *(
+        (kind, HeliumMove())
+        for kind in ("Transpose", "StridedSlice", "Pad", "Concatenation", "SpaceToBatch", "ResizeNearestNeighbor")
+    ),
 ]
+"""What pays only where there is enough of it."""
 BOARD = with_free_ends(load_board("qemu-cortex-m55"))
 
 
@@ -89,7 +94,7 @@ def test_softmax_of_long_rows(helium: Session) -> None:
     check(helium, [Case(graph, HeliumSoftmax(), {}, inputs) for graph, inputs in cases])
 
 
-@pytest.mark.parametrize(("kind", "family"), [*WIDE, *MOVED])
+@pytest.mark.parametrize(("kind", "family"), [*WIDE, *LARGE])
 def test_bit_exact_on_drawn_wide_layers(helium: Session, target: QemuTarget, kind: str, family: KernelFamily) -> None:
     found = drawn(cases(kind, family, CORE, wide=True), times=0.3)
     check(helium, found)

@@ -14,6 +14,7 @@ from tests.support.drawer import Drawer
 from utvm.cores import Core
 from utvm.graph import (
     Add,
+    BatchMatMul,
     Concatenation,
     Conv2D,
     DType,
@@ -112,6 +113,8 @@ def wide_operator(d: Drawer, kind: str) -> Operator:
             return pool_of(
                 d, kind, (batch, *size, many(40)), d.pick(size, (d.integer(1, size[0]), d.integer(1, size[1])))
             )
+        case "BatchMatMul":
+            return wide_product(d)
         case "ResizeBilinear":
             return wide_resize(d, ResizeBilinear, (batch, d.integer(1, 6), d.integer(1, 6), many(80)))
         case "ResizeNearestNeighbor":
@@ -120,6 +123,22 @@ def wide_operator(d: Drawer, kind: str) -> Operator:
             return wide_move(d, kind)
         case _:
             return fully_connected_of(d, (batch, d.pick(many(100), d.integer(1, 700))), many(70))
+
+
+def wide_product(d: Drawer) -> Operator:
+    """Return a product of matrices, either of them turned, in batches of which either may repeat."""
+    rows, depth, columns = d.integer(1, 9), d.pick(d.integer(1, 70), 16 * d.integer(1, 4)), d.integer(4, 24)
+    batches = tuple(d.integer(1, 3) for _ in range(d.integer(0, 2)))
+    turned_a, turned_b = d.flag(), d.flag()
+    left = tuple(d.pick(size, 1) for size in batches)
+    right = batches if left != batches else tuple(d.pick(size, 1) for size in batches)
+    a = d.tensor("a", (*left, *((depth, rows) if turned_a else (rows, depth))))
+    b = d.tensor("b", (*right, *((columns, depth) if turned_b else (depth, columns))))
+    quant = Quantization.per_tensor(a.scale * b.scale * d.log_uniform(0.4, 400), d.zero_point())
+    y = d.tensor("y", (*batches, rows, columns), quant)
+    biases = d.rng.integers(-(2**15), 2**15, columns).astype(np.int32)
+    bias = Tensor(name="bias", shape=(columns,), dtype=DType.INT32, data=biases) if d.flag() else None
+    return BatchMatMul(name="op", a=a, b=b, y=y, turned_a=turned_a, turned_b=turned_b, bias=bias, clamp=d.clamp(quant))
 
 
 def wide_move(d: Drawer, kind: str) -> Operator:

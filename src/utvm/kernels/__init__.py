@@ -15,6 +15,7 @@ from utvm.kernels.dsp.wide_direct import WideConvolution
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.fingerprint import code_digest, content_digest
 from utvm.kernels.helium import (
+    HeliumBatchMatMul,
     HeliumBinary,
     HeliumConvert,
     HeliumConvolution,
@@ -101,6 +102,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumWidePool2D(),
     HeliumResizeBilinear(),
     HeliumMove(),
+    HeliumBatchMatMul(),
     HeliumConvert(),
     RvvProduct(),
     RvvAcross(),

@@ -6,12 +6,14 @@ from utvm.kernels.helium.convert import HeliumConvert
 from utvm.kernels.helium.convolution import HeliumConvolution, HeliumWideConvolution, HeliumWideDepthwise
 from utvm.kernels.helium.depthwise import HeliumDepthwise
 from utvm.kernels.helium.lookup import HeliumLookup
+from utvm.kernels.helium.matmul import HeliumBatchMatMul
 from utvm.kernels.helium.mean import HeliumMean
 from utvm.kernels.helium.movement import HeliumMove
 from utvm.kernels.helium.pool import HeliumPool2D, HeliumWidePool2D
 from utvm.kernels.helium.softmax import HeliumSoftmax
 
 __all__ = [
+    "HeliumBatchMatMul",
     "HeliumBinary",
     "HeliumConvert",
     "HeliumConvolution",

@@ -22,7 +22,7 @@ _VECTOR, _DIMENSIONS = 16, 5
 _SHORTEST = 24
 """Bytes of a run from which its sum is worth a call."""
 _RUN_CYCLES, _VECTOR_CYCLES = 60, 4
-_SUM = assembler_function(
+SUM = assembler_function(
     "utvm_helium_sum",
     "int32_t utvm_helium_sum(const int8_t *x, int32_t count, int32_t start)",
     [
@@ -80,7 +80,7 @@ class HeliumMean(ScheduledVectors):
         constants: dict[str, CArray] = {}
         helpers: tuple[str, ...] = ()
         if nest.channels == 1:
-            support, helpers = _SUM, ("utvm_requantize_double", "utvm_clamp")
+            support, helpers = SUM, ("utvm_requantize_double", "utvm_clamp")
             _write_runs(w, op, nest)
         else:
             spec, factor = _spec(op, nest), mean_parameters(op)
@@ -173,6 +173,6 @@ def _write_runs(w: CWriter, op: Mean, nest: _Nest) -> None:
         w(f"int32_t sum = {-factor.count * op.x.zero_point};")
         with w.loop("row", nest.rows):
             place = f"((n * {nest.rows} + row) * {nest.windows} + i) * {nest.columns}"
-            w(f"sum = {_SUM.name}(x + {place}, {nest.columns}, sum);")
+            w(f"sum = {SUM.name}(x + {place}, {nest.columns}, sum);")
         scaled = f"utvm_requantize_double(sum, {factor.multiplier}, {factor.shift}){offset(op.y.zero_point)}"
         w(f"y[n * {nest.windows} + i] = (int8_t)utvm_clamp({scaled}, -128, 127);")

@@ -122,10 +122,8 @@ class HeliumMove(PortableMove):
         for (source, target, copy), parts in zip(all_copies(op), _plans(op, core.timing), strict=True):
             if parts is None:
                 copy.write(w, source, target, 1, anywhere=core.unaligned)
-                continue
-            for part in parts:
-                support[part.function.name] = part.function
-                _write_calls(w, part, source, target, constants)
+            else:
+                _write_parts(w, parts, source, target, support, constants)
         tables = tuple(
             CParameter(name=name, c_type=a.c_type, role="constant")
             for name, a in constants.items()
@@ -142,6 +140,55 @@ class HeliumMove(PortableMove):
             support=tuple(support.values()),
         )
         return replace(plain, family=self.name, function=function, constants=constants)
+
+
+def copy_cycles(copy: Copy, timing: Timing) -> float:
+    """Return about how many cycles `write_copy` makes of a copy."""
+    return _cycles(copy.merged(), _worthwhile(copy.merged(), timing))
+
+
+def write_copy(
+    w: CWriter,
+    copy: Copy,
+    source: str,
+    target: str,
+    core: Core,
+    support: dict[str, CSupport],
+    constants: dict[str, CArray],
+) -> None:
+    """Write a copy of bytes by vectors, or in C where that is as fast.
+
+    Args:
+        w: what to write to.
+        copy: of elements of one byte.
+        source, target: names of arrays that start at words.
+        core: where it runs.
+        support, constants: gain the functions that it calls and the arrays that these read.
+    """
+    assert core.timing is not None
+    parts = _worthwhile(copy.merged(), core.timing)
+    if parts is None:
+        copy.write(w, source, target, 1, anywhere=core.unaligned)
+    else:
+        _write_parts(w, parts, source, target, support, constants)
+
+
+def _worthwhile(copy: Copy, timing: Timing) -> list[_Part] | None:
+    parts = _plan(copy, timing)
+    return parts if parts is not None and _cycles(copy, parts) < _plain_cycles(copy) else None
+
+
+def _write_parts(
+    w: CWriter,
+    parts: list[_Part],
+    source: str,
+    target: str,
+    support: dict[str, CSupport],
+    constants: dict[str, CArray],
+) -> None:
+    for part in parts:
+        support[part.function.name] = part.function
+        _write_calls(w, part, source, target, constants)
 
 
 def _write_calls(w: CWriter, part: _Part, source: str, target: str, constants: dict[str, CArray]) -> None:
