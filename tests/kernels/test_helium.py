@@ -63,6 +63,7 @@ DRAWN = [
 
 
 LARGE = [
+    *((kind, HeliumMean()) for kind in ("Mean", "Sum", "ReduceMax", "ReduceMin")),
     ("BatchMatMul", HeliumBatchMatMul()),
     *(
         (kind, HeliumMove())

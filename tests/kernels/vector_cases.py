@@ -20,11 +20,13 @@ from utvm.graph import (
     DType,
     FullyConnected,
     Graph,
+    Mean,
     Mul,
     Operator,
     Pad,
     Padding,
     Quantization,
+    Reduction,
     ResizeBilinear,
     ResizeNearestNeighbor,
     Rounding,
@@ -34,6 +36,7 @@ from utvm.graph import (
     Tensor,
     Transpose,
 )
+from utvm.graph.functions import reducer
 from utvm.kernels import KernelFamily
 
 
@@ -113,6 +116,8 @@ def wide_operator(d: Drawer, kind: str) -> Operator:
             return pool_of(
                 d, kind, (batch, *size, many(40)), d.pick(size, (d.integer(1, size[0]), d.integer(1, size[1])))
             )
+        case "Mean" | "Sum" | "ReduceMax" | "ReduceMin":
+            return wide_reduction(d, kind)
         case "BatchMatMul":
             return wide_product(d)
         case "ResizeBilinear":
@@ -123,6 +128,23 @@ def wide_operator(d: Drawer, kind: str) -> Operator:
             return wide_move(d, kind)
         case _:
             return fully_connected_of(d, (batch, d.pick(many(100), d.integer(1, 700))), many(70))
+
+
+def wide_reduction(d: Drawer, kind: str) -> Operator:
+    """Return a reduction over any axes, of which sides are few or many."""
+    shape = tuple(d.pick(d.integer(1, 5), d.integer(1, 40)) for _ in range(d.integer(2, 4)))
+    while math.prod(shape) > 1 << 13:
+        shape = tuple(-(-size // 2) for size in shape)
+    axes = tuple(axis for axis in range(len(shape)) if d.flag()) or (d.integer(0, len(shape) - 1),)
+    left = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    x = d.tensor("x", shape)
+    count = math.prod(shape) // math.prod(left)
+    scale = x.scale * (d.log_uniform(0.5, 4.0) if kind == "Mean" else count * d.log_uniform(0.1, 2.0))
+    quant = Quantization.per_tensor(scale, d.zero_point()) if kind in ("Mean", "Sum") else x.quant
+    y = d.tensor("y", left, quant)
+    if kind == "Mean":
+        return Mean(name="op", x=x, y=y, axes=axes)
+    return Reduction(name="op", x=x, y=y, axes=axes, reducer=reducer(kind))
 
 
 def wide_product(d: Drawer) -> Operator:

@@ -11,24 +11,24 @@ from math import prod
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.graph import BatchMatMul, Operator, Tensor
-from utvm.graph.arithmetic import Requantization, requantization
+from utvm.graph.arithmetic import requantization
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
 from utvm.kernels.helium.code import constant
 from utvm.kernels.helium.family import ScheduledVectors
+from utvm.kernels.helium.four import AT_ONCE, COLLECT, POINTERS, SUMS, Finish
 from utvm.kernels.helium.mean import SUM
 from utvm.kernels.helium.movement import copy_cycles, write_copy
 from utvm.kernels.nest import Copy, broadcast_strides, index, loops, row_major
 from utvm.kernels.runs import RUN_HELPERS
 from utvm.kernels.workload_keys import dims, workload
 
-_AT_ONCE, _VECTOR = 4, 16
+_VECTOR = 16
 _ROW_CYCLES, _GROUP_CYCLES, _TURN_CYCLES, _COLUMN_CYCLES = 70, 34, 13, 40
 _FRAME = 12
 _ROW, _LEFT = 0, 4
 _DEPTH = _FRAME + 4 * 9
 """Where the fifth argument is, behind the frame and what is saved."""
-_FULL = (-128, 127)
 
 
 class HeliumBatchMatMul(ScheduledVectors):
@@ -41,7 +41,7 @@ class HeliumBatchMatMul(ScheduledVectors):
         """Return that there are too few columns, or what the core lacks."""
         if not isinstance(op, BatchMatMul):
             return super().refusal(op, core)
-        return "it has less than four columns" if op.y.shape[-1] < _AT_ONCE else self.lacks(core)
+        return "it has less than four columns" if op.y.shape[-1] < AT_ONCE else self.lacks(core)
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return about the cycles of all rows."""
@@ -51,7 +51,7 @@ class HeliumBatchMatMul(ScheduledVectors):
         rows, columns, depth = _sizes(op)
         group = _GROUP_CYCLES + -(-depth // _VECTOR) * _TURN_CYCLES
         across = sum(copy_cycles(copy, core.timing) for copy in (_turned(op, "a"), _turned(op, "b")) if copy)
-        each = rows * (_ROW_CYCLES + depth // 4 + -(-columns // _AT_ONCE) * group)
+        each = rows * (_ROW_CYCLES + depth // 4 + -(-columns // AT_ONCE) * group)
         return prod(op.y.shape[:-2]) * (each + columns * (_COLUMN_CYCLES + depth // 4) + across)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
@@ -144,19 +144,15 @@ def _batch_strides(tensor: Tensor, batches: tuple[int, ...]) -> tuple[int, ...]:
 
 def _row_products(op: BatchMatMul) -> CSupport:
     factor = requantization(op.a.scale * op.b.scale / op.y.scale)
-    lowers = factor.shift < 0 and op.clamp[0] < op.y.zero_point
-    return _function(factor, lowers, op.b.zero_point, op.y.zero_point, op.clamp)
+    return _function(op.b.zero_point, Finish(factor=factor, zero_point=op.y.zero_point, clamp=op.clamp))
 
 
 @lru_cache(maxsize=64)
-def _function(
-    factor: Requantization, lowers: bool, zero_point: int, out_zero_point: int, clamp: tuple[int, int]
-) -> CSupport:
+def _function(zero_point: int, finish: Finish) -> CSupport:
     """Return the function of a row's products with all columns, four at once; the last four may overlap others.
 
     `void name(const int8_t *a, const int8_t *b, int8_t *y, const int32_t *starts, int32_t depth, int32_t columns)`.
     """
-    sums, columns = ("r4", "r6", "r8", "r10"), ("r5", "r7", "r9", "r11")
     lines = ["mov.w r10, #0", "mov r12, r0", f"ldr r4, [sp, #{_DEPTH}]", "wlstp.8 lr, r4, 2f", "1:"]
     lines += ["vldrb.u8 q0, [r12], #16", "vaddva.s8 r10, q0", "letp lr, 1b", "2:"]
     lines += [*constant("r4", -zero_point), "mul r10, r10, r4", f"str r10, [sp, #{_ROW}]"]
@@ -164,33 +160,19 @@ def _function(
     lines += ["3:", f"ldr r12, [sp, #{_DEPTH}]", "mov r5, r1", "add r7, r5, r12", "add r9, r7, r12"]
     lines += ["add r11, r9, r12", "add r1, r11, r12", "ldrd r4, r6, [r3], #8", "ldrd r8, r10, [r3], #8"]
     lines += ["wlstp.8 lr, r12, 5f", "mov r12, r0", "4:", "vldrb.u8 q0, [r12], #16"]
-    pairs = list(zip(sums, columns, ("q1", "q2", "q3", "q1"), strict=True))
+    pairs = list(zip(SUMS, POINTERS, ("q1", "q2", "q3", "q1"), strict=True))
     for number, (_, column, register) in enumerate(pairs):
         lines.append(f"vldrb.u8 {register}, [{column}], #16")
         if number:
             lines.append(f"vmladava.s8 {pairs[number - 1][0]}, q0, {pairs[number - 1][2]}")
-    lines += [f"vmladava.s8 {sums[-1]}, q0, q1", "letp lr, 4b", "5:"]
-    lines += ["vmov q0[2], q0[0], r4, r8", "vmov q0[3], q0[1], r6, r10", f"ldr r12, [sp, #{_ROW}]"]
-    lines.append("vadd.i32 q0, q0, r12")
-    if factor.shift > 0:
-        lines += [*constant("r12", factor.shift), "vshl.s32 q0, r12"]
-    lines += [*constant("r12", factor.multiplier), "vqrdmulh.s32 q0, q0, r12"]
-    lines += ["vshr.s32 q1, q0, #31", "vadd.i32 q0, q0, q1"] if lowers else []
-    if factor.shift < 0:
-        lines += [*constant("r12", factor.shift), "vrshl.s32 q0, r12"]
-    # Sums come near the ends of 32 bits where the scale is large.
-    lines += [*constant("r12", out_zero_point), "vqadd.s32 q0, q0, r12"] if out_zero_point else []
-    if clamp == _FULL:
-        lines += ["vqmovnb.s32 q0, q0", "vqmovnb.s16 q0, q0"]
-    else:
-        for value, name in zip(clamp, ("vmax", "vmin"), strict=True):
-            lines += [*constant("r12", value), "vdup.32 q1, r12", f"{name}.s32 q0, q0, q1"]
-    lines += ["vstrb.32 q0, [r2], #4", f"ldr r4, [sp, #{_LEFT}]", f"subs.w r4, r4, #{_AT_ONCE}", "beq.w 7f"]
+    lines += [f"vmladava.s8 {SUMS[-1]}, q0, q1", "letp lr, 4b", "5:"]
+    lines += [*COLLECT, f"ldr r12, [sp, #{_ROW}]", "vadd.i32 q0, q0, r12", *finish.lines]
+    lines += ["vstrb.32 q0, [r2], #4", f"ldr r4, [sp, #{_LEFT}]", f"subs.w r4, r4, #{AT_ONCE}", "beq.w 7f"]
     # Less than four are left: all addresses go back by what is missing.
-    lines += [f"cmp r4, #{_AT_ONCE}", "bge.w 6f", f"rsb.w r4, r4, #{_AT_ONCE}", f"ldr r12, [sp, #{_DEPTH}]"]
-    lines += ["mls r1, r4, r12, r1", "sub.w r2, r2, r4", "sub.w r3, r3, r4, lsl #2", f"mov.w r4, #{_AT_ONCE}"]
+    lines += [f"cmp r4, #{AT_ONCE}", "bge.w 6f", f"rsb.w r4, r4, #{AT_ONCE}", f"ldr r12, [sp, #{_DEPTH}]"]
+    lines += ["mls r1, r4, r12, r1", "sub.w r2, r2, r4", "sub.w r3, r3, r4, lsl #2", f"mov.w r4, #{AT_ONCE}"]
     lines += ["6:", f"str r4, [sp, #{_LEFT}]", "b.w 3b", "7:"]
-    name = f"utvm_helium_products_{short_digest(factor, lowers, zero_point, out_zero_point, clamp)}"
+    name = f"utvm_helium_products_{short_digest(zero_point, finish)}"
     function = ["push {r4-r11, lr}", f"sub sp, sp, #{_FRAME}", *lines, f"add sp, sp, #{_FRAME}", "pop {r4-r11, pc}"]
     arguments = (
         "const int8_t *a, const int8_t *b, int8_t *y, const int32_t *starts,\n    int32_t depth, int32_t columns"

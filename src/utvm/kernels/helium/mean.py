@@ -1,4 +1,4 @@
-"""Mean over any axes by vectors: of columns as windows are summed (`windows`), of runs by sums across lanes."""
+"""Reductions over any axes by vectors: of columns as windows are summed (`windows`), of runs across lanes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ import numpy as np
 
 from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
-from utvm.graph import Mean, Operator
-from utvm.graph.arithmetic import mean_parameters
+from utvm.graph import Mean, Operator, Reduction
+from utvm.graph.arithmetic import Requantization, mean_parameters, requantization
 from utvm.graph.operators import FULL_INT8
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function
 from utvm.kernels.helium.family import ScheduledVectors
+from utvm.kernels.helium.four import AT_ONCE, Finish, run_cycles, run_function
 from utvm.kernels.helium.windows import MOST_COLUMNS, WindowSpec, looped_cycles, window_function
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload_keys import dims, workload
 
+_Reduced = Mean | Reduction
+_SUM_KIND = "Sum"
+_EXTREMES = {"ReduceMax": ("vmaxv.s8", -128), "ReduceMin": ("vminv.s8", 127)}
+"""Instructions and starts of reductions to one of the elements."""
 _VECTOR, _DIMENSIONS = 16, 5
 _SHORTEST = 24
 """Bytes of a run from which its sum is worth a call."""
@@ -41,30 +46,35 @@ SUM = assembler_function(
 
 
 class HeliumMean(ScheduledVectors):
-    """Mean over any axes; runs of at least 24 neighbours where the last dimension is averaged."""
+    """Mean, sums, and the most or least over any axes."""
 
     name = "helium"
-    kinds = (Mean,)
+    kinds = (Mean, Reduction)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why `op` is no sum of columns or long runs."""
-        if not isinstance(op, Mean):
+        """Return why `op` is no combination of columns or runs."""
+        if not isinstance(op, _Reduced):
             return super().refusal(op, core)
+        if op.kind not in ("Mean", _SUM_KIND, *_EXTREMES):
+            return f"it is not for {op.kind}"
         nest = _Nest.of(op)
         if nest is None or nest.terms == 1:
-            return "nothing is averaged, or in too many places"
-        if mean_parameters(op).shift > 0:
+            return "nothing is combined, or in too many places"
+        factor = _factor(op)
+        if factor is not None and factor.shift > 0:
             return "its scale shifts to the left"
-        if nest.channels == 1 and nest.columns < _SHORTEST:
-            return "its runs of neighbours are short"
+        if nest.channels == 1 and not nest.follow and (nest.columns < _SHORTEST or factor is None):
+            return "its runs of neighbours are short, or few"
         return self.lacks(core)
 
     def about(self, op: Operator, core: Core) -> float | None:
         """Return about how many cycles all sums take."""
-        assert isinstance(op, Mean)
+        assert isinstance(op, _Reduced)
         assert core.timing is not None
         nest = _nest(op)
         if nest.channels == 1:
+            if nest.follow:
+                return run_cycles(nest.outer * nest.windows, nest.columns)
             runs = nest.outer * nest.windows * nest.rows
             return runs * (_RUN_CYCLES + -(-nest.columns // _VECTOR) * _VECTOR_CYCLES)
         spec = _spec(op, nest)
@@ -72,31 +82,41 @@ class HeliumMean(ScheduledVectors):
         return nest.outer * (call + nest.windows * (window or looped_cycles(spec, nest.terms, core.timing)))
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
-        """Return the kernel of a mean."""
-        assert isinstance(op, Mean)
+        """Return the kernel of a reduction."""
+        assert isinstance(op, _Reduced)
         assert core.timing is not None
         nest = _nest(op)
         w = CWriter()
         constants: dict[str, CArray] = {}
         helpers: tuple[str, ...] = ()
-        if nest.channels == 1:
+        factor = _factor(op)
+        if nest.channels == 1 and nest.follow:
+            start = _EXTREMES[op.kind][1] if factor is None else _start(op)
+            combine = "vaddva.s8" if factor is not None else _EXTREMES[op.kind][0]
+            support = run_function(combine, start, Finish(factor=factor, zero_point=op.y.zero_point))
+            w(f"{support.name}(x, y, {nest.outer * nest.windows}, {nest.columns});")
+        elif nest.channels == 1:
+            assert factor is not None
             support, helpers = SUM, ("utvm_requantize_double", "utvm_clamp")
-            _write_runs(w, op, nest)
+            _write_runs(w, op, nest, factor)
         else:
-            spec, factor = _spec(op, nest), mean_parameters(op)
+            spec = _spec(op, nest)
             support = window_function(spec, core.timing)[0]
-            words = [-factor.count * op.x.zero_point, factor.multiplier, factor.shift, op.y.zero_point]
-            constants = {"scale": CArray(c_type="int32_t", values=np.array(words, np.int64).astype(np.int32))}
+            scale = "0"
+            if factor is not None:
+                words = [_start(op), factor.multiplier, factor.shift, op.y.zero_point]
+                constants = {"scale": CArray(c_type="int32_t", values=np.array(words, np.int64).astype(np.int32))}
+                scale = "scale"
             taps = f", {nest.rows}, {nest.columns}" if spec.window is None else ""
             read = nest.rows * nest.windows * nest.columns * nest.channels
             with w.loop("n", nest.outer):
                 places = f"x + n * {read}, y + n * {nest.windows * nest.channels}"
-                w(f"{support.name}({places}, scale, {nest.windows}{taps});")
+                w(f"{support.name}({places}, {scale}, {nest.windows}{taps});")
         return Kernel(
             family=self.name,
             config=config,
             function=CFunction(
-                stem=f"mean_{dims(op.x.shape)}_helium",
+                stem=f"{op.kind.lower()}_{dims(op.x.shape)}_helium",
                 comment=f"{workload(op)}\nfamily {self.name}",
                 parameters=(
                     CParameter(name="x", c_type="int8_t", role="input"),
@@ -111,9 +131,22 @@ class HeliumMean(ScheduledVectors):
         )
 
 
+def _factor(op: _Reduced) -> Requantization | None:
+    """Return how a sum is scaled; None where the result is one of the elements."""
+    if isinstance(op, Mean):
+        found = mean_parameters(op)
+        return Requantization(multiplier=found.multiplier, shift=found.shift)
+    return requantization(op.x.scale / op.y.scale) if op.kind == _SUM_KIND else None
+
+
+def _start(op: _Reduced) -> int:
+    """Return what a sum begins with, so that it is of elements without their zero point."""
+    return -op.x.zero_point * (op.x.elements // op.y.elements)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Nest:
-    """x as [outer, rows, windows, columns, channels], of which rows and columns are averaged."""
+    """x as [outer, rows, windows, columns, channels], of which rows and columns are combined."""
 
     outer: int
     rows: int
@@ -122,15 +155,15 @@ class _Nest:
     channels: int
 
     @staticmethod
-    def of(op: Mean) -> _Nest | None:
-        """Return the nest of a Mean, None if it has more dimensions; neighbours that are averaged alike are one."""
+    def of(op: _Reduced) -> _Nest | None:
+        """Return the nest of an operator, None if it has more dimensions; neighbours combined alike are one."""
         groups: list[tuple[int, bool]] = []
         for axis, size in enumerate(op.x.shape):
-            averaged = axis in op.axes
-            if groups and groups[-1][1] == averaged:
-                groups[-1] = groups[-1][0] * size, averaged
+            combined = axis in op.axes
+            if groups and groups[-1][1] == combined:
+                groups[-1] = groups[-1][0] * size, combined
             elif size > 1:
-                groups.append((size, averaged))
+                groups.append((size, combined))
         if not groups or groups[-1][1]:
             groups.append((1, False))
         if len(groups) > _DIMENSIONS:
@@ -139,38 +172,44 @@ class _Nest:
         return _Nest(outer=sizes[-5], rows=sizes[-4], windows=sizes[-3], columns=sizes[-2], channels=sizes[-1])
 
     @property
+    def follow(self) -> bool:
+        """Whether runs follow one another, as many as are summed at once."""
+        return self.rows == 1 and self.outer * self.windows >= AT_ONCE
+
+    @property
     def terms(self) -> int:
         """How many values each mean is of."""
         return self.rows * self.columns
 
 
-def _nest(op: Mean) -> _Nest:
+def _nest(op: _Reduced) -> _Nest:
     nest = _Nest.of(op)
     assert nest is not None
     return nest
 
 
-def _spec(op: Mean, nest: _Nest) -> WindowSpec:
+def _spec(op: _Reduced, nest: _Nest) -> WindowSpec:
     """Return how columns are summed: rows of windows, whose columns lie beside each other."""
     line = nest.columns * nest.channels
     written = nest.rows == 1 or nest.columns <= MOST_COLUMNS
+    factor = _factor(op)
     return WindowSpec(
-        bits=32,
+        bits=8 if factor is None else 32,
         channels=nest.channels,
         row=nest.windows * line,
         step=line,
         window=(nest.rows, nest.columns) if written else None,
         clamp=FULL_INT8,
-        signed=mean_parameters(op).shift < 0,
-        requantizes=True,
+        signed=factor is not None and factor.shift < 0,
+        requantizes=factor is not None,
+        least=op.kind == "ReduceMin",
     )
 
 
-def _write_runs(w: CWriter, op: Mean, nest: _Nest) -> None:
+def _write_runs(w: CWriter, op: _Reduced, nest: _Nest, factor: Requantization) -> None:
     """Write a sum of runs for each mean, and its scaling."""
-    factor = mean_parameters(op)
     with w.loop("n", nest.outer), w.loop("i", nest.windows):
-        w(f"int32_t sum = {-factor.count * op.x.zero_point};")
+        w(f"int32_t sum = {_start(op)};")
         with w.loop("row", nest.rows):
             place = f"((n * {nest.rows} + row) * {nest.windows} + i) * {nest.columns}"
             w(f"sum = {SUM.name}(x + {place}, {nest.columns}, sum);")

@@ -50,6 +50,7 @@ class WindowSpec:
         clamp: of the result.
         signed: whether negative sums are rounded otherwise than others.
         requantizes: whether a sum of 32 bits is requantised instead of divided.
+        least: whether bytes are the least of a window, not the most.
     """
 
     bits: int
@@ -60,6 +61,7 @@ class WindowSpec:
     clamp: tuple[int, int]
     signed: bool = False
     requantizes: bool = False
+    least: bool = False
 
     element: ClassVar[int] = 1
     """Bytes of an element."""
@@ -247,7 +249,8 @@ class _Taps:
     def __init__(self, spec: WindowSpec) -> None:
         self.spec, self.block, self._names = spec, Block(), 0
         self.load = spec.load
-        self.combine = f"vmax.s{spec.bits}" if spec.is_most else f"vadd.i{spec.bits}"
+        extreme = f"{'vmin' if spec.least else 'vmax'}.s{spec.bits}"
+        self.combine = extreme if spec.is_most else f"vadd.i{spec.bits}"
 
     def new(self) -> str:
         self._names += 1
