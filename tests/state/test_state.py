@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import utvm
 from tests.deploy.test_firmware import ask
 from tests.support.oracle import Oracle
-from tests.support.streams import CODES, activation, encoded, handle, lstm, svdf, windowed
+from tests.support.streams import CODES, activation, encoded, handle, lstm, real_lstm, real_svdf, svdf, windowed
 from utvm.cores import get_core
 from utvm.deploy import shell_firmware
 from utvm.device import DeviceError, LinkLostError
@@ -143,6 +143,33 @@ def test_operators_that_keep_state(make: Callable[[np.random.Generator], bytes],
     for (graph, inputs, wanted), board in zip(
         cases, ("qemu-cortex-m7", "qemu-cortex-m0", "qemu-riscv32"), strict=False
     ):
+        with utvm.connect(board) as session:
+            model = utvm.Model(session, utvm.compile(graph, board))
+            equal([list(model.run(each).outputs.values()) for each in inputs], wanted)
+
+
+@pytest.mark.parametrize(("make", "bound"), [(real_svdf, 0.0), (real_lstm, 2e-6)])
+def test_operators_of_reals_that_keep_state(
+    make: Callable[[np.random.Generator], bytes], bound: float, tmp_path: Path
+) -> None:
+    """Drawn ones, over sequences: the reference near tflite-micro, and its bits in C here and on boards."""
+    cases = []
+    for seed in range(16):
+        data = make(np.random.default_rng(seed))
+        graph = load_tflite(data)
+        inputs = [[value / np.float32(64) for value in each] for each in frames(graph, 8, seed)]
+        oracle = Oracle(data)
+        wanted = sequence(graph, inputs)
+        for each, values in zip(inputs, wanted, strict=True):
+            for got, theirs in zip(values, oracle.run(*each), strict=True):
+                np.testing.assert_allclose(got, theirs.reshape(got.shape), rtol=bound, atol=bound)
+        assert graph.states
+        cases.append((graph, inputs, wanted))
+    for number, (graph, inputs, wanted) in enumerate(cases[:4]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        equal(on_host(lower(run_passes(graph), get_core("cortex-m3")), inputs, folder), wanted)
+    for (graph, inputs, wanted), board in zip(cases[1:], BOARDS, strict=False):
         with utvm.connect(board) as session:
             model = utvm.Model(session, utvm.compile(graph, board))
             equal([list(model.run(each).outputs.values()) for each in inputs], wanted)

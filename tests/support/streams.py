@@ -136,3 +136,44 @@ def lstm(rng: np.random.Generator) -> bytes:
         FusedActivationFunction=tflite.ActivationFunctionType.TANH, CellClip=float(rng.choice([0.0, 0.5, 10.0])),
     )  # fmt: skip
     return write_subgraphs([Subgraph(name="lstm", inputs=[x], outputs=[y], operators=[op], variables=[hidden, cell])])
+
+
+def real_svdf(rng: np.random.Generator) -> bytes:
+    """Return an SVDF of float32 of drawn sizes."""
+    batch, inputs, rank, units, memory = (int(rng.integers(1, n)) for n in (3, 9, 4, 7, 9))
+    x, y = _real("x", batch, inputs), _real("y", batch, units)
+    state = _real("state", batch, rank * units * memory)
+    feature, time = _drawn("feature", rng, rank * units, inputs), _drawn("time", rng, rank * units, memory)
+    bias = _drawn("bias", rng, units)
+    kinds = tflite.ActivationFunctionType
+    op = encoded(
+        CODES.SVDF, [x, feature, time, bias, state], [y], "SVDFOptions", Rank=rank,
+        FusedActivationFunction=int(rng.choice([kinds.NONE, kinds.RELU])),
+    )  # fmt: skip
+    return write_subgraphs([Subgraph(name="svdf", inputs=[x], outputs=[y], operators=[op], variables=[state])])
+
+
+def real_lstm(rng: np.random.Generator) -> bytes:
+    """Return an LSTM of float32 of drawn sizes."""
+    batch, steps, depth, units = (int(rng.integers(1, n)) for n in (3, 6, 9, 9))
+    major = bool(rng.integers(0, 2))
+    lead = (steps, batch) if major else (batch, steps)
+    x, y = _real("x", *lead, depth), _real("y", *lead, units)
+    hidden, cell = _real("hidden", batch, units), _real("cell", batch, units)
+    gates = [_drawn(f"x{g}", rng, units, depth) for g in range(4)]
+    gates += [_drawn(f"h{g}", rng, units, units) for g in range(4)]
+    biases = [_drawn(f"b{g}", rng, units) for g in range(4)]
+    inputs = [x, *gates, None, None, None, *biases, None, None, hidden, cell, None, None, None, None]
+    op = encoded(
+        CODES.UNIDIRECTIONAL_SEQUENCE_LSTM, inputs, [y], "UnidirectionalSequenceLSTMOptions", TimeMajor=major,
+        FusedActivationFunction=tflite.ActivationFunctionType.TANH, CellClip=float(rng.choice([0.0, 0.5, 10.0])),
+    )  # fmt: skip
+    return write_subgraphs([Subgraph(name="lstm", inputs=[x], outputs=[y], operators=[op], variables=[hidden, cell])])
+
+
+def _real(name: str, *shape: int) -> Tensor:
+    return activation(name, *shape, quant=None, dtype=DType.FLOAT32)
+
+
+def _drawn(name: str, rng: np.random.Generator, *shape: int) -> Tensor:
+    return constant(name, rng.standard_normal(shape) / 2, None, DType.FLOAT32)

@@ -28,10 +28,11 @@ _LEAST_POWER, _MOST_POWER = -27, 0
 def _svdf(c: Context) -> Converted:
     c.arity((5,))
     options = c.options(tflite.SVDFOptions)
-    x, y = c.element(0, (DType.INT8,)), c.made_of((DType.INT8,))
+    x, y = c.activation(0), c.result()
+    real = x.dtype is DType.FLOAT32
     name, state = kept_tensor(c, 4)
-    feature = _fixed(c, 1, (DType.INT8,))
-    time = _fixed(c, 2, (DType.INT8, DType.INT16))
+    feature = _fixed(c, 1, (x.dtype,))
+    time = _fixed(c, 2, (x.dtype,) if real else (DType.INT8, DType.INT16))
     rank = options.Rank()
     if len(x.shape) != 2 or len(feature.shape) != 2 or len(time.shape) != 2 or rank < 1:
         raise RefusedError(
@@ -44,10 +45,17 @@ def _svdf(c: Context) -> Converted:
         )
     expect_shape(y, (x.shape[0], filters // rank))
     expect_shape(state, (x.shape[0], filters * memory))
-    if state.dtype is not time.dtype or state.quant is None or state.zero_point:
-        raise RefusedError(f"tensor '{state.name}': a state of {time.dtype} with a scale and zero point 0 is expected")
-    for a, b, made in ((x, feature, state), (state, time, y)):
-        _rescaled(a.scale * b.scale / made.scale)
+    if real:
+        if state.dtype is not DType.FLOAT32:
+            raise RefusedError(f"tensor '{state.name}': a state of float32 is expected")
+        c.clamp(options.FusedActivationFunction(), y)
+    else:
+        if state.dtype is not time.dtype or state.quant is None or state.zero_point:
+            raise RefusedError(
+                f"tensor '{state.name}': a state of {time.dtype} with a scale and zero point 0 is expected"
+            )
+        for a, b, made in ((x, feature, state), (state, time, y)):
+            _rescaled(a.scale * b.scale / made.scale)
     bias = c.bias(3, filters // rank)
     if bias is None:
         raise RefusedError("it has no bias, which tflite-micro does not take")
@@ -69,12 +77,13 @@ def _lstm(c: Context) -> Converted:
             raise RefusedError(f"it has {what}, which tflite-micro does not take")
     if options.FusedActivationFunction() != tflite.ActivationFunctionType.TANH:
         raise RefusedError("its activation is not TANH")
-    x, y = c.element(0, (DType.INT8,)), c.made_of((DType.INT8,))
+    x, y = c.activation(0), c.result()
     if len(x.shape) != 3:
         raise RefusedError(f"tensor '{x.name}': its shape is {list(x.shape)}, three dimensions are expected")
     (hidden_name, hidden), (cell_name, cell) = kept_tensor(c, _HIDDEN), kept_tensor(c, _CELL)
-    inputs = tuple(_fixed(c, 1 + gate, (DType.INT8,)) for gate in range(GATES))
-    recurrent = tuple(_fixed(c, 1 + GATES + gate, (DType.INT8,)) for gate in range(GATES))
+    real = x.dtype is DType.FLOAT32
+    inputs = tuple(_fixed(c, 1 + gate, (x.dtype,)) for gate in range(GATES))
+    recurrent = tuple(_fixed(c, 1 + GATES + gate, (x.dtype,)) for gate in range(GATES))
     units, depth = inputs[0].shape[0], x.shape[2]
     major = bool(options.TimeMajor())
     sequences = x.shape[1 if major else 0]
@@ -82,24 +91,22 @@ def _lstm(c: Context) -> Converted:
         expect_shape(tensor, shape)
     expect_shape(y, (*x.shape[:2], units))
     for state, dtype in ((hidden, DType.INT8), (cell, DType.INT16)):
-        if state.dtype is not dtype or state.quant is None or len(state.quant.scale) != 1:
+        if real and state.dtype is not DType.FLOAT32:
+            raise RefusedError(f"tensor '{state.name}': a state of float32 is expected")
+        if not real and (state.dtype is not dtype or state.quant is None or len(state.quant.scale) != 1):
             raise RefusedError(f"tensor '{state.name}': a state of {dtype}, quantised as a whole, is expected")
         if state.elements != sequences * units:
             raise RefusedError(f"tensor '{state.name}': {sequences * units} elements are expected")
-    if not -128 <= hidden.zero_point <= 127:
-        raise RefusedError(f"tensor '{hidden.name}': its zero point {hidden.zero_point} is outside int8")
-    if not 2.0**_LEAST_POWER <= cell.scale <= 2.0**_MOST_POWER:
-        raise RefusedError(f"tensor '{cell.name}': its scale {cell.scale} is out of range")
-    for weights, source in ((inputs, x), (recurrent, hidden)):
-        for tensor in weights:
-            _rescaled(source.scale * tensor.scale / _GATE_SCALE)
-    _rescaled(2.0**-30 / hidden.scale)
+    if not real:
+        _check_scales(x, hidden, cell, inputs, recurrent)
     biases = tuple(bias for gate in range(GATES) if (bias := c.bias(12 + gate, units)) is not None)
     if len(biases) != GATES:
         raise RefusedError("a bias for each gate is expected")
-    clip = min(float(options.CellClip()) / cell.scale, 32767.0) if options.CellClip() > 0 else 0.0
-    if options.CellClip() > 0 and int(clip) == 0:
-        raise RefusedError(f"its cell_clip {options.CellClip()} is below one step of the cell state")
+    clip = max(float(options.CellClip()), 0.0)
+    if clip and not real:
+        clip = int(min(clip / cell.scale, 32767.0))
+        if clip == 0:
+            raise RefusedError(f"its cell_clip {options.CellClip()} is below one step of the cell state")
     next_hidden, next_cell = c.made("hidden", hidden, hidden.shape), c.made("cell", cell, cell.shape)
     c.variables.assign(hidden_name, next_hidden)
     c.variables.assign(cell_name, next_cell)
@@ -115,8 +122,22 @@ def _lstm(c: Context) -> Converted:
         next_hidden=next_hidden,
         next_cell=next_cell,
         time_major=major,
-        cell_clip=int(clip),
+        cell_clip=clip or 0,
     )
+
+
+def _check_scales(
+    x: Tensor, hidden: Tensor, cell: Tensor, inputs: tuple[Tensor, ...], recurrent: tuple[Tensor, ...]
+) -> None:
+    """Refuse scales and zero points of an LSTM that 32 bits can't express."""
+    if not -128 <= hidden.zero_point <= 127:
+        raise RefusedError(f"tensor '{hidden.name}': its zero point {hidden.zero_point} is outside int8")
+    if not 2.0**_LEAST_POWER <= cell.scale <= 2.0**_MOST_POWER:
+        raise RefusedError(f"tensor '{cell.name}': its scale {cell.scale} is out of range")
+    for weights, source in ((inputs, x), (recurrent, hidden)):
+        for tensor in weights:
+            _rescaled(source.scale * tensor.scale / _GATE_SCALE)
+    _rescaled(2.0**-30 / hidden.scale)
 
 
 def _rescaled(ratio: float) -> None:
@@ -126,15 +147,19 @@ def _rescaled(ratio: float) -> None:
 
 
 def _fixed(c: Context, position: int, types: tuple[DType, ...]) -> Tensor:
-    """Return constant weights with one scale and no zero point."""
+    """Return constant weights: of float32, or with one scale and no zero point."""
     tensor = c.any_input(position)
     if not tensor.is_constant or tensor.dtype not in types:
         raise RefusedError(f"tensor '{tensor.name}': constant {' or '.join(types)} is expected")
+    if len(tensor.shape) != 2:
+        raise RefusedError(f"tensor '{tensor.name}': weights of shape {list(tensor.shape)}, rank 2 is expected")
+    if tensor.dtype is DType.FLOAT32:
+        return tensor
     quant: Quantization | None = tensor.quant
     if quant is None or len(quant.scale) != 1 or any(quant.zero_point):
         raise RefusedError(f"tensor '{tensor.name}': one scale and no zero point are expected")
-    if len(tensor.shape) != 2 or not np.isfinite(tensor.scale):
-        raise RefusedError(f"tensor '{tensor.name}': weights of shape {list(tensor.shape)}, rank 2 is expected")
+    if not np.isfinite(tensor.scale):
+        raise RefusedError(f"tensor '{tensor.name}': its scale is not finite")
     return tensor
 
 

@@ -37,7 +37,7 @@ TYPES: Mapping[str, tuple[DType, ...]] = {
     **dict.fromkeys(
         (
             *("LOG_SOFTMAX", "L2_NORMALIZATION", "RELU6", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),
-            *("ARG_MAX", "ARG_MIN"),
+            *("ARG_MAX", "ARG_MIN", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
         ),
         _REAL,
     ),

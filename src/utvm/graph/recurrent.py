@@ -38,7 +38,7 @@ class ShiftIn(Operator):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SvdfTime(Operator):
-    """x [B,F*M], weights [F,M], bias int32 [U] or None -> y [B,U], a sum over memory and the F/U ranks of a unit."""
+    """x [B,F*M], weights [F,M], bias [U] or None -> y [B,U], a sum over memory and the F/U ranks of a unit."""
 
     x: Tensor
     weights: Tensor
@@ -50,13 +50,13 @@ class SvdfTime(Operator):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lstm(Operator):
-    """An LSTM over a sequence, as tflite-micro computes it: int8, with a cell state in int16.
+    """An LSTM over a sequence, as tflite-micro computes it: int8, with a cell state in int16; or all of it float32.
 
     Attributes:
         x: [B,T,I], or [T,B,I] if `time_major`.
         hidden, cell: [B,S], int8 and int16; what the last run left.
-        input_weights, recurrent_weights: int8 [S,I] and [S,S] for each gate, in the order of `GATES`.
-        biases: int32 [S] for each gate.
+        input_weights, recurrent_weights: [S,I] and [S,S] for each gate, in the order of `GATES`.
+        biases: int32 or float32 [S] for each gate.
         y: [B,T,S] or [T,B,S].
         next_hidden, next_cell: what this run leaves.
         cell_clip: the most that the cell state may be, in its own units; 0 is no limit.
@@ -72,7 +72,7 @@ class Lstm(Operator):
     next_hidden: Tensor
     next_cell: Tensor
     time_major: bool = False
-    cell_clip: int = 0
+    cell_clip: float = 0
 
     input_fields: ClassVar[tuple[str, ...]] = (
         "x", "hidden", "cell", "input_weights", "recurrent_weights", "biases",

@@ -44,6 +44,7 @@ from utvm.graph.definitions.frames import (
     softmax,
 )
 from utvm.graph.definitions.products import column_bias, matrix, operands
+from utvm.graph.definitions.recurrent import real_svdf_feature, real_svdf_time
 from utvm.graph.definitions.weighted_operators import terms_of
 from utvm.graph.formulas import EXP, LOGISTIC, TANH
 from utvm.graph.general import BatchMatMul, CumulativeSum, Elementwise, Reduction
@@ -67,6 +68,7 @@ from utvm.graph.operators import (
     Tanh,
     Weighted,
 )
+from utvm.graph.recurrent import SvdfFeature, SvdfTime
 
 LOWEST = float(np.finfo(np.float32).min)
 ZERO = Const(value=0.0)
@@ -280,5 +282,7 @@ FLOATING: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Reduction: _reduction,
     BatchMatMul: _batch_matmul,
     CumulativeSum: _cumulative_sum,
+    SvdfFeature: real_svdf_feature,
+    SvdfTime: real_svdf_time,
 }
 """What each operator computes where an input or its output is float32."""

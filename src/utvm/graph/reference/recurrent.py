@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from utvm.graph.arithmetic import Requantization, lstm_parameters
 from utvm.graph.recurrent import CELL_GATE, GATES, Lstm
+from utvm.graph.tensor import DType
 from utvm.numerics import multiply_by_quantized_multiplier, wrap_int32
+from utvm.numerics.floating import float_logistic, float_tanh
 from utvm.numerics.wide import sigmoid_int16, tanh_int16
 
 Array = NDArray[Any]
@@ -17,6 +19,8 @@ Array = NDArray[Any]
 
 def lstm(op: Lstm, x: Array, hidden: Array, cell: Array, *constants: Array) -> tuple[Array, ...]:
     """Return y, and the hidden and the cell state behind the last step."""
+    if op.x.dtype is DType.FLOAT32:
+        return _lstm_of_reals(op, x, hidden, cell, *constants)
     p = lstm_parameters(op)
     weights, recurrent, biases = constants[:GATES], constants[GATES : 2 * GATES], constants[2 * GATES :]
     sequences, steps = op.sizes
@@ -49,6 +53,36 @@ def lstm(op: Lstm, x: Array, hidden: Array, cell: Array, *constants: Array) -> t
         now.astype(np.int8).reshape(hidden.shape),
         held.astype(np.int16).reshape(cell.shape),
     )
+
+
+def _lstm_of_reals(op: Lstm, x: Array, hidden: Array, cell: Array, *constants: Array) -> tuple[Array, ...]:
+    weights, recurrent, biases = constants[:GATES], constants[GATES : 2 * GATES], constants[2 * GATES :]
+    sequences, steps = op.sizes
+    now, held = hidden.reshape(sequences, -1), cell.reshape(sequences, -1)
+    found = []
+    for step in range(steps):
+        given = x[step] if op.time_major else x[:, step]
+        gates = []
+        for gate in range(GATES):
+            own = _products(given, weights[gate]) + biases[gate]
+            own = own + _products(now, recurrent[gate])
+            gates.append((float_tanh if gate == CELL_GATE else float_logistic)(own))
+        taken, kept, fresh, shown = gates
+        held = kept * held + taken * fresh
+        if op.cell_clip:
+            held = np.clip(held, -np.float32(op.cell_clip), np.float32(op.cell_clip))
+        now = float_tanh(held) * shown
+        found.append(now)
+    y = np.stack(found, axis=0 if op.time_major else 1)
+    return y.reshape(op.y.shape), now.reshape(hidden.shape), held.reshape(cell.shape)
+
+
+def _products(x: Array, weights: Array) -> Array:
+    """Return x [B,I] by weights [S,I] -> [B,S], term by term."""
+    total = np.zeros((x.shape[0], weights.shape[0]), np.float32)
+    for place in range(x.shape[1]):
+        total += x[:, place, None] * weights[None, :, place]
+    return total
 
 
 def _scaled(value: Array, factor: Requantization) -> Array:

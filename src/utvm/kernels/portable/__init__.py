@@ -14,6 +14,7 @@ from utvm.kernels.portable.fully_connected import PortableFullyConnected
 from utvm.kernels.portable.l2_normalize import PortableL2Normalize
 from utvm.kernels.portable.lookup import PortableLookup
 from utvm.kernels.portable.lstm import PortableLstm
+from utvm.kernels.portable.lstm_real import PortableRealLstm
 from utvm.kernels.portable.mean import PortableMean
 from utvm.kernels.portable.move import PortableMove
 from utvm.kernels.portable.packed import PortablePacked
@@ -36,6 +37,7 @@ __all__ = [
     "PortableMove",
     "PortablePacked",
     "PortablePool2D",
+    "PortableRealLstm",
     "PortableResizeBilinear",
     "PortableSoftmax",
     "TypedPool2D",
