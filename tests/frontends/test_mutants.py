@@ -25,7 +25,7 @@ from tests.support.draw import KINDS, graph_with
 from tests.support.encoded import MAKERS, encoded
 from tests.support.oracle import Oracle
 from tests.support.shared import SHARED
-from tests.support.streams import lstm, real_lstm, real_svdf, svdf, windowed
+from tests.support.streams import lstm, real_svdf, svdf, windowed
 from utvm.frontends import FrontendError, load_tflite
 from utvm.frontends.tflite_writer import write_tflite
 from utvm.graph import DepthwiseConv2D, DType, Graph, Tensor
@@ -59,7 +59,9 @@ def alone() -> list[bytes]:
 def with_state() -> list[bytes]:
     """Files of operators and networks that keep state."""
     seeds = [np.random.default_rng(seed) for seed in range(4)]
-    return [make(rng) for rng in seeds for make in (svdf, lstm, real_svdf, real_lstm)] + [windowed(rng, initial=True) for rng in seeds]
+    return [make(rng) for rng in seeds for make in (svdf, lstm, real_svdf)] + [
+        windowed(rng, initial=True) for rng in seeds
+    ]
 
 
 def of_other_weights() -> list[bytes]:

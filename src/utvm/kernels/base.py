@@ -106,6 +106,8 @@ class KernelFamily(ABC):
     """The types that a bias may have."""
     roundings: ClassVar[tuple[Rounding, ...]] = tuple(Rounding)
     """The roundings of sums of products that this family has."""
+    nine_bits: ClassVar[bool] = False
+    """Whether this family takes weights of nine bits, int16 beside int8: weights less their zero point."""
     packs: ClassVar[bool] = False
     """Whether this family keeps weights of 4 bits two a byte."""
 
@@ -115,8 +117,10 @@ class KernelFamily(ABC):
 
     def outside_signature(self, op: Operator) -> str | None:
         """Return which tensor or rounding of `op` this family's signature lacks, as a clause; None where it fits."""
-        bias = getattr(op, "bias", None)
+        bias, weights = getattr(op, "bias", None), getattr(op, "weights", None)
         for tensor in (*op.inputs, *op.outputs):
+            if tensor is weights and self.nine_bits and tensor.dtype is DType.INT16:
+                continue
             if tensor.dtype not in (self.biases if tensor is bias else self.dtypes):
                 return f"it does not take {tensor.dtype} (tensor '{tensor.name}')"
             if tensor.packed and not self.packs:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from utvm.cores import Core
-from utvm.graph import Conv2D
+from utvm.graph import Conv2D, DType
 from utvm.kernels import FAMILIES, KernelFamily
 from utvm.kernels.dsp.winograd.family import WinogradFamily
 
@@ -34,6 +34,8 @@ def lost_tiles(
         core: where.
         families: what might have been chosen.
     """
+    if op.weights.dtype is not DType.INT8:
+        return None
     every = [each for each in families if isinstance(each, WinogradFamily) and each.lacks(core) is None]
     if not every or any(each.name == family or each.applies(op, core) for each in every):
         return None

@@ -56,6 +56,7 @@ class ChannelDepthwise(ScheduledFamily):
 
     name = "channels"
     kinds = (DepthwiseConv2D,)
+    nine_bits = True
 
     def finish_refusal(self, op: DepthwiseConv2D) -> str | None:
         """Return why no finish is exact for `op`; None where one is."""

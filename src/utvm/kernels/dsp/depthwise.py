@@ -45,6 +45,7 @@ class PlaneDepthwise(ScheduledFamily):
 
     name = "plane"
     kinds = (DepthwiseConv2D,)
+    nine_bits = True
 
     def finish_refusal(self, op: DepthwiseConv2D) -> str | None:
         """Return why no finish is exact for `op`; None where one is."""

@@ -71,6 +71,7 @@ class DirectConvolution(ScheduledFamily):
 
     name = "direct"
     kinds = (Conv2D, FullyConnected)
+    nine_bits = True
     narrow: ClassVar[WeightForm] = WeightForm.PAIR8
     """The form of one byte a weight."""
 

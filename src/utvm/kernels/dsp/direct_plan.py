@@ -51,7 +51,8 @@ def pairs_exactly(op: Conv2D | FullyConnected) -> bool:
     Weights that are shifted to the left do not leave the room.
     """
     found = requantizer(op)
-    if found is None or found.left.any() or int(op.weights.values.min()) < -127:
+    values = op.weights.values
+    if found is None or found.left.any() or int(values.min()) < -127 or int(values.max()) > 127:
         return False
     return bool((accumulator_bound(op) + np.abs(found.bias_addend) < PAIR8_BOUND).all())
 

@@ -27,7 +27,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.graph import Conv2D, DepthwiseConv2D, FullyConnected, Rounding
+from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Rounding
 from utvm.graph.arithmetic import channel_requantization
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
@@ -282,6 +282,11 @@ def _found(op: Weighted) -> Requantizer | str:
     return _double(op) if op.rounding is Rounding.DOUBLE else _single(op)
 
 
+def _most_left(op: Weighted) -> int:
+    """Return how far weights can be shifted to the left, and doubled, in 16 bits."""
+    return _MOST_LEFT if op.weights.dtype is DType.INT8 else _MOST_LEFT - 1
+
+
 def _shifts(op: Weighted) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return multiplier, left and right shift of each channel."""
     table = channel_requantization(op)
@@ -291,8 +296,8 @@ def _shifts(op: Weighted) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray
 
 def _double(op: Weighted) -> Requantizer | str:
     multiplier, left, right = _shifts(op)
-    if left.max() > _MOST_LEFT:
-        return f"a channel's scale is {1 << _MOST_LEFT} or more"
+    if left.max() > (most := _most_left(op)):
+        return f"a channel's scale is {1 << most} or more"
     none = multiplier == 0
     right = np.where(none, _SCALE_BITS, right)
     scaled = bool((right < _SCALE_BITS).any())
@@ -356,8 +361,8 @@ def _single(op: Weighted) -> Requantizer | str:
     multiplier, right = np.where(nothing, 0, multiplier), np.where(nothing, _SCALE_BITS, right)
     left = left + np.maximum(_SCALE_BITS - right, 0)
     right = np.maximum(right, _SCALE_BITS)
-    if left.max() > _MOST_LEFT:
-        return f"a channel's scale is {1 << (_MOST_LEFT - _SCALE_BITS)} or more"
+    if left.max() > (most := _most_left(op)):
+        return f"a channel's scale is {1 << (most - _SCALE_BITS)} or more"
     second = (np.int64(1) << (right - 2)) + (np.int64(zero) << (right - 1))
     if ((bound << left) + np.abs(second) >= 1 << 31).any():
         return "sums and the constants of one rounding may not fit 32 bits together"

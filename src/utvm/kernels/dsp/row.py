@@ -57,6 +57,7 @@ class RowFullyConnected(ScheduledFamily):
 
     name = "row"
     kinds = (FullyConnected,)
+    nine_bits = True
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` has no exact finish, or why its rows do not fit the stack."""

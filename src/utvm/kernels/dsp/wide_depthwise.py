@@ -14,6 +14,7 @@ class _Wide(KernelFamily):
 
     dtypes = (DType.INT16, DType.INT8)
     biases = (DType.INT64,)
+    nine_bits = False
 
     def outside_signature(self, op: Operator) -> str | None:
         """Return which tensor this family lacks."""

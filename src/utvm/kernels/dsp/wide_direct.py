@@ -38,6 +38,7 @@ class WideConvolution(DirectConvolution):
     name = "wide"
     dtypes = (DType.INT16, DType.INT8)
     biases = (DType.INT64, DType.INT32)
+    nine_bits = False
     narrow: ClassVar[WeightForm] = WeightForm.BYTES
 
     def plan(self, op: Conv2D | FullyConnected, config: Config) -> WidePlan:

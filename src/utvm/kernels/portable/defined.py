@@ -120,7 +120,7 @@ class PortableDefined(KernelFamily):
             w(f"{c_type} *const {name} = ({c_type} *)(void *)(scratch + {place});")
         stages = _collapsed(op)
         for stage in stages:
-            s = _schedule(stage, unroll, blocks=op.outputs[0].dtype is not DType.INT8)
+            s = _schedule(stage, unroll, blocks=op.outputs[0].dtype is not DType.INT8 or _has_wide_weights(op))
             if len(stages) == 1:
                 helpers.update(dict.fromkeys(render(w, s)))
             else:
