@@ -171,7 +171,8 @@ def why_no_vectors(op: Operator, core: Core) -> str:
     """Return what keeps the families of vectors from an operator."""
     reasons = []
     for family in FAMILIES:
-        if family.name.startswith("helium") and isinstance(op, family.kinds):
+        takes = op.outputs[0].dtype in family.dtypes
+        if takes and family.name.startswith("helium") and isinstance(op, family.kinds):
             reason = family.outside_signature(op) or family.refusal(op, core)
             if reason is None:
                 return "another is faster by estimate"
