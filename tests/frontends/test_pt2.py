@@ -246,3 +246,33 @@ def test_programs_that_train(target: str, more: list[dict[str, Any]], tmp_path: 
     nodes = [call(f"aten.{target}.default", "y", ref("x"), *arguments)]
     with pytest.raises(FrontendError, match=r"export the module after module.eval\(\)"):
         load(write(tmp_path / "net.pt2", program((1, 3, 4, 4), state, nodes), state))
+
+
+def test_a_mask_that_is_computed(tmp_path: Path) -> None:
+    # softmax(masked_fill(x, ~tril(ones), -inf)), and PyTorch's own guard for rows of minus infinity alone.
+    minus, size = {"as_float": "-Infinity"}, {"as_ints": [4, 4]}
+    last, whole = {"as_int": -1}, {"as_scalar_type": 12}
+    nodes = [
+        call("aten.ones.default", "ones", size),
+        call("aten.tril.default", "low", ref("ones")),
+        call("aten._to_copy.default", "seen", ref("low"), whole),
+        call("aten.bitwise_not.default", "hidden", ref("seen")),
+        call("aten.masked_fill.Scalar", "scores", ref("x"), ref("hidden"), minus),
+        call("aten._softmax.default", "p", ref("scores"), last, {"as_bool": False}),
+        call("aten.eq.Scalar", "is", ref("x"), minus),
+        call("aten.logical_not.default", "no", ref("is")),
+        call("aten.any.dim", "some", ref("no"), last, {"as_bool": True}),
+        call("aten.logical_not.default", "none", ref("some")),
+        call("aten.full_like.default", "zeros", ref("p"), {"as_int": 0}),
+        call("aten.where.self", "y", ref("none"), ref("zeros"), ref("p")),
+    ]
+    graph = load(write(tmp_path / "net.pt2", program((1, 4, 4), {}, nodes), {}))
+    x = np.random.default_rng(0).normal(size=(1, 4, 4)).astype(np.float32)
+    powers = np.exp(x) * np.tri(4)
+    np.testing.assert_allclose(evaluate(graph, [x])["output_0"], powers / powers.sum(-1, keepdims=True), atol=1e-6)
+
+
+def test_branches_at_run_time_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    nodes = [call("higher_order.cond", "y", ref("x"))]
+    with pytest.raises(FrontendError, match=r"branches or loops at run time[^?]*plain Python"):
+        load(write(tmp_path / "net.pt2", program((1, 4), {}, nodes), {}))

@@ -21,7 +21,7 @@ from utvm.frontends.problems import Problems
 from utvm.frontends.pt2 import read_pt2
 from utvm.frontends.qdq import integers_of, is_quantised
 from utvm.frontends.refusal import RefusedError
-from utvm.frontends.torch_constants import computed
+from utvm.frontends.torch_constants import OF_SHAPES, computed
 from utvm.frontends.torch_integers import ON_INTEGERS
 from utvm.frontends.torch_layers import CONVERTERS, Converter
 from utvm.frontends.torch_movement import VIEWS
@@ -39,6 +39,10 @@ _OF_TRUTH = _MOVING | {"where", "masked_fill", "to", "_to_copy", "float", "logic
 _OF_TRUTH |= {"scaled_dot_product_attention", "zeros_like", "ones_like", "full_like"}
 _OF_TRUTH |= {"bitwise_and", "bitwise_or", "bitwise_not", "__and__", "__or__"}
 """What reads truth values as they are; other operators read them as 0 and 1."""
+_CONTROL = (
+    "Write branches and loops whose way is known in plain Python, which torch.export traces: `if` on shapes, `for` "
+    "over a number of steps."
+)
 _OTHERS = (
     "Write the module with other operators. Where a .pt2 file is refused give the module itself, since PyTorch spells "
     "out more then: utvm.quantize(module, samples, example_inputs=(example,))."
@@ -242,11 +246,14 @@ class _Importer:
                 return value
             raise RefusedError("this operator is not supported", _FLOAT_INSTEAD)
         read = [self.values[name] for name in call.references()]
-        if not any(isinstance(value, Tensor | tuple) for value in read) and kind != "getitem":
+        known = not any(isinstance(value, Tensor | tuple) for value in read)
+        if (known or kind in OF_SHAPES) and kind != "getitem":
             folded = computed(node)
             if folded is not None:
                 return folded
         convert = _conversion(call)
+        if convert is None and call.kind.startswith("higher_order."):
+            raise RefusedError("it branches or loops at run time", _CONTROL)
         if convert is None:
             raise RefusedError("this operator is not supported", _OTHERS)
         if _shared_in_place(call, self.parts):
@@ -262,9 +269,9 @@ class _Importer:
             node = node.in_floats()
         before = len(self.builder.operators)
         made = convert(node)
-        known = [self.steps.get(getattr(arg, "name", "")) for arg in call.args]
-        if any(known):
+        units = [self.steps.get(getattr(arg, "name", "")) for arg in call.args]
+        if any(units):
             self.builder.operators[before:] = [
-                with_steps(op, known, turned=False) for op in self.builder.operators[before:]
+                with_steps(op, units, turned=False) for op in self.builder.operators[before:]
             ]
         return made

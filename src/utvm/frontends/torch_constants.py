@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.frontends.builder import MAX_ELEMENTS
-from utvm.frontends.refusal import RefusedError
-from utvm.frontends.torch_node import TorchNode
+from utvm.frontends.builder import FLOAT_NAMES, MAX_ELEMENTS
+from utvm.frontends.refusal import RefusedError, axis_of
+from utvm.frontends.torch_node import TorchNode, tuple_of
 
 Array = NDArray[Any]
+
+
+OF_SHAPES = frozenset(("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones"))
+"""Calls that read no values, so that they are computed even of activations."""
 
 
 def computed(n: TorchNode) -> Array | None:
@@ -43,7 +47,7 @@ def _filled(value: float | None = None) -> Callable[[TorchNode], Array]:
 def _like(value: float | None = None) -> Callable[[TorchNode], Array]:
     def make(n: TorchNode) -> Array:
         filled = n.number(1, "fill_value", 0.0) if value is None else value
-        return np.full(_array(n).shape, filled, np.float32)
+        return np.full(n.arg(0, "").shape, filled, np.float32)
 
     return make
 
@@ -94,6 +98,42 @@ def _expand(n: TorchNode) -> Array:
     return np.broadcast_to(x, shape)
 
 
+def _cast(n: TorchNode) -> Array:
+    x = _array(n)
+    named = [str(arg).removeprefix("torch.") for arg in (*n.args[1:], *n.named.values()) if isinstance(arg, str)]
+    kind = next((name for name in named if name in _TYPES or name in FLOAT_NAMES), None)
+    return x if kind is None else x.astype(_TYPES.get(kind, "float32"))
+
+
+def _chosen(n: TorchNode) -> Array:
+    chosen, a, b = _array(n).astype(bool), _array(n, 1), _array(n, 2)
+    _shape(np.broadcast_shapes(chosen.shape, a.shape, b.shape))
+    return np.where(chosen, a, b)
+
+
+def _masked(n: TorchNode) -> Array:
+    x, mask, value = _array(n), _array(n, 1).astype(bool), n.number(2, "value", 0.0)
+    _shape(np.broadcast_shapes(x.shape, mask.shape))
+    return np.where(mask, np.asarray(value, x.dtype if x.dtype.kind == "i" else np.float32), x)
+
+
+def _any(n: TorchNode) -> Array:
+    axes, keep = n.arg(1, "dim"), bool(n.arg(2, "keepdim", False))
+    return np.asarray(_array(n).any(axis=None if axes is None else tuple_of(axes, 1), keepdims=keep))
+
+
+def _repeated(n: TorchNode) -> Array:
+    x, counts = _array(n), [int(v) for v in n.arg(1, "repeats")]
+    _shape([x.size, *counts])
+    return np.tile(x, counts)
+
+
+def _squeezed(n: TorchNode) -> Array:
+    x, axes = _array(n), n.arg(1, "dim")
+    chosen = range(x.ndim) if axes is None else [axis_of(axis, x.ndim) for axis in tuple_of(axes, 1)]
+    return np.squeeze(x, tuple(axis for axis in chosen if x.shape[axis] == 1))
+
+
 def _swapped(n: TorchNode) -> Array:
     return np.swapaxes(_array(n), int(n.arg(1, "dim0")), int(n.arg(2, "dim1")))
 
@@ -111,6 +151,8 @@ def _triangle(make: Callable[..., Any]) -> Callable[[TorchNode], Array]:
 def _cat(n: TorchNode) -> Array:
     return np.concatenate([np.asarray(x) for x in n.arg(0, "tensors")], int(n.arg(1, "dim", 0)))
 
+
+_TYPES = {"bool": "bool", **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8"), "int64")}
 
 _KNOWN: Mapping[str, Callable[[TorchNode], Any]] = {
     "zeros": _filled(0.0),
@@ -143,5 +185,19 @@ _KNOWN: Mapping[str, Callable[[TorchNode], Any]] = {
     **{name: _two(make) for name, make in {"ge": np.greater_equal, "le": np.less_equal}.items()},
     **{name: _one(make) for name, make in {"exp": np.exp, "neg": np.negative, "sqrt": np.sqrt}.items()},
     **{name: _one(make) for name, make in {"sin": np.sin, "cos": np.cos, "logical_not": np.logical_not}.items()},
+    **{name: _one(make) for name, make in {"abs": np.abs, "log": np.log, "floor": np.floor, "tanh": np.tanh}.items()},
+    **{name: _two(make) for name, make in {"logical_and": np.logical_and, "logical_or": np.logical_or}.items()},
+    **{name: _two(make) for name, make in {"minimum": np.minimum, "maximum": np.maximum, "fmod": np.fmod}.items()},
+    **{name: _two(make) for name, make in {"remainder": np.mod, "bitwise_and": np.bitwise_and}.items()},
+    "bitwise_or": _two(np.bitwise_or),
+    "bitwise_not": _one(np.bitwise_not),
+    **dict.fromkeys(("to", "_to_copy"), _cast),
+    "where": _chosen,
+    "masked_fill": _masked,
+    "any": _any,
+    "repeat": _repeated,
+    "squeeze": _squeezed,
+    "flip": lambda n: np.flip(_array(n), tuple(n.arg(1, "dims"))),
+    "stack": lambda n: np.stack([np.asarray(x) for x in n.arg(0, "tensors")], int(n.arg(1, "dim", 0))),
 }
 """Call → what it computes."""

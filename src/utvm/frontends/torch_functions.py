@@ -125,6 +125,14 @@ def _logical(name: str) -> Converter:
     return lambda n: f.elementwise(n.b, name, *(n.truth(i) for i in range(len(n.args))), dtype=DType.BOOL)
 
 
+def _equal(n: TorchNode) -> Value:
+    other = n.arg(1, "other")
+    if not isinstance(other, Tensor) and np.isinf(np.asarray(other, np.float32)).all():
+        # Activations are finite.
+        return np.zeros(n.x().shape, bool)
+    return f.elementwise(n.b, "Equal", n.x(0), n.x(1), dtype=DType.BOOL)
+
+
 def _where(n: TorchNode) -> Value:
     condition = n.arg(0, "condition")
     a, other = (
@@ -217,7 +225,7 @@ FUNCTIONS: Mapping[str, Converter] = {
     "ge": _compared("GreaterEqual"),
     "lt": _compared("Less"),
     "le": _compared("LessEqual"),
-    "eq": _compared("Equal"),
+    "eq": _equal,
     "ne": _compared("NotEqual"),
     **dict.fromkeys(("logical_and", "bitwise_and", "__and__"), _logical("LogicalAnd")),
     **dict.fromkeys(("logical_or", "bitwise_or", "__or__"), _logical("LogicalOr")),
