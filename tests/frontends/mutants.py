@@ -11,7 +11,38 @@ import tflite
 
 _SMALL = (-3, -2, -1, 0, 1, 2, 3, 4, 5, 8, 16, 127, 128, 255)
 _SCALES = (0.0, -1.0, 1e-38, 1e-9, 0.003, 1 / 256, 1 / 128, 0.5, 1.0, 4.0, 1e9, float("inf"), float("nan"))
-_CODES = (0, 1, 2, 3, 4, 6, 9, 14, 17, 18, 19, 22, 25, 28, 34, 38, 40, 41, 45, 49, 53, 65, 83, 88, 97, 98, 114, 200)
+_CODES = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    6,
+    9,
+    14,
+    17,
+    18,
+    19,
+    22,
+    25,
+    28,
+    34,
+    38,
+    40,
+    41,
+    45,
+    49,
+    53,
+    65,
+    83,
+    88,
+    97,
+    98,
+    114,
+    118,
+    119,
+    200,
+)
 
 
 def mutated(generator: random.Random, data: bytes) -> bytes:
@@ -40,13 +71,17 @@ def _write(changed: bytearray, place: int | None, layout: str, value: float) -> 
         struct.pack_into(layout, changed, place, value)
 
 
+def _graph(generator: random.Random, model: Any) -> Any:
+    return model.Subgraphs(generator.randrange(model.SubgraphsLength()))
+
+
 def _operator(generator: random.Random, model: Any) -> Any:
-    graph = model.Subgraphs(0)
+    graph = _graph(generator, model)
     return graph.Operators(generator.randrange(graph.OperatorsLength()))
 
 
 def _tensor(generator: random.Random, model: Any) -> Any:
-    graph = model.Subgraphs(0)
+    graph = _graph(generator, model)
     return graph.Tensors(generator.randrange(graph.TensorsLength()))
 
 
@@ -76,7 +111,7 @@ def _code(generator: random.Random, changed: bytearray, model: Any) -> None:
 def _operands(generator: random.Random, changed: bytearray, model: Any) -> None:
     place, count = _vector(_operator(generator, model), generator.choice([1, 2]))
     if count:
-        value = generator.randrange(-1, model.Subgraphs(0).TensorsLength() + 1)
+        value = generator.randrange(-1, _graph(generator, model).TensorsLength() + 1)
         _write(changed, place + 4 * generator.randrange(count), "<i", value)
 
 

@@ -30,7 +30,10 @@ def _reshape(c: Context) -> Operator:
 
 def _told_shape(c: Context, x: Tensor) -> tuple[int, ...] | None:
     """Return the shape that a second input of a RESHAPE says, where it is known and whole."""
-    if c.raw.kind != "RESHAPE" or len(c.raw.inputs) != 2 or c.raw.inputs[1] < 0 or not c.any_input(1).is_constant:
+    if c.raw.kind != "RESHAPE" or len(c.raw.inputs) != 2 or c.raw.inputs[1] < 0 or 0 in c.raw_input(1).shape:
+        # An empty shape is that of one number without dimensions.
+        return None
+    if not c.any_input(1).is_constant:
         return None
     told = c.integers(1)
     return told if min(told, default=0) > 0 and prod(told) == x.elements else None
