@@ -101,9 +101,11 @@ def test_constant_chains_fold_and_keep_units() -> None:
 def test_a_constant_output_keeps_its_name() -> None:
     net = Net()
     net.input(1, 2)
-    y = net.reshape(net.constant(np.arange(4)), 2, 2)
-    after = applied(fold_constants, net.graph(y), [])
-    assert after.outputs[0].is_constant
+    y = net.reshape(net.reshape(net.constant(np.arange(4)), 2, 2), 1, 4)
+    after = applied(fold_constants, net.graph(y), ["Reshape"])
+    assert [t.name for t in after.outputs] == [y.name]
+    assert after.operators[0].inputs[0].is_constant
+    untouched(fold_constants, after)
 
 
 # fuse_activations
