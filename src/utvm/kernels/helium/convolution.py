@@ -20,7 +20,7 @@ from utvm.kernels.helium.block_spec import BlockSpec
 from utvm.kernels.helium.convolution_plan import STRIP, ConvolutionPlan, Windowed, can_pack, is_stretch
 from utvm.kernels.helium.family import WEIGHTED_PARAMETERS, WIDE_PARAMETERS, WIDE_START, ScheduledVectors
 from utvm.kernels.helium.finish import Weighted, refusal
-from utvm.kernels.helium.move import COPY, FILL, unfold
+from utvm.kernels.helium.move import COPY, FILL, repeat, unfold
 from utvm.kernels.helium.wide_finish import finish_refusal
 from utvm.kernels.workload_keys import dims, workload
 
@@ -103,6 +103,7 @@ class HeliumConvolution(ScheduledVectors):
                     *((COPY,) if scratch else ()),
                     *(() if plan.stretch else (FILL,)),
                     *((unfold(plan.spec, plan.block.pitch),) if plan.packed else ()),
+                    *((repeat(plan.repeats),) if plan.repeats > 1 else ()),
                     kernel,
                 ),
             ),
@@ -131,15 +132,10 @@ class HeliumWideConvolution(HeliumConvolution):
 
 
 class HeliumWideDepthwise(HeliumWideConvolution):
-    """DepthwiseConv2D on activations of int16, one output a channel, by products of eight channels at once."""
+    """DepthwiseConv2D on activations of int16, by products of eight channels at once."""
 
     kinds = (DepthwiseConv2D,)
     biases = (DType.INT64,)
-
-    def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why `op` has no exact finish, that its kernel is too large, or that channels have several outputs."""
-        several = isinstance(op, DepthwiseConv2D) and op.multiplier > 1
-        return "its channels have several outputs each" if several else super().refusal(op, core)
 
 
 def _written(spec: BlockSpec) -> int:
@@ -212,7 +208,12 @@ def _write_rows(w: CWriter, plan: ConvolutionPlan, name: str) -> None:
                 if padding.left:
                     w(f"utvm_helium_fill(to, {op.x.zero_point}, {padding.left * channels});")
                 start = f"to + {padding.left * channels}" if padding.left else "to"
-                w(f"utvm_helium_copy({start}, x + (n * {height} + iy) * {width * channels}, {width * channels});")
+                inside = width * channels // plan.repeats
+                source = f"x + (n * {height} + iy) * {inside}"
+                if plan.repeats > 1:
+                    w(f"{repeat(plan.repeats).name}({start}, {source}, {inside // plan.spec.element});")
+                else:
+                    w(f"utvm_helium_copy({start}, {source}, {inside});")
                 if padding.right:
                     after = (padding.left + width) * channels
                     w(f"utvm_helium_fill(to + {after}, {op.x.zero_point}, {padding.right * channels});")

@@ -14,7 +14,7 @@ from utvm.kernels.dsp.finish import folded_bias
 from utvm.kernels.helium.block import micro_kernel
 from utvm.kernels.helium.block_spec import LANES, BlockSpec, DepthwiseBlockSpec, LongBlockSpec, WideBlockSpec, stream
 from utvm.kernels.helium.finish import VectorFinish, Weighted, constants
-from utvm.kernels.helium.move import copy_cycles, fill_cycles, unfold_cycles
+from utvm.kernels.helium.move import copy_cycles, fill_cycles, repeat_bytes, repeat_cycles, unfold_cycles
 from utvm.kernels.helium.wide_finish import WideFinish, wide_bias, wide_constants
 from utvm.kernels.overlap import ring_ahead
 
@@ -131,8 +131,13 @@ class ConvolutionPlan:
 
     @property
     def in_pixel(self) -> int:
-        """Bytes of a pixel of the input."""
-        return self.op.x.shape[-1] * self.op.x.dtype.itemsize
+        """Bytes of a pixel of the buffer."""
+        return self.repeats * self.op.x.shape[-1] * self.op.x.dtype.itemsize
+
+    @property
+    def repeats(self) -> int:
+        """How often each input channel is in the buffer: once for each output channel of its own."""
+        return self.op.multiplier if isinstance(self.op, DepthwiseConv2D) else 1
 
     @property
     def out_bytes(self) -> int:
@@ -188,6 +193,7 @@ class ConvolutionPlan:
             return -(-self.rest_bytes // _SLACK) * _SLACK
         # Behind the last row: what a second pixel that does not exist, and a padded run, read.
         beyond = max(self.spec.read_bytes - self.window * self.row_bytes, 0) + self.spec.pitch + LANES
+        beyond += repeat_bytes(self.repeats) if self.repeats > 1 else 0
         return -(-(self.buffer_rows * self.row_bytes + beyond) // _SLACK) * _SLACK
 
     @property
@@ -234,7 +240,9 @@ class ConvolutionPlan:
         row += unfold_cycles(self.spec) * self.across if self.packed else 0
         total = images * out_height * (row + 30)
         fill = sum(map(fill_cycles, (op.padding.left * self.in_pixel, op.padding.right * self.in_pixel)))
-        total += images * op.x.shape[1] * (copy_cycles(op.x.shape[2] * self.in_pixel) + fill + 20)
+        inside = op.x.shape[2] * op.x.shape[3]
+        copied = repeat_cycles(self.repeats, inside) if self.repeats > 1 else copy_cycles(op.x.shape[2] * self.in_pixel)
+        total += images * op.x.shape[1] * (copied + fill + 20)
         fresh = max(self.buffer_rows - self.window, 0) // op.stride[0] + 1
         kept = max(self.window - op.stride[0], 0) * self.row_bytes
         return total + images * (max(-(-out_height // fresh) - 1, 0)) * copy_cycles(kept)

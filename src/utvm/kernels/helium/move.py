@@ -49,6 +49,54 @@ def fill_cycles(count: int) -> float:
     return 16 + 2 * -(-count // 16) if count else 0.0
 
 
+def repeat(times: int) -> CSupport:
+    """Return `void name(int8_t *to, const int8_t *from, int32_t count)`: `count` values of int16, each so many times.
+
+    Whole vectors are written, `repeat_bytes` at most behind the end.
+    """
+    if times in _INTERLEAVED:
+        registers = [f"q{number}" for number in range(times)]
+        every = f"{{{', '.join(registers)}}}"
+        turn = [
+            "vctp.16 r2",
+            "vpst",
+            "vldrht.u16 q0, [r1], #16",
+            *(f"vmov {register}, q0" for register in registers[1:]),
+            *(f"vst{times}{part}.16 {every}, [r0]{'!' if part == times - 1 else ''}" for part in range(times)),
+            f"subs r2, r2, #{_LANES_16}",
+            "bgt 1b",
+        ]
+    else:
+        turn = [
+            "ldrh r3, [r1], #2",
+            "vdup.16 q0, r3",
+            *(f"vstrh.16 q0, [r0, #{at}]" for at in range(0, 2 * times, LANES)),
+            *move("r0", 2 * times),
+            "subs r2, r2, #1",
+            "bne 1b",
+        ]
+    name = f"utvm_helium_repeat_{times}"
+    prototype = f"void {name}(int8_t *to, const int8_t *from, int32_t count)"
+    lines = ["push {r4, lr}", "1:", *turn, "pop {r4, pc}"]
+    return assembler_function(name, prototype, lines, f"count halves, each {times} times")
+
+
+_INTERLEAVED, _LANES_16 = (2, 4), 8
+"""Times for which stores interleave equal vectors, and elements of int16 in one."""
+
+
+def repeat_bytes(times: int) -> int:
+    """Return how many bytes `repeat` writes behind the end at most."""
+    return LANES * times if times in _INTERLEAVED else LANES
+
+
+def repeat_cycles(times: int, count: int) -> float:
+    """Return about how many cycles `repeat` takes."""
+    if times in _INTERLEAVED:
+        return 16 + -(-count // _LANES_16) * (7 + 4 * times)
+    return 16 + count * (6 + 2 * -(-2 * times // LANES))
+
+
 def unfold(spec: BlockSpec, pitch: int) -> CSupport:
     """Return `void name(int8_t *to, const int8_t *from, int32_t pixels)`, which copies the taps of pixels in a row.
 
