@@ -84,7 +84,7 @@ def _looping(limit: int, step: int, *, body: int = 2, cut: Quantization | None =
 
 
 def test_an_endless_loop_is_refused() -> None:
-    with pytest.raises(FrontendError, match="more than 256 steps"):
+    with pytest.raises(FrontendError, match="more than 1024 steps"):
         load_tflite(_looping(5, 0))
 
 

@@ -173,7 +173,7 @@ def test_loops_that_do_not_end_or_fit_are_refused() -> None:
     assert "operator 0 Gather of loop_0" in refusal(endless)
     count = body([], {"i": INT, "asked": BOOL}, {"asked": BOOL, "i": INT})
     loop = node("Loop", ["", "yes"], ["c"], body=count)
-    assert "more than 256 steps" in refusal(model([loop, node("Relu", ["x"], ["y"])], (2,), WEIGHTS))
+    assert "more than 1024 steps" in refusal(model([loop, node("Relu", ["x"], ["y"])], (2,), WEIGHTS))
     short = body([], {"i": INT}, {"i": INT})
     wrong = node("Loop", ["steps", "yes"], ["c"], body=short)
     assert "has 1 inputs, 2 are expected" in refusal(model([wrong, node("Relu", ["x"], ["y"])], (2,), WEIGHTS))

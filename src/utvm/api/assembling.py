@@ -197,7 +197,7 @@ def _portable_choices(graph: Graph, core: Core, names: Sequence[str]) -> dict[st
         UtvmError: the graph has no operator of that name.
     """
     found: dict[str, Choice] = {}
-    for op in graph.operators:
+    for op in graph.operators if names else ():
         family = next((family for family in PORTABLE_FAMILIES if family.applies(op, core)), None)
         if family is not None:
             found[op.name] = family, family.default(op, core)

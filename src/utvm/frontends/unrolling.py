@@ -19,7 +19,7 @@ from utvm.graph import Add, FullyConnected, Logistic, Mul, Operator, Relu, Sub, 
 
 FloatArray = NDArray[np.float32]
 Product = Callable[[int, Tensor], Tensor]
-MOST_STEPS = 256
+MOST_STEPS = 1_024
 _GATES = {"gru": 3, "lstm": 4, "rnn": 1}
 
 

@@ -10,7 +10,7 @@ from utvm.cores import Core
 from utvm.graph import Graph, Operator, Tensor
 from utvm.kernels import KernelFamily
 from utvm.lowering.budget import MOST_PLANS
-from utvm.lowering.patches import STRIPE, Stripes
+from utvm.lowering.patches import Stripes
 from utvm.lowering.placement import MOST_PLACED, SEARCH_ROUNDS
 from utvm.lowering.recalled import Recalled
 from utvm.lowering.select import Candidate
@@ -36,7 +36,7 @@ class Explored:
         self._stripes: dict[Graph, Stripes] = {}
 
     def candidates(self, op: Operator, work_out: Callable[[], list[Candidate]]) -> list[Candidate]:
-        """Return the candidates of an operator: those of another stripe of the same layer, where there was one."""
+        """Return the candidates of an operator: those of an equal one, as a stripe or a step, where there was one."""
         key = _content(op)
         if key not in self._candidates:
             self._candidates[key] = work_out()
@@ -77,11 +77,10 @@ def _placed_by_one(calls: int) -> int:
 
 
 def _content(op: Operator) -> Hashable:
-    """Return a layer's name and all that its kernels depend on: activations by their likes, constants themselves."""
+    """Return all that a layer's kernels depend on: activations by their likes, constants themselves."""
     values = (getattr(op, field.name) for field in dataclasses.fields(op) if field.name != "name")
     activations = op.activations
-    layer = op.name.partition(STRIPE)[0]
-    return type(op), layer, tuple(map(_like, values)), tuple(activations.index(tensor) for tensor in activations)
+    return type(op), tuple(map(_like, values)), tuple(activations.index(tensor) for tensor in activations)
 
 
 def _like(value: Any) -> Hashable:

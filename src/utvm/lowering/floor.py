@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from utvm.graph import Graph, Operator, Tensor
 from utvm.kernels import Outline
@@ -27,10 +28,14 @@ class ArenaFloor:
                 first.setdefault(root(tensor), position)
         for tensor in (*graph.kept, *(state.before for state in graph.states)):
             self._last[root(tensor)] = len(operators)
-        self._live = [
-            sum(_aligned(t.nbytes) for t, start in first.items() if start <= position <= self._last.get(t, -1))
-            for position in range(len(operators))
-        ]
+        # What begins at each position, and of it what has ended before: sums of both are live.
+        change = [0] * (len(operators) + 2)
+        for tensor, start in first.items():
+            last = self._last.get(tensor, -1)
+            if max(start, 0) <= last:
+                change[max(start, 0)] += _aligned(tensor.nbytes)
+                change[last + 1] -= _aligned(tensor.nbytes)
+        self._live = list(accumulate(change))
 
     def __call__(self, index: int, kernel: Outline) -> int:
         """Return the bytes that operator `index` needs at least by a kernel."""

@@ -113,10 +113,11 @@ class Layout:
         """Return the program of a combination; no plan within its budgets has fewer than `least_cycles`."""
         memory, scratch = self._memory(picked)
         kernels = _with_shared_constants([candidate.draft.kernel for candidate in picked])
-        broken = [
-            _constant_operands(op, kernel) or broken_promise(op, kernel)
-            for op, kernel in zip(self.operators, kernels, strict=True)
-        ]
+        # Operators with one kernel are equal but for their names: the promises to the first are those to all.
+        firsts: dict[int, tuple[Operator, Kernel]] = {}
+        for op, kernel in zip(self.operators, kernels, strict=True):
+            firsts.setdefault(id(kernel), (op, kernel))
+        broken = [_constant_operands(op, kernel) or broken_promise(op, kernel) for op, kernel in firsts.values()]
         if any(broken):
             raise _cannot_lower([text for text in broken if text])
         return Program(
@@ -190,10 +191,12 @@ def _with_shared_constants(kernels: Sequence[Kernel]) -> list[Kernel]:
     def shared(array: CArray) -> CArray:
         return known.setdefault((array.c_type, array.values.tobytes()), array)
 
-    return [
-        replace(kernel, constants={name: shared(array) for name, array in kernel.constants.items()})
-        for kernel in kernels
-    ]
+    made: dict[int, Kernel] = {}
+    for kernel in kernels:
+        if id(kernel) not in made:
+            constants = {name: shared(array) for name, array in kernel.constants.items()}
+            made[id(kernel)] = replace(kernel, constants=constants)
+    return [made[id(kernel)] for kernel in kernels]
 
 
 def _outside_signatures(op: Operator, core: Core, families: Sequence[KernelFamily]) -> str | None:

@@ -200,7 +200,7 @@ def mixing_weights(op: Conv2D | FullyConnected) -> NDArray[Any]:
     return weights.reshape(weights.shape[0], -1, channels(op.x))
 
 
-def known_channels(graph: Graph) -> dict[Tensor, Known]:
+def known_channels(graph: Graph, couplings: Mapping[Operator, Coupling]) -> dict[Tensor, Known]:
     """Return the constant channels of every tensor, found by evaluating operators on what is known already.
 
     An output slot is a candidate if all that it depends on is known. The reference says what it holds, so
@@ -215,7 +215,7 @@ def known_channels(graph: Graph) -> dict[Tensor, Known]:
         else:
             known[tensor] = _nothing(tensor)
     for op in graph.operators:
-        candidates = _candidates(op, known)
+        candidates = _candidates(op, couplings[op], known)
         if not any(mask.any() for mask in candidates.values()):
             continue
         inputs = {tensor: _filled(tensor, known[tensor]) for tensor in op.activations}
@@ -236,12 +236,11 @@ def _filled(tensor: Tensor, known: Known) -> NDArray[Any]:
     return np.broadcast_to(values.reshape(values.shape if tensor.shape else ()), tensor.shape).copy()
 
 
-def _candidates(op: Operator, known: Mapping[Tensor, Known]) -> dict[Tensor, Mask]:
+def _candidates(op: Operator, wanted: Coupling, known: Mapping[Tensor, Known]) -> dict[Tensor, Mask]:
     """Return for each output the slots that depend on known slots alone."""
     found: dict[Tensor, Mask] = {t: np.ones(channels(t), np.bool_) for t in op.outputs}
     if any(tensor.elements == 0 for tensor in (*op.inputs, *op.outputs)):
         return {tensor: ~mask for tensor, mask in found.items()}
-    wanted = coupling(op)
     for link in wanted.links:
         np.logical_and.at(found[link.y], link.y_index, known[link.x].mask[link.x_index])
     pinned = [t for t in wanted.pinned if t in op.inputs and not t.is_constant]

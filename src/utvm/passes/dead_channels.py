@@ -23,7 +23,7 @@ from utvm.graph import (
 )
 from utvm.graph.names import Names
 from utvm.numerics import INT32_MAX
-from utvm.passes._channels import Known, Mask, channels, coupling, known_channels, mixes, mixing_weights
+from utvm.passes._channels import Coupling, Known, Mask, channels, coupling, known_channels, mixes, mixing_weights
 
 
 def drop_dead_channels(graph: Graph) -> Graph:
@@ -36,8 +36,9 @@ def drop_dead_channels(graph: Graph) -> Graph:
     coupled, such as the two operands of a residual addition, go together or not at all. Every tensor keeps
     at least one channel.
     """
-    known = known_channels(graph)
-    removed = _largest_removal(graph, known)
+    couplings = {op: coupling(op) for op in graph.operators}
+    known = known_channels(graph, couplings)
+    removed = _largest_removal(graph, known, couplings)
     keep = {tensor: np.flatnonzero(~mask) for tensor, mask in removed.items() if mask.any()}
     if not keep:
         return graph
@@ -46,10 +47,11 @@ def drop_dead_channels(graph: Graph) -> Graph:
     return graph.rewrite(operators, tensors={tensor: _narrow(tensor, -1, index) for tensor, index in keep.items()})
 
 
-def _largest_removal(graph: Graph, known: Mapping[Tensor, Known]) -> dict[Tensor, Mask]:
+def _largest_removal(
+    graph: Graph, known: Mapping[Tensor, Known], couplings: Mapping[Operator, Coupling]
+) -> dict[Tensor, Mask]:
     """Return the slots to remove: assume that all can go, then put back until nothing contradicts."""
     removed = {tensor: np.ones(channels(tensor), np.bool_) for tensor in graph.tensors}
-    couplings = {op: coupling(op) for op in graph.operators}
     parameters = [t for op in graph.operators for t in _parameters(op)]
     pinned = [tensor for wanted in couplings.values() for tensor in wanted.pinned]
     for tensor in (*graph.sources, *graph.kept, *parameters, *pinned):
