@@ -55,6 +55,7 @@ from utvm.kernels.prelude import PRELUDE, with_dependencies
 from utvm.kernels.rvv import (
     RvvAcross,
     RvvAveragePool2D,
+    RvvBatchMatMul,
     RvvBinary,
     RvvDepthwise,
     RvvLookup,
@@ -115,6 +116,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     RvvMean(),
     RvvLookup(),
     RvvSoftmax(),
+    RvvBatchMatMul(),
     RvvResizeBilinear(),
     RvvMove(),
     XpulpProduct(),

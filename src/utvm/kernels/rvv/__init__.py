@@ -5,6 +5,7 @@ from utvm.kernels.rvv.bilinear import RvvResizeBilinear
 from utvm.kernels.rvv.binary import RvvBinary
 from utvm.kernels.rvv.depthwise import RvvDepthwise
 from utvm.kernels.rvv.lookup import RvvLookup
+from utvm.kernels.rvv.matmul import RvvBatchMatMul
 from utvm.kernels.rvv.mean import RvvMean
 from utvm.kernels.rvv.movement import RvvMove
 from utvm.kernels.rvv.pool import RvvAveragePool2D, RvvMaxPool2D
@@ -14,6 +15,7 @@ from utvm.kernels.rvv.softmax import RvvSoftmax
 __all__ = [
     "RvvAcross",
     "RvvAveragePool2D",
+    "RvvBatchMatMul",
     "RvvBinary",
     "RvvDepthwise",
     "RvvLookup",
