@@ -20,7 +20,15 @@ from utvm.graph.samples import random_input
 from utvm.kernels import KernelFamily
 from utvm.kernels.blocked import BlockedProduct
 from utvm.kernels.dsp.finish import folded_bias
-from utvm.kernels.xpulp import XpulpAveragePool2D, XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
+from utvm.kernels.xpulp import (
+    XpulpAveragePool2D,
+    XpulpBinary,
+    XpulpDepthwise,
+    XpulpLookup,
+    XpulpMaxPool2D,
+    XpulpMove,
+    XpulpProduct,
+)
 from utvm.kernels.xpulp.finish import StairFinish, finish_of
 from utvm.lowering import lower
 from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding
@@ -37,7 +45,9 @@ DRAWN = [
     ("Mul", XpulpBinary()),
     ("MaxPool2D", XpulpMaxPool2D()),
     ("AveragePool2D", XpulpAveragePool2D()),
+    ("Logistic", XpulpLookup()),
 ]
+MOVED = [(kind, XpulpMove()) for kind in ("Transpose", "StridedSlice", "Pad", "Concatenation", "ResizeNearestNeighbor")]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +61,7 @@ def test_bit_exact_on_drawn_layers(session: Session, kind: str, family: KernelFa
     check(session, drawn(cases(kind, family, CORE), 1 / 2), everywhere=True)
 
 
-@pytest.mark.parametrize(("kind", "family"), WEIGHTED)
+@pytest.mark.parametrize(("kind", "family"), [*WEIGHTED, *MOVED])
 def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: KernelFamily) -> None:
     check(session, drawn(cases(kind, family, CORE, wide=True), 1 / 4))
 

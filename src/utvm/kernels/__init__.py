@@ -67,7 +67,15 @@ from utvm.kernels.rvv import (
     RvvSoftmax,
 )
 from utvm.kernels.workload_keys import workload
-from utvm.kernels.xpulp import XpulpAveragePool2D, XpulpBinary, XpulpDepthwise, XpulpMaxPool2D, XpulpProduct
+from utvm.kernels.xpulp import (
+    XpulpAveragePool2D,
+    XpulpBinary,
+    XpulpDepthwise,
+    XpulpLookup,
+    XpulpMaxPool2D,
+    XpulpMove,
+    XpulpProduct,
+)
 
 PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
     PortableConv2D(),
@@ -124,6 +132,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     XpulpBinary(),
     XpulpMaxPool2D(),
     XpulpAveragePool2D(),
+    XpulpLookup(),
+    XpulpMove(),
     WinogradConvolution(),
     WinogradRows(),
     DirectConvolution(),

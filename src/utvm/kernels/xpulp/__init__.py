@@ -3,7 +3,17 @@
 from utvm.kernels.xpulp.average import XpulpAveragePool2D
 from utvm.kernels.xpulp.binary import XpulpBinary
 from utvm.kernels.xpulp.depthwise import XpulpDepthwise
+from utvm.kernels.xpulp.lookup import XpulpLookup
+from utvm.kernels.xpulp.movement import XpulpMove
 from utvm.kernels.xpulp.pool import XpulpMaxPool2D
 from utvm.kernels.xpulp.product import XpulpProduct
 
-__all__ = ["XpulpAveragePool2D", "XpulpBinary", "XpulpDepthwise", "XpulpMaxPool2D", "XpulpProduct"]
+__all__ = [
+    "XpulpAveragePool2D",
+    "XpulpBinary",
+    "XpulpDepthwise",
+    "XpulpLookup",
+    "XpulpMaxPool2D",
+    "XpulpMove",
+    "XpulpProduct",
+]

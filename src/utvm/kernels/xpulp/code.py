@@ -35,12 +35,17 @@ WEIGHTED_PARAMETERS = (
 OUTPUT = CParameter(name="y", c_type="int8_t", role="output")
 
 
+def no_xpulp(core: Core) -> str | None:
+    """Return that a core lacks the Xpulp extension; None where it has it."""
+    return None if core.xpulp else f"{core.name} has no Xpulp extension"
+
+
 class XpulpFamily(KernelFamily):
     """A family for cores with the Xpulp extension."""
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has no Xpulp extension; None where it has it."""
-        return None if core.xpulp else f"{core.name} has no Xpulp extension"
+        return no_xpulp(core)
 
 
 def load_step(to: str, at: str, step: int) -> str:
@@ -61,6 +66,31 @@ def load_byte_step(to: str, at: str, step: int) -> str:
 def load_byte_step_by(to: str, at: str, step: str) -> str:
     """cv.lb: a signed byte, then `at` grows by a register."""
     return f".insn r 0x2b, 3, 0x00, {to}, {at}, {step}"
+
+
+def load_unsigned_byte_step(to: str, at: str, step: int) -> str:
+    """cv.lbu: a byte, then `at` grows by `step`."""
+    return f".insn i 0x0b, 4, {to}, {step}({at})"
+
+
+def load_indexed_byte(to: str, at: str, index: str) -> str:
+    """cv.lbu: the byte at the sum of two registers."""
+    return f".insn r 0x2b, 3, 0x0c, {to}, {at}, {index}"
+
+
+def load_indexed(to: str, at: str, index: str) -> str:
+    """cv.lw: the word at the sum of two registers."""
+    return f".insn r 0x2b, 3, 0x06, {to}, {at}, {index}"
+
+
+def load_by(size: int, to: str, at: str, step: str) -> str:
+    """cv.lb, cv.lh or cv.lw: an element of so many bytes, then `at` grows by a register."""
+    return f".insn r 0x2b, 3, 0x0{size // 2}, {to}, {at}, {step}"
+
+
+def store_by(size: int, value: str, at: str, step: str) -> str:
+    """cv.sb, cv.sh or cv.sw: an element of so many bytes, then `at` grows by a register."""
+    return f".insn r 0x2b, 3, 0x1{size // 2}, {step}, {at}, {value}"
 
 
 def store_step(value: str, at: str, step: int) -> str:
