@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import utvm
-from tests.kernels.support import Case, check
+from tests.kernels.support import LONG_ROWS, Case, check, long_softmax
 from tests.kernels.vector_cases import cases
 from tests.support.cases import drawn
 from tests.support.draw import case_with
@@ -28,6 +28,7 @@ from utvm.kernels.xpulp import (
     XpulpMaxPool2D,
     XpulpMove,
     XpulpProduct,
+    XpulpSoftmax,
 )
 from utvm.kernels.xpulp.finish import StairFinish, finish_of
 from utvm.lowering import lower
@@ -46,6 +47,7 @@ DRAWN = [
     ("MaxPool2D", XpulpMaxPool2D()),
     ("AveragePool2D", XpulpAveragePool2D()),
     ("Logistic", XpulpLookup()),
+    ("Softmax", XpulpSoftmax()),
 ]
 MOVED = [(kind, XpulpMove()) for kind in ("Transpose", "StridedSlice", "Pad", "Concatenation", "ResizeNearestNeighbor")]
 
@@ -148,6 +150,11 @@ def finished(finish: StairFinish, products: np.ndarray) -> np.ndarray:
         value += np.where(value > words[3], words[4], 0)
     value = (value + words[2] + (1 << 31)) % (1 << 32) - (1 << 31)
     return np.clip(value >> shift, *finish.clamp)
+
+
+def test_softmax_of_long_rows(session: Session) -> None:
+    config = {"most": "words", "sum": 8, "share": 4}
+    check(session, [Case(graph, XpulpSoftmax(), config, inputs) for graph, inputs in map(long_softmax, LONG_ROWS)])
 
 
 @pytest.mark.parametrize("layer", ["dw_5x4x8", "conv_5x4x8_8_k3"])

@@ -75,6 +75,7 @@ from utvm.kernels.xpulp import (
     XpulpMaxPool2D,
     XpulpMove,
     XpulpProduct,
+    XpulpSoftmax,
 )
 
 PORTABLE_FAMILIES: tuple[KernelFamily, ...] = (
@@ -134,6 +135,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     XpulpAveragePool2D(),
     XpulpLookup(),
     XpulpMove(),
+    XpulpSoftmax(),
     WinogradConvolution(),
     WinogradRows(),
     DirectConvolution(),

@@ -7,6 +7,7 @@ from utvm.kernels.xpulp.lookup import XpulpLookup
 from utvm.kernels.xpulp.movement import XpulpMove
 from utvm.kernels.xpulp.pool import XpulpMaxPool2D
 from utvm.kernels.xpulp.product import XpulpProduct
+from utvm.kernels.xpulp.softmax import XpulpSoftmax
 
 __all__ = [
     "XpulpAveragePool2D",
@@ -16,4 +17,5 @@ __all__ = [
     "XpulpMaxPool2D",
     "XpulpMove",
     "XpulpProduct",
+    "XpulpSoftmax",
 ]

@@ -149,6 +149,11 @@ def add_and_round(to: str, value: str, shift: str) -> str:
     return f".insn r 0x2b, 3, 0x42, {to}, {value}, {shift}"
 
 
+def add_and_round_unsigned(to: str, value: str, shift: str) -> str:
+    """cv.adduRNr: adds a register and half of the divisor, then shifts right by another register, without signs."""
+    return f".insn r 0x2b, 3, 0x43, {to}, {value}, {shift}"
+
+
 def saturate(to: str, value: str) -> str:
     """cv.clip to 8 bits."""
     return f".insn r 0x2b, 3, 0x38, {to}, {value}, x8"
