@@ -26,6 +26,7 @@ from utvm.kernels.xpulp import (
     XpulpDepthwise,
     XpulpLookup,
     XpulpMaxPool2D,
+    XpulpMean,
     XpulpMove,
     XpulpProduct,
     XpulpSoftmax,
@@ -47,6 +48,7 @@ DRAWN = [
     ("MaxPool2D", XpulpMaxPool2D()),
     ("AveragePool2D", XpulpAveragePool2D()),
     ("Logistic", XpulpLookup()),
+    ("Mean", XpulpMean()),
     ("Softmax", XpulpSoftmax()),
 ]
 MOVED = [(kind, XpulpMove()) for kind in ("Transpose", "StridedSlice", "Pad", "Concatenation", "ResizeNearestNeighbor")]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from utvm.codegen import CWriter
 from utvm.cores import Core
 from utvm.graph import Mean, Operator
 from utvm.graph.arithmetic import Requantization, mean_parameters
 from utvm.kernels.base import Config, Kernel
+from utvm.kernels.mean_nest import MeanNest
 from utvm.kernels.rvv.code import RvvFamily, kernel_of_steps
 from utvm.kernels.rvv.mean_code import Rescaled, average_function
 from utvm.kernels.workload_keys import dims
@@ -29,7 +28,7 @@ class RvvMean(RvvFamily):
             return super().refusal(op, core)
         if (found := self.lacks(core)) is not None:
             return found
-        nest = _Nest.of(op)
+        nest = MeanNest.of(op)
         if nest is None:
             return "more than two runs of dimensions are averaged"
         if nest.lanes < _LEAST_LANES:
@@ -40,7 +39,7 @@ class RvvMean(RvvFamily):
         """Return the kernel of a mean."""
         del core
         assert isinstance(op, Mean)
-        nest, factor = _Nest.of(op), mean_parameters(op)
+        nest, factor = MeanNest.of(op), mean_parameters(op)
         assert nest is not None
         finish = Rescaled(
             less=factor.count * op.x.zero_point,
@@ -54,43 +53,3 @@ class RvvMean(RvvFamily):
             w(f"{function.name}({x}, {y}, steps, {nest.rows}, {nest.taps}, {nest.lanes});")
         steps = nest.row_step, nest.tap_step, nest.lane_step
         return kernel_of_steps(op, config, stem=f"mean_{dims(op.x.shape)}", body=w.text, function=function, steps=steps)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Nest:
-    """The loops of a mean, outermost first: `outer` calls over rows of taps, for so many lanes. Steps are bytes."""
-
-    outer: int
-    outer_step: int
-    rows: int
-    row_step: int
-    taps: int
-    tap_step: int
-    lanes: int
-    lane_step: int
-
-    @staticmethod
-    def of(op: Mean) -> _Nest | None:
-        """Return the loops of an operator; None where more than two runs of dimensions are averaged."""
-        runs: list[tuple[bool, int, int]] = []
-        step = op.x.elements
-        for axis, size in enumerate(op.x.shape):
-            step //= size
-            averaged = axis in op.axes
-            if size == 1:
-                continue
-            if runs and runs[-1][0] == averaged:
-                runs[-1] = (averaged, runs[-1][1] * size, step)
-            else:
-                runs.append((averaged, size, step))
-        averaged_runs = [(size, step) for averaged, size, step in runs if averaged]
-        kept_runs = [(size, step) for averaged, size, step in runs if not averaged]
-        if len(averaged_runs) > 2 or len(kept_runs) > 2:
-            return None
-        one = (1, 0)
-        (rows, row_step), (taps, tap_step) = [one] * (2 - len(averaged_runs)) + averaged_runs
-        (outer, outer_step), (lanes, lane_step) = [one] * (2 - len(kept_runs)) + kept_runs
-        return _Nest(
-            outer=outer, outer_step=outer_step, rows=rows, row_step=row_step, taps=taps, tap_step=tap_step,
-            lanes=lanes, lane_step=lane_step,
-        )  # fmt: skip

@@ -4,6 +4,7 @@ from utvm.kernels.xpulp.average import XpulpAveragePool2D
 from utvm.kernels.xpulp.binary import XpulpBinary
 from utvm.kernels.xpulp.depthwise import XpulpDepthwise
 from utvm.kernels.xpulp.lookup import XpulpLookup
+from utvm.kernels.xpulp.mean import XpulpMean
 from utvm.kernels.xpulp.movement import XpulpMove
 from utvm.kernels.xpulp.pool import XpulpMaxPool2D
 from utvm.kernels.xpulp.product import XpulpProduct
@@ -15,6 +16,7 @@ __all__ = [
     "XpulpDepthwise",
     "XpulpLookup",
     "XpulpMaxPool2D",
+    "XpulpMean",
     "XpulpMove",
     "XpulpProduct",
     "XpulpSoftmax",

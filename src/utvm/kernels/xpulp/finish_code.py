@@ -63,7 +63,7 @@ def finished(
         for pixel in sums:
             total = pixel[channel]
             if form.exact:
-                lines += _by_definition(total, words, value=value, other=other, zero=shared, half=most)
+                lines += by_definition(total, words, value=value, other=other, zero=shared, half=most)
             else:
                 lines += _by_halves(form, total, words, value=value, other=other, shift=shared, most=most)
             lines.append(saturate(total, value))
@@ -91,8 +91,11 @@ def _by_halves(
     return [*lines, add_and_shift(value, offset, shift)]
 
 
-def _by_definition(total: str, words: Sequence[str], *, value: str, other: str, zero: str, half: str) -> list[str]:
-    """Return TFLite's double rounding, step by step (gemmlowp, fixedpoint.h)."""
+def by_definition(total: str, words: Sequence[str], *, value: str, other: str, zero: str, half: str) -> list[str]:
+    """Return TFLite's double rounding, step by step (gemmlowp, fixedpoint.h); the result is in `value`.
+
+    `words` hold a shift to the left, the multiplier, a shift to the right, and -1 where that is not 0.
+    """
     left, multiplier, right, lowers = words
     return [
         f"sll {total}, {total}, {left}",
