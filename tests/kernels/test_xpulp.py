@@ -29,6 +29,7 @@ from utvm.kernels.xpulp import (
     XpulpMean,
     XpulpMove,
     XpulpProduct,
+    XpulpResizeBilinear,
     XpulpSoftmax,
 )
 from utvm.kernels.xpulp.finish import StairFinish, finish_of
@@ -49,6 +50,7 @@ DRAWN = [
     ("AveragePool2D", XpulpAveragePool2D()),
     ("Logistic", XpulpLookup()),
     ("Mean", XpulpMean()),
+    ("ResizeBilinear", XpulpResizeBilinear()),
     ("Softmax", XpulpSoftmax()),
 ]
 MOVED = [(kind, XpulpMove()) for kind in ("Transpose", "StridedSlice", "Pad", "Concatenation", "ResizeNearestNeighbor")]

@@ -76,6 +76,7 @@ from utvm.kernels.xpulp import (
     XpulpMean,
     XpulpMove,
     XpulpProduct,
+    XpulpResizeBilinear,
     XpulpSoftmax,
 )
 
@@ -137,6 +138,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     XpulpLookup(),
     XpulpMean(),
     XpulpMove(),
+    XpulpResizeBilinear(),
     XpulpSoftmax(),
     WinogradConvolution(),
     WinogradRows(),

@@ -1,6 +1,7 @@
 """Kernels for the Xpulp extension of RISC-V: dot products of four bytes, hardware loops, exact finishes by halves."""
 
 from utvm.kernels.xpulp.average import XpulpAveragePool2D
+from utvm.kernels.xpulp.bilinear import XpulpResizeBilinear
 from utvm.kernels.xpulp.binary import XpulpBinary
 from utvm.kernels.xpulp.depthwise import XpulpDepthwise
 from utvm.kernels.xpulp.lookup import XpulpLookup
@@ -19,5 +20,6 @@ __all__ = [
     "XpulpMean",
     "XpulpMove",
     "XpulpProduct",
+    "XpulpResizeBilinear",
     "XpulpSoftmax",
 ]

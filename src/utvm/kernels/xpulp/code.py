@@ -73,6 +73,16 @@ def load_unsigned_byte_step(to: str, at: str, step: int) -> str:
     return f".insn i 0x0b, 4, {to}, {step}({at})"
 
 
+def load_half_step(to: str, at: str, step: int) -> str:
+    """cv.lh: a signed half-word, then `at` grows by `step`."""
+    return f".insn i 0x0b, 1, {to}, {step}({at})"
+
+
+def load_unsigned_half_step(to: str, at: str, step: int) -> str:
+    """cv.lhu: a half-word, then `at` grows by `step`."""
+    return f".insn i 0x0b, 5, {to}, {step}({at})"
+
+
 def load_indexed_byte(to: str, at: str, index: str) -> str:
     """cv.lbu: the byte at the sum of two registers."""
     return f".insn r 0x2b, 3, 0x0c, {to}, {at}, {index}"
