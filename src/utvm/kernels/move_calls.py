@@ -30,7 +30,7 @@ from utvm.graph import (
     Transpose,
 )
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.helium.movement import all_copies
+from utvm.kernels.helium.movement import all_copies, whole_times
 from utvm.kernels.nest import Copy, index, loops
 from utvm.kernels.portable.move import Moving, PortableMove, write_filled
 from utvm.kernels.runs import RUN_HELPERS
@@ -116,6 +116,8 @@ class MoveByCalls(PortableMove):
         size = op.outputs[0].dtype.itemsize
         if size not in _SIZES:
             return f"elements have {size} bytes"
+        if isinstance(op, ResizeNearestNeighbor) and whole_times(op) is None:
+            return "its pixels do not repeat equally often"
         plain = sum(self.plain_cost(copy.merged(), size) for _, _, copy in all_copies(op))
         if isinstance(op, ResizeNearestNeighbor):
             plain += _PIXEL * op.x.shape[0] * op.x.shape[1] * op.y.shape[2]
