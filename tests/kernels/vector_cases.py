@@ -87,9 +87,10 @@ def with_int16(d: Drawer, graph: Graph) -> tuple[Graph, list[np.ndarray]]:
 
     changed = {tensor: finer(tensor) for tensor in dict.fromkeys((*op.inputs, *op.outputs))}
     clamps = (-32768, 32767), (-128, 127), (0, 32767), (0, d.integer(0, 32767)), (-d.integer(0, 32768), 21000)
-    rounded = isinstance(getattr(op, "rounding", None), Rounding)
-    clamp, others = d.pick(*clamps), {"rounding": Rounding.DOUBLE} if rounded else {}
-    wider = replace(op.with_tensors(changed), clamp=clamp, **others)
+    others: dict[str, object] = {"clamp": d.pick(*clamps)} if hasattr(op, "clamp") else {}
+    if isinstance(getattr(op, "rounding", None), Rounding):
+        others["rounding"] = Rounding.DOUBLE
+    wider = replace(op.with_tensors(changed), **others)
     inputs = tuple(dict.fromkeys(wider.activations))
     made = Graph(name="int16", operators=(wider,), inputs=inputs, outputs=wider.outputs)
     return made, [d.int16(x.shape) for x in inputs]

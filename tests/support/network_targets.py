@@ -43,7 +43,13 @@ from utvm.kernels.dsp.wide_depthwise import WideChannelDepthwise, WidePlaneDepth
 from utvm.kernels.dsp.wide_direct import WideConvolution
 from utvm.kernels.dsp.winograd import WinogradConvolution, WinogradRows
 from utvm.kernels.dsp.winograd.transforms import ROW_TRANSFORMS, TRANSFORMS
-from utvm.kernels.helium import HeliumWideBinary, HeliumWideConvolution, HeliumWideDepthwise, HeliumWidePool2D
+from utvm.kernels.helium import (
+    HeliumWideBinary,
+    HeliumWideConvolution,
+    HeliumWideDepthwise,
+    HeliumWideMean,
+    HeliumWidePool2D,
+)
 from utvm.kernels.portable import PortableDefined
 
 _MOST_CONFIGS = 24
@@ -162,7 +168,7 @@ _ONE_BY_ONE = (Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D
 """Kinds that are targets of their own; of what else a family computes any will do."""
 
 _OTHER_TYPES = (
-    *(HeliumWideBinary, HeliumWideConvolution, HeliumWideDepthwise, HeliumWidePool2D),
+    *(HeliumWideBinary, HeliumWideConvolution, HeliumWideDepthwise, HeliumWideMean, HeliumWidePool2D),
     *(WideConvolution, WidePlaneDepthwise, WideChannelDepthwise, PortableDefined),
 )
 """Families that take these kinds only in types that no drawn network has; int8 is among theirs all the same."""

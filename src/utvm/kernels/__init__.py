@@ -29,6 +29,7 @@ from utvm.kernels.helium import (
     HeliumWideBinary,
     HeliumWideConvolution,
     HeliumWideDepthwise,
+    HeliumWideMean,
     HeliumWidePool2D,
 )
 from utvm.kernels.portable import (
@@ -113,6 +114,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumWideBinary(),
     HeliumWideConvolution(),
     HeliumWideDepthwise(),
+    HeliumWideMean(),
     HeliumWidePool2D(),
     HeliumResizeBilinear(),
     HeliumMove(),

@@ -7,7 +7,7 @@ from utvm.kernels.helium.convolution import HeliumConvolution, HeliumWideConvolu
 from utvm.kernels.helium.depthwise import HeliumDepthwise
 from utvm.kernels.helium.lookup import HeliumLookup
 from utvm.kernels.helium.matmul import HeliumBatchMatMul
-from utvm.kernels.helium.mean import HeliumMean
+from utvm.kernels.helium.mean import HeliumMean, HeliumWideMean
 from utvm.kernels.helium.movement import HeliumMove
 from utvm.kernels.helium.pool import HeliumPool2D, HeliumWidePool2D
 from utvm.kernels.helium.softmax import HeliumSoftmax
@@ -27,5 +27,6 @@ __all__ = [
     "HeliumWideBinary",
     "HeliumWideConvolution",
     "HeliumWideDepthwise",
+    "HeliumWideMean",
     "HeliumWidePool2D",
 ]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
-from utvm.graph import Mean, Operator, Reduction
-from utvm.graph.arithmetic import Requantization, mean_parameters, requantization
-from utvm.graph.operators import FULL_INT8
+from utvm.graph import DType, Mean, Operator, Reduction
+from utvm.graph.arithmetic import Requantization, integer_range, mean_parameters, requantization
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function
-from utvm.kernels.helium.family import ScheduledVectors
+from utvm.kernels.helium.family import WIDE_START, ScheduledVectors
 from utvm.kernels.helium.four import AT_ONCE, Finish, run_cycles, run_function
-from utvm.kernels.helium.windows import MOST_COLUMNS, WindowSpec, looped_cycles, window_function
+from utvm.kernels.helium.windows import MOST_COLUMNS, WideWindowSpec, WindowSpec, looped_cycles, window_function
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload_keys import dims, workload
 
@@ -45,11 +45,18 @@ SUM = assembler_function(
 )
 
 
+def _ends(x: str, y: str, c_type: str) -> tuple[CParameter, CParameter]:
+    return CParameter(name=x, c_type=c_type, role="input"), CParameter(name=y, c_type=c_type, role="output")
+
+
 class HeliumMean(ScheduledVectors):
     """Mean, sums, and the most or least over any axes."""
 
     name = "helium"
-    kinds = (Mean, Reduction)
+    kinds: ClassVar[tuple[type[Operator], ...]] = (Mean, Reduction)
+    ends: ClassVar[tuple[CParameter, CParameter]] = _ends("x", "y", "int8_t")
+    start: ClassVar[str] = ""
+    """The parameters of the input and the output, and what the function begins with."""
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` is no combination of columns or runs."""
@@ -108,20 +115,22 @@ class HeliumMean(ScheduledVectors):
                 constants = {"scale": CArray(c_type="int32_t", values=np.array(words, np.int64).astype(np.int32))}
                 scale = "scale"
             taps = f", {nest.rows}, {nest.columns}" if spec.window is None else ""
-            read = nest.rows * nest.windows * nest.columns * nest.channels
+            read = nest.rows * nest.windows * nest.columns * spec.pixel
+            if self.start:
+                w(self.start)
             with w.loop("n", nest.outer):
-                places = f"x + n * {read}, y + n * {nest.windows * nest.channels}"
+                places = f"x + n * {read}, y + n * {nest.windows * spec.pixel}"
                 w(f"{support.name}({places}, {scale}, {nest.windows}{taps});")
         return Kernel(
             family=self.name,
             config=config,
             function=CFunction(
-                stem=f"{op.kind.lower()}_{dims(op.x.shape)}_helium",
+                stem=f"{op.kind.lower()}_{dims(op.x.shape)}_{self.name.replace('-', '_')}",
                 comment=f"{workload(op)}\nfamily {self.name}",
                 parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
+                    self.ends[0],
                     *(CParameter(name=n, c_type=a.c_type, role="constant") for n, a in constants.items()),
-                    CParameter(name="y", c_type="int8_t", role="output"),
+                    self.ends[1],
                 ),
                 body=w.text,
                 helpers=helpers,
@@ -129,6 +138,22 @@ class HeliumMean(ScheduledVectors):
             ),
             constants=constants,
         )
+
+
+class HeliumWideMean(HeliumMean):
+    """Mean of columns of int16."""
+
+    name = "helium-wide"
+    kinds = (Mean,)
+    dtypes = (DType.INT16,)
+    ends = _ends("from_x", "to_y", "int16_t")
+    start = WIDE_START
+
+    def refusal(self, op: Operator, core: Core) -> str | None:
+        """Return why `op` is no mean of columns."""
+        found = super().refusal(op, core)
+        runs = isinstance(op, Mean) and found is None and _nest(op).channels == 1
+        return "it averages runs of neighbours" if runs else found
 
 
 def _factor(op: _Reduced) -> Requantization | None:
@@ -190,16 +215,17 @@ def _nest(op: _Reduced) -> _Nest:
 
 def _spec(op: _Reduced, nest: _Nest) -> WindowSpec:
     """Return how columns are summed: rows of windows, whose columns lie beside each other."""
-    line = nest.columns * nest.channels
+    size, make = op.x.dtype.itemsize, WindowSpec if op.x.dtype is DType.INT8 else WideWindowSpec
+    line = nest.columns * nest.channels * size
     written = nest.rows == 1 or nest.columns <= MOST_COLUMNS
     factor = _factor(op)
-    return WindowSpec(
-        bits=8 if factor is None else 32,
+    return make(
+        bits=8 * size if factor is None else 32,
         channels=nest.channels,
         row=nest.windows * line,
         step=line,
         window=(nest.rows, nest.columns) if written else None,
-        clamp=FULL_INT8,
+        clamp=integer_range(op.y.dtype),
         signed=factor is not None and factor.shift < 0,
         requantizes=factor is not None,
         least=op.kind == "ReduceMin",
