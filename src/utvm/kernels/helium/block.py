@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from utvm.codegen import CSupport
-from utvm.cores.microkernel import schedule
+from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
 from utvm.kernels.dsp.assembly import MAX_OFFSET, assembler_function, short_digest
 from utvm.kernels.helium.block_spec import BlockSpec, DepthwiseBlockSpec, LongBlockSpec, WideBlockSpec
@@ -137,6 +137,9 @@ def _moves(spec: BlockSpec) -> list[int]:
 def _straight(spec: BlockSpec, timing: Timing, behind: Sequence[str] = ()) -> tuple[list[str], float]:
     """Return `at_once` blocks without an inner loop and the lines `behind` them, and their cycles."""
     writer = _writer(spec)
+    if spec.overlaps:
+        writer.block = Block([*(line for line, _ in _overlapped(spec)), *behind])
+        return _schedule(writer, timing)
     for _ in range(spec.at_once):
         halves: list[str] = []
         if spec.starts_biased:
@@ -149,6 +152,37 @@ def _straight(spec: BlockSpec, timing: Timing, behind: Sequence[str] = ()) -> tu
         writer.store(halves)
     writer.block(*behind)
     return _schedule(writer, timing)
+
+
+def read_order(spec: BlockSpec) -> tuple[bool, ...]:
+    """Return whether each vector that `at_once` blocks read is one of the finish, where halves overlap."""
+    place = f"[{_writer(spec).registers.stream}]"
+    return tuple(finish for line, finish in _overlapped(spec) if place in line) if spec.overlaps else ()
+
+
+def _overlapped(spec: BlockSpec) -> list[tuple[str, bool]]:
+    """Return the lines of `at_once` blocks, and whether each is of a finish: one follows each sum of the next half."""
+    writer, found, waiting = _writer(spec), list[tuple[str, bool]](), list[str]()
+    for _ in range(spec.at_once):
+        halves: list[str] = []
+        for half in range(spec.halves):
+            writer.block = Block()
+            for index, moved in enumerate(_moves(spec) if spec.present(half) else []):
+                writer.step(half, moved, first=index == 0)
+            for line in writer.block.lines:
+                found.append((line, False))
+                if waiting and line.startswith("vmladav"):
+                    found.append((waiting.pop(0), True))
+            found += [(line, True) for line in waiting]
+            writer.block = Block()
+            halves += writer.requantize(biased=False)
+            # The registers of sums are free from here on.
+            found += [(line, True) for line in writer.block.lines if line.startswith("vmov ")]
+            waiting = [line for line in writer.block.lines if not line.startswith("vmov ")]
+        writer.block = Block()
+        writer.store(halves)
+        waiting += writer.block.lines
+    return found + [(line, True) for line in waiting]
 
 
 def _looped(spec: BlockSpec, timing: Timing) -> tuple[list[str], float]:

@@ -100,6 +100,11 @@ class BlockSpec:
         return max((n for n in range(1, most + 1) if self.groups % n == 0), default=1)
 
     @property
+    def overlaps(self) -> bool:
+        """Whether a half is finished while the next is summed, and its constants lie between weights."""
+        return self.halves > 1 and not self.turns[0] and len(self.steps) > 1
+
+    @property
     def starts_biased(self) -> bool:
         """Whether sums begin with their biases, which are added behind the sums elsewhere."""
         return self.turns[0] > 0
@@ -244,7 +249,11 @@ class DepthwiseBlockSpec(WideBlockSpec):
 
 
 def stream(
-    spec: BlockSpec, weights: NDArray[np.int64], bias: NDArray[np.int64], constants: Sequence[NDArray[np.int64]]
+    spec: BlockSpec,
+    weights: NDArray[np.int64],
+    bias: NDArray[np.int64],
+    constants: Sequence[NDArray[np.int64]],
+    order: Sequence[bool] = (),
 ) -> NDArray[np.int32]:
     """Return the stream of all blocks.
 
@@ -253,6 +262,7 @@ def stream(
         weights: [channels, rows, runs, taps of a run].
         bias: [channels], input zero point included.
         constants: of the finish, each [channels].
+        order: whether each vector that `spec.at_once` blocks read is one of the finish, where halves overlap.
     """
     channels, padded = weights.shape[0], spec.groups * spec.channels
     run = -(-spec.run // LANES) * spec.step_taps
@@ -267,11 +277,21 @@ def stream(
         return found
 
     parts: list[NDArray[np.int32]] = []
+    between: list[NDArray[np.int32]] = []
     for group in range(spec.groups):
         for number, half in enumerate(spec.order() + group * spec.channels):
             read = steps[group * spec.channels + spec.weight_order(number)]
             words = np.ascontiguousarray(read.transpose(1, 0, 2)).reshape(-1).view(np.int32)
             start = spec.start_words(of(bias, half))
-            parts += [start, words] if spec.starts_biased else [words, start]
-            parts += spec.end_words([of(each, half) for each in constants])
-    return np.concatenate(parts)
+            finish = spec.end_words([of(each, half) for each in constants])
+            if spec.overlaps:
+                parts.append(words)
+                between += [start, *finish]
+            else:
+                parts += [start, words, *finish] if spec.starts_biased else [words, start, *finish]
+    if not spec.overlaps:
+        return np.concatenate(parts)
+    vectors = np.empty((spec.groups // spec.at_once, len(order), 4), np.int32)
+    for places, words in zip((~np.array(order), np.array(order)), map(np.concatenate, (parts, between)), strict=True):
+        vectors[:, places] = words.reshape(len(vectors), -1, 4)
+    return vectors.reshape(-1)

@@ -24,6 +24,8 @@ from utvm.kernels.helium.move import COPY, FILL, repeat, unfold
 from utvm.kernels.helium.wide_finish import finish_refusal
 from utvm.kernels.workload_keys import dims, workload
 
+_LONG = 10
+"""Pixels of a row from which half a pair is little."""
 _MOST_STEPS = 64
 """Steps of 16 taps that may be written out in a turn."""
 
@@ -69,10 +71,11 @@ class HeliumConvolution(ScheduledVectors):
         return min(self.contenders(op, core), key=lambda config: self.estimate(op, core, config) or 0.0)
 
     def contenders(self, op: Operator, core: Core) -> tuple[Config, ...]:
-        """Return all configs but those of one pixel where there are enough."""
+        """Return all configs but those of one pixel where pairs leave little of a row."""
         assert isinstance(op, Weighted)
         plan, space = ConvolutionPlan.of(op, {"m": 2, "rows": "window", "taps": "rows"}), self.space(op, core)
-        ms = (2,) if plan.across > 2 else (2, 1)
+        few = plan.across <= 2 or (plan.across < _LONG and plan.across % 2)
+        ms = (2, 1) if few else (2,)
         return tuple({"m": m, "rows": r, "taps": t} for m, r, t in product(ms, space["rows"], space["taps"]))
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:

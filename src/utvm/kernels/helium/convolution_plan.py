@@ -11,7 +11,7 @@ from utvm.cores import Core
 from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.finish import folded_bias
-from utvm.kernels.helium.block import micro_kernel
+from utvm.kernels.helium.block import micro_kernel, read_order
 from utvm.kernels.helium.block_spec import LANES, BlockSpec, DepthwiseBlockSpec, LongBlockSpec, WideBlockSpec, stream
 from utvm.kernels.helium.finish import VectorFinish, Weighted, constants
 from utvm.kernels.helium.move import copy_cycles, fill_cycles, repeat_bytes, repeat_cycles, unfold_cycles
@@ -218,7 +218,9 @@ class ConvolutionPlan:
         weights = weights.reshape(-1, spec.rows, len(spec.runs), weights[0].size // (spec.rows * len(spec.runs)))
         bias, others = (wide_bias(op), wide_constants(op)) if _is_wide(op) else (folded_bias(op), constants(op))
         parts = [slice(g * self.out_channels, (g + 1) * self.out_channels) for g in range(self.groups)]
-        return np.concatenate([stream(spec, weights[p], bias[p], [each[p] for each in others]) for p in parts])
+        order = read_order(spec)
+        found = [stream(spec, weights[p], bias[p], [each[p] for each in others], order) for p in parts]
+        return np.concatenate(found)
 
     def cycles(self, core: Core) -> float:
         """Return the modelled cycles."""
