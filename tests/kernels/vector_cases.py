@@ -166,7 +166,7 @@ def wide_product(d: Drawer) -> Operator:
 
 def wide_move(d: Drawer, kind: str) -> Operator:
     """Return a movement of some thousands of bytes at most: long sides, sides of few, sides of fours."""
-    sizes = [d.pick(d.integer(1, 7), d.integer(14, 20), 4 * d.integer(1, 12)) for _ in range(3)]
+    sizes = [d.pick(d.integer(1, 7), d.integer(14, 20), 4 * d.integer(1, 12), 2, 4) for _ in range(3)]
     while math.prod(sizes) > 1 << 14:
         sizes[sizes.index(max(sizes))] //= 2
     shape = tuple(sizes) if d.flag() else (d.integer(1, 3), *sizes)

@@ -18,7 +18,7 @@ from utvm.kernels.helium.code import constant
 from utvm.kernels.helium.family import ScheduledVectors
 from utvm.kernels.helium.four import AT_ONCE, COLLECT, POINTERS, SUMS, Finish
 from utvm.kernels.helium.mean import SUM
-from utvm.kernels.helium.movement import copy_cycles, write_copy
+from utvm.kernels.helium.movement_plan import copy_cycles, write_copy
 from utvm.kernels.nest import Copy, broadcast_strides, index, loops, row_major
 from utvm.kernels.runs import RUN_HELPERS
 from utvm.kernels.workload_keys import dims, workload
