@@ -21,8 +21,10 @@ from utvm.graph import (
     MaxPool2D,
     Mean,
     Mul,
+    Operator,
     Padding,
     Quantization,
+    Quantize,
     Relu,
     StridedSlice,
     Tensor,
@@ -227,34 +229,51 @@ def test_rows_and_their_concatenation_cost_no_call() -> None:
     assert Views(shifted).offset(bottom) == 4
 
 
-@pytest.mark.parametrize("dtype", [DType.INT16, DType.FLOAT32])
+@pytest.mark.parametrize("dtype", [DType.INT16, DType.FLOAT32, DType.UINT8])
 def test_other_types_in_stripes(dtype: DType) -> None:
-    """A picture that grows and shrinks again, in half of its RAM; its C computes the reference's bits."""
+    """A picture that grows and shrinks again, in half of its RAM; its C computes the reference's bits.
+
+    A network of uint8 is one of int8 between its ends, with weights of nine bits.
+    """
     rng = np.random.default_rng(6)
     same = Padding(top=1, bottom=1, left=1, right=1)
+    inside = DType.INT8 if dtype is DType.UINT8 else dtype
 
     def typed(name: str, size: int, channels: int) -> Tensor:
-        quant = Quantization.per_tensor(0.0002) if dtype is DType.INT16 else None
-        return Tensor(name=name, shape=(1, size, size, channels), dtype=dtype, quant=quant)
+        quant = {DType.INT16: Quantization.per_tensor(0.0002), DType.INT8: Quantization.per_tensor(0.05, 3)}.get(inside)
+        return Tensor(name=name, shape=(1, size, size, channels), dtype=inside, quant=quant)
 
     def kernel(name: str, shape: tuple[int, ...]) -> Tensor:
         if dtype is DType.INT16:
             return weights(rng, name, shape)
+        if dtype is DType.UINT8:
+            nine = rng.integers(-255, 256, shape).astype(np.int16)
+            quant = Quantization.per_tensor(0.004)
+            return Tensor(name=name, shape=shape, dtype=DType.INT16, quant=quant, data=nine)
         data = rng.standard_normal(shape).astype(np.float32)
         return Tensor(name=name, shape=shape, dtype=dtype, data=data)
 
     x, a, b, y = typed("x", 24, 2), typed("a", 24, 16), typed("b", 12, 16), typed("y", 12, 4)
     first, between = kernel("v", (16, 3, 3, 2)), kernel("w", (1, 2, 2, 16))
-    operators = (
+    operators: tuple[Operator, ...] = (
         Conv2D(name="first", x=x, weights=first, bias=None, y=a, padding=same),
         DepthwiseConv2D(name="between", x=a, weights=between, bias=None, y=b, stride=(2, 2)),
         Conv2D(name="last", x=b, weights=kernel("u", (4, 1, 1, 16)), bias=None, y=y),
     )
+    if dtype is DType.UINT8:
+        ends = [
+            dataclasses.replace(t, name=f"{t.name}/end", dtype=dtype, quant=Quantization.per_tensor(t.scale, 131))
+            for t in (x, y)
+        ]
+        operators = (Quantize(name="in", x=ends[0], y=x), *operators, Quantize(name="out", x=y, y=ends[1]))
+        x, y = ends
     graph = Graph(name="g", operators=operators, inputs=(x,), outputs=(y,))
     whole = lower(graph, PLAIN)
     striped = lower(graph, PLAIN, Options(ram=whole.arena_bytes // 2))
     assert len(striped.calls) > len(whole.calls)
-    limit = 30000 if dtype is DType.INT16 else 3
-    value = rng.uniform(-limit, limit, x.shape).astype(dtype.value)
+    least, most = {DType.INT16: (-30000, 30000), DType.UINT8: (0, 255)}.get(dtype, (-3, 3))
+    value = rng.uniform(least, most, x.shape).astype(dtype.value)
     (got,) = run_on_host([striped], [[value]])
-    np.testing.assert_array_equal(got[0], evaluate(graph, [value])["y"])
+    (want,) = evaluate(graph, [value]).values()
+    np.testing.assert_array_equal(got[0], want)
+    assert got[0].std() > 0

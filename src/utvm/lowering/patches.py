@@ -20,6 +20,7 @@ from utvm.graph import (
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
+    Dequantize,
     Elementwise,
     Graph,
     LeakyRelu,
@@ -28,6 +29,7 @@ from utvm.graph import (
     Mul,
     Operator,
     Padding,
+    Quantize,
     Relu,
     Relu6,
     StridedSlice,
@@ -39,7 +41,7 @@ from utvm.graph.cost import macs_of
 from utvm.graph.definitions import definition
 
 _WINDOWED = (Conv2D, DepthwiseConv2D, MaxPool2D, AveragePool2D)
-_ELEMENTWISE = (Add, Sub, Mul, Relu, Relu6, LeakyRelu, Logistic, Tanh)
+_ELEMENTWISE = (Add, Sub, Mul, Relu, Relu6, LeakyRelu, Logistic, Tanh, Quantize, Dequantize)
 MOST_CANDIDATES = 12
 STRIPE = "_stripe_"
 """What comes between the name of a layer and the number of a stripe of it."""
