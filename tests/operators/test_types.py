@@ -153,6 +153,8 @@ def test_every_value_of_int16_has_the_sigmoid_of_tflite_micro(make: type[Logisti
     every_value = np.arange(-32768, 32768).astype(np.int16)
     (want,) = Oracle(write_tflite(graph)).run(every_value)
     np.testing.assert_array_equal(evaluate(graph, [every_value])["y"], want)
+    ((got,),) = run_on_host([lower(graph, get_core("cortex-m3"))], [[every_value]])
+    np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D", "FullyConnected", "Add", "MaxPool2D"])

@@ -16,6 +16,18 @@ def _table(name: str, c_type: str, values: NDArray[Any]) -> str:
     return f"static const {c_type} {name}[{values.size}] = {{\n{rows}}};\n"
 
 
+def _saturated(bits: int) -> str:
+    """Return the C of `value`, the number of so many bits that is nearest to `any`."""
+    most = (1 << (bits - 1)) - 1
+    return f"""\
+#if defined(__ARM_FEATURE_SAT)
+  int32_t value;
+  __asm__("ssat %0, #{bits}, %1" : "=r"(value) : "r"(any));
+#else
+  const int32_t value = any < -{most + 1} ? -{most + 1} : (any > {most} ? {most} : any);
+#endif"""
+
+
 WIDE_PRELUDE: Mapping[str, str] = {
     "utvm_saturate16": """\
 /* The int16 that is nearest to x. */
@@ -45,34 +57,29 @@ static inline int32_t utvm_scale_wide(int64_t x, int32_t multiplier, int32_t shi
   return (int32_t)((int64_t)(product + ((uint64_t)1 << (shift - 1))) >> shift);
 }
 """,
-    "utvm_sigmoid_entries": "/* The sigmoid of k / 24 in 65536ths. */\n"
-    + _table("utvm_sigmoid_entries", "uint16_t", wide.sigmoid_table()),
-    "utvm_sigmoid_int16": """\
+    "utvm_sigmoid_words": "/* 1024 * the sigmoid of k * 512 / 12288 in 65536ths, and its step; k from -256. */\n"
+    + _table("utvm_sigmoid_words", "int32_t", wide.sigmoid_words()),
+    "utvm_tanh_words": "/* 1024 * the tangent of k * 256 / 12288 in 32768ths, and its step; k from -256. */\n"
+    + _table("utvm_tanh_words", "int32_t", wide.tanh_words()),
+    "utvm_sigmoid_int16": f"""\
 /* The sigmoid in 32768ths, between the entries of a table; x * multiplier >> shift is in 12288ths. */
-static inline int32_t utvm_sigmoid_int16(int32_t x, int32_t multiplier, int32_t shift) {
-  const int32_t value = (x * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1)) >> shift;
-  const uint32_t size = value < 0 ? (uint32_t)-value : (uint32_t)value;
-  uint32_t result = (uint32_t)0x7FFF << 10;
-  if (size >> 9 < 255) {
-    const uint32_t first = utvm_sigmoid_entries[size >> 9];
-    result = (first << 9) + (size & 0x1FF) * (utvm_sigmoid_entries[(size >> 9) + 1] - first);
-  }
-  result = value >= 0 ? result + 512 : ((uint32_t)1 << 25) - result + 511;
-  return (int32_t)(result >> 10);
-}
+static inline int32_t utvm_sigmoid_int16(int32_t x, int32_t multiplier, int32_t shift) {{
+  const int32_t any = (x * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1)) >> shift;
+{_saturated(18)}
+  const int32_t entry = utvm_sigmoid_words[256 + (value >> 9)];
+  const int32_t inside = (entry >> 10) * 512 + (entry & 0x3FF) * (value & 0x1FF);
+  return (inside + 512 + (value >> 31)) >> 10;
+}}
 """,
-    "utvm_tanh_int16": """\
-/* The hyperbolic tangent in 32768ths, from the sigmoid of twice the argument. */
-static inline int32_t utvm_tanh_int16(int32_t x, int32_t multiplier, int32_t shift) {
-  const int32_t value = (x * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1)) >> shift;
-  const uint32_t size = value < 0 ? (uint32_t)-value : (uint32_t)value;
-  int32_t result = (int32_t)0xFFFF00;
-  if (size >> 8 < 255) {
-    const uint32_t first = utvm_sigmoid_entries[size >> 8];
-    result = (int32_t)((first << 8) + (size & 0xFF) * (utvm_sigmoid_entries[(size >> 8) + 1] - first));
-  }
-  return (value >= 0 ? result - 8388480 : 8388735 - result) >> 8;
-}
+    "utvm_tanh_int16": f"""\
+/* The hyperbolic tangent in 32768ths, as the sigmoid of twice the argument. */
+static inline int32_t utvm_tanh_int16(int32_t x, int32_t multiplier, int32_t shift) {{
+  const int32_t any = (x * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1)) >> shift;
+{_saturated(17)}
+  const int32_t entry = utvm_tanh_words[256 + (value >> 8)];
+  const int32_t inside = (entry >> 10) * 256 + (entry & 0x3FF) * (value & 0xFF);
+  return (inside + 128 + (value >> 31)) >> 8;
+}}
 """,
     "utvm_between_entries": """\
 /* What lies between two entries of a table of 512 steps over int16. */
@@ -114,8 +121,8 @@ static inline int32_t utvm_round_int16(float x) {
 }
 
 WIDE_DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
-    "utvm_sigmoid_int16": ("utvm_sigmoid_entries",),
-    "utvm_tanh_int16": ("utvm_sigmoid_entries",),
+    "utvm_sigmoid_int16": ("utvm_sigmoid_words",),
+    "utvm_tanh_int16": ("utvm_tanh_words",),
     "utvm_softmax_power": (*("utvm_between_entries", "utvm_power_entries", "utvm_requantize_double", "utvm_clamp"),),
     "utvm_softmax_share": ("utvm_between_entries", "utvm_inverse_entries", "utvm_leading_zeros", "utvm_clamp"),
 }

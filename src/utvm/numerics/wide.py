@@ -41,6 +41,29 @@ def sigmoid_table() -> NDArray[np.uint16]:
     return table
 
 
+@lru_cache(maxsize=1)
+def sigmoid_words() -> NDArray[np.int32]:
+    """Return, for each 512 arguments of the sigmoid from -2^17 on, 1024 * what they start at + the step behind it."""
+    table = sigmoid_table().astype(np.int64)
+    below = 65536 - table[:0:-1]
+    # What is 255 steps away and more has one value.
+    first = np.concatenate([[2, 2], below[1:], table[:255], [65534]])
+    return _words(first, np.concatenate([[0, 0], np.diff(table)[-2::-1], np.diff(table), [0]]))
+
+
+@lru_cache(maxsize=1)
+def tanh_words() -> NDArray[np.int32]:
+    """Return, for each 256 arguments of the tangent from -2^16 on, 1024 * what they start at + the step behind it."""
+    table = sigmoid_table().astype(np.int64)
+    first = np.concatenate([[-32767], 32768 - table[:0:-1], table[:255] - 32768, [32767]])
+    return _words(first, np.concatenate([[0], np.diff(table)[::-1], np.diff(table), [0]]))
+
+
+def _words(first: Int64Array, step: Int64Array) -> NDArray[np.int32]:
+    words: NDArray[np.int32] = (first * 1024 + step).astype(np.int32)
+    return words
+
+
 def sigmoid_int16(x: ArrayLike, multiplier: int, shift: int) -> Int64Array:
     """Return the sigmoid in 32768ths, between the entries of a table; x * multiplier >> shift is in 12288ths."""
     value = _argument(x, multiplier, shift)
