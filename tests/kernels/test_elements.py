@@ -121,7 +121,9 @@ def cases(graphs: Iterator[Graph], core: Core) -> Iterator[Case]:
         yield from (Case(graph, family, family.default(op, core), x) for family in takers)
 
 
-@pytest.mark.parametrize(("board", "count"), [("qemu-cortex-m7", 35), ("qemu-cortex-m0", 10), ("qemu-riscv32", 10)])
+@pytest.mark.parametrize(
+    ("board", "count"), [("qemu-cortex-m7", 35), ("qemu-cortex-m4", 10), ("qemu-cortex-m0", 10), ("qemu-riscv32", 10)]
+)
 def test_elements_on_a_core(board: str, count: int) -> None:
     with utvm.connect(board) as session:
         core = session.board.core

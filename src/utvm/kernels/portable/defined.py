@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from utvm.codegen import SIZES, CArray, CFunction, CParameter, CWriter
-from utvm.compute import Compute, access
+from utvm.compute import Compute, Expr, HelperCall, access
 from utvm.compute.collapse import collapsed
+from utvm.compute.expressions import children
 from utvm.cores import Core
 from utvm.graph import (
     Add,
@@ -51,6 +52,8 @@ _DEFAULT = 4
 
 _SUMS, _WIDE_SUMS = 4, 2
 """Sums of neighbouring points that are made at once: what is added to one need not wait for the one before."""
+_REALS = 8
+"""Points of an elementwise operator of reals, whose additions and products take three cycles each."""
 _MANY = 16
 """Points beside which a rest of up to three is little."""
 
@@ -107,7 +110,8 @@ class PortableDefined(KernelFamily):
         stage = _collapsed(op)[-1]
         turns = _turns(stage)
         if not stage.reduce and turns >= _MANY:
-            return {"unroll": _DEFAULT}
+            plain = stage.c_type == "float" and not _calls(stage.epilogue)
+            return {"unroll": _REALS if plain else _DEFAULT}
         return {"unroll": next(n for n in (_DEFAULT, 2, 1) if turns % n == 0)}
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
@@ -242,6 +246,11 @@ def _schedule(stage: Compute, unroll: int, *, blocks: bool) -> Schedule:
         if axes[innermost] >= unroll and not (stage.reduce and axes[innermost] % unroll):
             s = s.split(innermost, unroll).unroll(f"{innermost}_i")
     return s
+
+
+def _calls(expr: Expr) -> bool:
+    """Whether an expression calls a helper, which is text for every point."""
+    return isinstance(expr, HelperCall) or any(_calls(child) for child in children(expr))
 
 
 def _scratch(defined: Definition) -> tuple[dict[str, tuple[str, int]], int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 from utvm.codegen import CFunction, CParameter, CWriter, float_literal
 from utvm.cores import Core
@@ -24,6 +25,16 @@ _LANES = 4
 """Results at once: as many chains of sums as hide what an addition of reals takes, and as many as registers hold."""
 _MOST_UNROLLED = 16
 """Taps that are written out, one after another."""
+
+_ONE_BY_ONE = (
+    *("ldrsh r4, [r0]", "ldrsh r5, [r0, #2]", "ldrsh r6, [r0, #4]", "ldrsh r7, [r0, #6]"),
+    *("add r1, r1, r4", "add r2, r2, r5", "add r3, r3, r6", "add r8, r8, r7"),
+)
+_BY_PAIRS = (
+    *("ldr r4, [r0]", "ldr r5, [r0, #4]"),
+    *("sxtah r1, r1, r4", "add r2, r2, r4, asr #16", "sxtah r3, r3, r5", "add r8, r8, r5, asr #16"),
+)
+"""Four elements that are added to four sums."""
 
 Lane = tuple[int, int]
 """A pixel and a channel of a block."""
@@ -44,11 +55,10 @@ class TypedPool2D(KernelFamily):
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a pooling."""
-        del core
         assert isinstance(op, MaxPool2D | AveragePool2D)
         w = CWriter()
-        writer = _Pool(w, op)
-        writer.write()
+        even = isinstance(op, AveragePool2D) and op.x.dtype is DType.INT16 and op.x.shape[3] % 2 == 0
+        _Pool(w, op, pairs=even and _sums_by_pairs(core)).write()
         c_type = op.y.dtype.c_type
         return Kernel(
             family=self.name,
@@ -61,15 +71,24 @@ class TypedPool2D(KernelFamily):
                     CParameter(name="y", c_type=c_type, role="output"),
                 ),
                 body=w.text,
-                helpers=("utvm_clamp",) if "utvm_clamp(" in w.text else (),
+                helpers=tuple(name for name in ("utvm_clamp", "utvm_load4") if f"{name}(" in w.text),
             ),
             ahead=nest_ahead(op),
         )
 
 
+@lru_cache(maxsize=64)
+def _sums_by_pairs(core: Core) -> bool:
+    """Whether a core adds two elements of a word faster than two that it loads one by one."""
+    if core.timing is None or not core.dsp:
+        return False
+    one, two = ([core.timing.parse(line) for line in code] for code in (_ONE_BY_ONE, _BY_PAIRS))
+    return core.timing.cost(two, two) < core.timing.cost(one, one)
+
+
 class _Pool:
-    def __init__(self, w: CWriter, op: MaxPool2D | AveragePool2D) -> None:
-        self.w, self.op = w, op
+    def __init__(self, w: CWriter, op: MaxPool2D | AveragePool2D, *, pairs: bool) -> None:
+        self.w, self.op, self.pairs = w, op, pairs
         self.real = op.y.dtype is DType.FLOAT32
         self.value = "float" if self.real else "int32_t"
         self.channels, self.step = op.x.shape[3], op.stride[1] * op.x.shape[3]
@@ -173,6 +192,15 @@ class _Pool:
     def _write_tap(self, lanes: Sequence[Lane], tap: int) -> None:
         """Write one tap of all lanes, so far behind `at`: their loads, then what is done with them."""
         w = self.w
+        if self.pairs:
+            with w.block(""):
+                for lane in range(0, len(lanes), 2):
+                    p, channel = lanes[lane]
+                    place = f"(const int8_t *)(at{offset(tap + p * self.step + channel)})"
+                    w(f"const uint32_t x{lane} = utvm_load4({place});")
+                for lane in range(0, len(lanes), 2):
+                    w(f"v{lane} += (int16_t)x{lane};", f"v{lane + 1} += (int32_t)x{lane} >> 16;")
+            return
         with w.block(""):
             for lane, (p, channel) in enumerate(lanes):
                 w(f"const {self.value} x{lane} = at[{tap + p * self.step + channel}];")
