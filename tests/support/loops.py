@@ -36,8 +36,9 @@ def counted(limit: int, given: Sequence[Tensor], name: str = "asks") -> Subgraph
 class Recurrent:
     """A recurrent layer as converters write it: h = tanh(Wx x[i] + Wh h + b), and perhaps a list of all h."""
 
-    def __init__(self, rng: np.random.Generator, *, real: bool, listed: bool) -> None:
+    def __init__(self, rng: np.random.Generator, *, real: bool, listed: bool, steps: int | None = None) -> None:
         self.steps, self.width, self.depth = int(rng.integers(1, 7)), int(rng.integers(1, 9)), int(rng.integers(1, 9))
+        self.steps = steps or self.steps
         self.real, self.listed = real, listed
         dtype, quants = (DType.FLOAT32, (None,) * 3) if real else (DType.INT8, (_TANH, _GATES, _TANH))
         self.weights = [

@@ -17,6 +17,7 @@ from utvm.lowering.plan import BUFFER_ALIGNMENT
 from utvm.lowering.program import Program
 from utvm.lowering.select import Candidate
 from utvm.lowering.stores import with_stores
+from utvm.lowering.windows import with_windows
 from utvm.progress import say
 
 _PROBES = 8
@@ -50,7 +51,7 @@ def lower(graph: Graph, core: Core, options: Options | None = None, *, explored:
         LoweringError: operators that no kernel family computes (all of them are named), or a budget that no choice
             of kernels meets.
     """
-    graph = with_stores(graph)
+    graph = with_windows(with_stores(graph))
     asked = _Asked(core=core, options=options or Options(), explored=explored or Explored())
     try:
         return _lowered(graph, asked).program
@@ -122,7 +123,7 @@ def lower_frontier(
         LoweringError: operators that no kernel family computes.
     """
     asked = options or Options()
-    layout = Layout(with_stores(graph), core, asked.name)
+    layout = Layout(with_windows(with_stores(graph)), core, asked.name)
     every = layout.options(replace(asked, choices={}))
     options_left = [[candidate for candidate in choices if not candidate.last_resort] for choices in every]
     scheduled = []

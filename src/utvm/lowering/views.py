@@ -9,7 +9,7 @@ from utvm.kernels import workload
 
 READ_IN_PLACE = (Reshape, Split, StridedSlice)
 """What may be no operator at all but its input's memory, read later."""
-_ALIGNMENT = 4
+WORD = 4
 
 
 class Views:
@@ -65,8 +65,8 @@ class Views:
             self._inside[op.y] = op.x, 0
             return True
         if isinstance(op, StridedSlice) and op.y not in self._kept:
-            start = _run_of_rows(op)
-            if start is not None:
+            start = run_start(op)
+            if start is not None and start % WORD == 0:
                 self._inside[op.y] = op.x, start
                 return True
         if isinstance(op, Split) and not any(y in self._kept for y in op.ys):
@@ -85,7 +85,7 @@ class Views:
     def _can_be_written_in_place(self, op: Concatenation) -> bool:
         if prod(op.y.shape[: op.axis]) != 1 or len(set(op.xs)) < len(op.xs):
             return False
-        if any(part.nbytes % _ALIGNMENT for part in op.xs[:-1]):
+        if any(part.nbytes % WORD for part in op.xs[:-1]):
             return False
         owners = [self.root(part) for part in op.xs]
         if len(set(owners)) < len(owners) or any(owner not in self._makers for owner in owners):
@@ -104,8 +104,8 @@ def _state_of(graph: Graph, stored: Tensor) -> Tensor:
     return next(state.before for state in graph.states if state.after is stored)
 
 
-def _run_of_rows(op: StridedSlice) -> int | None:
-    """Return where in x the slice starts if it is one run of memory at a multiple of a word, else None."""
+def run_start(op: StridedSlice) -> int | None:
+    """Return the byte of x at which the slice starts if it is one run of memory, else None."""
     if op.x.is_constant:
         return None
     sizes = iter(op.y.shape)
@@ -115,8 +115,7 @@ def _run_of_rows(op: StridedSlice) -> int | None:
     longest = next((axis for axis, size in enumerate(taken) if size > 1), len(taken))
     if set(steps) - {1} or any(t != w for t, w in zip(taken[longest + 1 :], op.x.shape[longest + 1 :], strict=True)):
         return None
-    start = sum(b * prod(op.x.shape[axis + 1 :]) for axis, b in enumerate(op.begin)) * op.x.dtype.itemsize
-    return start if start % _ALIGNMENT == 0 else None
+    return sum(b * prod(op.x.shape[axis + 1 :]) for axis, b in enumerate(op.begin)) * op.x.dtype.itemsize
 
 
 def _runs_of_parts(op: Split) -> tuple[int, ...] | None:
@@ -124,4 +123,4 @@ def _runs_of_parts(op: Split) -> tuple[int, ...] | None:
     if op.x.is_constant or prod(op.x.shape[: op.axis]) != 1:
         return None
     starts = tuple(sum(y.nbytes for y in op.ys[:place]) for place in range(len(op.ys)))
-    return None if any(start % _ALIGNMENT for start in starts) else starts
+    return None if any(start % WORD for start in starts) else starts

@@ -1,0 +1,76 @@
+"""Networks that repeat themselves: places that are alike in all turns, loops in C, and what these compute."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import utvm
+from tests.lowering.test_plan import check
+from tests.support.loops import Recurrent
+from utvm.cores import get_core
+from utvm.frontends import load_tflite
+from utvm.graph.reference import evaluate
+from utvm.lowering import Program, Request, lower, plan_memory
+from utvm.passes import run_passes
+
+shapes = st.tuples(st.integers(1, 60), st.integers(0, 4), st.integers(0, 11))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(shapes, min_size=1, max_size=5), st.integers(2, 9), st.lists(shapes, max_size=3))
+def test_places_that_are_alike_cost_nothing(
+    turn: list[tuple[int, int, int]], turns: int, others: list[tuple[int, int, int]]
+) -> None:
+    lives = [
+        (place, Request(label=f"{at}/{place}", nbytes=size, first=5 * at + first, last=5 * at + first + length))
+        for at in range(turns)
+        for place, (size, first, length) in enumerate(turn)
+    ]
+    lives += [
+        (len(turn) + place, Request(label=f"o{place}", nbytes=4 * size, first=first, last=first + 4 * length))
+        for place, (size, first, length) in enumerate(others)
+    ]
+    requests = [request for _, request in lives]
+    together = plan_memory(requests, alike=[number for number, _ in lives])
+    check(together)
+    assert together.arena_bytes <= plan_memory(requests).arena_bytes
+
+
+def lowered(case: Recurrent, core: str) -> Program:
+    return lower(run_passes(load_tflite(case.model)), get_core(core))
+
+
+def loops_of(program: Program) -> list[str]:
+    c = program.render()[f"{program.name}.c"]
+    return [line for line in c.partition("_run(uint8_t")[2].splitlines() if "for (int32_t turn" in line]
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_most_steps_of_a_recurrent_layer_are_turns_of_loops(*, real: bool) -> None:
+    for seed, listed in itertools.product(range(2), (False, True)):
+        program = lowered(Recurrent(np.random.default_rng(seed), real=real, listed=listed, steps=40), "cortex-m0")
+        written = program.render()[f"{program.name}.c"].partition("_run(uint8_t")[2]
+        assert loops_of(program), program
+        assert written.count(");\n") < len(program.calls) * 0.7
+
+
+@pytest.mark.parametrize(
+    ("board", "real", "listed", "seed"),
+    [("qemu-cortex-m0", False, False, 4), ("qemu-riscv32", False, True, 1), ("qemu-cortex-m7", True, True, 0)],
+)
+def test_loops_compute_what_the_network_does(board: str, seed: int, *, real: bool, listed: bool) -> None:
+    case = Recurrent(np.random.default_rng(seed), real=real, listed=listed, steps=40)
+    graph = load_tflite(case.model)
+    expected = evaluate(graph, {graph.inputs[0].name: case.x})
+    compiled = utvm.compile(graph, board)
+    assert loops_of(compiled.program)
+    with utvm.connect(board) as session:
+        got = utvm.Model(session, compiled).run(case.x).outputs
+    for name, values in expected.items():
+        if real:
+            np.testing.assert_allclose(got[name], values, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(got[name], values)
