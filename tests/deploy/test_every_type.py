@@ -33,8 +33,8 @@ from utvm.graph import (
 from utvm.graph.reference import evaluate
 from utvm.model_tuning import tune
 
-BOARD = "qemu-cortex-m7"
 KINDS = ("int16", "float32", "packed", "uint8", "signal")
+RUNS = [*((kind, "qemu-cortex-m7") for kind in KINDS), ("int16", "qemu-cortex-m55")]
 _SAME = Padding(top=1, bottom=1, left=1, right=1)
 
 
@@ -168,9 +168,9 @@ def values(tensor: Tensor, count: int) -> list[Array]:
     return [rng.integers(limits.min, limits.max, tensor.shape).astype(tensor.dtype.value) for _ in range(count)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "board"), RUNS)
 def test_a_network_of_each_type_through_everything(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, board: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / f"net_{kind}.tflite"
     path.write_bytes(front_end() if kind == "signal" else network(kind))
@@ -184,16 +184,16 @@ def test_a_network_of_each_type_through_everything(
             (got,) = oracle.run(x)
             np.testing.assert_allclose(want, got.reshape(want.shape), rtol=2e-6 if kind == "float32" else 0, atol=0)
 
-    free = utvm.compile(path, BOARD)
-    tight = utvm.compile(path, BOARD, ram=free.program.memory.lower_bound + 64)
+    free = utvm.compile(path, board)
+    tight = utvm.compile(path, board, ram=free.program.memory.lower_bound + 64)
     assert tight.program.arena_bytes <= free.program.memory.lower_bound + 64
     for compiled in (free, tight):
-        with utvm.connect(BOARD) as session:
+        with utvm.connect(board) as session:
             model = utvm.Model(session, compiled)
             for x, want in zip(inputs, wanted, strict=True):
                 np.testing.assert_array_equal(next(iter(model.run(x).outputs.values())), want)
 
-    made = utvm.export(path, BOARD)
+    made = utvm.export(path, board)
     made.write(tmp_path / "library")
     checked = utvm.verify(tmp_path / "library", path, inputs=2)
     assert checked.passed, checked
@@ -207,10 +207,10 @@ def test_a_network_of_each_type_through_everything(
             else:
                 assert bytes.fromhex("".join(said)) == want.astype(want.dtype.newbyteorder(">")).tobytes()
 
-    tuned = tune(path, BOARD, database=tmp_path / "records.db", trials=1, workers=1)
+    tuned = tune(path, board, database=tmp_path / "records.db", trials=1, workers=1)
     assert not any(layer.wrong for layer in tuned.report.layers)
     for command in ("plan", "cost"):
-        assert main([command, str(path), "--board", BOARD]) == 0, command
+        assert main([command, str(path), "--board", board]) == 0, command
     capsys.readouterr()
 
 
