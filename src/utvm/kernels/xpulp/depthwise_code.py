@@ -275,10 +275,11 @@ class _Code:
         lines = [f"lw {y}, {self._slot('y')}(sp)"]
         if self.spec.pixels > 1 or self.spec.along:
             lines.append(f"lw {shape}, {self._slot('shape')}(sp)")
-        if self.spec.along:
-            lines += [f"lw {following}, {_AT['step_y']}({shape})"]
+        # Between a load and what it is for, something else is done.
+        lines += [] if self.spec.along else [f"addi {following}, {y}, {CHANNELS}"]
+        lines += [f"lw {following}, {_AT['step_y']}({shape})"] if self.spec.along else []
         lines += [f"lw {pitch}, {_AT['out_pitch']}({shape})"] if self.spec.pixels > 1 else []
-        lines.append(f"add {following}, {following}, {y}" if self.spec.along else f"addi {following}, {y}, {CHANNELS}")
+        lines += [f"add {following}, {following}, {y}"] if self.spec.along else []
         lines.append(f"sw {following}, {self._slot('y')}(sp)")
         return lines + stored(self.sums, at=y, pitch=pitch)
 
