@@ -1,4 +1,4 @@
-"""Average pooling, four channels at once: a word of ones adds one of its bytes.
+"""Average pooling, four channels at once: a word of ones adds one of the bytes of a tap, or two bytes of two taps.
 
 The division by the count of a window is a product and a shift, which is compared with the definition for all sums.
 """
@@ -6,31 +6,21 @@ The division by the count of a window is a product and a shift, which is compare
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product as cross
 from math import prod
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import AveragePool2D, AverageRounding, Operator
-from utvm.kernels.base import Config, Kernel
+from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.pool_calls import write_window_calls
 from utvm.kernels.portable.window import Taps
 from utvm.kernels.workload_keys import dims, workload
-from utvm.kernels.xpulp.code import (
-    XpulpFamily,
-    add_and_shift,
-    add_dot,
-    higher_of,
-    load_byte_step_by,
-    load_step_by,
-    lower_of,
-    pack_bytes,
-    repeat,
-    store_step,
-    xpulp_function,
-)
+from utvm.kernels.xpulp.average_code import AverageSpec, average_cycles, average_function
+from utvm.kernels.xpulp.code import XpulpFamily
 
 _MOST_SHIFT = 23
 """Products of sums then fit 32 bits with their sign."""
@@ -40,8 +30,16 @@ _WORDS = 9
 """Words of a shape."""
 
 
+_SPACE: Space = {"taps": (1, 2), "unroll": (1, 2, 4), "loop": ("hardware", "branches"), "rows": ("apart", "joined")}
+_CALL_CYCLES = 70.0
+
+
 class XpulpAveragePool2D(XpulpFamily):
-    """AveragePool2D of any clamp: a division for each count of taps inside of the input."""
+    """AveragePool2D of any clamp: a division for each count of taps inside of the input.
+
+    Knobs: `taps` whose bytes a word of ones adds, `unroll` (such steps of a turn), `loop` (what repeats turns), `rows`
+    (one after another, or joined where windows are as wide as the input).
+    """
 
     name = "xpulp"
     kinds = (AveragePool2D,)
@@ -55,12 +53,43 @@ class XpulpAveragePool2D(XpulpFamily):
         exact = all(division(count, op.rounding) is not None for count in counts)
         return None if exact else "no product and shift divides exactly"
 
-    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
-        """Return the kernel of an average pooling."""
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return the knobs."""
+        del op, core
+        return _SPACE
+
+    def legal(self, op: Operator, core: Core, config: Config) -> bool:
+        """Whether rows of taps can be joined, where they are."""
         del core
         assert isinstance(op, AveragePool2D)
+        whole = op.x.shape[2]
+        return config["rows"] == "apart" or _counts(op, 1) == range(whole, whole + 1)
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return the config of the fewest cycles."""
+        every = [dict(zip(_SPACE, values, strict=True)) for values in cross(*_SPACE.values())]
+        return min(
+            (config for config in every if self.legal(op, core, config)),
+            key=lambda config: self.estimate(op, core, config),
+        )
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float:
+        """Return the cycles of all windows, as if all were as large as most are."""
+        del core
+        assert isinstance(op, AveragePool2D)
+        rows, columns = (max(_counts(op, axis)) for axis in (0, 1))
+        if config["rows"] == "joined":
+            rows, columns = 1, rows * columns
+        spec = _spec(op, config)
+        window = _CALL_CYCLES + average_cycles(spec, channels=op.x.shape[3], rows=rows, columns=columns)
+        return op.y.elements / op.y.shape[3] * window
+
+    def build(self, op: Operator, core: Core, config: Config) -> Kernel:
+        """Return the kernel of an average pooling."""
+        config = config or self.default(op, core)
+        assert isinstance(op, AveragePool2D)
         _, _, width, channels = op.x.shape
-        function = average_function(op.rounding is AverageRounding.HALF_AWAY)
+        function = average_function(_spec(op, config))
         rows, columns = _counts(op, 0), _counts(op, 1)
         w = CWriter()
 
@@ -73,13 +102,14 @@ class XpulpAveragePool2D(XpulpFamily):
         words: list[int] = []
         for size in ((r, c) for r in rows for c in columns):
             # Counts between those that windows have are never read.
-            words += [channels, width * channels, *size, *(division(prod(size), op.rounding) or (0, 0, 0)), *op.clamp]
+            shape = (1, prod(size)) if config["rows"] == "joined" else size
+            words += [channels, width * channels, *shape, *(division(prod(size), op.rounding) or (0, 0, 0)), *op.clamp]
         return Kernel(
             family=self.name,
             config=config,
             function=CFunction(
                 stem=f"average_pool_{dims(op.x.shape[1:])}_xpulp",
-                comment=f"{workload(op)}\nfamily {self.name}",
+                comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
                 parameters=(
                     CParameter(name="x", c_type="int8_t", role="input"),
                     CParameter(name="shape", c_type="int32_t", role="constant"),
@@ -91,6 +121,15 @@ class XpulpAveragePool2D(XpulpFamily):
             constants={"shape": CArray(c_type="int32_t", values=np.array(words, np.int32))},
             ahead=nest_ahead(op),
         )
+
+
+def _spec(op: AveragePool2D, config: Config) -> AverageSpec:
+    return AverageSpec(
+        away=op.rounding is AverageRounding.HALF_AWAY,
+        taps=int(config["taps"]),
+        unroll=int(config["unroll"]),
+        hardware=config["loop"] == "hardware",
+    )
 
 
 def _counts(op: AveragePool2D, axis: int) -> range:
@@ -122,49 +161,3 @@ def division(count: int, rounding: AverageRounding) -> tuple[int, int, int] | No
             if least <= most:
                 return factor, (least + most) >> 1, shift
     return None
-
-
-@lru_cache(maxsize=2)
-def average_function(away: bool) -> CSupport:
-    """Return `void name(x, y, shape)`; shape: channels, row, rows, columns, M, offset, shift, low, high.
-
-    `away`: whether halves go away from zero.
-    """
-    name = f"utvm_xpulp_mean{'_away' if away else ''}"
-    channels, row, rows, columns, factor, offset, shift, low, high = (
-        "a3", "a4", "a5", "a6", "a7", "s0", "s1", "s2", "s3"
-    )  # fmt: skip
-    sums, ones = ("t0", "t1", "t2", "t3"), ("s4", "s5", "s6", "s7")
-    at, line, left, value, blocks = "t4", "t5", "t6", "s8", "s9"
-
-    def finish(total: str) -> list[str]:
-        return [
-            *([f"srai {value}, {total}, 31", f"add {total}, {total}, {value}"] if away else []),
-            f"mul {total}, {total}, {factor}",
-            add_and_shift(total, offset, shift),
-            higher_of(total, total, low),
-            lower_of(total, total, high),
-        ]
-
-    names = (channels, row, rows, columns, factor, offset, shift, low, high)
-    lines = [f"lw {register}, {4 * place}(a2)" for place, register in enumerate(names)]
-    lines += [f"li {ones[0]}, 1", *(f"slli {ones[i]}, {ones[0]}, {8 * i}" for i in (1, 2, 3))]
-    lines += [f"srli {blocks}, {channels}, 2", f"beqz {blocks}, 3f", "1:"]
-    lines += [*(f"li {total}, 0" for total in sums), f"mv {line}, a0", f"mv {left}, {rows}", "2:", f"mv {at}, {line}"]
-    lines += repeat(
-        columns,
-        [load_step_by(value, at, channels), "nop", *(add_dot(t, value, o) for t, o in zip(sums, ones, strict=True))],
-    )
-    lines += [f"add {line}, {line}, {row}", f"addi {left}, {left}, -1", f"bnez {left}, 2b"]
-    lines += [line for total in sums for line in finish(total)]
-    lines += [*pack_bytes(sums[0], sums), store_step(sums[0], "a1", 4), "addi a0, a0, 4"]
-    lines += [f"addi {blocks}, {blocks}, -1", f"bnez {blocks}, 1b", "3:"]
-    total = sums[0]
-    lines += [f"andi {blocks}, {channels}, 3", f"beqz {blocks}, 6f", "4:"]
-    lines += [f"li {total}, 0", f"mv {line}, a0", f"mv {left}, {rows}", "5:", f"mv {at}, {line}"]
-    lines += repeat(columns, [load_byte_step_by(value, at, channels), "nop", f"add {total}, {total}, {value}"])
-    lines += [f"add {line}, {line}, {row}", f"addi {left}, {left}, -1", f"bnez {left}, 5b", *finish(total)]
-    lines += [f"sb {total}, 0(a1)", "addi a1, a1, 1", "addi a0, a0, 1", f"addi {blocks}, {blocks}, -1"]
-    lines += [f"bnez {blocks}, 4b", "6:"]
-    prototype = f"void {name}(const int8_t *x, int8_t *y, const int32_t *shape)"
-    return xpulp_function(name, prototype, lines, "the mean of a window of rows of taps, clamped, for each channel")

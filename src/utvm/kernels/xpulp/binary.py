@@ -14,32 +14,27 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import Add, Mul, Operator, Sub
 from utvm.graph.arithmetic import multiplication_parameters
 from utvm.graph.reference import evaluate_operator
-from utvm.kernels.base import Config, Kernel
+from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.broadcast import runs_of, write_calls
 from utvm.kernels.element_pairs import constant_operands, operand_parameters, operands_in_place, refusal_of_number
 from utvm.kernels.workload_keys import dims, workload
-from utvm.kernels.xpulp.code import (
-    XpulpFamily,
-    add_and_shift,
-    add_product,
-    higher_of,
-    load_byte_step,
-    lower_of,
-    pack_bytes,
-    repeat,
-    saturate,
-    store_step,
-    xpulp_function,
-)
+from utvm.kernels.xpulp.code import XpulpFamily
 from utvm.kernels.xpulp.rows_code import rows_function
+from utvm.kernels.xpulp.sum_code import WORD, SumSpec, sum_cycles, sum_function
 from utvm.numerics import multiply_by_quantized_multiplier
 
-_AT_ONCE = 4
+_SPACE: Space = {
+    "n": (1, 2, 4, 8),
+    "order": ("stages", "elements"),
+    "store": ("words", "bytes"),
+    "loop": ("hardware", "branches"),
+}
+_CALL_CYCLES = 60.0
 _NEIGHBOURS = 3
 """How far around their nominal values P and Q are searched."""
 _SHIFTS = 3
@@ -75,7 +70,11 @@ class Stair:
 
 
 class XpulpBinary(XpulpFamily):
-    """Add, Sub and Mul of any shapes, scales and clamps."""
+    """Add, Sub and Mul of any shapes, scales and clamps.
+
+    Knobs where a sum's operands have one shape: `n` elements of a turn, `order` (all elements stage by stage, or one
+    after another), `store` (of words or bytes), `loop` (what repeats turns). Others have none.
+    """
 
     name = "xpulp"
     kinds = (Add, Sub, Mul)
@@ -90,16 +89,44 @@ class XpulpBinary(XpulpFamily):
         exact = stair_of(op) if isinstance(op, Mul) else plane_of(op)
         return "no shifted sum of products is exact" if exact is None else None
 
+    def space(self, op: Operator, core: Core) -> Space:
+        """Return the knobs."""
+        del core
+        return _SPACE if _is_plain(op) else {}
+
+    def legal(self, op: Operator, core: Core, config: Config) -> bool:
+        """Whether as many elements of a turn make up words, where words are stored."""
+        del op, core
+        return not config or config["store"] == "bytes" or int(config["n"]) % WORD == 0
+
+    def default(self, op: Operator, core: Core) -> Config:
+        """Return the config of the fewest cycles."""
+        if not _is_plain(op):
+            return {}
+        every = [dict(zip(_SPACE, values, strict=True)) for values in product(*_SPACE.values())]
+        return min(
+            (config for config in every if self.legal(op, core, config)),
+            key=lambda config: self.estimate(op, core, config) or 0.0,
+        )
+
+    def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
+        """Return the cycles of all turns of a sum; None where rows are added or multiplied."""
+        del core
+        assert isinstance(op, Add | Sub | Mul)
+        if not _is_plain(op):
+            return None
+        return _CALL_CYCLES + sum_cycles(_spec(op, config), op.y.elements)
+
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of an element-wise operator."""
-        del core
+        config = config or self.default(op, core)
         assert isinstance(op, Add | Sub | Mul)
         saturates = op.clamp == (-128, 127)
         runs = runs_of(op)
         w = CWriter()
-        plain = not isinstance(op, Mul) and op.a.shape == op.b.shape == op.y.shape
+        plain = _is_plain(op)
         if plain:
-            function = binary_function(saturates)
+            function = sum_function(_spec(op, config))
             w(f"{function.name}(a, b, plane, y, {op.y.elements});")
         else:
             parts = isinstance(op, Mul) and (stair := stair_of(op)) is not None and stair.parts is not None
@@ -111,7 +138,9 @@ class XpulpBinary(XpulpFamily):
             config=config,
             function=CFunction(
                 stem=f"{op.kind.lower()}_{dims(op.y.shape)}_xpulp",
-                comment=f"{workload(op)}\nfamily {self.name}",
+                comment="".join(
+                    [f"{workload(op)}\nfamily {self.name}", *(f", {name} {value}" for name, value in config.items())]
+                ),
                 parameters=(
                     *operand_parameters(op),
                     CParameter(name="plane", c_type="int32_t", role="constant"),
@@ -128,6 +157,21 @@ class XpulpBinary(XpulpFamily):
             },
             in_place=operands_in_place(op),
         )
+
+
+def _is_plain(op: Operator) -> bool:
+    """Return whether `op` is a sum of operands of one shape."""
+    return isinstance(op, Add | Sub) and op.a.shape == op.b.shape == op.y.shape
+
+
+def _spec(op: Add | Sub | Mul, config: Config) -> SumSpec:
+    return SumSpec(
+        at_once=int(config["n"]),
+        by_stages=config["order"] == "stages",
+        words=config["store"] == "words",
+        hardware=config["loop"] == "hardware",
+        saturates=op.clamp == (-128, 127),
+    )
 
 
 def _words(op: Add | Sub | Mul) -> NDArray[np.int64]:
@@ -224,33 +268,3 @@ def plane_of(op: Add | Sub) -> Plane | None:
             if ends[0] >= -(1 << 31) and ends[1] < 1 << 31:
                 return Plane(left=p, right=q, offset=offset, shift=shift)
     return None
-
-
-@lru_cache(maxsize=2)
-def binary_function(saturates: bool) -> CSupport:
-    """Return `void name(a, b, plane, y, count)`; `saturates`: whether the clamp is that of int8."""
-    left, right, offset, shift, low, high = ("t0", "t1", "t2", "t3", "t4", "t5")
-    firsts, seconds = ("a5", "a6", "a7", "t6"), ("s0", "s1", "s2", "s3")
-
-    def made(count: int) -> list[str]:
-        lines = [load_byte_step(to, "a0", 1) for to in firsts[:count]]
-        lines += [load_byte_step(to, "a1", 1) for to in seconds[:count]]
-        lines += [f"mul {to}, {to}, {left}" for to in firsts[:count]]
-        lines += [add_product(to, b, right) for to, b in zip(firsts[:count], seconds, strict=False)]
-        lines += [add_and_shift(to, offset, shift) for to in firsts[:count]]
-        if saturates:
-            return lines + [saturate(to, to) for to in firsts[:count]]
-        for to in firsts[:count]:
-            lines += [higher_of(to, to, low), lower_of(to, to, high)]
-        return lines
-
-    name = f"utvm_xpulp_add{'' if saturates else '_c'}"
-    lines = [f"lw {to}, {4 * place}(a2)" for place, to in enumerate((left, right, offset, shift, low, high))]
-    first = firsts[0]
-    lines += [f"srli a2, a4, {_AT_ONCE.bit_length() - 1}", "beqz a2, 1f"]
-    lines += repeat("a2", [*made(_AT_ONCE), *pack_bytes(first, firsts), store_step(first, "a3", 4)])
-    lines += ["1:", f"andi a4, a4, {_AT_ONCE - 1}", "beqz a4, 3f", "2:", *made(1)]
-    lines += [f"sb {first}, 0(a3)", "addi a3, a3, 1", "addi a4, a4, -1", "bnez a4, 2b", "3:"]
-    operands = "const int8_t *a, const int8_t *b, const int32_t *plane, int8_t *y, int32_t count"
-    comment = "the clamp of (a * plane[0] + b * plane[1] + plane[2]) >> plane[3], count times"
-    return xpulp_function(name, f"void {name}({operands})", lines, comment)
