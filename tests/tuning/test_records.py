@@ -130,6 +130,42 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
         RecordStore("postgresql://nobody@127.0.0.1:1/none?connect_timeout=2")
 
 
+@pytest.mark.parametrize("line", ["null", "[]", "1" * 5000, "[" * 100_000, '"x"', "{"])
+def test_a_line_that_is_no_record_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text(f"\n{line}\n")
+    with pytest.raises(RecordError, match="records.jsonl, line 2: no"):
+        list(read_lines(tmp_path / "records.jsonl"))
+
+
+def test_a_file_that_grows_when_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utvm.tuning.record._MOST_BYTES", 1000)
+    write_lines([record(message="x" * 2000)], tmp_path / "records.jsonl.gz")
+    with pytest.raises(RecordError, match="more than 1,000 bytes"):
+        list(read_lines(tmp_path / "records.jsonl.gz"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "config = '{'",
+        "config = CAST(X'C328' AS TEXT)",
+        "outcome = '?'",
+        "outcome = CAST(X'FF' AS TEXT)",
+        "spread = 'x'",
+    ],
+)
+def test_a_store_that_has_lost_bytes_is_named(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "store.sqlite"
+    with RecordStore(path) as store:
+        store.add([record()])
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE utvm_records SET {damage}")
+    assert main(["records", "list", "--db", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "store.sqlite" in said or "no record of a trial" in said
+
+
 def test_a_password_is_not_told() -> None:
     with pytest.raises(RecordError) as told:
         RecordStore("postgresql://nobody:secret@127.0.0.1:1/none?connect_timeout=2")

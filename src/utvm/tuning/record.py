@@ -33,6 +33,10 @@ _MOVED = re.compile(r"\b(?:y|weights)=[a-z]*(\d+)\[([\dx]+)\]")
 """Tensors of a workload that are written or read whole: bits of an element, shape."""
 
 
+_MOST_BYTES = 1 << 29
+"""Of a file of records, decompressed."""
+
+
 class RecordError(UtvmError):
     """Records that can't be read or written."""
 
@@ -216,19 +220,25 @@ def read_lines(path: Path) -> Iterator[Record]:
         RecordError: the file can't be read; the message names the line.
     """
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        text = data.decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise RecordError(f"{path} can't be read: {error}") from error
+    if len(data) > _MOST_BYTES:
+        raise RecordError(f"{path} has more than {_MOST_BYTES:,} bytes of records: split it")
     for number, line in enumerate(text.split("\n"), 1):
         try:
             if line.strip():
-                record = from_values(json.loads(line))
+                values = json.loads(line)
+                if not isinstance(values, dict):
+                    raise RecordError("no record of a trial: an object is expected")
+                record = from_values(values)
                 absurd = absurdity(record)
                 if absurd is not None:
                     raise RecordError(f"no record of a trial: {absurd}")
                 yield record
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{path}, line {number}: no JSON: {error}") from error
         except RecordError as error:
             raise RecordError(f"{path}, line {number}: {error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from utvm.graph.names import printable
 from utvm.prerequisites import how_to_add
 from utvm.tuning.record import Conditions, Outcome, Record, RecordError, from_values
 
@@ -165,6 +166,13 @@ class RecordStore:
             raise RecordError(f"the record store needs {error.name}: `{how_to_add(extra)}`") from error
         except OSError as error:
             raise RecordError(f"the records in {self.name} can't be used: {error.strerror}") from error
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            # What a database hands out that has lost some of its bytes.
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise RecordError(
+                f"the records in {self.name} are damaged ({printable(reason)}): give --db or --records another file, "
+                "and fill it by `utvm records import` from what was exported"
+            ) from error
         except Exception as error:
             # SQLAlchemy's errors can't be named where it may not be installed.
             if type(error).__module__.split(".")[0] != "sqlalchemy":
