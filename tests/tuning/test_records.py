@@ -133,7 +133,7 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["null", "[]", "1" * 5000, "[" * 100_000, '"x"', "{"])
 def test_a_line_that_is_no_record_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text(f"\n{line}\n")
-    with pytest.raises(RecordError, match="records.jsonl, line 2: no"):
+    with pytest.raises(RecordError, match=r"records\.jsonl, line 2: no"):
         list(read_lines(tmp_path / "records.jsonl"))
 
 
