@@ -19,6 +19,7 @@ from utvm.graph import DepthwiseConv2D, DType, Graph, Padding, Quantization, Rou
 from utvm.kernels import FAMILIES
 from utvm.kernels.dsp.channels import ChannelDepthwise
 from utvm.kernels.dsp.depthwise import PlaneDepthwise
+from utvm.kernels.dsp.wide_depthwise import WideChannelDepthwise
 from utvm.kernels.helium import HeliumDepthwise
 from utvm.lowering import Options, lower
 from utvm.lowering.select import candidates
@@ -110,17 +111,48 @@ def ones(*shape: int) -> np.ndarray:
 def test_layers_that_do_not_suit_are_refused() -> None:
     core = get_core("cortex-m4")
     around = Padding(top=2, bottom=2, left=2, right=2)
-    fits, narrow, many_edges, far = (
+    fits, narrow, many_edges = (
         layer((9, 9), ones(5, 5, 8)),
         layer((9, 9), ones(5, 5, 3)),
         layer((9, 9), ones(5, 5, 8), padding=around),
-        layer((3, 200), ones(3, 3, 16)),
     )
     assert FAMILY.applies(fits.operators[0], core)
     assert not FAMILY.applies(narrow.operators[0], core), "three channels are no word"
     assert not FAMILY.applies(many_edges.operators[0], core), "25 kinds of outputs"
-    assert not FAMILY.applies(far.operators[0], core), "the third row is out of a load's reach"
     assert not FAMILY.applies(fits.operators[0], get_core("cortex-m3")), "no DSP extension"
+
+
+def wide(graph: Graph) -> Graph:
+    """A layer with activations of int16 and no zero points."""
+    (op,) = graph.operators
+    assert isinstance(op, DepthwiseConv2D)
+    assert op.bias is not None
+    finer = Quantization.per_tensor(0.001)
+    x, y = (replace(t, dtype=DType.INT16, quant=finer) for t in (op.x, op.y))
+    bias = replace(op.bias, dtype=DType.INT64, data=op.bias.values.astype(np.int64))
+    op = replace(op, x=x, y=y, bias=bias, clamp=(-32768, 32767))
+    return replace(graph, operators=(op,), inputs=(x,), outputs=(y,))
+
+
+def test_windows_that_reach_beyond_a_load(board: Session) -> None:
+    """Rows of more than 4 KB, several in a window, and a tap that is two such steps from the one before."""
+    generator = np.random.default_rng(3)
+    around = Padding(top=1, bottom=1, left=1, right=1)
+    found = []
+    for size, shape, options in (
+        ((3, 200), (3, 3, 16), {}),
+        ((4, 200), (3, 3, 13), {"padding": around}),
+        ((3, 180), (2, 2, 30), {"dilation": (2, 3)}),
+        ((7, 7), (7, 7, 64), {}),
+    ):
+        graph = layer(size, generator.integers(-127, 128, shape).astype(np.int8), **options)
+        shape = graph.inputs[0].shape
+        found.append(Case(graph, FAMILY, {}, [values(generator, shape, ends=False)]))
+        finer = generator.integers(-32768, 32768, shape).astype(np.int16)
+        found.append(Case(wide(graph), WideChannelDepthwise(), {}, [finer]))
+    core = board.board.core
+    assert all(case.family.applies(case.graph.operators[0], core) for case in found)
+    check(board, found)
 
 
 BOTH_APPLY = {

@@ -21,7 +21,7 @@ from utvm.kernels.blocked.blocks import BlockWriter, Layer, Weighted
 from utvm.kernels.blocked.family import BlockFamily
 from utvm.kernels.weighted import offset
 
-_SPACE: Space = {"m": (1, 2, 3, 4), "n": (1, 2, 4, 8), "unroll": (1, 2, 4)}
+_SPACE: Space = {"m": (1, 2, 3, 4), "n": (1, 2, 3, 4, 6, 8), "unroll": (1, 2, 4)}
 _REGISTERS = 30
 """Of 32 for float32, what a block may take: sums, pixels, weights."""
 _MOST_TERMS = 64

@@ -75,7 +75,7 @@ class ChannelDepthwise(ScheduledFamily):
         if len(plan.parts) > _MOST_PARTS:
             return f"its outputs see more than {_MOST_PARTS} different parts of the kernel"
         reached = all(spec.reach <= MAX_OFFSET for spec in map(plan.spec, plan.parts))
-        return None if reached else "its windows are out of a load's reach"
+        return None if reached else "its windows have more taps than a load reaches weights"
 
     def estimate(self, op: Operator, core: Core, config: Config) -> float | None:
         """Return the cycles of all outputs."""
@@ -166,8 +166,8 @@ class ChannelsSpec:
 
     @property
     def reach(self) -> int:
-        """The largest offset of a load or addition."""
-        return max(4 * self.words, *(offset + (AT_ONCE - 1) * self.size for offset, _ in self.taps), 0)
+        """The largest offset in the stream; taps that are farther from x have pointers of their own."""
+        return 4 * self.words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -324,9 +324,15 @@ def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing, *, by_bytes:
     block = Block()
     for c in range(AT_ONCE):
         block(f"ldr %c{c}, [%stream, #{4 * (spec.bias + c)}]")
+    multiply = _multiply_tap if spec.size == 1 else _multiply_wide_tap
+    base, start = "%x", 0
     for offset, tap in spec.taps:
-        multiply = _multiply_tap if spec.size == 1 else _multiply_wide_tap
-        multiply(block, offset, tap, 4 * (spec.weights + 2 * tap), by_bytes=by_bytes)
+        while offset + (AT_ONCE - 1) * spec.size - start > MAX_OFFSET:
+            step = min(offset - start, MAX_OFFSET // WORD * WORD)
+            start += step
+            block(f"add %at{start}, {base}, #{step}")
+            base = f"%at{start}"
+        multiply(block, base, offset - start, tap, 4 * (spec.weights + 2 * tap), by_bytes=by_bytes)
     for word, constant in enumerate(spec.finish.shared_names, spec.tail):
         block(f"ldr {constant}, [%stream, #{4 * word}]")
     for c in range(AT_ONCE):
@@ -353,24 +359,24 @@ def _channels_kernel(name: str, spec: ChannelsSpec, timing: Timing, *, by_bytes:
     )
 
 
-def _multiply_tap(block: Block, offset: int, tap: int, weights: int, *, by_bytes: bool) -> None:
-    """Append the products of one tap: its four channels are `offset` bytes from x, its weights `weights` in the stream.
+def _multiply_tap(block: Block, base: str, offset: int, tap: int, weights: int, *, by_bytes: bool) -> None:
+    """Append the products of one tap: its channels are `offset` bytes from `base`, its weights `weights` in the stream.
 
     The weights' words hold those of channels 0 and 2, and of channels 1 and 3.
     """
     low, high = f"%x{tap}", f"%h{tap}"
     if not by_bytes:
-        block(f"ldr {low}, [%x, #{offset}]", f"sxtb16 {high}, {low}, ror #8", f"sxtb16 {low}, {low}")
+        block(f"ldr {low}, [{base}, #{offset}]", f"sxtb16 {high}, {low}, ror #8", f"sxtb16 {low}, {low}")
     for first, (lanes, pair) in enumerate(((low, f"%v{tap}"), (high, f"%w{tap}"))):
         block(f"ldr {pair}, [%stream, #{weights + 4 * first}]")
         for channel, half in ((first, "b"), (first + 2, "t")):
             value, operation = (f"%b{tap}_{channel}", f"smlab{half}") if by_bytes else (lanes, f"smla{half}{half}")
             if by_bytes:
-                block(f"ldrsb {value}, [%x, #{offset + channel}]")
+                block(f"ldrsb {value}, [{base}, #{offset + channel}]")
             block(f"{operation} %c{channel}, {value}, {pair}, %c{channel}")
 
 
-def _multiply_wide_tap(block: Block, offset: int, tap: int, weights: int, *, by_bytes: bool) -> None:
+def _multiply_wide_tap(block: Block, base: str, offset: int, tap: int, weights: int, *, by_bytes: bool) -> None:
     """Append the products of one tap of int16; the weights' words hold those of channels 0 and 1, and of 2 and 3.
 
     With `by_bytes` halfwords are loaded one by one.
@@ -379,14 +385,14 @@ def _multiply_wide_tap(block: Block, offset: int, tap: int, weights: int, *, by_
         pair = f"%w{tap}_{word}"
         block(f"ldr {pair}, [%stream, #{weights + 4 * word}]")
         if not by_bytes:
-            block(f"ldr %x{tap}_{word}, [%x, #{offset + 4 * word}]")
+            block(f"ldr %x{tap}_{word}, [{base}, #{offset + 4 * word}]")
         for lane, half in enumerate("bt"):
             channel = 2 * word + lane
             value, operation = (
                 (f"%h{tap}_{channel}", f"smlab{half}") if by_bytes else (f"%x{tap}_{word}", f"smla{half}{half}")
             )
             if by_bytes:
-                block(f"ldrsh {value}, [%x, #{offset + 2 * channel}]")
+                block(f"ldrsh {value}, [{base}, #{offset + 2 * channel}]")
             block(f"{operation} %c{channel}, {value}, {pair}, %c{channel}")
 
 
