@@ -102,7 +102,7 @@ class BlockSpec:
     @property
     def overlaps(self) -> bool:
         """Whether a half is finished while the next is summed, and its constants lie between weights."""
-        return self.halves > 1 and not self.turns[0] and len(self.steps) > 1
+        return self.halves * self.at_once > 1 and not self.turns[0] and len(self.steps) > 1
 
     @property
     def starts_biased(self) -> bool:
@@ -186,6 +186,11 @@ class LongBlockSpec(WideBlockSpec):
         """Return that sums begin with their biases."""
         return True
 
+    @property
+    def overlaps(self) -> bool:
+        """Return that blocks follow one another: the finish needs core registers."""
+        return False
+
     def start_words(self, biases: NDArray[np.int64]) -> NDArray[np.int32]:
         """Return the words of biases of 64 bits."""
         return np.ascontiguousarray(biases).view(np.int32)
@@ -217,6 +222,11 @@ class DepthwiseBlockSpec(WideBlockSpec):
     def turns(self) -> tuple[int, int]:
         """Return that a block is straight-line."""
         return 0, 0
+
+    @property
+    def overlaps(self) -> bool:
+        """Return that blocks follow one another: sums are in vectors, which the next ones need."""
+        return False
 
     @property
     def block_in_bytes(self) -> int:
@@ -291,7 +301,8 @@ def stream(
                 parts += [start, words, *finish] if spec.starts_biased else [words, start, *finish]
     if not spec.overlaps:
         return np.concatenate(parts)
-    vectors = np.empty((spec.groups // spec.at_once, len(order), 4), np.int32)
-    for places, words in zip((~np.array(order), np.array(order)), map(np.concatenate, (parts, between)), strict=True):
-        vectors[:, places] = words.reshape(len(vectors), -1, 4)
-    return vectors.reshape(-1)
+    finishes = np.repeat(order, np.where(order, LANES, spec.step_taps) // 4)
+    found = np.empty((spec.groups // spec.at_once, len(finishes)), np.int32)
+    for places, words in zip((~finishes, finishes), map(np.concatenate, (parts, between)), strict=True):
+        found[:, places] = words.reshape(len(found), -1)
+    return found.reshape(-1)
