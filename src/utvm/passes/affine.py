@@ -6,30 +6,49 @@ For float graphs: results change by rounding.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.graph import Add, DepthwiseConv2D, DType, Graph, Mul, Operator, Reshape, Sub, Tensor, Weighted
+from utvm.graph import (
+    Add,
+    Conv2D,
+    DepthwiseConv2D,
+    DType,
+    FullyConnected,
+    Graph,
+    Mul,
+    Operator,
+    Reshape,
+    Sub,
+    Tensor,
+    Transpose,
+    Weighted,
+)
 from utvm.graph.names import Names
 
 _Made = dict[tuple[str, bytes], Tensor]
 """Constants that were made, by the name of what they replace and their bytes."""
+_Fold = Callable[[Graph, "Mul | Add | Sub", Tensor, NDArray[np.float32], _Made], "Graph | None"]
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """Return the graph with Mul, Add and Sub by constants folded into the float layer before, or made one layer.
+    """Return the graph with Mul, Add and Sub by constants folded into float layers, or made one layer.
+
+    That is the layer before, else all layers that read the result, as behind the norm of a transformer.
 
     Layers that read the same constants, as steps of a loop do, still share them where equal factors go in.
     """
     made: _Made = {}
-    while (folded := _fold_first(graph, made)) is not None:
-        graph = folded
+    for fold in (_into_producer, _into_readers, _as_layer):
+        while (folded := _fold_first(graph, fold, made)) is not None:
+            graph = folded
     return graph
 
 
-def _fold_first(graph: Graph, made: _Made) -> Graph | None:
+def _fold_first(graph: Graph, fold: _Fold, made: _Made) -> Graph | None:
     for op in graph.operators:
         if not isinstance(op, Mul | Add | Sub) or op.y.dtype is not DType.FLOAT32:
             continue
@@ -39,7 +58,7 @@ def _fold_first(graph: Graph, made: _Made) -> Graph | None:
             values = _per_channel(constant, x.shape)
             if values is None or (isinstance(op, Sub) and x is op.b):
                 continue
-            changed = _into_producer(graph, op, x, values, made) or _as_layer(graph, op, x, values)
+            changed = fold(graph, op, x, values, made)
             if changed is not None:
                 return changed
     return None
@@ -81,6 +100,66 @@ def _into_producer(
     return graph.rewrite(rest, tensors={x: op.y})
 
 
+def _into_readers(
+    graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.float32], made: _Made
+) -> Graph | None:
+    layers = _reading_layers(graph, op.y)
+    if not layers or any(not _takes(graph, layer, layers, op, len(values)) for layer in layers):
+        return None
+    changed: dict[Operator, Operator] = {}
+    for layer in layers:
+        weights = layer.weights.values
+        if isinstance(op, Mul):
+            # The last dimension of weights is what they read.
+            changed[layer] = dataclasses.replace(layer, weights=_changed(graph, layer.weights, weights * values, made))
+        else:
+            amount = weights.reshape(len(weights), -1, len(values)).sum(axis=1) @ values
+            channels = len(weights)
+            old = layer.bias or Tensor(
+                name=f"{layer.weights.name}/bias", shape=(channels,), dtype=DType.FLOAT32, data=amount
+            )
+            bias = _bias(layer, channels) + (amount if isinstance(op, Add) else -amount)
+            changed[layer] = dataclasses.replace(layer, bias=_changed(graph, old, bias, made))
+    rest = [changed.get(other, other) for other in graph.operators if other is not op]
+    return graph.rewrite(rest, tensors={op.y: x})
+
+
+def _reading_layers(graph: Graph, tensor: Tensor) -> list[Conv2D | FullyConnected] | None:
+    """Return the layers that alone read a tensor, perhaps moved with its last dimension whole; None where others do."""
+    if tensor in graph.kept:
+        return None
+    found: list[Conv2D | FullyConnected] = []
+    for reader in graph.consumers.get(tensor, ()):
+        if isinstance(reader, Conv2D | FullyConnected) and reader.x is tensor:
+            found.append(reader)
+            continue
+        moved = isinstance(reader, Reshape | Transpose) and reader.y.shape[-1:] == tensor.shape[-1:]
+        if isinstance(reader, Transpose):
+            moved = moved and reader.perm[-1] == len(reader.perm) - 1
+        behind = _reading_layers(graph, reader.outputs[0]) if moved else None
+        if behind is None:
+            return None
+        found += behind
+    return found
+
+
+def _takes(
+    graph: Graph,
+    layer: Conv2D | FullyConnected,
+    layers: Sequence[Operator],
+    op: Mul | Add | Sub,
+    channels: int,
+) -> bool:
+    """Whether a factor or an amount on each channel that a layer reads can go into its constants."""
+    if not layer.weights.is_constant or (layer.bias is not None and not layer.bias.is_constant):
+        return False
+    if layer.weights.shape[-1] != channels or layer.x.shape[-1] != channels:
+        return False
+    # An amount is not in the padding. Layers that share weights change alike or not at all.
+    padded = isinstance(layer, Conv2D) and layer.padding.any and not isinstance(op, Mul)
+    return not padded and all(other in layers for other in graph.consumers[layer.weights])
+
+
 def _read_once(graph: Graph, tensor: Tensor) -> bool:
     return tensor not in graph.kept and len(graph.consumers[tensor]) == 1
 
@@ -89,7 +168,7 @@ def _channels(layer: Weighted) -> int:
     return layer.weights.shape[3] if isinstance(layer, DepthwiseConv2D) else layer.weights.shape[0]
 
 
-def _as_layer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.float32]) -> Graph | None:
+def _as_layer(graph: Graph, op: Mul | Add | Sub, x: Tensor, values: NDArray[np.float32], made: _Made) -> Graph | None:
     """Return the graph with a factor and an amount on an image as one depthwise layer of a single pixel."""
     if not isinstance(op, Mul) or len(x.shape) != 4 or op.y in graph.kept:
         return None

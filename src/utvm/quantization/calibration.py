@@ -60,7 +60,7 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
             assert twin.weights.quant is not None
             weights = twin.weights.quant.real(twin.weights.values).astype(np.float32)
             operands = [x, weights, *([] if op.bias is None else [op.bias.values])]
-            (result,) = evaluate_operator(moved, operands)
+            (result,) = evaluate_operator(moved, operands, rough=True)
             error = (result.astype(np.float64) - values[op.y.name]).reshape(-1, op.y.shape[-1])
             sums[op.name] = sums.get(op.name, np.zeros(op.y.shape[-1])) + error.sum(axis=0)
             rows[op.name] = rows.get(op.name, 0) + len(error)

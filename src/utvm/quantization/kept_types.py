@@ -70,9 +70,26 @@ def float_alone(graph: Graph) -> set[str]:
             each = waiting.pop()
             found.add(each.name)
             makers = [p for p in makers_of(graph, each.inputs) if p is not None and p.name not in found]
-            waiting += [p for p in makers if isinstance(p, Add | Mul | Mean | Elementwise | Reduction)]
+            waiting += [p for p in makers if _is_argument(graph, p, each)]
         found |= _reading(graph, op.y)
     return found
+
+
+def _is_argument(graph: Graph, op: Operator, reader: Operator) -> bool:
+    """Whether an operator is a part of the argument of a root and its like, not of the network before it.
+
+    What is centred for a variance is so in float32 too, as its distance from a mean is.
+    """
+    if isinstance(op, Sub):
+        return _is_centred(graph, op)
+    if isinstance(reader, Sub):
+        return isinstance(op, Mean)
+    return isinstance(op, Add | Mul | Mean | Elementwise | Reduction)
+
+
+def _is_centred(graph: Graph, op: Sub) -> bool:
+    mean = graph.producers.get(op.b)
+    return isinstance(mean, Mean) and mean.x is op.a
 
 
 def fused_activations(graph: Graph) -> dict[Operator, Operator]:
