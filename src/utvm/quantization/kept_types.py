@@ -80,6 +80,11 @@ def _is_argument(graph: Graph, op: Operator, reader: Operator) -> bool:
 
     What is centred for a variance is so in float32 too, as its distance from a mean is.
     """
+    centring = isinstance(reader, Mean) and any(
+        isinstance(each, Sub) and _is_centred(graph, each) for each in graph.consumers.get(reader.y, ())
+    )
+    if centring:
+        return False
     if isinstance(op, Sub):
         return _is_centred(graph, op)
     if isinstance(reader, Sub):
@@ -88,6 +93,7 @@ def _is_argument(graph: Graph, op: Operator, reader: Operator) -> bool:
 
 
 def _is_centred(graph: Graph, op: Sub) -> bool:
+    """Whether an operator takes the mean of a tensor away from it."""
     mean = graph.producers.get(op.b)
     return isinstance(mean, Mean) and mean.x is op.a
 
