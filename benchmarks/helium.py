@@ -41,9 +41,10 @@ from utvm.graph.reference import evaluate
 from utvm.graph.samples import random_input
 from utvm.kernels import FAMILIES
 from utvm.kernels.helium.block import micro_kernel
-from utvm.kernels.helium.block_spec import BlockSpec
+from utvm.kernels.helium.block_spec import BlockSpec, DepthwiseBlockSpec, WideBlockSpec
 from utvm.kernels.helium.finish import VectorFinish
 from utvm.kernels.helium.patch_code import PatchSpec, patch_kernel
+from utvm.kernels.helium.wide_finish import WideFinish
 from utvm.lowering import Options, lower
 from utvm.toolchain import instruction_listing
 
@@ -59,6 +60,14 @@ _PAIR = BlockSpec(
     pixels=2, rows=1, row_stride=0, runs=(0,), run=16, pitch=16, out_pitch=64, groups=2, words=True, finish=_UNSIGNED
 )
 _ONE = replace(_PAIR, pixels=1, run=128, pitch=128, groups=1)
+_INT16 = WideFinish(product="vrmulh", left=False, lowers="", zero_point=0, low=-32768, high=32767, has_addend=False)
+_WIDE = WideBlockSpec(
+    pixels=2, rows=1, row_stride=0, runs=(0,), run=128, pitch=128, out_pitch=32, groups=4, words=True, finish=_INT16
+)  # fmt: skip
+_TAPS = DepthwiseBlockSpec(
+    pixels=2, rows=3, row_stride=512, runs=(0, 64, 128), run=16, pitch=64, out_pitch=64, groups=4, words=True,
+    finish=_INT16,
+)  # fmt: skip
 _SQUARE = PatchSpec(square=True, taps=(0,), between=256, step=512, out_step=256, steps=8, finish=_UNSIGNED)
 BLOCKS = {
     "convolution, 2 pixels, 16 taps, two blocks": _PAIR,
@@ -68,6 +77,8 @@ BLOCKS = {
     "1 pixel, 128 taps": _ONE,
     "depthwise, a channel of eight patches of 2 x 2 outputs": _SQUARE,
     "depthwise, a channel of 32 patches of one output": replace(_SQUARE, square=False),
+    "convolution of int16, 2 pixels, 64 taps, four blocks": _WIDE,
+    "depthwise of int16, 2 pixels, 3 x 3 taps, four blocks": _TAPS,
 }
 
 
