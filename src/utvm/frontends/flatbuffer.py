@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from utvm.errors import warn
 from utvm.frontends.errors import FrontendError
 from utvm.graph import DType, Quantization
-from utvm.graph.names import printable
+from utvm.graph.names import printable, short
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 MAX_OPERATORS = 20_000
@@ -380,6 +380,7 @@ class _Reader:
         return self.buffers[buffer, stored][:count].reshape(shape), None
 
     def _unique_name(self, name: str, index: int) -> str:
+        name = short(name, numbered=True)
         unique = name if name not in self.names else f"{name}_{index}"
         while unique in self.names:
             unique += "_"
