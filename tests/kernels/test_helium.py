@@ -30,6 +30,7 @@ from utvm.kernels.helium import (
     HeliumWideBinary,
     HeliumWideConvolution,
     HeliumWideDepthwise,
+    HeliumWideElements,
     HeliumWideMean,
     HeliumWidePool2D,
 )
@@ -53,7 +54,11 @@ INT16_WIDE = [
     *((kind, HeliumWideBinary()) for kind in ("Add", "Sub", "Mul")),
     *((kind, HeliumWidePool2D()) for kind in ("MaxPool2D", "AveragePool2D")),
 ]
-INT16 = [*((*each, wide) for each in INT16_WIDE for wide in (False, True)), ("Mean", HeliumWideMean(), False)]
+INT16 = [
+    *((*each, wide) for each in INT16_WIDE for wide in (False, True)),
+    ("Mean", HeliumWideMean(), False),
+    *((kind, HeliumWideElements(), False) for kind in ("Logistic", "Tanh", "Relu", "Quantize")),
+]
 DRAWN = [
     *WIDE,
     *((kind, HeliumLookup()) for kind in ("Logistic", "LeakyRelu", "Relu", "Relu6", "Add")),

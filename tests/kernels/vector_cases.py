@@ -80,7 +80,7 @@ def with_int16(d: Drawer, graph: Graph) -> tuple[Graph, list[np.ndarray]]:
             # Some leave 32 bits.
             data = tensor.values.astype(np.int64) * d.pick(256, 256, 1 << 14) + d.rng.integers(0, 256, tensor.shape)
             return replace(tensor, quant=None, dtype=DType.INT64, data=data)
-        if tensor is getattr(op, "weights", None):
+        if tensor is getattr(op, "weights", None) or tensor.quant is None:
             return tensor
         data = d.int16(tensor.shape) if tensor.is_constant else None
         return replace(tensor, dtype=DType.INT16, quant=Quantization.per_tensor(tensor.scale / 256), data=data)
@@ -93,7 +93,7 @@ def with_int16(d: Drawer, graph: Graph) -> tuple[Graph, list[np.ndarray]]:
     wider = replace(op.with_tensors(changed), **others)
     inputs = tuple(dict.fromkeys(wider.activations))
     made = Graph(name="int16", operators=(wider,), inputs=inputs, outputs=wider.outputs)
-    return made, [d.int16(x.shape) for x in inputs]
+    return made, [d.int16(x.shape) if x.dtype is DType.INT16 else np.zeros(x.shape, x.dtype.value) for x in inputs]
 
 
 def wide_operator(d: Drawer, kind: str) -> Operator:

@@ -47,6 +47,7 @@ from utvm.kernels.helium import (
     HeliumWideBinary,
     HeliumWideConvolution,
     HeliumWideDepthwise,
+    HeliumWideElements,
     HeliumWideMean,
     HeliumWidePool2D,
 )
@@ -168,7 +169,14 @@ _ONE_BY_ONE = (Conv2D, DepthwiseConv2D, FullyConnected, Add, Sub, Mul, MaxPool2D
 """Kinds that are targets of their own; of what else a family computes any will do."""
 
 _OTHER_TYPES = (
-    *(HeliumWideBinary, HeliumWideConvolution, HeliumWideDepthwise, HeliumWideMean, HeliumWidePool2D),
+    *(
+        HeliumWideBinary,
+        HeliumWideConvolution,
+        HeliumWideDepthwise,
+        HeliumWideElements,
+        HeliumWideMean,
+        HeliumWidePool2D,
+    ),
     *(WideConvolution, WidePlaneDepthwise, WideChannelDepthwise, PortableDefined),
 )
 """Families that take these kinds only in types that no drawn network has; int8 is among theirs all the same."""

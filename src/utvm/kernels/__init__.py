@@ -29,6 +29,7 @@ from utvm.kernels.helium import (
     HeliumWideBinary,
     HeliumWideConvolution,
     HeliumWideDepthwise,
+    HeliumWideElements,
     HeliumWideMean,
     HeliumWidePool2D,
 )
@@ -114,6 +115,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     HeliumWideBinary(),
     HeliumWideConvolution(),
     HeliumWideDepthwise(),
+    HeliumWideElements(),
     HeliumWideMean(),
     HeliumWidePool2D(),
     HeliumResizeBilinear(),

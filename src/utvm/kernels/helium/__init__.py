@@ -11,6 +11,7 @@ from utvm.kernels.helium.mean import HeliumMean, HeliumWideMean
 from utvm.kernels.helium.movement import HeliumMove
 from utvm.kernels.helium.pool import HeliumPool2D, HeliumWidePool2D
 from utvm.kernels.helium.softmax import HeliumSoftmax
+from utvm.kernels.helium.wide_elements import HeliumWideElements
 
 __all__ = [
     "HeliumBatchMatMul",
@@ -27,6 +28,7 @@ __all__ = [
     "HeliumWideBinary",
     "HeliumWideConvolution",
     "HeliumWideDepthwise",
+    "HeliumWideElements",
     "HeliumWideMean",
     "HeliumWidePool2D",
 ]
