@@ -37,6 +37,7 @@ class BlockedDepthwise(KernelFamily):
     name = "blocked"
 
     kinds = (DepthwiseConv2D,)
+    nine_bits = True
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has something better than words; None where it has not."""

@@ -32,6 +32,7 @@ class BlockedProduct(KernelFamily):
     name = "blocked"
 
     kinds = (Conv2D, FullyConnected)
+    nine_bits = True
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has something better than words; None where it has not."""
