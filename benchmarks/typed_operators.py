@@ -1,8 +1,8 @@
 """Operators in int16 and float32 beside the same in int8: modelled cycles of an element of the larger side, run.
 
-    python benchmarks/typed_operators.py [--board BOARD] [--shapes H,W,C ...] [--types A,B]
+    python benchmarks/typed_operators.py [--board BOARD] [--shapes H,W,C ...] [--types A,B] [--write]
 
-Convolutions have a list of their own (`typed_layers.py`).
+Convolutions have a list of their own (`typed_layers.py`). --write puts the table into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from tables import DOCS, write_table
 from typed_layers import wide
 
 import utvm
@@ -131,8 +132,10 @@ def main() -> int:
     parser.add_argument("--board", default="qemu-cortex-m7")
     parser.add_argument("--shapes", nargs="+", default=SHAPES)
     parser.add_argument("--types", default="int8,int16,float32")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/benchmarks.md")
     arguments = parser.parse_args()
     types = arguments.types.split(",")
+    lines = [f"| shape | operator | {' | '.join(types)} |", f"|---|---|{'--:|' * len(types)}"]
     for shape in arguments.shapes:
         operators = Operators(*(int(part) for part in shape.split(","))).every()
         found: dict[str, Mapping[str, Any]] = {}
@@ -150,10 +153,12 @@ def main() -> int:
             work = max(macs_of(op), op.outputs[0].elements, *(t.elements for t in op.activations))
             if isinstance(op, MaxPool2D | AveragePool2D):
                 work = op.y.elements * op.filter[0] * op.filter[1]
-            each = [found[dtype][op.name] for dtype in types]
-            cells = "".join(f"{e.cycles / work:9.2f}" for e in each)
-            ratio = f"{each[1].cycles / each[0].cycles:7.2f}" if len(each) > 1 else ""
-            print(f"{op.name:<20}{cells}{ratio}   ", flush=True)
+            of_types = [found[dtype][op.name] for dtype in types]
+            cells = [f"{each.cycles / work:.2f}" for each in of_types]
+            lines.append(f"| {shape} | {op.name} | {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
+    if arguments.write:
+        write_table(DOCS / "benchmarks.md", "typed-operators", lines)
     return 0
 
 
