@@ -35,6 +35,7 @@ from utvm.graph import (
 )
 from utvm.quantization.groups import SHARING_NAMES
 from utvm.quantization.scales import makers_of
+from utvm.quantization.together import chosen_together
 
 CLAMPING = Weighted | Add | Sub | Mul
 """Operators that take over the activation behind them."""
@@ -49,6 +50,9 @@ _IN_INT8 = frozenset(
     (*SHARING_NAMES, "HardSwish", "Gelu", "GeluTanh", "Elu", "Abs", "Prelu", "Sum", "ArgMax", "ArgMin")
 )
 """Functions and reducers that compute in int8; others stay float32."""
+
+_LEAST_STEPS = 3
+"""Of a loop whose sums are int16."""
 
 
 def has_int16(op: Operator) -> bool:
@@ -73,6 +77,39 @@ def float_alone(graph: Graph) -> set[str]:
             waiting += [p for p in makers if _is_argument(graph, p, each)]
         found |= _reading(graph, op.y)
     return found
+
+
+def carried_sums(graph: Graph) -> set[str]:
+    """Return operators that are int16 unless somebody says otherwise: sums that go on from step to step of a loop.
+
+    As an LSTM's cell state c = f * c + i * g. Eight bits hold neither their range nor what each step adds. TFLite's
+    own LSTM has it in 16 bits too. With a sum go the products that carry it on, and the function of it that steps read.
+    """
+    together = chosen_together(graph, [op for op in graph.operators if isinstance(op, Add | Mul)])
+    products = {op: each for each in together for op in each if isinstance(op, Mul)}
+    found: set[str] = set()
+    for steps in together:
+        if len(steps) < _LEAST_STEPS or steps[0] in products or any(_reads_weights(graph, op) for op in steps):
+            continue
+        readers = [reader for op in steps for reader in graph.consumers.get(op.outputs[0], ())]
+        carrying = [op for op in readers if isinstance(op, Mul) and set(graph.consumers.get(op.y, ())) & set(steps)]
+        if len(carrying) < _LEAST_STEPS - 1:
+            continue
+        all_carrying = {other for op in carrying for other in products[op]}
+        # The sum of the first step may have other operands.
+        sums = {*steps, *(p for op in all_carrying for p in makers_of(graph, op.inputs) if isinstance(p, Add))}
+        functions = [
+            reader
+            for op in sums
+            for reader in graph.consumers.get(op.outputs[0], ())
+            if isinstance(reader, Tanh | Logistic)
+        ]
+        found.update(op.name for op in (*sums, *all_carrying, *functions))
+    return found
+
+
+def _reads_weights(graph: Graph, op: Operator) -> bool:
+    return any(isinstance(reader, Weighted) for reader in graph.consumers.get(op.outputs[0], ()))
 
 
 def _is_argument(graph: Graph, op: Operator, reader: Operator) -> bool:

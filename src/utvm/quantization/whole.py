@@ -17,7 +17,7 @@ from utvm.quantization.dataset import Dataset
 from utvm.quantization.equalization import equalized
 from utvm.quantization.judging import has_classes
 from utvm.quantization.keeping import BoardCost, Kept, Types, keep_accuracy
-from utvm.quantization.kept_types import float_alone
+from utvm.quantization.kept_types import carried_sums, float_alone
 from utvm.quantization.pixels import bytes_in
 from utvm.quantization.quantizer import QuantizationError, quantize_graph
 from utvm.quantization.ranges import Distribution, Method, ValueRange
@@ -101,12 +101,13 @@ def quantize_float(
     wide = {name: found.range(Method.MIN_MAX) for name, found in seen.items()}
     by_type = {DType.INT8: ranges | dict(fixed or {}), DType.INT16: wide | dict(fixed or {})}
     always = dict.fromkeys(float_alone(graph), DType.FLOAT32)
+    usual = dict.fromkeys(carried_sums(graph), DType.INT16)
 
     @cache
     def corrections(dtype: DType) -> Mapping[str, NDArray[np.float64]]:
         """Return what is taken from biases where all layers with weights have a type."""
         layers = {op.name: dtype for op in graph.operators if isinstance(op, Weighted)}
-        quantised = quantize_graph(graph, by_type, weights=weights, kept=layers | always)
+        quantised = quantize_graph(graph, by_type, weights=weights, kept=usual | layers | always)
         return bias_corrections(graph, quantised, data.inputs, progress)
 
     def make(types: Types) -> Graph:
@@ -116,7 +117,7 @@ def quantize_float(
             for name in (name for name, dtype in types.items() if dtype is DType.INT16):
                 if name in taken:
                     taken[name] = corrections(DType.INT16)[name]
-        return quantize_graph(graph, by_type, weights=weights, corrections=taken, kept={**types, **always})
+        return quantize_graph(graph, by_type, weights=weights, corrections=taken, kept={**usual, **types, **always})
 
     choices: tuple[Kept, ...] = ()
     if keep is not None:
