@@ -13,7 +13,7 @@ from tests.support.loops import Recurrent
 from utvm.cores import get_core
 from utvm.frontends import load_tflite
 from utvm.graph.reference import evaluate
-from utvm.lowering import Program, Request, lower, plan_memory
+from utvm.lowering import Options, Program, Request, lower, plan_memory
 from utvm.passes import run_passes
 
 shapes = st.tuples(st.integers(1, 60), st.integers(0, 4), st.integers(0, 11))
@@ -55,6 +55,17 @@ def test_most_steps_of_a_recurrent_layer_are_turns_of_loops(*, real: bool) -> No
         written = program.render()[f"{program.name}.c"].partition("_run(uint8_t")[2]
         assert loops_of(program), program
         assert written.count(");\n") < len(program.calls) * 0.7
+
+
+def test_steps_share_one_kernel_and_count_its_constants_once() -> None:
+    case = Recurrent(np.random.default_rng(3), real=True, listed=False, steps=40)
+    graph = run_passes(load_tflite(case.model))
+    free = lower(graph, get_core("cortex-m7"))
+    layers = [call for call in free.calls if call.op.kind == "FullyConnected"]
+    assert len(layers) > 60
+    assert len({call.kernel.function for call in layers}) <= 3
+    tight = lower(graph, get_core("cortex-m7"), Options(flash=free.flash_bytes + 256))
+    assert [c.kernel.family for c in tight.calls] == [c.kernel.family for c in free.calls]
 
 
 @pytest.mark.parametrize(

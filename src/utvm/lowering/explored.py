@@ -37,7 +37,7 @@ class Explored:
 
     def candidates(self, op: Operator, work_out: Callable[[], list[Candidate]]) -> list[Candidate]:
         """Return the candidates of an operator: those of an equal one, as a stripe or a step, where there was one."""
-        key = _content(op)
+        key = contents(op)
         if key not in self._candidates:
             self._candidates[key] = work_out()
         return self._candidates[key]
@@ -76,7 +76,7 @@ def _placed_by_one(calls: int) -> int:
     return max(min(2 * calls * SEARCH_ROUNDS, MOST_PLACED), 1)
 
 
-def _content(op: Operator) -> Hashable:
+def contents(op: Operator) -> Hashable:
     """Return all that a layer's kernels depend on: activations by their likes, constants themselves."""
     values = (getattr(op, field.name) for field in dataclasses.fields(op) if field.name != "name")
     activations = op.activations

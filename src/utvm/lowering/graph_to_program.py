@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from utvm.cores import Core
 from utvm.graph import Graph
 from utvm.lowering.budget import FlashError, Picked, RamError, choose, cycles_of, frontier, least_cycles, undominated
 from utvm.lowering.errors import FlashBudgetError, LoweringError, RamBudgetError
-from utvm.lowering.explored import Explored
+from utvm.lowering.explored import Explored, contents
 from utvm.lowering.layout import Layout, ram_advice
 from utvm.lowering.options import Options
 from utvm.lowering.plan import BUFFER_ALIGNMENT
@@ -163,6 +163,7 @@ def _lowered(graph: Graph, asked: _Asked, *, last_resorts: bool = True) -> Front
     stripes = asked.options.stripes
     try:
         picked, options = _settled(options, _chooser(layout, asked))
+        picked = _alike(picked, layout, asked.options.ram)
         bound = least_cycles(options, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
         whole = FrontierPoint(cycles=cycles_of(picked), program=layout.program(picked, bound))
         stripes = stripes and asked.options.ram is not None and any(c.last_resort for c in picked)
@@ -215,6 +216,23 @@ def _settled(
             say(f"scheduling what was chosen: {number} of {len(vague)}")
             draft.settle()
         options = [[c for c in choices if not c.draft.is_settled or c.draft.settle()] for choices in options]
+
+
+def _alike(picked: Picked, layout: Layout, ram: int | None) -> Picked:
+    """Return what was picked with one kernel for operators that are equal, constants included, where that fits.
+
+    Of several that were picked the fastest is taken: with it alone the flash is less than with both.
+    """
+    found: dict[Hashable, Candidate] = {}
+    keys = [contents(op) for op in layout.operators]
+    for key, candidate in zip(keys, picked, strict=True):
+        known = found.setdefault(key, candidate)
+        if candidate.cycles < known.cycles:
+            found[key] = candidate
+    alike = tuple(found[key] for key in keys)
+    if all(a.draft is b.draft for a, b in zip(alike, picked, strict=True)):
+        return picked
+    return alike if ram is None or layout.arena_bytes(alike) <= ram else picked
 
 
 def _in_stripes(

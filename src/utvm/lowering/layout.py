@@ -17,7 +17,7 @@ from utvm.kernels import Kernel, KernelFamily, Outline, workload
 from utvm.lowering.budget import FlashError, RamError
 from utvm.lowering.draft import Draft
 from utvm.lowering.errors import LoweringError
-from utvm.lowering.explored import Explored
+from utvm.lowering.explored import Explored, contents
 from utvm.lowering.floor import ArenaFloor
 from utvm.lowering.options import Options
 from utvm.lowering.plan import MemoryPlan, Request, plan_memory
@@ -69,9 +69,9 @@ class Layout:
         ]
         if problems:
             raise _cannot_lower(problems)
-        same = Counter(map(workload, self.operators))
+        same, equal = Counter(map(workload, self.operators)), Counter(map(contents, self.operators))
         return [
-            [replace(candidate, shares=same[workload(op)]) for candidate in found]
+            [replace(c, shares=same[workload(op)], copies=equal[contents(op)]) for c in found]
             for op, found in zip(self.operators, options, strict=True)
         ]
 

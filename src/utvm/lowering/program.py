@@ -75,9 +75,10 @@ class Program:
 
     @property
     def flash_bytes(self) -> int:
-        """Bytes of all constants and, about, of the code of kernels; calls of the same function share it."""
+        """Bytes of all constants and, about, of the code of kernels; calls share a kernel, and a function's code."""
         code = {call.kernel.function: call.code_bytes for call in self.calls}
-        return sum(call.kernel.constant_bytes for call in self.calls) + sum(code.values()) + self._initial_bytes
+        kernels = {id(call.kernel): call.kernel for call in self.calls}
+        return sum(kernel.constant_bytes for kernel in kernels.values()) + sum(code.values()) + self._initial_bytes
 
     @property
     def _initial_bytes(self) -> int:

@@ -49,6 +49,7 @@ class Candidate:
         measured: the record that it is known by.
         outdated: whether there are measurements of the operator that today's generator makes other code for.
         shares: how many operators have the same workload: they will choose alike and share their code.
+        copies: how many of them have the same constants too, as steps of a recurrent layer, and share these.
         last_resort: whether it is only for where nothing else fits.
     """
 
@@ -59,6 +60,7 @@ class Candidate:
     measured: Measured | None = None
     outdated: bool = False
     shares: int = 1
+    copies: int = 1
     last_resort: bool = False
 
     @property
@@ -87,8 +89,8 @@ class Candidate:
 
     @property
     def flash_bytes(self) -> int:
-        """Flash of its constants and its share of the code."""
-        return self.draft.outline.constant_bytes - (-self.code_bytes // self.shares)
+        """Its share of the flash of its constants and of the code."""
+        return -(-self.draft.outline.constant_bytes // self.copies) - (-self.code_bytes // self.shares)
 
 
 def candidates(
