@@ -57,7 +57,7 @@ def vector_function(name: str, prototype: str, lines: Sequence[str], comment: st
     kept = [(register, 4 * place) for place, register in enumerate(_SAVED[:saved])]
     body = [
         ".option push",
-        ".option arch, +zve32x",
+        ".option arch, +zicsr, +zve32x",
         *([f"addi sp, sp, -{frame}"] if frame else []),
         *(f"sw {register}, {place}(sp)" for register, place in kept),
         _ROUND_HALVES_UP,
