@@ -70,9 +70,14 @@ class BlockSpec:
         return [place for place, channel in enumerate(order) if not self.few or channel < self.few]
 
     @property
+    def places(self) -> int:
+        """Places of a half for channels."""
+        return _SUMS // self.pixels
+
+    @property
     def channels(self) -> int:
         """Output channels of a block."""
-        return self.halves * _SUMS // self.pixels
+        return self.halves * self.places
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -159,15 +164,23 @@ class BlockSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WideBlockSpec(BlockSpec):
-    """The same on activations of int16: eight taps a step, eight outputs a block."""
+    """The same on activations of int16: eight taps a step, eight outputs a block.
+
+    `few` is the channels of every block where these are fewer than its places.
+    """
 
     element: ClassVar[int] = 2
     halves: ClassVar[int] = 1
     stem: ClassVar[str] = "wide"
 
+    @property
+    def channels(self) -> int:
+        """Output channels of a block."""
+        return self.few or self.places
+
     def order(self) -> NDArray[np.int64]:
-        """Return the channel of a block in each place."""
-        return np.arange(self.channels)[None, :]
+        """Return the channel of a block in each place; those of the next block may follow."""
+        return np.arange(self.places)[None, :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +190,8 @@ class LongBlockSpec(WideBlockSpec):
     stem: ClassVar[str] = "long"
 
     @property
-    def channels(self) -> int:
-        """Output channels of a block."""
+    def places(self) -> int:
+        """Places of a block for channels."""
         return _LONG_SUMS // self.pixels
 
     @property
@@ -204,7 +217,7 @@ class LongBlockSpec(WideBlockSpec):
     @property
     def block_bytes(self) -> int:
         """Bytes of the stream of a block."""
-        return len(self.steps) * len(self.present(0)) * self.step_taps + self.channels * (8 + 16)
+        return len(self.steps) * len(self.present(0)) * self.step_taps + self.places * (8 + 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +294,7 @@ def stream(
     steps = taps.reshape(padded, len(spec.steps), spec.step_taps)
 
     def of(values: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
-        full = np.zeros(padded, np.int64)
+        full = np.zeros(padded + _SUMS, np.int64)
         full[:channels] = values
         found: NDArray[np.int64] = full[order]
         return found

@@ -209,12 +209,12 @@ class StepWriter:
 
     def store_both(self, first: str, second: str) -> None:
         """Write the stores of four outputs of both pixels."""
-        pitch, block = self.spec.out_pitch, self.block
+        pitch, by, block = self.spec.out_pitch, self.spec.block_out_bytes, self.block
         if pitch <= _POST_HALVES:
-            block(f"vstrh.32 {second}, [r5, #{pitch}]", f"vstrh.32 {first}, [r5], #8")
+            block(f"vstrh.32 {second}, [r5, #{pitch}]", f"vstrh.32 {first}, [r5], #{by}")
         else:
             block(f"vstrh.32 {first}, [r5]", *move("r5", pitch), f"vstrh.32 {second}, [r5]")
-            block(*move("r5", 8 - pitch))
+            block(*move("r5", by - pitch))
 
 
 class WideStepWriter(StepWriter):
@@ -246,7 +246,8 @@ class WideStepWriter(StepWriter):
         spec, block = self.spec, self.block
         first, second = halves
         if spec.pixels == 1:
-            block(f"vstrh.32 {first}, [r5], #8", f"vstrh.32 {second}, [r5], #8")
+            rest = [f"vstrh.32 {second}, [r5, #8]"] if spec.channels > 4 else []
+            block(*rest, f"vstrh.32 {first}, [r5], #{spec.block_out_bytes}")
         else:
             self.store_both(first, second)
 

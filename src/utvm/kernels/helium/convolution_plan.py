@@ -72,12 +72,12 @@ class ConvolutionPlan:
         )  # fmt: skip
         blocks = -(-out_channels // spec.channels)
         padded = blocks * spec.channels != out_channels
-        spec = replace(
-            spec,
-            out_pitch=size * (blocks * spec.channels if padded else out_channels * groups),
-            groups=blocks,
-            few=out_channels if padded and blocks == 1 else 0,
-        )
+        few = out_channels if padded and blocks == 1 else 0
+        if padded and _is_wide(op):
+            few = -(-out_channels // blocks)
+        # Whole vectors are written, behind the last channel too.
+        written = (blocks - 1) * (few or spec.channels) + spec.channels
+        spec = replace(spec, out_pitch=size * (written if padded else out_channels * groups), groups=blocks, few=few)
         if stretch:
             pixels = op.x.nbytes // channels
             return ConvolutionPlan(
@@ -147,7 +147,7 @@ class ConvolutionPlan:
     @property
     def packs(self) -> bool:
         """Whether outputs go through the scratch, since blocks have more channels than the layer."""
-        return self.spec.groups * self.spec.channels != self.out_channels
+        return self.spec.few > 0 or self.spec.groups * self.spec.channels != self.out_channels
 
     @property
     def tail(self) -> int:

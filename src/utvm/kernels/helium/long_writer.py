@@ -47,7 +47,7 @@ class LongStepWriter(WideStepWriter):
 
     def starts(self) -> list[str]:
         """Return the lines that begin sums with their biases."""
-        count = self.spec.channels
+        count = self.spec.places
         lines = [f"ldrd {low}, {high}, [r3], #8" for low, high in _SUMS[:count]]
         for to, of in zip(_SUMS[count:], _SUMS, strict=False):
             lines += [f"mov {a}, {b}" for a, b in zip(to, of, strict=True)]
@@ -60,13 +60,13 @@ class LongStepWriter(WideStepWriter):
         for channel in self.spec.present(half):
             weights = self.weights()
             for pixel, register in enumerate(pixels):
-                low, high = _SUMS[pixel * self.spec.channels + channel]
+                low, high = _SUMS[pixel * self.spec.places + channel]
                 self.block(f"vmlaldava.s16 {low}, {high}, {register}, {weights}")
 
     def requantize(self, *, biased: bool) -> list[str]:
         """Write the way from four sums to a vector of int16 in lanes of 32 bits; returns its register."""
         assert biased
-        block, channels = self.block, self.spec.channels
+        block, channels = self.block, self.spec.places
         kept, value = self.new(), self.new()
         block(f"vmov {kept}[2], {kept}[0], r0, r1", f"vmov {kept}[3], {kept}[1], r6, r6")
         for channel in range(channels):
@@ -86,8 +86,9 @@ class LongStepWriter(WideStepWriter):
     def store(self, halves: Sequence[str]) -> None:
         """Write the stores of a block."""
         (value,) = halves
+        by = self.spec.block_out_bytes
         if self.spec.pixels == 1:
-            self.block(f"vstrh.32 {value}, [r2], #8")
+            self.block(f"vstrh.32 {value}, [r2], #{by}")
             return
         places = self.new()
-        self.block(f"vldrw.u32 {places}, [sp, #{ZERO}]", f"vstrh.32 {value}, [r2, {places}]", "add.w r2, r2, #4")
+        self.block(f"vldrw.u32 {places}, [sp, #{ZERO}]", f"vstrh.32 {value}, [r2, {places}]", f"add.w r2, r2, #{by}")
