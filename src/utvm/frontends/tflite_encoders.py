@@ -238,13 +238,23 @@ def _concatenation(op: Concatenation) -> EncodedOperator:
 
 
 def _split(op: Split) -> EncodedOperator:
+    data = np.array(op.axis, np.int32)
+    axis = Tensor(name=f"{op.name}/axis", shape=(), dtype=DType.INT32, data=data)
     if len({y.shape for y in op.ys}) > 1:
-        raise UnwritableError("its parts are not equal", "Cut unequal parts with one StridedSlice each.")
-    axis = np.array(op.axis, np.int32)
+        sizes = np.array([y.shape[op.axis] for y in op.ys], np.int32)
+        parts = Tensor(name=f"{op.name}/sizes", shape=sizes.shape, dtype=DType.INT32, data=sizes)
+        return EncodedOperator(
+            code=_CODES.SPLIT_V,
+            version=2 if op.x.dtype is DType.INT8 else 1,
+            inputs=(op.x, parts, axis),
+            outputs=op.ys,
+            options="SplitVOptions",
+            fields={"NumSplits": len(op.ys)},
+        )
     return EncodedOperator(
         code=_CODES.SPLIT,
         version=2,
-        inputs=(Tensor(name=f"{op.name}/axis", shape=(), dtype=DType.INT32, data=axis), op.x),
+        inputs=(axis, op.x),
         outputs=op.ys,
         options="SplitOptions",
         fields={"NumSplits": len(op.ys)},

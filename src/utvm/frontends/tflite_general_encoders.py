@@ -14,7 +14,7 @@ from utvm.graph.functions import FUNCTIONS, REDUCERS
 
 _CODES = tflite.BuiltinOperator
 _FILE_NAMES = {
-    **{"Select": "SelectV2", "GeluTanh": "Gelu"},
+    **{"Select": "SelectV2", "GeluTanh": "Gelu", "ReluN1To1": "ReluN1To_1", "Relu0To1": "Relu_0To_1"},
     **{f"{name}Integers": name for name in ("Add", "Sub", "Mul")},
 }
 """Function → its name in files, where that is another."""
