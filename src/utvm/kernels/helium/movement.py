@@ -64,7 +64,7 @@ class HeliumMove(PortableMove):
         assert isinstance(op, Moving)
         assert core.timing is not None
         if all(planned is None for planned in _plans(op, core.timing)):
-            return "its copies are of few or single bytes"
+            return "plain C moves its bytes as fast"
         return None
 
     def about(self, op: Operator, core: Core) -> float | None:
