@@ -1,4 +1,7 @@
-"""Two or four rows of bytes that become columns, or columns that become rows, by the loads and stores made for that."""
+"""Two or four rows of bytes that become columns, or columns that become rows, by the loads and stores made for that.
+
+These access memory by words: where columns lie begins at a multiple of four, and so does each run of them.
+"""
 
 from __future__ import annotations
 

@@ -25,6 +25,8 @@ from utvm.kernels.helium.transpose_code import SHORT, TransposeSpec, transpose_f
 from utvm.kernels.nest import Copy, index, loops
 from utvm.kernels.runs import WORD
 
+_JOINED_CYCLES = 0.7
+"""A byte of two or four rows that become columns, of which GCC makes vectors."""
 _SINGLE_CYCLES, _WORD_CYCLES, _RUN_CYCLES, _ODD_RUN_CYCLES, _BYTE_CYCLES, _CALL_CYCLES = 2.2, 2, 3, 6, 0.32, 8
 """Of C: single bytes, starts of runs of a word, of words, of others, a byte of a run. Of vectors: a call. Measured."""
 
@@ -53,7 +55,7 @@ class Part:
 
 def copy_cycles(copy: Copy, timing: Timing) -> float:
     """Return about how many cycles `write_copy` makes of a copy."""
-    return planned_cycles(copy.merged(), _worthwhile(copy.merged(), timing))
+    return planned_cycles(copy.merged(), plan_copy(copy.merged(), timing))
 
 
 def write_copy(
@@ -65,7 +67,7 @@ def write_copy(
     support: dict[str, CSupport],
     constants: dict[str, CArray],
 ) -> None:
-    """Write a copy of bytes by vectors, or in C where that is as fast.
+    """Write a copy of bytes by vectors, or in C where none are known.
 
     Args:
         w: what to write to.
@@ -75,16 +77,11 @@ def write_copy(
         support, constants: gain the functions that it calls and the arrays that these read.
     """
     assert core.timing is not None
-    parts = _worthwhile(copy.merged(), core.timing)
+    parts = plan_copy(copy.merged(), core.timing)
     if parts is None:
         copy.write(w, source, target, 1, anywhere=core.unaligned)
     else:
         write_parts(w, parts, source, target, support, constants)
-
-
-def _worthwhile(copy: Copy, timing: Timing) -> list[Part] | None:
-    parts = plan_copy(copy, timing)
-    return parts if parts is not None and planned_cycles(copy, parts) < plain_cycles(copy) else None
 
 
 def write_parts(
@@ -140,7 +137,9 @@ def plain_cycles(copy: Copy) -> float:
         odd = any(step % WORD for step in steps)
         run = _ODD_RUN_CYCLES if odd else _WORD_CYCLES if last == WORD else _RUN_CYCLES
         return prod(outer) * (run + last * _BYTE_CYCLES)
-    return _SINGLE_CYCLES * prod(copy.extents)
+    sides = _columns(copy)
+    joins = sides is not None and sides[0]
+    return (_JOINED_CYCLES if joins else _SINGLE_CYCLES) * prod(copy.extents)
 
 
 def _without(copy: Copy, *dimensions: int) -> Copy:
@@ -209,28 +208,45 @@ def _transposed(copy: Copy, timing: Timing) -> list[Part] | None:
 
 
 def _interleaved(copy: Copy) -> list[Part] | None:
-    """Return calls for two or four rows that become columns, or columns that become rows."""
+    """Return calls for two or four rows that become columns, or columns that become rows.
+
+    The columns' side is accessed by words, also where the last vectors lie over others.
+    """
+    sides = _columns(copy)
+    if sides is None:
+        return None
+    joins, beside, last = sides
+    ways, count = copy.extents[last if joins else beside], copy.extents[beside if joins else last]
+    run = _longest(copy, (d for d in range(last) if d != beside))
+    spec = InterleaveSpec(
+        joins=joins,
+        ways=ways,
+        count=count,
+        pitch=copy.from_strides[last] if joins else copy.to_strides[beside],
+        runs=1 if run is None else copy.extents[run],
+        in_pitch=0 if run is None else copy.from_strides[run],
+        out_pitch=0 if run is None else copy.to_strides[run],
+    )
+    outer = _without(copy, *(d for d in (last, beside, run) if d is not None))
+    if joins:
+        steps = (*outer.to_strides, outer.to_start, spec.out_pitch, ways * count)
+    else:
+        steps = (*outer.from_strides, outer.from_start, spec.in_pitch, ways * count)
+    if any(step % WORD for step in steps):
+        return None
+    return [Part(outer=outer, function=interleave_function(spec), cycles=spec.cycles)]
+
+
+def _columns(copy: Copy) -> tuple[bool, int, int] | None:
+    """Return whether rows become columns, and the dimensions of source neighbours and of target neighbours."""
     last = len(copy.extents) - 1
     beside = next((d for d in range(last) if copy.from_strides[d] == 1), None)
     if beside is None or copy.to_strides[-1] != 1:
         return None
     joins = copy.to_strides[beside] == copy.extents[last] in WAYS
     parts = copy.from_strides[last] == copy.extents[beside] in WAYS
-    long = beside if joins else last
-    if not (joins or parts) or copy.extents[long] < VECTOR:
-        return None
-    run = _longest(copy, (d for d in range(last) if d != beside))
-    spec = InterleaveSpec(
-        joins=joins,
-        ways=copy.extents[last if joins else beside],
-        count=copy.extents[long],
-        pitch=copy.from_strides[last] if joins else copy.to_strides[beside],
-        runs=1 if run is None else copy.extents[run],
-        in_pitch=0 if run is None else copy.from_strides[run],
-        out_pitch=0 if run is None else copy.to_strides[run],
-    )
-    inside = [d for d in (last, beside, run) if d is not None]
-    return [Part(outer=_without(copy, *inside), function=interleave_function(spec), cycles=spec.cycles)]
+    long = copy.extents[beside if joins else last]
+    return (joins, beside, last) if (joins or parts) and long >= VECTOR else None
 
 
 def _from(copy: Copy, dimension: int, first: int) -> Copy:
