@@ -1,7 +1,9 @@
 """Kernels for the vector extension of RISC-V: drawn operators and configs, exact for registers of every size."""
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +86,18 @@ def test_bit_exact_on_drawn_wide_layers(session: Session, kind: str, family: Ker
 
 def test_softmax_of_long_rows(session: Session) -> None:
     check(session, [Case(graph, RvvSoftmax(), {}, inputs) for graph, inputs in map(long_softmax, LONG_ROWS)])
+
+
+def test_one_macro_beside_the_base_set_compiles_vectors(tmp_path: Path) -> None:
+    """As docs say: the compiler need not know the extension, nor control registers."""
+    graph = layer_graph("conv_5x3x36_40_k1")
+    assert graph is not None
+    for name, text in lower(graph, CORE).render().items():
+        (tmp_path / name).write_text(text)
+    for unit in sorted(path.name for path in tmp_path.glob("*.c")):
+        flags = ["-march=rv32imc", "-mabi=ilp32", "--specs=picolibc.specs", "-DUTVM_ZVE32X"]
+        flags += ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-c", unit, "-o", f"{unit}.o"]
+        subprocess.run([f"{CORE.tool_prefix}gcc", *flags], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("layer", ["conv_9x1x20_20_k1", "conv_7x2x40_36_k1", "conv_5x3x36_40_k1"])
