@@ -23,7 +23,7 @@ from utvm.frontends.unrolling import MOST_STEPS
 from utvm.graph import DType, Tensor
 
 _ADVICE = "Export a network whose loops and branches do not depend on its data: with inputs of fixed shapes."
-_MOST_WORK = 50_000
+_MOST_WORK = 120_000
 """Nodes of bodies that are written out, each time that they are."""
 CONTROL = frozenset(("If", "Loop", "Scan"))
 """Operators that run other graphs."""
