@@ -19,7 +19,7 @@ COLLECT = ("vmov q0[2], q0[0], r4, r8", "vmov q0[3], q0[1], r6, r10")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class SumFinish:
     """How sums become bytes: as `factor` says, where there is one, plus a zero point, inside of a clamp."""
 
     factor: Requantization | None
@@ -55,7 +55,7 @@ def run_cycles(runs: int, count: int) -> float:
 
 
 @lru_cache(maxsize=128)
-def run_function(combine: str, start: int, finish: Finish) -> CSupport:
+def run_function(combine: str, start: int, finish: SumFinish) -> CSupport:
     """Return `void name(const int8_t *x, int8_t *y, int32_t runs, int32_t count)`, over runs that follow one another.
 
     The last four may overlap others: there are at least four.

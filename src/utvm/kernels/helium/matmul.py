@@ -16,7 +16,7 @@ from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
 from utvm.kernels.helium.code import constant
 from utvm.kernels.helium.family import ScheduledVectors
-from utvm.kernels.helium.four import AT_ONCE, COLLECT, POINTERS, SUMS, Finish
+from utvm.kernels.helium.four import AT_ONCE, COLLECT, POINTERS, SUMS, SumFinish
 from utvm.kernels.helium.mean import SUM
 from utvm.kernels.helium.movement_plan import copy_cycles, write_copy
 from utvm.kernels.nest import Copy, broadcast_strides, index, loops, row_major
@@ -144,11 +144,11 @@ def _batch_strides(tensor: Tensor, batches: tuple[int, ...]) -> tuple[int, ...]:
 
 def _row_products(op: BatchMatMul) -> CSupport:
     factor = requantization(op.a.scale * op.b.scale / op.y.scale)
-    return _function(op.b.zero_point, Finish(factor=factor, zero_point=op.y.zero_point, clamp=op.clamp))
+    return _function(op.b.zero_point, SumFinish(factor=factor, zero_point=op.y.zero_point, clamp=op.clamp))
 
 
 @lru_cache(maxsize=64)
-def _function(zero_point: int, finish: Finish) -> CSupport:
+def _function(zero_point: int, finish: SumFinish) -> CSupport:
     """Return the function of a row's products with all columns, four at once; the last four may overlap others.
 
     `void name(const int8_t *a, const int8_t *b, int8_t *y, const int32_t *starts, int32_t depth, int32_t columns)`.

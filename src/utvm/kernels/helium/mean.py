@@ -14,7 +14,7 @@ from utvm.graph.arithmetic import Requantization, integer_range, mean_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function
 from utvm.kernels.helium.family import WIDE_START, ScheduledVectors
-from utvm.kernels.helium.four import AT_ONCE, Finish, run_cycles, run_function
+from utvm.kernels.helium.four import AT_ONCE, SumFinish, run_cycles, run_function
 from utvm.kernels.helium.windows import MOST_COLUMNS, WideWindowSpec, WindowSpec, looped_cycles, window_function
 from utvm.kernels.weighted import offset
 from utvm.kernels.workload_keys import dims, workload
@@ -100,7 +100,7 @@ class HeliumMean(ScheduledVectors):
         if nest.channels == 1 and nest.follow:
             start = _EXTREMES[op.kind][1] if factor is None else _start(op)
             combine = "vaddva.s8" if factor is not None else _EXTREMES[op.kind][0]
-            support = run_function(combine, start, Finish(factor=factor, zero_point=op.y.zero_point))
+            support = run_function(combine, start, SumFinish(factor=factor, zero_point=op.y.zero_point))
             w(f"{support.name}(x, y, {nest.outer * nest.windows}, {nest.columns});")
         elif nest.channels == 1:
             assert factor is not None

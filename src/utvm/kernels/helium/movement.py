@@ -26,7 +26,7 @@ from utvm.graph.arithmetic import nearest_indices
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import no_scheduled_code
 from utvm.kernels.helium.family import no_vectors
-from utvm.kernels.helium.movement_plan import Part, plain_cycles, plan_copy, planned_cycles, write_parts
+from utvm.kernels.helium.movement_plan import CopyCalls, plain_cycles, plan_copy, planned_cycles, write_parts
 from utvm.kernels.helium.rows_code import VECTOR
 from utvm.kernels.nest import Copy
 from utvm.kernels.portable.move import Moving, PortableMove, copies_of, write_filled
@@ -153,7 +153,7 @@ def whole_times(op: ResizeNearestNeighbor) -> tuple[int, int] | None:
     return found[0], found[1]
 
 
-def _plans(op: Moving, timing: Timing) -> list[list[Part] | None]:
+def _plans(op: Moving, timing: Timing) -> list[list[CopyCalls] | None]:
     """Return the calls of each copy, None for those of bytes that C writes apart; none at all where C is as fast."""
     copies = [copy.merged() for _, _, copy in all_copies(op)]
     found = [plan_copy(copy, timing) for copy in copies]

@@ -32,7 +32,7 @@ _SINGLE_CYCLES, _WORD_CYCLES, _RUN_CYCLES, _ODD_RUN_CYCLES, _BYTE_CYCLES, _CALL_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class CopyCalls:
     """One call for a part of a copy, and what is left outside of it.
 
     Attributes:
@@ -86,7 +86,7 @@ def write_copy(
 
 def write_parts(
     w: CWriter,
-    parts: list[Part],
+    parts: list[CopyCalls],
     source: str,
     target: str,
     support: dict[str, CSupport],
@@ -97,7 +97,7 @@ def write_parts(
         _write_calls(w, part, source, target, constants)
 
 
-def _write_calls(w: CWriter, part: Part, source: str, target: str, constants: dict[str, CArray]) -> None:
+def _write_calls(w: CWriter, part: CopyCalls, source: str, target: str, constants: dict[str, CArray]) -> None:
     third = ""
     if part.offsets:
         values = np.array(part.offsets, np.uint16).view(np.int16)
@@ -111,7 +111,7 @@ def _write_calls(w: CWriter, part: Part, source: str, target: str, constants: di
         w(f"{part.function.name}({target} + {to}, {source} + {read}{third});")
 
 
-def plan_copy(copy: Copy, timing: Timing) -> list[Part] | None:
+def plan_copy(copy: Copy, timing: Timing) -> list[CopyCalls] | None:
     """Return the fastest calls for a copy, None where none are known."""
     if not copy.extents:
         return None
@@ -123,7 +123,7 @@ def plan_copy(copy: Copy, timing: Timing) -> list[Part] | None:
     return min(found, key=lambda parts: planned_cycles(copy, parts), default=None)
 
 
-def planned_cycles(copy: Copy, parts: list[Part] | None) -> float:
+def planned_cycles(copy: Copy, parts: list[CopyCalls] | None) -> float:
     return plain_cycles(copy) if parts is None else sum(part.total for part in parts)
 
 
@@ -157,7 +157,7 @@ def _longest(copy: Copy, candidates: Iterator[int]) -> int | None:
     return max(candidates, key=lambda d: copy.extents[d], default=None)
 
 
-def _rows(copy: Copy) -> list[Part] | None:
+def _rows(copy: Copy) -> list[CopyCalls] | None:
     """Return calls for rows of neighbours: each of the longest dimension, written as often as another one says."""
     last = len(copy.extents) - 1
     if copy.from_strides[-1] != 1 or copy.to_strides[-1] != 1:
@@ -173,10 +173,10 @@ def _rows(copy: Copy) -> list[Part] | None:
         step=0 if again is None else copy.to_strides[again],
     )
     inside = [d for d in (last, again, long) if d is not None]
-    return [Part(outer=_without(copy, *inside), function=rows_function(spec), cycles=spec.cycles)]
+    return [CopyCalls(outer=_without(copy, *inside), function=rows_function(spec), cycles=spec.cycles)]
 
 
-def _transposed(copy: Copy, timing: Timing) -> list[Part] | None:
+def _transposed(copy: Copy, timing: Timing) -> list[CopyCalls] | None:
     """Return calls for blocks by words, and those for what is left of one side."""
     last = len(copy.extents) - 1
     beside = next((d for d in range(last) if copy.from_strides[d] == 1), None)
@@ -197,7 +197,7 @@ def _transposed(copy: Copy, timing: Timing) -> list[Part] | None:
         if not spec.fits or any(step % SHORT for step in steps):
             continue
         function, cycles = transpose_function(spec, timing)
-        parts = [Part(outer=outer, function=function, cycles=cycles)]
+        parts = [CopyCalls(outer=outer, function=function, cycles=cycles)]
         if kept < copy.extents[short]:
             rest = _gathered(_from(copy, short, kept))
             if rest is None:
@@ -207,7 +207,7 @@ def _transposed(copy: Copy, timing: Timing) -> list[Part] | None:
     return None
 
 
-def _interleaved(copy: Copy) -> list[Part] | None:
+def _interleaved(copy: Copy) -> list[CopyCalls] | None:
     """Return calls for two or four rows that become columns, or columns that become rows.
 
     The columns' side is accessed by words, also where the last vectors lie over others.
@@ -234,7 +234,7 @@ def _interleaved(copy: Copy) -> list[Part] | None:
         steps = (*outer.from_strides, outer.from_start, spec.in_pitch, ways * count)
     if any(step % WORD for step in steps):
         return None
-    return [Part(outer=outer, function=interleave_function(spec), cycles=spec.cycles)]
+    return [CopyCalls(outer=outer, function=interleave_function(spec), cycles=spec.cycles)]
 
 
 def _columns(copy: Copy) -> tuple[bool, int, int] | None:
@@ -261,11 +261,11 @@ def _from(copy: Copy, dimension: int, first: int) -> Copy:
     )
 
 
-def _gathered(copy: Copy) -> list[Part] | None:
+def _gathered(copy: Copy) -> list[CopyCalls] | None:
     """Return calls of gathers: as many inner dimensions as make up whole vectors, whose output is neighbours."""
     if copy.to_strides[-1] != 1:
         return None
-    best: list[Part] | None = None
+    best: list[CopyCalls] | None = None
     inner, size = [0], 1
     for dimension in reversed(range(len(copy.extents))):
         if copy.to_strides[dimension] != size:
@@ -282,7 +282,7 @@ def _gathered(copy: Copy) -> list[Part] | None:
     return best
 
 
-def _patterns(copy: Copy, dimension: int, inner: list[int], size: int, period: int) -> Part | None:
+def _patterns(copy: Copy, dimension: int, inner: list[int], size: int, period: int) -> CopyCalls | None:
     """Return the call over patterns of some turns of a dimension around `size` bytes at the places `inner`."""
     step = copy.from_strides[dimension]
     turns = period // size
@@ -305,7 +305,7 @@ def _patterns(copy: Copy, dimension: int, inner: list[int], size: int, period: i
     )
     inside = [*range(dimension, len(copy.extents)), *([] if long is None else [long])]
     outer = _without(copy, *inside)
-    return Part(
+    return CopyCalls(
         outer=replace(outer, from_start=outer.from_start + low),
         function=function,
         cycles=gather_cycles(runs, count),
