@@ -13,9 +13,9 @@ from tests.support.onnx_files import model, node
 from tests.support.oracle import Oracle
 from utvm.frontends.inputs import quantised_values
 from utvm.frontends.onnx import load_onnx
-from utvm.graph import Add, DType, FullyConnected, Graph, Quantize
+from utvm.graph import Add, Concatenation, DType, FullyConnected, Graph, Quantize
 from utvm.graph.reference import evaluate
-from utvm.passes import prepare_float
+from utvm.passes import prepare_float, run_passes
 from utvm.quantization import Dataset
 from utvm.quantization.keeping import keep_accuracy
 from utvm.quantization.noise import by_noise
@@ -25,8 +25,8 @@ STEPS, DEPTH, WIDTH = 12, 5, 8
 SAMPLES = np.random.default_rng(1).normal(size=(40, STEPS, DEPTH)).astype(np.float32)
 
 
-def recurrent(kind: str) -> Graph:
-    """Return a layer over time, whose last state makes scores."""
+def recurrent(kind: str, every: list[str] | None = None, *, last: bool = False) -> Graph:
+    """Return a layer over time, whose last state makes scores; with `every` all states by that name, or their last."""
     gates, rng = {"LSTM": 4, "GRU": 3}[kind], np.random.default_rng(0)
     constants = {
         "w": rng.normal(size=(1, gates * WIDTH, DEPTH)).astype(np.float32) / 2,
@@ -35,6 +35,14 @@ def recurrent(kind: str) -> Graph:
         "turn": np.array([STEPS, 1, DEPTH], np.int64),
         "flat": np.array([1, WIDTH], np.int64),
     }
+    if every is not None:
+        constants |= {"end": np.array(STEPS - 1, np.int64)}
+        nodes = [
+            node("Reshape", ["x", "turn"], ["steps"]),
+            node(kind, ["steps", "w", "r"], every, hidden_size=WIDTH),
+            *([node("Gather", ["all", "end"], ["y"], axis=0)] if last else []),
+        ]
+        return load_onnx(model(nodes, (1, STEPS, DEPTH), constants).SerializeToString(), name=kind.lower())
     nodes = [
         node("Reshape", ["x", "turn"], ["steps"]),
         node(kind, ["steps", "w", "r"], ["", "last"], hidden_size=WIDTH),
@@ -66,6 +74,21 @@ def test_steps_share_scales_weights_and_biases(kind: str) -> None:
     oracle = Oracle(made.file)
     given = quantised_values(SAMPLES[:1], made.graph.inputs[0])
     np.testing.assert_array_equal(evaluate(made.graph, [given])["y"], oracle.run(given)[0])
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_states_of_many_steps(last: bool) -> None:
+    """Tflite-micro joins ten parts at most; who reads the last step alone joins none."""
+    net = recurrent("GRU", ["y"] if not last else ["all"], last=last)
+    made = utvm.quantize(net, SAMPLES)
+    joins = [len(op.xs) for op in made.graph.operators if isinstance(op, Concatenation)]
+    assert joins == ([] if last else [10, 2, 2])
+    given = quantised_values(SAMPLES[:1], made.graph.inputs[0])
+    (wanted,) = evaluate(made.graph, [given]).values()
+    np.testing.assert_array_equal(wanted, Oracle(made.file).run(given)[0])
+    passed = run_passes(made.graph)
+    assert [len(op.xs) for op in passed.operators if isinstance(op, Concatenation)] == ([] if last else [STEPS])
+    np.testing.assert_array_equal(wanted, next(iter(evaluate(passed, [given]).values())))
 
 
 def test_steps_are_one_choice() -> None:

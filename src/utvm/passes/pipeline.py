@@ -12,6 +12,7 @@ from utvm.passes.copies import remove_copies
 from utvm.passes.dead_channels import drop_dead_channels
 from utvm.passes.dead_operators import remove_dead_operators
 from utvm.passes.dilation import fold_dilation
+from utvm.passes.joins import merge_joins, read_parts
 from utvm.passes.padding import fold_padding
 from utvm.passes.quantization import merge_quantization
 from utvm.passes.views import merge_views
@@ -23,6 +24,8 @@ PASSES: tuple[Pass, ...] = (
     fold_constants,
     merge_quantization,
     merge_views,
+    read_parts,
+    merge_joins,
     remove_copies,
     fold_dilation,
     plain_convolutions,

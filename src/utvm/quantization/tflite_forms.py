@@ -8,6 +8,7 @@ import numpy as np
 
 from utvm.graph import (
     AveragePool2D,
+    Concatenation,
     Conv2D,
     DepthwiseConv2D,
     Graph,
@@ -22,12 +23,14 @@ from utvm.graph.arithmetic import integer_range
 from utvm.graph.names import Names
 from utvm.quantization.quantizer import QuantizationError
 
+_MOST_PARTS = 10
+"""kMaxInputNum of tflite-micro's concatenation.cc."""
 _LEAST = float(np.finfo(np.float32).min)
 _Windowed = Conv2D | DepthwiseConv2D | MaxPool2D | AveragePool2D
 
 
 def tflite_form(graph: Graph) -> Graph:
-    """Return the int8 graph with a Pad before each layer whose padding has no name in TFLite.
+    """Return the int8 graph with a Pad before each layer whose padding has no name in TFLite, and joins of ten at most.
 
     Raises:
         QuantizationError: a mean over the pixels inside the input alone has such a padding.
@@ -35,6 +38,9 @@ def tflite_form(graph: Graph) -> Graph:
     operators: list[Operator] = []
     names = Names(t.name for t in graph.tensors)
     for op in graph.operators:
+        if isinstance(op, Concatenation):
+            operators += _joined_by_ten(op, names)
+            continue
         if not isinstance(op, _Windowed) or not op.padding.any or _is_same(op):
             operators.append(op)
             continue
@@ -51,6 +57,24 @@ def tflite_form(graph: Graph) -> Graph:
         operators.append(Pad(name=f"{op.name}/pad", x=op.x, y=padded, paddings=around, value=value))
         operators.append(dataclasses.replace(op, x=padded, padding=Padding()))
     return graph.rewrite(operators)
+
+
+def _joined_by_ten(op: Concatenation, names: Names) -> list[Operator]:
+    """Return a Concatenation in as many as tflite-micro takes, ten parts each."""
+    made: list[Operator] = []
+    parts = list(op.xs)
+    while len(parts) > _MOST_PARTS:
+        groups = [parts[i : i + _MOST_PARTS] for i in range(0, len(parts), _MOST_PARTS)]
+        parts = [_part(op, group, names, made) if len(group) > 1 else group[0] for group in groups]
+    return [*made, dataclasses.replace(op, xs=tuple(parts))]
+
+
+def _part(op: Concatenation, group: list[Tensor], names: Names, made: list[Operator]) -> Tensor:
+    length = sum(x.shape[op.axis] for x in group)
+    shape = (*op.y.shape[: op.axis], length, *op.y.shape[op.axis + 1 :])
+    y = dataclasses.replace(op.y, name=names.fresh(f"{op.name}/part"), shape=shape)
+    made.append(dataclasses.replace(op, name=y.name, xs=tuple(group), y=y))
+    return y
 
 
 def _is_same(op: _Windowed) -> bool:
