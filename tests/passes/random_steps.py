@@ -204,6 +204,17 @@ def _branches(net: Net, x: Tensor) -> Tensor:
     return net.sum(ys[0], ys[1])
 
 
+def _joins(net: Net, x: Tensor) -> Tensor:
+    """A join of a join, of which a slice may read one part."""
+    a, b, c = (net.conv(x, n, dead=_some(net, n), bias=_bias(net, n)) for n in (2, 1, 2))
+    joined = net.join(net.join(a, b), c)
+    if net.rng.random() < 0.5:
+        return joined
+    begin = (0, 0, 0, int(net.rng.choice([0, 3])))
+    y = net.tensor((*joined.shape[:3], 2), joined.quant)
+    return net.add_op(StridedSlice, x=joined, y=y, begin=begin, strides=(1, 1, 1, 1))
+
+
 def _slice(net: Net, x: Tensor) -> Tensor:
     begin = [0, *(int(net.rng.integers(0, min(2, n))) for n in x.shape[1:])]
     shape = [n - b for n, b in zip(x.shape, begin, strict=True)]
@@ -246,9 +257,11 @@ STEPS: tuple[Step, ...] = (
     _depthwise,
     _dilated,
     _columns,
+    _columns,
     _residual,
     _residual,
     _with_constant,
+    _activation,
     _activation,
     _activation,
     _detour,
@@ -257,6 +270,7 @@ STEPS: tuple[Step, ...] = (
     _pool,
     _mean,
     _branches,
+    _joins,
     _slice,
     _transposes,
     _reshapes,
