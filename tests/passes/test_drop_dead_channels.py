@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from utvm.graph import (
     AveragePool2D,
     Conv2D,
     DepthwiseConv2D,
+    DType,
     FullyConnected,
     Graph,
     LeakyRelu,
@@ -21,11 +24,14 @@ from utvm.graph import (
     Softmax,
     Split,
     StridedSlice,
+    Tensor,
     Transpose,
+    Weighted,
 )
 from utvm.graph.cost import macs, macs_of
 from utvm.passes import drop_dead_channels
 
+_CLAMPING = Weighted | MaxPool2D | AveragePool2D
 OTHER = Quantization.per_tensor(0.06, 11)
 
 
@@ -35,6 +41,30 @@ def dropped(graph: Graph) -> Graph:
     assert_same(graph, after)
     assert drop_dead_channels(after) is after
     return after
+
+
+def of_int16(graph: Graph, bias: DType) -> Graph:
+    """Return the graph with int16 activations, whose zero point is 0, and biases of a type."""
+    known: dict[Tensor, Tensor] = {}
+
+    def changed(tensor: Tensor) -> Tensor:
+        if tensor.is_constant:
+            data = tensor.values.astype(bias.value) if tensor.dtype is DType.INT32 else tensor.values
+            return dataclasses.replace(tensor, data=data, dtype=bias if tensor.dtype is DType.INT32 else tensor.dtype)
+        quant = Quantization.per_tensor(tensor.scale)
+        return known.setdefault(tensor, dataclasses.replace(tensor, dtype=DType.INT16, quant=quant))
+
+    operators = [
+        dataclasses.replace(made, clamp=(-(2**15), 2**15 - 1)) if isinstance(made, _CLAMPING) else made
+        for op in graph.operators
+        for made in [op.with_tensors({t: changed(t) for t in dict.fromkeys((*op.inputs, *op.outputs))})]
+    ]
+    return Graph(
+        name=graph.name,
+        operators=tuple(operators),
+        inputs=tuple(map(changed, graph.inputs)),
+        outputs=tuple(map(changed, graph.outputs)),
+    )
 
 
 def widths(graph: Graph) -> list[int]:
@@ -68,6 +98,26 @@ def test_a_layer_without_bias_gets_one() -> None:
     assert bias.values.shape == (2,)
     assert bias.quant is not None
     assert len(bias.quant.scale) == 2
+
+
+@pytest.mark.parametrize("bias", [DType.INT32, DType.INT64])
+def test_int16_drops_the_same_channels(bias: DType) -> None:
+    net = Net()
+    x = net.conv(net.input(1, 8, 8, 2), 5, dead=[1, 3], bias=[10, 1, -800, 7, 0])
+    x = net.add_op(Relu, x=net.pool(MaxPool2D, net.depthwise(x, bias=[3, 4, 5, 6, 7]), 2))
+    x = net.conv(x, 4, bias=[1, 2, 3, 4], unread=[4])
+    after = dropped(of_int16(net.graph(net.conv(x, 3, kernel=3, pad=1, unread=[0])), bias))
+    assert widths(after) == [2, 2, 2, 2, 3, 3]
+    assert {op.inputs[2].dtype for op in after.operators if isinstance(op, Conv2D)} == {bias}
+
+
+@pytest.mark.parametrize(("bias", "width"), [(0, 2), (700, 3)])
+def test_a_layer_of_int16_without_bias_gets_none(bias: int, width: int) -> None:
+    net = Net()
+    x = net.conv(net.input(1, 4, 4, 2), 3, dead=[0], bias=[bias, 0, 0])
+    after = dropped(of_int16(net.graph(net.conv(x, 2, bias=None)), DType.INT64))
+    assert widths(after) == [width, 2]
+    assert len(after.operators[1].inputs) == 2
 
 
 def test_with_padding_only_a_real_zero_goes() -> None:

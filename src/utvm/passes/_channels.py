@@ -78,7 +78,7 @@ class Known:
     """The numbers, of the tensor's type; meaningless where the mask is not set."""
 
 
-_COUNTED = (DType.INT8, DType.UINT8, DType.FLOAT32)
+_COUNTED = (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32)
 """Types of which channels are dropped; sums of float32 keep all of theirs."""
 
 

@@ -32,7 +32,8 @@ def drop_dead_channels(graph: Graph) -> Graph:
     A channel can go if it is constant (all weights that make it are zero, and what follows keeps it so) or
     if all weights that read it are zero. Convolutions and fully connected layers absorb a constant channel
     into their bias, exactly: (value - zero point) times the sum of its weights. With spatial padding the
-    sum would be another one at the border, so there the value has to be the zero point. Channels that are
+    sum would be another one at the border, so there the value has to be the zero point. A layer of int16 without a bias
+    gets none, since the type of its bias says how it is computed. Channels that are
     coupled, such as the two operands of a residual addition, go together or not at all. Every tensor keeps
     at least one channel.
     """
@@ -109,7 +110,8 @@ def _removable_alone(op: Conv2D | FullyConnected, x: Known) -> Mask:
     if offsets.any():
         largest = largest + (np.abs(weights.astype(np.int64)).sum(axis=1) * np.abs(offsets)).sum(axis=1)
     padded = isinstance(op, Conv2D) and op.padding.any
-    absorbed = x.mask & ((offsets == 0) | (not padded)) & (largest.max(initial=0) <= INT32_MAX)
+    takes = not padded and (op.bias is not None or op.x.dtype is not DType.INT16)
+    absorbed = x.mask & ((offsets == 0) | takes) & (largest.max(initial=0) <= INT32_MAX)
     result: Mask = ~weights.any(axis=1) | absorbed
     return result
 
@@ -176,7 +178,7 @@ class _Rewriter:
 
 
 def _added(bias: Tensor, change: NDArray[np.int64]) -> Tensor:
-    return dataclasses.replace(bias, data=(bias.values.astype(np.int64) + change).astype(np.int32))
+    return dataclasses.replace(bias, data=(bias.values.astype(np.int64) + change).astype(bias.dtype.value))
 
 
 def _new_bias(op: Conv2D | FullyConnected, weights: Tensor, change: NDArray[np.int64]) -> Tensor:
