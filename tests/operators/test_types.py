@@ -39,14 +39,17 @@ from utvm.passes import run_passes
 
 _SEEDS = 6
 _FLOAT = [kind for kind in KINDS if kind not in ("Quantize", "Dequantize")]
-_WIDE = [kind for kind in _FLOAT if kind not in ("SpaceToBatch", "BatchToSpace", "ResizeBilinear", "Relu6")]
+_WIDE = [kind for kind in _FLOAT if kind not in ("SpaceToBatch", "BatchToSpace", "ResizeBilinear")]
 """What tflite-micro has in int16."""
 _NAMED = [
     *(k for k in MAKERS if not k.startswith("LOGICAL") and k != "REDUCE_ALL"),
     *("EXP", "LOG", "SQRT", "L2_POOL_2D"),
     *FLOAT_ALONE,
 ]
-_NAMED_WIDE = ("TRANSPOSE_CONV", "ABS", "MAXIMUM", "MINIMUM", "SELECT_V2", "SUM", "BATCH_MATMUL")
+_NAMED_WIDE = (
+    *("TRANSPOSE_CONV", "ABS", "MAXIMUM", "MINIMUM", "SELECT_V2", "SUM", "BATCH_MATMUL", "RSQRT"),
+    "SQUARED_DIFFERENCE",
+)
 _LIBRARY = ("Softmax", "Logistic", "Tanh", "Elu", "Exp", "Log", "Sin", "Cos")
 """Where tflite-micro calls a mathematical library."""
 

@@ -106,7 +106,7 @@ def typed_file(kind: str, dtype: DType, seed: int, largest: int = 8) -> tuple[by
     xs = list(dict.fromkeys(t for t in op.inputs if t is not None and not t.is_constant))
     inputs = [values(t.dtype, t.shape, rng) if t.dtype is not DType.INT32 else np.zeros(t.shape, np.int32) for t in xs]
     if kind in ("LOG", "SQRT", "RSQRT"):
-        inputs = [np.abs(x) + np.float32(1e-3) for x in inputs]
+        inputs = [np.abs(x) + np.float32(1e-3) if dtype is DType.FLOAT32 else np.maximum(x, 0) for x in inputs]
     return write_encoded("drawn", xs, op.outputs, [op]), inputs
 
 

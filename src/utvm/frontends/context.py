@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from utvm.errors import UtvmError
 from utvm.frontends.flatbuffer import RawModel, RawOperator, RawTensor
 from utvm.frontends.refusal import RefusedError, ShapeRefusedError, axis_of
 from utvm.frontends.tflite_types import QUANTISED, TYPES
-from utvm.graph import FULL_INT8, DType, Operator, Quantization, Relu, Relu6, Tensor
+from utvm.graph import FULL_INT8, DType, Elementwise, Operator, Quantization, Relu, Relu6, Tensor
 from utvm.graph.arithmetic import integer_range
+from utvm.graph.functions import function
 from utvm.graph.names import Names
 from utvm.graph.reference import evaluate_operator
 
@@ -30,9 +31,15 @@ ACTIVATION_RANGES = {
 }
 """The real range to which each fused activation clamps."""
 
-_FLOAT_ACTIVATIONS: Mapping[int, type[Operator]] = {
+
+def _between_ones(*, name: str, x: Tensor, y: Tensor) -> Operator:
+    return Elementwise(name=name, function=function("ReluN1To1"), xs=(x,), y=y)
+
+
+_FLOAT_ACTIVATIONS: Mapping[int, Callable[..., Operator]] = {
     tflite.ActivationFunctionType.RELU: Relu,
     tflite.ActivationFunctionType.RELU6: Relu6,
+    tflite.ActivationFunctionType.RELU_N1_TO_1: _between_ones,
 }
 _BIASES: Mapping[DType, tuple[DType, ...]] = {
     DType.INT16: (DType.INT64, DType.INT32),
@@ -72,7 +79,7 @@ class Context:
         self._tensors = tensors
         self._names = names
         self._first: Tensor | None = None
-        self._activation: type[Operator] | None = None
+        self._activation: Callable[..., Operator] | None = None
         self.hybrid: Tensor | None = None
         self._variables = variables
         self.is_once = is_once
@@ -271,7 +278,7 @@ class Context:
         (y,) = made[-1].outputs
         before = self.made("before_activation", y, y.shape)
         inner = (op.with_tensors({y: before}) for op in made)
-        return (*inner, self._activation(name=f"{self.name}/activation", x=before, y=y))  # type: ignore[call-arg]
+        return (*inner, self._activation(name=f"{self.name}/activation", x=before, y=y))
 
     def element(self, position: int, types: tuple[DType, ...]) -> Tensor:
         """Return an input of one of some types; int8 must be quantised as a whole."""
@@ -291,8 +298,12 @@ class Context:
         return tensor.values
 
     def integers(self, position: int) -> tuple[int, ...]:
-        """Return a constant int32 input as a flat tuple."""
-        return tuple(int(v) for v in self.constant(position, DType.INT32).reshape(-1))
+        """Return a constant input of int32 or int64 as a flat tuple; its values fit int32."""
+        tensor = self.any_input(position)
+        values = self.constant(position, DType.INT64 if tensor.dtype is DType.INT64 else DType.INT32)
+        if values.size and not -(2**31) <= values.min() <= values.max() < 2**31:
+            raise RefusedError(f"tensor '{tensor.name}': a value does not fit int32")
+        return tuple(int(v) for v in values.reshape(-1))
 
     def weights(self, position: int, rank: int, axis: int, *, shifted: bool = False) -> Tensor:
         """Return constant weights: int8, symmetric, quantised as a whole or along `axis`; float32 beside float32.

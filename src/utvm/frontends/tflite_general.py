@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -104,6 +105,12 @@ def _prelu(op: Elementwise) -> None:
     _ratio(op.xs[0].scale / op.y.scale * max(1.0, op.xs[1].scale))
 
 
+def _rsqrt(op: Elementwise) -> None:
+    ratio = 1.0 / (math.sqrt(op.xs[0].scale) * op.y.scale)
+    if op.y.dtype is DType.INT16 and not 2.0**-10 <= ratio < 2.0**30:
+        raise RefusedError(f"its scales are too far apart: {ratio} does not fit 32 bits")
+
+
 def _below_one(op: Elementwise) -> None:
     if op.xs[0].dtype is DType.INT8 and max(x.scale for x in op.xs) >= 1:
         raise RefusedError("a scale is 1 or more, which tflite-micro does not compare")
@@ -111,7 +118,21 @@ def _below_one(op: Elementwise) -> None:
 
 def _squares(op: Elementwise) -> None:
     twice = 2 * max(x.scale for x in op.xs)
+    if op.y.dtype is DType.INT16:
+        # Squares of int16 take 30 bits, which leaves none.
+        if twice * twice >= op.y.scale:
+            raise RefusedError("its output's scale is too small beside its inputs', whose squares do not fit 32 bits")
+        return
     _ratio(twice * twice / (1 << 14) / op.y.scale)
+
+
+def _div(c: Context) -> Operator:
+    if c.any_input(0).dtype is not DType.INT32:
+        return _elementwise("Div", 2, activation=tflite.DivOptions, check=_divides)(c)
+    divisor = c.element(1, (DType.INT32,))
+    if divisor.is_constant and (divisor.values == 0).any():
+        raise RefusedError("it divides by 0")
+    return integers(c, "Div", tflite.DivOptions)
 
 
 def _divides(op: Elementwise) -> None:
@@ -168,7 +189,7 @@ def _cast(c: Context) -> Operator:
     c.arity((1,))
     what = function("Cast")
     x, y = c.any_input(0), c.any_output()
-    made = (DType.INT8, DType.INT16, DType.INT32, DType.FLOAT32, *((DType.BOOL,) if x.dtype is DType.FLOAT32 else ()))
+    made = (DType.INT8, DType.INT16, DType.INT32, DType.FLOAT32, DType.BOOL)
     for tensor, types in ((x, what.inputs), (y, made)):
         if tensor.dtype not in types:
             raise RefusedError(f"tensor '{tensor.name}': a cast from or to {tensor.dtype} is not supported")
@@ -305,7 +326,7 @@ def _float_alone(name: str) -> Callable[[Context], Operator]:
 GENERAL: Mapping[str, Callable[[Context], Converted]] = {
     **{name: _float_alone(name) for name in FLOAT_ALONE},
     "ABS": _elementwise("Abs", 1, check=_rescales),
-    "RSQRT": _elementwise("Rsqrt", 1),
+    "RSQRT": _elementwise("Rsqrt", 1, check=_rsqrt),
     "ELU": _elementwise("Elu", 1),
     "GELU": _gelu,
     "SQRT": _elementwise("Sqrt", 1),
@@ -320,7 +341,7 @@ GENERAL: Mapping[str, Callable[[Context], Converted]] = {
     "MAXIMUM": _elementwise("Maximum", 2, same=True),
     "MINIMUM": _elementwise("Minimum", 2, same=True),
     "SQUARED_DIFFERENCE": _elementwise("SquaredDifference", 2, check=_squares),
-    "DIV": _elementwise("Div", 2, activation=tflite.DivOptions, check=_divides),
+    "DIV": _div,
     "EQUAL": _elementwise("Equal", 2, y=_BOOL, check=_below_one),
     "NOT_EQUAL": _elementwise("NotEqual", 2, y=_BOOL, check=_below_one),
     "LESS": _elementwise("Less", 2, y=_BOOL, check=_below_one),

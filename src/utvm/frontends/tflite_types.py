@@ -28,15 +28,15 @@ TYPES: Mapping[str, tuple[DType, ...]] = {
     **dict.fromkeys(
         (
             *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "MAX_POOL_2D", "AVERAGE_POOL_2D"),
-            *("ADD", "SUB", "MUL", "MEAN", "SOFTMAX", "LOGISTIC", "TANH", "RELU", "LEAKY_RELU"),
-            "BATCH_MATMUL",
+            *("ADD", "SUB", "MUL", "MEAN", "SOFTMAX", "LOGISTIC", "TANH", "RELU", "RELU6"),
+            *("LEAKY_RELU", "BATCH_MATMUL"),
         ),
         _WIDE,
     ),
     **dict.fromkeys(("SELECT", "SELECT_V2"), (DType.INT8, DType.INT16, DType.INT32, DType.FLOAT32)),
     **dict.fromkeys(
         (
-            *("LOG_SOFTMAX", "L2_NORMALIZATION", "RELU6", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),
+            *("LOG_SOFTMAX", "L2_NORMALIZATION", "RESIZE_BILINEAR", "ADD_N", "CUMSUM"),
             *("ARG_MAX", "ARG_MIN", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
         ),
         _REAL,

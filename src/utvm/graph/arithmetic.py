@@ -252,8 +252,8 @@ def lookup_table(op: LookupOperator) -> ByteArray:
         case Relu():
             result = np.maximum(_apply(value, rescale_parameters(op.x, op.y)), 0) + op.y.zero_point
         case Relu6():
-            six = _round_half_away(np.float32(6) / np.float32(op.x.scale)) + op.x.zero_point
-            result = np.where(x > min(six, 127), min(six, 127), np.maximum(x, op.x.zero_point))
+            six = stored_six(op.x)
+            result = np.where(x > six, six, np.maximum(x, op.x.zero_point))
         case LeakyRelu():
             slope = requantization(op.x.scale * abs(op.alpha) / op.y.scale)
             negative = _apply(value, slope) * (-1 if op.alpha < 0 else 1)
@@ -263,6 +263,12 @@ def lookup_table(op: LookupOperator) -> ByteArray:
             result = _apply(value, rescale_parameters(op.x, op.y)) + op.y.zero_point
     table: ByteArray = np.clip(result, *integer_range(op.y.dtype)).astype(op.y.dtype.value)
     return table
+
+
+def stored_six(x: Tensor) -> int:
+    """Return 6 as a tensor stores it, or the largest value that it stores."""
+    six = _round_half_away(np.float32(6) / np.float32(x.scale)) + x.zero_point
+    return min(six, integer_range(x.dtype)[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from utvm.numerics import (
     multiply_single_rounding,
     quotient,
     scale_doubled,
+    scaled_inverse_root,
     wrap_int32,
 )
 from utvm.numerics.floating import (
@@ -50,6 +51,7 @@ REQUANTIZE_HALF_UP = Helper(
     name="utvm_requantize_half_up_shift", evaluate=lambda x, _, shift: half_up_shift(x, 1 - shift)
 )
 QUOTIENT = Helper(name="utvm_quotient", evaluate=quotient)
+SCALED_INVERSE_ROOT = Helper(name="utvm_scaled_inverse_root", evaluate=scaled_inverse_root)
 WRAPPING_SUM = Helper(name="utvm_wrapping_sum", evaluate=lambda a, b: wrap_int32(a + b))
 WRAPPING_DIFFERENCE = Helper(name="utvm_wrapping_difference", evaluate=lambda a, b: wrap_int32(a - b))
 WRAPPING_PRODUCT = Helper(name="utvm_wrapping_product", evaluate=lambda a, b: wrap_int32(a * b))

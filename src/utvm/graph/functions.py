@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.compute import Expr, call, equal, larger, smaller, unequal, where
+from utvm.compute import Expr, as_expr, call, equal, larger, smaller, unequal, where
 from utvm.errors import UtvmError
 from utvm.graph.arithmetic import requantization
 from utvm.graph.float_functions import FLOAT_FUNCTIONS, FLOAT_REDUCERS
 from utvm.graph.formulas import (
     QUOTIENT,
+    SCALED_INVERSE_ROOT,
     WRAPPING_DIFFERENCE,
     WRAPPING_PRODUCT,
     WRAPPING_SUM,
@@ -29,10 +30,10 @@ from utvm.graph.formulas import (
 from utvm.graph.general import Elementwise, Function, Reducer, Reduction
 from utvm.graph.tensor import DType, Tensor
 from utvm.numerics import (
-    inverse_square_root,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
     rounding_divide_by_pot,
+    scaled_inverse_root,
 )
 
 _T = TypeVar("_T", Function, Reducer)
@@ -64,8 +65,12 @@ def _common(op: Elementwise, xs: Sequence[Expr], bits: int) -> tuple[list[Expr],
 
 
 def _squared_difference(op: Elementwise, xs: Sequence[Expr]) -> Expr:
-    (a, b), twice = _common(op, xs, 7)
-    factor = requantization(twice * twice / float(np.float32(1 << 14) * np.float32(op.y.scale)))
+    if op.y.dtype is DType.INT32:
+        difference = call(WRAPPING_DIFFERENCE, *xs)
+        return call(WRAPPING_PRODUCT, difference, difference)
+    bits = 7 if op.y.dtype is DType.INT8 else 0
+    (a, b), twice = _common(op, xs, bits)
+    factor = requantization(twice * twice / float(np.float32(1 << 2 * bits) * np.float32(op.y.scale)))
     return stored(op, requantized((a - b) * (a - b), factor))
 
 
@@ -82,10 +87,18 @@ def _add_n(op: Elementwise, xs: Sequence[Expr]) -> Expr:
 
 
 def _div(op: Elementwise, xs: Sequence[Expr]) -> Expr:
+    if op.y.dtype is DType.INT32:
+        return _whole_quotient(*xs)
     a, b = op.xs
     ratio = np.float32(a.scale) / (np.float32(b.scale) * np.float32(op.y.scale))
     multiplier, shift = quantize_multiplier(float(ratio))
     return stored(op, call(QUOTIENT, centered(a, xs[0]), centered(b, xs[1]), multiplier, shift))
+
+
+def _whole_quotient(a: Expr, b: Expr) -> Expr:
+    """Return a quotient of int32, cut; 0 where b is 0, and the least int32 over -1 wraps: both end tflite-micro."""
+    quotient = a // where(equal(b, 0) | equal(b, -1), 1, b)
+    return where(equal(b, 0), 0, where(equal(b, -1), call(WRAPPING_DIFFERENCE, 0, a), quotient))
 
 
 def _keeps_order(a: Tensor, b: Tensor) -> bool:
@@ -120,16 +133,23 @@ def _abs(op: Elementwise, xs: Sequence[Expr]) -> Expr:
     return stored(op, value)
 
 
+def _rsqrt_factor(op: Elementwise) -> tuple[int, int]:
+    return quantize_multiplier(1.0 / float(np.sqrt(np.float32(op.xs[0].scale)) * np.float32(op.y.scale)))
+
+
 def _rsqrt(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
     """Below zero tflite-micro stops with an error; here it is the largest value, as of zero."""
-    (source,) = op.xs
-    value = x - source.zero_point
-    multiplier, shift = inverse_square_root(np.maximum(value, 1))
-    root = multiply_by_quantized_multiplier(1, multiplier, shift + 20)
-    scale = 1.0 / float(np.sqrt(np.float32(source.scale)) * np.float32(op.y.scale))
-    factor, exponent = quantize_multiplier(scale)
-    result = multiply_by_quantized_multiplier(root, factor, exponent - 20) + op.y.zero_point
+    value = x - op.xs[0].zero_point
+    result = scaled_inverse_root(np.maximum(value, 1), *_rsqrt_factor(op)) + op.y.zero_point
     return np.where(value <= 0, 127, result)
+
+
+def _wide_rsqrt(op: Elementwise, xs: Sequence[Expr]) -> Expr:
+    return stored(op, where(xs[0] <= 0, 32767, call(SCALED_INVERSE_ROOT, xs[0], *_rsqrt_factor(op))))
+
+
+def _cast(op: Elementwise, xs: Sequence[Expr]) -> Expr:
+    return unequal(xs[0], 0) if op.y.dtype is DType.BOOL else as_expr(xs[0])
 
 
 def _hard_swish(op: Elementwise, x: NDArray[Any]) -> NDArray[Any]:
@@ -231,7 +251,7 @@ def _first_of(op: Reduction, key: Expr) -> Expr:
 
 _INTEGERS: tuple[Function, ...] = (
     Function(name="Abs", expression=_abs, inputs=(DType.INT8, DType.INT16)),
-    Function(name="Rsqrt", stored=_rsqrt),
+    Function(name="Rsqrt", stored=_rsqrt, expression=_wide_rsqrt, inputs=_WIDE),
     Function(name="Elu", real=_elu),
     Function(name="Gelu", real=_gelu),
     Function(name="GeluTanh", real=_gelu_tanh),
@@ -247,8 +267,8 @@ _INTEGERS: tuple[Function, ...] = (
     Function(name="Prelu", expression=_prelu),
     Function(name="Maximum", expression=lambda _, xs: larger(xs[0], xs[1]), inputs=_WITH_INT16),
     Function(name="Minimum", expression=lambda _, xs: smaller(xs[0], xs[1]), inputs=_WITH_INT16),
-    Function(name="SquaredDifference", expression=_squared_difference),
-    Function(name="Div", expression=_div),
+    Function(name="SquaredDifference", expression=_squared_difference, inputs=_WITH_INT16),
+    Function(name="Div", expression=_div, inputs=_NUMBERS),
     Function(name="AddN", expression=_add_n),
     Function(name="Equal", expression=_comparison(equal), inputs=_ANY),
     Function(name="NotEqual", expression=_comparison(unequal), inputs=_ANY),
@@ -264,7 +284,7 @@ _INTEGERS: tuple[Function, ...] = (
         expression=lambda _, xs: where(unequal(xs[0], 0), xs[1], xs[2]),
         inputs=(*_ANY, DType.INT16),
     ),
-    Function(name="Cast", expression=lambda _, xs: xs[0], inputs=(DType.INT8, DType.INT16, DType.INT32, DType.BOOL)),
+    Function(name="Cast", expression=_cast, inputs=(DType.INT8, DType.INT16, DType.INT32, DType.BOOL)),
     Function(name="BroadcastTo", expression=lambda _, xs: xs[0], inputs=(*_ANY, DType.INT16)),
 )
 _INTEGER_REDUCERS: tuple[Reducer, ...] = (

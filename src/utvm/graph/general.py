@@ -34,11 +34,12 @@ class _Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Function(_Named):
-    """What an elementwise operator computes of the elements at one point. One of the three formulas is there.
+    """What an elementwise operator computes of the elements at one point: one formula or more for each type.
 
     Attributes:
         name: the operator's kind.
-        expression: the operator and the elements as they are stored → the result as it is stored, in int32.
+        expression: the operator and the elements as they are stored → the result as it is stored, in int32. A table
+            goes before it in int8.
         stored: of one int8: the operator and all 256 values as int64 → the results; a table serves it.
         real: of one int8: real numbers in float32 → real numbers; a table serves it.
         floating: of float32: the operator and the elements → the result.

@@ -154,6 +154,14 @@ static inline int32_t utvm_inverse_root(int32_t x, int32_t *shift) {
   return found;
 }
 """,
+    "utvm_scaled_inverse_root": """\
+/* 1 / sqrt(x) * multiplier * 2^(shift - 31) for x > 0, by way of 20 bits behind the point, as TFLite's RSQRT. */
+static inline int32_t utvm_scaled_inverse_root(int32_t x, int32_t multiplier, int32_t shift) {
+  int32_t exponent;
+  const int32_t factor = utvm_inverse_root(x, &exponent);
+  return utvm_requantize_double(utvm_requantize_double(1, factor, exponent + 20), multiplier, shift - 20);
+}
+""",
     "utvm_quotient": """\
 /* a / b * multiplier * 2^(shift - 31) as TFLite divides; 0 where b is 0. */
 static inline int32_t utvm_quotient(int32_t a, int32_t b, int32_t multiplier, int32_t shift) {
@@ -422,6 +430,7 @@ _DEPENDENCIES: Mapping[str, tuple[str, ...]] = {
         "utvm_high_mul",
         "utvm_saturating_shift_left",
     ),
+    "utvm_scaled_inverse_root": ("utvm_inverse_root", "utvm_requantize_double"),
     "utvm_quotient": ("utvm_leading_zeros", "utvm_reciprocal", "utvm_high_mul", "utvm_requantize_double"),
     "utvm_quantize4": ("utvm_clamp", "utvm_round"),
     "utvm_requantize_double": ("utvm_high_mul", "utvm_shift_right"),

@@ -14,7 +14,7 @@ from utvm.numerics.fixed_point import (
     scale_doubled,
     wrap_int32,
 )
-from utvm.numerics.roots import inverse_square_root, quotient
+from utvm.numerics.roots import inverse_square_root, quotient, scaled_inverse_root
 from utvm.numerics.transcendental import (
     exp_on_negative_values,
     logistic,
@@ -43,6 +43,7 @@ __all__ = [
     "saturating_rounding_doubling_high_mul",
     "saturating_shift_left",
     "scale_doubled",
+    "scaled_inverse_root",
     "tanh",
     "wrap_int32",
 ]

@@ -22,6 +22,7 @@ from utvm.numerics.transcendental import one_over_one_plus_x
 
 _HALF_THREE = (1 << 28) + (1 << 27)
 """1.5 in Q3.28."""
+_ROOT_BITS = 20
 _HALF_ROOT_OF_TWO = 1518500250
 """sqrt(2) / 2 in Q0.31."""
 
@@ -77,6 +78,13 @@ def inverse_square_root(x: ArrayLike) -> tuple[Int64Array, Int64Array]:
     one = value <= 1
     # The reference counts this shift to the right; multipliers here count to the left.
     return np.where(one, INT32_MAX, found), np.where(one, 0, -shift)
+
+
+def scaled_inverse_root(x: ArrayLike, multiplier: int, shift: int) -> Int64Array:
+    """Return 1 / sqrt(x) * multiplier * 2^(shift - 31) for int32 x > 0, by way of 20 bits behind the point."""
+    factor, exponent = inverse_square_root(np.maximum(np.asarray(x, np.int64), 1))
+    root = multiply_by_quantized_multiplier(1, factor, exponent + _ROOT_BITS)
+    return multiply_by_quantized_multiplier(root, multiplier, shift - _ROOT_BITS)
 
 
 def _product(a: NDArray[Any], b: NDArray[Any]) -> Int64Array:

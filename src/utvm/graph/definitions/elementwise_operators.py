@@ -20,7 +20,8 @@ def elementwise(op: Elementwise) -> Definition:
     """Return y = f(xs) point by point; functions of one int8 by a table of all 256."""
     operands = {f"x{i}": t for i, t in enumerate(op.xs)}
     expression = op.function.expression
-    if expression is not None:
+    tabled = op.function.stored is not None and op.xs[0].dtype is DType.INT8
+    if expression is not None and not tabled:
         return broadcast(operands, op.y, lambda loads: as_expr(expression(op, loads)))
     table = Buffer(name="table", c_type=op.y.dtype.c_type, shape=(256,))
     found = broadcast(operands, op.y, lambda loads: Lookup(buffer=table, place=loads[0] + 128))

@@ -34,6 +34,7 @@ from utvm.graph.arithmetic import (
     multiplication_parameters,
     requantization,
     rescale_parameters,
+    stored_six,
 )
 from utvm.graph.definitions.definition import Definition
 from utvm.graph.definitions.elementwise_operators import elementwise, reduction
@@ -72,6 +73,7 @@ from utvm.graph.operators import (
     Operator,
     Quantize,
     Relu,
+    Relu6,
     Softmax,
     Sub,
     Tanh,
@@ -160,6 +162,11 @@ def _relu(op: Relu, x: Expr) -> Expr:
     return call(CLAMP, scaled, max(low, op.y.zero_point), high)
 
 
+def _relu6(op: Relu6, x: Expr) -> Expr:
+    """Clamp in x's own units, without requantising."""
+    return call(CLAMP, x, op.x.zero_point, stored_six(op.x))
+
+
 def _leaky_relu(op: LeakyRelu, x: Expr) -> Expr:
     slope = requantization(op.x.scale * op.alpha / op.y.scale)
     scaled = where(
@@ -214,6 +221,7 @@ WIDE: Mapping[type[Operator], Callable[[Any], Definition]] = {
     Logistic: of_each(lambda op, x: call(SIGMOID_INT16, x, *sigmoid_argument(op.x.scale, tanh=False))),
     Tanh: of_each(lambda op, x: call(TANH_INT16, x, *sigmoid_argument(op.x.scale, tanh=True))),
     Relu: of_each(_relu),
+    Relu6: of_each(_relu6),
     LeakyRelu: of_each(_leaky_relu),
     Quantize: of_each(_quantize),
     Dequantize: of_each(_dequantize),
