@@ -103,7 +103,9 @@ def _call(name: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
 
 def _after(form: CForm) -> str:
     results = results_of(form)
-    rows = "\n".join(f"    {{{index}, {result.offset}, {result.nbytes}}}," for index, result in results)
+    # C has no empty arrays: a network without operators has one row, of none.
+    places = [(index, result.offset, result.nbytes) for index, result in results] or [(-1, 0, 1)]
+    rows = "\n".join(f"    {{{index}, {offset}, {nbytes}}}," for index, offset, nbytes in places)
     largest = max((result.nbytes for _, result in results), default=1)
     return f"""\
 #include <string.h>

@@ -59,8 +59,6 @@ class _Importer:
         self.variables = Variables()
 
     def graph(self) -> Graph:
-        if not self.raw.operators:
-            self.problems.of_file("the model has no operators")
         if self.batch is not None:
             self._open(self.batch)
         for once in self.raw.once.values():
