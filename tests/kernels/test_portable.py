@@ -13,7 +13,8 @@ import utvm
 from tests.kernels.support import LONG_ROWS, long_softmax
 from tests.support.boards import EMULATED
 from tests.support.cases import drawn
-from tests.support.draw import KINDS, case_with
+from tests.support.draw import KINDS, case_with, pool_of
+from tests.support.drawer import Drawer
 from tests.support.host import SANITIZED, layouts, run_on_host, run_sanitized
 from tests.support.target import run_programs
 from utvm.cores import CORES, Core, get_core
@@ -107,6 +108,15 @@ def test_long_means_do_not_overflow_their_lanes() -> None:
     shapes = [((1, 300, 12), (1,)), ((513, 6), (0,)), ((2, 1031), (1,)), ((3, 20, 5, 19, 7), (1, 3)), ((2, 4100), (1,))]
     cases = [(graph := mean_of(*each), [np.full(graph.inputs[0].shape, 127, np.int8)]) for each in shapes]
     check_all(cases, run_on_host([portable(graph, PLAIN) for graph, _ in cases], [inputs for _, inputs in cases]))
+
+
+def test_large_windows_are_pooled_without_a_warning() -> None:
+    d = Drawer(np.random.default_rng(5), tflite=False, largest=12)
+    windows = [(7, 9), (5, 4), (3, 6), (1, 9)]
+    ops = [pool_of(d, kind, (2, 7, 9, 3), each) for kind in ("MaxPool2D", "AveragePool2D") for each in windows]
+    graphs = [Graph(name="pool", operators=(op,), inputs=op.activations, outputs=op.outputs) for op in ops]
+    cases = [(graph, [d.int8(graph.inputs[0].shape)]) for graph in graphs]
+    check_all(cases, run_on_host([portable(graph, PLAIN) for graph in graphs], [inputs for _, inputs in cases]))
 
 
 @pytest.mark.parametrize("compiler", SANITIZED)

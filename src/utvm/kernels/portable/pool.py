@@ -33,8 +33,9 @@ class PortablePool2D(KernelFamily):
                 _write_bounds(w, "x", op.stride[1], op.padding.left, op.filter[1], width)
                 w(f"const int8_t *pixels = x + ((n * {height} + first_y) * {width} + first_x) * {channels};")
                 w(f"int8_t *to = y + ((n * {out_height} + oy) * {out_width} + ox) * {channels};")
-                w("const int32_t count = (last_y - first_y) * (last_x - first_x);")
                 taps = op.filter[0] * op.filter[1]
+                if taps <= _MOST_UNROLLED or isinstance(op, AveragePool2D):
+                    w("const int32_t count = (last_y - first_y) * (last_x - first_x);")
                 if taps > _MOST_UNROLLED:
                     _write_counted(w, op)
                 else:
