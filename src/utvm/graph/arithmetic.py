@@ -140,7 +140,7 @@ def requantization(real: float) -> Requantization:
     return Requantization(multiplier=multiplier, shift=shift)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def channel_requantization(op: Weighted) -> ChannelRequantization:
     """Return the requantisation of each output channel of a weighted operator."""
     channels = op.weights.shape[3] if isinstance(op, DepthwiseConv2D) else op.weights.shape[0]
@@ -236,8 +236,9 @@ def integer_range(dtype: DType) -> tuple[int, int]:
     return int(limits.min), int(limits.max)
 
 
+@lru_cache(maxsize=64)
 def lookup_table(op: LookupOperator) -> ByteArray:
-    """Return the operator's value for each input: 256 of y's type, entry i is for x = least + i.
+    """Return the operator's value for each input: 256 of y's type, read only; entry i is for x = least + i.
 
     Relu6 clamps in x's own units and does not requantise.
     """
@@ -262,6 +263,7 @@ def lookup_table(op: LookupOperator) -> ByteArray:
         case Quantize():
             result = _apply(value, rescale_parameters(op.x, op.y)) + op.y.zero_point
     table: ByteArray = np.clip(result, *integer_range(op.y.dtype)).astype(op.y.dtype.value)
+    table.setflags(write=False)
     return table
 
 

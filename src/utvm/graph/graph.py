@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from utvm.errors import UtvmError
+from utvm.graph.alike import first_alike
 from utvm.graph.operators import Operator
 from utvm.graph.state import State
 from utvm.graph.tensor import Tensor
@@ -94,6 +95,11 @@ class Graph:
             seen.update(dict.fromkeys((*op.inputs, *op.outputs)))
         seen.update(dict.fromkeys(self.kept))
         return tuple(seen)
+
+    @cached_property
+    def alike(self) -> tuple[Operator, ...]:
+        """For each operator the first that computes the same on other activations; often the operator itself."""
+        return first_alike(self.operators)
 
     @cached_property
     def producers(self) -> Mapping[Tensor, Operator]:

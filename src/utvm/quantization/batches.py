@@ -1,18 +1,18 @@
-"""Running a graph of one sample on many: in batches where that gives the same, one by one elsewhere."""
+"""Running a graph of one sample on many, in batches."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.errors import UtvmError
-from utvm.graph import Graph, GraphError, Tensor
+from utvm.graph import Graph, Tensor
 from utvm.graph.reference import evaluate
 from utvm.quantization.quantizer import QuantizationError
+from utvm.quantization.several import SeveralAtOnce
 
 Arrays = dict[str, NDArray[Any]]
 _BATCH_BYTES = 64 << 20
@@ -25,13 +25,15 @@ def sample_shape(tensor: Tensor) -> tuple[int, ...]:
     return tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
 
 
+_several: WeakKeyDictionary[Graph, SeveralAtOnce] = WeakKeyDictionary()
+"""Graph → how it runs on several samples, which calibration and judging both ask for."""
+
+
 class Runner:
     """A graph ready to run on samples, whose arrays have the samples along their first dimension."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._batched: dict[int, Graph] = {}
-        self._size: int | None = None
 
     def run(self, data: Mapping[str, NDArray[Any]], *, keep: bool = False) -> Iterator[tuple[int, Arrays]]:
         """Yield, of batch after batch, the number of samples and outputs by name, or with `keep` all activations.
@@ -43,75 +45,67 @@ class Runner:
             QuantizationError: a value is not finite.
         """
         count = len(next(iter(data.values())))
-        size = self._batch_size(data)
+        several = self._several(data)
+        size = 1 if several is None else self._fitting()
         for start in range(0, count, size):
             part = {name: array[start : start + size] for name, array in data.items()}
             some = min(size, count - start)
-            yield some, self._one(part, some, keep)
+            yield some, self._alone(part, keep) if several is None or some == 1 else self._batch(several, part, keep)
 
-    def joined(self, data: Mapping[str, NDArray[Any]], *, keep: bool = False) -> Arrays:
-        """Return outputs, or with `keep` all activations, with all samples along the first dimension."""
-        parts = [part for _, part in self.run(data, keep=keep)]
+    def joined(
+        self, data: Mapping[str, NDArray[Any]], *, keep: bool = False, progress: Callable[[int], None] | None = None
+    ) -> Arrays:
+        """Return outputs, or with `keep` all activations, with all samples along the first dimension.
+
+        Args:
+            data: as `run` takes them.
+            keep: whether all activations are wanted.
+            progress: called with the number of samples that are done.
+        """
+        parts, done = [], 0
+        for some, part in self.run(data, keep=keep):
+            parts.append(part)
+            done += some
+            if progress is not None:
+                progress(done)
         return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
 
-    def _one(self, part: Mapping[str, NDArray[Any]], count: int, keep: bool) -> Arrays:
-        graph = self._graph if count == 1 else self._with_batch(count)
-        given = {t.name: np.ascontiguousarray(part[t.name]).reshape(t.shape) for t in graph.inputs}
+    def _alone(self, part: Mapping[str, NDArray[Any]], keep: bool) -> Arrays:
+        given = {t.name: np.ascontiguousarray(part[t.name]).reshape(t.shape) for t in self._graph.inputs}
         with np.errstate(all="ignore"):
-            values = evaluate(graph, given, keep=keep, rough=True)
+            return self._checked(evaluate(self._graph, given, keep=keep, rough=True))
+
+    def _batch(self, several: SeveralAtOnce, part: Mapping[str, NDArray[Any]], keep: bool) -> Arrays:
+        """Return values with the samples along the first dimension, beside what a tensor has there already."""
+        with np.errstate(all="ignore"):
+            found = several.evaluate(self._given(part))
+        count = len(next(iter(found.values())))
+        wanted = found if keep else self._graph.outputs
+        values = {t: np.repeat(t.values[None], count, axis=0) if t.is_constant else found[t] for t in wanted}
+        return self._checked({t.name: y.reshape(-1, *t.shape[1:]) for t, y in values.items()})
+
+    def _given(self, part: Mapping[str, NDArray[Any]]) -> dict[Tensor, NDArray[Any]]:
+        return {t: np.ascontiguousarray(part[t.name]).reshape(-1, *t.shape) for t in self._graph.inputs}
+
+    def _checked(self, values: Arrays) -> Arrays:
         for name, value in values.items():
-            if not np.isfinite(value).all():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise QuantizationError(
-                    f"{graph.name}: '{name}' has values that are not finite on a sample: scale weights or samples so "
-                    "that float32 holds them"
+                    f"{self._graph.name}: '{name}' has values that are not finite on a sample: scale weights or "
+                    "samples so that float32 holds them"
                 )
         return values
 
-    def _with_batch(self, count: int) -> Graph:
-        if count not in self._batched:
-            self._batched[count] = _with_batch(self._graph, count)
-        return self._batched[count]
-
-    def _batch_size(self, data: Mapping[str, NDArray[Any]]) -> int:
-        """Return how many samples to run at once: one where batches give other results."""
-        if self._size is None:
-            self._size = self._fitting() if self._agrees(data) else 1
-        return self._size
+    def _several(self, data: Mapping[str, NDArray[Any]]) -> SeveralAtOnce | None:
+        """Return how to run several samples at once; None for one alone, and where a run leaves something."""
+        if len(next(iter(data.values()))) < 2 or self._graph.states:
+            return None
+        if self._graph not in _several:
+            two = self._given({name: array[:2] for name, array in data.items()})
+            with np.errstate(all="ignore"):
+                _several[self._graph] = SeveralAtOnce(self._graph, two)
+        return _several[self._graph]
 
     def _fitting(self) -> int:
         nbytes = sum(4 * t.elements for t in self._graph.tensors if not t.is_constant)
         return max(2, min(_MOST, _BATCH_BYTES // max(nbytes, 1)))
-
-    def _agrees(self, data: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether two samples at once give what each gives alone, in every activation."""
-        if len(next(iter(data.values()))) < 2:
-            return False
-        try:
-            together = self._one({name: array[:2] for name, array in data.items()}, 2, True)
-        except (UtvmError, ValueError, IndexError):
-            return False
-        for index in range(2):
-            alone = self._one({name: array[index : index + 1] for name, array in data.items()}, 1, True)
-            for name, value in alone.items():
-                if together[name].shape[1:] != value.shape[1:] or len(together[name]) != 2 * len(value):
-                    return False
-                both = together[name][index : index + 1], value
-                if value.dtype.kind == "f":
-                    tolerance = 1e-3 * float(np.abs(value).max(initial=1e-6))
-                    if not np.allclose(*both, rtol=1e-3, atol=tolerance):
-                        return False
-                elif not np.array_equal(*both):
-                    return False
-        return True
-
-
-def _with_batch(graph: Graph, count: int) -> Graph:
-    """Return the graph with `count` for 1 in the first dimension of each activation."""
-    changed = {
-        t: dataclasses.replace(t, shape=(count, *t.shape[1:]))
-        for t in graph.tensors
-        if not t.is_constant and t.shape and t.shape[0] == 1
-    }
-    if len(changed) != sum(not t.is_constant for t in graph.tensors):
-        raise GraphError("a tensor has no batch of 1")
-    return graph.rewrite(tensors=changed)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from itertools import chain
+from weakref import WeakKeyDictionary
 
 from utvm.graph import (
     AveragePool2D,
@@ -87,11 +88,21 @@ class _Classes:
         return True
 
 
-def sharing_groups(graph: Graph) -> dict[Tensor, Tensor]:
+_known: WeakKeyDictionary[Graph, Mapping[Tensor, Tensor]] = WeakKeyDictionary()
+"""Graph → its sharing groups, which a quantisation asks for several times."""
+
+
+def sharing_groups(graph: Graph) -> Mapping[Tensor, Tensor]:
     """Return for each activation the tensor that stands for all that share its scale.
 
     Steps of a loop that is written out do so too: one kernel then serves all of them.
     """
+    if graph not in _known:
+        _known[graph] = _sharing_groups(graph)
+    return _known[graph]
+
+
+def _sharing_groups(graph: Graph) -> Mapping[Tensor, Tensor]:
     classes, twins = _Classes(graph), _Classes(graph)
     for op in graph.operators:
         if shares_units(op):

@@ -56,9 +56,13 @@ def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str
     """Compare a float graph with its int8 form on samples."""
     inputs = quantised_inputs(quantised, data)
     progress(f"running {len(data)} samples in float")
-    real = Runner(graph).joined(data.inputs)
+    real = Runner(graph).joined(
+        data.inputs, progress=lambda done: progress(f"running in float: {done} of {len(data)} samples")
+    )
     progress(f"running {len(data)} samples in int8")
-    stored = Runner(quantised).joined(inputs)
+    stored = Runner(quantised).joined(
+        inputs, progress=lambda done: progress(f"running in int8: {done} of {len(data)} samples")
+    )
     outputs = {t.name: real_values(stored[t.name], t) for t in quantised.outputs}
     # What does not depend on the inputs may be there once for many samples.
     compared = [name for name in outputs if real[name].shape == outputs[name].shape]
@@ -75,7 +79,7 @@ def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str
         int8_accuracy=int8_accuracy,
         agreement=agreement,
         snr=_snr([(real[name], outputs[name]) for name in compared]),
-        layers=_layers(graph, quantised, data.sample(_LAYER_SAMPLES)),
+        layers=_layers(graph, quantised, data.sample(_LAYER_SAMPLES), progress),
     )
 
 
@@ -170,22 +174,25 @@ def quantised_inputs(quantised: Graph, data: Dataset) -> dict[str, NDArray[Any]]
     }
 
 
-def _layers(graph: Graph, quantised: Graph, data: Dataset) -> tuple[JudgedLayer, ...]:
+def _layers(
+    graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str], None]
+) -> tuple[JudgedLayer, ...]:
     known = {t.name: t for t in graph.tensors}
     kinds = {t.name: op.kind for op in quantised.operators for t in op.outputs}
     names = [t for t in quantised.tensors if t.name in known and not t.is_constant and t.quant is not None]
     signal, noise = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
-    size = 16
-    float_runner, int8_runner = Runner(graph), Runner(quantised)
-    for start in range(0, len(data), size):
-        part = Dataset(inputs={name: array[start : start + size] for name, array in data.inputs.items()})
-        real = float_runner.joined(part.inputs, keep=True)
+    int8_runner, done = Runner(quantised), 0
+    progress(f"comparing layers on {len(data)} samples")
+    for some, real in Runner(graph).run(data.inputs, keep=True):
+        part = Dataset(inputs={name: array[done : done + some] for name, array in data.inputs.items()})
         stored = int8_runner.joined(quantised_inputs(quantised, part), keep=True)
         for tensor in names:
             if tensor.name in kinds:
                 value = real[tensor.name].astype(np.float64)
                 signal[tensor.name] += float((value**2).sum())
                 noise[tensor.name] += float(((real_values(stored[tensor.name], tensor) - value) ** 2).sum())
+        done += some
+        progress(f"comparing layers: {done} of {len(data)} samples")
     return tuple(
         JudgedLayer(
             name=t.name,

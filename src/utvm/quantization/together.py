@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from utvm.graph import Graph, Operator, Tensor, Weighted
 from utvm.quantization.groups import attributes_of, sharing_groups
@@ -22,7 +22,7 @@ def chosen_together(graph: Graph, operators: Sequence[Operator]) -> list[Togethe
     return [tuple(each) for each in found.values()]
 
 
-def _key(op: Operator, roots: dict[Tensor, Tensor]) -> Hashable:
+def _key(op: Operator, roots: Mapping[Tensor, Tensor]) -> Hashable:
     if isinstance(op, Weighted):
         return type(op), op.weights, op.bias
     return (*attributes_of(op), *(roots.get(t, t) for t in (*op.inputs, *op.outputs)))

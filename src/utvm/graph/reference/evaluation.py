@@ -108,9 +108,10 @@ def evaluate(
     values = _bound(graph, inputs)
     memory = {} if memory is None else memory
     values.update((state.before, memory.get(state.name, state.initial)) for state in graph.states)
-    for op in graph.operators:
+    # Tables and definitions are made once for all operators that compute the same.
+    for op, first in zip(graph.operators, graph.alike, strict=True):
         operands = [t.values if t.is_constant else values[t] for t in op.inputs]
-        values.update(zip(op.outputs, evaluate_operator(op, operands, rough=rough), strict=True))
+        values.update(zip(op.outputs, evaluate_operator(first, operands, rough=rough), strict=True))
     memory.update(
         {state.name: state.after.values if state.after.is_constant else values[state.after] for state in graph.states}
     )
