@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utvm.compute.affine import axis
 from utvm.compute.expressions import (
     Apply,
     Cast,
@@ -71,10 +72,13 @@ def evaluate(compute: Compute, arrays: Arrays) -> NDArray[Any]:
     values = np.broadcast_to(
         _value(compute.epilogue, axes, arrays, reduced), shape + (1,) * len(compute.reduce)
     ).reshape(shape)
+    dtype = NUMPY_TYPES[compute.output.c_type]
+    if shape == compute.output.shape and compute.index == tuple(axis(name) for name in compute.space):
+        return values.astype(dtype)
     places = np.broadcast_to(
         compute.output.flat(compute.index).values(axes), shape + (1,) * len(compute.reduce)
     ).reshape(shape)
-    found = np.zeros(compute.output.elements, NUMPY_TYPES[compute.output.c_type])
+    found = np.zeros(compute.output.elements, dtype)
     found[places] = values.astype(found.dtype)
     return found.reshape(compute.output.shape)
 

@@ -28,11 +28,12 @@ def _form(op: Operator) -> Hashable:
         if isinstance(value, float):
             return value.hex()  # which tells -0.0 from 0.0
         if not isinstance(value, Tensor) or value.is_constant:
-            return value
+            same: Hashable = value
+            return same
         # An operator that reads a tensor twice is no operator that reads two.
         return places.setdefault(value, len(places)), value.shape, value.dtype, value.quant
 
-    found = (type(op), *(form(getattr(op, f.name)) for f in dataclasses.fields(op) if f.name != "name"))
+    found: Hashable = (type(op), *(form(getattr(op, f.name)) for f in dataclasses.fields(op) if f.name != "name"))
     try:
         hash(found)
     except TypeError:

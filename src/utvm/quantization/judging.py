@@ -174,9 +174,7 @@ def quantised_inputs(quantised: Graph, data: Dataset) -> dict[str, NDArray[Any]]
     }
 
 
-def _layers(
-    graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str], None]
-) -> tuple[JudgedLayer, ...]:
+def _layers(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str], None]) -> tuple[JudgedLayer, ...]:
     known = {t.name: t for t in graph.tensors}
     kinds = {t.name: op.kind for op in quantised.operators for t in op.outputs}
     names = [t for t in quantised.tensors if t.name in known and not t.is_constant and t.quant is not None]

@@ -28,7 +28,8 @@ class SeveralAtOnce:
 
     def __init__(self, graph: Graph, two: Mapping[Tensor, Array]) -> None:
         """Try each operator on two samples, input → values [2, *shape]."""
-        self._graph = dataclasses.replace(graph)
+        self._operators = tuple(zip(graph.operators, graph.alike, strict=True))
+        """Each operator with the first that computes the same."""
         self._ways: dict[Operator, list[Way]] = {}
         """Operator → the ways that are left, the best first."""
         self._sized: dict[tuple[Operator, int], Operator] = {}
@@ -38,20 +39,20 @@ class SeveralAtOnce:
         """Return all activations for inputs [samples, *shape]."""
         found = dict(values)
         count = len(next(iter(found.values())))
-        for op, first in zip(self._graph.operators, self._graph.alike, strict=True):
+        for op, first in self._operators:
             found.update(zip(op.outputs, self._run(op, first, found, count), strict=True))
         return found
 
     def _try(self, two: Mapping[Tensor, Array]) -> None:
         values = dict(two)
-        for op, first in zip(self._graph.operators, self._graph.alike, strict=True):
+        for op, first in self._operators:
             ways = self._ways.setdefault(first, list(_ways(first)))
             alone = _one_by_one(first, op.inputs, values, 2)
             while ways and op.activations:
                 try:
                     results = self._run(op, first, values, 2)
                 except (UtvmError, ValueError, IndexError):
-                    results = ()
+                    results = []
                 if results and all(_agree(*pair) for pair in zip(results, alone, strict=True)):
                     break
                 del ways[0]

@@ -94,6 +94,7 @@ def quantize_float(
     if equalize:
         graph = equalized(graph, data.inputs, progress)
     seen = distributions(graph, data.inputs, progress)
+    progress("choosing ranges")
     ends = {t.name for t in (*graph.inputs, *graph.outputs)}
     ranges = {name: found.range(Method.MIN_MAX if name in ends else method) for name, found in seen.items()}
     ranges |= _scores(graph, ranges)
@@ -106,6 +107,7 @@ def quantize_float(
     @cache
     def corrections(dtype: DType) -> Mapping[str, NDArray[np.float64]]:
         """Return what is taken from biases where all layers with weights have a type."""
+        progress("quantising, to correct biases")
         layers = {op.name: dtype for op in graph.operators if isinstance(op, Weighted)}
         quantised = quantize_graph(graph, by_type, weights=weights, kept=usual | layers | always)
         return bias_corrections(graph, quantised, data.inputs, progress)
@@ -125,6 +127,7 @@ def quantize_float(
             raise QuantizationError(f"{graph.name} has no row of scores as its output: no accuracy can be kept")
         choices = keep_accuracy(graph, make, keep.data, keep.points, keep.cost, progress)
     made = make(choices[-1].types if choices else {})
+    progress("writing the file and reading it again")
     try:
         file = write_tflite(tflite_form(bytes_in(made) if unsigned else made))
         read = load_tflite(file, name=graph.name)

@@ -47,9 +47,11 @@ def split(op: Split, x: Array) -> tuple[Array, ...]:
 
 def strided_slice(op: StridedSlice, x: Array) -> Array:
     """Element i of a dimension is element begin + i * stride of x's."""
-    for axis, (begin, stride, extent) in enumerate(zip(op.begin, op.strides, op.extents, strict=True)):
-        x = np.take(x, begin + stride * np.arange(extent), axis=axis)
-    return x.reshape(op.y.shape)
+    places = []
+    for begin, stride, extent in zip(op.begin, op.strides, op.extents, strict=True):
+        end = begin + stride * extent
+        places.append(slice(begin, end if end >= 0 else None, stride))
+    return np.ascontiguousarray(x[tuple(places)]).reshape(op.y.shape)
 
 
 def transpose(op: Transpose, x: Array) -> Array:
