@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from utvm.codegen import CWriter
 from utvm.cores import Core
 from utvm.graph import Operator, Softmax
 from utvm.graph.arithmetic import SOFTMAX_SUM_INTEGER_BITS
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function
 from utvm.kernels.helium.family import no_vectors
-from utvm.kernels.portable.softmax import PortableSoftmax, write_scale
+from utvm.kernels.portable.softmax import PortableSoftmax, softmax_by_calls
 
 _ROW_CYCLES, _FOUR_CYCLES = 220, 32
 _MOST = assembler_function(
@@ -101,20 +98,4 @@ class HeliumSoftmax(PortableSoftmax):
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a softmax."""
         assert isinstance(op, Softmax)
-        plain = super().build(op, core, config)
-        depth = op.x.shape[-1]
-        w = CWriter()
-        with w.loop("row", op.x.elements // depth):
-            w(f"const int8_t *from = x + row * {depth};", f"int8_t *to = y + row * {depth};")
-            w(f"const int32_t most = {_MOST.name}(from, {depth});")
-            w(f"const int32_t sum = {_SUM.name}(from, exponentials, most, {depth});")
-            right = write_scale(w, depth)
-            w(f"{_SHARES.name}(from, to, exponentials, most, {depth}, scale, {right});")
-        function = replace(
-            plain.function,
-            stem=f"{plain.function.stem}_helium",
-            body=w.text,
-            helpers=("utvm_leading_zeros", "utvm_reciprocal"),
-            support=(_MOST, _SUM, _SHARES),
-        )
-        return replace(plain, function=function)
+        return softmax_by_calls(super().build(op, core, config), op, self.name, _MOST, _SUM, _SHARES)

@@ -6,7 +6,9 @@ computations would store them for all rows, and could not write over its input.
 
 from __future__ import annotations
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from dataclasses import replace
+
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.graph import Operator, Softmax
 from utvm.graph.arithmetic import SOFTMAX_SUM_INTEGER_BITS, softmax_exponentials
@@ -62,6 +64,38 @@ class PortableSoftmax(KernelFamily):
             constants={"exponentials": CArray(c_type="int32_t", values=softmax_exponentials(op))},
             in_place=(0,),
         )
+
+
+def softmax_by_calls(
+    plain: Kernel, op: Softmax, family: str, most: CSupport, total: CSupport, shares: CSupport
+) -> Kernel:
+    """Return the kernel that calls three functions for each row, with the tables of the plain one.
+
+    Args:
+        plain: the kernel of plain C.
+        op: the softmax.
+        family: the family's name.
+        most: of a row and its length; returns the largest input.
+        total: of a row, the exponentials, the largest input and the length; returns the sum of rounded exponentials.
+        shares: of a row, where it is written, the exponentials, the largest input, the length, the sum's reciprocal,
+            and by how many bits products with it are shifted right.
+    """
+    depth = op.x.shape[-1]
+    w = CWriter()
+    with w.loop("row", op.x.elements // depth):
+        w(f"const int8_t *from = x + row * {depth};", f"int8_t *to = y + row * {depth};")
+        w(f"const int32_t most = {most.name}(from, {depth});")
+        w(f"const int32_t sum = {total.name}(from, exponentials, most, {depth});")
+        right = write_scale(w, depth)
+        w(f"{shares.name}(from, to, exponentials, most, {depth}, scale, {right});")
+    function = replace(
+        plain.function,
+        stem=f"{plain.function.stem}_{family}",
+        body=w.text,
+        helpers=("utvm_leading_zeros", "utvm_reciprocal"),
+        support=(most, total, shares),
+    )
+    return replace(plain, function=function)
 
 
 def write_scale(w: CWriter, depth: int) -> str:

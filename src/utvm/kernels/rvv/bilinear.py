@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import Operator, ResizeBilinear
-from utvm.graph.arithmetic import BILINEAR_FRACTION_BITS, BilinearPositions, bilinear_positions
+from utvm.graph.arithmetic import BILINEAR_FRACTION_BITS
 from utvm.kernels.base import Config, Kernel
+from utvm.kernels.resize_calls import bilinear_by_calls, element_columns
 from utvm.kernels.rvv.code import RvvFamily, vector_function
 from utvm.kernels.rvv.finish import narrowed
-from utvm.kernels.workload_keys import dims, workload
 
 _GROUP = 8
-_WORD = 4
 _ONE = 1 << BILINEAR_FRACTION_BITS
 _FEW = 8
 """Channels from which pixels are worth a turn each."""
@@ -143,66 +141,14 @@ class RvvResizeBilinear(RvvFamily):
         """Return the kernel of a bilinear resize."""
         del core
         assert isinstance(op, ResizeBilinear)
-        batch, height, width, channels = op.x.shape
-        _, out_height, out_width, _ = op.y.shape
-        row = width * channels
-        rows, columns = bilinear_positions(op)
-        starts = [each * row for each in (rows.first, rows.second)]
-        gathers = _gathers(op)
-        tables = {
-            "rows": CArray(c_type="int32_t", values=np.stack([*starts, rows.fraction], axis=1)),
-            "columns": CArray(
-                c_type=f"int{16 if gathers else 32}_t",
-                values=_elements(columns, channels) if gathers else _pixels(columns, channels),
-            ),
-        }
-        w = CWriter()
-        with w.loop("n", batch), w.loop("oy", out_height):
-            w("const int32_t *const place = rows + oy * 3;")
-            w(f"const int8_t *const image = x + n * {height * row};")
-            w(f"int8_t *const to = y + (n * {out_height} + oy) * {out_width * channels};")
-            w(f"{_BLENDED.name}(line, image + place[0], image + place[1], place[2], {row});")
-            if gathers:
-                w(f"{_GATHERED.name}(line, to, columns, {out_width * channels});")
-            else:
-                w(f"{_COLUMNS.name}(line, to, columns, {out_width}, {channels});")
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"resizebilinear_{dims(op.y.shape)}_rvv",
-                comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
-                    *(CParameter(name=name, c_type=a.c_type, role="constant") for name, a in tables.items()),
-                    CParameter(name="line", c_type="int32_t", role="scratch"),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
-                body=w.text,
-                support=(_BLENDED, _GATHERED if gathers else _COLUMNS),
-            ),
-            constants=tables,
-            scratch_bytes=row * _WORD,
-        )
+        if not _gathers(op):
+            return bilinear_by_calls(op, self.name, config, _BLENDED, _COLUMNS, elements=None)
+        # The places of the first columns of all elements, of their second ones, and fractions.
+        elements = (np.concatenate(element_columns(op)) & 0xFFFF).astype(np.uint16).view(np.int16)
+        return bilinear_by_calls(op, self.name, config, _BLENDED, _GATHERED, elements=elements)
 
 
 def _gathers(op: ResizeBilinear) -> bool:
     """Return whether elements are gathered one by one."""
     _, _, width, channels = op.x.shape
     return channels < _FEW and width * channels <= _MOST_GATHERED
-
-
-def _pixels(columns: BilinearPositions, channels: int) -> np.ndarray:
-    """Return what is read of each pixel, int32 [pixels, 3]."""
-    places = [each * channels * _WORD for each in (columns.first, columns.second)]
-    return np.stack([*places, columns.fraction], axis=1)
-
-
-def _elements(columns: BilinearPositions, channels: int) -> np.ndarray:
-    """Return the places of the first columns of all elements, of their second ones, and fractions. int16."""
-    places = [
-        ((each[:, None] * channels + np.arange(channels)) * _WORD).reshape(-1)
-        for each in (columns.first, columns.second)
-    ]
-    fractions = np.repeat(columns.fraction, channels)
-    return np.concatenate([*places, fractions & 0xFFFF]).astype(np.uint16).view(np.int16)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from utvm.codegen import CWriter
 from utvm.cores import Core
 from utvm.graph import Operator, Softmax
 from utvm.graph.arithmetic import SOFTMAX_SUM_INTEGER_BITS
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.portable.softmax import PortableSoftmax, write_scale
+from utvm.kernels.portable.softmax import PortableSoftmax, softmax_by_calls
 from utvm.kernels.rvv.code import no_vectors, vector_function
 from utvm.kernels.rvv.finish import narrowed
 
@@ -120,20 +118,4 @@ class RvvSoftmax(PortableSoftmax):
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a softmax."""
         assert isinstance(op, Softmax)
-        plain = super().build(op, core, config)
-        depth = op.x.shape[-1]
-        w = CWriter()
-        with w.loop("row", op.x.elements // depth):
-            w(f"const int8_t *from = x + row * {depth};", f"int8_t *to = y + row * {depth};")
-            w(f"const int32_t most = {_MOST.name}(from, {depth});")
-            w(f"const int32_t sum = {_TOTAL.name}(from, exponentials, most, {depth});")
-            right = write_scale(w, depth)
-            w(f"{_SHARES.name}(from, to, exponentials, most, {depth}, scale, {right});")
-        function = replace(
-            plain.function,
-            stem=f"{plain.function.stem}_rvv",
-            body=w.text,
-            helpers=("utvm_leading_zeros", "utvm_reciprocal"),
-            support=(_MOST, _TOTAL, _SHARES),
-        )
-        return replace(plain, function=function)
+        return softmax_by_calls(super().build(op, core, config), op, self.name, _MOST, _TOTAL, _SHARES)

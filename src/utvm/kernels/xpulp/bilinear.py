@@ -9,12 +9,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.codegen import CSupport
 from utvm.cores import Core
 from utvm.graph import Operator, ResizeBilinear
-from utvm.graph.arithmetic import BILINEAR_FRACTION_BITS, BilinearPositions, bilinear_positions
+from utvm.graph.arithmetic import BILINEAR_FRACTION_BITS
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.workload_keys import dims, workload
+from utvm.kernels.resize_calls import bilinear_by_calls, element_columns
 from utvm.kernels.xpulp.code import (
     XpulpFamily,
     add_and_round,
@@ -61,68 +61,16 @@ class XpulpResizeBilinear(XpulpFamily):
         """Return the kernel of a bilinear resize."""
         del core
         assert isinstance(op, ResizeBilinear)
-        batch, height, width, channels = op.x.shape
-        _, out_height, out_width, _ = op.y.shape
-        row = width * channels
-        rows, columns = bilinear_positions(op)
-        by_elements = _by_elements(op)
-        starts = [each * row for each in (rows.first, rows.second)]
-        tables = {
-            "rows": CArray(c_type="int32_t", values=np.stack([*starts, rows.fraction], axis=1)),
-            "columns": CArray(
-                c_type=f"int{16 if by_elements else 32}_t",
-                values=_elements(columns, channels) if by_elements else _pixels(columns, channels),
-            ),
-        }
-        blend, across = _blended(), _by_places() if by_elements else _by_pixels()
-        count = f"{out_width * channels}" if by_elements else f"{out_width}, {channels}"
-        w = CWriter()
-        with w.loop("n", batch), w.loop("oy", out_height):
-            w("const int32_t *const place = rows + oy * 3;")
-            w(f"const int8_t *const image = x + n * {height * row};")
-            w(f"int8_t *const to = y + (n * {out_height} + oy) * {out_width * channels};")
-            w(f"{blend.name}(line, image + place[0], image + place[1], place[2], {row});")
-            w(f"{across.name}(line, to, columns, {count});")
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"resizebilinear_{dims(op.y.shape)}_xpulp",
-                comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
-                    *(CParameter(name=name, c_type=a.c_type, role="constant") for name, a in tables.items()),
-                    CParameter(name="line", c_type="int32_t", role="scratch"),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
-                body=w.text,
-                support=(blend, across),
-            ),
-            constants=tables,
-            scratch_bytes=row * _WORD,
-        )
+        if not _by_elements(op):
+            return bilinear_by_calls(op, self.name, config, _blended(), _by_pixels(), elements=None)
+        elements = (np.stack(element_columns(op), axis=1) & 0xFFFF).astype(np.uint16).view(np.int16)
+        return bilinear_by_calls(op, self.name, config, _blended(), _by_places(), elements=elements)
 
 
 def _by_elements(op: ResizeBilinear) -> bool:
     """Return whether each element has places of its own."""
     _, _, width, channels = op.x.shape
     return channels < _FEW and width * channels <= _MOST_PLACED
-
-
-def _pixels(columns: BilinearPositions, channels: int) -> np.ndarray:
-    """Return what is read of each pixel, int32 [pixels, 3]."""
-    places = [each * channels * _WORD for each in (columns.first, columns.second)]
-    return np.stack([*places, columns.fraction], axis=1)
-
-
-def _elements(columns: BilinearPositions, channels: int) -> np.ndarray:
-    """Return what is read of each element, int16 [elements, 3]."""
-    places = [
-        ((each[:, None] * channels + np.arange(channels)) * _WORD).reshape(-1)
-        for each in (columns.first, columns.second)
-    ]
-    found = np.stack([*places, np.repeat(columns.fraction, channels)], axis=1)
-    return (found & 0xFFFF).astype(np.uint16).view(np.int16)
 
 
 @lru_cache(maxsize=1)

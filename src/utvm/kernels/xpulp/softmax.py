@@ -13,12 +13,12 @@ from itertools import product
 
 import numpy as np
 
-from utvm.codegen import CArray, CSupport, CWriter
+from utvm.codegen import CArray, CSupport
 from utvm.cores import Core
 from utvm.graph import Operator, Softmax
 from utvm.graph.arithmetic import SOFTMAX_SUM_INTEGER_BITS
 from utvm.kernels.base import Config, Kernel, Space
-from utvm.kernels.portable.softmax import PortableSoftmax, write_scale
+from utvm.kernels.portable.softmax import PortableSoftmax, softmax_by_calls
 from utvm.kernels.xpulp.code import (
     add_and_round,
     add_and_round_unsigned,
@@ -84,32 +84,17 @@ class XpulpSoftmax(PortableSoftmax):
         """Return the kernel of a softmax."""
         assert isinstance(op, Softmax)
         config = config or self.default(op, core)
-        plain = super().build(op, core, config)
-        depth = op.x.shape[-1]
         most, total, shares = (
             _most(config["most"] == "words"),
             _total(int(config["sum"])),
             _shares(int(config["share"])),
         )
-        w = CWriter()
-        with w.loop("row", op.x.elements // depth):
-            w(f"const int8_t *from = x + row * {depth};", f"int8_t *to = y + row * {depth};")
-            w(f"const int32_t most = {most.name}(from, {depth});")
-            w(f"const int32_t sum = {total.name}(from, exponentials, most, {depth});")
-            right = write_scale(w, depth)
-            w(f"{shares.name}(from, to, exponentials, most, {depth}, scale, {right});")
-        function = replace(
-            plain.function,
-            stem=f"{plain.function.stem}_xpulp",
-            comment=f"{plain.function.comment}, {', '.join(f'{k} {v}' for k, v in config.items())}",
-            body=w.text,
-            helpers=("utvm_leading_zeros", "utvm_reciprocal"),
-            support=(most, total, shares),
-        )
-        table = plain.constants["exponentials"]
+        made = softmax_by_calls(super().build(op, core, config), op, self.name, most, total, shares)
+        comment = f"{made.function.comment}, {', '.join(f'{k} {v}' for k, v in config.items())}"
+        table = made.constants["exponentials"]
         # Backwards: so a place grows with the input.
         constants = {"exponentials": CArray(c_type=table.c_type, values=np.flip(table.values))}
-        return replace(plain, function=function, constants=constants)
+        return replace(made, function=replace(made.function, comment=comment), constants=constants)
 
 
 def _turns_cycles(count: int, at_once: int, turn: float, single: float) -> float:
