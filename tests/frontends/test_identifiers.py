@@ -14,7 +14,7 @@ from tests.support.oracle import Oracle
 from utvm.errors import UtvmError
 from utvm.frontends import load_tflite
 from utvm.frontends.builder import GraphBuilder
-from utvm.frontends.inputs import fit_array
+from utvm.frontends.inputs import check_identifiers, fit_array
 from utvm.frontends.onnx import load_onnx
 from utvm.frontends.whole_numbers import looked_up
 from utvm.graph import DType, Elementwise, FullyConnected, Gather, Graph, Mean
@@ -112,3 +112,9 @@ def test_identifiers_without_a_row_are_refused() -> None:
     for says, data in wrong.items():
         with pytest.raises(UtvmError, match=says):
             utvm.quantize(graph, data)
+    network = prepare_float(graph).graph
+    (x,) = network.inputs
+    one = IDS[:1].reshape(x.shape)
+    check_identifiers(network, {x.name: fit_array(one.astype(np.float32), x)})
+    with pytest.raises(UtvmError, match=r"-1 to .* 0 to 39 are expected"):
+        check_identifiers(network, {x.name: fit_array(one - one.min() - 1, x)})

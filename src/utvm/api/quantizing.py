@@ -21,6 +21,7 @@ from utvm.arguments import checked_arguments
 from utvm.boards import Board
 from utvm.errors import UtvmError
 from utvm.frontends import load
+from utvm.frontends.inputs import check_identifiers
 from utvm.frontends.torch import exported_graph, exported_module
 from utvm.graph import DType, Graph
 from utvm.passes import ChannelsLast, prepare_float
@@ -34,7 +35,6 @@ from utvm.quantization import (
     Pixels,
     Quantized,
     ValueRange,
-    check_identifiers,
     check_labels,
     dataset_of,
     folded,
@@ -112,7 +112,7 @@ def quantize(
         judged_by = given if evaluate is None else _dataset(evaluate, prepared, pixels, labels)
         check_labels(graph, judged_by)
         for each in (given, judged_by):
-            check_identifiers(graph, each)
+            check_identifiers(graph, each.inputs)
         fixed: Mapping[str, ValueRange] = {}
         if fold_pixels and pixels is not None:
             changed = folded(graph, (given, judged_by), pixels)

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from utvm.errors import UtvmError, warn
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
-from utvm.graph import DType, Tensor
+from utvm.graph import DType, Gather, Graph, Reshape, StridedSlice, Tensor, Transpose
 from utvm.graph.arithmetic import integer_range
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -29,7 +29,7 @@ def read_inputs(path: Path, tensors: Sequence[Tensor]) -> dict[str, NDArray[Any]
     Integers of the input's own type are taken as they are. Floats are quantised with the input's scale and zero point.
     Pictures, and uint8 arrays, are pixels 0..255 for an int8 input with zero point -128: value = pixel - 128; pictures
     are cropped to the input's proportions and resized, which a `UtvmWarning` says. Pixels of 16 bits are scaled. A
-    missing batch dimension of 1 is added.
+    missing batch dimension of 1 is added. Identifiers (int32) may be whole floats.
 
     Args:
         path: .npy or a picture for a model with one input; .npz holds one array, or one a name.
@@ -68,7 +68,9 @@ def fit_array(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
         return np.ascontiguousarray(shaped)
     if shaped.dtype.kind == "f" and tensor.dtype is DType.FLOAT32:
         return np.ascontiguousarray(shaped, dtype=np.float32)
-    if tensor.dtype is DType.INT32 and shaped.dtype.kind in "iu":
+    if tensor.dtype is DType.INT32 and (
+        shaped.dtype.kind in "iu" or (shaped.dtype.kind == "f" and bool((shaped == np.rint(shaped)).all()))
+    ):
         low, high = integer_range(DType.INT32)
         if shaped.size == 0 or (shaped.min() >= low and shaped.max() <= high):
             return np.ascontiguousarray(shaped, dtype=np.int32)
@@ -83,6 +85,40 @@ def fit_array(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
         if shaped.dtype.kind in "iu" and (shaped.size == 0 or (shaped.min() >= least and shaped.max() <= most)):
             return np.ascontiguousarray(shaped, dtype=tensor.dtype.value)
     raise InputError(f"input '{tensor.name}' is {tensor.dtype}, the array {array.dtype} does not convert to it")
+
+
+def check_identifiers(graph: Graph, values: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse identifiers that name no row of the table that they are looked up in.
+
+    Args:
+        graph: the network.
+        values: input name → whole numbers, of one sample or of many.
+
+    Raises:
+        InputError: with the range that is expected.
+    """
+    for tensor in graph.inputs:
+        if tensor.dtype is not DType.INT32 or not values[tensor.name].size:
+            continue
+        low, high = int(values[tensor.name].min()), int(values[tensor.name].max())
+        for op in _lookups(graph, tensor):
+            rows = op.x.shape[op.axis]
+            if low < 0 or high >= rows:
+                raise InputError(
+                    f"the values of '{tensor.name}' go from {low} to {high}, and its table has {rows} rows: 0 to "
+                    f"{rows - 1} are expected"
+                )
+
+
+def _lookups(graph: Graph, tensor: Tensor) -> list[Gather]:
+    """Return the tables that identifiers are looked up in as they are."""
+    found: list[Gather] = []
+    for op in graph.consumers.get(tensor, ()):
+        if isinstance(op, Gather) and op.indices is tensor:
+            found.append(op)
+        elif isinstance(op, Reshape | Transpose | StridedSlice):
+            found += _lookups(graph, op.y)
+    return found
 
 
 def _shaped(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:

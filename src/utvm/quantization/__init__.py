@@ -1,7 +1,7 @@
 """Float networks → int8: calibration, the quantiser, and what it loses. Its output is an ordinary TFLite file."""
 
 from utvm.quantization.dataset import Dataset, DatasetError, Pixels, dataset_of, read_dataset
-from utvm.quantization.judging import JudgedLayer, Judgement, check_identifiers, check_labels, judge
+from utvm.quantization.judging import JudgedLayer, Judgement, check_labels, judge
 from utvm.quantization.keeping import BoardCost, Kept
 from utvm.quantization.pixels import folded
 from utvm.quantization.quantizer import QuantizationError
@@ -22,7 +22,6 @@ __all__ = [
     "QuantizationError",
     "Quantized",
     "ValueRange",
-    "check_identifiers",
     "check_labels",
     "dataset_of",
     "folded",

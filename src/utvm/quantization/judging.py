@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utvm.frontends.inputs import quantised_values
-from utvm.graph import DType, Gather, Graph, Reshape, StridedSlice, Tensor, Transpose
+from utvm.graph import DType, Graph, Tensor
 from utvm.quantization.batches import Runner
 from utvm.quantization.dataset import Dataset, DatasetError
 
@@ -98,36 +98,6 @@ def check_labels(graph: Graph, data: Dataset) -> None:
             f"the labels go from {low} to {high}, and the network has {output.elements} classes: 0 to "
             f"{output.elements - 1} are expected"
         )
-
-
-def check_identifiers(graph: Graph, data: Dataset) -> None:
-    """Refuse identifiers that name no row of the table that they are looked up in.
-
-    Raises:
-        DatasetError: with the range that is expected.
-    """
-    for tensor in graph.inputs:
-        if tensor.dtype is not DType.INT32:
-            continue
-        values = data.inputs[tensor.name]
-        for op in _lookups(graph, tensor):
-            rows, low, high = op.x.shape[op.axis], int(values.min()), int(values.max())
-            if low < 0 or high >= rows:
-                raise DatasetError(
-                    f"the samples of '{tensor.name}' go from {low} to {high}, and its table has {rows} rows: 0 to "
-                    f"{rows - 1} are expected"
-                )
-
-
-def _lookups(graph: Graph, tensor: Tensor) -> list[Gather]:
-    """Return the tables that identifiers are looked up in as they are."""
-    found: list[Gather] = []
-    for op in graph.consumers.get(tensor, ()):
-        if isinstance(op, Gather) and op.indices is tensor:
-            found.append(op)
-        elif isinstance(op, Reshape | Transpose | StridedSlice):
-            found += _lookups(graph, op.y)
-    return found
 
 
 def lost_points(quantised: Graph, data: Dataset, real: NDArray[Any]) -> float:
