@@ -29,11 +29,11 @@ from utvm.graph import (
     StridedSlice,
     Transpose,
 )
+from utvm.graph.arithmetic import nearest_indices
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.helium.movement import all_copies, whole_times
 from utvm.kernels.nest import Copy, index, loops
-from utvm.kernels.portable.move import Moving, PortableMove, write_filled
-from utvm.kernels.runs import RUN_HELPERS
+from utvm.kernels.portable.move import Moving, PortableMove, copies_of, write_filled
+from utvm.kernels.runs import RUN_HELPERS, WORD
 
 _SIZES = (1, 2, 4)
 """Bytes of elements that are moved at once."""
@@ -79,6 +79,33 @@ class _Part:
     call: MoveCall
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainCosts:
+    """Cycles or instructions of C.
+
+    Attributes:
+        single: of an element by itself.
+        run: of neighbours, beside their bytes.
+        words: of a byte of a run that goes by words.
+        bytes: of one that goes by bytes.
+    """
+
+    single: float
+    run: float
+    words: float
+    bytes: float
+
+    def of(self, copy: Copy, size: int) -> float:
+        """Return about what a copy of elements of `size` bytes in as few dimensions as possible costs."""
+        if not copy.extents:
+            return self.single
+        if copy.from_strides[-1] != 1 or copy.to_strides[-1] != 1:
+            return self.single * prod(copy.extents)
+        steps = (copy.extents[-1], *copy.from_strides[:-1], *copy.to_strides[:-1], copy.from_start, copy.to_start)
+        each = self.bytes if any(step * size % WORD for step in steps) else self.words
+        return prod(copy.extents[:-1]) * (self.run + copy.extents[-1] * size * each)
+
+
 class MoveByCalls(PortableMove):
     """What `PortableMove` serves, where calls cost less than C does."""
 
@@ -94,6 +121,7 @@ class MoveByCalls(PortableMove):
     )
     filler: ClassVar[CSupport]
     """`void name(int8_t *to, int32_t value, int32_t count)`, which fills bytes."""
+    plain: ClassVar[PlainCosts]
 
     @abstractmethod
     def mover(self, call: MoveCall) -> CSupport:
@@ -102,10 +130,6 @@ class MoveByCalls(PortableMove):
     @abstractmethod
     def call_cost(self, call: MoveCall, core: Core) -> float:
         """Return about what a call costs, cycles or instructions, with its share of loops in C."""
-
-    @abstractmethod
-    def plain_cost(self, copy: Copy, size: int) -> float:
-        """Return about what C costs for a copy of elements of `size` bytes in as few dimensions as possible."""
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why calls do not pay for `op`."""
@@ -116,9 +140,9 @@ class MoveByCalls(PortableMove):
         size = op.outputs[0].dtype.itemsize
         if size not in _SIZES:
             return f"elements have {size} bytes"
-        if isinstance(op, ResizeNearestNeighbor) and whole_times(op) is None:
+        if isinstance(op, ResizeNearestNeighbor) and _whole_times(op) is None:
             return "its pixels do not repeat equally often"
-        plain = sum(self.plain_cost(copy.merged(), size) for _, _, copy in all_copies(op))
+        plain = sum(self.plain.of(copy.merged(), size) for _, _, copy in all_copies(op))
         if isinstance(op, ResizeNearestNeighbor):
             plain += _PIXEL * op.x.shape[0] * op.x.shape[1] * op.y.shape[2]
         return "its copies are of few or single elements" if self._cost(op, core) >= plain else None
@@ -249,3 +273,46 @@ def _dimension(copy: Copy, dimension: int | None, size: int) -> tuple[int, int, 
     if dimension is None:
         return None
     return copy.extents[dimension], copy.from_strides[dimension] * size, copy.to_strides[dimension] * size
+
+
+def all_copies(op: Moving) -> list[tuple[str, str, Copy]]:
+    """Return (source, target, copy) one after another; rows that a resizing repeats are copied from above."""
+    if not isinstance(op, ResizeNearestNeighbor):
+        return copies_of(op)
+    times = _whole_times(op)
+    if times is None:
+        return []
+    batch, height, width, channels = op.x.shape
+    down, across = times
+    row = width * across * channels
+    found = [
+        (
+            "x",
+            "y",
+            Copy(
+                extents=(batch * height, width, across, channels),
+                from_strides=(width * channels, channels, 0, 1),
+                to_strides=(down * row, across * channels, channels, 1),
+            ),
+        )
+    ]
+    if down > 1:
+        repeated = Copy(
+            extents=(batch * height, down - 1, row),
+            from_strides=(down * row, 0, 1),
+            to_strides=(down * row, row, 1),
+            to_start=row,
+        )
+        found.append(("y", "y", repeated))
+    return found
+
+
+def _whole_times(op: ResizeNearestNeighbor) -> tuple[int, int] | None:
+    """Return how often each row and column follows; None where they do not follow equally often."""
+    found = []
+    for axis, indices in zip((1, 2), nearest_indices(op), strict=True):
+        times, rest = divmod(op.y.shape[axis], op.x.shape[axis])
+        if rest or not np.array_equal(indices, np.repeat(np.arange(op.x.shape[axis]), times)):
+            return None
+        found.append(times)
+    return found[0], found[1]

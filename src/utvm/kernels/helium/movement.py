@@ -5,31 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-import numpy as np
-
 from utvm.codegen import CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.timing import Timing
 from utvm.graph import (
-    BatchToSpace,
-    Concatenation,
     DType,
     Operator,
     Pad,
-    ResizeNearestNeighbor,
     SpaceToBatch,
-    Split,
-    StridedSlice,
-    Transpose,
 )
-from utvm.graph.arithmetic import nearest_indices
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import no_scheduled_code
 from utvm.kernels.helium.family import no_vectors
 from utvm.kernels.helium.movement_plan import CopyCalls, plain_cycles, plan_copy, planned_cycles, write_parts
 from utvm.kernels.helium.rows_code import VECTOR
-from utvm.kernels.nest import Copy
-from utvm.kernels.portable.move import Moving, PortableMove, copies_of, write_filled
+from utvm.kernels.move_calls import MoveByCalls, all_copies
+from utvm.kernels.portable.move import Moving, PortableMove, write_filled
 from utvm.kernels.runs import RUN_HELPERS
 
 _LEAST = 64
@@ -40,16 +31,7 @@ class HeliumMove(PortableMove):
     """What `PortableMove` serves, of bytes, where vectors take fewer cycles than single bytes do."""
 
     name = "helium"
-    kinds = (
-        Pad,
-        Concatenation,
-        Split,
-        StridedSlice,
-        Transpose,
-        ResizeNearestNeighbor,
-        SpaceToBatch,
-        BatchToSpace,
-    )
+    kinds = MoveByCalls.kinds
     dtypes = (DType.INT8, DType.UINT8, DType.BOOL)
 
     def lacks(self, core: Core) -> str | None:
@@ -108,49 +90,6 @@ class HeliumMove(PortableMove):
             support=tuple(support.values()),
         )
         return replace(plain, family=self.name, function=function, constants=constants)
-
-
-def all_copies(op: Moving) -> list[tuple[str, str, Copy]]:
-    """Return (source, target, copy) one after another; rows that a resizing repeats are copied from above."""
-    if not isinstance(op, ResizeNearestNeighbor):
-        return copies_of(op)
-    times = whole_times(op)
-    if times is None:
-        return []
-    batch, height, width, channels = op.x.shape
-    down, across = times
-    row = width * across * channels
-    found = [
-        (
-            "x",
-            "y",
-            Copy(
-                extents=(batch * height, width, across, channels),
-                from_strides=(width * channels, channels, 0, 1),
-                to_strides=(down * row, across * channels, channels, 1),
-            ),
-        )
-    ]
-    if down > 1:
-        repeated = Copy(
-            extents=(batch * height, down - 1, row),
-            from_strides=(down * row, 0, 1),
-            to_strides=(down * row, row, 1),
-            to_start=row,
-        )
-        found.append(("y", "y", repeated))
-    return found
-
-
-def whole_times(op: ResizeNearestNeighbor) -> tuple[int, int] | None:
-    """Return how often each row and column follows; None where they do not follow equally often."""
-    found = []
-    for axis, indices in zip((1, 2), nearest_indices(op), strict=True):
-        times, rest = divmod(op.y.shape[axis], op.x.shape[axis])
-        if rest or not np.array_equal(indices, np.repeat(np.arange(op.x.shape[axis]), times)):
-            return None
-        found.append(times)
-    return found[0], found[1]
 
 
 def _plans(op: Moving, timing: Timing) -> list[list[CopyCalls] | None]:

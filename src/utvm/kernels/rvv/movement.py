@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
 
 from utvm.codegen import CSupport
 from utvm.cores import Core
-from utvm.kernels.move_calls import STEPS, MoveByCalls, MoveCall
-from utvm.kernels.nest import Copy
-from utvm.kernels.runs import WORD
+from utvm.kernels.move_calls import STEPS, MoveByCalls, MoveCall, PlainCosts
 from utvm.kernels.rvv.code import FILL, no_vectors, vector_function
 
 _CALL, _ROW, _STRIP = 30, 7, 9
 """Instructions of a call with its share of loops in C, of a row, and of a strip of one."""
-_SINGLE, _RUN, _WORDS, _BYTES = 2.4, 1.5, 0.45, 2.6
-"""Instructions of C: of an element by itself, of a run, and of a byte of a run that goes by words or by bytes."""
 
 
 class RvvMove(MoveByCalls):
@@ -23,6 +18,7 @@ class RvvMove(MoveByCalls):
 
     name = "rvv"
     filler = FILL
+    plain = PlainCosts(single=2.4, run=1.5, words=0.45, bytes=2.6)
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has no vector extension; None where it has it."""
@@ -35,16 +31,6 @@ class RvvMove(MoveByCalls):
     def call_cost(self, call: MoveCall, core: Core) -> float:
         """Return about how many instructions a call takes."""
         return _CALL + call.rows * (_ROW + _STRIP * -(-call.count * call.size // core.zve32x))
-
-    def plain_cost(self, copy: Copy, size: int) -> float:
-        """Return about how many instructions C takes."""
-        if not copy.extents:
-            return _SINGLE
-        if copy.from_strides[-1] != 1 or copy.to_strides[-1] != 1:
-            return _SINGLE * prod(copy.extents)
-        steps = (copy.extents[-1], *copy.from_strides[:-1], *copy.to_strides[:-1], copy.from_start, copy.to_start)
-        each = _BYTES if any(step * size % WORD for step in steps) else _WORDS
-        return prod(copy.extents[:-1]) * (_RUN + copy.extents[-1] * size * each)
 
 
 @lru_cache(maxsize=16)

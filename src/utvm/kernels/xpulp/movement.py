@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
 
 from utvm.codegen import CSupport
 from utvm.cores import Core
-from utvm.kernels.move_calls import STEPS, MoveByCalls, MoveCall
-from utvm.kernels.nest import Copy
+from utvm.kernels.move_calls import STEPS, MoveByCalls, MoveCall, PlainCosts
 from utvm.kernels.runs import WORD
 from utvm.kernels.xpulp.code import (
     FILL,
@@ -26,8 +24,6 @@ _CALL, _ROW = 44, 12
 """Cycles of a call with its share of loops in C, and of a row."""
 _ELEMENT, _PACKED, _WORD_CYCLES, _CROSSING = 2.0, 1.75, 2.0, 2.0
 """Cycles of an element, of a byte that is stored in words, of a word of neighbours, and of one that crosses a word."""
-_SINGLE, _RUN, _WORDS, _BYTES = 2.7, 0.5, 0.5, 3.6
-"""Cycles of C: of an element by itself, of a run, and of a byte of a run that goes by words or by bytes."""
 _VALUES = ("t3", "t4", "t5", "t6")
 _AT_ONCE = 4
 
@@ -37,6 +33,7 @@ class XpulpMove(MoveByCalls):
 
     name = "xpulp"
     filler = FILL
+    plain = PlainCosts(single=2.7, run=0.5, words=0.5, bytes=3.6)
 
     def lacks(self, core: Core) -> str | None:
         """Return that the core has no Xpulp extension; None where it has it."""
@@ -57,16 +54,6 @@ class XpulpMove(MoveByCalls):
         each = _PACKED if call.size == 1 and call.writes_neighbours else _ELEMENT
         whole, rest = divmod(call.count, _AT_ONCE)
         return _CALL + call.rows * (_ROW + whole * _AT_ONCE * each + 6 * rest)
-
-    def plain_cost(self, copy: Copy, size: int) -> float:
-        """Return about how many cycles C takes."""
-        if not copy.extents:
-            return _SINGLE
-        if copy.from_strides[-1] != 1 or copy.to_strides[-1] != 1:
-            return _SINGLE * prod(copy.extents)
-        steps = (copy.extents[-1], *copy.from_strides[:-1], *copy.to_strides[:-1], copy.from_start, copy.to_start)
-        each = _BYTES if any(step * size % WORD for step in steps) else _WORDS
-        return prod(copy.extents[:-1]) * (_RUN + copy.extents[-1] * size * each)
 
 
 def _rows(whole: list[str], single: list[str], count_shift: int) -> list[str]:
