@@ -10,6 +10,7 @@ from utvm.codegen.c import (
     comment,
     float_literal,
     int_literal,
+    statements,
 )
 from utvm.codegen.calls import ArenaRef, CCall, function_names
 from utvm.codegen.entry import ARENA_SYMBOL, RESET_MODEL_SYMBOL, RUN_SYMBOL, entry_source
@@ -52,6 +53,7 @@ __all__ = [
     "render_library",
     "render_model",
     "rolled",
+    "statements",
     "step_symbol",
     "weights_assembly",
 ]

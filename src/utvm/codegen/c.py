@@ -98,6 +98,13 @@ class CSupport:
     assembly: tuple[str, ...] = ()
 
 
+def statements(*lines: str) -> str:
+    """Return lines of C as the body of a function."""
+    w = CWriter()
+    w(*lines)
+    return w.text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CFunction:
     """A kernel's function without its name: two layers with equal functions share one.

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from utvm.codegen import CSupport, float_literal
+from utvm.codegen import CSupport, float_literal, statements
 from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
@@ -83,7 +83,7 @@ class HeliumConvert(ScheduledVectors, PortableConvert):
             stem=f"{plain.function.stem}_helium",
             comment=plain.function.comment.replace("family portable", f"family {self.name}"),
             parameters=tuple(p for p in plain.function.parameters if p.role != "constant"),
-            body=f"{support.name}(x, y, {op.x.elements});\n",
+            body=statements(f"{support.name}(x, y, {op.x.elements});"),
             helpers=("utvm_round", "utvm_clamp") if isinstance(op, Quantize) else (),
             support=(support,),
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from utvm.codegen import CSupport
+from utvm.codegen import CSupport, statements
 from utvm.cores import Core
 from utvm.graph import Operator
 from utvm.kernels.base import Config, Kernel
@@ -61,10 +61,10 @@ class HeliumLookup(PortableLookup):
         function = replace(plain.function, stem=f"{plain.function.stem}_helium", helpers=())
         shifted = _shift(np.roll(plain.constants["table"].values, 128))
         if shifted is None:
-            call = f"{_LOOKUP.name}(x, table, y, {count});\n"
+            call = statements(f"{_LOOKUP.name}(x, table, y, {count});")
             return replace(plain, family=self.name, function=replace(function, body=call, support=(_LOOKUP,)))
         parameters = tuple(p for p in function.parameters if p.role != "constant")
-        call = f"{shifted.name}(x, y, {count});\n"
+        call = statements(f"{shifted.name}(x, y, {count});")
         function = replace(function, parameters=parameters, body=call, support=(shifted,))
         return replace(plain, family=self.name, function=function, constants={})
 

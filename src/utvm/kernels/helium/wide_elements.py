@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CSupport
+from utvm.codegen import CArray, CFunction, CParameter, CSupport, statements
 from utvm.cores import Core
 from utvm.cores.microkernel import Block, schedule
 from utvm.cores.timing import Timing
@@ -75,7 +75,7 @@ class HeliumWideElements(ScheduledVectors):
                     *(CParameter(name=name, c_type="int32_t", role="constant") for name in words),
                     CParameter(name="y", c_type="int16_t", role="output"),
                 ),
-                body=f"{support.name}(x, y, {op.outputs[0].elements}, {'words' if words else '0'});\n",
+                body=statements(f"{support.name}(x, y, {op.outputs[0].elements}, {'words' if words else '0'});"),
                 support=(support,),
             ),
             constants=words,

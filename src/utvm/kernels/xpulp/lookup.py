@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from utvm.codegen import statements
 from utvm.cores import Core
 from utvm.graph import Operator
 from utvm.kernels.base import Config, Kernel
@@ -76,7 +77,7 @@ class XpulpLookup(PortableLookup):
         function = replace(
             plain.function,
             stem=f"{plain.function.stem}_xpulp",
-            body=f"{_LOOKUP.name}(x, table, y, {output.elements});\n",
+            body=statements(f"{_LOOKUP.name}(x, table, y, {output.elements});"),
             helpers=(),
             support=(_LOOKUP,),
         )
