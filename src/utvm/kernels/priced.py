@@ -23,6 +23,8 @@ _SOFT: Mapping[str, float] = {"/": 250.0, "*": 60.0, "<": 30.0, "<=": 30.0, "=="
 _HELPERS: Mapping[str, float] = {
     "utvm_clamp": 1.0,
     "utvm_requantize_double": 6.0,
+    "utvm_saturate16": 1.0,
+    "utvm_scale_doubled": 3.0,
     "utvm_quotient": 115.0,
     "utvm_exp": 75.0,
     "utvm_logistic": 100.0,
