@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tflite
 
 from tests.deploy.exports import small_model
 from utvm import cli
 from utvm.deploy import Manifest, ManifestError, Verification, export, verify
 from utvm.deploy.directory import RECORD, changed_files
+from utvm.frontends.tflite_encoded import EncodedOperator
+from utvm.frontends.tflite_writer import write_encoded
+from utvm.graph import DType, Quantization, Tensor
 
 BOARD = "qemu-cortex-m4"
 
@@ -205,3 +209,15 @@ def test_a_manifest_names_no_other_paths_and_no_code(old: str, new: str, folder:
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ManifestError, match="which no export has"):
         Manifest.read(folder)
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_an_input_may_be_an_output_too(computes: bool, tmp_path: Path) -> None:
+    """Also in a network without operators."""
+    x, y = (Tensor(name=n, shape=(4,), dtype=DType.INT8, quant=Quantization.per_tensor(0.1, 3)) for n in "xy")
+    op = EncodedOperator(code=tflite.BuiltinOperator.ABS, version=2, inputs=(x,), outputs=(y,), options="AbsOptions")
+    file = write_encoded("both", [x], [y, x], [op]) if computes else write_encoded("both", [x, y], [y, x, x], [])
+    (tmp_path / "both.tflite").write_bytes(file)
+    export(tmp_path / "both.tflite", BOARD).write(tmp_path / "out")
+    found = verify(tmp_path / "out", tmp_path / "both.tflite", inputs=2)
+    assert found.passed, str(found)

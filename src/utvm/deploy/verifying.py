@@ -427,7 +427,8 @@ def _on_board(manifest: Manifest, files: Mapping[str, str], board: Board) -> Ite
 
         def run(sequence: Sequence[Inputs], position: int | None) -> list[Array]:
             nonlocal done
-            session.write(WANTED_SYMBOL, (-1 if position is None else position).to_bytes(4, "little", signed=True))
+            if results:  # else the linker leaves out what copies them
+                session.write(WANTED_SYMBOL, (-1 if position is None else position).to_bytes(4, "little", signed=True))
             if states and (done == 0 or done + 1 != len(sequence)):
                 session.call(RESET_MODEL_SYMBOL)
                 done = 0

@@ -27,6 +27,7 @@ from utvm.graph import (
     Elementwise,
     FullyConnected,
     Gather,
+    GatherNd,
     LeakyRelu,
     Logistic,
     MaxPool2D,
@@ -314,6 +315,12 @@ def _gather(op: Gather) -> EncodedOperator:
     )
 
 
+def _gather_nd(op: GatherNd) -> EncodedOperator:
+    return EncodedOperator(
+        code=_CODES.GATHER_ND, version=1, inputs=(op.x, op.indices), outputs=(op.y,), options="GatherNdOptions"
+    )
+
+
 def _blocks(code: int, options: str, margin: str) -> Callable[[Any], EncodedOperator]:
     """Encode an operator on blocks; `margin` is the attribute that says what surrounds the image."""
 
@@ -374,6 +381,7 @@ ENCODERS: Mapping[type[Operator], Callable[[Any], EncodedOperator]] = {
     BatchMatMul: _batch_matmul,
     CumulativeSum: _cumulative,
     Gather: _gather,
+    GatherNd: _gather_nd,
     Quantize: _quantize,
     Dequantize: _unary(_CODES.DEQUANTIZE, "DequantizeOptions"),
     Reshape: _reshape,

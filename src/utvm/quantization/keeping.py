@@ -12,6 +12,7 @@ from utvm.graph import (
     DType,
     Elementwise,
     Gather,
+    GatherNd,
     Graph,
     LeakyRelu,
     Logistic,
@@ -31,7 +32,7 @@ from utvm.quantization.together import chosen_together
 
 _KINDS = (
     *(CLAMPING, BatchMatMul, Mean, Softmax, Logistic, Tanh),
-    *(Relu, Relu6, LeakyRelu, MaxPool2D, AveragePool2D, Elementwise, Gather),
+    *(Relu, Relu6, LeakyRelu, MaxPool2D, AveragePool2D, Elementwise, Gather, GatherNd),
 )
 """Operators that may be int16 or float32 for accuracy's sake."""
 _ONE_BY_ONE = 8

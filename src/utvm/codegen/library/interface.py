@@ -85,15 +85,16 @@ def port_names(tensors: Sequence[Tensor], kind: str) -> tuple[str, ...]:
 
 def ports(model: CModel) -> list[tuple[CPort, str]]:
     """Return each input and output with its parameter."""
-    named = []
-    for kind, ports in (("input", model.inputs), ("output", model.outputs)):
-        named += list(zip(ports, port_names([port.tensor for port in ports], kind), strict=True))
-    return named
+    return [(port, parameter) for _, port, parameter in accessed(model)]
 
 
 def accessed(model: CModel) -> list[tuple[str, CPort, str]]:
-    """Return each port as (input or output, port, parameter)."""
-    return [("input" if port in model.inputs else "output", port, parameter) for port, parameter in ports(model)]
+    """Return each port as (input or output, port, parameter); a tensor that is both has two."""
+    found = []
+    for kind, given in (("input", model.inputs), ("output", model.outputs)):
+        names = port_names([port.tensor for port in given], kind)
+        found += [(kind, port, parameter) for port, parameter in zip(given, names, strict=True)]
+    return found
 
 
 def signature(library: CLibrary) -> str:
