@@ -13,13 +13,14 @@ import utvm
 from tests.support.loops import Recurrent
 from tests.support.onnx_files import convnet, expected, model, node
 from tests.support.oracle import Oracle
+from tests.support.typed import typed_file
 from utvm.cli import main
 from utvm.errors import UtvmError
 from utvm.frontends import load_tflite
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.onnx import load_onnx
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import Add, Elementwise, Graph
+from utvm.graph import Add, DType, Elementwise, Graph
 from utvm.graph.functions import function
 from utvm.graph.reference import evaluate
 from utvm.passes import prepare_float
@@ -301,3 +302,13 @@ def test_steps_of_a_loop_share_their_scales() -> None:
     x = np.clip(np.rint(data[0] / quant.scale[0]) + quant.zero_point[0], -128, 127).astype(np.int8)
     (want,) = Oracle(file).run(x)
     np.testing.assert_array_equal(next(iter(evaluate(made, [x]).values())), want)
+
+
+def test_what_is_gathered_by_several_indices_keeps_its_scale() -> None:
+    file, inputs = typed_file("GATHER_ND", DType.FLOAT32, 2)
+    made = utvm.quantize(load_tflite(file), np.stack([inputs[0]] * 4))
+    gathered = next(op for op in made.graph.operators if op.kind == "GatherNd")
+    assert {t.dtype for t in (gathered.inputs[0], gathered.outputs[0])} == {DType.INT8}
+    given = [np.full(t.shape, 5, t.dtype.value) for t in made.graph.inputs]
+    (want,) = evaluate(made.graph, given).values()
+    np.testing.assert_array_equal(Oracle(write_tflite(made.graph)).run(*given)[0].reshape(want.shape), want)
