@@ -74,7 +74,7 @@ def evaluate(compute: Compute, arrays: Arrays) -> NDArray[Any]:
     ).reshape(shape)
     dtype = NUMPY_TYPES[compute.output.c_type]
     if shape == compute.output.shape and compute.index == tuple(axis(name) for name in compute.space):
-        return values.astype(dtype)
+        return values.astype(dtype, order="C")
     places = np.broadcast_to(
         compute.output.flat(compute.index).values(axes), shape + (1,) * len(compute.reduce)
     ).reshape(shape)
