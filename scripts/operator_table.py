@@ -165,7 +165,7 @@ def table() -> str:
             "int4 beside int8: flash holds them two a byte, and their kernels are plain C. Those of",
             "`FULLY_CONNECTED` may have a zero point, or be computed.",
             "",
-            "tflite-micro's interpreter runs four more kinds, which are refused: activations of int64, which few of",
+            "tflite-micro's interpreter runs more, which is refused: `QUANTIZE` of int32; int64, which few of",
             "its operators have (sizes, axes and places may be int64 constants, and places of maxima int64 results);",
             "`GREATER` in int16, whose factors it never sets, so that its results mean nothing; `LOGICAL_AND` and",
             "`LOGICAL_OR` of bytes that are no bool; fused activations of int32, which its `ADD` leaves out.",
