@@ -16,7 +16,7 @@ from utvm.codegen import ARENA_SYMBOL, function_names, step_symbol
 from utvm.deploy.build import shipping
 from utvm.device import LinkLostError, Session
 from utvm.emulators import StandIn, stand_in
-from utvm.frontends.inputs import read_inputs
+from utvm.frontends.inputs import read_network_inputs
 from utvm.graph import Graph
 from utvm.graph.cost import macs_of
 from utvm.graph.samples import random_input
@@ -109,7 +109,7 @@ def profile_in(
     inputs = (
         {tensor.name: random_input(tensor, _SEED + index) for index, tensor in enumerate(program.graph.inputs)}
         if input_file is None
-        else read_inputs(Path(input_file), program.graph.inputs)
+        else read_network_inputs(Path(input_file), program.graph)
     )
     loaded = api.Model(session, compiled)
     whole = loaded.run(inputs, timeout=timeout).measurement

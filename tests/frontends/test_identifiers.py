@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,3 +120,10 @@ def test_identifiers_without_a_row_are_refused() -> None:
     check_identifiers(network, {x.name: fit_array(one.astype(np.float32), x)})
     with pytest.raises(UtvmError, match=r"-1 to .* 0 to 39 are expected"):
         check_identifiers(network, {x.name: fit_array(one - one.min() - 1, x)})
+
+
+@pytest.mark.parametrize("command", [utvm.run_once, utvm.profile])
+def test_commands_refuse_identifiers_without_a_row(command: Callable[..., Any], tmp_path: Path) -> None:
+    np.save(tmp_path / "ids.npy", np.full((1, TOKENS), ROWS))
+    with pytest.raises(UtvmError, match="0 to 39 are expected"):
+        command(onnx_network(), "qemu-cortex-m7", input_file=tmp_path / "ids.npy")

@@ -22,7 +22,7 @@ from utvm.codegen import ARENA_SYMBOL, RESET_MODEL_SYMBOL, RUN_SYMBOL
 from utvm.device import DeviceError, LinkError, Measurement, Session, open_session
 from utvm.emulators import QemuTarget, StandIn, emulator_target, get_assumption
 from utvm.errors import UtvmError
-from utvm.frontends.inputs import check_identifiers, fit_array, read_inputs
+from utvm.frontends.inputs import fit_array, read_network_inputs
 from utvm.graph import Graph, Tensor
 from utvm.notebook import html_table, shortened
 from utvm.progress import end, say
@@ -311,8 +311,7 @@ def run_once(
     require_trust(target)
     compiled = compile(model, target, small=small, flash=flash, ram=ram, assume=assume, records=records, dump=dump)
     watch.seconds.update(compiled.seconds)
-    inputs = read_inputs(Path(input_file), compiled.program.graph.inputs)
-    check_identifiers(compiled.program.graph, inputs)
+    inputs = read_network_inputs(Path(input_file), compiled.program.graph)
     say(f"connecting to {compiled.board.name}")
     with watch.stage("connect"):
         session = connect(compiled.board, link=link, assume=assume)

@@ -87,6 +87,17 @@ def fit_array(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     raise InputError(f"input '{tensor.name}' is {tensor.dtype}, the array {array.dtype} does not convert to it")
 
 
+def read_network_inputs(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
+    """Return what `read_inputs` does for the inputs of a network, whose identifiers have rows in their tables.
+
+    Raises:
+        InputError: as `read_inputs`, and as `check_identifiers`.
+    """
+    values = read_inputs(path, graph.inputs)
+    check_identifiers(graph, values)
+    return values
+
+
 def check_identifiers(graph: Graph, values: Mapping[str, NDArray[Any]]) -> None:
     """Refuse identifiers that name no row of the table that they are looked up in.
 
