@@ -19,7 +19,7 @@ from utvm.frontends import FrontendError, load, load_tflite
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.frontends.inputs import InputError, read_inputs
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import DType, Graph, Quantization, Softmax, Tensor
+from utvm.graph import DType, FullyConnected, Graph, Quantization, Softmax, Tensor
 from utvm.graph.accuracy_cautions import cautions
 
 IMAGE = Tensor(name="x", shape=(1, 4, 4, 1), dtype=DType.INT8, quant=Quantization.per_tensor(1 / 255, -128))
@@ -137,6 +137,23 @@ def test_a_softmax_of_a_scale_that_is_too_small_is_refused(scale: float, beta: f
     graph = Graph(name="g", operators=(Softmax(name="s", x=x, y=y, beta=beta),), inputs=(x,), outputs=(y,))
     with pytest.raises(FrontendError, match=r"tensor 'x': its scale .* is too small"):
         load_tflite(write_tflite(graph))
+
+
+@pytest.mark.parametrize("power", [13, 14, 40])
+def test_a_layer_of_int16_whose_scales_are_too_large_is_refused(power: int) -> None:
+    x = Tensor(name="x", shape=(1, 4), dtype=DType.INT16, quant=Quantization.per_tensor(2.0**power))
+    y = Tensor(name="y", shape=(1, 3), dtype=DType.INT16, quant=Quantization.per_tensor(1.0))
+    weights = Tensor(
+        name="w", shape=(3, 4), dtype=DType.INT8, quant=Quantization.per_tensor(1.0), data=np.ones((3, 4), np.int8)
+    )
+    bias = Tensor(name="b", shape=(3,), dtype=DType.INT64, data=np.zeros(3, np.int64))
+    layer = FullyConnected(name="f", x=x, weights=weights, bias=bias, y=y, clamp=(-(2**15), 2**15 - 1))
+    graph = Graph(name="g", operators=(layer,), inputs=(x,), outputs=(y,))
+    if power < 14:
+        assert load_tflite(write_tflite(graph)).operators
+    else:
+        with pytest.raises(FrontendError, match="too large for int16"):
+            load_tflite(write_tflite(graph))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from utvm.frontends.tflite_state import STATEFUL
 from utvm.frontends.tflite_transposed import transpose_conv
 from utvm.frontends.tflite_types import QUANTISED
 from utvm.frontends.tflite_views import VIEWS
-from utvm.frontends.tflite_windowed import WINDOWED
+from utvm.frontends.tflite_windowed import WINDOWED, computable
 from utvm.graph import (
     Add,
     BatchMatMul,
@@ -75,13 +75,15 @@ def _fully_connected(c: Context) -> Converted:
         )
     if computed:
         return _product(c, x, weights, y, c.clamp(options.FusedActivationFunction(), y))
-    return FullyConnected(
-        name=c.name,
-        x=x,
-        weights=weights,
-        bias=c.bias(2, units),
-        y=y,
-        clamp=c.clamp(options.FusedActivationFunction(), y),
+    return computable(
+        FullyConnected(
+            name=c.name,
+            x=x,
+            weights=weights,
+            bias=c.bias(2, units),
+            y=y,
+            clamp=c.clamp(options.FusedActivationFunction(), y),
+        )
     )
 
 

@@ -15,12 +15,16 @@ from utvm.graph import (
     AverageRounding,
     Conv2D,
     DepthwiseConv2D,
+    DType,
     MaxPool2D,
     Operator,
     Padding,
     Tensor,
+    Weighted,
     same_padding,
 )
+
+_LARGEST_WIDE_RATIO = 2.0**14
 
 
 def placed(
@@ -87,16 +91,18 @@ def _conv2d(c: Context) -> Operator:
     window = _Window.of(options, x, y, out_channels, (height, width))
     if x.shape[3] % depth or out_channels % (x.shape[3] // depth):
         raise RefusedError(f"its weights read {depth} channels, its input has {x.shape[3]}")
-    return Conv2D(
-        name=c.name,
-        x=x,
-        weights=weights,
-        bias=c.bias(2, out_channels),
-        y=y,
-        stride=window.stride,
-        dilation=window.dilation,
-        padding=window.padding,
-        clamp=c.clamp(options.FusedActivationFunction(), y),
+    return computable(
+        Conv2D(
+            name=c.name,
+            x=x,
+            weights=weights,
+            bias=c.bias(2, out_channels),
+            y=y,
+            stride=window.stride,
+            dilation=window.dilation,
+            padding=window.padding,
+            clamp=c.clamp(options.FusedActivationFunction(), y),
+        )
     )
 
 
@@ -113,17 +119,28 @@ def _depthwise(c: Context) -> Operator:
         )
     if one != 1 or out_channels % x.shape[3]:
         raise RefusedError(f"its weights have shape {list(weights.shape)} for {x.shape[3]} input channels")
-    return DepthwiseConv2D(
-        name=c.name,
-        x=x,
-        weights=weights,
-        bias=c.bias(2, out_channels),
-        y=y,
-        stride=window.stride,
-        dilation=window.dilation,
-        padding=window.padding,
-        clamp=c.clamp(options.FusedActivationFunction(), y),
+    return computable(
+        DepthwiseConv2D(
+            name=c.name,
+            x=x,
+            weights=weights,
+            bias=c.bias(2, out_channels),
+            y=y,
+            stride=window.stride,
+            dilation=window.dilation,
+            padding=window.padding,
+            clamp=c.clamp(options.FusedActivationFunction(), y),
+        )
     )
+
+
+def computable(op: Weighted) -> Weighted:
+    """Return a layer, unless it is one of int16 whose scales need more than the 15 bits by which TFLite shifts."""
+    if op.x.dtype is DType.INT16 and op.weights.quant is not None:
+        ratio = op.x.scale * max(op.weights.quant.scale) / op.y.scale
+        if ratio >= _LARGEST_WIDE_RATIO:
+            raise RefusedError(f"its input's and weights' scales are {ratio} times its output's: too large for int16")
+    return op
 
 
 def _pool(make: type[MaxPool2D] | type[AveragePool2D]) -> Callable[[Context], Operator]:
