@@ -1,6 +1,7 @@
 """What the bridge to TVM does; run by `test_bridge.py` in an environment with TVM."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -70,6 +71,7 @@ def test_failures_are_told_as_metaschedule_wants_them() -> None:
         candidates = product("int8", twice=True), product("int8", rows=5), product("int8")
         wrong, other, right = builder.build([builder_input(module(f), utvm.tvm.c_target()) for f in candidates])
         assert "other operands" in str(other.error_msg)
+        assert all(Path(each.artifact_path).is_file() for each in (wrong, right))
         futures = runner.run([runner_input(each.artifact_path, "cpu", []) for each in (wrong, right)])
         answers = [future.result() for future in futures]
         large = product("float32", rows=1 << 19)

@@ -165,8 +165,10 @@ class _Builder(meta_schedule.builder.PyBuilder):  # type: ignore[misc]
     def build(self, build_inputs: Sequence[Any]) -> list[Any]:
         """Return an artifact for each candidate, or why there is none."""
         codes = [self.code(each.mod) for each in build_inputs]
+        # Made before the threads ask for it: each of them would make one, and the last one counts.
+        folder = self.boards.folder()
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            results: list[Any] = list(pool.map(self.built, codes))
+            results: list[Any] = list(pool.map(partial(self.built, folder), codes))
         return [meta_schedule.builder.BuilderResult(path, message) for path, message in results]
 
     def code(self, module: Any) -> tuple[Expectation, TirCode, float] | str:
@@ -182,8 +184,8 @@ class _Builder(meta_schedule.builder.PyBuilder):  # type: ignore[misc]
             return "the candidate has other operands than the functions that the builder was made for"
         return renamed(expected, code), code, started
 
-    def built(self, found: tuple[Expectation, TirCode, float] | str) -> tuple[str | None, str | None]:
-        """Return the path of an artifact, or a message."""
+    def built(self, among: str, found: tuple[Expectation, TirCode, float] | str) -> tuple[str | None, str | None]:
+        """Return the path of an artifact among those of a directory, or a message."""
         if isinstance(found, str):
             return None, found
         expected, code, started = found
@@ -191,7 +193,7 @@ class _Builder(meta_schedule.builder.PyBuilder):  # type: ignore[misc]
         if built.image is None:
             return None, f"{built.outcome}: {built.message}"
         # MetaSchedule removes an artifact together with its folder.
-        folder = Path(tempfile.mkdtemp(dir=self.boards.folder()))
+        folder = Path(tempfile.mkdtemp(dir=among))
         path = folder / f"{next(_numbers)}.candidate"
         path.touch()
         _artifacts[path.name] = (expected, built)
