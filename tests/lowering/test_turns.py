@@ -13,6 +13,7 @@ from tests.support.loops import Recurrent
 from utvm.cores import get_core
 from utvm.frontends import load_tflite
 from utvm.graph.reference import evaluate
+from utvm.kernels import PORTABLE_FAMILIES
 from utvm.lowering import Options, Program, Request, lower, plan_memory
 from utvm.passes import run_passes
 
@@ -66,6 +67,19 @@ def test_steps_share_one_kernel_and_count_its_constants_once() -> None:
     assert len({call.kernel.function for call in layers}) <= 3
     tight = lower(graph, get_core("cortex-m7"), Options(flash=free.flash_bytes + 256))
     assert [c.kernel.family for c in tight.calls] == [c.kernel.family for c in free.calls]
+
+
+def test_a_kernel_asked_for_by_name_is_that_of_no_equal_operator() -> None:
+    case, core = Recurrent(np.random.default_rng(3), real=True, listed=False, steps=12), get_core("cortex-m7")
+    graph = run_passes(load_tflite(case.model))
+    layers = [call for call in lower(graph, core).calls if call.op.kind == "FullyConnected"]
+    portable = next(family for family in PORTABLE_FAMILIES if family.applies(layers[0].op, core))
+    assert layers[0].kernel.family != portable.name
+    names = {layers[3].op.name, layers[-1].op.name}
+    choices = {name: (portable, portable.default(layers[0].op, core)) for name in names}
+    calls = lower(graph, core, Options(choices=choices)).calls
+    layers = [call for call in calls if call.op.kind == "FullyConnected"]
+    assert {call.op.name for call in layers if call.kernel.family == portable.name} == names
 
 
 @pytest.mark.parametrize(

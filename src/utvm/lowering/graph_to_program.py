@@ -12,7 +12,7 @@ from utvm.lowering.budget import FlashError, Picked, RamError, choose, cycles_of
 from utvm.lowering.errors import FlashBudgetError, LoweringError, RamBudgetError
 from utvm.lowering.explored import Explored, contents
 from utvm.lowering.layout import Layout, ram_advice
-from utvm.lowering.options import Options
+from utvm.lowering.options import Choice, Options
 from utvm.lowering.plan import BUFFER_ALIGNMENT
 from utvm.lowering.program import Program
 from utvm.lowering.select import Candidate
@@ -163,7 +163,7 @@ def _lowered(graph: Graph, asked: _Asked, *, last_resorts: bool = True) -> Front
     stripes = asked.options.stripes
     try:
         picked, options = _settled(options, _chooser(layout, asked))
-        picked = _alike(picked, layout, asked.options.ram)
+        picked = _alike(picked, layout, asked.options)
         bound = least_cycles(options, flash=asked.options.flash, ram=asked.options.ram, memory=layout)
         whole = FrontierPoint(cycles=cycles_of(picked), program=layout.program(picked, bound))
         stripes = stripes and asked.options.ram is not None and any(c.last_resort for c in picked)
@@ -218,13 +218,14 @@ def _settled(
         options = [[c for c in choices if not c.draft.is_settled or c.draft.settle()] for choices in options]
 
 
-def _alike(picked: Picked, layout: Layout, ram: int | None) -> Picked:
+def _alike(picked: Picked, layout: Layout, asked: Options) -> Picked:
     """Return what was picked with one kernel for operators that are equal, constants included, where that fits.
 
-    Of several that were picked the fastest is taken: with it alone the flash is less than with both.
+    Of several that were picked the fastest is taken: with it alone the flash is less than with both. A kernel that was
+    asked for by an operator's name is that of no operator without the same choice.
     """
     found: dict[Hashable, Candidate] = {}
-    keys = [contents(op) for op in layout.operators]
+    keys = [(contents(op), _chosen(asked.choices.get(op.name))) for op in layout.operators]
     for key, candidate in zip(keys, picked, strict=True):
         known = found.setdefault(key, candidate)
         if candidate.cycles < known.cycles:
@@ -232,7 +233,11 @@ def _alike(picked: Picked, layout: Layout, ram: int | None) -> Picked:
     alike = tuple(found[key] for key in keys)
     if all(a.draft is b.draft for a, b in zip(alike, picked, strict=True)):
         return picked
-    return alike if ram is None or layout.arena_bytes(alike) <= ram else picked
+    return alike if asked.ram is None or layout.arena_bytes(alike) <= asked.ram else picked
+
+
+def _chosen(choice: Choice | None) -> Hashable:
+    return choice and (choice[0].name, *sorted(choice[1].items()))
 
 
 def _in_stripes(
