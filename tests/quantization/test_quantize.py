@@ -20,7 +20,7 @@ from utvm.frontends import load_tflite
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.onnx import load_onnx
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import Add, DType, Elementwise, Graph
+from utvm.graph import Add, DType, Elementwise, Graph, Relu
 from utvm.graph.functions import function
 from utvm.graph.reference import evaluate
 from utvm.passes import prepare_float
@@ -103,6 +103,16 @@ def test_data_for_several_inputs_are_told_all_at_once(tmp_path: Path) -> None:
         utvm.quantize(graph, tmp_path)
     with pytest.raises(UtvmError, match=r"has x\?\[31m \[4, 6\]; "):
         utvm.quantize(graph, {"x\x1b[31m": x})
+
+
+def test_names_of_a_file_do_not_reach_the_terminal() -> None:
+    builder = GraphBuilder("one")
+    x = builder.input("x", (1, 6))
+    graph = builder.graph([("y", builder.unary(Relu, x))])
+    for values in (np.ones((4, 6), np.int8), np.full((4, 6), np.nan, np.float32), np.ones((4, 6), np.complex64)):
+        with pytest.raises(UtvmError) as error:
+            utvm.quantize(graph, {"a\x1b[31m": values})
+        assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize("form", ["rows", "floats", "column"])

@@ -229,7 +229,9 @@ def _fitted(
     if tensor.dtype is DType.INT32:
         return _identifiers(array, tensor, source, name)
     if array.dtype == np.int8:
-        raise DatasetError(f"{source}: '{name}' is int8, whose scale is not known here: give real values as float32")
+        raise DatasetError(
+            f"{source}: '{printable(name)}' is int8, whose scale is not known here: give real values as float32"
+        )
     values = array.reshape(len(array), *shape)
     if order is not None and shape == _shapes(tensor, order)[0]:
         lead = values.ndim - len(order)
@@ -237,7 +239,7 @@ def _fitted(
     bytes_given = array.dtype == np.uint8 and pixels is not None
     result = pixels.of(values) if bytes_given and pixels is not None else values.astype(np.float32)
     if not np.isfinite(result).all():
-        raise DatasetError(f"{source}: '{name}' has values that are not finite")
+        raise DatasetError(f"{source}: '{printable(name)}' has values that are not finite")
     return np.ascontiguousarray(result).reshape(len(array), *sample_shape(tensor))
 
 
