@@ -13,6 +13,29 @@ from utvm.graph.foreign import TENSOR_TYPES
 from utvm.kernels.prelude_float import FLOAT_DEPENDENCIES, FLOAT_PRELUDE
 from utvm.kernels.prelude_wide import WIDE_DEPENDENCIES, WIDE_PRELUDE
 
+
+def _larger_of_each(bits: int) -> str:
+    """Return the C of the larger of each of two words' signed elements of so many bits."""
+    return _of_each(bits, "larger", "max", "most", "%2, %3")
+
+
+def _smaller_of_each(bits: int) -> str:
+    """Return the C of the smaller of each of two words' signed elements of so many bits."""
+    return _of_each(bits, "smaller", "min", "least", "%3, %2")
+
+
+def _of_each(bits: int, which: str, name: str, result: str, order: str) -> str:
+    count, elements = 32 // bits, {8: "four signed bytes", 16: "two signed halfwords"}[bits]
+    return f"""\
+/* The {which} of each of {elements}. */
+static inline uint32_t utvm_{name}{count}(uint32_t a, uint32_t b) {{
+  uint32_t difference, {result};
+  __asm__("ssub{bits} %0, %2, %3\\n sel %1, {order}" : "=&r"(difference), "=r"({result}) : "r"(a), "r"(b) : "cc");
+  return {result};
+}}
+"""
+
+
 PRELUDE: Mapping[str, str] = {
     "UTVM_MATH": "#include <math.h>\n",
     "UTVM_IN_ORDER": """\
@@ -258,38 +281,10 @@ static inline int32_t utvm_average(int32_t total, int32_t count) {
   return (total + (total > 0 ? count / 2 : -(count / 2))) / count;
 }
 """,
-    "utvm_max4": """\
-/* The larger of each of four signed bytes. */
-static inline uint32_t utvm_max4(uint32_t a, uint32_t b) {
-  uint32_t difference, most;
-  __asm__("ssub8 %0, %2, %3\\n sel %1, %2, %3" : "=&r"(difference), "=r"(most) : "r"(a), "r"(b) : "cc");
-  return most;
-}
-""",
-    "utvm_min4": """\
-/* The smaller of each of four signed bytes. */
-static inline uint32_t utvm_min4(uint32_t a, uint32_t b) {
-  uint32_t difference, least;
-  __asm__("ssub8 %0, %2, %3\\n sel %1, %3, %2" : "=&r"(difference), "=r"(least) : "r"(a), "r"(b) : "cc");
-  return least;
-}
-""",
-    "utvm_max2": """\
-/* The larger of each of two signed halfwords. */
-static inline uint32_t utvm_max2(uint32_t a, uint32_t b) {
-  uint32_t difference, most;
-  __asm__("ssub16 %0, %2, %3\\n sel %1, %2, %3" : "=&r"(difference), "=r"(most) : "r"(a), "r"(b) : "cc");
-  return most;
-}
-""",
-    "utvm_min2": """\
-/* The smaller of each of two signed halfwords. */
-static inline uint32_t utvm_min2(uint32_t a, uint32_t b) {
-  uint32_t difference, least;
-  __asm__("ssub16 %0, %2, %3\\n sel %1, %3, %2" : "=&r"(difference), "=r"(least) : "r"(a), "r"(b) : "cc");
-  return least;
-}
-""",
+    "utvm_max4": _larger_of_each(8),
+    "utvm_min4": _smaller_of_each(8),
+    "utvm_max2": _larger_of_each(16),
+    "utvm_min2": _smaller_of_each(16),
     "utvm_add_below16": """\
 /* To each of two unsigned halfwords that is below its limit, its addend is added. */
 static inline uint32_t utvm_add_below16(uint32_t lanes, uint32_t limits, uint32_t addends) {

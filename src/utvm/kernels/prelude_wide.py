@@ -28,6 +28,28 @@ def _saturated(bits: int) -> str:
 #endif"""
 
 
+def _between_words(comment: str, name: str, *, fraction_bits: int, result_bits: int) -> str:
+    """Return the C of a function whose table has 512 words: 22 bits of a place, 10 of the step to the next.
+
+    Args:
+        comment: what stands above the function.
+        name: of the function and its table.
+        fraction_bits: bits of an argument between two places.
+        result_bits: bits by which places and steps are finer than the result, the fraction's included.
+    """
+    steps, half = 1 << fraction_bits, 1 << (result_bits - 1)
+    return f"""\
+{comment}
+static inline int32_t utvm_{name}_int16(int32_t x, int32_t multiplier, int32_t shift) {{
+  const int32_t any = (x * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1)) >> shift;
+{_saturated(9 + fraction_bits)}
+  const int32_t entry = utvm_{name}_words[256 + (value >> {fraction_bits})];
+  const int32_t inside = (entry >> 10) * {steps} + (entry & 0x3FF) * (value & 0x{steps - 1:X});
+  return (inside + {half} + (value >> 31)) >> {result_bits};
+}}
+"""
+
+
 WIDE_PRELUDE: Mapping[str, str] = {
     "utvm_saturate16": """\
 /* The int16 that is nearest to x. */
@@ -61,26 +83,18 @@ static inline int32_t utvm_scale_wide(int64_t x, int32_t multiplier, int32_t shi
     + _table("utvm_sigmoid_words", "int32_t", wide.sigmoid_words()),
     "utvm_tanh_words": "/* 1024 * the tangent of k * 256 / 12288 in 32768ths, and its step; k from -256. */\n"
     + _table("utvm_tanh_words", "int32_t", wide.tanh_words()),
-    "utvm_sigmoid_int16": f"""\
-/* The sigmoid in 32768ths, between the entries of a table; x * multiplier >> shift is in 12288ths. */
-static inline int32_t utvm_sigmoid_int16(int32_t x, int32_t multiplier, int32_t shift) {{
-  const int32_t any = (x * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1)) >> shift;
-{_saturated(18)}
-  const int32_t entry = utvm_sigmoid_words[256 + (value >> 9)];
-  const int32_t inside = (entry >> 10) * 512 + (entry & 0x3FF) * (value & 0x1FF);
-  return (inside + 512 + (value >> 31)) >> 10;
-}}
-""",
-    "utvm_tanh_int16": f"""\
-/* The hyperbolic tangent in 32768ths, as the sigmoid of twice the argument. */
-static inline int32_t utvm_tanh_int16(int32_t x, int32_t multiplier, int32_t shift) {{
-  const int32_t any = (x * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1)) >> shift;
-{_saturated(17)}
-  const int32_t entry = utvm_tanh_words[256 + (value >> 8)];
-  const int32_t inside = (entry >> 10) * 256 + (entry & 0x3FF) * (value & 0xFF);
-  return (inside + 128 + (value >> 31)) >> 8;
-}}
-""",
+    "utvm_sigmoid_int16": _between_words(
+        "/* The sigmoid in 32768ths, between the entries of a table; x * multiplier >> shift is in 12288ths. */",
+        "sigmoid",
+        fraction_bits=9,
+        result_bits=10,
+    ),
+    "utvm_tanh_int16": _between_words(
+        "/* The hyperbolic tangent in 32768ths, as the sigmoid of twice the argument. */",
+        "tanh",
+        fraction_bits=8,
+        result_bits=8,
+    ),
     "utvm_between_entries": """\
 /* What lies between two entries of a table of 512 steps over int16. */
 static inline int32_t utvm_between_entries(int32_t value, const int16_t *table) {

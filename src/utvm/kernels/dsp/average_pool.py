@@ -13,7 +13,7 @@ from utvm.codegen import CFunction, CParameter, CWriter
 from utvm.cores import Core
 from utvm.graph import AveragePool2D, AverageRounding, Operator
 from utvm.kernels.base import Config, Kernel, KernelFamily
-from utvm.kernels.dsp.words import WORD_HELPERS, Words, clamp_lines, whole_windows, write_bounds
+from utvm.kernels.dsp.words import WORD_HELPERS, Lanes, Words, whole_windows, write_bounds
 from utvm.kernels.misaligned import sums_by_bytes
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.rough import rough_cycles
@@ -82,7 +82,7 @@ class WordAveragePool2D(KernelFamily):
                             _write_counted(w, op, tap)
                     tap.write_lanes(w)
                     _write_average(w, op, taps if whole else None)
-                    w(*clamp_lines("four", op.clamp))
+                    w(*Lanes.of(op).clamp_lines("four"))
                     words.write(w, "to + i", "four")
         return Kernel(
             family=self.name,

@@ -114,18 +114,6 @@ class Lanes:
         return f"0x{(value & (1 << self.bits) - 1) * one:08X}u"
 
 
-def splat(value: int) -> str:
-    """Return a word of four equal bytes in C."""
-    return f"0x{(value & 0xFF) * 0x01010101:08X}u"
-
-
-def clamp_lines(name: str, clamp: tuple[int, int]) -> list[str]:
-    """Return the statements that limit the four signed bytes of a word."""
-    low, high = clamp
-    lines = [f"{name} = utvm_max4({name}, {splat(low)});"] if low > -128 else []
-    return lines + ([f"{name} = utvm_min4({name}, {splat(high)});"] if high < 127 else [])
-
-
 def whole_windows(op: MaxPool2D | AveragePool2D) -> tuple[bool, bool]:
     """Return whether every window lies inside of the input, down and across."""
     before = op.padding.top, op.padding.left
