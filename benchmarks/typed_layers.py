@@ -134,16 +134,20 @@ def _finer_clamp(clamp: tuple[int, int], zero: int) -> tuple[int, int]:
 def real(graph: Graph) -> Graph:
     """Return the graph of one int8 layer in float32: the same weights, as reals."""
     (op,) = graph.operators
+    found = in_reals(op, {})
+    return Graph(name="layer", inputs=found.activations, outputs=found.outputs, operators=(found,))
+
+
+def in_reals(op: Operator, known: dict[Tensor, Tensor]) -> Operator:
+    """Return an int8 operator in float32, without a clamp. `known` holds the float32 tensor of each int8 one."""
 
     def changed(tensor: Tensor) -> Tensor:
-        data = None
-        if tensor.data is not None:
-            data = (tensor.values * np.float32(0.01)).astype(np.float32)
-        return dataclasses.replace(tensor, dtype=DType.FLOAT32, quant=None, data=data)
+        data = None if tensor.data is None else (tensor.values * np.float32(0.01)).astype(np.float32)
+        made = dataclasses.replace(tensor, dtype=DType.FLOAT32, quant=None, data=data)
+        return known.setdefault(tensor, made)
 
     found = op.with_tensors({t: changed(t) for t in dict.fromkeys((*op.inputs, *op.outputs))})
-    found = dataclasses.replace(found, clamp=FULL_INT8)  # type: ignore[call-arg]
-    return Graph(name="layer", inputs=found.activations, outputs=found.outputs, operators=(found,))
+    return dataclasses.replace(found, clamp=FULL_INT8) if hasattr(op, "clamp") else found
 
 
 def _without_zero_point(op: object, bias: Tensor) -> np.ndarray:

@@ -8,17 +8,16 @@ Convolutions have a list of their own (`typed_layers.py`). --write puts the tabl
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from tables import DOCS, write_table
-from typed_layers import wide
+from typed_layers import in_reals, wide
 
 import utvm
 from utvm.graph import (
+    FULL_INT8,
     Add,
     AveragePool2D,
     BatchMatMul,
@@ -42,7 +41,6 @@ from utvm.graph.cost import macs_of
 from utvm.tuning import NO_RECORDS
 
 SHAPES = ("16,16,32", "9,7,15", "32,32,1")
-_FULL = (-128, 127)
 
 
 class Operators:
@@ -55,17 +53,13 @@ class Operators:
         self.rows = [self._tensor((1, height, 2 * channels + 2)) for _ in range(2)]
 
     def every(self) -> list[Operator]:
-        """Return them."""
+        """Return all operators."""
         return [*self._of_elements(), *self._of_rows(), *self._windows()]
 
     def _tensor(self, shape: tuple[int, ...], scale: float = 0.05, zero: int = 3) -> Tensor:
         self.count += 1
         quant = Quantization.per_tensor(scale, zero)
         return Tensor(name=f"t{self.count}", shape=shape, dtype=DType.INT8, quant=quant)
-
-    def _constant(self, shape: tuple[int, ...], scale: float = 0.02) -> Tensor:
-        values = np.random.default_rng(self.count).integers(-100, 100, shape).astype(np.int8)
-        return dataclasses.replace(self._tensor(shape, scale, 0), data=values)
 
     def _of_elements(self) -> Iterator[Operator]:
         shape, channels = self.x.shape, self.size[2]
@@ -106,18 +100,8 @@ class Operators:
                 y = self._tensor((1, rows, columns, channels))
                 yield kind(
                     name=f"{name} {size}x{size}/{stride}", x=self.x, y=y,
-                    filter=(size, size), stride=(stride, stride), padding=padding, clamp=_FULL,
+                    filter=(size, size), stride=(stride, stride), padding=padding, clamp=FULL_INT8,
                 )  # fmt: skip
-
-
-def _real(op: Operator, known: dict[Tensor, Tensor]) -> Operator:
-    def changed(tensor: Tensor) -> Tensor:
-        data = None if tensor.data is None else (tensor.values * np.float32(0.01)).astype(np.float32)
-        made = dataclasses.replace(tensor, dtype=DType.FLOAT32, quant=None, data=data)
-        return known.setdefault(tensor, made)
-
-    found = op.with_tensors({t: changed(t) for t in dict.fromkeys((*op.inputs, *op.outputs))})
-    return dataclasses.replace(found, clamp=_FULL) if hasattr(op, "clamp") else found
 
 
 def _graph(operators: list[Operator]) -> Graph:
@@ -145,7 +129,7 @@ def main() -> int:
                 graph = wide(graph)
             elif dtype == "float32":
                 known: dict[Tensor, Tensor] = {}
-                graph = _graph([_real(op, known) for op in operators])
+                graph = _graph([in_reals(op, known) for op in operators])
             report, _ = utvm.profile(graph, arguments.board, records=NO_RECORDS)
             found[dtype] = {op.name: op for op in report.operators}
         print(f"{shape}, modelled cycles an element (of input or output, or a tap), {arguments.board}")
