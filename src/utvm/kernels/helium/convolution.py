@@ -27,7 +27,7 @@ from utvm.kernels.workload_keys import dims, workload
 _LONG = 10
 """Pixels of a row from which half a pair is little."""
 _MOST_STEPS = 64
-"""Steps of 16 taps that may be written out in a turn."""
+"""Steps that may be written out in a turn: vectors of taps, or taps of a depthwise layer."""
 
 
 class HeliumConvolution(ScheduledVectors):
@@ -41,6 +41,8 @@ class HeliumConvolution(ScheduledVectors):
     parameters: ClassVar[tuple[CParameter, ...]] = WEIGHTED_PARAMETERS
     start: ClassVar[str] = ""
     """What the function begins with."""
+    too_large: ClassVar[str] = "its kernel has too many taps in a row"
+    """Why a kernel of more steps than `_MOST_STEPS` is refused."""
 
     def finish_refusal(self, op: Weighted) -> str | None:
         """Return why `op` has no exact finish, as a clause; None where it has one."""
@@ -55,7 +57,7 @@ class HeliumConvolution(ScheduledVectors):
         if lacking is not None:
             return lacking
         spec = ConvolutionPlan.of(op, {"m": 1, "rows": "window", "taps": "rows"}).spec
-        return "its kernel has too many taps in a row" if _written(spec) > _MOST_STEPS else None
+        return self.too_large if _written(spec) > _MOST_STEPS else None
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knobs; a stretch of pixels has no buffer of rows."""
@@ -139,6 +141,7 @@ class HeliumWideDepthwise(HeliumWideConvolution):
 
     kinds = (DepthwiseConv2D,)
     biases = (DType.INT64,)
+    too_large = f"its kernel has more than {_MOST_STEPS} taps"
 
 
 def _written(spec: BlockSpec) -> int:

@@ -34,7 +34,7 @@ _ROWS = 4
 _SIDE = 3
 """The largest kernel of which a patch makes 2 x 2 outputs."""
 _SLACK, _LANES = 64, 16
-_MOST_TAPS = 16
+_MOST_PATCHES = 16
 
 
 class HeliumDepthwise(ScheduledVectors):
@@ -53,7 +53,8 @@ class HeliumDepthwise(ScheduledVectors):
         lacking = self.lacks(core) or refusal(op)
         if lacking is not None:
             return lacking
-        return "its kernel is too large" if len(_DepthwisePlan.of(op, 1).spec.taps) > _MOST_TAPS else None
+        patches = len(_DepthwisePlan.of(op, 1).spec.taps)
+        return f"its kernel has more than {_MOST_PATCHES} patches of 4 x 4 taps" if patches > _MOST_PATCHES else None
 
     def space(self, op: Operator, core: Core) -> Space:
         """Return the knob; rows of many sets are made one by one."""
