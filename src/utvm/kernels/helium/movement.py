@@ -8,15 +8,9 @@ from math import prod
 from utvm.codegen import CParameter, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.timing import Timing
-from utvm.graph import (
-    DType,
-    Operator,
-    Pad,
-    SpaceToBatch,
-)
+from utvm.graph import DType, Operator, Pad, SpaceToBatch
 from utvm.kernels.base import Config, Kernel
-from utvm.kernels.dsp.assembly import no_scheduled_code
-from utvm.kernels.helium.family import no_vectors
+from utvm.kernels.helium.family import ScheduledVectors
 from utvm.kernels.helium.movement_plan import CopyCalls, plain_cycles, plan_copy, planned_cycles, write_parts
 from utvm.kernels.helium.rows_code import VECTOR
 from utvm.kernels.move_calls import MoveByCalls, all_copies
@@ -27,16 +21,12 @@ _LEAST = 64
 """Bytes from which vectors are worth a call."""
 
 
-class HeliumMove(PortableMove):
+class HeliumMove(ScheduledVectors, PortableMove):
     """What `PortableMove` serves, of bytes, where vectors take fewer cycles than single bytes do."""
 
     name = "helium"
     kinds = MoveByCalls.kinds
     dtypes = (DType.INT8, DType.UINT8, DType.BOOL)
-
-    def lacks(self, core: Core) -> str | None:
-        """Return that the core has no vector extension, or that its pipeline is not known; None where it serves."""
-        return no_vectors(core) or no_scheduled_code(core)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why vectors do not pay for `op`."""
