@@ -31,7 +31,7 @@ def move(register: str, by: int) -> list[str]:
     """Return the additions that move an address by any number of bytes."""
     lines, name, left = [], "add" if by > 0 else "sub", abs(by)
     while left > MAX_OFFSET:
-        # A constant of eight bits at an even place.
+        # A constant of eight bits at any place.
         place = max(left.bit_length() - 8, 0)
         part = left >> place << place
         lines.append(f"{name}.w {register}, {register}, #{part}")

@@ -28,10 +28,11 @@ def gather_cycles(runs: int, count: int) -> float:
 def gather_function(
     offsets: tuple[int, ...], advance: int, count: int, runs: int, pitch: int, out_pitch: int
 ) -> CSupport:
-    """Return `void name(void *to, const void *from, const uint16_t *offsets)`.
+    """Return `void name(void *to, const void *from, const int16_t *offsets)`.
 
     Args:
-        offsets: of the bytes of a pattern, whole vectors of them, from 0 to 65,535; what the argument points to.
+        offsets: of the bytes of a pattern, whole vectors of them, from 0 to 65,535. The argument points to their
+            bits as int16_t.
         advance: from where a pattern counts to where the next does.
         count: bytes of a run.
         runs: how many.

@@ -303,7 +303,7 @@ def separate(channels: int, apart: int, *, flip: bool) -> CSupport:
         "ldrd r6, r7, [r1, #8]",
         "movw r9, #128",
         "2:",
-        f"movw r8, #{channels}",
+        *constant("r8", channels),
         "1:",
         *(f"vld4{part}.8 {{q0, q1, q2, q3}}, [r0]{'!' if part == 3 else ''}" for part in range(4)),
         *(f"vadd.i8 q{part}, q{part}, r9" for part in range(4) if flip),
