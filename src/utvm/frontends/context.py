@@ -41,11 +41,6 @@ _FLOAT_ACTIVATIONS: Mapping[int, Callable[..., Operator]] = {
     tflite.ActivationFunctionType.RELU6: Relu6,
     tflite.ActivationFunctionType.RELU_N1_TO_1: _between_ones,
 }
-_BIASES: Mapping[DType, tuple[DType, ...]] = {
-    DType.INT16: (DType.INT64, DType.INT32),
-    DType.FLOAT32: (DType.FLOAT32,),
-}
-"""Types of a bias beside activations of each type; int32 for others."""
 FLOAT_ADVICE = (
     "This operator is not computed in float32. Convert with full integer quantisation: converter.optimizations = "
     "[tf.lite.Optimize.DEFAULT], a representative_dataset, and converter.target_spec.supported_ops = "
@@ -304,68 +299,6 @@ class Context:
         if values.size and not -(2**31) <= values.min() <= values.max() < 2**31:
             raise RefusedError(f"tensor '{tensor.name}': a value does not fit int32")
         return tuple(int(v) for v in values.reshape(-1))
-
-    def weights(self, position: int, rank: int, axis: int, *, shifted: bool = False) -> Tensor:
-        """Return constant weights: int8, symmetric, quantised as a whole or along `axis`; float32 beside float32.
-
-        With `shifted`, weights may have a zero point, which is taken off: they are int16 where int8 does not hold them.
-        Weights of int8 beside activations of float32 (a hybrid operator) become their real values, noted in `hybrid`.
-        """
-        tensor = self.any_input(position)
-        if len(tensor.shape) != rank:
-            raise RefusedError(
-                f"tensor '{tensor.name}': weights of shape {list(tensor.shape)}, rank {rank} is expected"
-            )
-        if self.dtype is DType.FLOAT32:
-            return self._real_weights(tensor)
-        self.constant(position, DType.INT8)
-        if tensor.quant is None:
-            raise RefusedError(f"tensor '{tensor.name}': weights without quantisation")
-        if any(tensor.quant.zero_point) and (shifted or self.unsigned) and len(tensor.quant.zero_point) == 1:
-            return self._without_zero_point(tensor)
-        if any(tensor.quant.zero_point):
-            raise RefusedError(f"tensor '{tensor.name}': weights with a zero point other than 0")
-        if tensor.quant.axis not in (None, axis):
-            raise RefusedError(f"tensor '{tensor.name}': quantised along dimension {tensor.quant.axis}, not {axis}")
-        return tensor
-
-    def _without_zero_point(self, tensor: Tensor) -> Tensor:
-        """Return weights less their zero point."""
-        values = tensor.values.astype(np.int64) - tensor.zero_point
-        if abs(tensor.zero_point) > 128:
-            raise RefusedError(f"tensor '{tensor.name}': its zero point {tensor.zero_point} is outside {tensor.dtype}")
-        fits = values.min() >= -128 and values.max() <= 127
-        return self.constant_made(
-            "weights", values.astype(np.int8 if fits else np.int16), Quantization.per_tensor(tensor.scale)
-        )
-
-    def _real_weights(self, tensor: Tensor) -> Tensor:
-        """Return weights as float32."""
-        if not tensor.is_constant:
-            raise RefusedError(f"tensor '{tensor.name}': it must be a constant")
-        if tensor.dtype is DType.FLOAT32:
-            return tensor
-        if tensor.dtype is not DType.INT8 or tensor.quant is None:
-            raise RefusedError(f"tensor '{tensor.name}': its type is {tensor.dtype}, float32 or int8 is expected")
-        self.hybrid = tensor
-        return self.constant_made("weights", tensor.quant.real(tensor.values).astype(np.float32))
-
-    def bias(self, position: int, channels: int) -> Tensor | None:
-        """Return a bias of `channels` elements, None where there is none.
-
-        Its type goes with that of the activations: int32 for int8, int64 for int16, where tflite-micro's CONV_2D and
-        FULLY_CONNECTED also take int32, float32 for float32.
-        """
-        if position >= len(self.raw.inputs) or self.raw.inputs[position] < 0:
-            return None
-        types = _BIASES.get(self.dtype, (DType.INT32,))
-        if self.dtype is DType.INT16 and self.raw.kind not in ("CONV_2D", "FULLY_CONNECTED"):
-            types = (DType.INT64,)
-        tensor = self.any_input(position)
-        values = self.constant(position, tensor.dtype if tensor.dtype in types else types[0])
-        if values.shape != (channels,):
-            raise RefusedError(f"tensor '{tensor.name}': bias of shape {list(values.shape)}, [{channels}] is expected")
-        return tensor
 
     def _tensor(self, index: int) -> Tensor:
         if index < 0:

@@ -27,7 +27,8 @@ from utvm.frontends.tflite_state import STATEFUL
 from utvm.frontends.tflite_transposed import transpose_conv
 from utvm.frontends.tflite_types import QUANTISED
 from utvm.frontends.tflite_views import VIEWS
-from utvm.frontends.tflite_windowed import WINDOWED, computable
+from utvm.frontends.tflite_weights import bias_of, layer_fields, weights_of
+from utvm.frontends.tflite_windowed import WINDOWED
 from utvm.graph import (
     Add,
     BatchMatMul,
@@ -60,7 +61,7 @@ def _fully_connected(c: Context) -> Converted:
     if options.WeightsFormat() != 0:
         raise RefusedError("its weights are shuffled")
     x, computed = c.activation(0), not c.any_input(1).is_constant
-    weights, y = c.activation(1) if computed else c.weights(1, 2, 0, shifted=True), c.result()
+    weights, y = c.activation(1) if computed else weights_of(c, 1, 2, 0, shifted=True), c.result()
     if len(weights.shape) != 2:
         raise RefusedError(f"tensor '{weights.name}': weights of shape {list(weights.shape)}, rank 2 is expected")
     units, inputs = weights.shape
@@ -75,16 +76,7 @@ def _fully_connected(c: Context) -> Converted:
         )
     if computed:
         return _product(c, x, weights, y, c.clamp(options.FusedActivationFunction(), y))
-    return computable(
-        FullyConnected(
-            name=c.name,
-            x=x,
-            weights=weights,
-            bias=c.bias(2, units),
-            y=y,
-            clamp=c.clamp(options.FusedActivationFunction(), y),
-        )
-    )
+    return FullyConnected(**layer_fields(c, x, weights, y, units, options.FusedActivationFunction()))
 
 
 def _product(c: Context, x: Tensor, weights: Tensor, y: Tensor, clamp: tuple[int, int]) -> Converted:
@@ -99,7 +91,7 @@ def _product(c: Context, x: Tensor, weights: Tensor, y: Tensor, clamp: tuple[int
     return (
         Reshape(name=f"{c.name}/rows", x=x, y=flat),
         BatchMatMul(
-            name=f"{c.name}/product", a=flat, b=weights, y=made, turned_b=True, bias=c.bias(2, units), clamp=clamp
+            name=f"{c.name}/product", a=flat, b=weights, y=made, turned_b=True, bias=bias_of(c, 2, units), clamp=clamp
         ),
         Reshape(name=c.name, x=made, y=y),
     )

@@ -11,6 +11,7 @@ from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_parts import Converted
 from utvm.frontends.tflite_state import kept_tensor
+from utvm.frontends.tflite_weights import bias_of
 from utvm.graph import DType, Lstm, Quantization, ShiftIn, SvdfFeature, SvdfTime, Tensor
 from utvm.graph.recurrent import GATES
 
@@ -56,7 +57,7 @@ def _svdf(c: Context) -> Converted:
             )
         for a, b, made in ((x, feature, state), (state, time, y)):
             _rescaled(a.scale * b.scale / made.scale)
-    bias = c.bias(3, filters // rank)
+    bias = bias_of(c, 3, filters // rank)
     if bias is None:
         raise RefusedError("it has no bias, which tflite-micro does not take")
     new = Tensor(name=c.fresh("feature"), shape=(x.shape[0], filters), dtype=state.dtype, quant=state.quant)
@@ -99,7 +100,7 @@ def _lstm(c: Context) -> Converted:
             raise RefusedError(f"tensor '{state.name}': {sequences * units} elements are expected")
     if not real:
         _check_scales(x, hidden, cell, inputs, recurrent)
-    biases = tuple(bias for gate in range(GATES) if (bias := c.bias(12 + gate, units)) is not None)
+    biases = tuple(bias for gate in range(GATES) if (bias := bias_of(c, 12 + gate, units)) is not None)
     if len(biases) != GATES:
         raise RefusedError("a bias for each gate is expected")
     clip = max(float(options.CellClip()), 0.0)

@@ -15,6 +15,7 @@ import tflite
 from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_parts import Converted
+from utvm.frontends.tflite_weights import bias_of, weights_of
 from utvm.graph import BatchToSpace, Concatenation, Conv2D, Operator, Padding, Tensor
 
 _LARGEST_STRIDE = 64
@@ -24,7 +25,7 @@ def transpose_conv(c: Context) -> Converted:
     """Convert one: inputs are the result's shape, weights [OC,KH,KW,IC], x [N,H,W,IC], and perhaps a bias."""
     c.arity((3, 4))
     options = c.options(tflite.TransposeConvOptions)
-    x, y, weights = c.activation(2), c.result(), c.weights(1, 4, 0)
+    x, y, weights = c.activation(2), c.result(), weights_of(c, 1, 4, 0)
     stride = options.StrideH(), options.StrideW()
     if not all(1 <= step <= _LARGEST_STRIDE for step in stride):
         raise RefusedError(f"its strides are {list(stride)}")
@@ -34,7 +35,7 @@ def transpose_conv(c: Context) -> Converted:
     expect_shape(y, (x.shape[0], *y.shape[1:3], channels))
     expect_shape(y, tuple(c.integers(0)))
     clamp = c.clamp(options.FusedActivationFunction(), y)
-    bias = c.bias(3, channels)
+    bias = bias_of(c, 3, channels)
     top, left = (
         _before(options.Padding(), size, taps, step)
         for size, taps, step in zip(y.shape[1:3], kernel, stride, strict=True)

@@ -10,21 +10,18 @@ import tflite
 
 from utvm.frontends.context import Context, expect_shape, same_quantisation
 from utvm.frontends.refusal import RefusedError
+from utvm.frontends.tflite_weights import layer_fields, weights_of
 from utvm.graph import (
     AveragePool2D,
     AverageRounding,
     Conv2D,
     DepthwiseConv2D,
-    DType,
     MaxPool2D,
     Operator,
     Padding,
     Tensor,
-    Weighted,
     same_padding,
 )
-
-_LARGEST_WIDE_RATIO = 2.0**14
 
 
 def placed(
@@ -86,30 +83,23 @@ class _Window:
 def _conv2d(c: Context) -> Operator:
     c.arity((2, 3))
     options = c.options(tflite.Conv2DOptions)
-    x, weights, y = c.activation(0), c.weights(1, 4, 0), c.result()
+    x, weights, y = c.activation(0), weights_of(c, 1, 4, 0), c.result()
     out_channels, height, width, depth = weights.shape
     window = _Window.of(options, x, y, out_channels, (height, width))
     if x.shape[3] % depth or out_channels % (x.shape[3] // depth):
         raise RefusedError(f"its weights read {depth} channels, its input has {x.shape[3]}")
-    return computable(
-        Conv2D(
-            name=c.name,
-            x=x,
-            weights=weights,
-            bias=c.bias(2, out_channels),
-            y=y,
-            stride=window.stride,
-            dilation=window.dilation,
-            padding=window.padding,
-            clamp=c.clamp(options.FusedActivationFunction(), y),
-        )
+    return Conv2D(
+        **layer_fields(c, x, weights, y, out_channels, options.FusedActivationFunction()),
+        stride=window.stride,
+        dilation=window.dilation,
+        padding=window.padding,
     )
 
 
 def _depthwise(c: Context) -> Operator:
     c.arity((2, 3))
     options = c.options(tflite.DepthwiseConv2DOptions)
-    x, weights, y = c.activation(0), c.weights(1, 4, 3), c.result()
+    x, weights, y = c.activation(0), weights_of(c, 1, 4, 3), c.result()
     one, height, width, out_channels = weights.shape
     window = _Window.of(options, x, y, out_channels, (height, width))
     if options.DepthMultiplier() * x.shape[3] != out_channels:
@@ -119,28 +109,12 @@ def _depthwise(c: Context) -> Operator:
         )
     if one != 1 or out_channels % x.shape[3]:
         raise RefusedError(f"its weights have shape {list(weights.shape)} for {x.shape[3]} input channels")
-    return computable(
-        DepthwiseConv2D(
-            name=c.name,
-            x=x,
-            weights=weights,
-            bias=c.bias(2, out_channels),
-            y=y,
-            stride=window.stride,
-            dilation=window.dilation,
-            padding=window.padding,
-            clamp=c.clamp(options.FusedActivationFunction(), y),
-        )
+    return DepthwiseConv2D(
+        **layer_fields(c, x, weights, y, out_channels, options.FusedActivationFunction()),
+        stride=window.stride,
+        dilation=window.dilation,
+        padding=window.padding,
     )
-
-
-def computable(op: Weighted) -> Weighted:
-    """Return a layer, unless it is one of int16 whose scales need more than the 15 bits by which TFLite shifts."""
-    if op.x.dtype is DType.INT16 and op.weights.quant is not None:
-        ratio = op.x.scale * max(op.weights.quant.scale) / op.y.scale
-        if ratio >= _LARGEST_WIDE_RATIO:
-            raise RefusedError(f"its input's and weights' scales are {ratio} times its output's: too large for int16")
-    return op
 
 
 def _pool(make: type[MaxPool2D] | type[AveragePool2D]) -> Callable[[Context], Operator]:
