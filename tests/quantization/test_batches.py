@@ -8,7 +8,21 @@ import pytest
 import utvm
 from tests.quantization.test_loops import SAMPLES, recurrent
 from utvm.frontends.inputs import quantised_values
-from utvm.graph import DType, FullyConnected, Graph, Mean, Mul, Reshape, StridedSlice, Tensor, Transpose
+from utvm.graph import (
+    Add,
+    CumulativeSum,
+    DType,
+    FullyConnected,
+    Gather,
+    Graph,
+    Mean,
+    Mul,
+    Operator,
+    Reshape,
+    StridedSlice,
+    Tensor,
+    Transpose,
+)
 from utvm.graph.reference import evaluate
 from utvm.quantization.batches import Runner
 
@@ -56,3 +70,35 @@ def test_a_batch_gives_what_each_sample_gives(of_integers: bool) -> None:
                 np.testing.assert_allclose(values, wanted, rtol=1e-4, atol=1e-5)
             else:
                 np.testing.assert_array_equal(values, wanted)
+
+
+def test_equal_samples_at_first_hide_nothing() -> None:
+    """Operators mix what lies along the first dimension; the first samples are silence."""
+    x, y, last = (
+        Tensor(name=n, shape=s, dtype=DType.FLOAT32) for n, s in (("x", (2, 6)), ("y", (2, 6)), ("last", (1, 6)))
+    )
+    places = Tensor(name="places", shape=(2,), dtype=DType.INT32)
+    operators: tuple[Operator, ...] = (
+        CumulativeSum(name="1", x=x, y=y, axis=0, exclusive=False, reverse=False),
+        Gather(name="1", x=x, indices=places, y=y, axis=0),
+        Mean(name="1", x=x, y=last, axes=(0,)),
+    )
+    samples = np.random.default_rng(0).normal(size=(9, 2, 6)).astype(np.float32)
+    samples[:3] = 0
+    chosen = np.array([[1, 0]] * 9, np.int32)
+    for op in operators:
+        graph = Graph(name="g", operators=(op,), inputs=tuple(op.activations), outputs=op.outputs)
+        given = {t.name: {"x": samples, "places": chosen}[t.name] for t in graph.inputs}
+        (found,) = Runner(graph).joined(given).values()
+        alone = [evaluate(graph, {n: v[i] for n, v in given.items()}, rough=True)[op.outputs[0].name] for i in range(9)]
+        np.testing.assert_allclose(found, np.concatenate(alone), rtol=1e-6)
+
+
+def test_operands_that_differ_are_tried() -> None:
+    """An operator reads two tensors of one shape, and one twice."""
+    a, b, y, z = (Tensor(name=n, shape=(1, 4), dtype=DType.FLOAT32) for n in "abyz")
+    operators = (Add(name="1", a=a, b=b, y=y), Mul(name="2", a=y, b=y, y=z))
+    graph = Graph(name="g", operators=operators, inputs=(a, b), outputs=(z,))
+    values = np.random.default_rng(0).normal(size=(2, 9, 4)).astype(np.float32)
+    found = Runner(graph).joined({"a": values[0], "b": values[1]})
+    np.testing.assert_allclose(found["z"], values.sum(axis=0) ** 2, rtol=1e-5)
