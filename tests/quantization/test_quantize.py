@@ -20,10 +20,12 @@ from utvm.frontends import load_tflite
 from utvm.frontends.builder import GraphBuilder
 from utvm.frontends.onnx import load_onnx
 from utvm.frontends.tflite_writer import write_tflite
-from utvm.graph import Add, DType, Elementwise, Graph, Relu
+from utvm.graph import Add, DType, Elementwise, FullyConnected, Gather, Graph, Relu, Tanh, Tensor
 from utvm.graph.functions import function
 from utvm.graph.reference import evaluate
 from utvm.passes import prepare_float
+from utvm.quantization import Method, ValueRange
+from utvm.quantization.quantizer import quantize_graph
 from utvm.quantization.tflite_forms import tflite_form
 
 RNG = np.random.default_rng(0)
@@ -322,3 +324,26 @@ def test_what_is_gathered_by_several_indices_keeps_its_scale() -> None:
     given = [np.full(t.shape, 5, t.dtype.value) for t in made.graph.inputs]
     (want,) = evaluate(made.graph, given).values()
     np.testing.assert_array_equal(Oracle(write_tflite(made.graph)).run(*given)[0].reshape(want.shape), want)
+
+
+def test_weights_that_others_read_too() -> None:
+    """A table of places gives rows, and is the weights of the layer that makes scores."""
+    builder, table = GraphBuilder("tied"), drawn(7, 6)
+    places = builder.input("places", (1,), DType.INT32)
+    weights = builder.constant(table)
+    rows = builder.add(Gather, (1, 6), x=weights, indices=places, axis=0)
+    y = builder.add(FullyConnected, (1, 7), x=rows, weights=weights, bias=None)
+    made = utvm.quantize(builder.graph([("y", y)]), np.arange(20).reshape(20, 1) % 7)
+    assert made.report.judgement.snr > 30
+    assert len({t.name for t in made.graph.tensors}) == len(made.graph.tensors)
+
+
+@pytest.mark.parametrize(("kept", "taken"), [(DType.INT16, "a/wide"), (DType.FLOAT32, "a/real")])
+def test_names_that_conversions_would_take(kept: DType, taken: str) -> None:
+    x, a, b, y = (Tensor(name=name, shape=(1, 6), dtype=DType.FLOAT32) for name in ("x", "a", taken, "y"))
+    operators = (Tanh(name="1", x=x, y=a), Tanh(name="2", x=a, y=b), Add(name="3", a=a, b=b, y=y))
+    graph = Graph(name="g", operators=operators, inputs=(x,), outputs=(y,))
+    ranges = {t.name: ValueRange(low=-2, high=2) for t in graph.tensors}
+    by_type = {DType.INT8: ranges, DType.INT16: ranges}
+    made = quantize_graph(graph, by_type, weights=Method.MIN_MAX, kept={"1": kept})
+    assert {"a", taken} < {t.name for t in made.tensors}

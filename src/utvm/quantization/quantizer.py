@@ -101,8 +101,9 @@ class _Quantizer:
         """Activation → the type that it is computed in."""
         self.units = {dtype: activation_units(graph, found, dtype) for dtype, found in ranges.items()}
         weighted = [op for op in graph.operators if isinstance(op, Weighted)]
-        replaced = {t for op in weighted for t in (op.weights, op.bias)}
-        self.names = Names(t.name for t in graph.tensors if t not in replaced)
+        self.replaced = {t for op in weighted for t in (op.weights, op.bias)}
+        """Constants that layers with weights read; other operators may read them too."""
+        self.names = Names(t.name for t in graph.tensors if t not in self.replaced)
         self.constants: dict[tuple[str, bytes, Quantization], Tensor] = {}
         """Weights and biases by name, values and units: layers that shared them do so still."""
         self.operators: list[Operator] = []
@@ -127,9 +128,14 @@ class _Quantizer:
             return self.forms.setdefault((tensor, dtype), tensor)
         if (tensor, dtype) not in self.forms:
             quant = None if dtype is DType.FLOAT32 else self.units[dtype][tensor]
-            name = f"{tensor.name}{_SUFFIXES[dtype]}"
+            name = self._name(tensor, dtype)
             self.forms[tensor, dtype] = dataclasses.replace(tensor, name=name, dtype=dtype, quant=quant)
         return self.forms[tensor, dtype]
+
+    def _name(self, tensor: Tensor, dtype: DType) -> str:
+        """Return the name of a tensor's form in a type: in int8 the tensor's own, unless weights may have that."""
+        name = f"{tensor.name}{_SUFFIXES[dtype]}"
+        return self.names.fresh(name) if name != tensor.name or tensor in self.replaced else name
 
     def _form(self, tensor: Tensor, dtype: DType) -> Tensor:
         """Return an operand in a type; it is converted to it first where it is computed in another."""
@@ -150,7 +156,7 @@ class _Quantizer:
         if tensor.dtype is not DType.FLOAT32:
             return tensor
         # The same constant may be read in several types.
-        made = dataclasses.replace(tensor, name=f"{tensor.name}{_SUFFIXES[dtype]}")
+        made = dataclasses.replace(tensor, name=self._name(tensor, dtype))
         if dtype is not DType.FLOAT32:
             quant = self.units[dtype].get(tensor) or _constant_quantization(tensor.values, dtype)
             scaled = np.rint(tensor.values.astype(np.float64) / quant.scale[0]) + quant.zero_point[0]
@@ -171,7 +177,7 @@ class _Quantizer:
             self.operators.append(self._with_bias(op).with_tensors(mapping))
         elif fixed is not None and fixed != wanted.quant:
             # Its own scale first, then that of the tensors that it is joined with.
-            own = dataclasses.replace(wanted, name=f"{wanted.name}/own_scale", quant=fixed)
+            own = dataclasses.replace(wanted, name=self.names.fresh(f"{wanted.name}/own_scale"), quant=fixed)
             mapping[op.outputs[0]] = own
             self._append(op, mapping, FULL_INT8)
             self.operators.append(Quantize(name=f"{op.name}/rescaled", x=own, y=wanted))
