@@ -12,9 +12,10 @@ import utvm
 from tests.device.conftest import test_image as image_for
 from tests.support.boards import EMULATED
 from utvm.boards import load_board
-from utvm.device import DeviceError, Session
+from utvm.device import DeviceError, Session, build_image
 from utvm.device.gdb_packets import PacketStream
 from utvm.emulators import EmulatorError, QemuTarget
+from utvm.toolchain import Source
 
 EVERY_BOARD = pytest.mark.parametrize("board", EMULATED)
 
@@ -63,6 +64,23 @@ def test_one_image_after_the_other(session: Session, board: str) -> None:
     for _ in range(2):
         session.load(image_for(board))
         assert session.call("answer").value == 42
+
+
+def test_interrupts_that_a_program_enabled_are_off_after_a_load() -> None:
+    text = """#include <stdint.h>
+#define SYST_CSR (*(volatile uint32_t *)0xE000E010u)
+void enable(void);
+uint32_t enabled(void);
+void enable(void) { SYST_CSR = 2; }
+uint32_t enabled(void) { return SYST_CSR & 2; }
+"""
+    with utvm.connect("qemu-cortex-m4") as session:
+        image = build_image(session.board, [Source(name="ticks.c", text=text)], entries=["enable", "enabled"])
+        session.load(image)
+        session.call("enable")
+        assert session.call("enabled").value
+        session.load(image)
+        assert not session.call("enabled").value
 
 
 def test_the_overhead_of_a_call_is_small(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,11 +198,13 @@ __asm__(
 )
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_interrupts_that_use_vectors_change_nothing(wide: bool) -> None:
-    """A timer interrupts kernels of all families; its handler keeps registers, vl, vtype, vstart and the rounding."""
-    kinds = WIDE if wide else DRAWN
-    found = [case for kind, family in kinds for case in drawn(cases(kind, family, CORE, wide=wide), 1 / 8)]
+def test_interrupts_that_use_vectors_change_nothing() -> None:
+    """A timer interrupts kernels of all families; its handler keeps registers, vl, vtype, vstart and the rounding.
+
+    The programs take several images: each load ends the interrupts of the image before.
+    """
+    kinds = [*((*each, False) for each in DRAWN), *((*each, True) for each in WIDE)]
+    found = [case for kind, family, wide in kinds for case in drawn(cases(kind, family, CORE, wide=wide), 1 / 8)]
     for layer, family in (("conv_16x16x32_32_k3", RvvProduct()), ("dw_16x16x64", RvvDepthwise())):
         graph = layer_graph(layer)
         assert graph is not None

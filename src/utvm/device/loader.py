@@ -104,8 +104,9 @@ class Loader:
         """Send what RAM lacks of code and constants, run the start-up, and zero variables."""
         stack = WatchedStack(image)
         link.halt()
-        if self._board.clock or self._board.caches:
+        if self._board.emulator or self._board.clock or self._board.caches:
             # Clock and caches start from the state that their set-up knows: off. A cache would hide what is written.
+            # An interrupt that an earlier program enabled would run what is overwritten now.
             link.reset()
         self._set_breakpoints(link, set())  # some are instructions in memory
         constants = [piece for piece in constant(image) if not self._is_programmed(image, piece)]
