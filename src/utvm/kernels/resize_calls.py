@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,23 +56,50 @@ def bilinear_by_calls(
         w(f"int8_t *const to = y + (n * {out_height} + oy) * {out_width * channels};")
         w(f"{blend.name}(line, image + place[0], image + place[1], place[2], {row});")
         w(f"{across.name}(line, to, columns, {count});")
+    return line_kernel(op, family, config, w.text, tables, (blend, across), line=("int32_t", row * _WORD))
+
+
+def line_kernel(
+    op: ResizeBilinear,
+    family: str,
+    config: Config,
+    body: str,
+    tables: Mapping[str, CArray],
+    support: tuple[CSupport, ...],
+    *,
+    line: tuple[str, int],
+    remark: str = "",
+) -> Kernel:
+    """Return a kernel with a scratch of one line of blended rows.
+
+    Args:
+        op: the resizing.
+        family: the family's name.
+        config: the kernel's.
+        body: the C that calls `support`.
+        tables: the constants that the body reads.
+        support: the functions of rows and columns.
+        line: the C type of the line's elements, and the bytes of the line.
+        remark: what the comment says behind the family.
+    """
+    c_type, nbytes = line
     return Kernel(
         family=family,
         config=config,
         function=CFunction(
             stem=f"resizebilinear_{dims(op.y.shape)}_{family}",
-            comment=f"{workload(op)}\nfamily {family}",
+            comment=f"{workload(op)}\nfamily {family}{remark}",
             parameters=(
                 CParameter(name="x", c_type="int8_t", role="input"),
                 *(CParameter(name=name, c_type=a.c_type, role="constant") for name, a in tables.items()),
-                CParameter(name="line", c_type="int32_t", role="scratch"),
+                CParameter(name="line", c_type=c_type, role="scratch"),
                 CParameter(name="y", c_type="int8_t", role="output"),
             ),
-            body=w.text,
-            support=(blend, across),
+            body=body,
+            support=support,
         ),
         constants=tables,
-        scratch_bytes=row * _WORD,
+        scratch_bytes=nbytes,
     )
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.codegen import CArray, CSupport, CWriter
 from utvm.cores import Core
 from utvm.cores.microkernel import Block, code_cycles, schedule
 from utvm.cores.timing import Timing
@@ -20,7 +20,7 @@ from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function
 from utvm.kernels.helium.code import constant, move
 from utvm.kernels.helium.family import ScheduledVectors
-from utvm.kernels.workload_keys import dims, workload
+from utvm.kernels.resize_calls import line_kernel
 
 _NARROW_BITS = 4
 """Bits of fractions from which sums of bytes fit 16 bits."""
@@ -86,25 +86,10 @@ class HeliumResizeBilinear(ScheduledVectors):
             w(f"int8_t *const to = y + (n * {out_height} + oy) * {out_width * channels};")
             w(f"{down.name}(line, from, fraction ? from + {row} : from, fraction, {row});")
             w(f"{across.name}(line, to, columns, {out_width * (channels if gathers else 1)});")
-        return Kernel(
-            family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"resizebilinear_{dims(op.y.shape)}_helium",
-                comment=f"{workload(op)}\nfamily {self.name}, lanes of {128 // _lanes(bits)} bits",
-                parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
-                    *(CParameter(name=name, c_type=a.c_type, role="constant") for name, a in tables.items()),
-                    CParameter(name="line", c_type="int8_t", role="scratch"),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
-                body=w.text,
-                support=(down, across),
-            ),
-            constants=tables,
-            # The last column is blended with what follows it, and whole vectors are read; neither counts.
-            scratch_bytes=(row + channels) * (_VECTOR // _lanes(bits)) + _VECTOR,
-        )
+        # The last column is blended with what follows it, and whole vectors are read; neither counts.
+        line = (row + channels) * (_VECTOR // _lanes(bits)) + _VECTOR
+        remark = f", lanes of {128 // _lanes(bits)} bits"
+        return line_kernel(op, self.name, config, w.text, tables, (down, across), line=("int8_t", line), remark=remark)
 
 
 def _fraction_bits(op: ResizeBilinear) -> int:
