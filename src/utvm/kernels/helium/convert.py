@@ -14,18 +14,18 @@ import numpy as np
 
 from utvm.codegen import CSupport, float_literal, statements
 from utvm.cores import Core
-from utvm.cores.microkernel import Block, schedule
+from utvm.cores.microkernel import Block
 from utvm.cores.timing import Timing
 from utvm.graph import Dequantize, DType, Operator, Quantize
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
 from utvm.kernels.helium.code import constant
+from utvm.kernels.helium.element_loops import TURN, element_loops
 from utvm.kernels.helium.family import ScheduledVectors
 from utvm.kernels.portable.convert import PortableConvert
 from utvm.kernels.portable.quantize import two_factors
 from utvm.kernels.weighted import offset
 
-_LANES, _AT_ONCE = 4, 4
 _POOL = tuple(f"q{number}" for number in range(8))
 _CALL_CYCLES = 60
 _SENSIBLE = (2.0**-60, 2.0**60)
@@ -70,7 +70,7 @@ class HeliumConvert(ScheduledVectors, PortableConvert):
         """Return about how many cycles all vectors take."""
         assert isinstance(op, Quantize | Dequantize)
         assert core.timing is not None
-        return _CALL_CYCLES + op.x.elements / (_LANES * _AT_ONCE) * (_function(op, core.timing)[1] + 3)
+        return _CALL_CYCLES + op.x.elements / TURN * (_function(op, core.timing)[1] + 3)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of a conversion."""
@@ -137,23 +137,17 @@ def _loops(
     kind: str, arguments: str, words: list[int], vector: Callable[[Block, int], None], plain: str, timing: Timing
 ) -> tuple[CSupport, float]:
     """Return a function of turns of sixteen elements and of vectors behind them, and the cycles of such a turn."""
-    bodies = []
-    for count in (_AT_ONCE, 1):
-        block = Block()
-        for number in range(count):
-            vector(block, number)
-        bodies.append(schedule(block, timing, pool=_POOL))
+    loops, cycles = element_loops(vector, timing, pool=_POOL, turns="r3")
     name = f"utvm_helium_{kind}_{short_digest(arguments, words)}"
     lines = ["push {r4-r6, lr}", "vpush {d8-d15}"]
     for register, word in zip(("r4", "r5", "r6"), words, strict=True):
         lines += constant(register, word)
-    lines += ["lsrs r3, r2, #4", "and.w r2, r2, #15", "wls lr, r3, 2f", "1:", *bodies[0].lines, "le lr, 1b", "2:"]
-    lines += ["wlstp.32 lr, r2, 4f", "3:", *bodies[1].lines, "letp lr, 3b", "4:", "vpop {d8-d15}", "pop {r4-r6, pc}"]
+    lines += [*loops, "vpop {d8-d15}", "pop {r4-r6, pc}"]
     prototype = f"void {name}({arguments}, int32_t count)"
     function = assembler_function(name, prototype, lines, "count elements")
     portable = f"static {prototype} {{\n  for (int32_t i = 0; i < count; i++) {{\n    {plain}\n  }}\n}}\n"
     text = f"#if __ARM_FEATURE_MVE & 2\n{function.text}#else /* vectors of integers alone */\n{portable}#endif\n"
-    return replace(function, text=text), bodies[0].cycles
+    return replace(function, text=text), cycles
 
 
 def _bits(value: float) -> int:

@@ -6,7 +6,6 @@ lane. Arguments are saturated by a shift to the left, from which index, place in
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,18 +13,18 @@ import numpy as np
 
 from utvm.codegen import CArray, CFunction, CParameter, CSupport, statements
 from utvm.cores import Core
-from utvm.cores.microkernel import Block, schedule
+from utvm.cores.microkernel import Block
 from utvm.cores.timing import Timing
 from utvm.graph import DType, Logistic, Operator, Quantize, Relu, Tanh
 from utvm.graph.arithmetic import Requantization, rescale_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
 from utvm.kernels.helium.code import constant
+from utvm.kernels.helium.element_loops import TURN, element_loops
 from utvm.kernels.helium.family import ScheduledVectors
 from utvm.kernels.workload_keys import dims, workload
 from utvm.numerics.wide import sigmoid_argument, sigmoid_words, tanh_words
 
-_LANES, _AT_ONCE = 4, 4
 _POOL = tuple(f"q{number}" for number in range(6))
 _CALL_CYCLES = 70
 _MIDDLE = 256
@@ -56,7 +55,7 @@ class HeliumWideElements(ScheduledVectors):
     def about(self, op: Operator, core: Core) -> float | None:
         """Return about how many cycles all vectors take."""
         assert core.timing is not None
-        return _CALL_CYCLES + op.outputs[0].elements / (_LANES * _AT_ONCE) * (_function(_spec(op), core.timing)[1] + 1)
+        return _CALL_CYCLES + op.outputs[0].elements / TURN * (_function(_spec(op), core.timing)[1] + 1)
 
     def build(self, op: Operator, core: Core, config: Config) -> Kernel:
         """Return the kernel of `op`."""
@@ -186,22 +185,13 @@ def _function(spec: _Between | _Rescaled, timing: Timing) -> tuple[CSupport, flo
     Raises:
         ScheduleError: it can't be scheduled.
     """
-    turn, single = (_body(spec.write, count, timing) for count in (_AT_ONCE, 1))
+    loops, cycles = element_loops(spec.write, timing, pool=_POOL, turns="r12")
     lines = ["push {r4-r6, lr}", "vpush {d8-d15}"]
     for register, value in zip(("q6", "q7"), spec.vectors, strict=True):
         lines += [*constant("r4", value), f"vdup.32 {register}, r4"]
     for register, value in zip(("r4", "r5", "r6"), spec.scalars, strict=True):
         lines += constant(register, value)
-    lines += ["lsrs r12, r2, #4", "and.w r2, r2, #15", "wls lr, r12, 2f", "1:", *turn[0], "le lr, 1b", "2:"]
-    lines += ["wlstp.32 lr, r2, 4f", "3:", *single[0], "letp lr, 3b", "4:", "vpop {d8-d15}", "pop {r4-r6, pc}"]
+    lines += [*loops, "vpop {d8-d15}", "pop {r4-r6, pc}"]
     name = f"utvm_helium_{'between' if isinstance(spec, _Between) else 'rescaled'}_{short_digest(spec)}"
     prototype = f"void {name}(const int16_t *x, int16_t *y, int32_t count, const int32_t *words)"
-    return assembler_function(name, prototype, lines, "count elements of int16"), turn[1]
-
-
-def _body(write: Callable[[Block, int], None], count: int, timing: Timing) -> tuple[tuple[str, ...], float]:
-    block = Block()
-    for number in range(count):
-        write(block, number)
-    done = schedule(block, timing, pool=_POOL)
-    return done.lines, done.cycles
+    return assembler_function(name, prototype, lines, "count elements of int16"), cycles
