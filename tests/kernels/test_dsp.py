@@ -1,13 +1,18 @@
 """Every DSP family with random legal configs against the reference, executed on emulated M4, M7 and M33."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
 
+import utvm
 from tests.kernels.support import Case, check
+from tests.kernels.vector_cases import with_int16
 from tests.support.cases import drawn
 from tests.support.draw import case_with
+from tests.support.drawer import Drawer
 from tests.support.target import run_programs
 from utvm.cores import Core, get_core
 from utvm.cores.microkernel import ScheduleError
@@ -16,6 +21,7 @@ from utvm.graph import Conv2D, DepthwiseConv2D, DType, FullyConnected, Graph, Pa
 from utvm.graph.reference import evaluate
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES
 from utvm.kernels.dsp.direct import DirectConvolution
+from utvm.kernels.dsp.wide_direct import WideConvolution
 from utvm.lowering import LoweringError, Options, lower
 
 FAST = [family for family in FAMILIES if family not in PORTABLE_FAMILIES]
@@ -141,6 +147,48 @@ def test_rows_that_are_no_whole_words(board: Session) -> None:
 
 def test_a_last_strip_that_is_no_whole_words(board: Session) -> None:
     check(board, [rows_of(3, 1, 1, 1, 0, 7, m=4)])
+
+
+def large_window(height: int, width: int, channels: int) -> Graph:
+    """A convolution whose window covers nearly all of its input."""
+    generator = np.random.default_rng(height)
+    x = Tensor(
+        name="x", shape=(1, height + 1, width + 3, channels), dtype=DType.INT8, quant=Quantization.per_tensor(0.1, 7)
+    )
+    shape = (2, height, width, channels)
+    weights = Tensor(
+        name="w",
+        shape=shape,
+        dtype=DType.INT8,
+        quant=Quantization.per_tensor(0.001),
+        data=generator.integers(-20, 20, shape).astype(np.int8),
+    )
+    bias = Tensor(name="b", shape=(2,), dtype=DType.INT32, data=np.zeros(2, np.int32))
+    y = Tensor(name="y", shape=(1, 2, 4, 2), dtype=DType.INT8, quant=Quantization.per_tensor(0.2, -3))
+    op = Conv2D(name="op", x=x, weights=weights, bias=bias, y=y)
+    return Graph(name="large", operators=(op,), inputs=(x,), outputs=(y,))
+
+
+def test_addresses_of_large_windows_fit_the_stack() -> None:
+    """By default, and in the blocks whose tables are the longest: in int8 and in int16."""
+    core, drawer = get_core("cortex-m7"), Drawer(np.random.default_rng(3), tflite=False, largest=12)
+    found: list[Case] = []
+    for size in ((33, 23, 26), (70, 33, 64), (432, 1, 2), (433, 1, 2)):
+        int8 = large_window(*size)
+        int16, wide_inputs = with_int16(drawer, int8)
+        for graph, inputs in ((int8, [drawer.int8(int8.inputs[0].shape)]), (int16, wide_inputs)):
+            (op,) = graph.operators
+            for family in (DirectConvolution(), WideConvolution()):
+                if not family.applies(op, core):
+                    continue
+                space = family.space(op, core)
+                every = [dict(zip(space, each, strict=True)) for each in product(*space.values())]
+                legal = [config for config in every if family.legal(op, core, config)]
+                longest = max(legal, key=lambda config: family.plan(op, config).addresses)
+                found += [Case(graph, family, config, inputs) for config in (family.default(op, core), longest)]
+    assert {case.graph.inputs[0].shape[1] - 1 for case in found} == {33, 70, 432}
+    with utvm.connect("qemu-cortex-m7") as session:
+        check(session, found)
 
 
 def test_a_block_that_does_not_fit_is_refused() -> None:

@@ -17,6 +17,7 @@ from utvm.kernels.base import INSTRUCTION_BYTES, Config, Kernel, Outline, Space
 from utvm.kernels.dsp.block_loops import BlockLoops
 from utvm.kernels.dsp.choosing import fastest, near_fastest
 from utvm.kernels.dsp.direct_plan import (
+    MOST_ADDRESSES,
     PAIRED,
     UNROLL_LIMIT,
     WIDE_WEIGHTS,
@@ -84,11 +85,15 @@ class DirectConvolution(ScheduledFamily):
         return pairs_exactly(op)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return why `op` has no exact finish, or why its rows do not fit the offsets of a load."""
+        """Return why `op` has no exact finish, or why its rows do not fit the offsets of a load, or the stack."""
         if not isinstance(op, Conv2D | FullyConnected):
             return super().refusal(op, core)
-        if ExpandedRows.of(Window.of(op)).split(1, most_pairs(1, 1)) is None:
+        window = Window.of(op)
+        split = ExpandedRows.of(window).split(1, most_pairs(1, 1))
+        if split is None:
             return "a row of its window is out of a load's reach"
+        if window.kernel[0] * split[0] > MOST_ADDRESSES:
+            return "the addresses of its window's rows do not fit the stack"
         return self.lacks(core) or requantizer_refusal(op)
 
     def space(self, op: Operator, core: Core) -> Space:
@@ -108,6 +113,8 @@ class DirectConvolution(ScheduledFamily):
         if m * n > 8 or m > window.out_width or n > window.out_channels or split is None:
             return False
         if rows.two_copies and m % 2:
+            return False
+        if window.kernel[0] * split[0] > MOST_ADDRESSES:
             return False
         if form is self.narrow and (n % 2 or not self.narrows(op)):
             return False

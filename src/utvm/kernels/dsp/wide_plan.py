@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from utvm.graph import Conv2D, FullyConnected
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.assembly import MAX_OFFSET
-from utvm.kernels.dsp.direct_plan import PAIRED, BlockPlan, BlockSize, most_pairs, weights4
+from utvm.kernels.dsp.direct_plan import MOST_ADDRESSES, PAIRED, BlockPlan, BlockSize, most_pairs, weights4
 from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply_spec import MultiplySpec
@@ -141,8 +141,12 @@ def rows_of(op: Conv2D | FullyConnected, m: int) -> ExpandedRows:
 
 def plan_refusal(op: Conv2D | FullyConnected, m: int, n: int) -> str | None:
     """Return why a block of m pixels and n channels has no plan; None where it has."""
-    if rows_of(op, m).split(m, _most(op, m, n)) is None:
+    rows = rows_of(op, m)
+    split = rows.split(m, _most(op, m, n))
+    if split is None:
         return "a row of its window is out of a load's reach"
+    if rows.window.kernel[0] * split[0] > MOST_ADDRESSES:
+        return "the addresses of its window's rows do not fit the stack"
     if wide_requantizer(op) is None and _parts(op, m, n) is None:
         return "a sum of one row of its window may leave 32 bits"
     return None
