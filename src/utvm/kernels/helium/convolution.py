@@ -1,4 +1,4 @@
-"""Convolutions and fully connected layers by blocks of VMLADAVA.S8 (`block`).
+"""Convolutions and fully connected layers by blocks of sums of products (`block`), and those of int16.
 
 Where each output pixel reads just the input pixel of its number, inputs are read where they lie, and the last pixels,
 behind which a vector would read on, from a copy. Elsewhere rows are copied with their padding into a buffer of some
@@ -119,7 +119,7 @@ class HeliumConvolution(ScheduledVectors):
 
 
 class HeliumWideConvolution(HeliumConvolution):
-    """`HeliumConvolution` on activations of int16, where sums of 32 bits do: VMLADAVA.S16."""
+    """`HeliumConvolution` on activations of int16: sums of 32 bits where these suffice, else of 64."""
 
     name = "helium-wide"
     dtypes = (DType.INT16, DType.INT8)
@@ -132,7 +132,7 @@ class HeliumWideConvolution(HeliumConvolution):
         return wide_refusal(op) or super().outside_signature(op)
 
     def finish_refusal(self, op: Weighted) -> str | None:
-        """Return why sums of 32 bits do not do for `op`; None where they do."""
+        """Return why `op` has no exact finish, as a clause; None where it has one."""
         return finish_refusal(op)
 
 

@@ -21,8 +21,6 @@ from utvm.graph.arithmetic import channel_requantization
 from utvm.kernels.dsp.finish import accumulator_bound
 
 Weighted = Conv2D | DepthwiseConv2D | FullyConnected
-WITHOUT_SINGLE = (Rounding.DOUBLE, Rounding.HALF_UP_SHIFT)
-"""The roundings of families that have no product like VMULH here."""
 
 _SINGLE_ROOM = 2
 """Bits by which a sum under single rounding is shifted to the left more than its scale is."""

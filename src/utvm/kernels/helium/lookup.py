@@ -17,7 +17,7 @@ from utvm.kernels.helium.family import no_vectors
 from utvm.kernels.portable.lookup import PortableLookup
 
 _VECTOR = 16
-_CALL_CYCLES, _GATHER_CYCLES, _SHIFT_CYCLES = 60, 23, 11
+_CALL_CYCLES, _GATHER_CYCLES = 60, 23
 _LOOKUP = assembler_function(
     "utvm_helium_lookup",
     "void utvm_helium_lookup(const void *x, const uint8_t *table, void *y, int32_t count)",
