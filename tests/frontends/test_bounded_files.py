@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tflite
 from PIL import Image
 
 from tests.support.shared import shared
@@ -18,7 +20,8 @@ from utvm.errors import UtvmWarning
 from utvm.frontends import FrontendError, load, load_tflite
 from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.frontends.inputs import InputError, read_inputs
-from utvm.frontends.tflite_writer import write_tflite
+from utvm.frontends.tflite_encoded import EncodedOperator
+from utvm.frontends.tflite_writer import write_encoded, write_tflite
 from utvm.graph import DType, FullyConnected, Graph, Quantization, Softmax, Tensor
 from utvm.graph.accuracy_cautions import cautions
 
@@ -154,6 +157,42 @@ def test_a_layer_of_int16_whose_scales_are_too_large_is_refused(power: int) -> N
     else:
         with pytest.raises(FrontendError, match="too large for int16"):
             load_tflite(write_tflite(graph))
+
+
+def _product(kind: str, dtype: DType, ratio: float) -> bytes:
+    """Return an operator that makes sums of products, whose scales are so far apart."""
+    sizes = (1, 2, 2, 2)
+    x, y = (
+        Tensor(name=name, shape=sizes, dtype=dtype, quant=Quantization.per_tensor(scale))
+        for name, scale in (("x", ratio), ("y", 1.0))
+    )
+    one = Quantization.per_tensor(1.0)
+    w = Tensor(name="w", shape=(2, 1, 1, 2), dtype=DType.INT8, quant=one, data=np.ones((2, 1, 1, 2), np.int8))
+    if kind == "BATCH_MATMUL":
+        w = dataclasses.replace(y, name="w", quant=one)
+    shape = Tensor(name="shape", shape=(4,), dtype=DType.INT32, data=np.array(sizes, np.int32))
+    fields = {} if kind == "BATCH_MATMUL" else {"Padding": 0, "StrideH": 1, "StrideW": 1}
+    if kind == "CONV_2D":
+        fields |= {"DilationHFactor": 1, "DilationWFactor": 1}
+    inputs = (shape, w, x) if kind == "TRANSPOSE_CONV" else (x, w)
+    options = {"BATCH_MATMUL": "BatchMatMulOptions", "CONV_2D": "Conv2DOptions"}.get(kind, "TransposeConvOptions")
+    code = getattr(tflite.BuiltinOperator, kind)
+    op = EncodedOperator(code=code, version=3, inputs=inputs, outputs=(y,), options=options, fields=fields)
+    return write_encoded("g", [t for t in inputs if not t.is_constant], [y], [op])
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "power"),
+    [
+        *(("CONV_2D", DType.INT16, 14), ("TRANSPOSE_CONV", DType.INT16, 14), ("BATCH_MATMUL", DType.INT16, 14)),
+        *(("CONV_2D", DType.INT8, 30), ("TRANSPOSE_CONV", DType.INT8, 30), ("BATCH_MATMUL", DType.INT8, 22)),
+    ],
+)
+def test_scales_of_products_that_are_too_far_apart_are_refused(kind: str, dtype: DType, power: int) -> None:
+    assert load_tflite(_product(kind, dtype, 2.0 ** (power - 1))).operators
+    for beyond in (power, power + 1, 60):
+        with pytest.raises(FrontendError, match=r"too large (for|beside)"):
+            load_tflite(_product(kind, dtype, 2.0**beyond))
 
 
 @pytest.mark.parametrize(

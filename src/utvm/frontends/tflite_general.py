@@ -19,6 +19,7 @@ from utvm.frontends.context import (
 from utvm.frontends.refusal import RefusedError, broadcast_shape
 from utvm.frontends.tflite_parts import Converted
 from utvm.frontends.tflite_types import QUANTISED
+from utvm.frontends.tflite_weights import check_scales
 from utvm.graph import (
     FULL_INT8,
     BatchMatMul,
@@ -304,6 +305,7 @@ def _batch_matmul(c: Context) -> Operator:
     expect_shape(y, (*broadcast_shape(left[:-2], right[:-2]), left[-2], right[-1]))
     if c.dtype in QUANTISED:
         _ratio(a.scale * b.scale / y.scale)
+        check_scales(a, b, y)
     return BatchMatMul(name=c.name, a=a, b=b, y=y, turned_a=turned_a, turned_b=turned_b)
 
 

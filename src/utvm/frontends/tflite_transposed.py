@@ -15,7 +15,7 @@ import tflite
 from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_parts import Converted
-from utvm.frontends.tflite_weights import bias_of, weights_of
+from utvm.frontends.tflite_weights import bias_of, check_scales, weights_of
 from utvm.graph import BatchToSpace, Concatenation, Conv2D, Operator, Padding, Tensor
 
 _LARGEST_STRIDE = 64
@@ -34,6 +34,7 @@ def transpose_conv(c: Context) -> Converted:
         raise RefusedError(f"weights of shape {list(weights.shape)} do not fit an input of {list(x.shape)}")
     expect_shape(y, (x.shape[0], *y.shape[1:3], channels))
     expect_shape(y, tuple(c.integers(0)))
+    check_scales(x, weights, y)
     clamp = c.clamp(options.FusedActivationFunction(), y)
     bias = bias_of(c, 3, channels)
     top, left = (

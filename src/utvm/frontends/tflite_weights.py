@@ -16,8 +16,8 @@ _BIASES: Mapping[DType, tuple[DType, ...]] = {
     DType.FLOAT32: (DType.FLOAT32,),
 }
 """Types of a bias beside activations of each type; int32 for others."""
-_LARGEST_WIDE_RATIO = 2.0**14
-"""From it on TFLite's 15 bits of shift for a sum of int16 are not enough."""
+_LARGEST_RATIOS = {DType.INT8: 2.0**30, DType.INT16: 2.0**14}
+"""From these ratios of scales on TFLite's shift of a sum is not defined: it has 32 bits, for int16 15."""
 
 
 def layer_fields(c: Context, x: Tensor, weights: Tensor, y: Tensor, channels: int, activation: int) -> dict[str, Any]:
@@ -38,11 +38,13 @@ def layer_fields(c: Context, x: Tensor, weights: Tensor, y: Tensor, channels: in
 
 
 def check_scales(x: Tensor, weights: Tensor, y: Tensor) -> None:
-    """Refuse a layer of int16 whose scales need a larger shift than TFLite has."""
-    if x.dtype is DType.INT16 and weights.quant is not None:
+    """Refuse a product of integers whose scales need a larger shift than TFLite has."""
+    if x.dtype in _LARGEST_RATIOS and weights.quant is not None:
         ratio = x.scale * max(weights.quant.scale) / y.scale
-        if ratio >= _LARGEST_WIDE_RATIO:
-            raise RefusedError(f"its input's and weights' scales are {ratio} times its output's: too large for int16")
+        if ratio >= _LARGEST_RATIOS[x.dtype]:
+            raise RefusedError(
+                f"its input's and weights' scales are {ratio} times its output's: too large for {x.dtype}"
+            )
 
 
 def weights_of(c: Context, position: int, rank: int, axis: int, *, shifted: bool = False) -> Tensor:
