@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,9 @@ from utvm.frontends.archives import ArchiveError, read_archive, read_array
 from utvm.frontends.inputs import InputError, read_inputs
 from utvm.frontends.tflite_encoded import EncodedOperator
 from utvm.frontends.tflite_writer import write_encoded, write_tflite
-from utvm.graph import DType, FullyConnected, Graph, Quantization, Softmax, Tensor
+from utvm.graph import Add, DType, FullyConnected, Graph, Mean, Mul, Quantization, Softmax, Sub, Tensor
 from utvm.graph.accuracy_cautions import cautions
+from utvm.graph.arithmetic import integer_range
 
 IMAGE = Tensor(name="x", shape=(1, 4, 4, 1), dtype=DType.INT8, quant=Quantization.per_tensor(1 / 255, -128))
 
@@ -193,6 +195,30 @@ def test_scales_of_products_that_are_too_far_apart_are_refused(kind: str, dtype:
     for beyond in (power, power + 1, 60):
         with pytest.raises(FrontendError, match=r"too large (for|beside)"):
             load_tflite(_product(kind, dtype, 2.0**beyond))
+
+
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
+@pytest.mark.parametrize("make", [Add, Sub, Mul, Mean])
+def test_scales_that_are_too_far_apart_are_refused(make: type[Any], dtype: DType) -> None:
+    """tflite-micro ends at such a sum; the shift of a product or a mean is not defined there."""
+    power = 22 if make in (Mul, Mean) else 19 if dtype is DType.INT8 else 14
+    for up in (power - 1, power, 60):
+        x, b, y = (
+            Tensor(name=name, shape=(1, 4), dtype=dtype, quant=Quantization.per_tensor(scale))
+            for name, scale in (("x", 2.0**up), ("b", 1.0), ("y", 1.0))
+        )
+        low, high = integer_range(dtype)
+        if make is Mean:
+            y = dataclasses.replace(y, shape=(1, 1))
+            op, inputs = make(name="op", x=x, y=y, axes=(1,)), (x,)
+        else:
+            op, inputs = make(name="op", a=x, b=b, y=y, clamp=(low, high)), (x, b)
+        file = write_tflite(Graph(name="g", operators=(op,), inputs=inputs, outputs=(y,)))
+        if up < power:
+            assert load_tflite(file).operators
+        else:
+            with pytest.raises(FrontendError, match=r"too (large|small) beside"):
+                load_tflite(file)
 
 
 @pytest.mark.parametrize(

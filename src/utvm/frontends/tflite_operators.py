@@ -51,7 +51,7 @@ from utvm.graph import (
     Tanh,
     Tensor,
 )
-from utvm.graph.arithmetic import bilinear_positions
+from utvm.graph.arithmetic import WIDE_LEFT_SHIFT, bilinear_positions
 from utvm.graph.units import PRESCRIBED_INT16_UNITS, PRESCRIBED_UNITS
 
 
@@ -104,9 +104,19 @@ def _binary(make: type[Add] | type[Sub] | type[Mul], options: type[tflite.AddOpt
             return integers(c, f"{make.__name__}Integers", options)
         a, b, y = c.activation(0), c.activation(1), c.result()
         expect_shape(y, broadcast_shape(a.shape, b.shape))
+        if y.dtype in QUANTISED:
+            _combined(make, a, b, y)
         return make(name=c.name, a=a, b=b, y=y, clamp=c.clamp(c.options(options).FusedActivationFunction(), y))
 
     return convert
+
+
+def _combined(make: type[Add] | type[Sub] | type[Mul], a: Tensor, b: Tensor, y: Tensor) -> None:
+    """Refuse scales that TFLite's factor on a product or a sum can't express; that on a sum is below 1."""
+    if make is Mul:
+        _rescaled(a, y, b.scale)
+    elif 2 * max(a.scale, b.scale) >= y.scale * (1 << (WIDE_LEFT_SHIFT if y.dtype is DType.INT16 else 20)):
+        raise RefusedError(f"tensor '{y.name}': its scale {y.scale} is too small beside its inputs' for 32 bits")
 
 
 def _mean(c: Context) -> Operator:
@@ -116,6 +126,7 @@ def _mean(c: Context) -> Operator:
     kept = tuple(1 if d in axes else size for d, size in enumerate(x.shape))
     dropped = tuple(size for d, size in enumerate(x.shape) if d not in axes)
     expect_shape(y, kept if c.options(tflite.ReducerOptions).KeepDims() else dropped)
+    _rescaled(x, y)
     return Mean(name=c.name, x=x, y=y, axes=axes)
 
 
