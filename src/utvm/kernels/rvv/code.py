@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from utvm.codegen import CArray, CFunction, CParameter, CSupport
+from utvm.codegen import CParameter, CSupport
 from utvm.cores import Core
-from utvm.graph import Operator
-from utvm.kernels.base import Config, Kernel, KernelFamily
+from utvm.kernels.base import KernelFamily
 from utvm.kernels.dsp.assembly import assembler_function
-from utvm.kernels.workload_keys import workload
 
 _SAVED = tuple(f"s{number}" for number in range(12))
 _ROUND_HALVES_UP = "csrwi vxrm, 0"
@@ -68,40 +64,6 @@ def vector_function(name: str, prototype: str, lines: Sequence[str], comment: st
         ".option pop",
     ]
     return assembler_function(name, prototype, body, comment, directives=(".balign 4",))
-
-
-def kernel_of_steps(
-    op: Operator, config: Config, *, stem: str, body: str, function: CSupport, steps: Sequence[int],
-    ahead: int | None = None,
-) -> Kernel:  # fmt: skip
-    """Return the kernel of family `rvv` whose C calls one function of x, y and the words `steps`.
-
-    Args:
-        op: the operator.
-        config: the kernel's.
-        stem: what the C function is named after.
-        body: its C.
-        function: what it calls.
-        steps: the words.
-        ahead: see `Kernel`.
-    """
-    return Kernel(
-        family="rvv",
-        config=config,
-        function=CFunction(
-            stem=f"{stem}_rvv",
-            comment=f"{workload(op)}\nfamily rvv",
-            parameters=(
-                CParameter(name="x", c_type="int8_t", role="input"),
-                CParameter(name="steps", c_type="int32_t", role="constant"),
-                OUTPUT,
-            ),
-            body=body,
-            support=(function,),
-        ),
-        constants={"steps": CArray(c_type="int32_t", values=np.array(steps, np.int32))},
-        ahead=ahead,
-    )
 
 
 def group(first: int, size: int, index: int) -> str:

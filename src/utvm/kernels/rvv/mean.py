@@ -8,8 +8,9 @@ from utvm.graph import Mean, Operator
 from utvm.graph.arithmetic import Requantization, mean_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.mean_nest import MeanNest
-from utvm.kernels.rvv.code import RvvFamily, kernel_of_steps
+from utvm.kernels.rvv.code import RvvFamily
 from utvm.kernels.rvv.mean_code import Rescaled, average_function
+from utvm.kernels.word_calls import kernel_of_words
 from utvm.kernels.workload_keys import dims
 
 _LEAST_LANES = 4
@@ -52,4 +53,13 @@ class RvvMean(RvvFamily):
             x, y = f"x + i * {nest.outer_step}", f"y + i * {nest.lanes}"
             w(f"{function.name}({x}, {y}, steps, {nest.rows}, {nest.taps}, {nest.lanes});")
         steps = nest.row_step, nest.tap_step, nest.lane_step
-        return kernel_of_steps(op, config, stem=f"mean_{dims(op.x.shape)}", body=w.text, function=function, steps=steps)
+        return kernel_of_words(
+            op,
+            config,
+            family=self.name,
+            stem=f"mean_{dims(op.x.shape)}",
+            body=w.text,
+            function=function,
+            name="steps",
+            words=steps,
+        )

@@ -10,9 +10,10 @@ from utvm.graph import AveragePool2D, MaxPool2D, Operator
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.portable.window import window_taps
-from utvm.kernels.rvv.code import RvvFamily, kernel_of_steps, vector_function
+from utvm.kernels.rvv.code import RvvFamily, vector_function
 from utvm.kernels.rvv.mean_code import Quotient, average_function
 from utvm.kernels.rvv.product_plan import inside
+from utvm.kernels.word_calls import kernel_of_words
 from utvm.kernels.workload_keys import dims
 
 _Pool = MaxPool2D | AveragePool2D
@@ -74,7 +75,17 @@ def _kernel(op: _Pool, config: Config, function: CSupport) -> Kernel:
     steps = [width * channels, channels, op.stride[1], *(op.clamp if isinstance(op, MaxPool2D) else ())]
     kind = "max" if isinstance(op, MaxPool2D) else "average"
     stem = f"{kind}_pool_{dims(op.x.shape[1:])}"
-    return kernel_of_steps(op, config, stem=stem, body=w.text, function=function, steps=steps, ahead=nest_ahead(op))
+    return kernel_of_words(
+        op,
+        config,
+        family="rvv",
+        stem=stem,
+        body=w.text,
+        function=function,
+        name="steps",
+        words=steps,
+        ahead=nest_ahead(op),
+    )
 
 
 def _write(w: CWriter, op: _Pool, name: str) -> None:

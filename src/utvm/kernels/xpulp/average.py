@@ -11,14 +11,15 @@ from math import prod
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CWriter
+from utvm.codegen import CWriter
 from utvm.cores import Core
 from utvm.graph import AveragePool2D, AverageRounding, Operator
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.overlap import nest_ahead
 from utvm.kernels.pool_calls import write_window_calls
 from utvm.kernels.portable.window import Taps
-from utvm.kernels.workload_keys import dims, workload
+from utvm.kernels.word_calls import kernel_of_words
+from utvm.kernels.workload_keys import dims
 from utvm.kernels.xpulp.average_code import AverageSpec, average_cycles, average_function
 from utvm.kernels.xpulp.code import XpulpFamily
 
@@ -104,21 +105,15 @@ class XpulpAveragePool2D(XpulpFamily):
             # Counts between those that windows have are never read.
             shape = (1, prod(size)) if config["rows"] == "joined" else size
             words += [channels, width * channels, *shape, *(division(prod(size), op.rounding) or (0, 0, 0)), *op.clamp]
-        return Kernel(
+        return kernel_of_words(
+            op,
+            config,
             family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"average_pool_{dims(op.x.shape[1:])}_xpulp",
-                comment=f"{workload(op)}\nfamily {self.name}, {', '.join(f'{k} {v}' for k, v in config.items())}",
-                parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
-                    CParameter(name="shape", c_type="int32_t", role="constant"),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
-                body=w.text,
-                support=(function,),
-            ),
-            constants={"shape": CArray(c_type="int32_t", values=np.array(words, np.int32))},
+            stem=f"average_pool_{dims(op.x.shape[1:])}",
+            body=w.text,
+            function=function,
+            name="shape",
+            words=words,
             ahead=nest_ahead(op),
         )
 

@@ -11,13 +11,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from utvm.codegen import CArray, CFunction, CParameter, CSupport, CWriter
+from utvm.codegen import CSupport, CWriter
 from utvm.cores import Core
 from utvm.graph import Mean, Operator
 from utvm.graph.arithmetic import mean_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.mean_nest import MeanNest
-from utvm.kernels.workload_keys import dims, workload
+from utvm.kernels.word_calls import kernel_of_words
+from utvm.kernels.workload_keys import dims
 from utvm.kernels.xpulp.code import (
     XpulpFamily,
     add_and_shift,
@@ -55,7 +56,7 @@ class XpulpMean(XpulpFamily):
     kinds = (Mean,)
 
     def refusal(self, op: Operator, core: Core) -> str | None:
-        """Return that averaged dimensions lie too far apart, or that no product and shift is exact."""
+        """Return that averaged dimensions lie too far apart, or that it keeps too few neighbours."""
         if not isinstance(op, Mean):
             return super().refusal(op, core)
         if (found := self.lacks(core)) is not None:
@@ -79,21 +80,15 @@ class XpulpMean(XpulpFamily):
         w = CWriter()
         with w.loop("i", nest.outer):
             w(f"{function.name}(x + i * {nest.outer_step}, shape, y + i * {nest.lanes});")
-        return Kernel(
+        return kernel_of_words(
+            op,
+            config,
             family=self.name,
-            config=config,
-            function=CFunction(
-                stem=f"mean_{dims(op.x.shape)}_xpulp",
-                comment=f"{workload(op)}\nfamily {self.name}",
-                parameters=(
-                    CParameter(name="x", c_type="int8_t", role="input"),
-                    CParameter(name="shape", c_type="int32_t", role="constant"),
-                    CParameter(name="y", c_type="int8_t", role="output"),
-                ),
-                body=w.text,
-                support=(function,),
-            ),
-            constants={"shape": CArray(c_type="int32_t", values=np.array(words, np.int32))},
+            stem=f"mean_{dims(op.x.shape)}",
+            body=w.text,
+            function=function,
+            name="shape",
+            words=words,
         )
 
 
