@@ -12,6 +12,7 @@ from tests.lowering.test_plan import check
 from tests.support.loops import Recurrent
 from utvm.cores import get_core
 from utvm.frontends import load_tflite
+from utvm.graph import Conv2D, DType, Graph, Padding, Quantization, Tensor
 from utvm.graph.reference import evaluate
 from utvm.kernels import PORTABLE_FAMILIES
 from utvm.lowering import Options, Program, Request, lower, plan_memory
@@ -67,6 +68,28 @@ def test_steps_share_one_kernel_and_count_its_constants_once() -> None:
     assert len({call.kernel.function for call in layers}) <= 3
     tight = lower(graph, get_core("cortex-m7"), Options(flash=free.flash_bytes + 256))
     assert [c.kernel.family for c in tight.calls] == [c.kernel.family for c in free.calls]
+
+
+@pytest.mark.parametrize("less", [1, 60, 200])
+def test_equal_operators_share_one_kernel_within_the_flash(less: int) -> None:
+    shape, core = (1, 5, 5, 8), get_core("cortex-m0")
+    x, *made = (
+        Tensor(name=f"t{place}", shape=shape, dtype=DType.INT8, quant=Quantization.per_tensor(0.1, 3))
+        for place in range(7)
+    )
+    values = np.random.default_rng(0).integers(-127, 128, (8, 3, 3, 8)).astype(np.int8)
+    weights = Tensor(name="w", shape=values.shape, dtype=DType.INT8, quant=Quantization.per_tensor(0.01), data=values)
+    layers = [
+        Conv2D(
+            name=y.name, x=before, weights=weights, bias=None, y=y, padding=Padding(top=1, bottom=1, left=1, right=1)
+        )
+        for before, y in itertools.pairwise([x, *made])
+    ]
+    graph = Graph(name="equal", operators=tuple(layers), inputs=(x,), outputs=(made[-1],))
+    flash = lower(graph, core).flash_bytes - less
+    tight = lower(graph, core, Options(flash=flash))
+    assert tight.flash_bytes <= flash
+    assert len({call.kernel.function for call in tight.calls}) == 1
 
 
 def test_a_kernel_asked_for_by_name_is_that_of_no_equal_operator() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
@@ -221,15 +222,24 @@ def _settled(
 def _alike(picked: Picked, layout: Layout, asked: Options) -> Picked:
     """Return what was picked with one kernel for operators that are equal, constants included, where that fits.
 
-    Of several that were picked the fastest is taken: with it alone the flash is less than with both. A kernel that was
-    asked for by an operator's name is that of no operator without the same choice.
+    Of several that were picked the fastest is taken that the flash suffices for: each operator was picked as if it paid
+    for its share of one kernel alone. A kernel that was asked for by an operator's name is that of no operator without
+    the same choice.
     """
-    found: dict[Hashable, Candidate] = {}
     keys = [(contents(op), _chosen(asked.choices.get(op.name))) for op in layout.operators]
+    groups: dict[tuple[Hashable, Hashable], list[Candidate]] = defaultdict(list)
     for key, candidate in zip(keys, picked, strict=True):
-        known = found.setdefault(key, candidate)
-        if candidate.cycles < known.cycles:
-            found[key] = candidate
+        groups[key].append(candidate)
+    found = {key: min(group, key=lambda c: c.cycles) for key, group in groups.items()}
+    if asked.flash is not None:
+        taken = sum(found[key].flash_bytes for key in keys)
+        for key, group in groups.items():
+            if taken <= asked.flash:
+                break
+            others = taken - len(group) * found[key].flash_bytes
+            fitting = [c for c in group if others + len(group) * c.flash_bytes <= asked.flash]
+            found[key] = min(fitting, key=lambda c: c.cycles, default=min(group, key=lambda c: c.flash_bytes))
+            taken = others + len(group) * found[key].flash_bytes
     alike = tuple(found[key] for key in keys)
     if all(a.draft is b.draft for a, b in zip(alike, picked, strict=True)):
         return picked
