@@ -31,9 +31,12 @@ _MOST_STEPS = 64
 
 
 class HeliumConvolution(ScheduledVectors):
-    """Any kernel, stride, dilation, padding and grouping. Knobs: `m` pixels at once, 2 or 1; `rows`: whether the
-    buffer holds a `window` of rows, twice as many (`double`) or the whole `image`; `taps`: whether those of a pixel are
-    read from their `rows`, or `packed` first, which suits rows of few.
+    """Any stride, dilation, padding and grouping.
+
+    Knobs:
+        m: pixels at once, 2 or 1.
+        rows: whether the buffer holds a `window` of rows, twice as many (`double`) or the whole `image`.
+        taps: whether those of a pixel are read from their `rows`, or `packed` first, which suits rows of few.
     """
 
     name = "helium"

@@ -55,8 +55,9 @@ class HeliumMean(ScheduledVectors):
     name = "helium"
     kinds: ClassVar[tuple[type[Operator], ...]] = (Mean, Reduction)
     ends: ClassVar[tuple[CParameter, CParameter]] = _ends("x", "y", "int8_t")
+    """The parameters of the input and the output."""
     start: ClassVar[str] = ""
-    """The parameters of the input and the output, and what the function begins with."""
+    """What the function begins with."""
 
     def refusal(self, op: Operator, core: Core) -> str | None:
         """Return why `op` is no combination of columns or runs."""

@@ -2,7 +2,7 @@
 
 Maxima are of sixteen bytes, means of eight lanes of 16 bits, or of four of 32 where a sum of the window needs them. The
 mean of a pooling is the high half of a product of the sum, as an unsigned number, and a shift: compared with the
-definition for all sums. That of a Mean is requantised. The last vector of the channels is predicated.
+definition for all sums. That of a Mean or a sum is requantised. The last vector of the channels is predicated.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class WindowSpec:
         clamp: of the result.
         signed: whether negative sums are rounded otherwise than others.
         requantizes: whether a sum of 32 bits is requantised instead of divided.
-        least: whether bytes are the least of a window, not the most.
+        least: whether elements are the least of a window, not the most.
     """
 
     bits: int
