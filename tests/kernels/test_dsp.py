@@ -22,6 +22,7 @@ from utvm.graph.reference import evaluate
 from utvm.kernels import FAMILIES, PORTABLE_FAMILIES
 from utvm.kernels.dsp.direct import DirectConvolution
 from utvm.kernels.dsp.wide_direct import WideConvolution
+from utvm.kernels.dsp.winograd import WinogradRows
 from utvm.lowering import LoweringError, Options, lower
 
 FAST = [family for family in FAMILIES if family not in PORTABLE_FAMILIES]
@@ -187,6 +188,10 @@ def test_addresses_of_large_windows_fit_the_stack() -> None:
                 longest = max(legal, key=lambda config: family.plan(op, config).addresses)
                 found += [Case(graph, family, config, inputs) for config in (family.default(op, core), longest)]
     assert {case.graph.inputs[0].shape[1] - 1 for case in found} == {33, 70, 432}
+    tall, taller = large_window(432, 3, 2), large_window(433, 3, 2)
+    assert not WinogradRows().applies(taller.operators[0], core)
+    config = WinogradRows().default(tall.operators[0], core)
+    found.append(Case(tall, WinogradRows(), config, [drawer.int8(tall.inputs[0].shape)]))
     with utvm.connect("qemu-cortex-m7") as session:
         check(session, found)
 

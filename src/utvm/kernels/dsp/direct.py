@@ -17,7 +17,6 @@ from utvm.kernels.base import INSTRUCTION_BYTES, Config, Kernel, Outline, Space
 from utvm.kernels.dsp.block_loops import BlockLoops
 from utvm.kernels.dsp.choosing import fastest, near_fastest
 from utvm.kernels.dsp.direct_plan import (
-    MOST_ADDRESSES,
     PAIRED,
     UNROLL_LIMIT,
     WIDE_WEIGHTS,
@@ -30,6 +29,7 @@ from utvm.kernels.dsp.expand import expander, expansion_cycles, write_expansion
 from utvm.kernels.dsp.finish import requantizer_refusal
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
 from utvm.kernels.dsp.multiply_estimates import ESTIMATE_ERROR
+from utvm.kernels.dsp.multiply_spec import MOST_ADDRESSES
 from utvm.kernels.dsp.scheduled import ScheduledFamily
 from utvm.kernels.dsp.stream import WeightForm
 from utvm.kernels.overlap import ring_ahead

@@ -35,11 +35,6 @@ UNROLL_LIMIT = 700
 """Multiplications of one body beyond which its rows are repeated instead, where there is a choice."""
 WIDE_WEIGHTS = 4096
 """Weights up to which the default considers two bytes for each where one is exact."""
-MOST_ADDRESSES = 432
-"""Addresses of a window's rows and their parts. The kernel and its micro-kernel have a table each: 3.4 KB of stack.
-
-A board has 4 KB unless it says otherwise.
-"""
 _CALL_CYCLES, _CALL_CYCLES_PER_ROW = 40, 4
 
 

@@ -15,6 +15,11 @@ ROW_IN_FRAME = 8
 """Where a row lies, for `RowSource.FRAME`."""
 WALKER_IN_FRAME = 8
 """Where the position in the table of rows lies, if these are repeated; the table is behind it, or in its place."""
+MOST_ADDRESSES = 432
+"""Addresses of a window's rows and their parts. The kernel and its micro-kernel have a table each: 3.4 KB of stack.
+
+A board has 4 KB unless it says otherwise.
+"""
 
 
 class RowSource(StrEnum):

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from utvm.graph import Conv2D, FullyConnected
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.assembly import MAX_OFFSET
-from utvm.kernels.dsp.direct_plan import MOST_ADDRESSES, PAIRED, BlockPlan, BlockSize, most_pairs, weights4
+from utvm.kernels.dsp.direct_plan import PAIRED, BlockPlan, BlockSize, most_pairs, weights4
 from utvm.kernels.dsp.finish import Finish, Requantizer, Saturation
 from utvm.kernels.dsp.geometry import ExpandedRows, Window
-from utvm.kernels.dsp.multiply_spec import MultiplySpec
+from utvm.kernels.dsp.multiply_spec import MOST_ADDRESSES, MultiplySpec
 from utvm.kernels.dsp.stream import WeightForm, lane_words, to_words
 from utvm.kernels.dsp.wide_finish import LARGEST_INPUT, biases, is_wrapping, wide_requantizer
 

@@ -1,4 +1,4 @@
-"""Exact Winograd convolution along rows alone, F(m, r): one dimension at a time, for any height of the kernel.
+"""Exact Winograd convolution along rows alone, F(m, r): one dimension at a time, for any height that fits the stack.
 
 The weights need fewer bits than in two dimensions, so it serves where those do not fit int16, and it costs less flash
 and scratch. Each input row is expanded and transformed once, into a ring of as many rows as the kernel is high; at each
@@ -15,6 +15,7 @@ from utvm.graph import Conv2D, Operator
 from utvm.kernels.base import Config
 from utvm.kernels.dsp.expand import both_lanes, write_quads
 from utvm.kernels.dsp.finish import requantizer
+from utvm.kernels.dsp.multiply_spec import MOST_ADDRESSES
 from utvm.kernels.dsp.winograd.exactness import FINISH_WORDS
 from utvm.kernels.dsp.winograd.family import WinogradFamily
 from utvm.kernels.dsp.winograd.rows_plan import RowsPlan
@@ -45,7 +46,7 @@ class WinogradRows(WinogradFamily[RowsPlan]):
             or op.stride[1] != 1
             or op.dilation != (1, 1)
             or op.groups != 1
-            or height < 2
+            or not 2 <= height <= MOST_ADDRESSES
         ):
             return
         for (taps, outputs), transform in ROW_TRANSFORMS.items():
