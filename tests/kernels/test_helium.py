@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from tests.kernels.support import LONG_ROWS, Case, check, long_softmax
-from tests.kernels.vector_cases import cases
+from tests.kernels.vector_cases import cases, with_int16
 from tests.support.cases import drawn
+from tests.support.draw_weighted import depthwise_of
+from tests.support.drawer import Drawer
 from tests.support.guarded import run_guarded, with_free_ends
 from utvm.boards import load_board
 from utvm.cores import get_core
 from utvm.device import GdbRemoteLink, Session
 from utvm.emulators import QemuTarget
+from utvm.graph import Graph
 from utvm.graph.reference import evaluate
 from utvm.kernels import KernelFamily
 from utvm.kernels.helium import (
@@ -100,6 +103,16 @@ def test_bit_exact_on_drawn_layers(helium: Session, kind: str, family: KernelFam
 def test_softmax_of_long_rows(helium: Session) -> None:
     cases = [long_softmax(size) for size in LONG_ROWS]
     check(helium, [Case(graph, HeliumSoftmax(), {}, inputs) for graph, inputs in cases])
+
+
+@pytest.mark.parametrize("kernel", [(9, 9), (1, 65), (65, 1)])
+def test_depthwise_kernels_of_many_taps_are_refused_by_their_taps(kernel: tuple[int, int]) -> None:
+    d = Drawer(np.random.default_rng(1), tflite=False, largest=12)
+    op = depthwise_of(d, (1, 70, 70, 4), (1, *kernel, 4))
+    (wide,) = with_int16(d, Graph(name="op", operators=(op,), inputs=op.activations, outputs=op.outputs))[0].operators
+    many = None if 1 not in kernel else "its kernel has more than 16 patches of 4 x 4 taps"
+    assert HeliumDepthwise().refusal(op, CORE) == many
+    assert HeliumWideDepthwise().refusal(wide, CORE) == "its kernel has more than 64 taps"
 
 
 @pytest.mark.parametrize(("kind", "family"), [*WIDE, *LARGE])
