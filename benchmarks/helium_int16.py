@@ -97,11 +97,12 @@ def measured(session: Session, graph: Graph) -> Cycles:
     files = program.render()
     image = build_program(session.board, program, files)
     compiled.append(replace(compiled[1], program=program, files=files, image=image))
-    cycles = [_run(session, each, model) for each, model in zip(compiled, (graph, int16, int16), strict=True)]
+    cycles = [checked_cycles(session, each, model) for each, model in zip(compiled, (graph, int16, int16), strict=True)]
     return Cycles(int8=cycles[0], int16=cycles[1], without=cycles[2])
 
 
-def _run(session: Session, compiled: api.Compiled, graph: Graph) -> int:
+def checked_cycles(session: Session, compiled: api.Compiled, graph: Graph) -> int:
+    """Return the modelled cycles of one run, whose outputs are those of the reference."""
     inputs = {tensor.name: random_input(tensor, index) for index, tensor in enumerate(graph.inputs)}
     ran = api.Model(session, compiled).run(inputs)
     for name, wanted in evaluate(graph, inputs).items():
