@@ -167,7 +167,7 @@ def table() -> str:
             "",
             "tflite-micro's interpreter runs more, which is refused: `QUANTIZE` of int32; int64, which few of",
             "its operators have (sizes, axes and places may be int64 constants, and places of maxima int64 results);",
-            "`GREATER` in int16, whose factors it never sets, so that its results mean nothing; `LOGICAL_AND` and",
+            "`GREATER` in int16, which its interpreter answers with false for 5 > 0 too; `LOGICAL_AND` and",
             "`LOGICAL_OR` of bytes that are no bool; fused activations of int32, which its `ADD` leaves out.",
             "A file without operators, whose outputs are its inputs, is taken.",
             "",
