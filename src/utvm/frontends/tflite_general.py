@@ -18,8 +18,8 @@ from utvm.frontends.context import (
 )
 from utvm.frontends.refusal import RefusedError, broadcast_shape
 from utvm.frontends.tflite_parts import Converted
+from utvm.frontends.tflite_scales import check_ratio, check_scales
 from utvm.frontends.tflite_types import QUANTISED
-from utvm.frontends.tflite_weights import check_scales
 from utvm.graph import (
     FULL_INT8,
     BatchMatMul,
@@ -38,7 +38,6 @@ FLOAT_ALONE = (
     *("NEG", "ROUND", "SIN", "SQUARE"),
 )
 """What tflite-micro computes in float32 alone."""
-_LARGEST_RATIO = 2.0**22
 _MOST_SUMMED = 1 << 16
 """Elements of int16 whose sum may leave 32 bits."""
 
@@ -92,18 +91,12 @@ def integers(c: Context, name: str, options: type[Any]) -> Operator:
     return _elementwise(name, 2)(c)
 
 
-def _ratio(real: float) -> None:
-    """Refuse a ratio of scales that TFLite's shift of 32 bits can't express."""
-    if real >= _LARGEST_RATIO:
-        raise RefusedError(f"its input's scales are too large beside its output's: {real} does not fit 32 bits")
-
-
 def _rescales(op: Elementwise) -> None:
-    _ratio(op.xs[0].scale / op.y.scale)
+    check_ratio(op.xs[0].scale / op.y.scale)
 
 
 def _prelu(op: Elementwise) -> None:
-    _ratio(op.xs[0].scale / op.y.scale * max(1.0, op.xs[1].scale))
+    check_ratio(op.xs[0].scale / op.y.scale * max(1.0, op.xs[1].scale))
 
 
 def _rsqrt(op: Elementwise) -> None:
@@ -124,7 +117,7 @@ def _squares(op: Elementwise) -> None:
         if twice * twice >= op.y.scale:
             raise RefusedError("its output's scale is too small beside its inputs', whose squares do not fit 32 bits")
         return
-    _ratio(twice * twice / (1 << 14) / op.y.scale)
+    check_ratio(twice * twice / (1 << 14) / op.y.scale)
 
 
 def _div(c: Context) -> Operator:
@@ -137,7 +130,7 @@ def _div(c: Context) -> Operator:
 
 
 def _divides(op: Elementwise) -> None:
-    _ratio(op.xs[0].scale / op.xs[1].scale / op.y.scale)
+    check_ratio(op.xs[0].scale / op.xs[1].scale / op.y.scale)
     if op.xs[1].is_constant and (op.xs[1].values == op.xs[1].zero_point).any():
         raise RefusedError("it divides by 0")
 
@@ -247,7 +240,7 @@ def _reduction(name: str, *, same: bool = False) -> Callable[[Context], Operator
         if same:
             same_quantisation(x, y)
         elif x.dtype in QUANTISED:
-            _ratio(x.scale / y.scale)
+            check_ratio(x.scale / y.scale)
             if x.elements // max(1, y.elements) >= _MOST_SUMMED:
                 raise RefusedError(f"a sum of {_MOST_SUMMED} elements and more may leave 32 bits")
         return Reduction(name=c.name, reducer=what, x=x, y=y, axes=axes)
@@ -304,7 +297,7 @@ def _batch_matmul(c: Context) -> Operator:
         raise RefusedError(f"matrices of {list(left)} and {list(right)} can't be multiplied")
     expect_shape(y, (*broadcast_shape(left[:-2], right[:-2]), left[-2], right[-1]))
     if c.dtype in QUANTISED:
-        _ratio(a.scale * b.scale / y.scale)
+        check_ratio(a.scale * b.scale / y.scale)
         check_scales(a, b, y)
     return BatchMatMul(name=c.name, a=a, b=b, y=y, turned_a=turned_a, turned_b=turned_b)
 

@@ -23,6 +23,7 @@ from utvm.frontends.tflite_gathering import GATHERING
 from utvm.frontends.tflite_general import GENERAL, integers
 from utvm.frontends.tflite_parts import PARTS, Converted
 from utvm.frontends.tflite_recurrent import RECURRENT
+from utvm.frontends.tflite_scales import check_ratio
 from utvm.frontends.tflite_state import STATEFUL
 from utvm.frontends.tflite_transposed import transpose_conv
 from utvm.frontends.tflite_types import QUANTISED
@@ -83,8 +84,7 @@ def _product(c: Context, x: Tensor, weights: Tensor, y: Tensor, clamp: tuple[int
     """Return a fully connected layer whose weights are computed: rows of x times those of the weights."""
     if c.dtype is DType.INT16:
         raise RefusedError(f"tensor '{weights.name}': weights beside int16 must be constant int8")
-    if c.dtype in QUANTISED and x.scale * weights.scale / y.scale >= 2.0**22:
-        raise RefusedError(f"its inputs' scales are too large beside {y.scale} of '{y.name}' for 32 bits")
+    _rescaled(x, y, weights.scale if c.dtype in QUANTISED else 1.0)
     units, inputs = weights.shape
     rows = x.elements // inputs
     flat, made = c.made("rows", x, (rows, inputs)), c.made("result", y, (rows, units))
@@ -140,11 +140,9 @@ def _argument(x: Tensor) -> None:
 
 
 def _rescaled(x: Tensor, y: Tensor, factor: float = 1.0) -> None:
-    """Refuse a ratio of scales that TFLite's shift of 32 bits can't express."""
-    if x.dtype in QUANTISED and x.scale * factor / y.scale >= 2.0**22:
-        raise RefusedError(
-            f"tensor '{x.name}': its scale {x.scale} is too large beside {y.scale} of '{y.name}' for 32 bits"
-        )
+    """Refuse scales of integers that TFLite's shift can't express."""
+    if x.dtype in QUANTISED:
+        check_ratio(x.scale * factor / y.scale)
 
 
 def _prescribed(kind: type[Operator], y: Tensor) -> None:

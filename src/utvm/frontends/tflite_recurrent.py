@@ -10,6 +10,7 @@ import tflite
 from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_parts import Converted
+from utvm.frontends.tflite_scales import check_ratio
 from utvm.frontends.tflite_state import kept_tensor
 from utvm.frontends.tflite_weights import bias_of
 from utvm.graph import DType, Lstm, Quantization, ShiftIn, SvdfFeature, SvdfTime, Tensor
@@ -21,7 +22,6 @@ _ABSENT = {9: "peepholes", 16: "a projection", 20: "layer normalisation"}
 """Inputs that variants of the LSTM have and tflite-micro does not take."""
 _GATE_SCALE = 2.0**-12
 """Of the sums of an LSTM's gates."""
-_LARGEST_RATIO = 2.0**22
 _LEAST_POWER, _MOST_POWER = -27, 0
 """Powers of two of a cell state's scale whose shifts fit 32 bits."""
 
@@ -56,7 +56,7 @@ def _svdf(c: Context) -> Converted:
                 f"tensor '{state.name}': a state of {time.dtype} with a scale and zero point 0 is expected"
             )
         for a, b, made in ((x, feature, state), (state, time, y)):
-            _rescaled(a.scale * b.scale / made.scale)
+            check_ratio(a.scale * b.scale / made.scale)
     bias = bias_of(c, 3, filters // rank)
     if bias is None:
         raise RefusedError("it has no bias, which tflite-micro does not take")
@@ -137,14 +137,8 @@ def _check_scales(
         raise RefusedError(f"tensor '{cell.name}': its scale {cell.scale} is out of range")
     for weights, source in ((inputs, x), (recurrent, hidden)):
         for tensor in weights:
-            _rescaled(source.scale * tensor.scale / _GATE_SCALE)
-    _rescaled(2.0**-30 / hidden.scale)
-
-
-def _rescaled(ratio: float) -> None:
-    """Refuse a ratio of scales that TFLite's shift of 32 bits can't express."""
-    if ratio >= _LARGEST_RATIO:
-        raise RefusedError(f"its input's scales are too large beside its output's: {ratio} does not fit 32 bits")
+            check_ratio(source.scale * tensor.scale / _GATE_SCALE)
+    check_ratio(2.0**-30 / hidden.scale)
 
 
 def _fixed(c: Context, position: int, types: tuple[DType, ...]) -> Tensor:

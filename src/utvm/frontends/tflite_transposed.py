@@ -15,7 +15,8 @@ import tflite
 from utvm.frontends.context import Context, expect_shape
 from utvm.frontends.refusal import RefusedError
 from utvm.frontends.tflite_parts import Converted
-from utvm.frontends.tflite_weights import bias_of, check_scales, weights_of
+from utvm.frontends.tflite_scales import check_scales
+from utvm.frontends.tflite_weights import bias_of, weights_of
 from utvm.graph import BatchToSpace, Concatenation, Conv2D, Operator, Padding, Tensor
 
 _LARGEST_STRIDE = 64

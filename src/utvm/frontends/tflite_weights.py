@@ -9,6 +9,7 @@ import numpy as np
 
 from utvm.frontends.context import Context
 from utvm.frontends.refusal import RefusedError
+from utvm.frontends.tflite_scales import check_scales
 from utvm.graph import DType, Quantization, Tensor
 
 _BIASES: Mapping[DType, tuple[DType, ...]] = {
@@ -16,8 +17,6 @@ _BIASES: Mapping[DType, tuple[DType, ...]] = {
     DType.FLOAT32: (DType.FLOAT32,),
 }
 """Types of a bias beside activations of each type; int32 for others."""
-_LARGEST_RATIOS = {DType.INT8: 2.0**30, DType.INT16: 2.0**14}
-"""From these ratios of scales on TFLite's shift of a sum is not defined: it has 32 bits, for int16 15."""
 
 
 def layer_fields(c: Context, x: Tensor, weights: Tensor, y: Tensor, channels: int, activation: int) -> dict[str, Any]:
@@ -35,16 +34,6 @@ def layer_fields(c: Context, x: Tensor, weights: Tensor, y: Tensor, channels: in
     check_scales(x, weights, y)
     found = bias_of(c, 2, channels)
     return {"name": c.name, "x": x, "weights": weights, "bias": found, "y": y, "clamp": c.clamp(activation, y)}
-
-
-def check_scales(x: Tensor, weights: Tensor, y: Tensor) -> None:
-    """Refuse a product of integers whose scales need a larger shift than TFLite has."""
-    if x.dtype in _LARGEST_RATIOS and weights.quant is not None:
-        ratio = x.scale * max(weights.quant.scale) / y.scale
-        if ratio >= _LARGEST_RATIOS[x.dtype]:
-            raise RefusedError(
-                f"its input's and weights' scales are {ratio} times its output's: too large for {x.dtype}"
-            )
 
 
 def weights_of(c: Context, position: int, rank: int, axis: int, *, shifted: bool = False) -> Tensor:
