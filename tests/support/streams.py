@@ -103,11 +103,7 @@ def svdf(rng: np.random.Generator) -> bytes:
     time = constant("time", rng.integers(least + 1, most + 1, (filters, memory)) // 3, slow, dtype)
     unit = Quantization.per_tensor(kept.scale[0] * slow.scale[0])
     bias = constant("bias", rng.integers(-20000, 20000, units), unit)
-    op = encoded(
-        CODES.SVDF, [x, feature, time, bias, state], [y], "SVDFOptions", Rank=rank,
-        FusedActivationFunction=tflite.ActivationFunctionType.NONE,
-    )  # fmt: skip
-    return write_subgraphs([Subgraph(name="svdf", inputs=[x], outputs=[y], operators=[op], variables=[state])])
+    return _svdf_file([x, feature, time, bias, state], y, rank, tflite.ActivationFunctionType.NONE)
 
 
 def lstm(rng: np.random.Generator) -> bytes:
@@ -130,12 +126,27 @@ def lstm(rng: np.random.Generator) -> bytes:
 
     gates = [weights(f"x{g}", depth) for g in range(4)] + [weights(f"h{g}", units) for g in range(4)]
     biases = [constant(f"b{g}", rng.integers(-3000, 3000, units), Quantization.per_tensor(0.001)) for g in range(4)]
-    inputs = [x, *gates, None, None, None, *biases, None, None, hidden, cell, None, None, None, None]
+    clip = float(rng.choice([0.0, 0.5, 10.0]))
+    return _lstm_file([x, *gates], biases, [hidden, cell], y, major=major, clip=clip)
+
+
+def _svdf_file(inputs: Sequence[Tensor], y: Tensor, rank: int, function: int) -> bytes:
+    """Return an SVDF alone; the last of its inputs is its state."""
+    op = encoded(CODES.SVDF, inputs, [y], "SVDFOptions", Rank=rank, FusedActivationFunction=function)
+    part = Subgraph(name="svdf", inputs=inputs[:1], outputs=[y], operators=[op], variables=inputs[-1:])
+    return write_subgraphs([part])
+
+
+def _lstm_file(
+    weighted: Sequence[Tensor], biases: Sequence[Tensor], kept: Sequence[Tensor], y: Tensor, *, major: bool, clip: float
+) -> bytes:
+    """Return an LSTM alone: its input with the weights of its gates, biases, and its states."""
+    inputs = [*weighted, None, None, None, *biases, None, None, *kept, None, None, None, None]
     op = encoded(
         CODES.UNIDIRECTIONAL_SEQUENCE_LSTM, inputs, [y], "UnidirectionalSequenceLSTMOptions", TimeMajor=major,
-        FusedActivationFunction=tflite.ActivationFunctionType.TANH, CellClip=float(rng.choice([0.0, 0.5, 10.0])),
+        FusedActivationFunction=tflite.ActivationFunctionType.TANH, CellClip=clip,
     )  # fmt: skip
-    return write_subgraphs([Subgraph(name="lstm", inputs=[x], outputs=[y], operators=[op], variables=[hidden, cell])])
+    return write_subgraphs([Subgraph(name="lstm", inputs=weighted[:1], outputs=[y], operators=[op], variables=kept)])
 
 
 def real_svdf(rng: np.random.Generator) -> bytes:
@@ -146,11 +157,7 @@ def real_svdf(rng: np.random.Generator) -> bytes:
     feature, time = _drawn("feature", rng, rank * units, inputs), _drawn("time", rng, rank * units, memory)
     bias = _drawn("bias", rng, units)
     kinds = tflite.ActivationFunctionType
-    op = encoded(
-        CODES.SVDF, [x, feature, time, bias, state], [y], "SVDFOptions", Rank=rank,
-        FusedActivationFunction=int(rng.choice([kinds.NONE, kinds.RELU])),
-    )  # fmt: skip
-    return write_subgraphs([Subgraph(name="svdf", inputs=[x], outputs=[y], operators=[op], variables=[state])])
+    return _svdf_file([x, feature, time, bias, state], y, rank, int(rng.choice([kinds.NONE, kinds.RELU])))
 
 
 def real_lstm(rng: np.random.Generator) -> bytes:
@@ -163,12 +170,8 @@ def real_lstm(rng: np.random.Generator) -> bytes:
     gates = [_drawn(f"x{g}", rng, units, depth) for g in range(4)]
     gates += [_drawn(f"h{g}", rng, units, units) for g in range(4)]
     biases = [_drawn(f"b{g}", rng, units) for g in range(4)]
-    inputs = [x, *gates, None, None, None, *biases, None, None, hidden, cell, None, None, None, None]
-    op = encoded(
-        CODES.UNIDIRECTIONAL_SEQUENCE_LSTM, inputs, [y], "UnidirectionalSequenceLSTMOptions", TimeMajor=major,
-        FusedActivationFunction=tflite.ActivationFunctionType.TANH, CellClip=float(rng.choice([0.0, 0.5, 10.0])),
-    )  # fmt: skip
-    return write_subgraphs([Subgraph(name="lstm", inputs=[x], outputs=[y], operators=[op], variables=[hidden, cell])])
+    clip = float(rng.choice([0.0, 0.5, 10.0]))
+    return _lstm_file([x, *gates], biases, [hidden, cell], y, major=major, clip=clip)
 
 
 def _real(name: str, *shape: int) -> Tensor:
