@@ -52,13 +52,13 @@ def bias_corrections(graph: Graph, quantised: Graph, data: Data, progress: Progr
                 continue
             twin = stored[op.name]
             assert isinstance(twin, Weighted)
-            if twin.weights.quant is None:
+            quant = twin.weights.quant
+            if quant is None:
                 continue
             count = len(values[op.y.name]) // op.y.shape[0]
             moved = _sized(op, count)
             x = _rounded(values[op.x.name], twin.x)
-            assert twin.weights.quant is not None
-            weights = twin.weights.quant.real(twin.weights.values).astype(np.float32)
+            weights = quant.real(twin.weights.values).astype(np.float32)
             operands = [x, weights, *([] if op.bias is None else [op.bias.values])]
             (result,) = evaluate_operator(moved, operands, rough=True)
             error = (result.astype(np.float64) - values[op.y.name]).reshape(-1, op.y.shape[-1])

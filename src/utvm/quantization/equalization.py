@@ -56,11 +56,13 @@ def equalized(graph: Graph, data: Mapping[str, NDArray[Any]], progress: Callable
     if not pairs:
         return graph
     ranges = {pair.between: np.zeros(pair.between.shape[-1]) for pair in pairs}
+    done = 0
     for some, values in Runner(graph).run(data, keep=True):
         for tensor, most in ranges.items():
             rows = np.abs(values[tensor.name]).reshape(-1, tensor.shape[-1])
             np.maximum(most, rows.max(axis=0), out=most)
-        progress(f"equalising channels: {some} samples")
+        done += some
+        progress(f"equalising channels: {done} samples")
     weights: dict[Operator, NDArray[np.float64]] = {}
     biases: dict[Operator, NDArray[np.float64]] = {}
     for pair in pairs:

@@ -64,8 +64,6 @@ def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str
         inputs, progress=lambda done: progress(f"running in int8: {done} of {len(data)} samples")
     )
     outputs = {t.name: real_values(stored[t.name], t) for t in quantised.outputs}
-    # What does not depend on the inputs may be there once for many samples.
-    compared = [name for name in outputs if real[name].shape == outputs[name].shape]
     first = graph.outputs[0]
     float_accuracy = int8_accuracy = agreement = None
     if has_classes(graph):
@@ -78,7 +76,7 @@ def judge(graph: Graph, quantised: Graph, data: Dataset, progress: Callable[[str
         float_accuracy=float_accuracy,
         int8_accuracy=int8_accuracy,
         agreement=agreement,
-        snr=_snr([(real[name], outputs[name]) for name in compared]),
+        snr=_snr([(real[name], values) for name, values in outputs.items()]),
         layers=_layers(graph, quantised, data.sample(_LAYER_SAMPLES), progress),
     )
 
