@@ -15,7 +15,17 @@ from tests.support.draw import case_with
 from utvm.bench import layer_graph
 from utvm.cores import get_core
 from utvm.device import Session
-from utvm.graph import Add, Conv2D, DepthwiseConv2D, FullyConnected, Graph, Padding, Quantization, Rounding
+from utvm.graph import (
+    Add,
+    AverageRounding,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    Padding,
+    Quantization,
+    Rounding,
+)
 from utvm.graph.arithmetic import channel_requantization
 from utvm.graph.samples import random_input
 from utvm.kernels import FAMILIES, KernelFamily
@@ -33,6 +43,7 @@ from utvm.kernels.xpulp import (
     XpulpResizeBilinear,
     XpulpSoftmax,
 )
+from utvm.kernels.xpulp.average import division
 from utvm.kernels.xpulp.finish import StairFinish, finish_of
 from utvm.lowering import lower
 from utvm.numerics import half_up_shift, multiply_by_quantized_multiplier, multiply_single_rounding
@@ -155,6 +166,12 @@ def finished(finish: StairFinish, products: np.ndarray) -> np.ndarray:
         value += np.where(value > words[3], words[4], 0)
     value = (value + words[2] + (1 << 31)) % (1 << 32) - (1 << 31)
     return np.clip(value >> shift, *finish.clamp)
+
+
+@pytest.mark.parametrize("rounding", [AverageRounding.HALF_AWAY, AverageRounding.HALF_UP])
+def test_averages_of_up_to_271_taps_are_exact(rounding: AverageRounding) -> None:
+    """As docs/xpulp.md says; the search compares a division with all sums."""
+    assert all(division(count, rounding) for count in range(1, 272))
 
 
 def test_softmax_of_long_rows(session: Session) -> None:
