@@ -20,7 +20,7 @@ from utvm.graph import Dequantize, DType, Operator, Quantize
 from utvm.kernels.base import Config, Kernel, Space
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
 from utvm.kernels.helium.code import constant
-from utvm.kernels.helium.element_loops import TURN, element_loops
+from utvm.kernels.helium.element_loops import TURN, loops_by_fours
 from utvm.kernels.helium.family import ScheduledVectors
 from utvm.kernels.portable.convert import PortableConvert
 from utvm.kernels.portable.quantize import two_factors
@@ -137,7 +137,7 @@ def _loops(
     kind: str, arguments: str, words: list[int], vector: Callable[[Block, int], None], plain: str, timing: Timing
 ) -> tuple[CSupport, float]:
     """Return a function of turns of sixteen elements and of vectors behind them, and the cycles of such a turn."""
-    loops, cycles = element_loops(vector, timing, pool=_POOL, turns="r3")
+    loops, cycles = loops_by_fours(vector, timing, pool=_POOL, turns="r3")
     name = f"utvm_helium_{kind}_{short_digest(arguments, words)}"
     lines = ["push {r4-r6, lr}", "vpush {d8-d15}"]
     for register, word in zip(("r4", "r5", "r6"), words, strict=True):

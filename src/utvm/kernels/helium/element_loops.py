@@ -12,7 +12,7 @@ TURN = _LANES * _AT_ONCE
 """Elements of a turn."""
 
 
-def element_loops(
+def loops_by_fours(
     write: Callable[[Block, int], None], timing: Timing, *, pool: Sequence[str], turns: str
 ) -> tuple[list[str], float]:
     """Return loops over as many elements as r2 says, and the modelled cycles of a turn of the first loop.

@@ -20,7 +20,7 @@ from utvm.graph.arithmetic import Requantization, rescale_parameters
 from utvm.kernels.base import Config, Kernel
 from utvm.kernels.dsp.assembly import assembler_function, short_digest
 from utvm.kernels.helium.code import constant
-from utvm.kernels.helium.element_loops import TURN, element_loops
+from utvm.kernels.helium.element_loops import TURN, loops_by_fours
 from utvm.kernels.helium.family import ScheduledVectors
 from utvm.kernels.workload_keys import dims, workload
 from utvm.numerics.wide import sigmoid_argument, sigmoid_words, tanh_words
@@ -185,7 +185,7 @@ def _function(spec: _Between | _Rescaled, timing: Timing) -> tuple[CSupport, flo
     Raises:
         ScheduleError: it can't be scheduled.
     """
-    loops, cycles = element_loops(spec.write, timing, pool=_POOL, turns="r12")
+    loops, cycles = loops_by_fours(spec.write, timing, pool=_POOL, turns="r12")
     lines = ["push {r4-r6, lr}", "vpush {d8-d15}"]
     for register, value in zip(("q6", "q7"), spec.vectors, strict=True):
         lines += [*constant("r4", value), f"vdup.32 {register}, r4"]
